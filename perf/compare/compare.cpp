@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "perf/report/fields.hpp"
 #include "perf/result/run_result.hpp"
@@ -75,16 +77,45 @@ const char* const kRepeats = "repeats";
 const Kind kFound{figure_name::kFoundFps, true, true, [](Of s) { return figure(s, "found_fps"); },
                   no_interval};
 
-Samples repetitions(const ReportJson& report, const std::string& job, const char* name) {
-  Samples values;
-  for (const ReportJson& repeat : report.at("repeats")) {
-    if (name_in(repeat, "jobname") != job || name_in(repeat, "figure") != name) continue;
-    for (const ReportJson& value : repeat.at("values")) {
-      if (value.is_number()) values.push_back(value.get<double>());
+/// The jobs, searches and repetitions of a result by their names. A result may have many of them:
+/// to look for each name among all would take quadratic time.
+class ByName {
+ public:
+  explicit ByName(const ReportJson& report) {
+    for (const ReportJson& job : report.at("jobs")) jobs_.emplace(name_in(job, "jobname"), &job);
+    for (const ReportJson& search : report.at("searches")) {
+      searches_.emplace(std::pair{search.at("jobname"), search.at("frame_bytes")}, &search);
+    }
+    for (const ReportJson& repeat : report.at("repeats")) {
+      Samples& values = repetitions_[{name_in(repeat, "jobname"), name_in(repeat, "figure")}];
+      for (const ReportJson& value : repeat.at("values")) {
+        if (value.is_number()) values.push_back(value.get<double>());
+      }
     }
   }
-  return values;
-}
+
+  /// Null if there is none.
+  const ReportJson* job(const std::string& name) const {
+    const auto at = jobs_.find(name);
+    return at == jobs_.end() ? nullptr : at->second;
+  }
+  /// The search for the same job and frame size; null if there is none.
+  const ReportJson* search_like(const ReportJson& other) const {
+    const auto at = searches_.find({other.at("jobname"), other.at("frame_bytes")});
+    return at == searches_.end() ? nullptr : at->second;
+  }
+  /// Empty if there are none.
+  const Samples& repetitions(const std::string& job, const char* figure) const {
+    static const Samples kNone;
+    const auto at = repetitions_.find({job, figure});
+    return at == repetitions_.end() ? kNone : at->second;
+  }
+
+ private:
+  std::map<std::string, const ReportJson*> jobs_;
+  std::map<std::pair<ReportJson, ReportJson>, const ReportJson*> searches_;
+  std::map<std::pair<std::string, std::string>, Samples> repetitions_;
+};
 
 Samples intervals(const ReportJson& job, const Kind& kind) {
   Samples values;
@@ -104,17 +135,16 @@ std::optional<double> share_of(double part, double whole) {
 
 /// The figure of a job, or of its search; with repetitions, their median. `spread`: how far the
 /// repetitions differ, as a share of the median.
-std::optional<double> value_of(const ReportJson& report, const ReportJson& job, const Kind& kind,
+std::optional<double> value_of(const ByName& report, const ReportJson& job, const Kind& kind,
                                std::optional<double>& spread) {
-  const auto all = estimate(repetitions(report, name_in(job, "jobname"), kind.name));
+  const auto all = estimate(report.repetitions(name_in(job, "jobname"), kind.name));
   if (!all) return kind.whole(job);
   spread = share_of(all->max - all->min, all->median);
   return all->median;
 }
 
 /// The samples of both files, if both have at least two values.
-std::optional<std::pair<Samples, Samples>> samples(const ReportJson& before,
-                                                   const ReportJson& after,
+std::optional<std::pair<Samples, Samples>> samples(const ByName& before, const ByName& after,
                                                    const ReportJson& before_job,
                                                    const ReportJson& after_job, const Kind& kind,
                                                    std::string& from) {
@@ -122,8 +152,8 @@ std::optional<std::pair<Samples, Samples>> samples(const ReportJson& before,
   const auto enough = [](const auto& pair) {
     return pair.first.size() >= 2 && pair.second.size() >= 2;
   };
-  std::pair<Samples, Samples> pair{repetitions(before, name, kind.name),
-                                   repetitions(after, name, kind.name)};
+  std::pair<Samples, Samples> pair{before.repetitions(name, kind.name),
+                                   after.repetitions(name, kind.name)};
   from = kRepeats;
   if (enough(pair)) return pair;
   from = {};
@@ -189,8 +219,14 @@ bool are_apart(const std::pair<Samples, Samples>& values, const std::string& fig
 
 class Comparer {
  public:
-  Comparer(const Report& before, const Report& after, Comparison& into)
-      : before_(before.json()), after_(after.json()), into_(into) {}
+  /// `before`, `after`: with `before_names` and `after_names`, which are of the same results.
+  Comparer(const Report& before, const Report& after, const ByName& before_names,
+           const ByName& after_names, Comparison& into)
+      : before_(before.json()),
+        after_(after.json()),
+        before_names_(before_names),
+        after_names_(after_names),
+        into_(into) {}
 
   void compare_jobs(const ReportJson& before_job, const ReportJson& after_job) {
     for (const Kind& kind : kKinds) compare_figure(kind, before_job, after_job);
@@ -221,8 +257,8 @@ class Comparer {
     ComparedFigure f;
     f.job = name_in(before_job, "jobname");
     f.figure = kind.name;
-    const auto before = value_of(before_, before_job, kind, f.spread_before);
-    const auto after = value_of(after_, after_job, kind, f.spread_after);
+    const auto before = value_of(before_names_, before_job, kind, f.spread_before);
+    const auto after = value_of(after_names_, after_job, kind, f.spread_after);
     if (!before || !after) return;
     f.before = *before;
     f.after = *after;
@@ -232,7 +268,7 @@ class Comparer {
     f.factor = share_of(*after, *before);
     // If chance cannot be estimated, only the size of the difference decides.
     bool significant = true;
-    const auto values = samples(before_, after_, before_job, after_job, kind, f.from);
+    const auto values = samples(before_names_, after_names_, before_job, after_job, kind, f.from);
     if (values) {
       const double confidence = into_.options.confidence;
       const auto test = tested(*values, f.from, confidence);
@@ -263,26 +299,10 @@ class Comparer {
 
   const ReportJson& before_;
   const ReportJson& after_;
+  const ByName& before_names_;
+  const ByName& after_names_;
   Comparison& into_;
 };
-
-const ReportJson* job_named(const ReportJson& report, const std::string& name) {
-  for (const ReportJson& job : report.at("jobs")) {
-    if (name_in(job, "jobname") == name) return &job;
-  }
-  return nullptr;
-}
-
-/// The search in `report` for the same job and frame size.
-const ReportJson* search_like(const ReportJson& report, const ReportJson& other) {
-  for (const ReportJson& search : report.at("searches")) {
-    if (search.at("jobname") == other.at("jobname") &&
-        search.at("frame_bytes") == other.at("frame_bytes")) {
-      return &search;
-    }
-  }
-  return nullptr;
-}
 
 }  // namespace
 
@@ -299,12 +319,14 @@ Result<Comparison> compare(const Report& before, const Report& after,
   result.before = before.name();
   result.after = after.name();
   result.options = options;
-  Comparer comparer(before, after, result);
+  const ByName before_names(before.json());
+  const ByName after_names(after.json());
+  Comparer comparer(before, after, before_names, after_names, result);
   comparer.note_differences();
   bool common = false;
   for (const ReportJson& job : before.json().at("jobs")) {
     const std::string name = name_in(job, "jobname");
-    const ReportJson* const other = job_named(after.json(), name);
+    const ReportJson* const other = after_names.job(name);
     if (other == nullptr) {
       result.failures.push_back("job " + words(job, "jobname") + " is only in " + before.name());
       continue;
@@ -319,7 +341,7 @@ Result<Comparison> compare(const Report& before, const Report& after,
     }
   }
   for (const ReportJson& search : before.json().at("searches")) {
-    const auto* const other = search_like(after.json(), search);
+    const auto* const other = after_names.search_like(search);
     if (other != nullptr) comparer.compare_searches(search, *other);
   }
   if (!common) {
@@ -328,7 +350,7 @@ Result<Comparison> compare(const Report& before, const Report& after,
                                          "same names, with name= or in a job file)");
   }
   for (const ReportJson& job : after.json().at("jobs")) {
-    if (job_named(before.json(), name_in(job, "jobname")) == nullptr) {
+    if (before_names.job(name_in(job, "jobname")) == nullptr) {
       result.notes.push_back("job " + words(job, "jobname") + " is only in " + after.name());
     }
   }
