@@ -35,8 +35,8 @@ int exit_code_of_instrument(int signal, std::optional<int> program, Measured mea
   if (program && *program != 0) return *program;
   if (measured == Measured::values) return kDone;
   if (measured == Measured::nothing) return kFailed;
-  if (program) return *program;
-  return measured == Measured::unsupported ? kNotSupported : kFailed;
+  if (measured == Measured::unsupported) return kNotSupported;
+  return program ? *program : kFailed;
 }
 
 void complain(std::string_view message) {

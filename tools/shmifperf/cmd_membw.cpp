@@ -290,6 +290,10 @@ int exit_code_of_run(const perf::MembwResult& result, const StopSignals& stop,
     measured = Measured::values;
   } else if (any([](const perf::MemorySummary& each) { return each.samples != 0; })) {
     measured = Measured::nothing;
+  } else if (any([no_window = perf::mean_of({}).reason](const perf::MemorySummary& each) {
+               return each.rates.reason == no_window;
+             })) {
+    measured = Measured::too_short;  // this source was open
   }
   return exit_code_of_instrument(stop.signal(), target.program_code(), measured);
 }

@@ -26,7 +26,7 @@ TEST(ExitCodeOfAnInstrument, IsThatOfItsProgramUnlessThereIsMoreToTell) {
            // A program that ended by itself.
            Case{0, 0, values, 0},
            Case{0, 0, too_short, 0},
-           Case{0, 0, unsupported, 0},
+           Case{0, 0, unsupported, 77},
            Case{0, 0, nothing, 1},
            Case{0, 42, values, 42},
            Case{0, 42, too_short, 42},

@@ -157,6 +157,26 @@ TEST(MembwCommand, HasTheExitCodeOfTheProgramAndSaysWhyItCannotStart) {
   EXPECT_EQ(membw({"--", dir.file("text")}).status, 126);
 }
 
+TEST(MembwCommand, OfAProgramThatSucceedsSaysByItsExitCodeWhetherThereCouldBeFigures) {
+  const Tree tree;
+  put_imc(tree, 0);
+  const auto code = [](Words options, const Words& target) {
+    options.insert(options.begin(), {"membw", "--window", "50ms"});
+    options.insert(options.end(), target.begin(), target.end());
+    return shmifperf(options).status;
+  };
+  const auto script = [](const char* text) { return Words{"--", "sh", "-c", text}; };
+  const Words elsewhere{"--sysroot", tree.path(), "--source", "pmu", "--settle", "0"};
+  EXPECT_EQ(code(elsewhere, script("exit 0")), 77) << "nothing can be measured, ever";
+  EXPECT_EQ(code(elsewhere, script("sleep 0.5")), 77);
+  EXPECT_EQ(code(elsewhere, script("exit 7")), 7) << "its own failure comes first";
+  const Words here{"--source", "software", "--settle", "600"};
+  EXPECT_EQ(code(here, script("exit 0")), 0) << "it was too short";
+  EXPECT_EQ(code(here, script("exit 7")), 7);
+  const Tool short_lived({"sleep", "0.3"});
+  EXPECT_EQ(code(here, {"-p", std::to_string(short_lived.pid())}), 1);
+}
+
 TEST(MembwCommand, EndsTheProgramAndAllThatItStarted) {
   const TempDir dir;
   for (const int signal : {0, SIGINT, SIGTERM, SIGHUP}) {
