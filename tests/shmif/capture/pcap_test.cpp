@@ -295,7 +295,10 @@ TEST(PcapReader, ASectionOrAClockThatLibpcapDoesNotReadIsNotCalledDamaged) {
   const std::string version = words({0x0a0d0d0a, 28, 0x1a2b3c4d, 7, UINT32_MAX, UINT32_MAX, 28});
   // if_tsresol: 10^-100.
   const std::string clock = words({1, 32, 1, 65535, 9 | 1U << 16U, 100, 0, 32});
-  for (const std::string& second : {version, clock}) {
+  // The same numbers as in the first section, in the other order of bytes.
+  const std::string order =
+      words({0x0a0d0d0a, 0x1c000000, 0x4d3c2b1a, 0x00000100, UINT32_MAX, UINT32_MAX, 0x1c000000});
+  for (const std::string& second : {version, clock, order}) {
     const TempDir dir;
     write_file(dir.file("a.pcapng"), head + second);
     auto reader = PcapReader::open(dir.file("a.pcapng")).value();
