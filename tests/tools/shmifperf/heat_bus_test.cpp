@@ -1,15 +1,22 @@
 // The heat of a bus: by whom it can be watched, and what is said of those who cannot.
 
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "base/columns.hpp"
+#include "base/unique_fd.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/raw_bus.hpp"
@@ -239,6 +246,39 @@ TEST(HeatOfABus, ThatIsInterruptedEndsBySignal) {
     ASSERT_TRUE(eventually([&] { return catches(heat.pid(), number); }));
     heat.signal(number);
     EXPECT_EQ(heat.finish().status, 128 + number);
+  }
+}
+
+TEST(HeatOfABus, EndsAtASignalThoughManyClientsNeverAnswer) {
+  const TempBus bus;
+  Tool plain({SHMIFCTL_PATH, "ping", bus.path(), "--respond", "--name", "plain"});
+  ASSERT_TRUE(plain.wait_for("answering"));
+  const TempDir clients;
+  std::vector<UniqueFd> silent;
+  for (int i = 0; i < 200; ++i) {
+    UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    clients.file("0-" + std::to_string(i)).copy(&address.sun_path[0], sizeof address.sun_path - 1);
+    ASSERT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    ASSERT_EQ(::listen(socket.get(), 8), 0);
+    silent.push_back(std::move(socket));
+  }
+  for (const Words& command :
+       {Words{SHMIFCTL_PATH, "heat", bus.path(), "--clients", clients.path()},
+        Words{SHMIFPERF_PATH, "heat", "--bus", bus.path(), "--clients", clients.path()}}) {
+    Tool heat(command);
+    // It has asked the first one, and so catches signals.
+    pollfd asked{.fd = silent[0].get(), .events = POLLIN, .revents = 0};
+    ASSERT_EQ(::poll(&asked, 1, 60'000), 1);
+    heat.signal(SIGTERM);
+    const ToolResult ended = heat.finish();
+    EXPECT_EQ(ended.status, 128 + SIGTERM) << ended.err;
+    EXPECT_FALSE(ended.timed_out);
+    for (const UniqueFd& socket : silent) {
+      pollfd waiting{.fd = socket.get(), .events = POLLIN, .revents = 0};
+      while (::poll(&waiting, 1, 0) == 1) UniqueFd(::accept(socket.get(), nullptr, nullptr));
+    }
   }
 }
 
