@@ -64,6 +64,15 @@ TEST(PerfOutput, OfNoCommandIsWrittenOverABus) {
   const std::string bus = dir.file("bus");
   ASSERT_EQ(run_tool({"create", bus, "--size", "64K"}).status, 0);
   ASSERT_EQ(symlink(bus.c_str(), dir.file("link").c_str()), 0);
+  const std::string read = dir.file("result.json");
+  ASSERT_EQ(shmifperf({"run", "--rw=tx", "--engine=null", "--number_ios=10", "--output-format=json",
+                       "--output=" + read})
+                .status,
+            0);
+  const std::string same = dir.file("same.json");
+  ASSERT_TRUE(std::filesystem::copy_file(read, same));
+  // Where the page of that result goes by itself.
+  ASSERT_EQ(symlink(bus.c_str(), dir.file("result.html").c_str()), 0);
   const Words run{"run", "--rw=tx", "--number_ios=10", "--eta=never"};
   const auto with = [](Words words, const Words& more) {
     words.insert(words.end(), more.begin(), more.end());
@@ -78,6 +87,9 @@ TEST(PerfOutput, OfNoCommandIsWrittenOverABus) {
                             {"why", "-o", path, "--", "true"},
                             {"sample", "-o", path, "--", "true"},
                             {"membw", "-o", path, "--", "true"},
+                            {"report", "-o", path, read},
+                            {"report", "-o", path, read, same},
+                            {"report", read},
                             {"membw", "--csv", path, "--", "true"},
                             {"membw", "--program-output", path, "--", "true"}}) {
       const ToolResult result = shmifperf(words);
