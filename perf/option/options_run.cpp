@@ -45,10 +45,10 @@ Kind<R> output_places() {
   return kind;
 }
 
-/// One format or several, as in fio.
+/// fio's lists are read, too. The command refuses them where one place would hold several formats.
 Kind<R> output_formats() {
   const auto words = kFormatWords;
-  Kind<R> kind{.placeholder = "FORMAT[,...]", .range = listed(words)};
+  Kind<R> kind{.placeholder = "FORMAT", .range = listed(words)};
   kind.set = [words](std::string_view value, R& run) -> Result<void> {
     const auto read = read_words(words, value);
     if (!read) return read.error();
@@ -94,15 +94,16 @@ Kind<R> metrics_address() {
 
 void add_output_rows(Rows& rows) {
   rows.add("output", client_only, output_places(),
-           R"(Write the result to this file, in the format before the colon or else in those of
+           R"(Write the result to this file, in the format before the colon or else in that of
               output-format. May be given several times, for different files. Standard output
               gets the result, too, if every file has a format before it; otherwise it gets only
               whether the run passed.)",
            "standard output");
   rows.add("output-format", client_only, output_formats(),
            R"(How results are written: normal (for people), json, json+ (json with the bins of
-              the histograms), terse (a line for each job). Several formats are written one
-              after the other.)");
+              the histograms), terse (a line for each job). Each place holds one format: for
+              another one, give a file of its own, as in --output=json:FILE. fio's lists
+              (normal,json), which mix them in one file, are refused.)");
   rows.add("details", client_only, yes_or_no(&R::details),
            R"(Print every figure, not only a summary of about eight lines. A file of --output
               has every figure in any case.)");

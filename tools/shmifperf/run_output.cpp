@@ -35,6 +35,14 @@ bool is_same(const perf::OutputPlace& one, const perf::OutputPlace& other) {
   return one.path == other.path || whole(one.path) == whole(other.path);
 }
 
+/// Whether each place is a file with a format of its own. Then the result goes to standard output,
+/// too.
+bool screen_is_free(const RunOptions& options) {
+  return std::ranges::all_of(options.outputs, [](const perf::OutputPlace& place) {
+    return place.format && place.path != "-";
+  });
+}
+
 }  // namespace
 
 std::string problem_of_outputs(const RunOptions& options) {
@@ -50,35 +58,34 @@ std::string problem_of_outputs(const RunOptions& options) {
                      " is given more than once, and each result would overwrite the one before "
                      "(give each a file of its own)";
   }
+  const auto has_no_format = [](const perf::OutputPlace& place) { return !place.format; };
+  if (options.output_format.size() > 1 &&
+      (std::ranges::any_of(options.outputs, has_no_format) || screen_is_free(options))) {
+    return "--output-format names several formats, and each place holds one (name one, and write "
+           "each of the others to a file of its own: --output=json:FILE, which may be repeated)";
+  }
   return {};
 }
 
-std::string rendered(const std::vector<perf::OutputFormat>& formats, const ResultForms& forms,
+std::string rendered(perf::OutputFormat format, const ResultForms& forms,
                      const std::function<std::string()>& text) {
   using perf::Bins;
-  std::string all;
-  for (const perf::OutputFormat format : formats) {
-    switch (format) {
-      case perf::OutputFormat::normal: all += text(); break;
-      case perf::OutputFormat::json: all += forms.json(Bins::without); break;
-      case perf::OutputFormat::json_plus: all += forms.json(Bins::with); break;
-      case perf::OutputFormat::terse:
-        all += perf::to_terse(perf::Report::parse(forms.json(Bins::without), "result").value());
-        break;
-    }
+  switch (format) {
+    case perf::OutputFormat::normal: return text();
+    case perf::OutputFormat::json: return forms.json(Bins::without);
+    case perf::OutputFormat::json_plus: return forms.json(Bins::with);
+    case perf::OutputFormat::terse: break;
   }
-  return all;
+  return perf::to_terse(perf::Report::parse(forms.json(Bins::without), "result").value());
 }
 
 std::vector<FormattedPlace> places_of(const RunOptions& options) {
   std::vector<FormattedPlace> places;
-  bool screen_is_free = true;
+  const perf::OutputFormat other = options.output_format.front();
   for (const perf::OutputPlace& place : options.outputs) {
-    screen_is_free = screen_is_free && place.format && place.path != "-";
-    places.push_back(
-        {place.path, place.format ? std::vector{*place.format} : options.output_format});
+    places.push_back({place.path, place.format.value_or(other)});
   }
-  if (screen_is_free) places.push_back({"-", options.output_format});
+  if (screen_is_free(options)) places.push_back({"-", other});
   return places;
 }
 
@@ -99,7 +106,7 @@ RunOutput::RunOutput(const RunOptions& options, perf::RunControl& control)
   if (options.metrics_format == "influx") stream_ = Stream::influx;
   for (const FormattedPlace& place : places_) {
     if (place.path != "-") continue;
-    screen_for_people_ = place.formats == std::vector{perf::OutputFormat::normal};
+    screen_for_people_ = place.format == perf::OutputFormat::normal;
   }
   redrawn_lines_ = terminal_.on_terminal() && options.eta != RunOptions::Eta::never;
   plain_lines_ = !terminal_.on_terminal() && options.eta == RunOptions::Eta::always;
@@ -205,7 +212,7 @@ bool RunOutput::print_result(const ResultForms& forms, std::vector<std::string> 
   std::optional<std::string> homeless;  // a result that could not be written to its file
   for (const FormattedPlace& place : places_) {
     if (place.path == "-") continue;
-    std::string text = rendered(place.formats, forms, [&] { return forms.text(0); });
+    std::string text = rendered(place.format, forms, [&] { return forms.text(0); });
     const auto done = write_file(place.path, text);
     if (done) {
       files.push_back(place.path);
@@ -217,7 +224,7 @@ bool RunOutput::print_result(const ResultForms& forms, std::vector<std::string> 
     if (instead) homeless = std::move(text);
   }
   if (shown != places_.end()) {
-    print_there(rendered(shown->formats, forms, [&] {
+    print_there(rendered(shown->format, forms, [&] {
       return options_.details ? forms.text(terminal_columns())
                               : forms.summary(terminal_columns(), files);
     }));

@@ -43,15 +43,16 @@ struct ResultForms {
   std::function<std::string()> verdict;  ///< whether the run passed, and if not, why
 };
 
-/// A result in each of the formats, one after the other. `text`: makes it for people.
-std::string rendered(const std::vector<perf::OutputFormat>& formats, const ResultForms& forms,
+/// A result in a format. `text`: makes it for people.
+std::string rendered(perf::OutputFormat format, const ResultForms& forms,
                      const std::function<std::string()>& text);
 
 /// The places of a result with their formats: those of --output. If each of these is a file with a
-/// format of its own, standard output is a place, too.
+/// format of its own, standard output is a place, too. problem_of_outputs() must be empty: each
+/// place has one format.
 struct FormattedPlace {
   std::string path;  ///< "-" is standard output
-  std::vector<perf::OutputFormat> formats;
+  perf::OutputFormat format = perf::OutputFormat::normal;
 };
 std::vector<FormattedPlace> places_of(const perf::RunOptions& options);
 

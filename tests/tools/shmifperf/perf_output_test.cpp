@@ -130,10 +130,10 @@ TEST(PerfResult, HasThePercentilesThatWereAskedForUnderFiosNames) {
   const TempDir dir;
   const std::string path = dir.file("result.json");
   const ToolResult ran =
-      run_program(run_with({"--output-format=normal,json", "--details", "--runtime=60",
+      run_program(run_with({"--output=json:" + path, "--details", "--runtime=60",
                             "--number_ios=100", "--percentile_list=99.5:50:100"}));
   ASSERT_EQ(ran.status, 0) << ran.err;
-  const Json json = Json::parse(ran.out.substr(ran.out.find("\n{\n")));
+  const Json json = json_of_file(path);
   bool any = false;
   for (const Json& job : json.at("jobs")) {
     if (job.at("latency_ns").is_null()) continue;
@@ -167,15 +167,36 @@ TEST(PerfResult, SaysOfRatesInFiosSpellingThatTheyAreInBits) {
   EXPECT_EQ(ran("10Mbit").out.find("fio's bytes"), std::string::npos);
 }
 
-TEST(PerfResult, AllFormatsAreOfOneRunAndOneAfterTheOther) {
+TEST(PerfOutput, HasOneFormatInEachPlace) {
+  const TempDir dir;
+  const std::string path = dir.file("r");
+  for (const Words& outputs : std::vector<Words>{
+           {"--output-format=normal,json"},
+           {"--output-format=json,terse", "--output=" + path},
+           {"--output-format=json,json+", "--output=json:" + path},
+           {"--output-format=json,terse", "--output=json:" + dir.file("s"), "--output=" + path},
+           {"--output-format=normal,terse", "--output=-"}}) {
+    SCOPED_TRACE(outputs[0] + ' ' + outputs.back());
+    const ToolResult ran = run_program(run_with(outputs));
+    EXPECT_EQ(ran.status, 2);
+    EXPECT_EQ(ran.out, "") << "nothing was run";
+    EXPECT_NE(ran.err.find("each place holds one (name one, and write each of the others to a file "
+                           "of its own: --output=json:FILE, which may be repeated)"),
+              std::string::npos)
+        << ran.err;
+    EXPECT_FALSE(std::filesystem::exists(path));
+    EXPECT_FALSE(std::filesystem::exists(dir.file("s")));
+  }
+  // One format, however often it is named, and the way that the message shows.
   const ToolResult ran = run_program(
-      run_with({"--output-format=normal,terse,json", "--runtime=60", "--number_ios=100"}));
+      run_with({"--output-format=json,json", "--output=terse:" + path,
+                "--output=normal:" + dir.file("s"), "--runtime=60", "--number_ios=100"}));
   ASSERT_EQ(ran.status, 0) << ran.err;
-  const auto json_at = ran.out.find("\n{\n");
-  ASSERT_NE(json_at, std::string::npos) << ran.out;
-  EXPECT_EQ(Json::parse(ran.out.substr(json_at)).at("passed"), true);
-  EXPECT_EQ(ran.out.rfind("shmifperf ", 0), 0U);
-  EXPECT_NE(ran.out.find("\n1;"), std::string::npos) << "a line of terse";
+  const Json json = Json::parse(ran.out, nullptr, false);
+  ASSERT_TRUE(json.is_object()) << ran.out;
+  EXPECT_EQ(text_of_file(path).find("1;"), 0U);
+  EXPECT_EQ(text_of_file(dir.file("s")).find("shmifperf "), 0U);
+  EXPECT_EQ(lines_of(text_of_file(path)).size(), json.at("jobs").size());
   EXPECT_EQ(ran.err, "") << "no progress where there is no terminal";
 }
 
@@ -209,7 +230,7 @@ TEST(PerfStatus, IsOnStandardOutputWhereThatIsForPeopleAndElseOnStandardError) {
   for (const Words& outputs :
        {Words{"--output-format=normal"}, Words{"--output-format=json", "--output=/dev/null"},
         Words{"--output=json:" + dir.file("r")}, Words{"--output-format=json"},
-        Words{"--output=terse:-"}, Words{"--output-format=normal,json"}}) {
+        Words{"--output=terse:-"}}) {
     SCOPED_TRACE(outputs[0]);
     Words words = outputs;
     words.insert(words.end(), {"--status-interval=250ms", "--runtime=600ms"});
