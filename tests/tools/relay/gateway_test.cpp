@@ -136,6 +136,17 @@ TEST_P(Gateway, GivesTwoHostsAtOnceAnAddressARouteAndNamesAndLeadsThemToTheWorld
   EXPECT_NE(said.out.find("slirp4netns: 1 connection"), std::string::npos) << said.out;
 }
 
+// slirp4netns has 16 addresses, and keeps each of them for the MAC address that asked for it.
+TEST_P(Gateway, GivesAHostItsAddressHoweverOftenItIsStarted) {
+  const auto way = gateway();
+  constexpr unsigned kMoreThanAddresses = 17;
+  for (unsigned start = 1; start <= kMoreThanAddresses; ++start) {
+    const ToolResult leased = with_lease("ip -4 -o address show tap0", "web");
+    ASSERT_EQ(leased.status, 0) << "start " << start << ": " << leased.out << leased.err;
+    EXPECT_NE(leased.out.find("inet 10.0.2.15/24"), std::string::npos) << start << leased.out;
+  }
+}
+
 TEST_P(Gateway, LeadsHostsOnABusOfNetbsdsFormatToTheWorld) {
   const std::string netbsd = file("netbsd");
   Bus::create(netbsd, {.mode = 0666, .format = BusFormat::netbsd}).value();
@@ -274,6 +285,16 @@ TEST_P(Gateway, GivesANameServerThatAnswersWhereThisMachineAsksOneOfItsLoopback)
 }
 
 TEST_P(Gateway, WarnsWhereNobodyCanLookUpNames) {
+  for (const char* const none : {"", "search test\nnameserver\n# nameserver 198.18.9.1\n"}) {
+    std::ofstream(file("resolv.conf")) << none;
+    const auto way = gateway();
+    EXPECT_NE(way->so_far().err.find(
+                  "gateway: hosts cannot look up names, because /etc/resolv.conf names no name "
+                  "server (add a line there, such as \"nameserver 198.18.0.53\", and start the "
+                  "gateway again)\n"),
+              std::string::npos)
+        << none << way->so_far().err;
+  }
   std::ofstream(file("resolv.conf")) << "nameserver fd00::53\n";
   const auto way = gateway();
   EXPECT_NE(way->so_far().err.find(
