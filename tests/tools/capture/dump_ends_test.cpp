@@ -102,9 +102,13 @@ TEST(Dump, ASignalEndsItTowardsAReaderThatStandsStill) {
     std::string words;
     int pipe_bytes;
     int least;  // in the pipe when the next write waits
+    int number;
   };
-  for (const auto& [words, pipe_bytes, least] :
-       {Case{"dump --history -x", 65536, 60'000}, Case{"dump --history -w -", 65536, 60'000}}) {
+  for (const auto& [words, pipe_bytes, least, number] :
+       {Case{"dump --history -x", 65536, 60'000, SIGTERM},
+        Case{"dump --history -w -", 65536, 60'000, SIGTERM},
+        Case{"dump --history -x", 65536, 60'000, SIGINT},
+        Case{"dump --history -w -", 65536, 60'000, SIGINT}}) {
     const UniqueFd reader(open(rig.file("fifo").c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
     ASSERT_EQ(fcntl(reader.get(), F_SETPIPE_SZ, pipe_bytes), pipe_bytes);
     Tool tool({"sh", "-c", "exec \"$0\" " + words + " \"$1\" >\"$2\"", shmifctl_path(), rig.path(),
@@ -117,17 +121,17 @@ TEST(Dump, ASignalEndsItTowardsAReaderThatStandsStill) {
       usleep(100'000);
       return ioctl(reader.get(), FIONREAD, &second) == 0 && first == second && first > least;
     })) << words;
-    tool.signal(SIGTERM);
+    tool.signal(number);
     const ToolResult r = tool.finish();
-    EXPECT_FALSE(r.timed_out) << words;
+    EXPECT_FALSE(r.timed_out) << words << ' ' << number;
     EXPECT_EQ(r.status, 1) << words;
     EXPECT_TRUE(contains(r.err, "its reader took nothing")) << r.err;
   }
   // A FIFO that nobody reads.
-  for (const char* const format : {"pcap", "pcapng"}) {
+  for (const auto& [format, number] : {std::pair{"pcap", SIGTERM}, {"pcapng", SIGINT}}) {
     Tool tool(dump(rig, {"--name", "ear", "--format", format, "-w", rig.file("fifo")}));
     ASSERT_TRUE(rig.wait_for_port("ear"));
-    tool.signal(SIGTERM);
+    tool.signal(number);
     const ToolResult r = tool.finish();
     EXPECT_FALSE(r.timed_out) << format;
     EXPECT_EQ(r.status, 0) << r.err;

@@ -112,6 +112,53 @@ TEST(DumpRotation, BySizeAndTimeNeverGivesANameTwice) {
   }
 }
 
+/// Whether the tool has a file of `folder` open.
+bool has_open(const Tool& tool, const std::string& folder) {
+  const std::string fds = "/proc/" + std::to_string(tool.pid()) + "/fd";
+  for (const auto& fd : std::filesystem::directory_iterator(fds)) {
+    std::error_code gone;
+    if (std::filesystem::read_symlink(fd, gone).string().starts_with(folder)) return true;
+  }
+  return false;
+}
+
+TEST(DumpRotation, BySizeAndTimeKeepsEachFrameAlsoWhereTheNameHasNoTime) {
+  for (const char* const size : {"100", "2K"}) {  // more than all frames, and 17 frames
+    const BusRig rig;
+    Port port = rig.port();
+    const std::string folder = rig.file("spans");
+    ASSERT_TRUE(std::filesystem::create_directory(folder));
+    Tool tool({shmifctl_path(), "dump", rig.path(), "--name", "ear", "-G", "1", "-C", size, "-w",
+               folder + "/t.pcap"});
+    ASSERT_TRUE(rig.wait_for_port("ear"));
+    const auto heard = [&] {
+      for (const PortInfo& p : Bus::open(rig.path()).value().info().ports)
+        if (p.name == "ear") return p.rx_frames;
+      return std::uint64_t{0};
+    };
+    std::vector<Bytes> frames;
+    constexpr std::size_t kSpans = 3, kInSpan = 50;
+    for (std::size_t span = 0; span < kSpans; ++span) {
+      for (std::size_t i = 0; i < kInSpan; ++i) {
+        frames.push_back(make_frame(100, frames.size()));
+        send(port, {frames.back()});
+      }
+      ASSERT_TRUE(eventually([&] { return heard() == frames.size(); }));
+      ASSERT_TRUE(eventually([&] { return !has_open(tool, folder); })) << "its second is over";
+    }
+    tool.signal(SIGINT);
+    EXPECT_EQ(tool.finish().err, "150 frames captured, 0 filtered out, 0 lost\n");
+    std::vector<Bytes> kept;
+    std::size_t files = 0;
+    for (std::string name = "/t.pcap"; std::filesystem::exists(folder + name);
+         name = "/t.pcap" + std::to_string(++files)) {
+      for (Bytes& frame : read_capture(folder + name)) kept.push_back(std::move(frame));
+    }
+    EXPECT_TRUE(same_frames(frames, kept)) << size << ": " << kept.size();
+    EXPECT_GE(files, kSpans) << size;
+  }
+}
+
 TEST(DumpRotation, AFileWhoseTimeIsOverIsCompleteThoughNoFrameComes) {
   const BusRig rig;
   Port port = rig.port();
@@ -121,16 +168,8 @@ TEST(DumpRotation, AFileWhoseTimeIsOverIsCompleteThoughNoFrameComes) {
              folder + "/x-%s.pcap"});
   ASSERT_TRUE(rig.wait_for_port("ear"));
   const auto files = [&] { return std::distance(std::filesystem::directory_iterator(folder), {}); };
-  const auto is_open = [&] {
-    const std::string fds = "/proc/" + std::to_string(tool.pid()) + "/fd";
-    for (const auto& fd : std::filesystem::directory_iterator(fds)) {
-      std::error_code gone;
-      if (std::filesystem::read_symlink(fd, gone).string().starts_with(folder)) return true;
-    }
-    return false;
-  };
   ASSERT_TRUE(eventually([&] { return files() == 1; }));
-  EXPECT_TRUE(eventually([&] { return !is_open(); }));
+  EXPECT_TRUE(eventually([&] { return !has_open(tool, folder); }));
   send(port, {make_frame(60, 1)});
   EXPECT_TRUE(eventually([&] { return files() == 2; })) << "the next frame has a file";
   tool.signal(SIGINT);

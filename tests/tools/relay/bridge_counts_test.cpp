@@ -91,7 +91,9 @@ TEST(BridgeOptions, FaultsThatAreGivenOneByOneAreMetTogether) {
 }
 
 TEST(BridgeOptions, ASignalEndsItWhereACaptureIsAPipeWithoutAnotherEnd) {
-  for (const bool reads : {true, false}) {
+  using Case = std::pair<bool, int>;
+  for (const auto& [reads, number] :
+       {Case{true, SIGTERM}, {false, SIGTERM}, {true, SIGINT}, {false, SIGINT}}) {
     const BusRig rig;
     const std::string fifo = rig.file("fifo");
     ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
@@ -104,9 +106,9 @@ TEST(BridgeOptions, ASignalEndsItWhereACaptureIsAPipeWithoutAnotherEnd) {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
     EXPECT_TRUE(reads ? static_cast<bool>(writer) : has_heard(rig.path(), "ear", 0));
-    tool.signal(SIGTERM);
+    tool.signal(number);
     const ToolResult r = tool.finish();
-    EXPECT_FALSE(r.timed_out) << capture;
+    EXPECT_FALSE(r.timed_out) << capture << ' ' << number;
     EXPECT_EQ(r.status, 0) << r.err;
     const std::string way = reads ? capture + " -> " + bus : bus + " -> " + capture;
     EXPECT_EQ(r.err, way + ": 0 frames, 0 bytes, 0 lost, 0 dropped = 0 came\n");

@@ -1,12 +1,18 @@
 // bridge, tap and ping: which signals end them, and what still goes out.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
 
+#include "base/unique_fd.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 
 namespace shmif::test {
@@ -51,6 +57,42 @@ TEST(BridgeEnds, WhatWasOnTheBusWhenTheSignalCameGoesOut) {
     const ToolResult r = tool.finish();
     EXPECT_EQ(r.status, 0) << r.err;
     EXPECT_TRUE(same_frames(frames, heard(to, frames.size()))) << r.out;
+  }
+}
+
+// A live capture: `tcpdump -w - | shmifctl bridge pcap:- bus:...`.
+TEST(BridgeEnds, EachFrameOfAPipeIsPassedOnBeforeTheNextOneComesAndASignalEndsTheWait) {
+  for (const bool on_standard_input : {true, false}) {
+    for (const int number : {SIGINT, SIGTERM}) {
+      const BusRig rig;
+      const std::string fifo = rig.file("fifo");
+      ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+      // For both, so that neither side waits until it is opened.
+      const UniqueFd writer(open(fifo.c_str(), O_RDWR | O_CLOEXEC));
+      ASSERT_TRUE(writer);
+      const std::string from = on_standard_input ? "pcap:-" : "pcap:" + fifo;
+      Tool tool({"sh", "-c", R"(exec "$0" bridge "$1" bus:"$2" --port-name ear < "$3")",
+                 shmifctl_path(), from, rig.path(), fifo});
+      Port to = rig.port();
+      const std::vector<Bytes> frames{make_frame(60, 1), make_frame(100, 2), make_frame(61, 3)};
+      write_capture(rig.file("in.pcap"), frames);
+      std::ifstream file(rig.file("in.pcap"), std::ios::binary);
+      const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+      constexpr std::size_t kFileHeader = 24, kRecordHeader = 16;
+      std::size_t begin = 0, end = kFileHeader;
+      for (const Bytes& frame : frames) {
+        end += kRecordHeader + frame.size();
+        ASSERT_EQ(write(writer.get(), bytes.data() + begin, end - begin),
+                  static_cast<ssize_t>(end - begin));
+        begin = end;
+        EXPECT_TRUE(same_frames({frame}, heard(to, 1))) << from;
+      }
+      tool.signal(number);
+      const ToolResult r = tool.finish();
+      EXPECT_FALSE(r.timed_out) << from << ' ' << number;
+      EXPECT_EQ(r.status, 0) << r.err;
+      EXPECT_NE((r.out + r.err).find("3 frames, 221 bytes"), std::string::npos) << r.out << r.err;
+    }
   }
 }
 
