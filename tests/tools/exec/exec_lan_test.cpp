@@ -147,7 +147,8 @@ TEST_P(ExecLan, FramesOfManyKindsCrossUnchanged) {
         frame_of("0180c2000003", "888e", 60),                    // 802.1X
         frame_of("0180c200000e", "88cc", 60),                    // LLDP
         frame_of("0180c200000e", "88f7", 68),                    // PTP
-        frame_of("ffffffffffff", "8100000588b5", kMtu + 18)}) {  // one VLAN tag
+        frame_of("ffffffffffff", "8100000588b5", kMtu + 18),     // one VLAN tag
+        frame_of("ffffffffffff", "88a8000588b5", kMtu + 18)}) {  // of 802.1ad
     frames += ' ' + frame;
   }
   // The kernel drops two tags on a full frame on the way into a veth pair.

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "shmif/port.hpp"
+#include "tests/support/frames.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/tools/exec/exec_rig.hpp"
 
@@ -53,6 +54,25 @@ class ExecMacs : public ExecRig {
     return after.rx_frames - before.rx_frames >= kFrames;
   }
 
+  /// The same with frames of VLAN 101.
+  bool hears_tagged(MacAddress mac) {
+    constexpr std::size_t kFrames = 300;
+    std::vector<Bytes> tagged;
+    for (std::size_t i = 0; i < kFrames; ++i) {
+      tagged.push_back(make_frame(100, i, 1));
+      std::memcpy(tagged.back().data(), mac.bytes.data(), mac.bytes.size());
+    }
+    const PortInfo before = port("h").value();
+    EXPECT_EQ(sender_.send(views(tagged)).taken, kFrames);
+    PortInfo after = before;
+    EXPECT_TRUE(eventually([&] {
+      after = port("h").value();
+      return after.rx_frames + after.filtered_frames >=
+             before.rx_frames + before.filtered_frames + kFrames;
+    }));
+    return after.rx_frames - before.rx_frames >= kFrames;
+  }
+
   std::unique_ptr<Tool> host_;
   Port sender_{{.name = "sender"}};
 };
@@ -76,6 +96,33 @@ TEST_P(ExecMacs, AHostHearsForItsMacvlansAndForTheListOfItsInterface) {
   EXPECT_FALSE(hears(kUnlisted));
   change("ip link del sub0");
   EXPECT_TRUE(becomes(kSecond, false));
+}
+
+const std::string kIpv6Off =
+    "for each in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 > $each; done; ";
+
+// The kernel puts the address of a VLAN that has one of its own on the same list (vlan_dev_open() in
+// net/8021q/vlan_dev.c). Without IPv6 such an interface sends nothing by which a port would learn it.
+TEST_P(ExecMacs, AHostHearsTaggedFramesForTheListOfItsInterfaceAlsoWithoutIpv6) {
+  change(kIpv6Off);
+  EXPECT_FALSE(hears_tagged(kFirst));
+  change("bridge fdb add 02:00:00:00:00:01 dev tap0 self");
+  EXPECT_TRUE(eventually([&] { return hears_tagged(kFirst); }));
+  EXPECT_FALSE(hears_tagged(kUnlisted));
+  change("bridge fdb del 02:00:00:00:00:01 dev tap0 self");
+  EXPECT_TRUE(eventually([&] { return !hears_tagged(kFirst); }));
+}
+
+TEST_P(ExecMacs, AHostHearsForAVlanWithAnAddressOfItsOwn) {
+  const ToolResult made = run_program(
+      by_caller({shmifctl_path(), "enter", bus(), "h", "--", "ip", "link", "add", "link", "tap0",
+                 "name", "sub0", "address", kSecond.to_string(), "type", "vlan", "id", "101"}));
+  if (made.status != 0) GTEST_SKIP() << "no VLAN devices here: " << made.err;
+  change(kIpv6Off + "ip link set sub0 up");
+  EXPECT_TRUE(eventually([&] { return hears_tagged(kSecond); }));
+  EXPECT_FALSE(hears_tagged(kUnlisted));
+  change("ip link del sub0");
+  EXPECT_TRUE(eventually([&] { return !hears_tagged(kSecond); }));
 }
 
 TEST_P(ExecMacs, AHostThatChangesItsAddressHearsForTheNewOneAndShowsIt) {

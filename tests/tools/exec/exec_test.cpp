@@ -513,9 +513,43 @@ TEST(ExecNotes, EachThingThatCouldNotBeHadIsTold) {
   EXPECT_EQ(said.status, 0) << said.err;
   EXPECT_EQ(said.out, "runs\n");
   for (const char* what :
-       {"exec: cannot mount a private /proc", "exec: cannot mount a private /sys"}) {
+       {"exec: cannot mount a private /proc: Operation not permitted (a container may hide parts "
+        "of "
+        "/proc: start it with --security-opt unmask=ALL for podman, --security-opt "
+        "systempaths=unconfined for docker): the host sees the outer processes there\n",
+        "exec: cannot mount a private /sys: Operation not permitted: the host sees the outer "
+        "interfaces in /sys/class/net\n"}) {
     EXPECT_NE(said.err.find(what), std::string::npos) << said.err;
   }
+}
+
+TEST(ExecWithoutIpv6, SaysThatThisMachineHasNone) {
+  const TempDir directory;
+  const std::string bus = directory.file("bus");
+  const auto host = [&](std::vector<std::string> more) {
+    std::vector<std::string> line{"env",
+                                  std::string("LD_PRELOAD=") + SHMIF_WITHOUT_IPV6,
+                                  shmifctl_path(),
+                                  "exec",
+                                  bus,
+                                  "--create",
+                                  "--via",
+                                  "veth"};
+    line.insert(line.end(), more.begin(), more.end());
+    return run_program(line);
+  };
+  const ToolResult only_ipv4 = host({"--ip", "198.18.0.1/24", "--", "echo", "runs"});
+  if (only_ipv4.status == 77) GTEST_SKIP() << "no hosts here: " << only_ipv4.err;
+  EXPECT_EQ(only_ipv4.status, 0) << only_ipv4.err;
+  EXPECT_EQ(only_ipv4.out, "runs\n");
+  const ToolResult refused = host({"--ip", "198.18.0.1/24", "--ip", "fd00::1/64", "--", "true"});
+  EXPECT_EQ(refused.status, 125);
+  EXPECT_NE(refused.err.find("cannot add address fd00::1/64 to interface \"tap0\": Address family "
+                             "not supported by protocol (this machine has no IPv6, as with "
+                             "ipv6.disable=1 on the kernel's command line: give IPv4 addresses "
+                             "only)\n"),
+            std::string::npos)
+      << refused.err;
 }
 
 TEST(ExecVia, TapThatCannotBeHadIs77AndLeavesNoBusBehind) {

@@ -34,6 +34,9 @@ std::vector<Bytes> frames_of_every_kind(const char* receiver, std::uint32_t mtu)
     }
     frames.push_back(frame_to(to, 64, ++seed, 1));
     frames.push_back(frame_to(to, mtu + 18, ++seed, 1));
+    frames.push_back(frame_to(to, mtu + 18, ++seed, 1));
+    frames.back()[12] = std::byte{0x88};  // 802.1ad, not 802.1Q
+    frames.back()[13] = std::byte{0xa8};
     frames.push_back(frame_to(to, 68, ++seed, 2));
   }
   return frames;
