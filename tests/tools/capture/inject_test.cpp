@@ -13,6 +13,8 @@
 #include <sstream>
 
 #include "base/unique_fd.hpp"
+#include "tests/support/eventually.hpp"
+#include "tests/support/super_frames.hpp"
 #include "tests/tools/capture/held_ring.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 #include "tests/tools/common/on_terminal.hpp"
@@ -177,7 +179,9 @@ TEST(Inject, ASignalEndsItWhileItWaitsForAPipe) {
   write_capture(rig.file("in.pcap"), some_frames(2));
   std::ifstream file(rig.file("in.pcap"), std::ios::binary);
   const std::string bytes{std::istreambuf_iterator<char>(file), {}};
-  for (const char* const timing : {"flat", "original"}) {
+  using Case = std::pair<const char*, int>;
+  for (const auto& [timing, number] :
+       {Case{"flat", SIGTERM}, {"original", SIGTERM}, {"flat", SIGINT}, {"original", SIGINT}}) {
     Tool tool({shmifctl_path(), "inject", rig.path(), rig.file("fifo"), "--timing", timing});
     ASSERT_TRUE(eventually([&] {
       writer.reset(open(rig.file("fifo").c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC));
@@ -185,10 +189,10 @@ TEST(Inject, ASignalEndsItWhileItWaitsForAPipe) {
     }));
     ASSERT_EQ(write(writer.get(), bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
     EXPECT_EQ(collect(port, 2).size(), 2U) << "the last one waits for another";
-    tool.signal(SIGTERM);
+    tool.signal(number);
     const ToolResult r = tool.finish();
     EXPECT_FALSE(r.timed_out);
-    EXPECT_EQ(r.status, 128 + SIGTERM);
+    EXPECT_EQ(r.status, 128 + number);
     EXPECT_EQ(r.out, "2 frames sent, 121 B\n");
   }
 }
@@ -216,6 +220,65 @@ TEST(Inject, CountsAndReportsFramesThatAreTooLong) {
   EXPECT_TRUE(contains(r.err, "2 frames")) << r.err;
   EXPECT_TRUE(contains(r.err, "9000 bytes, the bus takes 1522")) << r.err;
   EXPECT_TRUE(same_frames({make_frame(60, 1), make_frame(61, 3)}, collect(port, 2)));
+}
+
+/// A bus that carries the largest frames there are, with super-frames of TCP of which a capture is
+/// made with `more` words.
+std::string recorded_super_frames(const BusRig& rig, const std::vector<std::string>& more) {
+  constexpr std::uint16_t kSegment = 1400;
+  Port port = rig.port();
+  for (const unsigned seed : {1U, 2U}) {
+    Bytes bytes = build({}, 14'000, seed);
+    std::fill_n(bytes.begin(), 6, std::byte{0xff});
+    FrameView frame(bytes.data(), bytes.size());
+    frame.offload = header_for({}, kSegment);
+    EXPECT_FALSE(port.send({&frame, 1}).error);
+  }
+  const std::string file = rig.file("super.pcapng");
+  std::vector<std::string> words{"dump", rig.path(), "--history", "--timeout", "0", "-w", file};
+  words.insert(words.end(), more.begin(), more.end());
+  EXPECT_EQ(run_tool(words).status, 0);
+  return file;
+}
+
+TEST(Inject, OfSuperFramesThatTheBusDoesNotTakeSaysHowToRecordThem) {
+  const BusRig recorded;
+  const BusRig rig;
+  Port port = rig.port();
+  const std::string whole = recorded_super_frames(recorded, {"--super-frames"});
+  const ToolResult refused = inject(rig, {whole, "--timing", "flat"});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_EQ(refused.out, "0 frames sent, 0 B\n");
+  EXPECT_EQ(refused.err, "shmifctl: cannot send 2 frames of \"" + whole + "\" on " + rig.path() +
+                             ": the longest has 14054 bytes, the bus takes 1522 (the capture has "
+                             "unsegmented TSO packets: record it without --super-frames)\n");
+  // The remedy helps.
+  const BusRig again;
+  const ToolResult sent = inject(rig, {recorded_super_frames(again, {}), "--timing", "flat"});
+  EXPECT_EQ(sent.status, 0) << sent.err;
+  EXPECT_EQ(sent.out.rfind("20 frames sent, ", 0), 0U) << sent.out;
+}
+
+TEST(Inject, OfSuperFramesThatTheBusTakesSendsThemWithSoundChecksums) {
+  const BusRig recorded;
+  const BusRig rig({.mtu = 65521});
+  Port port = rig.port();
+  const std::string whole = recorded_super_frames(recorded, {"--super-frames"});
+  const ToolResult sent = inject(rig, {whole, "--timing", "flat"});
+  EXPECT_EQ(sent.status, 0) << sent.err;
+  FrameBatch batch(8, std::size_t{1} << 17U);
+  std::size_t sound = 0;
+  EXPECT_TRUE(eventually([&] {
+    batch.clear();
+    EXPECT_FALSE(port.receive(batch).error);
+    for (const FrameView& frame : batch.frames()) {
+      EXPECT_FALSE(frame.offload.needs_checksum());
+      EXPECT_EQ(frame.size(), 14'054U);
+      EXPECT_TRUE(transport_checksum_holds({}, to_bytes(frame)));
+      ++sound;
+    }
+    return sound == 2;
+  }));
 }
 
 TEST(Inject, AFrameThatNoBusTakesIsNeverCut) {
