@@ -133,6 +133,31 @@ TEST(CampaignOfSearches, KeepsWhatTrialsThatAreNotShownLostAndWarnedOf) {
   EXPECT_NE(ended.result.lost_outputs[0].find("x_bw.s.log is not complete"), std::string::npos);
 }
 
+TEST(CampaignOfSearches, FailsWithALaterTrialAndKeepsWhatTheFirstLost) {
+  const test::TempDir dir;
+  const std::string log = dir.file("x_bw.s.log");
+  std::filesystem::create_symlink("/dev/full", log);
+  const std::string count = dir.file("count");
+  const Ended ended = campaign(kGlobal + "aux-path=" + dir.path() + "\n[s]\n" + kFails +
+                                   "write_bw_log=x\nexec_postrun=sh -c 'echo >>" + count +
+                                   "; test $(wc -l <" + count + ") != 2'\n",
+                               [&](std::size_t run, RunControl&) {
+                                 if (run == 2) std::filesystem::remove(log);
+                               });
+  EXPECT_EQ(ended.names.size(), 2U) << "the search ends with it";
+  EXPECT_TRUE(failed(ended.result, "exec_postrun"));
+  EXPECT_EQ(std::ranges::count_if(ended.result.failures,
+                                  [](const std::string& text) {
+                                    return text.find("exec_postrun") != std::string::npos;
+                                  }),
+            1);
+  ASSERT_EQ(ended.result.lost_outputs.size(), 1U);
+  EXPECT_NE(ended.result.lost_outputs[0].find("x_bw.s.log is not complete"), std::string::npos);
+  ASSERT_TRUE(ended.result.searches.at(0).shown);
+  EXPECT_EQ(ended.result.searches[0].shown->number, 2U);
+  EXPECT_EQ(ended.result.exit_code, 1);
+}
+
 TEST(CampaignOfSearches, EndsAndFailsWithItsTrialAtFullSpeedToo) {
   const test::TempDir dir;
   const std::string count = dir.file("count");
