@@ -6,6 +6,7 @@ place of build/release. A block of ```text right after them is what the last of 
 must be printed, in this order, where numbers and their units may be others, but no IPv4 addresses, and "..." stands for whatever else there
 is. A command must succeed, unless `echo $?` comes next, whose answer must be the very number. A comment "<!-- needs:
 PROGRAM... /DEVICE... -->" says what the machine must have, and a line "Debian packages: ..." tells readers.
+With a section "Clean up", the document must leave no file in its folder, in that of temporary files, or in /dev/shm.
 With "<!-- user: ordinary -->", root follows the document as the user nobody, and with "<!-- exact -->" numbers are
 compared, too. To a document that needs the word "machine", $kernel and $initrd are those of tests/machines/boot.
 Exits 0 when all is true, 1 when not, 77 where this machine cannot do all of it.
@@ -115,8 +116,14 @@ def prepare_machine(home, environment):
     return None if made.returncode == 0 else "no virtual machines here: " + made.stderr.strip()
 
 
+def files_of(home, source, pid):
+    """Where commands of a document leave files. In /dev/shm, only names with the shell's pid are known to be theirs."""
+    shared = [path for path in pathlib.Path("/dev/shm").iterdir() if path.name.endswith(f"-{pid}")]
+    return {*pathlib.Path(home).iterdir(), *source.iterdir(), *shared}
+
+
 def run(commands, build, user, machine):
-    """What each command printed, and its exit status."""
+    """What each command printed, and its exit status; and the files that are left of all."""
     script = ["exec 2>&1"]
     for _, command, _ in commands:
         # The status is that of the last command to the next one, as at a prompt.
@@ -134,6 +141,7 @@ def run(commands, build, user, machine):
         if user:
             for path in [home, *pathlib.Path(home).rglob("*")]:
                 os.chown(path, user["user"], user["group"])
+        before = files_of(home, source, "none") | {pathlib.Path(home, "printed.txt")}
         # Files, and no pipes: what stays in the background would hold them open.
         with open(pathlib.Path(home, "printed.txt"), "wb+") as out, subprocess.Popen(
                 ["bash", "-c", text], cwd=source, env=environment, stdin=subprocess.DEVNULL, stdout=out,
@@ -147,10 +155,11 @@ def run(commands, build, user, machine):
                     os.killpg(shell.pid, signal.SIGKILL)
                 if "podman" in text:
                     end_podman(home, environment, user)
+            left = sorted(str(path) for path in files_of(home, source, shell.pid) - before)
             out.seek(0)
             printed = out.read()
     parts = printed.decode(errors="replace").split(MARK)[1:]
-    return list(zip(parts[::2], (int(status or -1) for status in parts[1::2])))
+    return list(zip(parts[::2], (int(status or -1) for status in parts[1::2]))), left
 
 
 def untruths(shown, printed, exact):
@@ -210,8 +219,8 @@ def main():
         return 77
     commands = commands_of(text)
     machine = re.search(r"^<!-- needs:.* machine ", text, re.MULTILINE) is not None
-    results = run(commands, os.path.relpath(build, pathlib.Path(__file__).resolve().parents[2]), user, machine)
-    wrong = []
+    results, left = run(commands, os.path.relpath(build, pathlib.Path(__file__).resolve().parents[2]), user, machine)
+    wrong = [f"this is left behind: {path}" for path in left if "\n## Clean up\n" in text]
     for i, (number, command, shown) in enumerate(commands):
         if i >= len(results):
             wrong.append(f"line {number}: never came to: {command}")

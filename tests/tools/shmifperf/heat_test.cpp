@@ -570,6 +570,22 @@ TEST_F(HeatMonitorCommand, LeavesNothingInTheDirectoryOfItsUser) {
   EXPECT_TRUE(std::filesystem::exists(dir_.file("control"))) << "a user's own directory stays";
 }
 
+TEST(HeatMonitorInTmp, LeavesNothingThereWhereTheUserHasNoDirectoryForIt) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: has a /tmp of its own";
+  // The folder is there when the monitor answers, and goes with the monitor.
+  const std::string script =
+      R"(mount -t tmpfs none /tmp && folder=/tmp/shmif-heat-$(id -u) && "$0" heat --status &&
+         ls -A /tmp && "$0" heat --set -p $$ && ls -A /tmp $folder && "$0" heat --forget &&
+         while [ -e $folder ]; do sleep 0.05; done && ls -A /tmp && echo end)";
+  const ToolResult result = run_program(
+      {"env", "-u", "XDG_RUNTIME_DIR", "unshare", "--mount", "sh", "-c", script, SHMIFPERF_PATH});
+  EXPECT_FALSE(result.timed_out) << "the folder stays";
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("shmif-heat-0\n"), std::string::npos) << result.out;
+  EXPECT_NE(result.out.find("control\n"), std::string::npos) << result.out;
+  EXPECT_TRUE(result.out.ends_with("end\n")) << result.out;
+}
+
 TEST_F(HeatMonitorCommand, TakesNoFileOfTheUserForItsSocket) {
   ASSERT_EQ(::mkdir(dir_.file("control").c_str(), 0700), 0);
   std::ofstream(dir_.file("control/control")) << "mine";
