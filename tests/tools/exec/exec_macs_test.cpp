@@ -101,8 +101,9 @@ TEST_P(ExecMacs, AHostHearsForItsMacvlansAndForTheListOfItsInterface) {
 const std::string kIpv6Off =
     "for each in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 1 > $each; done; ";
 
-// The kernel puts the address of a VLAN that has one of its own on the same list (vlan_dev_open() in
-// net/8021q/vlan_dev.c). Without IPv6 such an interface sends nothing by which a port would learn it.
+// The kernel puts the address of a VLAN that has one of its own on the same list (when it opens the
+// device, in net/8021q/vlan_dev.c). Without IPv6, such an interface sends nothing by which a port
+// would learn its address.
 TEST_P(ExecMacs, AHostHearsTaggedFramesForTheListOfItsInterfaceAlsoWithoutIpv6) {
   change(kIpv6Off);
   EXPECT_FALSE(hears_tagged(kFirst));

@@ -1,6 +1,6 @@
 // For LD_PRELOAD: a machine whose kernel has no IPv6. Addresses of IPv6 that a program gives an
 // interface go to the kernel as addresses of a family for which it has no handler. It answers as it
-// does for IPv6 with ipv6.disable=1 (rtnetlink_rcv_msg() in net/core/rtnetlink.c).
+// does for IPv6 with ipv6.disable=1 (net/core/rtnetlink.c).
 
 #define _GNU_SOURCE
 #include <linux/if_addr.h>
