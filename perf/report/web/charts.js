@@ -27,8 +27,10 @@ const charts = (() => {
   const kBeside = 76;
   /// Labels of an axis are round numbers: "1 ms", not "1.00 ms".
   const short = (text) => text.replace(/(\.\d*?)0+ /, '$1 ').replace('. ', ' ');
+  /// Steps from one label of a linear axis to the next: 1, 2 and 5 times a power of ten. uPlot's own have 2.5, too.
+  const kSteps = Array.from({ length: 65 }, (_, i) => i - 32).flatMap((e) => [1, 2, 5].map((step) => Number(step + 'e' + e)));
   const axis = (colours, label, more) => ({
-    stroke: colours.text, font: kFont, labelFont: 'bold ' + kFont, label, labelSize: 22, labelGap: 6,
+    stroke: colours.text, font: kFont, labelFont: 'bold ' + kFont, label, labelSize: 22, labelGap: 6, incrs: kSteps,
     grid: { stroke: colours.grid, width: 1 }, ticks: { stroke: colours.grid, width: 1, size: 5 }, ...more,
   });
 

@@ -64,6 +64,19 @@ TEST_F(AxesInABrowser, StayLinearIfJobsDifferByAFactorOfTen) {
   EXPECT_FALSE(notes_say(facts, "logarithmic; below"));
 }
 
+// The height of a chart decides how many labels have room. At 160 Mbit/s, steps of 25 Mbit/s have.
+TEST_F(AxesInABrowser, HaveRoundSteps) {
+  for (const double other : {100.0, 160.0, 180.0}) {
+    const Json& facts = shown(("round" + std::to_string(other)).c_str(), apart_by(other));
+    for (const Json* const chart : {&chart_of(facts, "throughput over time"),
+                                    &facts["pressed"]["Throughput over time: frames"]}) {
+      page_charts::expect_round_steps((*chart)["axes"][0]);
+      if ((*chart)["axes"][1]["label"].get<std::string>().ends_with("logarithmic")) continue;
+      page_charts::expect_round_steps((*chart)["axes"][1]);
+    }
+  }
+}
+
 /// As apart_by(), but the first job has `factor` times as many frames as the other.
 Json frames_apart_by(double other, double factor) {
   Json result = apart_by(other);

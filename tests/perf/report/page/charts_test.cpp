@@ -134,6 +134,7 @@ TEST_F(ChartsInABrowser, ThroughputIsWhatEachReceiverGotInEachInterval) {
   expect_curves(curves_of(bits), expected_rates(result, true, false));
   expect_words(bits, [](double v) { return format_bps(v); });
   expect_time_axis(bits, false);
+  expect_last_values(bits, [](double v) { return format_bps(v); });
   expect_linear(bits);
   EXPECT_EQ(bits["axes"][1]["label"], "received or sent (bit/s)");
 
@@ -141,6 +142,7 @@ TEST_F(ChartsInABrowser, ThroughputIsWhatEachReceiverGotInEachInterval) {
   expect_curves(curves_of(frames), expected_rates(result, false, false));
   expect_words(frames, [](double v) { return format_fps(v); });
   expect_time_axis(frames, false);
+  expect_last_values(frames, [](double v) { return format_fps(v); });
   expect_linear(frames);
   EXPECT_EQ(frames["axes"][1]["label"], "received or sent (frames/s)");
 }

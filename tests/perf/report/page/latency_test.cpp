@@ -62,6 +62,7 @@ TEST_F(ChartsInABrowser, LatencyOverTimeIsTheP99OfEachInterval) {
     expect_curves(curves_of(chart), expected);
     expect_words(chart, as_time);
     expect_time_axis(chart, own);
+    expect_last_values(chart, as_time);
     expect_logarithmic(chart);
     EXPECT_EQ(chart["axes"][1]["label"], "p99 latency");
   }

@@ -234,6 +234,7 @@ const chart = (u) => {
     })),
     x_says: u.data[0].map((v) => u.series[0].value(u, v, 0, 0)),
     x_label: u.series[0].label,
+    legend: [...u.root.querySelectorAll('.u-legend .u-series')].map((e) => texts('.u-label, .u-value', e)),
     axes: u.axes.map((a) => ({label: a.label, at: a._splits, says: a._values})),
     scales: {x: [u.scales.x.min, u.scales.x.max, u.scales.x.distr], y: [u.scales.y.min, u.scales.y.max, u.scales.y.distr]},
     resolution: (u.scales.x.max - u.scales.x.min) / width,
