@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <csignal>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -61,6 +63,95 @@ TEST_F(PerfStream, EachIntervalIsALineOfJsonAndTogetherTheyAreTheResult) {
   EXPECT_EQ(sent["job"], job_of(json, "job").at("tx").at("frames"));
   EXPECT_EQ(received, job_of(json, "job.sink").at("rx").at("frames"));
   EXPECT_EQ(Json::parse(lines.back()).at("share"), 1);
+}
+
+/// What a list of intervals received, and the time that these took.
+struct Received {
+  double frames = 0, seconds = 0;
+  double fps() const { return frames / seconds; }
+};
+
+/// The intervals of a result that are of its measured window.
+Received received_in_window(const Json& job) {
+  Received sum;
+  for (const Json& each : job.at("intervals")) {
+    if (!each.at("measured").get<bool>()) continue;
+    sum.frames += each.at("rx_frames").get<double>();
+    sum.seconds += each.at("seconds").get<double>();
+  }
+  return sum;
+}
+
+/// The lines of a stream between the first and the last one in which frames arrived: they have
+/// frames during all of their time.
+Received received_in_stream(const std::string& text) {
+  std::vector<Received> lines;
+  for (const std::string& line : lines_of(text)) {
+    const Json json = Json::parse(line);
+    const Json& interval = job_of(json, "job.sink").at("interval");
+    const Received one{interval.at("rx_frames").get<double>(),
+                       interval.at("seconds").get<double>()};
+    if (one.frames > 0) {
+      EXPECT_NEAR(interval.at("rx_fps").get<double>(), one.fps(), 1e-3 * one.fps());
+    }
+    if (one.frames > 0 || !lines.empty()) lines.push_back(one);
+  }
+  while (!lines.empty() && lines.back().frames == 0) lines.pop_back();
+  Received sum;
+  for (std::size_t i = 1; i + 1 < lines.size(); ++i) {
+    sum.frames += lines[i].frames;
+    sum.seconds += lines[i].seconds;
+  }
+  return sum;
+}
+
+TEST_F(PerfStream, HasTheRateThatTheResultAndItsTextAndItsIntervalsHave) {
+  struct Case {
+    const char* what;
+    Words options;
+  };
+  for (const Case& each :
+       {Case{"all frames under way for a second", {"--rate_iops=1000", "--fault=delay=1000ms"}},
+        Case{"a saturated line, and a ramp",
+             {"--rate=20Mbit", "--ramp_time=1", "--fault=rate=10Mbit,queue=1000"}}}) {
+    SCOPED_TRACE(each.what);
+    // If a busy machine kept the jobs from their CPUs, the line was not saturated all the time.
+    bool agree = false;
+    std::string seen;
+    for (int round = 0; round < 8 && !agree; ++round) {
+      Words words{"run",
+                  "--rw=tx",
+                  "--name=job",
+                  "--engine=unix",
+                  "--bs=1000",
+                  "--runtime=2",
+                  "--drain_time=3",
+                  "--json-stream",
+                  "--details",
+                  "--eta=never",
+                  "--output=json:" + result,
+                  "--status-interval=100ms"};
+      words.insert(words.end(), each.options.begin(), each.options.end());
+      const ToolResult ran = shmifperf(words);
+      ASSERT_LE(ran.status, 1) << ran.err;
+      const Json json = json_of_file(result);
+      const Json& rx = job_of(json, "job.sink").at("rx");
+      const double rate = rx.at("rate_fps").get<double>();
+      // One rule: what arrived in the window, divided by the receiver's window.
+      EXPECT_NEAR(rate * rx.at("seconds").get<double>(), rx.at("frames").get<double>(), 1e-3);
+      EXPECT_NEAR(rx.at("rate_bps").get<double>(), rate * 8000, 1e-3 * rate);
+      std::smatch told;
+      const std::regex line(R"(job\.sink received +\S+ +\S+ \S*B +([0-9.]+) (k?)/s)");
+      ASSERT_TRUE(std::regex_search(ran.err, told, line)) << ran.err;
+      EXPECT_NEAR(std::stod(told[1]) * (told[2] == "k" ? 1000 : 1), rate, 0.01 * rate);
+      const Received window = received_in_window(job_of(json, "job.sink"));
+      const Received stream = received_in_stream(ran.out);
+      agree = std::abs(window.fps() / rate - 1) < 0.15 && std::abs(stream.fps() / rate - 1) < 0.15;
+      seen += std::to_string(rate) + ' ' + std::to_string(window.fps()) + ' ' +
+              std::to_string(stream.fps()) + '\n';
+    }
+    EXPECT_TRUE(agree) << seen;
+  }
 }
 
 TEST_F(PerfStream, BehindAStreamTheResultGoesToStandardErrorForTheReaderExpectsNone) {
