@@ -450,7 +450,7 @@ TEST_F(BridgeOfMachines, OneWhoseFilesNeverAnswerCostsEightProcessesAndNoOtherMa
   };
   const auto give = [&](int silent) {
     if (::setresuid(kOther, kOther, kOther) != 0) return false;
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // the change of the user has undone it
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);    // the change of the user has undone it
     static std::vector<UniqueFd> sockets;  // until this process ends
     vhost::MemoryTable table{.count = 1};
     table.regions[0] = {.guest_address = 0, .bytes = 4096, .user_address = 0, .file_offset = 0};
