@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/quantity.hpp"
-#include "base/split.hpp"
+#include "base/text.hpp"
 
 namespace shmif::base {
 

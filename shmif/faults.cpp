@@ -5,7 +5,7 @@
 #include <new>
 
 #include "base/quantity.hpp"
-#include "base/split.hpp"
+#include "base/text.hpp"
 
 namespace shmif {
 namespace {

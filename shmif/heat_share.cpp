@@ -26,11 +26,11 @@
 #include <vector>
 
 #include "base/fork_guard.hpp"
-#include "base/hex.hpp"
 #include "base/proc.hpp"
 #include "base/quantity.hpp"
 #include "base/quiet_thread.hpp"
 #include "base/rights.hpp"
+#include "base/text.hpp"
 #include "base/unique_fd.hpp"
 #include "shmif/heat_wire.hpp"
 

@@ -14,8 +14,8 @@
 #include <cstdio>
 #include <cstring>
 
-#include "base/hex.hpp"
 #include "base/printable.hpp"
+#include "base/text.hpp"
 #include "bus/file/file.hpp"
 #include "bus/file/file_common.hpp"
 #include "bus/file/file_system.hpp"

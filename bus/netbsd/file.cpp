@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "base/fork_guard.hpp"
-#include "base/hex.hpp"
+#include "base/text.hpp"
 #include "bus/file/file_common.hpp"
 #include "bus/file/file_system.hpp"
 #include "bus/file/memory_lock.hpp"

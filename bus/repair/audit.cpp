@@ -5,7 +5,7 @@
 #include <cstring>
 #include <map>
 
-#include "base/hex.hpp"
+#include "base/text.hpp"
 #include "bus/file/liveness.hpp"
 #include "bus/port/port_table.hpp"
 #include "bus/repair/chain_walk.hpp"

@@ -1,6 +1,6 @@
 #include "bus/repair/chain_walk.hpp"
 
-#include "base/hex.hpp"
+#include "base/text.hpp"
 
 namespace shmif::bus {
 namespace {

@@ -9,7 +9,7 @@
 #include <optional>
 #include <string_view>
 
-#include "base/hex.hpp"
+#include "base/text.hpp"
 #include "bus/file/file.hpp"
 #include "bus/file/file_system.hpp"
 #include "bus/file/geometry.hpp"

@@ -7,7 +7,7 @@
 #include <array>
 #include <utility>
 
-#include "base/split.hpp"
+#include "base/text.hpp"
 #include "perf/engine/wires.hpp"
 #include "tap/netlink.hpp"
 

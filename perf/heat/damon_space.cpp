@@ -6,9 +6,9 @@
 #include <optional>
 #include <utility>
 
-#include "base/hex.hpp"
 #include "base/printable.hpp"
 #include "base/quantity.hpp"
+#include "base/text.hpp"
 #include "perf/heat/page_scan.hpp"
 
 namespace shmif::perf {

@@ -3,8 +3,8 @@
 #include <optional>
 #include <utility>
 
-#include "base/hex.hpp"
 #include "base/printable.hpp"
+#include "base/text.hpp"
 #include "perf/heat/heat_map.hpp"
 
 namespace shmif::perf {

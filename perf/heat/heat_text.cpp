@@ -3,8 +3,8 @@
 #include <cmath>
 #include <cstdio>
 
-#include "base/hex.hpp"
 #include "base/printable.hpp"
+#include "base/text.hpp"
 #include "perf/heat/heat_map.hpp"
 #include "perf/heat/session.hpp"
 

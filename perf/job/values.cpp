@@ -1,6 +1,6 @@
 #include "perf/job/values.hpp"
 
-#include "base/split.hpp"
+#include "base/text.hpp"
 #include "perf/job/same_word.hpp"
 
 namespace shmif::perf {

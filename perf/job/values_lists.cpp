@@ -7,7 +7,7 @@
 #include <set>
 
 #include "base/number_list.hpp"
-#include "base/split.hpp"
+#include "base/text.hpp"
 #include "perf/job/same_word.hpp"
 #include "perf/job/values.hpp"
 

@@ -3,7 +3,7 @@
 #include <limits>
 
 #include "base/quantity.hpp"
-#include "base/split.hpp"
+#include "base/text.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -4,7 +4,7 @@
 #include <sstream>
 #include <utility>
 
-#include "base/split.hpp"
+#include "base/text.hpp"
 #include "perf/why/difference.hpp"
 #include "perf/why/kernel_text.hpp"
 #include "shmif/debug/debug.hpp"

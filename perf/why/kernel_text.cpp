@@ -4,7 +4,7 @@
 
 #include "base/number_list.hpp"
 #include "base/quantity.hpp"
-#include "base/split.hpp"
+#include "base/text.hpp"
 
 namespace shmif::perf {
 namespace {

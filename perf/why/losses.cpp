@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "base/counted.hpp"
+#include "base/text.hpp"
 
 namespace shmif::perf {
 

@@ -1,6 +1,6 @@
 #include "tools/capture/dump_counts.hpp"
 
-#include "base/counted.hpp"
+#include "base/text.hpp"
 
 namespace shmif::tools {
 

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <utility>
 
-#include "base/counted.hpp"
+#include "base/text.hpp"
 #include "bus/offload.hpp"
 
 namespace shmif::tools {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/counted.hpp"
 #include "base/printable.hpp"
+#include "base/text.hpp"
 
 namespace shmif::tools {
 

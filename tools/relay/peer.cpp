@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "base/counted.hpp"
 #include "base/printable.hpp"
 #include "base/signal_guard.hpp"
+#include "base/text.hpp"
 #include "tools/common/command.hpp"
 #include "tools/relay/bridge_summary.hpp"
 #include "tools/relay/bus_options.hpp"

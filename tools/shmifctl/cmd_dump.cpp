@@ -11,9 +11,9 @@
 #include <utility>
 #include <vector>
 
-#include "base/counted.hpp"
 #include "base/quantity.hpp"
 #include "base/signal_guard.hpp"
+#include "base/text.hpp"
 #include "shmif/filter.hpp"
 #include "shmif/log.hpp"
 #include "shmif/port.hpp"

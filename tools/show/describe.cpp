@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "base/columns.hpp"
-#include "base/counted.hpp"
 #include "base/printable.hpp"
+#include "base/text.hpp"
 #include "shmif/log.hpp"
 #include "tools/common/values.hpp"
 

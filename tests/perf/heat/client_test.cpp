@@ -17,7 +17,7 @@
 #include <random>
 #include <thread>
 
-#include "base/hex.hpp"
+#include "base/text.hpp"
 #include "perf/heat/bus_heat.hpp"
 #include "perf/heat/session.hpp"
 #include "perf/heat/source.hpp"
