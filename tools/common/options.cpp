@@ -455,6 +455,19 @@ std::string Options::meant_instead(const std::string& name, const CommandLine& l
   return {};
 }
 
+std::optional<std::string> Options::begun_by(char letter) const {
+  std::optional<std::string> shortest;
+  for (const Option& option : options_) {
+    if (option.name[0] != letter) continue;
+    if (!shortest || shortest->starts_with(option.name)) {
+      shortest = option.name;
+    } else if (!option.name.starts_with(*shortest)) {
+      return std::nullopt;
+    }
+  }
+  return shortest;
+}
+
 void Options::refuse_unknown(const std::string& name, const CommandLine& line) const {
   std::vector<std::string> known = {"help", "log-level", "debug"};
   for (const Option& option : options_) known.push_back(option.name);
@@ -466,8 +479,10 @@ void Options::refuse_unknown(const std::string& name, const CommandLine& line) c
     throw UsageError{what + " (" + program_remedy(line) + ')'};
   }
   constexpr std::size_t kMaxName = 64;  // length of a name that may be misspelt
-  const bool may_be_one = name.size() > 1 && name.size() <= kMaxName;
-  if (const auto meant = may_be_one ? nearest(name, known) : std::nullopt) {
+  const auto meant = name.size() == 1          ? begun_by(name[0])
+                     : name.size() <= kMaxName ? nearest(name, known)
+                                               : std::nullopt;
+  if (meant) {
     what += ", did you mean " + dashed(*meant) + '?';
   }
   throw UsageError{what};

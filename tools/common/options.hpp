@@ -110,6 +110,9 @@ class Options {
   bool takes_no_value(const std::string& name) const;
   /// What else the user may have meant; empty if that is unclear.
   std::string meant_instead(const std::string& name, const CommandLine& line) const;
+  /// The option that begins with `letter`, "output" rather than "output-format". Empty if there is
+  /// none, or if the letter could mean several.
+  std::optional<std::string> begun_by(char letter) const;
   [[noreturn]] void refuse_unknown(const std::string& name, const CommandLine& line) const;
   std::vector<std::string> split_letters(const std::vector<std::string>& words) const;
   void refuse_odd_values(const std::vector<std::string>& words) const;

@@ -238,6 +238,8 @@ TEST(Shmifperf, WhatNewcomersTryIsAnsweredWithARemedy) {
     expect_usage_error({"run", "--rw=tx", "--engine=packet", option}, {"--netdev"});
   }
   expect_usage_error({"why", "-interval", "1", "--", "true"}, {"did you mean --interval?"});
+  expect_usage_error({"run", "--rw=tx", "-o", "x"}, {"unknown option -o, did you mean --output?"});
+  expect_usage_error({"run", "-s"}, {"unknown option -s; see"});  // --section or --showcmd
   std::ofstream(directory.file("x.job")) << "[a]\ninterface=lo\n";
   expect_usage_error({"run", directory.file("x.job")}, {"did you mean \"netdev\"?"});
   const auto refused = [](const Words& words, const std::string& part) {
