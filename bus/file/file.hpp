@@ -37,6 +37,7 @@ struct OpenFile {
   /// Why the program may see other data than the ports do; for a bus that was just made, why it may
   /// be slow. Otherwise empty.
   std::string warning;
+  std::string disk_warning;       ///< for a port: why the bus may be slow; otherwise empty
   std::uint64_t file_system = 0;  ///< where the file is now; see bus/file/file_system.hpp
 };
 
@@ -55,9 +56,6 @@ Result<OpenFile> open_unchecked(const std::string& path, Access access, struct s
 /// inode, in this order; and fills in `header`. If two values do not fit, the error names both.
 Result<void> check_file(OpenFile& file, const std::string& path, const struct stat& status,
                         Copies copies);
-
-/// open_unchecked() for writing and check_file() in one. A copy is refused.
-Result<OpenFile> open_file(const std::string& path);
 
 /// Opens the file at `path` for writing, and makes a bus there first if it is missing. Checks
 /// nothing in the file: call the check of its format next. `status` receives the status of the

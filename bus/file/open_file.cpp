@@ -202,14 +202,6 @@ Result<void> check_file(OpenFile& file, const std::string& path, const struct st
   return check_place(path, status, copies, file);
 }
 
-Result<OpenFile> open_file(const std::string& path) {
-  struct stat status{};
-  auto file = open_unchecked(path, Access::read_write, status);
-  if (!file) return file;
-  if (auto ok = check_file(*file, path, status, Copies::refuse); !ok) return ok.error();
-  return file;
-}
-
 Result<UniqueFd> reopen(int fd, const std::string& path, Access access) {
   UniqueFd again = open_behind(fd, path, access);
   if (!again) return cannot_open(path, access, errno);

@@ -67,8 +67,7 @@ inline RecordPlan plan_record(std::span<const FrameView> frames) noexcept {
   return plan;
 }
 
-/// Frames that are appended together. Make it with BatchPlan or plan_batch(): the writer relies on
-/// what it says.
+/// Frames that are appended together. Make it with BatchPlan: the writer relies on what it says.
 struct Batch {
   std::span<const FrameView> frames;
   std::uint64_t bytes = 0;  ///< of the ring, without the tail
@@ -111,12 +110,5 @@ class BatchPlan {
   RecordPlan record_;         // the last one
   RecordPlan first_;          // the first one, if it is not the last
 };
-
-/// All of `frames` as one batch.
-inline Batch plan_batch(std::span<const FrameView> frames) noexcept {
-  BatchPlan plan;
-  for (const FrameView& frame : frames) plan.add(frame, UINT64_MAX);
-  return plan.of(frames);
-}
 
 }  // namespace shmif::bus

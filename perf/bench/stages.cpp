@@ -22,11 +22,12 @@
 #include <string>
 #include <vector>
 
-#include "bus/file/file.hpp"
 #include "bus/file/geometry.hpp"
 #include "bus/file/mapping.hpp"
+#include "bus/format/format.hpp"
 #include "bus/port/doorbell.hpp"
 #include "bus/port/native_attachment.hpp"
+#include "bus/ring/batch.hpp"
 #include "bus/ring/lock.hpp"
 #include "bus/ring/ring.hpp"
 #include "perf/bench/frame.hpp"
@@ -63,20 +64,22 @@ double min_ns(const Shape& shape, Before&& before, Work&& work) {
 class Parts {
  public:
   explicit Parts(const std::string& path)
-      : file_(bus::open_file(path).value()),
+      : bus_(bus::inspect_bus(path, Access::read_write).value()),
+        info_(bus_->info()),
         mapping_(
-            bus::Mapping::map(file_.fd.get(), file_.header.ring_bytes, Access::read_write).value()),
-        ring_(mapping_, bus::max_frame_bytes(file_.header.mtu)),
-        lock(mapping_.header(), kSlot, file_.fd.get()),
+            bus::Mapping::map(bus_->descriptor(), info_.ring_bytes, Access::read_write).value()),
+        ring_(mapping_, bus::max_frame_bytes(info_.mtu)),
+        lock(mapping_.header(), kSlot, bus_->descriptor()),
         writer(ring_, kSlot, 1),
-        bell(ring_, kSlot, file_.fd.get()),
+        bell(ring_, kSlot, bus_->descriptor()),
         reader(ring_, nullptr, 0, 0, false) {
     if (!reader.seek_end()) give_up("the bus has no end");
   }
 
  private:
   static constexpr unsigned kSlot = 200;  // not the slot of any port
-  bus::OpenFile file_;
+  std::unique_ptr<bus::Inspector> bus_;
+  BusInfo info_;
   bus::Mapping mapping_;
   bus::Ring ring_;
 
@@ -95,9 +98,7 @@ Port port_on(const std::string& path) {
 }
 
 std::unique_ptr<bus::Attachment> attached(const std::string& path) {
-  auto attachment =
-      bus::NativeAttachment::attach(bus::open_file(path).value(), path, {.promiscuous = true})
-          .value();
+  auto attachment = bus::attach_to_bus(path, {.promiscuous = true}).value();
   if (attachment->up()) give_up("an attachment does not come up");
   return attachment;
 }
@@ -168,7 +169,9 @@ int main(int argc, char** argv) {
   Bus::create(file.path(), {}).value();
   const std::vector<std::byte> frame = make_frame(bytes);
   const std::vector<FrameView> frames(batch, FrameView(frame));
-  const bus::Batch records = bus::plan_batch(frames);
+  bus::BatchPlan plan;
+  for (const FrameView& view : frames) plan.add(view, bus::kMaxRingBytes);
+  const bus::Batch records = plan.of(frames);
   const auto nothing = [] {};
   FrameBatch heard(256, std::size_t{1} << 20U);
 

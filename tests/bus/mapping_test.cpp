@@ -104,8 +104,7 @@ TEST(Mapping, HasThePartsThatProgramsAreToldOf) {
   EXPECT_EQ(parts.ring.bytes(), ring);
   EXPECT_EQ(parts.ring.end, std::filesystem::file_size(file.path()));
 
-  const bus::OpenFile open = bus::open_file(file.path()).value();
-  const bus::Mapping mapping = bus::Mapping::map(open.fd.get(), ring, Access::read_only).value();
+  const bus::Mapping mapping = bus::Mapping::map(bus.fd(), ring, Access::read_only).value();
   EXPECT_EQ(bus::mapped_bytes(ring), mapping.bytes().size());
   EXPECT_EQ(bus::ring_bytes_of_mapping(mapping.bytes().size()), ring);
   EXPECT_FALSE(bus::ring_bytes_of_mapping(mapping.bytes().size() + 1)) << "one ring is longer";
@@ -117,8 +116,8 @@ TEST(Mapping, ThatTakesThePlaceOfAnotherIsTheNewOneInAll) {
   const TempBus small(small_ring());
   const TempBus large({.ring_bytes = 1U << 20U});
   const auto map = [](const TempBus& file) {
-    const bus::OpenFile open = bus::open_file(file.path()).value();
-    return bus::Mapping::map(open.fd.get(), open.header.ring_bytes, Access::read_only).value();
+    const RawBus raw(file.path());
+    return bus::Mapping::map(raw.fd(), raw.ring().bytes(), Access::read_only).value();
   };
   const std::size_t before = taken();
   {

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/support/plan_batch.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/super_frames.hpp"
 #include "tests/support/temp_bus.hpp"
@@ -39,7 +40,7 @@ class ReaderAccount : public testing::Test {
     bus::RingWriter& writer = slot == kSelf ? own_writer_ : peer_writer_;
     bus::BusLock lock(raw_.header(), slot, raw_.fd());
     const std::uint64_t mine = lock.acquire();
-    EXPECT_EQ(writer.append(mine, bus::plan_batch({&frame, 1}), ++time_), bus::AppendStatus::done);
+    EXPECT_EQ(writer.append(mine, plan_batch({&frame, 1}), ++time_), bus::AppendStatus::done);
     lock.release(mine);
   }
   void append_own() { append(kSelf, frame_of(100, 0xff)); }

@@ -13,6 +13,7 @@
 #include "bus/ring/counts.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
+#include "tests/support/plan_batch.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
 
@@ -42,7 +43,7 @@ struct Race {
     for (std::uint32_t sequence = 0, batches = 0; sequence < kRacingFrames; ++batches) {
       const std::size_t count = std::min<std::size_t>(1 + sequence % 9, kRacingFrames - sequence);
       const auto batch = (batches % 2 == 0 ? all_sizes : short_ones).make(sender, sequence, count);
-      const bus::Batch plan = bus::plan_batch(batch);
+      const bus::Batch plan = plan_batch(batch);
       auto status = bus::AppendStatus::lost_lock;
       while (status == bus::AppendStatus::lost_lock) {
         const std::uint64_t mine = lock.acquire();

@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "tests/support/plan_batch.hpp"
 #include "tests/support/ring_rig.hpp"
 
 namespace shmif::test {
@@ -356,7 +357,7 @@ TEST(Claims, AWriterThatLostTheLockBeforeItsCommitWritesNothingAnybodySees) {
   const std::uint64_t mine = rig.lock.acquire();
   rig.raw.lock_as(9);  // taken over
   const auto batch = rig.frames.make(1, 0, 1);
-  EXPECT_EQ(rig.writer.append(mine, bus::plan_batch(batch), 1), AppendStatus::lost_lock);
+  EXPECT_EQ(rig.writer.append(mine, plan_batch(batch), 1), AppendStatus::lost_lock);
   EXPECT_EQ(rig.raw.header().last, 0U);
   EXPECT_EQ(rig.raw.ring().word_at(0), bus::word::empty(0));
   EXPECT_EQ(rig.raw.slot(kRigSender).claim_owner, 0U);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tests/support/batch_bytes.hpp"
+#include "tests/support/plan_batch.hpp"
 #include "tests/support/shared_record_rig.hpp"
 
 namespace shmif::test {
@@ -137,7 +138,7 @@ TEST(SharedRecordPlan, WhatIsReservedIsWrittenAndEachFrameOfAnyMixArrives) {
       const std::uint64_t begin = rig.raw.header().last;
       ASSERT_EQ(rig.append(frames, ++time), AppendStatus::done);
       ASSERT_EQ(rig.raw.header().last - begin, test::batch_bytes(frames)) << mix;
-      ASSERT_EQ(bus::plan_batch(frames).bytes, test::batch_bytes(frames)) << mix;
+      ASSERT_EQ(plan_batch(frames).bytes, test::batch_bytes(frames)) << mix;
       FrameBatch in(8);
       ASSERT_EQ(rig.reader.read(in, rig.tally), ReadStatus::empty);
       ASSERT_EQ(in.size(), count);
@@ -165,7 +166,7 @@ TEST(SharedRecordPlan, ABatchThatIsCutShortIsPlannedAsIfNoFrameFollowed) {
   const auto kind = [&](std::size_t number) { return kinds[number % kinds.size()]; };
   for (std::size_t mix = 0; mix < 6 * 6 * 6; ++mix) {
     const std::array frames{kind(mix), kind(mix / 6), kind(mix / 36), kind(mix)};
-    const std::uint64_t all = bus::plan_batch(frames).bytes + bus::kTailBytes;
+    const std::uint64_t all = plan_batch(frames).bytes + bus::kTailBytes;
     for (std::uint64_t max = 0; max <= all; max += 16) {
       SCOPED_TRACE(std::to_string(mix) + ", " + std::to_string(max));
       bus::BatchPlan plan;
@@ -177,10 +178,10 @@ TEST(SharedRecordPlan, ABatchThatIsCutShortIsPlannedAsIfNoFrameFollowed) {
       const bus::RecordPlan first = bus::plan_record(kept);
       ASSERT_EQ(batch.first.frames(), first.frames());
       ASSERT_EQ(batch.first.body(), first.body());
-      ASSERT_EQ(batch.bytes, bus::plan_batch(kept).bytes);
+      ASSERT_EQ(batch.bytes, plan_batch(kept).bytes);
       ASSERT_TRUE(added == 0 || batch.bytes + bus::kTailBytes <= max);
       if (added == frames.size()) continue;
-      const bus::Batch more = bus::plan_batch(std::span(frames).first(added + 1));
+      const bus::Batch more = plan_batch(std::span(frames).first(added + 1));
       ASSERT_GT(more.bytes + bus::kTailBytes, max);
     }
   }

@@ -19,6 +19,7 @@
 #include "bus/port/port_table.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/numbered_frames.hpp"
+#include "tests/support/plan_batch.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
 
@@ -111,7 +112,7 @@ class SleepOrder : public ::testing::Test {
     bus::RingWriter writer(raw.ring(), kGone, 1);
     const auto batch = frames.make(1, 0, 1);
     const std::uint64_t mine = lock.acquire();
-    EXPECT_EQ(writer.append(mine, bus::plan_batch(batch), 1), bus::AppendStatus::done);
+    EXPECT_EQ(writer.append(mine, plan_batch(batch), 1), bus::AppendStatus::done);
     return mine;
   }
   void release(std::uint64_t mine) { bus::BusLock(raw.header(), kGone, raw.fd()).release(mine); }

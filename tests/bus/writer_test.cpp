@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "tests/support/plan_batch.hpp"
 #include "tests/support/ring_rig.hpp"
 #include "tests/support/sized_batch.hpp"
 
@@ -59,7 +60,7 @@ TEST(Writer, ThatHasLostTheLockSaysSoWhateverItFinds) {
       const AppendStatus found = ring == Ring::sound    ? AppendStatus::done
                                  : ring == Ring::broken ? AppendStatus::corrupt
                                                         : AppendStatus::no_room;
-      EXPECT_EQ(rig.writer.append(mine, bus::plan_batch(frames), 1),
+      EXPECT_EQ(rig.writer.append(mine, plan_batch(frames), 1),
                 holds ? found : AppendStatus::lost_lock);
     }
   }

@@ -11,6 +11,7 @@
 
 #include "shmif/bus.hpp"
 #include "tests/support/numbered_frames.hpp"
+#include "tests/support/plan_batch.hpp"
 #include "tests/support/super_frames.hpp"
 
 namespace shmif::fuzz {
@@ -84,7 +85,7 @@ std::uint64_t send_short_frames(Port& from, std::uint32_t seed) {
   }
   const std::span<const FrameView> batch = std::span(frames).first(count);
   if (from.send(batch).error) failed("the image cannot be made");
-  return bus::plan_batch(batch).bytes;
+  return test::plan_batch(batch).bytes;
 }
 
 /// Frames of many sizes, some for everybody and some for nobody, past the second wrap.

@@ -10,6 +10,7 @@
 #include "bus/ring/lock.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/targets.hpp"
+#include "tests/support/plan_batch.hpp"
 
 namespace shmif::fuzz {
 namespace {
@@ -44,12 +45,12 @@ void append(Sender& s, Input& in, const bus::Ring& ring, std::uint64_t limit) {
     frames[taken] = FrameView(payload.data(), each);
     if (ring.carries_offloads() && taken % 3 == 1)
       frames[taken].offload.flags = Offload::kNeedsChecksum;
-    const std::uint64_t bytes = bus::plan_batch(std::span(frames).first(taken + 1)).bytes;
+    const std::uint64_t bytes = test::plan_batch(std::span(frames).first(taken + 1)).bytes;
     if (bytes + bus::kTailBytes > s.writer.max_batch_bytes()) break;
   }
   const std::span<const FrameView> batch = std::span(frames).first(taken);
   s.bell.wake_deep(batch);
-  if (s.writer.append(s.held, bus::plan_batch(batch), 1, limit) != bus::AppendStatus::done) return;
+  if (s.writer.append(s.held, test::plan_batch(batch), 1, limit) != bus::AppendStatus::done) return;
   s.bell.wake(s.bell.collect(batch, s.writer.batch_position(), s.writer.batch_number()));
 }
 

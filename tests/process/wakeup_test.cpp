@@ -15,6 +15,7 @@
 #include "bus/port/doorbell.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
+#include "tests/support/plan_batch.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
 
@@ -58,7 +59,7 @@ int play_on_futex(const std::string& path, RoundsDone& progress, unsigned side,
     if (round % 2 == side) {
       const auto batch = frames.make(side, static_cast<std::uint32_t>(round), 1);
       const std::uint64_t mine = lock.acquire();
-      writer.append(mine, bus::plan_batch(batch), 1);
+      writer.append(mine, plan_batch(batch), 1);
       const bus::Wanted sleepers =
           bell.collect(batch, writer.batch_position(), writer.batch_number());
       lock.release(mine);
@@ -136,7 +137,7 @@ int send_as_it_falls_asleep(const std::string& path, RoundsDone& progress, std::
     while (progress.rounds[1] < round) bus::cpu_relax();
     for (std::uint64_t i = 0; i < round % 8; ++i) bus::cpu_relax();
     const std::uint64_t mine = lock.acquire();
-    writer.append(mine, bus::plan_batch(batch), 1);
+    writer.append(mine, plan_batch(batch), 1);
     const bus::Wanted sleepers =
         bell.collect(batch, writer.batch_position(), writer.batch_number());
     lock.release(mine);
@@ -218,7 +219,7 @@ TEST(Wakeup, AFrameWhoseSenderDiedBeforeItRangIsNoticedAllTheSame) {
   bus::RingWriter writer(raw.ring(), 200, 1);
   NumberedBatch frames(60);
   const auto batch = frames.make(0, 0, 1);
-  EXPECT_EQ(writer.append(mine, bus::plan_batch(batch), 1), bus::AppendStatus::done);
+  EXPECT_EQ(writer.append(mine, plan_batch(batch), 1), bus::AppendStatus::done);
   lock.release(mine);
   thread.join();
   EXPECT_TRUE(woken);

@@ -10,6 +10,7 @@
 
 #include "base/wall_clock.hpp"
 #include "shmif/port.hpp"
+#include "tests/support/plan_batch.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/sized_batch.hpp"
 #include "tests/support/temp_bus.hpp"
@@ -141,10 +142,10 @@ TEST_F(SharedFrames, ABatchIsCutWhereAQuarterOfTheRingIsFull) {
     for (std::span<const FrameView> left = frames; !left.empty(); ++batches) {
       std::size_t fit = 1;
       while (fit < left.size() &&
-             bus::plan_batch(left.first(fit + 1)).bytes + bus::kTailBytes <= quarter) {
+             plan_batch(left.first(fit + 1)).bytes + bus::kTailBytes <= quarter) {
         ++fit;
       }
-      bytes += bus::plan_batch(left.first(fit)).bytes;
+      bytes += plan_batch(left.first(fit)).bytes;
       left = left.subspan(fit);
     }
     ASSERT_GE(batches, 2U);
@@ -173,7 +174,7 @@ TEST_F(SharedFrames, EveryMixOfThreeTakesWhatItIsReckonedToTake) {
         const std::uint64_t begin = raw_.header().last;
         const auto frames = batch_.make(1, sent_, {a, b, c});
         ASSERT_EQ(sender_.send(frames).taken, 3U);
-        ASSERT_EQ(raw_.header().last - begin, bus::plan_batch(frames).bytes) << a << b << c;
+        ASSERT_EQ(raw_.header().last - begin, plan_batch(frames).bytes) << a << b << c;
         ASSERT_EQ(take(reader_), numbers(sent_, sent_ + 3));
         sent_ += 3;
       }
@@ -194,7 +195,7 @@ TEST_F(SharedFramesWithOffloads, AFrameThatLeavesWorkStandsBetweenTheRecordsOfIt
     frames[pending].offload = {
         .flags = Offload::kNeedsChecksum, .csum_start = 14, .csum_offset = 2};
     ASSERT_EQ(sender_.send(frames).taken, 5U);
-    EXPECT_EQ(raw_.header().last - begin, bus::plan_batch(frames).bytes);
+    EXPECT_EQ(raw_.header().last - begin, plan_batch(frames).bytes);
     EXPECT_EQ(frames_at(begin), pending == 0 ? 1U : pending);
     FrameBatch in;
     ASSERT_EQ(reader_.receive(in).frames, 5U);

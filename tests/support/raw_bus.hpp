@@ -2,6 +2,8 @@
 // A bus file seen through its layout, for tests that put it into states that are rare or that only
 // a broken process leaves behind.
 
+#include <sys/stat.h>
+
 #include <string>
 
 #include "bus/file/file.hpp"
@@ -15,7 +17,10 @@ namespace shmif::test {
 /// A writable mapping without a port. Threads: one mapping may be used by many.
 class RawBus {
  public:
-  explicit RawBus(const std::string& path) : file_(bus::open_file(path).value()) {
+  explicit RawBus(const std::string& path) {
+    struct stat status{};
+    file_ = bus::open_unchecked(path, Access::read_write, status).value();
+    bus::check_file(file_, path, status, bus::Copies::refuse).value();
     mapping_ =
         bus::Mapping::map(file_.fd.get(), file_.header.ring_bytes, Access::read_write).value();
     ring_ = bus::Ring(mapping_, bus::max_frame_bytes(file_.header.mtu));

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/numbered_frames.hpp"
+#include "tests/support/plan_batch.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
 
@@ -30,7 +31,7 @@ struct RingRig {
 
   bus::AppendStatus append(std::span<const FrameView> batch, std::uint64_t time_ns = 1) {
     const std::uint64_t mine = lock.acquire();
-    const bus::AppendStatus status = writer.append(mine, bus::plan_batch(batch), time_ns);
+    const bus::AppendStatus status = writer.append(mine, plan_batch(batch), time_ns);
     lock.release(mine);
     return status;
   }

@@ -1,0 +1,18 @@
+#pragma once
+// Frames as one batch, for tests that append to a ring without a port.
+
+#include <cstdint>
+#include <span>
+
+#include "bus/ring/batch.hpp"
+
+namespace shmif::test {
+
+/// All of `frames` as one batch, planned as a sender does.
+inline bus::Batch plan_batch(std::span<const FrameView> frames) noexcept {
+  bus::BatchPlan plan;
+  for (const FrameView& frame : frames) plan.add(frame, UINT64_MAX);
+  return plan.of(frames);
+}
+
+}  // namespace shmif::test
