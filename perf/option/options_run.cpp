@@ -130,7 +130,8 @@ void add_output_rows(Rows& rows) {
               Port 0 is any free port. Everyone who reaches that address can read them.)");
   rows.add("aux-path", needs_directory, text(&R::aux_path, "PATH", "a directory"),
            R"(The directory for logs, for the states that verify_state_save saves, and for the
-              output of exec_prerun and exec_postrun.)",
+              output of exec_prerun and exec_postrun. With --client it is a directory of each
+              server.)",
            "the current directory");
 }
 

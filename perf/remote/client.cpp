@@ -45,7 +45,7 @@ class Client {
       : observer_(observer),
         control_(control),
         jobs_{texts_of(set), options.command},
-        states_(options.states_directory, set),
+        states_(set),
         patience_(longest_drain(set)) {
     HelloMessage hello;
     hello.version = options.version;

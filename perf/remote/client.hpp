@@ -35,15 +35,14 @@ struct RemoteOptions {
   std::vector<std::string> servers;  ///< HOST[:PORT], each once
   std::string version;               ///< of this program
   std::vector<std::string> command;
-  std::string states_directory{};  ///< where states are written; empty: the current one
 };
 
 /// Lets every server run the set. If one cannot, no server starts; if one fails later, the others
 /// are stopped. If the trigger fires on one, it fires on all. Verification states that jobs of the
-/// servers have saved are written here as SERVER-JOB-verify.state. A stop from `control` goes to
-/// all servers; a second stop is hard. Threads: as Runner; `observer` gets the jobs of all servers
-/// as "HOST/JOB". Blocks: until every server has sent its result or is given up. Result: in the
-/// order of `servers`.
+/// servers have saved are written to the current directory as SERVER-JOB-verify.state. A stop from
+/// `control` goes to all servers; a second stop is hard. Threads: as Runner; `observer` gets the
+/// jobs of all servers as "HOST/JOB". Blocks: until every server has sent its result or is given
+/// up. Result: in the order of `servers`.
 std::vector<HostResult> run_on_servers(const RemoteOptions& options, const JobSet& set,
                                        RunObserver* observer, RunControl& control);
 

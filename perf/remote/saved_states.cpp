@@ -76,7 +76,7 @@ Result<std::string> KeptStates::keep(const std::string& server, const StateMessa
     return Error(Errc::bad_argument,
                  what + " cannot be kept: its name has control characters (choose another name)");
   }
-  std::string path = verify_state_path(directory_, server + '-' + state.job);
+  std::string path = verify_state_path("", server + '-' + state.job);
   if (written_.contains(path)) {
     return Error(Errc::bad_argument, what + " would overwrite \"" + path +
                                          "\", which this run has written (choose another name)");

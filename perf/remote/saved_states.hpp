@@ -40,14 +40,13 @@ class SavedStates {
 /// The names that the jobs of a set can have in its plan, with their copies and peers.
 std::set<std::string> possible_names(const JobSet& set);
 
-/// The states that a client keeps. Threads: one at a time. Blocks: for the disk.
+/// The states that a client keeps, in the current directory. Threads: one at a time. Blocks: for
+/// the disk.
 class KeptStates {
  public:
-  /// `directory`: where they are written; empty: the current one.
-  KeptStates(std::string directory, const JobSet& set)
-      : directory_(std::move(directory)), jobs_(possible_names(set)) {}
+  explicit KeptStates(const JobSet& set) : jobs_(possible_names(set)) {}
 
-  /// Writes a state that `server` sent to DIRECTORY/SERVER-JOB-verify.state. Result: the path.
+  /// Writes a state that `server` sent to SERVER-JOB-verify.state. Result: the path.
   /// Errors: bad_argument if it is not a state, or is the state of another job, if no such job was
   /// sent, if this run has already written the file, or if the state was too long to be sent; the
   /// system's.
@@ -56,7 +55,6 @@ class KeptStates {
   void sync() const;
 
  private:
-  std::string directory_;
   std::set<std::string> jobs_;
   std::set<std::string> written_;
 };

@@ -24,6 +24,7 @@
 #include "perf/stats/clock.hpp"
 #include "perf/verify/verify_state.hpp"
 #include "tests/perf/report/sample_results.hpp"
+#include "tests/support/in_directory.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::remote_client {
@@ -129,6 +130,7 @@ struct Two {
   Watcher watcher;
   RunControl control;
   const shmif::test::TempDir states;
+  const shmif::test::InDirectory here{states.path()};
   std::future<std::vector<HostResult>> results;
 
   Two() {
@@ -138,10 +140,8 @@ struct Two {
     // A name that no file can have, and that is a way out of a directory.
     set.jobs.push_back(set.jobs.front());
     set.jobs.back().name = "a/../.sink";
-    RemoteOptions options{.servers = {first.name(), second.name()},
-                          .version = "1.2.3",
-                          .command = {"c"},
-                          .states_directory = states.path()};
+    RemoteOptions options{
+        .servers = {first.name(), second.name()}, .version = "1.2.3", .command = {"c"}};
     results = std::async(std::launch::async, [this, options, set] {
       return run_on_servers(options, set, &watcher, control);
     });
@@ -377,7 +377,7 @@ TEST(ClientOfServers, KeepsTheStatesThatTheyHaveSavedUnderTheirNames) {
   }
   const auto results = run.end();
   for (std::size_t i = 0; i < results.size(); ++i) {
-    const std::string begin = run.states.path() + '/' + results[i].name;
+    const std::string& begin = results[i].name;
     EXPECT_EQ(results[i].failures, Texts{});
     EXPECT_EQ(results[i].states,
               (Texts{begin + "-a-verify.state", begin + "-a_.._.sink-verify.state"}));
@@ -423,7 +423,7 @@ TEST(ClientOfServers, KeepsOneStateOfEachJobThatItHasSentAndLeavesAServerOfNonse
   for (int i = 0; i < 30; ++i) run.second.say(state_of("x" + std::to_string(i), 1));
   run.second.say(state_of("a", 1));
   const auto results = run.end();
-  const std::string path = run.states.path() + '/' + results[0].name + "-a.sink-verify.state";
+  const std::string path = results[0].name + "-a.sink-verify.state";
   const auto unsent = [](const std::string& job) {
     return "it sent a verification state of job \"" + job +
            "\", which was not sent to it (is that a shmifperf server?)";

@@ -29,6 +29,7 @@
 #include "perf/remote/served_run.hpp"
 #include "perf/stats/clock.hpp"
 #include "perf/verify/verify_state.hpp"
+#include "tests/support/in_directory.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::remote_run {
@@ -391,11 +392,12 @@ TEST(StatesOfARun, AreKeptInAFileOfTheirOwnWhoseNameCanBeShown) {
        {std::string("a"), std::string("2-a"), odd, std::string("d\x7f")}) {
     set.jobs.emplace_back().name = name;
   }
-  KeptStates kept(folder.path(), set);
+  const test::InDirectory here(folder.path());
+  KeptStates kept(set);
   const auto state_of = [](const std::string& job) {
     return StateMessage{job, encode_verify_state({.job = job, .options_hash = 1})};
   };
-  const std::string path = folder.file("lab-2-a-verify.state");
+  const std::string path = "lab-2-a-verify.state";
   EXPECT_EQ(kept.keep("lab-2", state_of("a")).value(), path);
   EXPECT_EQ(kept.keep("lab", state_of("2-a")).error().message,
             "the verification state of job \"2-a\" would overwrite \"" + path +
