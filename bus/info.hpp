@@ -80,7 +80,14 @@ struct PortInfo : PortCounters {
   /// False: the port cannot see its interface, which somebody has moved; `carrier` is true then.
   bool carrier_known = true;
   bool pause = false;  ///< mode: true "pause": senders wait for it; false "ethernet"
+  /// Whether it receives the frames for all addresses: because it was told to, or because it has
+  /// more other addresses than its row in the table has room for.
   bool promiscuous = false;
+  /// Unicast addresses beside `mac` whose frames it receives: those that it has learned, and those
+  /// of Port::set_other_macs(). The table does not tell which are which.
+  std::vector<MacAddress> other_macs;
+  /// Where it reads on. A port that is asleep or down has not moved it past frames that came since.
+  std::uint64_t position = 0;
   /// How far it is behind: the bytes of the ring that it still has to look at. More than the ring
   /// holds: senders have overwritten the oldest of them. 0 while it is down or asleep.
   std::uint64_t unread_bytes = 0;

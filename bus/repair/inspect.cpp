@@ -11,6 +11,7 @@
 #include "bus/file/geometry.hpp"
 #include "bus/file/liveness.hpp"
 #include "bus/file/mapping.hpp"
+#include "bus/learned_word.hpp"
 #include "bus/port/port_table.hpp"
 #include "bus/repair/audit.hpp"
 #include "bus/ring/ring.hpp"
@@ -52,6 +53,18 @@ std::uint64_t unread_bytes(const PortSlot& s, std::uint64_t last) {
   return last - std::min(last, position);
 }
 
+/// PortInfo::other_macs. A word that is not a MAC address was overwritten.
+std::vector<MacAddress> other_macs(const PortSlot& s) {
+  std::vector<MacAddress> macs;
+  for (const std::uint64_t& each : s.learned) {
+    const std::uint64_t word = load_relaxed(each);
+    if (word == 0) break;  // unused, as all behind it
+    if (word == learned_word(0)) macs.push_back(MacAddress::from_u64(0));
+    if (word < learned_word(0)) macs.push_back(MacAddress::from_u64(word));
+  }
+  return macs;
+}
+
 PortInfo port_info(const PortSlot& s, unsigned slot, int fd) {
   PortInfo p;
   const std::uint64_t state = load_acquire(s.state);
@@ -67,6 +80,8 @@ PortInfo port_info(const PortSlot& s, unsigned slot, int fd) {
   p.carrier = !p.carrier_known || (flags & kFlagNoCarrier) == 0;
   p.pause = (flags & kFlagPause) != 0;
   p.promiscuous = (flags & (kFlagPromiscuous | kFlagLearnedTooMany)) != 0;
+  p.other_macs = other_macs(s);
+  p.position = load_relaxed(s.position);
   p.tx_frames = load_relaxed(s.tx_frames);
   p.tx_bytes = load_relaxed(s.tx_bytes);
   p.refused_frames = load_relaxed(s.refused_frames);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -18,9 +19,11 @@
 
 #include "base/wall_clock.hpp"
 #include "bus/format/destroy.hpp"
+#include "bus/learned_word.hpp"
 #include "bus/netbsd/layout.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
+#include "tests/support/one_frame.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
 
@@ -130,6 +133,45 @@ TEST(Inspect, TellsOfAPortForWhomItWaitsAndWhatItHears) {
   slot.flags = bus::kFlagPause;
   EXPECT_FALSE(file.info().ports.at(0).promiscuous);
   EXPECT_TRUE(file.info().ports.at(0).pause);
+}
+
+TEST(Inspect, TellsOfAPortWhichOneItIsWhereItReadsAndWhichOtherAddressesItHears) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  const auto told = [&] { return file.info().ports.at(0); };
+  constexpr std::uint64_t kSome = 0x020000000000;
+  const auto mac = [](std::uint64_t i) { return MacAddress::from_u64(kSome + i); };
+  using Macs = std::vector<MacAddress>;
+  {
+    const Port former = port_on(file.path());
+    EXPECT_EQ(told().incarnation, 1U);
+  }
+  Port port = port_on(file.path(), {.learn = true});
+  EXPECT_EQ(told().incarnation, 2U);
+  EXPECT_EQ(told().other_macs, Macs{});
+  EXPECT_EQ(told().position, raw.header().last);
+  ASSERT_FALSE(port.set_other_macs(std::array{mac(1), mac(2)}));
+  NumberedBatch frames(100);
+  const std::span<const FrameView> one = frames.make(1, 0, 1);
+  const MacAddress learned = one[0].source();
+  ASSERT_EQ(port.send(one).taken, 1U);
+  EXPECT_EQ(told().other_macs, (Macs{mac(1), mac(2), learned}));
+  EXPECT_LT(told().position, raw.header().last);
+  EXPECT_EQ(heard(port), 0U) << "its own";
+  EXPECT_EQ(told().position, raw.header().last);
+  EXPECT_GT(told().position, 0U);
+  ASSERT_FALSE(port.set_other_macs(std::array{mac(2)}));
+  EXPECT_EQ(told().other_macs, (Macs{mac(2), learned}));
+  EXPECT_FALSE(told().promiscuous);
+
+  // Words of the file: the address of zeros, an overwritten word, and nothing behind the first 0.
+  std::uint64_t(&words)[bus::kLearnedAddresses] = raw.slot(port.slot()).learned;
+  std::ranges::fill(words, 0U);
+  words[0] = bus::learned_word(0);
+  words[1] = std::uint64_t{7} << 60U;
+  words[2] = mac(5).to_u64();
+  words[4] = mac(6).to_u64();
+  EXPECT_EQ(told().other_macs, (Macs{MacAddress{}, mac(5)}));
 }
 
 /// What comes from the file is shown on terminals, in columns.

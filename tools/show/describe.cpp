@@ -32,11 +32,15 @@ std::string signature_text(std::uint32_t signature) {
 }
 
 Json port_json(const PortInfo& port) {
+  Json other_macs = Json::array();
+  for (const MacAddress& mac : port.other_macs) other_macs.push_back(mac.to_string());
   return {{"slot", port.slot},
+          {"incarnation", port.incarnation != 0 ? Json(port.incarnation) : Json(nullptr)},
           {"name", port.name},
           {"state", state_name(port)},
           {"pid", port.pid},
           {"mac", port.mac.to_string()},
+          {"other_macs", other_macs},
           {"link", to_string(port.link)},
           {"up", port.up},
           {"carrier", port.live && port.carrier_known ? Json(port.carrier) : Json(nullptr)},
@@ -63,6 +67,7 @@ Json port_json(const PortInfo& port) {
           {"lock_sleeps", port.lock_sleeps},
           {"pauses", port.pauses},
           {"paused_ns", port.paused_ns},
+          {"position", port.position},
           {"unread_bytes", port.unread_bytes},
           {"stalls", port.stalls},
           {"waits_for", port.waits_for ? Json(*port.waits_for) : Json(nullptr)},

@@ -21,7 +21,7 @@ PortInfo port_with_own_numbers(unsigned slot, const std::string& name, std::uint
                          p.own_frames, p.filtered_frames, p.skipped_frames, p.overruns,
                          p.lost_frames, p.lost_bytes, p.corrupt, p.wakeups, p.doorbells,
                          p.lock_sleeps, p.pauses, p.paused_ns, p.tx_segments, p.rx_segments,
-                         p.too_long_frames, p.refused_frames, p.stalls, p.unread_bytes);
+                         p.too_long_frames, p.refused_frames, p.stalls, p.unread_bytes, p.position);
   p.mac = MacAddress::from_u64(0xb2a000000000 + first);
   return p;
 }
@@ -60,16 +60,19 @@ BusInfo bus_with_own_numbers() {
   alice.live = alice.up = alice.pause = true;
   alice.link = LinkKind::tap;
   alice.waits_for = 7;
+  alice.other_macs = {MacAddress::from_u64(0x02000000000a), MacAddress::from_u64(0x02000000000b)};
   PortInfo bob = port_with_own_numbers(7, "bob", 2001);
   bob.up = bob.promiscuous = true;
   bob.carrier = false;
   bob.link = LinkKind::veth;
   bob.claim_bytes = 6U << 10U;
+  bob.other_macs = {MacAddress::from_u64(0x02000000000c)};
   bob.stalls = 1;
   bob.refused_frames = 1;
   PortInfo carol = port_with_own_numbers(9, "carol", 3001);
   carol.live = true;
   carol.link = LinkKind::bridge;
+  carol.incarnation = 0;
   carol.corrupt = 0;
   carol.stalls = 0;
   carol.refused_frames = 0;
@@ -242,29 +245,23 @@ TEST(StatFigures, TheHeadSaysOfTheBusWhatItIs) {
 }
 
 nlohmann::json port_figures(unsigned first) {
-  return {{"pid", first + 1},
-          {"tx_frames", first + 2},
-          {"tx_bytes", first + 3},
-          {"rx_frames", first + 4},
-          {"rx_bytes", first + 5},
-          {"own_frames", first + 6},
-          {"filtered_frames", first + 7},
-          {"skipped_frames", first + 8},
-          {"overruns", first + 9},
-          {"lost_frames", first + 10},
-          {"lost_bytes", first + 11},
-          {"corrupt", first + 12},
-          {"wakeups", first + 13},
-          {"doorbells", first + 14},
-          {"lock_sleeps", first + 15},
-          {"pauses", first + 16},
-          {"paused_ns", first + 17},
-          {"tx_segments", first + 18},
-          {"rx_segments", first + 19},
-          {"too_long_frames", first + 20},
-          {"refused_frames", first + 21},
-          {"stalls", first + 22},
-          {"unread_bytes", first + 23}};
+  nlohmann::json figures;
+  for (const char* const name : {"incarnation",     "pid",
+                                 "tx_frames",       "tx_bytes",
+                                 "rx_frames",       "rx_bytes",
+                                 "own_frames",      "filtered_frames",
+                                 "skipped_frames",  "overruns",
+                                 "lost_frames",     "lost_bytes",
+                                 "corrupt",         "wakeups",
+                                 "doorbells",       "lock_sleeps",
+                                 "pauses",          "paused_ns",
+                                 "tx_segments",     "rx_segments",
+                                 "too_long_frames", "refused_frames",
+                                 "stalls",          "unread_bytes",
+                                 "position"}) {
+    figures[name] = first++;
+  }
+  return figures;
 }
 
 TEST(StatFigures, JsonHasEachUnderItsNameAndNothingElse) {
@@ -298,6 +295,7 @@ TEST(StatFigures, JsonHasEachUnderItsNameAndNothingElse) {
                 {"name", "alice"},
                 {"state", "live"},
                 {"mac", "b2:a0:00:00:03:e9"},
+                {"other_macs", {"02:00:00:00:00:0a", "02:00:00:00:00:0b"}},
                 {"link", "tap"},
                 {"up", true},
                 {"carrier", true},
@@ -311,6 +309,7 @@ TEST(StatFigures, JsonHasEachUnderItsNameAndNothingElse) {
               {"name", "bob"},
               {"state", "dead"},
               {"mac", "b2:a0:00:00:07:d1"},
+              {"other_macs", {"02:00:00:00:00:0c"}},
               {"link", "veth"},
               {"up", true},
               {"carrier", nullptr},  // its process is dead, so nobody knows
@@ -326,6 +325,8 @@ TEST(StatFigures, JsonHasEachUnderItsNameAndNothingElse) {
                 {"name", "carol"},
                 {"state", "live"},
                 {"mac", "b2:a0:00:00:0b:b9"},
+                {"incarnation", nullptr},  // the slot changed its owner meanwhile
+                {"other_macs", nlohmann::json::array()},
                 {"link", "bridge"},
                 {"up", false},
                 {"carrier", true},
