@@ -84,7 +84,7 @@ void NativeAttachment::Impl::settle(Rings rings) noexcept {
   if (!is_up) return;
   if (patience > nanoseconds(0)) ask_to_be_heeded(true);
   const nanoseconds longest = longest_sleep(sleeper.announce(true));
-  if (look_for_frame() != Seen::nothing) {
+  if (last_look() != Seen::nothing) {
     wake_up(false);
     return make_readable();
   }

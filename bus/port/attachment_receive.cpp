@@ -143,6 +143,17 @@ NativeAttachment::Impl::Seen NativeAttachment::Impl::look_for_frame() noexcept {
   return Seen::nothing;
 }
 
+/// As look_for_frame(), after the announcement of a sleep. A port that stands behind the end of the
+/// chain would hear nothing, so it goes back to the end.
+NativeAttachment::Impl::Seen NativeAttachment::Impl::last_look() noexcept {
+  const Seen seen = look_for_frame();
+  ReadTally tally;
+  if (seen != Seen::nothing || !reader.leave_place_behind_end(tally)) return seen;
+  counts.add(tally, slot());
+  publish_position();
+  return look_for_frame();
+}
+
 nanoseconds NativeAttachment::Impl::longest_sleep(nanoseconds announced) const noexcept {
   return sigbus_guard_is_installed() ? std::min<nanoseconds>(announced, kLookWhetherLost)
                                      : announced;
@@ -199,7 +210,7 @@ bool NativeAttachment::wait(nanoseconds timeout) noexcept {
     if (a.interrupted.exchange(false)) return false;
     if (a.patience > nanoseconds(0)) a.ask_to_be_heeded(true);
     const nanoseconds longest = std::min(a.longest_sleep(a.sleeper.announce(false)), left);
-    const Impl::Seen seen = a.look_for_frame();
+    const Impl::Seen seen = a.last_look();
     const bool quiet = seen == Impl::Seen::nothing;
     if (quiet) a.sleeper.found_nothing();
     const bool stay = quiet && !a.interrupted.load() && a.up() && longest > nanoseconds(0);
@@ -265,7 +276,7 @@ WaitHint NativeAttachment::prepare_wait() noexcept {
   // on the futex, and a caller that asks for its descriptor afterwards would not be woken.
   static_cast<void>(a.sleeper.descriptor(a.fd.get()));
   const nanoseconds longest = a.sleeper.announce(true);
-  if (a.look_for_frame() != Impl::Seen::nothing) {
+  if (a.last_look() != Impl::Seen::nothing) {
     a.wake_up(false);
     return {.ready = true};
   }

@@ -183,6 +183,7 @@ struct NativeAttachment::Impl {
   void ask_to_be_heeded(bool caught_up) noexcept;
   enum class Seen : std::uint8_t { nothing, frame, flood };
   Seen look_for_frame() noexcept;
+  Seen last_look() noexcept;
   bool spin() noexcept;
   std::chrono::nanoseconds longest_sleep(std::chrono::nanoseconds announced) const noexcept;
   bool wake_up(bool saw_nothing) noexcept;

@@ -577,6 +577,20 @@ bool RingReader::is_stranded() const noexcept {
   return last > p && ring_.fits_alignment(p) && ring_.word_at(p) == word::empty(p);
 }
 
+bool RingReader::leave_place_behind_end(ReadTally& tally) noexcept {
+  const Place before = place_;
+  const bool behind_pad = behind_pad_;
+  if (load_acquire(ring_.header().last) >= before.position) return false;
+  // `last` may lag (I7). Only the chain shows whether it leads to this place.
+  if (!seek_end()) return false;
+  if (place_.position >= before.position) {  // it does, and may have grown since
+    go_to(before, behind_pad);
+    return false;
+  }
+  ++tally.corrupt;
+  return true;
+}
+
 /// Goes to the first record that begins at `position` or behind it; to the end if no such record is
 /// found within so many `steps`.
 bool RingReader::seek_behind(std::uint64_t position, std::uint64_t steps) noexcept {

@@ -152,6 +152,65 @@ TEST(Ring, ARecordThatIsNoFrameIsCountedAsCorruptAndTheReaderGoesOnAtTheEnd) {
   EXPECT_EQ(rig.read_all(2), 3U);
 }
 
+/// A peer makes the chain end where a reader has been before. The reader meets what is no record,
+/// or an old EMPTY, at which nobody would ever commit.
+TEST(Ring, ACursorPastTheEndIsCountedAsCorruptAndTheReaderGoesOnAtTheEnd) {
+  enum class How : std::uint8_t { read, lent, before_sleep };
+  for (const How how : {How::read, How::lent, How::before_sleep}) {
+    SCOPED_TRACE(static_cast<int>(how));
+    RingRig rig;
+    ASSERT_EQ(rig.append_one(200), AppendStatus::done);
+    const std::uint64_t end = rig.raw.header().last;
+    for (int i = 0; i < 2; ++i) ASSERT_EQ(rig.append_one(200), AppendStatus::done);
+    ASSERT_EQ(rig.read_all(0), 3U);
+    const std::uint64_t cursor = rig.reader.position();
+    ASSERT_EQ(cursor, rig.raw.header().last);
+    rig.raw.begin_at(end, 1);
+    if (how == How::before_sleep) {
+      ASSERT_FALSE(rig.reader.ready());
+      EXPECT_TRUE(rig.reader.leave_place_behind_end(rig.tally));
+    } else {
+      rig.raw.ring().record(cursor).word = 0;
+      FrameBatch batch;
+      EXPECT_EQ(
+          how == How::read ? rig.reader.read(batch, rig.tally) : rig.reader.lend(batch, rig.tally),
+          ReadStatus::corrupt);
+      EXPECT_TRUE(batch.empty());
+    }
+    EXPECT_EQ(rig.tally.corrupt, 1U);
+    EXPECT_EQ(rig.tally.lost_frames, 0U);
+    EXPECT_EQ(rig.tally.lost_bytes, 0U);
+    EXPECT_EQ(rig.tally.overruns, 0U);
+    EXPECT_EQ(rig.reader.position(), end);
+    EXPECT_EQ(rig.reader.next_number(), 1U);
+    ASSERT_EQ(rig.append_one(200), AppendStatus::done);
+    EXPECT_EQ(rig.read_all(3), 4U);
+    EXPECT_EQ(rig.tally.frames, 4U);
+    EXPECT_EQ(rig.tally.corrupt, 1U);
+  }
+}
+
+/// A sender may have committed and not yet moved `last`.
+TEST(Ring, ACursorPastALastThatLagsIsAtTheEndAndStaysThere) {
+  RingRig rig;
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(rig.append_one(200), AppendStatus::done);
+  ASSERT_EQ(rig.read_all(0), 3U);
+  const bus::RingReader::Place place = rig.reader.place();
+  const std::uint64_t last = rig.raw.header().last;
+  EXPECT_FALSE(rig.reader.leave_place_behind_end(rig.tally));
+  rig.raw.header().last = 0;
+  EXPECT_FALSE(rig.reader.leave_place_behind_end(rig.tally));
+  EXPECT_EQ(rig.reader.place(), place);
+  // A frame came since the reader looked, which it must not leave out.
+  rig.raw.header().last = last;
+  ASSERT_EQ(rig.append_one(200), AppendStatus::done);
+  rig.raw.header().last = 0;
+  EXPECT_FALSE(rig.reader.leave_place_behind_end(rig.tally));
+  EXPECT_EQ(rig.reader.place(), place);
+  EXPECT_EQ(rig.tally.corrupt, 0U);
+  EXPECT_EQ(rig.read_all(3), 4U);
+}
+
 TEST(Ring, ARecordWhoseLengthDoesNotFitTheBusIsCorruptToReadersAndToTheWriter) {
   const RingRig any;
   const std::uint64_t ring = any.raw.ring().bytes();

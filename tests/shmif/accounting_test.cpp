@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <optional>
 #include <random>
@@ -12,6 +13,7 @@
 
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
+#include "tests/support/one_frame.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
 
@@ -236,6 +238,53 @@ TEST(Accounting, AfterCorruptionTheCountOfLostFramesIsALowerBound) {
   EXPECT_GT(reader.counters().corrupt, 0U);
   EXPECT_TRUE(reader.counters().lost_is_lower_bound());
   EXPECT_FALSE(sender.counters().lost_is_lower_bound());
+}
+
+/// A peer makes the chain end where the ports have been before. At their place stands an old EMPTY,
+/// and nobody would ever commit there.
+TEST(Accounting, WhoWaitsPastTheEndOfTheChainCountsThatAndHearsWhatComesNext) {
+  const TempBus bus(small_ring());
+  const RawBus raw(bus.path());
+  Port sender = port_on(bus.path());
+  Port waits = port_on(bus.path());
+  Port polls = port_on(bus.path());
+  Port level = port_on(bus.path());
+  ASSERT_TRUE(level.level_descriptor());
+  Follower follower = Follower::open(bus.path(), Start::now).value();
+  const auto followed = [&] {
+    FrameBatch in(16);
+    EXPECT_FALSE(follower.receive(in).error);
+    return in.size();
+  };
+  ASSERT_FALSE(send_one(sender));
+  const std::uint64_t end = raw.header().last;
+  for (int i = 0; i < 2; ++i) ASSERT_FALSE(send_one(sender));
+  for (Port* port : {&waits, &polls, &level}) ASSERT_EQ(heard(*port), 3U);
+  ASSERT_EQ(followed(), 3U);
+  raw.begin_at(end, 1);
+
+  EXPECT_FALSE(waits.wait(std::chrono::nanoseconds(0)));
+  EXPECT_FALSE(polls.prepare_wait().ready);
+  polls.finish_wait();
+  EXPECT_EQ(heard(level), 0U) << "then it waits";
+  EXPECT_FALSE(follower.wait(std::chrono::nanoseconds(0)));
+  for (const Port* port : {&waits, &polls, &level}) {
+    EXPECT_EQ(port->counters().corrupt, 1U);
+    EXPECT_EQ(bus.info().ports.at(port->slot()).corrupt, 1U);
+    EXPECT_EQ(bus.info().ports.at(port->slot()).position, end);
+  }
+  EXPECT_EQ(follower.counters().corrupt, 1U);
+
+  ASSERT_FALSE(send_one(sender));
+  EXPECT_TRUE(waits.wait(std::chrono::seconds(60)));
+  for (Port* port : {&waits, &polls, &level}) {
+    EXPECT_EQ(heard(*port), 1U);
+    EXPECT_EQ(port->counters().rx_frames, 4U);
+    EXPECT_EQ(port->counters().lost_frames, 0U);
+    EXPECT_EQ(port->counters().corrupt, 1U);
+  }
+  EXPECT_EQ(followed(), 1U);
+  EXPECT_EQ(follower.counters().corrupt, 1U);
 }
 
 }  // namespace
