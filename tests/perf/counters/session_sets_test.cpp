@@ -3,10 +3,16 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include <array>
 #include <atomic>
+#include <chrono>
+#include <fstream>
+#include <map>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "perf/counters/event_sets.hpp"
@@ -345,6 +351,95 @@ TEST_F(ScriptedSets, HaveEventsOfSeveralUnitsInSeveralGroups) {
   EXPECT_EQ(kernel.event_of(1)->group, -1);
   EXPECT_EQ(kernel.event_of(2)->group, -1);
   EXPECT_NE(kernel.event_of(3)->group, -1) << "software events join any";
+}
+
+// ---- A read of a vector ----
+
+/// Whether a thread of this process sleeps, for example because it waits for a mutex.
+bool is_asleep(pid_t thread) {
+  std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/stat");
+  std::string text;
+  return std::getline(file, text) && text.substr(text.rfind(')') + 1).starts_with(" S");
+}
+
+/// Between the kernel's reads of two groups, another thread asks for a switch and the target goes
+/// on. What the target does then counts for the old set only.
+TEST_F(ScriptedSets, KeepTheirTurnUntilTheReadOfAVectorIsOver) {
+  start_three_sets();
+  const std::map<std::uint64_t, std::uint64_t> each{{1, 10}, {2, 20}, {3, 30}};
+  kernel.run(kTask, 100, each);
+  std::atomic<pid_t> asks = 0;
+  std::atomic<bool> has_switched = false;
+  std::jthread other;
+  kernel.before = [&](KernelCall call, int) {
+    if (call != KernelCall::read || other.joinable()) return 0;
+    other = std::jthread([&] {
+      asks = ::gettid();
+      EXPECT_TRUE(session.switch_set(5));
+      has_switched = true;
+    });
+    int asleep = 0;
+    EXPECT_TRUE(shmif::test::eventually([&] {
+      asleep = asks != 0 && is_asleep(asks) ? asleep + 1 : 0;
+      return has_switched || asleep == 20;
+    }));
+    EXPECT_FALSE(has_switched);
+    kernel.run(kTask, 100, each);
+    return 0;
+  };
+  std::array readings{Reading{0}, Reading{1}, Reading{2}};
+  ASSERT_TRUE(session.read(readings));
+  ASSERT_TRUE(other.joinable());
+  other.join();
+  kernel.before = nullptr;
+  EXPECT_EQ(readings[0].value, 10U) << "as the kernel had read it before";
+  EXPECT_EQ(readings[1].value, 0U);
+  EXPECT_EQ(readings[2].value, 0U);
+  EXPECT_EQ(readings[1].running_ns, 0U);
+  EXPECT_TRUE(query(5).is_active) << "then the other thread got its switch";
+  kernel.run(kTask, 100, each);
+  ASSERT_TRUE(session.read(readings));
+  EXPECT_EQ(readings[0].value, 20U);
+  EXPECT_EQ(readings[1].value, 20U);
+  EXPECT_EQ(readings[2].value, 0U);
+}
+
+/// The same with sets whose time is over again and again while they are read.
+TEST(SwitchedSets, KeepTheirTurnUntilTheReadOfAVectorIsOver) {
+  FakeCounters kernel;
+  CounterSession session = session_over({}, kernel);
+  ASSERT_TRUE(session.create_sets(std::array{SetSetup{0, std::chrono::milliseconds(1)},
+                                             SetSetup{5, std::chrono::milliseconds(1)}}));
+  ASSERT_TRUE(session.program(std::array{EventSetup{fake_event(1)}, EventSetup{fake_event(2), 5}}));
+  ASSERT_TRUE(session.load(CounterTarget::thread({kTask, 7})));
+  const std::thread::id reader = std::this_thread::get_id();
+  bool is_first = false;
+  std::size_t resting = 0;  // the event of the set that did not have its turn
+  std::uint64_t at_rest = 0;
+  kernel.before = [&](KernelCall call, int) {
+    if (call != KernelCall::read || std::this_thread::get_id() != reader) return 0;
+    if (!std::exchange(is_first, false)) return 0;
+    resting = kernel.counts(1) ? 1 : 0;
+    at_rest = kernel.event_of(resting + 1)->value;
+    for (int ms = 0; ms < 10; ++ms) {  // the time of the other set would come
+      kernel.run(kTask, 1'000'000, {{1, 10}, {2, 20}});
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    EXPECT_EQ(kernel.counts(resting + 1), false);
+    return 0;
+  };
+  ASSERT_TRUE(session.start());
+  std::array<int, 2> rests{};
+  std::array readings{Reading{0}, Reading{1}};
+  ASSERT_TRUE(shmif::test::eventually([&] {
+    is_first = true;
+    EXPECT_TRUE(session.read(readings));
+    EXPECT_EQ(readings[resting].value, at_rest);
+    return ::testing::Test::HasFailure() || (++rests[resting] >= 3 && rests[1 - resting] >= 3);
+  })) << rests[0]
+      << ' ' << rests[1];
+  ASSERT_TRUE(session.close());
+  kernel.before = nullptr;
 }
 
 TEST(SetSwitcher, LooksOnceForEachWakeAndThenWaits) {
