@@ -32,6 +32,7 @@ struct AttachedBus {
   std::uint64_t device = 0;              ///< of the mapped file
   std::uint64_t inode = 0;               ///< of the mapped file
   std::string warning;                   ///< what the user should know about this bus, or empty
+  std::string disk_warning;              ///< why its disk makes it slow, or empty
   std::string name;                      ///< of the port
   unsigned slot = 0xffff;                ///< 0xffff: the format has no port table
   std::uint32_t mtu = 0;                 ///< of the bus

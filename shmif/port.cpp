@@ -104,7 +104,8 @@ Result<void> Port::link_to(const std::string& path, const Attach& attach_with) {
            " in slot " + std::to_string(slot());
   });
   log_if_possible([&] {
-    if (!impl_->bus->bus().warning.empty()) log_warning_once(impl_->bus->bus().warning);
+    for (const std::string* warning : {&impl_->bus->bus().warning, &impl_->bus->bus().disk_warning})
+      if (!warning->empty()) log_warning_once(*warning);
     log_debug("port " + name() + " attached to " + path + " in slot " + std::to_string(slot()));
   });
   return {};

@@ -99,6 +99,17 @@ auto checked(Result<OpenFile> file, const std::string& path, const struct stat& 
   return next(format, *std::move(file));
 }
 
+/// Attaches a port to the file that was opened.
+Result<std::unique_ptr<Attachment>> attach_to(Result<OpenFile> file, const std::string& path,
+                                              const struct stat& status,
+                                              const PortOptions& options) {
+  return checked(std::move(file), path, status, Copies::refuse,
+                 [&](const Format& format, OpenFile open) {
+                   open.disk_warning = warning_of_disk(open.fd.get(), path);
+                   return format.attach(std::move(open), path, options);
+                 });
+}
+
 }  // namespace
 
 Result<UniqueFd> create_bus(const std::string& path, BusFormat format,
@@ -110,20 +121,14 @@ Result<std::unique_ptr<Attachment>> attach_to_bus(const std::string& path,
                                                   const PortOptions& options) {
   struct stat status{};
   auto file = open_unchecked(path, Access::read_write, status);
-  return checked(std::move(file), path, status, Copies::refuse,
-                 [&](const Format& format, OpenFile open) {
-                   return format.attach(std::move(open), path, options);
-                 });
+  return attach_to(std::move(file), path, status, options);
 }
 
 Result<std::unique_ptr<Attachment>> attach_to_bus(int descriptor, const std::string& path,
                                                   const PortOptions& options) {
   struct stat status{};
   auto file = reopen_unchecked(descriptor, path, Access::read_write, status);
-  return checked(std::move(file), path, status, Copies::refuse,
-                 [&](const Format& format, OpenFile open) {
-                   return format.attach(std::move(open), path, options);
-                 });
+  return attach_to(std::move(file), path, status, options);
 }
 
 Result<std::unique_ptr<Follower>> follow_bus(const std::string& path, Start start, Resume resume,

@@ -66,6 +66,7 @@ Result<std::unique_ptr<Attachment>> NativeAttachment::attach(OpenFile file, cons
                   .device = status.st_dev,
                   .inode = status.st_ino,
                   .warning = std::move(file.warning),
+                  .disk_warning = std::move(file.disk_warning),
                   .name = impl->owned.name,
                   .slot = slot,
                   .mtu = file.header.mtu,
