@@ -171,7 +171,7 @@ int open_port(const shmif_port_options* options, shmif_port** port, Attach attac
   const shmif::Result<void> attached = attach(opened->port);
   if (!attached) return fail(attached.error());
   opened->name = opened->port.name();
-  opened->mtu = opened->port.mtu();
+  opened->mtu = opened->port.mtu().value();  // it is attached
   opened->max_frame_bytes = opened->port.max_frame_bytes();
   *port = opened.release();
   return 0;

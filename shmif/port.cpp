@@ -249,8 +249,8 @@ MacAddress Port::mac() const noexcept {
 unsigned Port::slot() const noexcept {
   return impl_->bus ? impl_->bus->bus().slot : 0xffffU;
 }
-std::uint32_t Port::mtu() const noexcept {
-  return impl_->bus ? impl_->bus->bus().mtu : 0;
+std::optional<std::uint32_t> Port::mtu() const noexcept {
+  return impl_->bus ? std::optional(impl_->bus->bus().mtu) : std::nullopt;
 }
 std::uint64_t Port::bus_frames() const noexcept {
   return impl_->bus ? impl_->bus->bus_frames() : 0;

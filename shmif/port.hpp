@@ -183,7 +183,8 @@ class Port {
   MacAddress mac() const noexcept;
   /// Its row in the bus's port table; 0xffff if it has no row, or when not attached.
   unsigned slot() const noexcept;
-  std::uint32_t mtu() const noexcept;
+  /// The MTU of the bus, in bytes of layer 3. A port has none of its own: empty when not attached.
+  std::optional<std::uint32_t> mtu() const noexcept;
   /// How many frames were sent on the bus so far: each of them has a smaller FrameView::number. So
   /// a loop that is told to end can first receive the frames that were sent before. 0 when not
   /// attached, or if the bus is corrupt or lost. Threads: as attach().

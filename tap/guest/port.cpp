@@ -34,7 +34,7 @@ Result<GuestPort> GuestPort::attach(GuestLink& interface, const Bus& bus, PortOp
   auto port = std::make_unique<Port>(std::move(options));
   if (auto done = port->attach(bus); !done) return std::move(done).error();
   made.path_ = port->link().value().path;
-  made.bus_mtu_ = port->mtu();
+  made.bus_mtu_ = port->mtu().value();  // it is attached
   made.carries_offloads_ = port->takes_offloads();
   made.state_.mtu = interface.mtu;
   made.interface_ = interface.interface;

@@ -343,7 +343,7 @@ TEST_F(Audit, AnAddressThatAnotherPortHasIsRefusedAndTheOldOneStays) {
 
 TEST_F(Audit, APortAndAFollowerKnowWhatTheBusCarries) {
   EXPECT_EQ(sender_.mtu(), 1500U);
-  EXPECT_EQ(Port().mtu(), 0U);
+  EXPECT_EQ(Port().mtu(), std::nullopt);
   EXPECT_EQ(Follower::open(bus_.path(), Start::now).value().max_frame_bytes(), 1522U);
 }
 

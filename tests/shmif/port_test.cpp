@@ -55,7 +55,7 @@ TEST(PortWithoutBus, ExistsByItselfAndAnswersNotLinked) {
   port.finish_wait();
   EXPECT_EQ(port.release(), 0U);
   EXPECT_EQ(port.slot(), 0xffffU);
-  EXPECT_EQ(port.mtu(), 0U);
+  EXPECT_EQ(port.mtu(), std::nullopt) << "the MTU belongs to the bus";
   EXPECT_EQ(port.max_frame_bytes(), kMaxFrameBytes);
   EXPECT_EQ(port.patience(), std::chrono::nanoseconds(0));
   EXPECT_FALSE(port.takes_offloads());
