@@ -10,7 +10,7 @@
 #include "perf/control/harness_limit.hpp"
 #include "perf/control/search.hpp"
 #include "perf/job/values.hpp"
-#include "perf/plan/trial_jobs.hpp"
+#include "perf/plan/plan.hpp"
 #include "perf/result/machine.hpp"
 #include "perf/stats/clock.hpp"
 #include "perf/stats/confidence.hpp"

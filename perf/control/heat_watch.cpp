@@ -7,7 +7,7 @@
 
 #include "base/quiet_thread.hpp"
 #include "bus/file/parts.hpp"
-#include "perf/engine/bus_port_name.hpp"
+#include "perf/engine/engine.hpp"
 #include "perf/heat/page_scan.hpp"
 #include "perf/stats/clock.hpp"
 #include "shmif/debug/debug.hpp"

@@ -16,7 +16,7 @@
 #include <utility>
 
 #include "base/printable.hpp"
-#include "perf/engine/bus_port_name.hpp"
+#include "perf/engine/engine.hpp"
 #include "perf/engine/link_end.hpp"
 #include "perf/engine/wires.hpp"
 #include "shmif/bus.hpp"

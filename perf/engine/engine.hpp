@@ -199,4 +199,8 @@ Result<std::unique_ptr<Wire>> make_wire(const JobOptions& job, std::size_t ends)
 /// for the child.
 void remove_buses_of(pid_t process) noexcept;
 
+/// The name of the port of a job on a bus: the job's name, with characters replaced that a port's
+/// name cannot have.
+std::string bus_port_name(const EndOptions& options);
+
 }  // namespace shmif::perf

@@ -44,4 +44,16 @@ Result<std::unique_ptr<End>> listen_tcp_host_end(const HostEndOptions& options);
 /// remote listens, at most `patience`. Errors: as listen_tcp_host_end().
 Result<std::unique_ptr<End>> connect_tcp_host_end(const HostEndOptions& options);
 
+// What the ends of both kinds share: options that are set before traffic, and the state of a TCP
+// connection. Internal to perf/engine.
+
+enum class Transport : std::uint8_t { udp, tcp };
+
+/// Applies `options` to a socket, before it connects or listens. Errors: bad_argument for an option
+/// that the kernel does not grant, with what it would grant; an errno.
+Result<void> set_up_socket(int socket, const HostEndOptions& options, Transport transport);
+
+/// Empty if the kernel does not tell. Blocks: never.
+std::optional<TcpState> tcp_state_of(int socket) noexcept;
+
 }  // namespace shmif::perf

@@ -1,5 +1,13 @@
 #pragma once
-// Schedule: which frames of a stream must be sent now.
+// When the frames of a stream are sent.
+//
+// Pacer: when each frame is due.
+// ThinkTime: pauses between bursts of frames.
+// Schedule: which frames must be sent now.
+//
+// Executive summary: times are exact to the nanosecond over the whole run, because the pacer
+// carries over the remainder of each division. So the rate of a stream has no error, from one frame
+// in hours to one in a fraction of a nanosecond. A Poisson stream has that rate on average.
 //
 // The pacer says when each frame is due. That stays its intended time, however late it is sent. The
 // schedule adds where the stream begins and ends, pauses between bursts, and what happens to frames
@@ -17,14 +25,119 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <random>
 #include <span>
 
 #include "perf/frame/frame_sizes.hpp"
-#include "perf/frame/pacer.hpp"
-#include "perf/frame/think_time.hpp"
 #include "perf/job/job_options.hpp"
 
 namespace shmif::perf {
+
+struct PaceOptions {
+  /// Each less than 2^63. If both are set, the lower rate applies. If neither is set, all frames
+  /// are due at once.
+  std::uint64_t frames_per_s = 0;
+  std::uint64_t bits_per_s = 0;
+  /// What a frame takes of `bits_per_s` besides its own bytes: on a real Ethernet 24, for preamble,
+  /// FCS and gap (IEEE 802.3, clauses 3.2 and 4.4.2).
+  std::size_t overhead_bytes = 0;
+  enum class Process : std::uint8_t {
+    linear,   ///< evenly spaced
+    poisson,  ///< independent of each other: gaps are exponentially distributed
+  };
+  Process process = Process::linear;
+  std::uint64_t seed = 1;  ///< for a Poisson stream
+};
+
+/// The times of the frames in order, from 0. Threads: one at a time. Blocks: never; it does not
+/// wait.
+class Pacer {
+ public:
+  using Nanoseconds = std::chrono::nanoseconds;
+
+  explicit Pacer(const PaceOptions& options);
+
+  /// When the next frame is due, since the beginning of the stream.
+  Nanoseconds due() const noexcept { return Nanoseconds(static_cast<std::int64_t>(due_ns_)); }
+  /// Moves on to the frame after this one. This frame, of `bytes` without FCS, was sent or given
+  /// up; its size determines when the next one is due.
+  void advance(std::size_t bytes) noexcept;
+  /// Gives up every frame that was due before `now`, for a stream that does not catch up after a
+  /// stall. Assumes that all of them had `bytes`. Result: how many.
+  std::uint64_t skip_to(Nanoseconds now, std::size_t bytes) noexcept;
+
+ private:
+  /// The time that one of the two rates takes: whole nanoseconds, and the remainder in units of
+  /// 1/rate.
+  struct Clock {
+    std::uint64_t rate = 0;  // 0: no limit
+    std::uint64_t ns = 0;
+    std::uint64_t rest = 0;
+    // The step of the last amount. Amounts repeat, and a division costs more than everything else.
+    std::uint64_t amount_before = 0;
+    std::uint64_t step_ns = 0;
+    std::uint64_t step_rest = 0;
+    void advance(std::uint64_t amount) noexcept;
+    std::uint64_t steps_before(std::uint64_t now_ns, std::uint64_t amount) const noexcept;
+  };
+
+  double draw_gap() noexcept;
+
+  PaceOptions options_;
+  Clock frames_;
+  Clock bits_;
+  std::mt19937_64 random_;
+  double fraction_ = 0;  // of a nanosecond, in a Poisson stream
+  std::uint64_t due_ns_ = 0;
+};
+
+/// After every `blocks` frames comes a pause; its beginning may be spent spinning. Counts frames,
+/// however they are batched. Threads: one at a time. Blocks: never; it does not wait.
+class ThinkTime {
+ public:
+  using Nanoseconds = std::chrono::nanoseconds;
+
+  struct Options {
+    Nanoseconds pause{0};  ///< 0: no pause
+    Nanoseconds spin{0};   ///< part of the pause that is spent spinning
+    std::uint64_t blocks = 1;
+  };
+  explicit ThinkTime(const Options& options) noexcept
+      : options_(options), left_(frames_of_a_burst()) {}
+
+  /// How many frames may be sent before the next pause.
+  std::uint64_t left() const noexcept { return left_; }
+  /// Notes that `frames` were sent, at most left().
+  void note(std::uint64_t frames) noexcept {
+    if (options_.pause.count() > 0) left_ -= frames;
+  }
+  /// Whether the burst is over, so a pause begins when all its frames have left.
+  bool is_due() const noexcept { return left_ == 0; }
+
+  struct Pause {
+    std::uint64_t spin_until_ns = 0;
+    std::uint64_t until_ns = 0;
+  };
+  /// Begins a pause, which ends at `end_ns` at the latest. The next burst follows it.
+  Pause begin(std::uint64_t now_ns, std::uint64_t end_ns) noexcept {
+    left_ = frames_of_a_burst();
+    const auto after = [&](Nanoseconds time) {
+      const auto length_ns = static_cast<std::uint64_t>(std::max<std::int64_t>(0, time.count()));
+      return std::min(now_ns + length_ns, std::max(now_ns, end_ns));
+    };
+    return {.spin_until_ns = after(std::min(options_.spin, options_.pause)),
+            .until_ns = after(options_.pause)};
+  }
+
+ private:
+  std::uint64_t frames_of_a_burst() const noexcept {
+    if (options_.pause.count() <= 0) return std::numeric_limits<std::uint64_t>::max();
+    return std::max<std::uint64_t>(1, options_.blocks);
+  }
+
+  Options options_;
+  std::uint64_t left_;
+};
 
 struct ScheduleOptions {
   PaceOptions pace{};

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "base/quantity.hpp"
-#include "perf/membw/memory_counters.hpp"
+#include "perf/membw/pmu_source.hpp"
 #include "perf/membw/resctrl_files.hpp"
 #include "perf/membw/resctrl_source.hpp"
 #include "perf/membw/software_source.hpp"

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -69,5 +70,13 @@ inline constexpr const char* kHistogramLog = "clat_hist";
 /// of all such jobs, PREFIX_KIND.log.
 std::string log_path(const RunOptions& run, const std::string& prefix, const char* kind,
                      const JobOptions& job);
+
+/// The jobs of a trial of job number `job`, by their numbers: the job itself, the background jobs,
+/// and the jobs that one of these sends to.
+std::set<std::size_t> trial_jobs(std::span<const PlannedJob> plan, std::size_t job);
+
+/// The jobs that would never run, because other jobs search and no trial needs them. Peers made for
+/// another job are not listed.
+std::vector<std::size_t> idle_beside_searches(std::span<const PlannedJob> plan);
 
 }  // namespace shmif::perf

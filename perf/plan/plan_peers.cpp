@@ -1,4 +1,4 @@
-#include "perf/plan/plan_peers.hpp"
+#include "perf/plan/planner.hpp"
 
 #include "perf/option/option_table.hpp"
 

@@ -1,17 +1,43 @@
 #pragma once
-// The planner, which implements plan_of(). Only its own files include this:
-// plan.cpp (engines, clones and peers), plan_connect.cpp (who sends to whom), plan_wires.cpp (who
-// shares a medium, and which files are written), plan_order.cpp (who waits for whom).
+// The planner, which implements plan_of(). Only its own files include this: plan.cpp (engines,
+// clones and peers), plan_peers.cpp (the peer that is made for a job), plan_connect.cpp (who sends
+// to whom), plan_wires.cpp (who shares a medium, and which files are written), plan_order.cpp (who
+// waits for whom), plan_checks.cpp (checks of one job, and of options that no job uses).
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "perf/engine/engine.hpp"
+#include "perf/job/job_options.hpp"
 #include "perf/plan/plan.hpp"
-#include "perf/plan/plan_checks.hpp"
 
 namespace shmif::perf {
+
+/// Adds to `problems` the options of `job` that contradict each other, each as "OPTION: why (what
+/// to do)".
+void check_alone(const JobOptions& job, std::vector<std::string>& problems);
+
+/// Options that have no meaning in the job they were given to: the index of the job, and "OPTION:
+/// why (what to do)". An option is not listed if another job uses it with the same value, because
+/// [global], a list of engines and the command line set options of many jobs.
+std::vector<std::pair<std::size_t, std::string>> unused_options(
+    std::span<const JobOptions* const> jobs);
+
+/// Divides the sum of both directions, each `rate`: `percent` per cent are tx, the rest is rx.
+PerDirection<std::uint64_t> mixed(std::uint64_t rate, std::uint32_t percent) noexcept;
+/// With rw=txrx and one rate for both directions: divides their sum by rwmixtx.
+void mix_rates(JobOptions& job);
+
+/// Gives the job its own random numbers. Those of number 0 are as they were given.
+void give_seeds(JobOptions& job, std::uint64_t which);
+
+/// The peer that receives what `job` sends, and with rw=txrx also sends to it: on the same wire, on
+/// peer_cpus_allowed. It gets the options that this function copies, and defaults otherwise.
+JobOptions made_peer(const JobOptions& job);
 
 /// A job as it was written, for one engine, before its clones are made.
 struct Draft {

@@ -10,7 +10,6 @@
 
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
-#include "perf/remote/frames.hpp"
 #include "perf/remote/protocol.hpp"
 
 namespace shmif::perf {

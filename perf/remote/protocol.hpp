@@ -24,6 +24,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -34,6 +36,34 @@
 #include "perf/result/progress.hpp"
 
 namespace shmif::perf {
+
+/// Splits a stream into messages. It stores what has arrived, and does not allocate memory because
+/// of a length that is only announced. Threads: one at a time. Blocks: never.
+class MessageReader {
+ public:
+  explicit MessageReader(std::size_t max_bytes) : max_bytes_(max_bytes) {}
+  /// Sets the limit from the next length on.
+  void allow(std::size_t max_bytes) { max_bytes_ = max_bytes; }
+
+  void feed(std::string_view bytes);
+  /// The next complete message; empty: more must arrive. Errors: bad_argument for a length of 0 or
+  /// above the limit; the rest of the stream is then useless.
+  Result<std::optional<std::string>> next();
+  /// Whether bytes are left. After next() has returned empty, they are the beginning of a message.
+  bool has_part() const noexcept { return read_ != buffer_.size(); }
+
+ private:
+  std::size_t max_bytes_;
+  std::string buffer_;
+  std::size_t read_ = 0;  ///< position in the buffer
+};
+
+/// `message`, preceded by its length.
+std::string with_length(std::string_view message);
+
+nlohmann::json progress_to_json(const RunProgress& progress);
+/// Errors: bad_argument if a key is missing or has another type. Blocks: never.
+Result<RunProgress> progress_from_json(const nlohmann::json& json);
 
 inline constexpr std::uint64_t kRemoteProtocol = 5;
 /// Exit code of `shmifperf run` if the machine cannot do what was asked for.

@@ -11,7 +11,7 @@
 //   24     name of the job: 8 bytes of length, and the text
 //       8  number of flows; for each:
 //            the name of its sender, like that of the job, 8 seed, 8 next sequence number, 8 random
-//            numbers drawn, and the ledger (perf/verify/sequence_ledger_file.cpp)
+//            numbers drawn, and the ledger (perf/verify/sequence_ledger.cpp)
 
 #include <algorithm>
 #include <cstddef>

@@ -3,8 +3,8 @@
 //
 // For each thread and each cause, every interval gets a value: the share of the interval for which
 // the cause held the thread back. Intervals above the threshold of the cause become windows
-// (perf/why/windows.hpp), and each window worth naming becomes a Cause. If several threads of a job
-// have the same cause at the same time, the one that was held back longest stands for the job.
+// (perf/why/evidence.hpp), and each window worth naming becomes a Cause. If several threads of a
+// job have the same cause at the same time, the one that was held back longest stands for the job.
 //
 // Causes that are counted in packets come first. Each explains at most as many losses as it has
 // counted, and no loss is explained twice. What held a thread back then explains the other losses
@@ -15,11 +15,26 @@
 #include <span>
 #include <vector>
 
-#include "perf/why/account.hpp"
 #include "perf/why/cause.hpp"
 #include "perf/why/series.hpp"
 
 namespace shmif::perf {
+
+/// How a thread spent an interval, in shares of it; their sum is 1.
+///
+/// The kernel counts a wait when it ends: the run delay of a thread that still waits does not grow.
+/// It counts running time at ticks, so some of that appears an interval later. So if an interval
+/// has more counted time than its length, the rest belongs to the interval before, provided that
+/// the thread was ready to run at the border (state R). If a thread was ready at both ends of an
+/// interval and never slept in it, it was ready all the time. The time that the kernel did not
+/// count is then `held`: a wait that has not ended, a quota of the control group, or a CPU that the
+/// hypervisor took.
+struct TaskTime {
+  double running = 0, waiting = 0, held = 0, stopped = 0, asleep = 0;
+};
+
+/// One element for each step of the thread.
+std::vector<TaskTime> account_of(const WhySeries& series, const TaskSeries& task);
 
 /// A cause counts from this share of an interval on.
 struct WhyThresholds {

@@ -6,7 +6,6 @@
 
 #include "base/printable.hpp"
 #include "perf/why/evidence.hpp"
-#include "perf/why/windows.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -1,9 +1,10 @@
 #pragma once
 // Equipment: the things that a job works with: its end of the wire, and the generator and the sink
-// that its role needs. Internal to perf/worker.
+// that its role needs; and what is kept of it after the job's end. Internal to perf/worker.
 
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "base/result.hpp"
 #include "perf/engine/engine.hpp"
@@ -43,5 +44,16 @@ class Equipment {
   const JobOptions& options_;
   std::optional<FrameFilter> trigger_;
 };
+
+// What is kept after the end: the counters of the medium, and the state from which a later run may
+// continue.
+
+/// Writes the counters of the job's end, and those of its faults, into the block.
+void keep_counters(const JobOptions& job, const Equipment& equipment, JobBlock& block);
+
+/// Saves the state of the job's flows in `folder` (empty: the current directory). Errors: those of
+/// the file.
+Result<void> save_flows(const JobOptions& job, const Equipment& equipment,
+                        const std::string& folder);
 
 }  // namespace shmif::perf

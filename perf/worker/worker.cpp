@@ -16,7 +16,6 @@
 #include "perf/worker/command.hpp"
 #include "perf/worker/equipment.hpp"
 #include "perf/worker/interval_recorder.hpp"
-#include "perf/worker/job_account.hpp"
 #include "perf/worker/placement.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/debug/debug.hpp"

@@ -11,9 +11,7 @@
 
 #include "perf/membw/allocation.hpp"
 #include "perf/membw/cpu_place.hpp"
-#include "perf/membw/fill_counts.hpp"
 #include "perf/membw/fill_load.hpp"
-#include "perf/membw/load_source.hpp"
 #include "perf/membw/measure.hpp"
 #include "perf/membw/pmu_source.hpp"
 #include "perf/membw/resctrl_source.hpp"

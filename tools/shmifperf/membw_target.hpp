@@ -8,7 +8,7 @@
 #include <optional>
 #include <vector>
 
-#include "perf/membw/fill_counts.hpp"
+#include "perf/membw/fill_load.hpp"
 #include "perf/membw/measure.hpp"
 #include "perf/watch/held_child.hpp"
 #include "perf/watch/process.hpp"

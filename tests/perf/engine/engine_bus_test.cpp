@@ -9,7 +9,6 @@
 #include <fstream>
 #include <string>
 
-#include "perf/engine/bus_port_name.hpp"
 #include "perf/engine/engine.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/port.hpp"

@@ -15,7 +15,6 @@
 
 #include "base/unique_fd.hpp"
 #include "perf/engine/socket_end.hpp"
-#include "perf/engine/tcp_socket.hpp"
 #include "shmif/datagram_link.hpp"
 #include "shmif/socket_address.hpp"
 #include "tests/perf/engine/engine_rig.hpp"

@@ -1,6 +1,6 @@
 // The memory of frames: where it is, and that it is given back.
 
-#include "perf/frame/frame_buffers.hpp"
+#include "perf/frame/frame_maker.hpp"
 
 #include <gtest/gtest.h>
 
@@ -9,8 +9,6 @@
 #include <optional>
 #include <system_error>
 #include <utility>
-
-#include "perf/frame/frame_maker.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -1,4 +1,4 @@
-#include "perf/frame/pacer.hpp"
+#include "perf/frame/schedule.hpp"
 
 #include <gtest/gtest.h>
 

@@ -5,7 +5,7 @@
 #include <set>
 
 #include "perf/option/job_file.hpp"
-#include "perf/plan/trial_jobs.hpp"
+#include "perf/plan/plan.hpp"
 #include "perf/worker/job_traffic.hpp"
 #include "tests/perf/run/run_plan.hpp"
 

@@ -10,7 +10,6 @@
 #include <utility>
 #include <vector>
 
-#include "perf/membw/memory_counters.hpp"
 #include "perf/membw/pmu_source.hpp"
 #include "perf/membw/software_source.hpp"
 #include "shmif/port.hpp"

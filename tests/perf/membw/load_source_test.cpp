@@ -1,12 +1,10 @@
 // What the built-in load says about itself: the rate of each thread between the ends of its phases.
 
-#include "perf/membw/load_source.hpp"
+#include "perf/membw/fill_load.hpp"
 
 #include <gtest/gtest.h>
 
 #include <thread>
-
-#include "perf/membw/fill_load.hpp"
 
 namespace shmif::perf::test {
 namespace {

@@ -1,7 +1,7 @@
 // Which counters are opened on machines of Intel and AMD, and that a machine of which one
 // controller is described badly gives none.
 
-#include "perf/membw/memory_counters.hpp"
+#include "perf/membw/pmu_source.hpp"
 
 #include <gtest/gtest.h>
 

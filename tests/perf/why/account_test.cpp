@@ -1,12 +1,12 @@
 // How a thread spent its time, from counters that the kernel advances late.
 
-#include "perf/why/account.hpp"
+#include "perf/why/analysis.hpp"
 
 #include <gtest/gtest.h>
 
 #include <random>
 
-#include "perf/why/windows.hpp"
+#include "perf/why/evidence.hpp"
 #include "tests/perf/why/why_series.hpp"
 
 namespace shmif::perf::test {

@@ -10,7 +10,6 @@
 #include "perf/why/analysis.hpp"
 #include "perf/why/evidence.hpp"
 #include "perf/why/losses.hpp"
-#include "perf/why/windows.hpp"
 #include "tests/perf/why/why_series.hpp"
 
 namespace shmif::perf::test {

@@ -1,6 +1,6 @@
 // What TcpWatch counts of a TCP connection. The test sets the state of the connection.
 
-#include "perf/worker/tcp_watch.hpp"
+#include "perf/worker/interval_recorder.hpp"
 
 #include <gtest/gtest.h>
 

@@ -13,7 +13,6 @@
 #include <vector>
 
 #include "base/unique_fd.hpp"
-#include "perf/remote/frames.hpp"
 #include "perf/remote/protocol.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/run_tool.hpp"
