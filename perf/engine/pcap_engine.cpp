@@ -106,10 +106,11 @@ Result<std::unique_ptr<Wire>> make_pcap_wire(const JobOptions& job, std::size_t 
 
 }  // namespace
 
-const Engine kPcapEngine{.kind = EngineKind::pcap,
-                         .name = "pcap",
-                         .wire = "a capture file that a job writes or reads",
-                         .capabilities = {.addresses = false, .counts = true, .max_ends = 1},
-                         .make_wire = make_pcap_wire};
+const Engine kPcapEngine{
+    .kind = EngineKind::pcap,
+    .name = "pcap",
+    .wire = "a capture file that a job writes or reads",
+    .capabilities = {.addresses = false, .counts = true, .times = false, .max_ends = 1},
+    .make_wire = make_pcap_wire};
 
 }  // namespace shmif::perf

@@ -88,6 +88,22 @@ bool is_tcp(const J& job) {
   return job.engine == EngineKind::host && job.proto == HostProtocol::tcp;
 }
 
+constexpr auto kOnBus = on<EngineKind::bus, EngineKind::host>;
+constexpr auto kOnDevices = on<EngineKind::tap, EngineKind::packet>;
+
+/// Whether jobs share a wire, or use one that other programs use, too.
+bool on_shared_wire(const J& job) {
+  return kOnBus(job) || kOnDevices(job);
+}
+constexpr const char* kSharedWire = "is for engine=bus, tap, packet and host";
+
+/// Whether the run makes the bus that the job is on.
+bool makes_bus(const J& job) {
+  return kOnBus(job) && job.bus.empty();
+}
+constexpr const char* kMadeBus =
+    "is for a bus that the run makes (engine=bus and host, without bus)";
+
 /// Settings for a socket of an emulated host. iperf3 has the same settings, as the texts say.
 void add_socket_rows(Rows& rows) {
   rows.add("mss", allowed, packet_bytes(&J::mss_bytes, 0, 32767),
@@ -124,37 +140,44 @@ void add_engine_rows(std::vector<OptionRow>& into) {
       .to_peer();
   rows.add("bus", needs_directory, text(&J::bus, "PATH", "the path of a bus file"),
            "For engine=bus and host: the bus to attach to.", "one made for the run")
-      .to_peer();
+      .to_peer()
+      .only(kOnBus, "is for engine=bus and host");
   rows.add("wire", allowed, text(&J::wire, "NAME", "any text"),
            R"(Jobs with the same engine and the same wire name are on one wire. But with
               engine=unix, udp, stream, dgram and vde, each pair of jobs has a wire of its own,
               and with engine=pcap and null, each job has.)",
            "one wire for all jobs of an engine")
-      .to_peer();
+      .to_peer()
+      .only(on_shared_wire, kSharedWire);
   rows.add("bus_size", allowed, bytes(&J::bus_size_bytes, 64U << 10U, 1ULL << 30U),
            R"(The size of the ring (the part of the file that holds the frames) of a bus made
               for the run: a power of two with room for eight of the largest frames that mtu
               allows.)")
-      .to_peer();
+      .to_peer()
+      .only(makes_bus, kMadeBus);
   rows.add("mtu", allowed, packet_bytes(&J::mtu, 68, 65535),
            R"(The MTU of the wire made for the run. Frames are longer by their Ethernet header.
               A bus and a TAP device take at most 65521.)")
-      .to_peer();
+      .to_peer()
+      .only([](const J& job) { return job.engine != EngineKind::bus || job.bus.empty(); },
+            "has no effect: the bus that \"bus\" names has its own MTU");
   rows.add("bus_pause", allowed, yes_or_no(&J::bus_pause),
            R"(On a bus made for the run, senders wait for slow receivers. Otherwise slow
               receivers lose the oldest frames.)")
-      .to_peer();
+      .to_peer()
+      .only(makes_bus, kMadeBus);
   rows.add("netdev", needs_live,
            text(&J::netdev, "NAME[,...]", "names of interfaces, separated by commas"),
            R"(For engine=tap and packet: existing interfaces, one for each job on the wire, in
               the order of the jobs.)",
            "made for the run")
       .to_peer()
-      .only(on<EngineKind::tap, EngineKind::packet>, "is for engine=tap and packet");
+      .only(kOnDevices, "is for engine=tap and packet");
   rows.add("netns", needs_live, text(&J::netns, "NAME", "a name of ip-netns(8), or a path"),
            "The network namespace that the interfaces of netdev are in.", "the program's own")
       .to_peer()
-      .only(on<EngineKind::tap, EngineKind::packet>, "is for engine=tap and packet");
+      .only([](const J& job) { return kOnDevices(job) && !job.netdev.empty(); },
+            "is for engine=tap and packet with netdev");
   rows.add("socket", names_sockets,
            text(&J::socket, "PLACE[,...]", "paths, ADDRESS:PORT, or URLs, separated by commas"),
            R"(Where the programs are that carry the frames. For engine=stream: one at which a
@@ -191,7 +214,8 @@ void add_engine_rows(std::vector<OptionRow>& into) {
            R"(Lets the job send on an existing bus to which other processes have attached ports,
               or on an existing interface that has addresses or routes. Without this option,
               that is refused.)")
-      .to_peer();
+      .to_peer()
+      .only(on_shared_wire, kSharedWire);
   rows.add("fault", allowed, faults(&J::fault),
            R"(Faults for the frames that this job sends, such as loss=1%,delay=5ms+-1ms: see
               shmifctl bridge --fault. With engine=host they hit the datagrams of the job, so it

@@ -1,5 +1,6 @@
 // The rows about verification, latency, searches and records.
 
+#include "perf/engine/engine.hpp"
 #include "perf/option/option_kinds.hpp"
 
 namespace shmif::perf {
@@ -131,6 +132,21 @@ bool has_times_of_capture(const J& job) {
   return !has_own_pace(job);
 }
 
+/// Whether this run receives what the job sends, or the job itself receives.
+bool has_receiver(const J& job) {
+  if (job.rw != Role::tx) return true;
+  return job.engine != EngineKind::pcap && job.engine != EngineKind::null && !job.no_peer;
+}
+constexpr const char* kNoReceiver =
+    "needs a receiver, and this run has none for no_peer, nor for rw=tx on engine=pcap and null";
+
+bool has_latency(const J& job) {
+  return has_receiver(job) && engine_of(job.engine).capabilities.times && !job.verify_only;
+}
+constexpr const char* kNoLatency =
+    "needs a latency, and there is none on engine=pcap, with verify_only or no_peer, nor for rw=tx "
+    "on engine=null";
+
 }  // namespace
 
 void add_verification_rows(std::vector<OptionRow>& into) {
@@ -147,15 +163,18 @@ void add_verification_rows(std::vector<OptionRow>& into) {
               number that it carries. This run reports only frames that were cut short, and
               frames with an impossible length or with a sequence number that the sender never
               sent.)")
-      .to_peer();
+      .to_peer()
+      .only(has_receiver, kNoReceiver);
   rows.add("verify_backlog", allowed, number(&J::verify_backlog, 0, 1'000'000'000, "frames"),
            R"(Checks frames in batches of this size. With 0, each frame is checked when it
               comes. Not for rw=pingpong and echo.)")
-      .to_peer();
+      .to_peer()
+      .only(has_receiver, kNoReceiver);
   rows.add("verify_async", allowed, number(&J::verify_async, 0, 64, "threads"),
            R"(The number of extra threads that check frames. With 0 the job itself checks them.
               Not for rw=pingpong and echo.)")
-      .to_peer();
+      .to_peer()
+      .only(has_receiver, kNoReceiver);
   rows.add("verify_only", allowed, yes_or_no(&J::verify_only),
            R"(For rw=rx: checks frames of any earlier run, from a capture (engine=pcap) or a
               bus. It finds missing, duplicate and damaged frames. With verify=regenerate it
@@ -181,12 +200,13 @@ void add_verification_rows(std::vector<OptionRow>& into) {
               not be sent. rx: receiving failed. io: both of these. verify: a frame arrived
               damaged. overrun: senders overwrote frames before the job had read them; this is
               an error only on a bus that pauses its senders (bus_pause). lock: other ports hold
-              the lock or the space of the ring, and do not release it. Of sending and of
-              receiving, the first error is shown. A bus or link that is gone or corrupt always
-              ends the job.)")
+              the lock or the space of the ring, and do not release it. The result has the
+              count and the first error of each class. A bus or link that is gone or corrupt
+              always ends the job.)")
       .to_peer();
   rows.add("end_on", allowed, end_on(), "Ends the job, without failure, when this happens.")
-      .to_peer();
+      .to_peer()
+      .only(has_receiver, kNoReceiver);
 }
 
 void add_measurement_rows(std::vector<OptionRow>& into) {
@@ -199,12 +219,14 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
                   "up to 20 numbers above 0, up to 100, separated by colons"),
            R"(Extra percentiles of the latency, for example 99.5:99.95. The result shows them in
               "percentile". Every result also has the usual ones.)")
-      .to_peer();
+      .to_peer()
+      .only(has_latency, kNoLatency);
   rows.add("max_latency", allowed, time(&J::max_latency, TimeUnit::microseconds, 0ns, 1h),
            R"(The job fails when one of its frames takes longer, from its intended send time to
               its arrival or its reply. Frames of ramp_time do not count.)",
            "0, no limit")
-      .to_peer();
+      .to_peer()
+      .only(has_latency, kNoLatency);
   rows.add("search", allowed,
            one_of(&J::search,
                   {{"none", Search::none},
@@ -301,13 +323,15 @@ void add_record_rows(std::vector<OptionRow>& into) {
            text(&J::write_lat_log, "PREFIX", "the beginning of a path"),
            R"(The same for the mean latency in ns, PREFIX_lat.NAME.log. Lines with direction 1
               are for frames that the job sent. Its peer measures them. They are written only if
-              the peer was made for the job.)");
+              the peer was made for the job.)")
+      .only(has_latency, kNoLatency);
   rows.add("write_hist_log", needs_directory,
            text(&J::write_hist_log, "PREFIX", "the beginning of a path"),
            R"(For each interval of log_hist_msec, writes one line to PREFIX_clat_hist.NAME.log,
               in fio's format. The fields are: time in ms, direction, mean frame size, and the
               number of frames in each of 1856 latency bins (fio's, in ns). log_hist_coarseness
-              reduces the number of bins.)");
+              reduces the number of bins.)")
+      .only(has_latency, kNoLatency);
   rows.add("log_hist_msec", allowed, time(&J::log_hist, TimeUnit::milliseconds, 10ms, 1h),
            R"(The interval of write_hist_log. If other logs are written too, one of the two
               intervals (log_hist_msec, log_avg_msec) must be a multiple of the other. fio's

@@ -329,14 +329,16 @@ void Checker::place() {
           "numa_node: is short for numa_cpu_nodes and numa_mem_policy, and cannot be given with "
           "either of them (leave numa_node out)");
   if (job_.cpus_allowed_policy != CpuPolicy::split) return;
+  const auto cannot_split = [](const char* option, std::size_t cpus) {
+    return option + (": " + std::to_string(cpus)) + (cpus == 1 ? " CPU" : " CPUs") +
+           " cannot be split between ";
+  };
+  const std::string jobs = std::to_string(job_.numjobs) + (job_.numjobs == 1 ? " job" : " jobs");
   require(job_.cpus_allowed.size() >= job_.numjobs,
-          "cpus_allowed: " + std::to_string(job_.cpus_allowed.size()) +
-              " CPUs cannot be split between " + std::to_string(job_.numjobs) +
-              " jobs, one for each");
-  require(job_.peer_cpus_allowed.empty() || job_.peer_cpus_allowed.size() >= job_.numjobs,
-          "peer_cpus_allowed: " + std::to_string(job_.peer_cpus_allowed.size()) +
-              " CPUs cannot be split between the peers of " + std::to_string(job_.numjobs) +
-              " jobs");
+          cannot_split("cpus_allowed", job_.cpus_allowed.size()) + jobs + ", one for each");
+  require(
+      job_.peer_cpus_allowed.empty() || job_.peer_cpus_allowed.size() >= job_.numjobs,
+      cannot_split("peer_cpus_allowed", job_.peer_cpus_allowed.size()) + "the peers of " + jobs);
 }
 
 }  // namespace

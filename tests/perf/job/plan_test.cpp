@@ -84,12 +84,12 @@ TEST(Plan, ASenderWithNoPeerIsAloneOnItsWire) {
 }
 
 TEST(Plan, PairsOnTwoEndedEnginesHaveAWireEach) {
-  const auto plan = plan_of(sender("engine=unix\nnumjobs=2\nwire=w"));
+  const auto plan = plan_of(sender("engine=unix\nnumjobs=2"));
   ASSERT_EQ(plan.size(), 4U);
-  EXPECT_EQ(plan[0].options.wire, "w/a.0");
-  EXPECT_EQ(plan[1].options.wire, "w/a.0");
-  EXPECT_EQ(plan[2].options.wire, "w/a.1");
-  EXPECT_EQ(plan[3].options.wire, "w/a.1");
+  EXPECT_EQ(plan[0].options.wire, "a.0");
+  EXPECT_EQ(plan[1].options.wire, "a.0");
+  EXPECT_EQ(plan[2].options.wire, "a.1");
+  EXPECT_EQ(plan[3].options.wire, "a.1");
   const auto named = plan_of("[r]\nrw=rx\nengine=udp\n" + sender("engine=udp\nto=r"));
   EXPECT_EQ(named[0].options.wire, named[1].options.wire);
   EXPECT_FALSE(named[0].options.wire.empty());
@@ -150,7 +150,9 @@ TEST(Plan, CpusAreSplitOneForEachOrRefused) {
                  "2 CPUs cannot be split between 3 jobs");
   expect_problem(
       sender("numjobs=2\ncpus_allowed=0-1\ncpus_allowed_policy=split\npeer_cpus_allowed=1"),
-      "peers of 2 jobs");
+      "peer_cpus_allowed: 1 CPU cannot be split between the peers of 2 jobs");
+  expect_problem(sender("numjobs=3\ncpus_allowed=1\ncpus_allowed_policy=split"),
+                 "cpus_allowed: 1 CPU cannot be split between 3 jobs, one for each");
   expect_problem(sender("cpus_allowed_policy=split"), "0 CPUs");
 }
 

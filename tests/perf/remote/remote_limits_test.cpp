@@ -188,7 +188,6 @@ TEST(ServerLimits, MemoryIsThatOfAllJobsAndTheirBusesTogether) {
       << "one bus";
   EXPECT_EQ(memory(one + "engine=host\nbus_size=64m\n") - memory(one + "engine=host\n"),
             60 * kMega);
-  EXPECT_EQ(memory(one + "engine=udp\nbus_size=64m\n"), memory(one + "engine=udp\n"));
   EXPECT_EQ(
       memory("[a]\nrw=pingpong\nsize=1k\niodepth=1001\n") - memory("[a]\nrw=pingpong\nsize=1k\n"),
       2 * 1000 * 128U)

@@ -21,8 +21,7 @@ using test::Witnessed;
 /// Frames of a run with such options, as they passed a bus.
 std::vector<Witnessed> frames_of(const std::string& options) {
   const test::TempBus bus(test::roomy(8));
-  const RunResult result =
-      run_text("[j]\nbus_pause\nnumber_ios=100\nbus=" + bus.path() + '\n' + options);
+  const RunResult result = run_text("[j]\nnumber_ios=100\nbus=" + bus.path() + '\n' + options);
   EXPECT_TRUE(passed(result)) << options;
   return witnessed(bus.path());
 }

@@ -91,9 +91,9 @@ TEST_P(RunPacing, ACaptureShowsTheRate) {
   double drift = 1e18;
   for (int attempt = 0; attempt < 5 && drift > allowed; ++attempt) {
     const test::TempBus bus(test::roomy(pace.frames > 10'000 ? 64 : 8));
-    const RunResult result = run_text("[j]\nbs=100\nbus=" + bus.path() +
-                                      "\nbus_pause\nnumber_ios=" + std::to_string(pace.frames) +
-                                      '\n' + pace.options + '\n');
+    const RunResult result =
+        run_text("[j]\nbs=100\nbus=" + bus.path() + "\nnumber_ios=" + std::to_string(pace.frames) +
+                 '\n' + pace.options + '\n');
     EXPECT_TRUE(passed(result));
     const auto frames = witnessed(bus.path());
     ASSERT_EQ(frames.size(), pace.frames);
@@ -223,8 +223,7 @@ TEST(RunPace, DirectionsHaveRatesOfTheirOwn) {
 
 TEST(RunPace, AMixOfSizesComesByItsWeights) {
   const test::TempBus bus(test::roomy(16));
-  EXPECT_TRUE(
-      passed(run_text("[j]\nbus=" + bus.path() + "\nbus_pause\nbs=imix\nnumber_ios=6000\n")));
+  EXPECT_TRUE(passed(run_text("[j]\nbus=" + bus.path() + "\nbs=imix\nnumber_ios=6000\n")));
   std::map<std::size_t, double> count;
   for (const Witnessed& w : witnessed(bus.path())) count[w.bytes.size()] += 1.0 / 6000;
   ASSERT_EQ(count.size(), 3U);
