@@ -323,6 +323,33 @@ void add_overruns(const JobBlock& b, JobResult& r) {
   }
 }
 
+/// Why a job cannot have errors of that class; empty if it can.
+std::string why_no_errors(const ControlledJob& job, ErrorClass error) {
+  const JobOptions& o = job.plan.options;
+  if (!o.exec.empty()) return "a program reports its own errors";
+  if (job.never_started) return "this job did not start";
+  const bool is_sent = error == ErrorClass::tx || error == ErrorClass::lock;
+  if (is_sent) return o.rw == Role::rx ? "this job does not send" : "";
+  if (!receives(o.rw)) return "this job does not receive";
+  if (error == ErrorClass::verify && !o.verify) return "this job does not verify (verify=0)";
+  const bool pauses = job.block->overruns_are_errors.load(std::memory_order_relaxed);
+  if (error == ErrorClass::overrun && !pauses) {
+    return "on this wire senders do not wait for receivers, so an overrun is no error";
+  }
+  return "";
+}
+
+void add_errors_by_class(const ControlledJob& job, JobResult& r) {
+  for (const ErrorClass error : kErrorClasses) {
+    const auto index = static_cast<std::size_t>(error);
+    ClassErrors& errors = r.errors_by_class[index];
+    errors.reason = why_no_errors(job, error);
+    if (!errors.reason.empty()) continue;
+    errors.count = job.block->errors_by_class[index].count.get();
+    errors.first = job.block->errors_by_class[index].first.get();
+  }
+}
+
 void add_histograms(const ControlledJob& job, JobResult& r) {
   const JobBlock& b = *job.block;
   // The histograms of a stuck thread may change while they are read.
@@ -340,6 +367,7 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number) {
   add_traffic(jobs, number, r);
   r.counts = counts_of(b);
   add_overruns(b, r);
+  add_errors_by_class(job, r);
   if (b.cpu_known.load(std::memory_order_acquire)) r.cpu = b.cpu;
   add_histograms(job, r);
   r.tcp = tcp_of(b);

@@ -214,6 +214,10 @@ Json job_json(const RunResult& run, const JobResult& job, Bins bins) {
       json, "overruns", json_integer(job.overruns),
       receives(job.role) ? "this engine does not report overruns" : "this job receives nothing");
   json["overrun_frames"] = json_integer(job.overrun_frames);
+  for (const ErrorClass error : kErrorClasses) {
+    put_figures(json["errors_by_class"][word_of(error)],
+                job.errors_by_class[static_cast<std::size_t>(error)], kInResult);
+  }
   Json tcp;
   if (job.tcp) put_figures(tcp, *job.tcp, kInResult);
   put_or_reason(json, "tcp", std::move(tcp),

@@ -177,6 +177,23 @@ std::string arrivals_table(const Unit& unit, std::size_t width) {
   return unless_bare(table, width);
 }
 
+/// The classes of errors (continue_on_error) that a job had.
+std::string errors_table(const Unit& unit, std::size_t width) {
+  Table table;
+  table.add({"errors", "count", "first"});
+  for_each_job(unit, [&](const ReportJson& job) {
+    const auto found = job.find("errors_by_class");  // missing in older results
+    if (found == job.end()) return;
+    for (const ErrorClass error : kErrorClasses) {
+      const ReportJson& of = found->at(word_of(error));
+      if (count(of, "count").value_or(0) == 0) continue;
+      table.add(
+          {label(unit, job, word_of(error)), format_count(count(of, "count")), words(of, "first")});
+    }
+  });
+  return unless_bare(table, width);
+}
+
 std::string counts_table(const Unit& unit, std::size_t width) {
   Table table;
   table.add(
@@ -263,8 +280,9 @@ std::string unit_text(const Unit& unit, std::size_t width) {
   }
   return out + traffic_table(unit, width) + catchup_text(unit, width) +
          histogram_table(unit, width) + percentiles_text(unit, width) + loss_table(unit, width) +
-         tcp_table(unit, width) + arrivals_table(unit, width) + counts_table(unit, width) +
-         cpu_table(unit, width) + counters_text(unit, width) + limits_table(unit, width) + '\n';
+         tcp_table(unit, width) + arrivals_table(unit, width) + errors_table(unit, width) +
+         counts_table(unit, width) + cpu_table(unit, width) + counters_text(unit, width) +
+         limits_table(unit, width) + '\n';
 }
 
 std::string group_text(const ReportJson& group, std::size_t width) {

@@ -40,6 +40,17 @@ const char* word_of(FlowResult::Kind kind) noexcept {
   return "data";
 }
 
+const char* word_of(ErrorClass error) noexcept {
+  switch (error) {
+    case ErrorClass::tx: break;
+    case ErrorClass::rx: return "rx";
+    case ErrorClass::verify: return "verify";
+    case ErrorClass::overrun: return "overrun";
+    case ErrorClass::lock: return "lock";
+  }
+  return "tx";
+}
+
 const char* word_of(Role role) noexcept {
   switch (role) {
     case Role::tx: return "tx";

@@ -414,6 +414,26 @@ inline constexpr auto kRowsOf<IntervalResult> = rows_of<IntervalResult>({
 
 struct HeatOfJob;  // perf/result/heat_of_job.hpp
 
+/// The classes of errors that continue_on_error knows, in its order.
+enum class ErrorClass : std::uint8_t { tx, rx, verify, overrun, lock };
+inline constexpr std::array<ErrorClass, 5> kErrorClasses = {
+    ErrorClass::tx, ErrorClass::rx, ErrorClass::verify, ErrorClass::overrun, ErrorClass::lock};
+const char* word_of(ErrorClass error) noexcept;
+
+/// The errors of a job that are of one class, from the beginning of its window on.
+struct ClassErrors {
+  std::optional<std::uint64_t> count;  ///< empty: not counted, and `reason` says why
+  std::string first;
+  std::string reason;
+};
+template <>
+inline constexpr auto kRowsOf<ClassErrors> = rows_of<ClassErrors>({
+    {"count", &ClassErrors::count, Sum::none, kInResult,
+     "From the beginning of the window on; null: not counted."},
+    {"first", &ClassErrors::first, Sum::none, kInResult, "The first of them; null: there is none."},
+    {"reason", &ClassErrors::reason, Sum::none, kInResult, "Why they were not counted."},
+});
+
 struct JobResult {
   std::string name;
   std::string group;
@@ -435,6 +455,7 @@ struct JobResult {
   std::vector<FlowResult> flows;  ///< those that it receives
   CountsResult counts;
   std::optional<std::uint64_t> overruns, overrun_frames;
+  std::array<ClassErrors, kErrorClasses.size()> errors_by_class;  ///< indexed by ErrorClass
   std::optional<CpuResult> cpu;  ///< empty: killed too early, or it has helper threads
   // Shared because they are large; never null in a complete result.
   std::shared_ptr<LatencyHistogram> latency;  ///< since the intended time (pingpong: round trip)

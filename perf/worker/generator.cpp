@@ -229,8 +229,7 @@ void Generator::refused(const SendResult& result, std::uint64_t now) {
 
 bool Generator::may_go_on_after(std::error_code error) const noexcept {
   if (ends_the_medium(error)) return false;
-  // Other ports hold the ring and do not release it.
-  const bool lock = error == Errc::no_room || error == Errc::timed_out || error == Errc::busy;
+  const bool lock = class_of_send_error(error) == ErrorClass::lock;
   return lock ? options_.continue_on_error.lock : options_.continue_on_error.tx;
 }
 

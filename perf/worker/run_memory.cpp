@@ -5,14 +5,30 @@
 
 namespace shmif::perf {
 
+ErrorClass class_of_send_error(std::error_code why) noexcept {
+  const bool lock = why == Errc::no_room || why == Errc::timed_out || why == Errc::busy;
+  return lock ? ErrorClass::lock : ErrorClass::tx;
+}
+
 void JobBlock::note_tx_error(Period period, std::error_code why) noexcept {
   sent[period].errors.add(1);
-  if (period == Period::window) first_tx_error.set(why.message());
+  if (period != Period::window) return;
+  first_tx_error.set(why.message());
+  note_error(class_of_send_error(why), period, why.message());
 }
 
 void JobBlock::note_rx_error(Period period, std::error_code why) noexcept {
   received[period].errors.add(1);
-  if (period == Period::window) first_rx_error.set(why.message());
+  if (period != Period::window) return;
+  first_rx_error.set(why.message());
+  note_error(ErrorClass::rx, period, why.message());
+}
+
+void JobBlock::note_error(ErrorClass of, Period period, std::string_view what) noexcept {
+  if (period != Period::window) return;
+  ErrorBlock& errors = errors_by_class[static_cast<std::size_t>(of)];
+  errors.count.add(1);
+  errors.first.set(what);
 }
 
 Result<std::unique_ptr<RunMemory>> RunMemory::create(std::size_t jobs,

@@ -234,6 +234,15 @@ struct CounterLog {
   std::array<CounterIntervalBlock, kCounterIntervals> intervals;
 };
 
+/// The errors of one class, from the beginning of the window on.
+struct ErrorBlock {
+  Tally count;
+  SharedText<160> first;
+};
+
+/// The class of an error of a send: lock, if other ports hold the ring and do not release it.
+ErrorClass class_of_send_error(std::error_code why) noexcept;
+
 struct JobBlock {
   std::atomic<Order> order{Order::wait};                 // (C)
   std::atomic<JobState> state{JobState::not_created};    // (J) release
@@ -253,14 +262,20 @@ struct JobBlock {
   // (J) Counts of the whole job, to compare with the medium's counts and to show during the run.
   // These count all frames; `received` counts only probes of the job's flows.
   Tally all_tx_frames, all_tx_bytes, all_rx_frames, all_rx_bytes, all_foreign;
-  SharedText<160> first_tx_error, first_rx_error;  // (J) in the window
-  std::atomic<bool> measuring{false};              // (J) its first window has begun
+  SharedText<160> first_tx_error, first_rx_error;                // (J) in the window
+  std::array<ErrorBlock, kErrorClasses.size()> errors_by_class;  // (J) indexed by ErrorClass
+  std::atomic<bool> overruns_are_errors{false};                  // (J) senders wait for receivers
+  std::atomic<bool> measuring{false};                            // (J) its first window has begun
   std::atomic<std::uint64_t> window_begin_ns{0}, window_end_ns{0};
   Tally offered_until_ns;  // (J) by the pace: the end of the time for which it has offered frames
   std::atomic<bool> trigger_hit{false};
 
+  /// A call to send that failed: counts it as of its class (tx or lock), and in `sent`.
   void note_tx_error(Period period, std::error_code why) noexcept;
+  /// A call to receive that failed.
   void note_rx_error(Period period, std::error_code why) noexcept;
+  /// Counts an error of the window. Of each class, the first text is kept.
+  void note_error(ErrorClass of, Period period, std::string_view what) noexcept;
 
   // Written at the end (J).
   struct OptionalCount {

@@ -62,6 +62,7 @@ Sink::Sink(Setup setup, End& end, JobBlock& job)
       echoer_(end, job),
       // Recorded frames were sent long ago, so they have no latency.
       times_(!setup_.options.disable_lat && setup_.recorded == nullptr) {
+  job_.overruns_are_errors.store(setup_.pauses, std::memory_order_relaxed);
   for (ExpectedFlow& expected : setup_.flows) add_flow(std::move(expected));
 }
 
@@ -217,6 +218,11 @@ void Sink::overrun(std::uint64_t lost) {
   const Period period = after_ramp_frame_ ? Period::ramp : period_at(now_ns());
   job_.received[period].overruns.add(1);
   job_.received[period].overrun_frames.add(lost);
+  if (setup_.pauses) {
+    job_.note_error(ErrorClass::overrun, period,
+                    std::to_string(lost) + (lost == 1 ? " frame was" : " frames were") +
+                        " overwritten before the job had read " + (lost == 1 ? "it" : "them"));
+  }
   recorder_->overrun();
   // If there are flows, the gap in their numbers will show the lost frames.
   if (flows_.empty()) recorder_->lost(lost);
@@ -440,9 +446,23 @@ void Sink::take_damaged(const FrameView& frame, Finding finding, std::uint64_t n
     sender->receiver.note_damaged(finding, std::nullopt, now);
     sender->touched = true;
   }
-  if (setup_.options.verify && !setup_.options.continue_on_error.verify) {
+  if (!setup_.options.verify) return;
+  note_damage(said, corrupt, now);
+  if (!setup_.options.continue_on_error.verify) {
     fail_verification(corrupt ? "a corrupt frame was received" : "a truncated frame was received");
   }
+}
+
+/// `said`: what a damaged frame says of itself, as far as that is known.
+void Sink::note_damage(const std::optional<Probe>& said, bool corrupt, std::uint64_t now) {
+  std::string what = "a frame";
+  if (said) {
+    const Flow* const flow = flow_of(*said);
+    what = "frame " + std::to_string(said->sequence);
+    if (flow != nullptr && !flow->expected.name.empty()) what += " of " + flow->expected.name;
+  }
+  job_.note_error(ErrorClass::verify, period_at(now),
+                  what + (corrupt ? " was corrupt" : " was truncated"));
 }
 
 /// Finds the flow of a frame that does not say its flow. It takes the flow of the frame's sender,

@@ -139,6 +139,7 @@ class Sink {
   Flow* flow_from(MacAddress sender) noexcept;
   void learn_window(Flow& flow);
   Flow* flow_of(const FrameView& frame, const Probe& probe);
+  void note_damage(const std::optional<Probe>& said, bool corrupt, std::uint64_t now);
   void fail_verification(const std::string& what);
   void too_late(const Flow& flow, const Probe& probe, std::uint64_t latency_ns);
 

@@ -224,6 +224,46 @@ TEST(GatheredJobs, TheFirstErrorOfAGroupIsThatOfItsFirstJobThatHadOne) {
   EXPECT_EQ(group.rx.first_error, "came");
 }
 
+TEST(GatheredJobs, EachClassOfErrorsHasItsCountItsFirstOrAReason) {
+  Left left({Role::txrx, Role::tx, Role::rx, Role::rx, Role::tx, Role::tx});
+  std::uint64_t n = 0;
+  for (JobBlock* const block : {&left.block(0), &left.block(2)}) {
+    for (const ErrorClass error : kErrorClasses) {
+      const std::string name = word_of(error);
+      block->note_error(error, Period::ramp, "early " + name);
+      for (std::uint64_t i = 0; i <= n; ++i) {
+        block->note_error(error, Period::window, std::to_string(i) + name);
+      }
+      ++n;
+    }
+  }
+  left.block(0).overruns_are_errors = true;
+  left.plan[3].options.verify = false;
+  left.jobs[4].never_started = true;
+  left.plan[5].options.exec = {"true"};
+  const RunResult result = left.gathered();
+  const auto shown = [&](std::size_t job) {
+    std::vector<std::string> texts;
+    for (const ErrorClass error : kErrorClasses) {
+      const ClassErrors& of = result.jobs[job].errors_by_class[static_cast<std::size_t>(error)];
+      EXPECT_NE(of.count.has_value(), !of.reason.empty());
+      texts.push_back((of.count ? std::to_string(*of.count) + ' ' + of.first : of.reason));
+    }
+    return texts;
+  };
+  using Texts = std::vector<std::string>;
+  const std::string no_send = "this job does not send";
+  const std::string no_receive = "this job does not receive";
+  const std::string no_pause =
+      "on this wire senders do not wait for receivers, so an overrun is no error";
+  EXPECT_EQ(shown(0), (Texts{"1 0tx", "2 0rx", "3 0verify", "4 0overrun", "5 0lock"}));
+  EXPECT_EQ(shown(1), (Texts{"0 ", no_receive, no_receive, no_receive, "0 "}));
+  EXPECT_EQ(shown(2), (Texts{no_send, "7 0rx", "8 0verify", no_pause, no_send}));
+  EXPECT_EQ(shown(3)[2], "this job does not verify (verify=0)");
+  EXPECT_EQ(shown(4), Texts(5, "this job did not start"));
+  EXPECT_EQ(shown(5), Texts(5, "a program reports its own errors"));
+}
+
 TEST(GatheredJobs, AGroupBeganWithTheLatestOfItsJobs) {
   Left left({Role::tx, Role::tx, Role::tx});
   left.block(0).start_skew_ns = 30;

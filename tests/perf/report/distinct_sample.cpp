@@ -124,6 +124,11 @@ JobResult distinct_job(OwnValues& own, const Named& named, std::uint64_t number,
   job.counts.agree = !odd;
   job.overruns = own.count();
   job.overrun_frames = own.count();
+  for (const ErrorClass error : kErrorClasses) {
+    const std::string what = name + ' ' + word_of(error);
+    job.errors_by_class[static_cast<std::size_t>(error)] = {own.count(), "first " + what,
+                                                            "reason " + what};
+  }
   fill_figures(job.cpu.emplace(), own);
   job.latency = times.latency.histogram();
   job.service = times.service.histogram();

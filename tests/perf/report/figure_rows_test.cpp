@@ -101,6 +101,7 @@ TEST(FigureRows, AreInTheSchemaWithTheirTypeAndDescription) {
   expect("link", figures(FaultsMade{}, kInResult),
          {"hostname", "wire", "jobname", "direction", "options"});
   expect("tcp", figures(TcpResult{}, kInResult), {});
+  expect("class_errors", figures(ClassErrors{}, kInResult), {});
   expect("tcp_sample", figures(TcpSample{}, kInResult), {});
   expect("interval", figures(IntervalResult{}, kInResult), {"tcp"});
   expect("counts",

@@ -298,6 +298,13 @@ void want_job(const JobResult& job, const DistinctSample::Job& times, std::size_
   }
   at.put_there("overruns", *job.overruns);
   at.put("overrun_frames", *job.overrun_frames);
+  constexpr std::array kClasses{"tx", "rx", "verify", "overrun", "lock"};
+  for (std::size_t i = 0; i < kClasses.size(); ++i) {
+    const Wanted errors = at.below("errors_by_class").below(kClasses.at(i));
+    errors.put("count", *job.errors_by_class.at(i).count);
+    errors.put("first", job.errors_by_class.at(i).first);
+    errors.put("reason", job.errors_by_class.at(i).reason);
+  }
   want_tcp(*job.tcp, at.below("tcp"));
   want_counts(job.counts, at.below("counts"));
   want_cpu(*job.cpu, job.tx.frames + job.rx.frames, at.below("cpu"));

@@ -57,21 +57,14 @@ struct Read {
 /// A block begins with a line that is not indented; its name is that line up to the colon. A table
 /// begins with one of these headings.
 Read read_text(const std::string& text) {
-  const std::set<std::string> tables{"traffic",
-                                     "time",
-                                     "frames",
-                                     "TCP",
-                                     "arrivals",
-                                     "counts",
-                                     "CPU",
-                                     "trust",
-                                     "frame",
-                                     "repetitions",
-                                     "job",
-                                     "engine",
-                                     "faults on purpose",
-                                     "measured window",
-                                     "server"};
+  const std::set<std::string> tables{"traffic",         "time",
+                                     "frames",          "TCP",
+                                     "arrivals",        "errors",
+                                     "counts",          "CPU",
+                                     "trust",           "frame",
+                                     "repetitions",     "job",
+                                     "engine",          "faults on purpose",
+                                     "measured window", "server"};
   Read read;
   std::string block;
   std::vector<Cell> head;
@@ -228,6 +221,11 @@ void want_block(Figures& all, const Json& job) {
   const Row arrived{all, block + "/arrivals/received/", job.at("rx")};
   arrived.count("foreign", "foreign_frames");
   arrived.count("stale", "stale_frames");
+  for (const auto& [error, of] : job.at("errors_by_class").items()) {
+    const Row errors{all, block + "/errors/" + error + '/', of};
+    errors.count("count", "count");
+    errors.put("first", of.at("first"));
+  }
   const std::string agree = job.at("counts").at("agree") == true ? "yes" : "NO";
   const Row sent{all, block + "/counts/sent/", job.at("counts")};
   sent.count("generator", "generator_tx_frames");

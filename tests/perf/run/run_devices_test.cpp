@@ -119,6 +119,36 @@ TEST_F(RunDevices, SoDoesOneThatWasLeftToAThreadAndRefusedAfterTheLastSend) {
   EXPECT_EQ(job_of(result, "j").tx.errors, 1U);
 }
 
+TEST_F(RunDevices, EachClassOfErrorsIsTold) {
+  add_cable();
+  int looks = 0;
+  // What arrives at a job is damaged; what it sends is refused for a while.
+  const RunResult result = run_on(
+      "engine=packet\nrw=txrx\nbs=1200,900\nnumber_ios=1000\ncontinue_on_error=tx,verify\n"
+      "fault_rx=corrupt=5%,seed=3\n",
+      [&](const RunProgress& progress) {
+        if (progress.jobs[1].rx_frames < 50 && looks == 0) return;
+        ++looks;
+        if (looks == 1) ip({"link", "set", "one", "mtu", "1000"});
+        if (looks == 2) ip({"link", "set", "one", "mtu", "1500"});
+      });
+  EXPECT_TRUE(passed(result));
+  const JobResult& job = job_of(result, "j");
+  const auto of = [&job](ErrorClass error) {
+    return job.errors_by_class[static_cast<std::size_t>(error)];
+  };
+  EXPECT_EQ(of(ErrorClass::tx).count, job.tx.errors);
+  EXPECT_GT(job.tx.errors, 0U);
+  EXPECT_EQ(of(ErrorClass::tx).first, make_error_code(Errc::frame_too_long).message());
+  EXPECT_EQ(of(ErrorClass::verify).count,
+            flow_to(result, "j").corrupt + flow_to(result, "j").corrupt_copies);
+  EXPECT_GT(flow_to(result, "j").corrupt, 0U);
+  const std::string first = of(ErrorClass::verify).first;
+  EXPECT_TRUE(first.ends_with(" of j.peer was corrupt")) << first;
+  EXPECT_EQ(of(ErrorClass::rx).count, 0U);
+  EXPECT_EQ(of(ErrorClass::lock).count, 0U);
+}
+
 TEST_F(RunDevices, OrIsTriedAgainAndNothingIsLostWhereTheJobGoesOn) {
   for (const char* const mode : {"inline", "offload"}) {
     add_cable();

@@ -84,6 +84,7 @@ const std::map<std::string, Of>& numbers() {
     add("cpu", Of::window, {"user_seconds", "frames_per_busy_second", "voluntary_switches"});
     add("cpu", Of::rarely,
         {"system_seconds", "involuntary_switches", "minor_faults", "major_faults"});
+    add("class_errors", Of::window, {"count"});
     add("counter", Of::window, {"value", "enabled_ns", "running_ns", "per_frame"});
     add("counter_interval", Of::whole, {"at_seconds", "seconds"});
     // With --heat alone.

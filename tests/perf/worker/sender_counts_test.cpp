@@ -247,9 +247,60 @@ TEST(EchoerCounts, WhatAnErrorStoppedWasAskedForAndNeverGoes) {
   EXPECT_EQ(of(ramp.job.sent[Period::window]), (Counts{1, 100, 1, 100, 0, 0, 1, 0}));
 }
 
+// ---- The classes of errors ----
+
+/// The count and the first error of a class.
+std::pair<std::uint64_t, std::string> errors_of(const JobBlock& job, ErrorClass error) {
+  const ErrorBlock& of = job.errors_by_class[static_cast<std::size_t>(error)];
+  return {of.count.get(), of.first.get()};
+}
+using Errors = std::pair<std::uint64_t, std::string>;
+
+TEST(SenderErrors, EachClassHasItsCountAndItsFirstError) {
+  const std::error_code broken(EIO, std::generic_category());
+  const std::error_code later(ENOBUFS, std::generic_category());
+  Sender sender({1000, 1110, 1120, 1130, 1140, 1150});
+  sender.options.continue_on_error.tx = sender.options.continue_on_error.lock = true;
+  Generator& generator = sender.begin();
+  EXPECT_FALSE(sender.step(1001, 0, later)) << "of the ramp";
+  EXPECT_TRUE(sender.step(1002, 1));
+  EXPECT_FALSE(sender.step(1110, 0, Errc::timed_out));
+  EXPECT_FALSE(sender.step(1111, 0, broken));
+  EXPECT_FALSE(sender.step(1112, 0, later));
+  EXPECT_FALSE(sender.step(1113, 0, later));
+  EXPECT_FALSE(sender.step(1114, 0, Errc::no_room));
+  EXPECT_TRUE(sender.step(1200, 4));
+  EXPECT_TRUE(sender.step(1201, 1));
+  generator.stop(1300);
+  EXPECT_EQ(generator.error(), "");
+  EXPECT_EQ(errors_of(sender.job, ErrorClass::tx), Errors(3, broken.message()));
+  EXPECT_EQ(errors_of(sender.job, ErrorClass::lock),
+            Errors(2, make_error_code(Errc::timed_out).message()));
+  for (const ErrorClass other : {ErrorClass::rx, ErrorClass::verify, ErrorClass::overrun}) {
+    EXPECT_EQ(errors_of(sender.job, other), Errors(0, ""));
+  }
+  EXPECT_EQ(sender.job.sent[Period::window].errors.get(), 5U) << "of calls, whatever their class";
+}
+
 // ---- Jobs that send in a proportion, and requests without a reply ----
 
-TEST(SharedFlow, AJobIsSixteenRoundsAheadOfTheSlowestAtMost) {
+TEST(SharedFlow, AJobThatIsAheadSleepsAndDoesNotSpin) {
+  const auto memory = RunMemory::create(1).value();
+  memory->job(0).start_ns = 1;
+  Sender sender(std::vector<std::uint64_t>(200, 1000));  // all of them due at once
+  sender.options.iodepth_batch = 64;
+  Generator& generator = sender.begin(0, FlowShare(1, {{&memory->job(0), &memory->flow(0), 1}}));
+  EXPECT_EQ(generator.next_look_ns(1001), 1000U) << "it has frames to send";
+  EXPECT_TRUE(sender.step(1001, 64));
+  EXPECT_FALSE(generator.step(1002)) << "the other has sent none";
+  EXPECT_EQ(generator.next_look_ns(1002), 1002U + 100'000U);
+  memory->job(0).all_tx_frames.set(7);
+  EXPECT_EQ(generator.next_look_ns(1003), 1000U);
+  EXPECT_TRUE(sender.step(1003, 7));
+  EXPECT_EQ(generator.next_look_ns(1004), 1004U + 100'000U);
+}
+
+TEST(SharedFlow, AJobIsSixtyFourRoundsAheadOfTheSlowestAtMost) {
   const auto memory = RunMemory::create(4).value();
   std::vector<FlowShare::Other> others;
   for (std::size_t i = 0; i < 4; ++i) {

@@ -502,6 +502,56 @@ TEST(SinkErrors, ADamagedFrameEndsAJobThatVerifiesUnlessToldOtherwise) {
   }
 }
 
+/// The count and the first error of a class.
+std::pair<std::uint64_t, std::string> errors_of(const JobBlock& job, ErrorClass error) {
+  const ErrorBlock& of = job.errors_by_class[static_cast<std::size_t>(error)];
+  return {of.count.get(), of.first.get()};
+}
+using Errors = std::pair<std::uint64_t, std::string>;
+
+TEST(SinkErrors, EachClassHasItsCountAndItsFirstError) {
+  const std::error_code broken(EIO, std::generic_category());
+  const std::error_code later(EPERM, std::generic_category());
+  for (const bool pauses : {false, true}) {
+    SinkRig rig;
+    rig.options.continue_on_error = {.rx = true, .verify = true, .overrun = true};
+    Sink::Setup setup = rig.with_flow(1);
+    setup.pauses = pauses;
+    setup.flows.front().name = "job \"s\"";
+    Sink sink(std::move(setup), rig.end, rig.job);
+    sink.begin(rig.recorder);
+    rig.flow.all_sent.set(20);
+    const auto comes = [&](std::vector<Bytes> frames, std::uint64_t lost, std::error_code error) {
+      rig.end.next = std::move(frames);
+      rig.end.lost = lost;
+      rig.end.error = error;
+      (void)sink.step();
+    };
+    comes({frame_of(0, 7, 0), truncated(frame_of(0, 7, 5)), corrupt(frame_of(0, 7, 6))}, 3, broken);
+    comes({corrupt(frame_of(0, 7, 8))}, 1, later);
+    comes({}, 0, later);
+    EXPECT_EQ(sink.error(), "");
+    EXPECT_EQ(errors_of(rig.job, ErrorClass::rx), Errors(3, broken.message()));
+    EXPECT_EQ(errors_of(rig.job, ErrorClass::verify),
+              Errors(3, "frame 5 of job \"s\" was truncated"));
+    EXPECT_EQ(errors_of(rig.job, ErrorClass::overrun),
+              pauses ? Errors(2, "3 frames were overwritten before the job had read them")
+                     : Errors(0, ""));
+    EXPECT_EQ(rig.job.overruns_are_errors.load(), pauses);
+  }
+}
+
+TEST(SinkErrors, DamageIsNoErrorOfAJobThatDoesNotVerify) {
+  SinkRig rig;
+  rig.options.verify = false;
+  Sink sink(rig.with_flow(1), rig.end, rig.job);
+  sink.begin(rig.recorder);
+  rig.end.next = {truncated(frame_of(0, 7, 0))};
+  (void)sink.step();
+  EXPECT_EQ(rig.flow.truncated.get(), 1U);
+  EXPECT_EQ(errors_of(rig.job, ErrorClass::verify), Errors(0, ""));
+}
+
 TEST(SinkErrors, DamageIsAnErrorThoughTheJobWasToEndForAnOverrun) {
   SinkRig rig;
   rig.options.end_on_overrun = true;
