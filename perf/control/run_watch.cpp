@@ -233,13 +233,62 @@ std::set<std::string> buses_of(const RunState& run) {
   return buses;
 }
 
+/// Whether the job itself copies its frames to and from the kernel by send(2) and recv(2).
+bool uses_sockets(const JobOptions& job) {
+  switch (job.engine) {
+    case EngineKind::packet:
+    case EngineKind::unix_pair:
+    case EngineKind::udp:
+    case EngineKind::stream:
+    case EngineKind::dgram:
+    case EngineKind::vde: return true;
+    case EngineKind::host: return job.exec.empty();
+    case EngineKind::bus:
+    case EngineKind::tap:
+    case EngineKind::pcap:
+    case EngineKind::null: break;
+  }
+  return false;
+}
+
+/// Whether the job, or the program of exec, calls read(2) and write(2).
+bool reads_and_writes(const JobOptions& job) {
+  return job.engine == EngineKind::tap || job.engine == EngineKind::pcap || !job.exec.empty() ||
+         !job.replay.empty() || !job.write_pcap.empty();
+}
+
+/// What the jobs on sockets have copied so far.
+std::map<std::string, CopiedBytes> socket_bytes(const RunState& run) {
+  std::map<std::string, CopiedBytes> bytes;
+  for (const ControlledJob& job : run.jobs) {
+    const JobOptions& o = job.plan.options;
+    if (!uses_sockets(o)) continue;
+    bytes["job " + o.name] = {job.block->all_rx_bytes.get(), job.block->all_tx_bytes.get()};
+  }
+  return bytes;
+}
+
 std::vector<std::unique_ptr<MemorySource>> sources_of(const RunState& run) {
   const KernelFiles files;
+  const auto any = [&run](bool (*does)(const JobOptions&)) {
+    return std::ranges::any_of(run.jobs,
+                               [&](const ControlledJob& job) { return does(job.plan.options); });
+  };
   std::vector<std::unique_ptr<MemorySource>> sources;
   sources.push_back(std::make_unique<PmuSource>(files));
   sources.push_back(std::make_unique<ResctrlSource>(files));
   for (const std::string& bus : buses_of(run)) sources.push_back(std::make_unique<BusSource>(bus));
-  sources.push_back(std::make_unique<ProcessIoSource>(files));
+  const bool sockets = any(uses_sockets);
+  if (sockets) {
+    sources.push_back(std::make_unique<SocketSource>([&run] { return socket_bytes(run); }));
+  }
+  const bool misses_all = sockets && !any(reads_and_writes);
+  sources.push_back(std::make_unique<ProcessIoSource>(
+      files, now_ns,
+      misses_all
+          ? "it counts read(2) and write(2), and the frames of these jobs go through sockets "
+            "by send(2) and recv(2): see software:sockets"
+          : ""));
   sources.push_back(std::make_unique<DeviceSource>(files, now_ns, true));
   return sources;
 }

@@ -163,6 +163,7 @@ MemoryReading CountedSource::read() {
 }
 
 Result<void> ProcessIoSource::open(const std::vector<pid_t>& processes) {
+  if (!misses_all_.empty()) return Error(Errc::not_supported, misses_all_);
   if (!processes.empty()) return CountedSource::open(processes);
   return Error(Errc::not_supported, "no process is watched (give -p PID, or -- PROGRAM)");
 }
@@ -212,6 +213,11 @@ Result<void> ProcessIoSource::look(Snapshot& snapshot) {
   const std::string first = "/proc/" + std::to_string(processes().front()) + "/io";
   return Error::from_errno(ENOENT, files_.path(first),
                            "the processes that were watched have ended");
+}
+
+Result<void> SocketSource::look(Snapshot& snapshot) {
+  snapshot.counters = counts_();
+  return {};
 }
 
 std::string DeviceSource::origin() const {

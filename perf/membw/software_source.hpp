@@ -2,6 +2,7 @@
 // The bytes that software copied, as the copying software counted them. Each of these sources
 // counts different copies, so their values are never added.
 
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -60,8 +61,13 @@ class CountedSource : public MemorySource {
 /// and recv(2).
 class ProcessIoSource final : public CountedSource {
  public:
-  explicit ProcessIoSource(KernelFiles files, MonotonicClock clock = now_ns)
-      : CountedSource(std::move(clock)), files_(std::move(files)) {}
+  /// `misses_all`: the processes move their bytes in a way that these counts miss, and this says
+  /// which. Then the source has no figures, because 0 would be wrong.
+  explicit ProcessIoSource(KernelFiles files, MonotonicClock clock = now_ns,
+                           std::string misses_all = {})
+      : CountedSource(std::move(clock)),
+        files_(std::move(files)),
+        misses_all_(std::move(misses_all)) {}
   std::string part() const override { return "io"; }
   std::string origin() const override { return files_.path("/proc/PID/io"); }
   MemoryScope scope() const override { return MemoryScope::group; }
@@ -74,6 +80,27 @@ class ProcessIoSource final : public CountedSource {
   Result<bool> add(pid_t process, CopiedBytes& sum) const;
 
   KernelFiles files_;
+  std::string misses_all_;
+};
+
+/// What the jobs of a run sent and received through sockets, as they counted it themselves: the
+/// kernel counts send(2) and recv(2) of no process.
+class SocketSource final : public CountedSource {
+ public:
+  /// The bytes of each job so far, by a name that stays the same. May be called by any thread.
+  using Counts = std::function<std::map<std::string, CopiedBytes>()>;
+
+  explicit SocketSource(Counts counts, MonotonicClock clock = now_ns)
+      : CountedSource(std::move(clock)), counts_(std::move(counts)) {}
+  std::string part() const override { return "sockets"; }
+  std::string origin() const override { return "the frames that the jobs counted"; }
+  MemoryScope scope() const override { return MemoryScope::group; }
+
+ protected:
+  Result<void> look(Snapshot& snapshot) override;
+
+ private:
+  Counts counts_;
 };
 
 /// What went through the network devices in the watched processes' network namespace, with TAP

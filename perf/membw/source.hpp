@@ -92,7 +92,7 @@ class MemorySource {
   virtual ~MemorySource() = default;
 
   virtual std::string name() const = 0;  ///< "pmu", "resctrl" or "software"
-  /// The name of this part, if the source has more than one: "bus", "io", "devices".
+  /// The name of this part, if the source has more than one: "bus", "io", "sockets", "devices".
   virtual std::string part() const { return {}; }
   /// The files or calls that its figures come from.
   virtual std::string origin() const = 0;

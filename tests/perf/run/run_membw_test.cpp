@@ -3,15 +3,19 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
 #include <string>
 
 #include "perf/control/campaign.hpp"
+#include "perf/report/report.hpp"
 #include "perf/result/memory_of_run.hpp"
 #include "tests/perf/run/run_plan.hpp"
 
 namespace shmif::perf::run_membw {
 namespace {
 
+using Json = nlohmann::json;
 using test::job_of;
 using test::passed;
 using test::run_text;
@@ -68,10 +72,57 @@ TEST(RunMembw, SaysOfEachSourceWhyItHasNoValue) {
 
 TEST(RunMembw, OfJobsThatAreThreadsIsThatOfTheProcessThatRunsThem) {
   const RunResult result =
-      run_text("[global]\nmembw\n[j]\nthread\nengine=unix\nrate_iops=1000\nruntime=1200ms\n");
+      run_text("[global]\nmembw\n[j]\nthread\nengine=null\nrate_iops=1000\nruntime=1200ms\n");
   ASSERT_TRUE(passed(result));
   const MemorySummary& io = source(result, "software:io");
   EXPECT_TRUE(io.rates.total) << io.rates.reason;
+}
+
+TEST(RunMembw, CountsWhatJobsSendAndReceiveThroughSockets) {
+  constexpr double kFrame = 1400, kFps = 2000;
+  for (const char* const jobs :
+       {"[j]\nengine=unix\n", "[j]\nengine=udp\n", "[j]\nengine=stream\nthread\n"}) {
+    SCOPED_TRACE(jobs);
+    const RunResult result =
+        run_text(std::string("[global]\nmembw\nbs=1400\nrate_iops=2k\nruntime=2s\n") + jobs);
+    ASSERT_TRUE(passed(result));
+    const MemorySummary& sockets = source(result, "software:sockets");
+    EXPECT_EQ(sockets.scope, MemoryScope::group);
+    EXPECT_EQ(sockets.level, MemoryLevel::copied);
+    ASSERT_TRUE(sockets.rates.reads && sockets.rates.writes) << sockets.rates.reason;
+    // Windows begin anywhere between two frames, and a busy machine sends some of them late.
+    EXPECT_NEAR(*sockets.rates.writes, kFrame * kFps, 0.2 * kFrame * kFps);
+    EXPECT_NEAR(*sockets.rates.reads, kFrame * kFps, 0.2 * kFrame * kFps);
+    // Each frame is copied to the kernel, and from it.
+    const Json json = Json::parse(to_json(result, Bins::without));
+    const auto& sources = json["membw"]["sources"];
+    const auto shown = std::ranges::find(sources, Json("sockets"),
+                                         [](const Json& each) { return each.at("part"); });
+    ASSERT_NE(shown, sources.end());
+    EXPECT_NEAR((*shown)["bytes_per_frame"].get<double>(), 2 * kFrame, 0.2 * 2 * kFrame);
+    // What does not see these frames does not say that there were none.
+    const MemorySummary& io = source(result, "software:io");
+    EXPECT_FALSE(io.rates.total);
+    EXPECT_NE(io.rates.reason.find("see software:sockets"), std::string::npos) << io.rates.reason;
+  }
+}
+
+TEST(RunMembw, CountsOnlyTheJobsThatUseSocketsAsSuch) {
+  const test::TempDir dir;
+  const RunResult result = run_text(
+      "[global]\nmembw\nrate_iops=1k\nruntime=2s\n[u]\nengine=unix\nbs=500\n[b]\nengine=bus\n"
+      "bs=1000\n[p]\nengine=pcap\nbs=1400\nrate_iops=5k\nfilename=" +
+      dir.path() + "/written.pcap\n");
+  ASSERT_TRUE(passed(result));
+  const MemorySummary& sockets = source(result, "software:sockets");
+  ASSERT_TRUE(sockets.rates.writes) << sockets.rates.reason;
+  EXPECT_NEAR(*sockets.rates.writes, 500e3, 100e3);
+  const MemorySummary& io = source(result, "software:io");
+  ASSERT_TRUE(io.rates.writes) << io.rates.reason;
+  EXPECT_GT(*io.rates.writes, 3.5e6) << "the capture is written";
+  const RunResult bus =
+      run_text("[global]\nmembw\n[j]\nengine=bus\nrate_iops=1000\nruntime=100ms\n");
+  EXPECT_THROW(source(bus, "software:sockets"), std::runtime_error);
 }
 
 TEST(RunMembw, OfARunThatIsTooShortIsMissingWithTheReason) {
