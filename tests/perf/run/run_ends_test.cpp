@@ -88,6 +88,43 @@ TEST(RunEnds, ASenderThatIsStoppedByDebuggersHandIsStuckAndKilled) {
       << "it waited for its sender";
 }
 
+/// Runs a job in a process group of its own, in which there is a bystander, too. Result: the wait
+/// status of the process that ran it; 0 if the job failed with `failure`, and the bystander lives.
+int run_beside_a_bystander(const std::string& text, const test::Meddler::Deed& deed,
+                           const std::string& failure) {
+  const pid_t harness = ::fork();
+  if (harness != 0) {
+    int status = -1;
+    EXPECT_EQ(::waitpid(harness, &status, 0), harness);
+    return status;
+  }
+  ::setpgid(0, 0);
+  const pid_t bystander = ::fork();
+  if (bystander == 0) {
+    for (;;) ::pause();
+  }
+  const RunResult result = run_text(text, deed);
+  const bool as_said = std::ranges::any_of(result.failures, [&](const std::string& each) {
+    return each.find(failure) != std::string::npos;
+  });
+  const bool lives = ::waitpid(bystander, nullptr, WNOHANG) == 0;
+  ::kill(bystander, SIGKILL);
+  ::_exit((as_said ? 0 : 1) + (lives ? 0 : 2));
+}
+
+TEST(RunEnds, TheKillOfAStragglerSparesTheGroupOfTheHarness) {
+  // One that does not become ready is in that group still.
+  EXPECT_EQ(run_beside_a_bystander(
+                "[global]\nstartup_timeout=100ms\n[a]\nnumber_ios=10\nexec_prerun=sleep 600\n",
+                [](const RunProgress&) {}, "job \"a\": did not start: was not initialised"),
+            0);
+  EXPECT_EQ(run_beside_a_bystander("[global]\nstuck_timeout=200ms\n[a]\nrate_iops=1000\n"
+                                   "runtime=300ms\ndrain_time=50ms\n",
+                                   signal_in(JobState::running, 0, SIGSTOP),
+                                   "job \"a\": is stuck: still running"),
+            0);
+}
+
 TEST(RunEnds, AJobThatBeginsLaterIsNotStuckBeforeItsOwnEnd) {
   const RunResult result = run_text(
       "[global]\nstuck_timeout=1\n[a]\nrate_iops=1000\nstart_delay=1500ms\nruntime=100ms\n"

@@ -233,7 +233,7 @@ TEST(RunWindow, AJobThatPollsDoesNotSleepWhileARequestWaits) {
 TEST(RunFlow, AMixAtFullSpeedIsOfTheFramesAtEveryMoment) {
   const test::TempBus bus(test::roomy(32));
   const RunResult result =
-      run_text("[j]\nrw=txrx\nrwmixtx=75\nnumber_ios=30000\nbus_pause\nbus=" + bus.path() + '\n');
+      run_text("[j]\nrw=txrx\nrwmixtx=75\nnumber_ios=30000\nbus=" + bus.path() + '\n');
   EXPECT_TRUE(passed(result));
   EXPECT_EQ(job_of(result, "j").tx.frames, 30'000U);
   // It ends with the job, and not with 30,000 frames of its own.
@@ -249,7 +249,7 @@ TEST(RunFlow, AMixAtFullSpeedIsOfTheFramesAtEveryMoment) {
 TEST(RunFlow, WeightsHoldAtEveryMoment) {
   const test::TempBus bus(test::roomy(32));
   const RunResult result = run_text("[global]\nbus=" + bus.path() +
-                                    "\nbus_pause\n[a]\nflow=3\nnumber_ios=30000\n"
+                                    "\n[a]\nflow=3\nnumber_ios=30000\n"
                                     "[b]\nflow=1\nnumber_ios=30000\n");
   EXPECT_TRUE(passed(result));
   const auto frames = witnessed(bus.path());
@@ -267,6 +267,19 @@ TEST(RunFlow, WeightsHoldAtEveryMoment) {
     if (count.begin()->second == 30000) break;  // from then on nobody is waited for
     ASSERT_LE(std::abs(ahead), 3 * 70) << a;
   }
+}
+
+TEST(RunFlow, AJobThatIsAheadSleepsMeanwhile) {
+  const auto slept_ahead = [] {
+    const RunResult result =
+        run_text("[a]\nflow=1\nnumber_ios=200\n[b]\nflow=1\nnumber_ios=150\nrate_iops=300\n");
+    EXPECT_TRUE(passed(result));
+    EXPECT_EQ(job_of(result, "a").tx.frames, 200U);
+    return job_of(result, "a").cpu->voluntary_switches;
+  };
+  // A job that spins goes to sleep only when it has sent all. One that was taken off its CPU sleeps
+  // less often.
+  EXPECT_GE(test::run_until(slept_ahead, [](std::uint64_t n) { return n >= 200; }), 200U);
 }
 
 TEST(RunSearch, TheHighestRateWithinALatencyIsThatWhichTheLinkCarries) {
