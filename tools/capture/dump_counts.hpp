@@ -2,6 +2,7 @@
 // The summary that `shmifctl dump` prints at its end.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace shmif::tools {
@@ -15,9 +16,15 @@ struct DumpCounts {
   std::uint64_t captured_segments = 0;  // frames shown
   std::uint64_t filtered_segments = 0;  // frames not shown
   std::uint64_t bytes = 0;              // bytes shown
+  /// Whether `captured` and `bytes` are right also if the output did not take all frames.
+  bool captured_known = true, bytes_known = true;
 };
 
 /// "1395 frames captured (44987 after segmentation), 0 filtered out, 60378 lost"
 std::string to_text(const DumpCounts& counts, bool lost_is_lower_bound);
+
+/// The same as JSON. `path`: of the bus. `file`: the capture; empty if lines were printed.
+std::string to_json(const std::string& path, const std::optional<std::string>& file,
+                    const DumpCounts& counts, bool lost_is_lower_bound);
 
 }  // namespace shmif::tools

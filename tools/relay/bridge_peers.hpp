@@ -11,6 +11,7 @@
 
 #include "shmif/bus.hpp"
 #include "shmif/socket_place.hpp"
+#include "tools/common/json.hpp"
 #include "tools/common/signals.hpp"
 #include "tools/relay/nat_filter.hpp"
 #include "tools/relay/nat_process.hpp"
@@ -35,6 +36,7 @@ struct PeerBridge {
   const PeerProtocol* protocol = &kStreamProtocol;  ///< of a program that connects
   std::size_t max_peers = kDefaultMaxPeers;         ///< for serve_programs()
   NatFilter* filter = nullptr;                      ///< for route(): decides which frames may pass
+  const JsonOutput* json = nullptr;                 ///< prints the counts; null: they are text
 };
 
 /// stream:PATH, vhost-user:PATH and memif:PATH: listens, and carries frames for every program that

@@ -1,6 +1,7 @@
 #include "tools/relay/bridge_summary.hpp"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/printable.hpp"
@@ -25,19 +26,51 @@ std::string name_of(const BridgeWay& way) {
   return base::printable(way.from) + " -> " + base::printable(way.to);
 }
 
+/// What became of the frames of one way, as far as the counters do not say it themselves.
+struct Fates {
+  std::uint64_t came = 0, arrived = 0, refused = 0, filtered = 0, answered = 0, under_way = 0;
+  /// Of those that arrived. If some frames did not arrive in the end, theirs are not known.
+  std::optional<std::uint64_t> segments = {}, bytes = {};
+};
+
+Fates fates_of(const BridgeWay& way) {
+  const tap::DirectionCounters& c = way.counters;
+  const std::uint64_t by_device = way.sink_device.dropped_down + way.sink_device.dropped_full;
+  const std::uint64_t gone = by_device + way.sink_refused + way.sink_waiting;
+  Fates fates;
+  fates.came = (way.has_faults ? way.faults.frames : c.received) + c.lost;
+  // A sink may also have dropped a loop probe, which did not come from the source.
+  fates.arrived = c.frames - std::min(c.frames, gone);
+  fates.refused = c.dropped_error + way.sink_refused;
+  fates.filtered = std::min(way.filtered.value_or(0), c.consumed);  // the filter goes on counting
+  fates.answered = c.consumed - fates.filtered;
+  const std::uint64_t in_bridge =
+      c.received - c.frames - c.consumed - c.dropped_full - c.dropped_too_long - c.dropped_error;
+  fates.under_way = way.faults.under_way + way.sink_waiting + in_bridge;
+  if (gone == 0) {
+    fates.segments = c.segments;
+    fates.bytes = c.bytes;
+  } else if (by_device != 0) {
+    fates.bytes = way.sink_device.sent_bytes;
+  }
+  return fates;
+}
+
+Json faults_json(const BridgeWay::Faults& met, const FaultOptions& options) {
+  return {{"options", to_string(options)},       {"seed", options.seed},
+          {"came_frames", met.frames},           {"lost_frames", met.lost},
+          {"duplicated_frames", met.duplicated}, {"reordered_frames", met.reordered},
+          {"corrupted_frames", met.corrupted},   {"truncated_frames", met.truncated},
+          {"queue_full_frames", met.queue_full}, {"under_way_frames", met.under_way}};
+}
+
 }  // namespace
 
 std::string to_text(const BridgeWay& way) {
   const tap::DirectionCounters& c = way.counters;
   const tap::DeviceCounters& device = way.sink_device;
-  const std::uint64_t by_device = device.dropped_down + device.dropped_full;
-  const std::uint64_t behind_sink = way.sink_refused + way.sink_waiting;
+  const Fates fates = fates_of(way);
   const std::uint64_t lost = way.faults.lost + way.faults.queue_full + c.lost;
-  const std::uint64_t filtered = std::min(way.filtered, c.consumed);  // the filter goes on counting
-  const std::uint64_t by_bridge = c.dropped_full + c.dropped_too_long + c.dropped_error + filtered;
-  const std::uint64_t answered = c.consumed - filtered;
-  const std::uint64_t waiting = c.received - c.frames - answered - by_bridge;
-  const std::uint64_t came = (way.has_faults ? way.faults.frames : c.received) + c.lost;
   std::string how_lost;
   add_part(how_lost, way.faults.lost, "by faults");
   add_part(how_lost, way.faults.queue_full, "by the full queue of the faults");
@@ -45,28 +78,22 @@ std::string to_text(const BridgeWay& way) {
   std::string how_dropped;
   add_part(how_dropped, c.dropped_too_long, "too long");
   add_part(how_dropped, c.dropped_full, "not taken in time");
-  add_part(how_dropped, c.dropped_error + way.sink_refused, "refused");
-  add_part(how_dropped, filtered, "by the rules of the gateway");
+  add_part(how_dropped, fates.refused, "refused");
+  add_part(how_dropped, fates.filtered, "by the rules of the gateway");
   add_part(how_dropped, device.dropped_down, "while the interface was down");
   add_part(how_dropped, device.dropped_full, "with its queue full");
-  // If some frames did not arrive in the end, their bytes and segments are not known.
-  const bool all_arrived = by_device + behind_sink == 0;
-  // A sink may also have dropped a loop probe, which did not come from the source.
-  std::string text = base::counted(c.frames - std::min(c.frames, by_device + behind_sink), "frame");
-  if (c.segments != c.frames && all_arrived)
-    text += " (" + base::counted(c.segments, "segment") + ")";
-  if (all_arrived) {
-    text += ", " + std::to_string(c.bytes) + " bytes";
-  } else if (by_device != 0) {
-    text += ", " + std::to_string(device.sent_bytes) + " bytes";
-  }
-  text += total(lost, "lost", how_lost) +
-          total(by_bridge + by_device + way.sink_refused, "dropped", how_dropped);
+  std::string text = base::counted(fates.arrived, "frame");
+  if (fates.segments && *fates.segments != c.frames)
+    text += " (" + base::counted(*fates.segments, "segment") + ")";
+  if (fates.bytes) text += ", " + std::to_string(*fates.bytes) + " bytes";
+  const std::uint64_t dropped = c.dropped_too_long + c.dropped_full + fates.refused +
+                                fates.filtered + device.dropped_down + device.dropped_full;
+  text += total(lost, "lost", how_lost) + total(dropped, "dropped", how_dropped);
   std::string rest;
-  add_part(rest, answered, "answered or found here");
-  add_part(rest, way.faults.under_way + way.sink_waiting + waiting, "still under way");
+  add_part(rest, fates.answered, "answered or found here");
+  add_part(rest, fates.under_way, "still under way");
   if (!rest.empty()) text += ", " + rest;
-  text += " = " + std::to_string(came) + " came";
+  text += " = " + std::to_string(fates.came) + " came";
   if (way.faults.duplicated != 0)
     text += " + " + std::to_string(way.faults.duplicated) + " duplicated by faults";
   return name_of(way) + ": " + text + '\n';
@@ -87,6 +114,40 @@ std::string faults_text(const BridgeWay& way, const FaultOptions& options) {
     text += ", " + std::to_string(count) + ' ' + what;
   }
   return text + '\n';
+}
+
+Json to_json(const BridgeWay& way, const FaultOptions& options) {
+  const tap::DirectionCounters& c = way.counters;
+  const Fates fates = fates_of(way);
+  Json json{{"from", way.from},
+            {"to", way.to},
+            {"came_frames", fates.came},
+            {"tx_frames", fates.arrived}};
+  const char* const kPart = "not all of the frames that the other link took were passed on";
+  set_figure(json, "tx_segments", fates.segments, kPart);
+  set_figure(json, "tx_bytes", fates.bytes, kPart);
+  json["lost_frames"] = c.lost;
+  json["too_long_frames"] = c.dropped_too_long;
+  json["not_taken_frames"] = c.dropped_full;
+  json["refused_frames"] = fates.refused;
+  set_figure(json, "rule_refused_frames",
+             way.filtered ? std::optional(fates.filtered) : std::nullopt,
+             "only a gateway has rules");
+  const auto of_device = [&way](std::uint64_t figure) {
+    return way.has_device ? std::optional(figure) : std::nullopt;
+  };
+  const char* const kNoDevice = "the link is not a network interface";
+  set_figure(json, "interface_down_frames", of_device(way.sink_device.dropped_down), kNoDevice);
+  set_figure(json, "interface_queue_full_frames", of_device(way.sink_device.dropped_full),
+             kNoDevice);
+  json["answered_frames"] = fates.answered;
+  json["under_way_frames"] = fates.under_way;
+  if (way.has_faults) {
+    json["faults"] = faults_json(way.faults, options);
+  } else {
+    set_null(json, "faults", "no faults were asked for");
+  }
+  return json;
 }
 
 }  // namespace shmif::tools

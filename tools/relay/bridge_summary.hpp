@@ -2,11 +2,13 @@
 // The summary that `shmifctl bridge` prints at its end.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "shmif/faults.hpp"
 #include "tap/bridge.hpp"
 #include "tap/device_counters.hpp"
+#include "tools/common/json.hpp"
 
 namespace shmif::tools {
 
@@ -14,7 +16,8 @@ namespace shmif::tools {
 struct BridgeWay {
   std::string from, to;  ///< as on the command line
   tap::DirectionCounters counters{};
-  std::uint64_t filtered = 0;  ///< how many of counters.consumed a filter refused
+  /// How many of counters.consumed a filter refused. Empty if there is no filter.
+  std::optional<std::uint64_t> filtered = {};
   struct Faults : FaultCounters {
     std::uint64_t under_way = 0;
   };
@@ -24,6 +27,7 @@ struct BridgeWay {
   /// and frames that it has not passed on yet.
   std::uint64_t sink_refused = 0, sink_waiting = 0;
   /// A device also takes frames while it is down or full, and drops them.
+  bool has_device = false;
   tap::DeviceCounters sink_device{};
 };
 
@@ -33,5 +37,9 @@ std::string to_text(const BridgeWay& way);
 
 /// A line that says what the faults did. `options`: the faults that were asked for.
 std::string faults_text(const BridgeWay& way, const FaultOptions& options);
+
+/// The same as an object, with each number of the two lines. `options`: as for faults_text(), used
+/// if the way has faults.
+Json to_json(const BridgeWay& way, const FaultOptions& options = {});
 
 }  // namespace shmif::tools

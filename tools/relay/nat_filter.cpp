@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <span>
 #include <utility>
 
@@ -125,6 +126,25 @@ constexpr const char* text_of(NatRefusal why) noexcept {
     case NatRefusal::others: return "for other hosts of the bus";
     case NatRefusal::unasked: return "from outside that no host asked for";
     case NatRefusal::crowd: return "from too many hosts";
+  }
+  return "";
+}
+
+/// The reason in JSON.
+constexpr const char* word_of(NatRefusal why) noexcept {
+  switch (why) {
+    case NatRefusal::protocol: return "protocol";
+    case NatRefusal::unreadable: return "unreadable";
+    case NatRefusal::fragment: return "fragment";
+    case NatRefusal::other_icmp: return "other_icmp";
+    case NatRefusal::stranger: return "outside_network";
+    case NatRefusal::loopback: return "loopback";
+    case NatRefusal::link_local: return "link_local";
+    case NatRefusal::group: return "multicast_or_broadcast";
+    case NatRefusal::closed: return "not_served";
+    case NatRefusal::others: return "other_hosts";
+    case NatRefusal::unasked: return "unasked";
+    case NatRefusal::crowd: return "too_many_hosts";
   }
   return "";
 }
@@ -388,12 +408,29 @@ std::uint64_t NatFilter::refused(NatWay way) const noexcept {
   return sum;
 }
 
+std::array<std::uint64_t, kNatRefusals> NatFilter::refused_by_reason() const noexcept {
+  std::array<std::uint64_t, kNatRefusals> counts{};
+  for (const Count& way : counts_) {
+    for (std::size_t i = 0; i < kNatRefusals; ++i)
+      counts.at(i) += way.of[i].load(std::memory_order_relaxed);
+  }
+  return counts;
+}
+
+Json NatFilter::to_json() const {
+  const std::array<std::uint64_t, kNatRefusals> counts = refused_by_reason();
+  Json json = Json::object();
+  for (std::size_t i = 0; i < kNatRefusals; ++i)
+    json[word_of(static_cast<NatRefusal>(i))] = counts.at(i);
+  return json;
+}
+
 std::string NatFilter::to_text() const {
+  const std::array<std::uint64_t, kNatRefusals> counts = refused_by_reason();
   std::string reasons;
   std::uint64_t sum = 0;
   for (std::size_t i = 0; i < kNatRefusals; ++i) {
-    std::uint64_t count = 0;
-    for (const Count& way : counts_) count += way.of[i].load(std::memory_order_relaxed);
+    const std::uint64_t count = counts.at(i);
     if (count == 0) continue;
     sum += count;
     reasons += (reasons.empty() ? "" : ", ") + std::to_string(count) + ' ' +

@@ -39,6 +39,7 @@
 
 #include "shmif/frame.hpp"
 #include "shmif/link.hpp"
+#include "tools/common/json.hpp"
 #include "tools/relay/nat_flows.hpp"
 #include "tools/relay/nat_process.hpp"
 
@@ -61,8 +62,8 @@ enum class NatRefusal : std::uint8_t {
 };
 inline constexpr std::size_t kNatRefusals = 12;
 
-/// Threads: one at a time; any thread may call refused() and to_text(). Blocks: never, except for
-/// `to_many`.
+/// Threads: one at a time; any thread may call refused(), to_text() and to_json(). Blocks: never,
+/// except for `to_many`.
 class NatFilter {
  public:
   /// `wish.program` must be set. `to_many` says whether the kernel's routes lead an address to many
@@ -83,6 +84,8 @@ class NatFilter {
   /// The refused frames by reason: "7 frames were refused (4 IPv6 or other protocols, 3 multicast
   /// or broadcast)"; empty if all frames passed.
   std::string to_text() const;
+  /// The same as an object with a number for each reason, also if it is 0.
+  Json to_json() const;
 
  private:
   struct Packet;
@@ -94,6 +97,8 @@ class NatFilter {
   std::optional<NatRefusal> judge_service(NatWay way, const Packet& packet) const noexcept;
   std::optional<NatRefusal> judge_flow(NatWay way, const Packet& packet,
                                        NatFlows::Time now) noexcept;
+  /// Of both ways, by the number of the reason.
+  std::array<std::uint64_t, kNatRefusals> refused_by_reason() const noexcept;
   bool is_served(std::uint32_t address) const noexcept;
   bool is_host(std::uint32_t address) const noexcept;
   bool is_mine(const MacAddress& mac) const noexcept;
@@ -117,7 +122,7 @@ class NatFilter {
   std::array<Asked, 4096> asked_{};  ///< at an index made of some bits of the address
   Clock::time_point answers_since_{};
   unsigned answers_ = 0;
-  std::array<Count, 2> counts_;
+  std::array<Count, 2> counts_;  ///< of each way
   NatFlows flows_;
 };
 

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstdio>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <utility>
 #include <vector>
@@ -40,20 +41,70 @@ std::string size_text(const PeerBridge& bridge) {
          std::to_string(max_frame_for(mtu)) + " bytes)";
 }
 
-void sum_up(const PeerBridge& bridge, const Totals& totals, std::uint64_t undelivered) {
-  undelivered += totals.drops.not_ready + totals.drops.no_room;
+namespace {
+
+/// What became of the frames on the way to the peers, and on the way from them.
+std::pair<BridgeWay, BridgeWay> ways_of(const PeerBridge& bridge, const Totals& totals,
+                                        std::uint64_t undelivered) {
   const auto filtered = [&](NatWay way) {
-    return bridge.filter != nullptr ? bridge.filter->refused(way) : 0;
+    return bridge.filter != nullptr ? std::optional(bridge.filter->refused(way)) : std::nullopt;
   };
-  std::string text = to_text(BridgeWay{.from = bridge.bus_text,
-                                       .to = bridge.peer_text,
-                                       .counters = totals.frames.to_right,
-                                       .filtered = filtered(NatWay::out),
-                                       .sink_refused = undelivered});
-  text += to_text(BridgeWay{.from = bridge.peer_text,
-                            .to = bridge.bus_text,
-                            .counters = totals.frames.to_left,
-                            .filtered = filtered(NatWay::in)});
+  return {
+      {.from = bridge.bus_text,
+       .to = bridge.peer_text,
+       .counters = totals.frames.to_right,
+       .filtered = filtered(NatWay::out),
+       .sink_refused = undelivered + totals.drops.not_ready + totals.drops.no_room},
+      {.from = bridge.peer_text,
+       .to = bridge.bus_text,
+       .counters = totals.frames.to_left,
+       .filtered = filtered(NatWay::in)},
+  };
+}
+
+}  // namespace
+
+Json to_json(const PeerBridge& bridge, Coming coming, const Totals& totals,
+             std::uint64_t undelivered) {
+  const auto [to_peers, from_peers] = ways_of(bridge, totals, undelivered);
+  const auto figure_if = [](bool known, std::uint64_t figure) {
+    return known ? std::optional(figure) : std::nullopt;
+  };
+  Json programs = Json::object();
+  set_figure(programs, "connections", figure_if(coming != Coming::unseen, totals.peers),
+             "programs that send datagrams do not connect");
+  set_figure(programs, "while_away_frames",
+             figure_if(coming == Coming::one_by_one, totals.while_away),
+             coming == Coming::unseen ? "whether a program is there is not known"
+                                      : "a program has a port only while it is connected");
+  programs["too_long_frames"] = totals.drops.too_long;
+  programs["too_short_frames"] = totals.drops.too_short;
+  // The other links have neither headers before their frames nor queues in shared memory.
+  const bool is_virtio = bridge.protocol->carries_offloads;
+  const bool shares_memory = *bridge.protocol->when_not_ready != '\0';
+  set_figure(programs, "bad_header_frames", figure_if(is_virtio, totals.drops.bad_header),
+             "frames of this link have no headers of their own");
+  set_figure(programs, "disabled_queue_frames", figure_if(is_virtio, totals.drops.discarded),
+             "this link has no queues that a program can disable");
+  const char* const kNoMemory = "the program does not share its memory";
+  set_figure(programs, "not_ready_frames", figure_if(shares_memory, totals.drops.not_ready),
+             kNoMemory);
+  set_figure(programs, "no_room_frames", figure_if(shares_memory, totals.drops.no_room), kNoMemory);
+  Json json{{"directions", {to_json(to_peers), to_json(from_peers)}},
+            {"programs", std::move(programs)}};
+  if (bridge.filter != nullptr) json["rule_refusals"] = bridge.filter->to_json();
+  return json;
+}
+
+void sum_up(const PeerBridge& bridge, Coming coming, const Totals& totals,
+            std::uint64_t undelivered) {
+  if (bridge.json != nullptr && bridge.json->is_wanted()) {
+    const base::SignalGuard guard(SIGPIPE);  // the reader may be gone
+    bridge.json->print(json_text(to_json(bridge, coming, totals, undelivered)));
+    return;
+  }
+  const auto [to_peers, from_peers] = ways_of(bridge, totals, undelivered);
+  std::string text = to_text(to_peers) + to_text(from_peers);
   std::vector<std::string> more;
   if (totals.peers > 0 || totals.while_away > 0)
     more.push_back(count_of(totals.peers, "connection", "connections"));

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <utility>
@@ -21,6 +22,7 @@
 #include "tap/bridge.hpp"
 #include "tap/netlink.hpp"
 #include "tools/capture/capture_file.hpp"
+#include "tools/common/json.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/signals.hpp"
 #include "tools/relay/bridge_peers.hpp"
@@ -98,11 +100,17 @@ For stream: and dgram:, a path can also be ADDRESS:PORT (TCP, UDP). The ports of
                   "the faults from the first link to the second, instead of those of --fault")
       .repeatable("fault-left", "FAULTS",
                   "the faults from the second link to the first, instead of those of --fault")
+      .flag("json",
+            R"(print the counters as JSON, for scripts; all other output goes to standard error)")
       .example("shmifctl bridge bus:/dev/shm/bus0 bus:/dev/shm/bus1",
                "join two buses into one segment")
       .example(
           "shmifctl bridge --fault 'loss=1%,delay=5ms±1ms' bus:/dev/shm/bus0 bus:/dev/shm/bus1",
-          "imitate a bad line between them");
+          "imitate a bad line between them")
+      .example(
+          "timeout 60 shmifctl bridge bus:/dev/shm/bus0 bus:/dev/shm/bus1 --json | "
+          "jq '.directions[] | {from, tx_frames, lost_frames}'",
+          "a bridge for a minute; what it carried, and what it lost");
   for (const LinkRow& row : link_rows()) {
     if (row.example == nullptr) continue;
     options.example(std::string("shmifctl bridge bus:/dev/shm/bus0 ") + row.example,
@@ -170,7 +178,8 @@ BridgeWay way_of(const std::string& from, const std::string& to, const LinkSide&
     way.sink_waiting = sink.faults->under_way() - sink.faults->to_receive();
     way.sink_refused = sink.faults->refused();
   }
-  if (sink.device) way.sink_device = sink.device();
+  way.has_device = static_cast<bool>(sink.device);
+  if (way.has_device) way.sink_device = sink.device();
   return way;
 }
 
@@ -347,7 +356,8 @@ UsageError only_listening() {
 }
 
 /// Serves programs with sockets. `bus_at`: which of the two links is the bus.
-int run_with_peers(const Arguments& args, Sides& ends, const BusWish& wish, std::size_t bus_at) {
+int run_with_peers(const Arguments& args, Sides& ends, const BusWish& wish, std::size_t bus_at,
+                   const JsonOutput& json) {
   constexpr std::size_t kMaxPrefix = 27;  // later ports add a hyphen and a number
   LinkSide& bus = ends[bus_at];
   const LinkAddress& peer = ends[1 - bus_at].address;
@@ -359,6 +369,7 @@ int run_with_peers(const Arguments& args, Sides& ends, const BusWish& wish, std:
   bridge.peer_text = args.positional()[1 - bus_at];
   bridge.port_name = name_option(args, "port-name").value_or("");
   bridge.lock_memory = wish.lock_memory;
+  bridge.json = &json;
   if (row.protocol != nullptr) bridge.protocol = row.protocol;
   const PeerPlaces places = row.places(peer, bridge.peer_text);
   if (serves && bridge.port_name.size() > kMaxPrefix)
@@ -378,9 +389,18 @@ int run_with_peers(const Arguments& args, Sides& ends, const BusWish& wish, std:
 
 /// Prints what happened to the frames, in each direction in which there are some.
 void sum_up_ways(const Sides& ends, const std::vector<std::string>& names,
-                 const tap::PairCounters& counters, const Directions& faults) {
+                 const tap::PairCounters& counters, const Directions& faults,
+                 const JsonOutput& json) {
   const base::SignalGuard guard(SIGPIPE);  // the reader of this output may be gone, too
   const BridgeWay there = way_of(names[0], names[1], ends[0], ends[1], counters.to_right);
+  if (json.is_wanted()) {
+    Json ways = Json::array({to_json(there, faults.right)});
+    if (goes_both_ways(ends)) {
+      ways.push_back(
+          to_json(way_of(names[1], names[0], ends[1], ends[0], counters.to_left), faults.left));
+    }
+    return json.print(json_text({{"directions", std::move(ways)}}));
+  }
   std::string text = to_text(there);
   std::string met = there.has_faults ? faults_text(there, faults.right) : "";
   if (goes_both_ways(ends)) {
@@ -393,7 +413,8 @@ void sum_up_ways(const Sides& ends, const std::vector<std::string>& names,
 }
 
 /// Opens both ends. Result: false if nobody wanted the capture, which has been said.
-bool open_ends(Sides& ends, const LinkWish& wish, const std::vector<std::string>& names) {
+bool open_ends(Sides& ends, const LinkWish& wish, const std::vector<std::string>& names,
+               const JsonOutput& json) {
   try {
     open_sides(ends, wish);
     return true;
@@ -402,8 +423,13 @@ bool open_ends(Sides& ends, const LinkWish& wish, const std::vector<std::string>
     // before somebody opened the other end of a FIFO.
     if (error.code() != std::errc::broken_pipe && error.code() != std::errc::interrupted) throw;
     const base::SignalGuard guard(SIGPIPE);
-    const std::string text = to_text(BridgeWay{.from = names[0], .to = names[1]});
-    std::fwrite(text.data(), 1, text.size(), stderr);
+    const BridgeWay way{.from = names[0], .to = names[1]};
+    if (json.is_wanted()) {
+      json.print(json_text({{"directions", Json::array({to_json(way)})}}));
+    } else {
+      const std::string text = to_text(way);
+      std::fwrite(text.data(), 1, text.size(), stderr);
+    }
     return false;
   }
 }
@@ -417,11 +443,15 @@ int run_bridge(const CommandLine& line) {
   for (std::size_t i = 0; i < ends.size(); ++i) ends[i].address = link_address(names[i]);
   ends[1].is_second = true;
   const bool records_to_output = ends[1].address.row->is_capture && ends[1].address.target == "-";
-  if (!records_to_output) base::let_lost_output_vanish();
+  if (records_to_output && args.flag("json")) {
+    throw UsageError{"--json and pcap:- both need standard output (give pcap: the name of a file)"};
+  }
+  const JsonOutput json(args.flag("json"));
+  if (!records_to_output && !json.is_wanted()) base::let_lost_output_vanish();
   for (std::size_t i = 0; i < ends.size(); ++i) {
     if (!ends[i].address.row->leads_to_programs()) continue;
     refuse_for_peers(args, ends[1 - i], faults);
-    return run_with_peers(args, ends, wish, 1 - i);
+    return run_with_peers(args, ends, wish, 1 - i, json);
   }
   if (args.given("max-peers")) throw only_listening();
   const std::string port_name = name_option(args, "port-name").value_or("");
@@ -433,12 +463,12 @@ int run_bridge(const CommandLine& line) {
                        .force = args.flag("force"),
                        .max_gap = max_gap_of(args),
                        .stop_descriptor = stop.descriptor()};
-  if (!open_ends(ends, links, names)) return kDone;
+  if (!open_ends(ends, links, names, json)) return kDone;
   wrap(ends[0], faults.right);
   wrap(ends[1], faults.left);
   const auto [end, counters] = Carriage(ends, names).run(stop);
   const int code = last_words(ends, end);
-  sum_up_ways(ends, names, counters, faults);
+  sum_up_ways(ends, names, counters, faults, json);
   return code;
 }
 

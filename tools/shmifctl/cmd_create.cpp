@@ -1,11 +1,14 @@
 // shmifctl create: makes a bus.
 
+#include <cstdio>
+
 #include "shmif/bus.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/values.hpp"
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/bus_watch.hpp"
 #include "tools/shmifctl/commands.hpp"
+#include "tools/show/describe.hpp"
 
 namespace shmif::tools {
 
@@ -54,6 +57,7 @@ int run_create(const CommandLine& line) {
                     that, while they wait, reads less than the next frame needs in this time, or
                     less than a 256th of the ring in ten times this time. For other ports,
                     senders wait as long as it takes)")
+          .flag("json", "print the bus that was made as 'stat --json' does, for scripts")
           .example("shmifctl create /dev/shm/bus0",
                    "a bus with a ring of 4 MiB, only for its owner")
           .example("shmifctl create /dev/shm/big --size 64M --mtu 9000 --mode 0660",
@@ -62,6 +66,8 @@ int run_create(const CommandLine& line) {
                    "a bus to which rump kernels attach, too")
           .example("shmifctl create /dev/shm/lab --flow pause",
                    "no frame is lost while every port goes on reading")
+          .example("shmifctl create /dev/shm/bus1 --json | jq -c .geometry",
+                   "make a bus, and print its sizes")
           .parse(line);
 
   BusOptions options;
@@ -85,6 +91,10 @@ int run_create(const CommandLine& line) {
   const Result<void> made = Bus::create(path, options);
   if (made) {
     warn_of_hosts_left_behind(path);
+    if (args.flag("json")) {
+      const std::string text = to_json(Bus::open(path).value().info());
+      std::fwrite(text.data(), 1, text.size(), stdout);
+    }
     return kDone;
   }
   // Bus::create() refuses an impossible size without naming the path, so the path is added.

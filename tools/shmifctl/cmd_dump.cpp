@@ -20,6 +20,7 @@
 #include "tools/capture/dump_counts.hpp"
 #include "tools/capture/dump_gaps.hpp"
 #include "tools/capture/dump_sink.hpp"
+#include "tools/common/json.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/values.hpp"
@@ -97,12 +98,6 @@ class Source {
   std::optional<Follower> follower_;
 };
 
-/// Prints the summary, even to a pipe whose reader is gone.
-void print_summary(const std::string& text) {
-  const base::SignalGuard guard(SIGPIPE);
-  std::fprintf(stderr, "%s\n", text.c_str());
-}
-
 /// The values of the command line.
 struct WantedDump {
   std::string path;
@@ -113,7 +108,19 @@ struct WantedDump {
   std::optional<std::chrono::nanoseconds> timeout;
   PortOptions port;  ///< how to read the bus
   WantedOutput output;
+  bool json = false;
 };
+
+/// Prints the summary, even to a pipe whose reader is gone.
+void print_summary(const WantedDump& wanted, const JsonOutput& json, const DumpCounts& counts,
+                   bool lost_is_lower_bound) {
+  const base::SignalGuard guard(SIGPIPE);
+  if (json.is_wanted()) {
+    json.print(to_json(wanted.path, wanted.output.file, counts, lost_is_lower_bound));
+  } else {
+    std::fprintf(stderr, "%s\n", to_text(counts, lost_is_lower_bound).c_str());
+  }
+}
 
 Options dump_options() {
   Options options("dump", "PATH [FILTER]...");
@@ -160,7 +167,10 @@ Options dump_options() {
       .flag("e,link-header", "also print addresses, EtherType and length of each frame")
       .flag("x,hex", "also print the bytes of each frame")
       .flag("n", "no effect: addresses are always printed as numbers")
-      .value("name", "NAME", "the name of the port that listens (default: the next free one)");
+      .value("name", "NAME", "the name of the port that listens (default: the next free one)")
+      .flag("json",
+            R"(print these numbers to standard output as JSON, for scripts; without -w, the lines
+               go to standard error)");
   add_lock_option(options);
   options
       .elsewhere("r",
@@ -183,7 +193,9 @@ Options dump_options() {
       .example("shmifctl dump /dev/shm/bus0 -w ring.pcap -C 100 -W 10",
                "keep the last gigabyte, in ten files")
       .example("shmifctl dump /dev/shm/bus0 --resume newest arp",
-               "watch a busy bus: skip what came late");
+               "watch a busy bus: skip what came late")
+      .example("shmifctl dump /dev/shm/bus0 -w x.pcap --timeout 10 --json | jq .lost_frames",
+               "how many frames a capture of 10 seconds lacks");
   return options;
 }
 
@@ -268,6 +280,10 @@ WantedDump parse(const CommandLine& line) {
   wanted.output = output(args);
   wanted.output.bus = wanted.path;
   wanted.output.filter = wanted.filter;
+  wanted.json = args.flag("json");
+  if (wanted.json && wanted.output.file == "-") {
+    throw UsageError{"--json and -w - both need standard output (give -w the name of a file)"};
+  }
   return wanted;
 }
 
@@ -282,8 +298,9 @@ FrameFilter compile(const std::string& expression) {
 /// The capture itself: a loop around one batch, and everything that the loop needs.
 class Capture {
  public:
-  explicit Capture(const WantedDump& wanted)
+  Capture(const WantedDump& wanted, const JsonOutput& json)
       : wanted_(wanted),
+        json_(json),
         filter_(compile(wanted.filter)),
         names_(make_names(wanted)),
         source_(wanted.path, wanted.name, wanted.port),
@@ -406,8 +423,10 @@ class Capture {
     if (const std::uint64_t arrived = sink_.arrived(); arrived != shown()) {
       // The other frames were never written. Their number in frames of the bus is known only if no
       // frame was segmented.
-      if (counts_.captured == counts_.captured_segments) counts_.captured = arrived;
+      counts_.captured_known = counts_.captured == counts_.captured_segments;
+      if (counts_.captured_known) counts_.captured = arrived;
       counts_.captured_segments = arrived;
+      counts_.bytes_known = false;
     }
     if (!finished) code = std::max(code, fail(finished.error().message));
     if (const std::uint64_t n = names_ ? names_->not_looked_up() : 0; n > 0) {
@@ -415,7 +434,7 @@ class Capture {
                (n == 1 ? " frame was " : " frames were ") +
                (wanted_.ports.empty() ? "shown as from \"others\"" : "left out by --port"));
     }
-    print_summary(to_text(counts_, source_.counters().lost_is_lower_bound()));
+    print_summary(wanted_, json_, counts_, source_.counters().lost_is_lower_bound());
     return corruption_.lasts() ? kFailed : code;
   }
 
@@ -431,6 +450,7 @@ class Capture {
   }
 
   const WantedDump& wanted_;
+  const JsonOutput& json_;
   FrameFilter filter_;
   StopSignals stop_;  // before the port is visible on the bus, because others may signal it
   std::unique_ptr<SenderNames> names_;  // before the port can take the slot of a port that has left
@@ -450,12 +470,13 @@ class Capture {
 
 int run_dump(const CommandLine& line) {
   const WantedDump wanted = parse(line);
+  const JsonOutput json(wanted.json);  // before anything is written to standard output
   try {
-    return Capture(wanted).run();
+    return Capture(wanted, json).run();
   } catch (const Exception& error) {
     // The reader was gone before the first byte, or a signal came before the reader did.
     if (error.code() != std::errc::broken_pipe && error.code() != std::errc::interrupted) throw;
-    print_summary(to_text(DumpCounts{}, false));
+    print_summary(wanted, json, DumpCounts{}, false);
     return kDone;
   }
 }

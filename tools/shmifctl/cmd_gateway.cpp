@@ -9,6 +9,7 @@
 #include "shmif/bus.hpp"
 #include "shmif/debug/debug.hpp"
 #include "shmif/log.hpp"
+#include "tools/common/json.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/signals.hpp"
 #include "tools/relay/bridge_peers.hpp"
@@ -44,7 +45,9 @@ Options gateway_options() {
             "hosts also reach 169.254.0.0/16, such as the services of a cloud at 169.254.169.254")
       .value("with", "slirp4netns|passt",
              "the program to run (default: slirp4netns if it is installed, else passt)")
-      .value("port-name", "NAME", "the port's name on the bus (default: gateway)");
+      .value("port-name", "NAME", "the port's name on the bus (default: gateway)")
+      .flag("json",
+            R"(print the counters as JSON, for scripts; all other output goes to standard error)");
   add_bus_options(options);
   options
       .example("shmifctl gateway /dev/shm/bus0",
@@ -54,7 +57,9 @@ Options gateway_options() {
           "-- bash",
           "a host that uses it without DHCP")
       .example("shmifctl exec /dev/shm/bus0 -- sh -c 'udhcpc -i tap0 -q -n && exec bash'",
-               "a host that asks it by DHCP");
+               "a host that asks it by DHCP")
+      .example("timeout 60 shmifctl gateway /dev/shm/bus0 --json | jq .rule_refusals",
+               "a gateway for a minute; which frames it refused, and why");
   return options;
 }
 
@@ -107,7 +112,8 @@ void find_resolver(NatWish& wish) {
 
 int run_gateway(const CommandLine& line) {
   const Arguments args = gateway_options().parse(line);
-  base::let_lost_output_vanish();
+  const JsonOutput json(args.flag("json"));
+  if (!json.is_wanted()) base::let_lost_output_vanish();
   const std::string port_name = name_option(args, "port-name").value_or("gateway");
   const BusWish bus_wanted = bus_wish(args);
   NatWish wish = nat_wish(args);
@@ -134,6 +140,7 @@ int run_gateway(const CommandLine& line) {
   bridge.peer_text = to_text(*program);
   bridge.port_name = port_name;
   bridge.lock_memory = bus_wanted.lock_memory;
+  bridge.json = &json;
   return route(bridge, wish, stop);
 }
 

@@ -8,9 +8,11 @@
 #include <optional>
 #include <utility>
 
+#include "base/text.hpp"
 #include "shmif/capture/pcap_link.hpp"
 #include "shmif/port.hpp"
 #include "tools/capture/capture_file.hpp"
+#include "tools/capture/inject_counts.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/values.hpp"
@@ -36,29 +38,16 @@ double parse_timing(const std::string& text) {
                    "\" is not a timing (original, flat, or xN for N times as fast, such as x10)"};
 }
 
-struct Injected {
-  std::uint64_t sent = 0;
-  std::uint64_t bytes = 0;
-  std::uint64_t too_long = 0;
-  std::uint64_t longest = 0;
-  std::uint64_t cut_short = 0;
-  std::uint64_t skipped = 0;
-  std::uint64_t unsegmented = 0;
-};
-
-std::string plural(std::uint64_t n, const char* what) {
-  return std::to_string(n) + ' ' + what + (n == 1 ? "" : "s");
-}
-
 class Replay {
  public:
   Replay(std::string path, std::string file, double speed, std::uint64_t loops,
-         std::chrono::nanoseconds max_gap)
+         std::chrono::nanoseconds max_gap, bool json)
       : path_(std::move(path)),
         file_(std::move(file)),
         speed_(speed),
         loops_(loops),
-        max_gap_(max_gap) {}
+        max_gap_(max_gap),
+        json_(json) {}
 
   int run() {
     const StopSignals stop;
@@ -77,6 +66,7 @@ class Replay {
     for (std::uint64_t round = 1; code == kDone && !stop.stopped(); ++round) {
       if (round > 1) reader = open(stop).value();
       const std::uint64_t before = counts_.sent;
+      ++counts_.rounds;
       code = replay(reader, stop);
       // A file without frames to send would be read again and again in vain.
       if (round == loops_ || counts_.sent == before) break;
@@ -149,15 +139,17 @@ class Replay {
       } else if (sent.error == Errc::no_room) {
         stop.wait(1);  // other ports hold the ring for a moment
       } else if (sent.error) {
+        counts_.unsent += rest.size();
         return sent.error;
       }
     }
+    counts_.unsent += rest.size();
     return {};
   }
 
   void show_progress(const PcapReader& reader) {
     if (!progress_.due()) return;
-    std::string text = plural(counts_.sent, "frame") + ", " + format_bytes(counts_.bytes);
+    std::string text = base::counted(counts_.sent, "frame") + ", " + format_bytes(counts_.bytes);
     if (const std::optional<double> done = reader.progress(); done && loops_ == 1) {
       text = std::to_string(static_cast<int>(*done * 100)) + " %, " + text;
     }
@@ -165,20 +157,13 @@ class Replay {
   }
 
   int report(int code, int signal) {
-    std::printf("%s sent, %s", plural(counts_.sent, "frame").c_str(),
-                format_bytes(counts_.bytes).c_str());
-    if (counts_.cut_short > 0) {
-      std::printf(", %s cut short in the capture", plural(counts_.cut_short, "frame").c_str());
-    }
-    if (counts_.skipped > 0) {
-      std::printf(", %s without an Ethernet header skipped",
-                  plural(counts_.skipped, "record").c_str());
-    }
-    std::printf("\n");
+    counts_.max_frame_bytes = port_.max_frame_bytes();
+    const std::string text = json_ ? to_json(path_, file_, counts_) : to_text(counts_);
+    std::fwrite(text.data(), 1, text.size(), stdout);
     if (counts_.too_long > 0) {
-      code = fail("cannot send " + plural(counts_.too_long, "frame") + " of \"" + file_ + "\" on " +
-                  path_ + ": the longest has " + std::to_string(counts_.longest) +
-                  " bytes, the bus takes " + std::to_string(port_.max_frame_bytes()) +
+      code = fail("cannot send " + base::counted(counts_.too_long, "frame") + " of \"" + file_ +
+                  "\" on " + path_ + ": the longest has " + std::to_string(counts_.longest) +
+                  " bytes, the bus takes " + std::to_string(counts_.max_frame_bytes) +
                   (counts_.unsegmented > 0
                        ? " (the capture has unsegmented TSO packets: record it without "
                          "--super-frames)"
@@ -200,7 +185,8 @@ class Replay {
   std::chrono::nanoseconds max_gap_;
   bool gap_told_ = false;
   Port port_;
-  Injected counts_;
+  InjectCounts counts_;
+  bool json_;
   Progress progress_;
 };
 
@@ -220,16 +206,19 @@ int run_inject(const CommandLine& line) {
                     have one time)")
           .value("max-gap", "SECONDS",
                  "wait at most that time between two frames, such as 1 (default: as recorded)")
+          .flag("json", "print at the end, as JSON, what was sent and what was not, and why")
           .words(2, 2)
           .example("shmifctl inject /dev/shm/bus0 session.pcap", "replay with the recorded gaps")
           .example("shmifctl inject /dev/shm/bus0 session.pcap --timing x10 --loop 3",
                    "replay it three times, ten times as fast")
+          .example("shmifctl inject /dev/shm/bus0 session.pcap --json | jq .too_long_frames",
+                   "how many frames were too long for the bus")
           .parse(line);
   const std::string& file = args.positional()[1];
   const std::uint64_t loops = args.count("loop").value_or(1);
   if (file == "-" && loops != 1) throw UsageError{"standard input can be replayed only once"};
   return Replay(args.positional()[0], file, parse_timing(args.text("timing").value_or("original")),
-                loops, max_gap_of(args))
+                loops, max_gap_of(args), args.flag("json"))
       .run();
 }
 

@@ -36,17 +36,24 @@ int run_repair(const CommandLine& line) {
                    On a bus of NetBSD's format: free a lock that somebody has held for a second,
                    and drop the newest frame, which that process may have been writing. Do so
                    only if that process is dead: the format does not tell)")
+          .flag("json", "print JSON, for scripts")
           .example("shmifctl repair /dev/shm/rump --force",
                    "free the lock that a killed kernel left held on a bus of NetBSD's format")
           .example("shmifctl repair /dev/shm/bus0", "repair the bus while others go on using it")
+          .example("shmifctl repair /dev/shm/bus0 --json | jq .frames_kept",
+                   "how many frames were saved; null if the ring was sound")
           .parse(line);
   RepairOptions options;
   if (const auto mtu = args.packet_bytes("mtu")) {
     options.mtu = static_cast<std::uint32_t>(*mtu);
   }
   options.force = args.flag("force");
-  const RepairReport report = Bus::repair(args.positional()[0], options).value();
-  std::printf("%s: %s\n", base::printable(args.positional()[0]).c_str(), to_text(report).c_str());
+  const std::string& path = args.positional()[0];
+  const RepairReport report = Bus::repair(path, options).value();
+  const std::string text = args.flag("json")
+                               ? to_json(path, report, Bus::open(path).value().info().format)
+                               : base::printable(path) + ": " + to_text(report) + '\n';
+  std::fwrite(text.data(), 1, text.size(), stdout);
   return kDone;
 }
 

@@ -11,19 +11,12 @@
 #include "base/printable.hpp"
 #include "base/text.hpp"
 #include "shmif/log.hpp"
+#include "tools/common/json.hpp"
 #include "tools/common/values.hpp"
 
 namespace shmif::tools {
 
 namespace {
-
-// Keeps the fields in the order in which they are written.
-using Json = nlohmann::ordered_json;
-
-// A path or a name may contain invalid UTF-8, which must not end the output with an exception.
-std::string dump(const Json& json) {
-  return json.dump(2, ' ', true, Json::error_handler_t::replace) + '\n';
-}
 
 std::string signature_text(std::uint32_t signature) {
   char text[16];
@@ -182,6 +175,7 @@ std::string head_text(const BusInfo& info) {
 constexpr const char* kNoTable = "the format has no table of ports";
 constexpr const char* kNoNumbers = "the format does not number frames";
 constexpr const char* kNoOwner = "the format does not tell who holds the lock";
+constexpr const char* kNoClaims = "there are no claims in this format";
 
 /// The fields that the format does not have, and why. Each is null.
 constexpr std::array<std::pair<const char*, const char*>, 10> kNullInNetbsd{
@@ -191,14 +185,13 @@ constexpr std::array<std::pair<const char*, const char*>, 10> kNullInNetbsd{
      {"lock_acquisitions", kNoOwner},
      {"takeovers", "nobody takes a lock over in this format"},
      {"longest_hold_ns", kNoOwner},
-     {"claims", "there are no claims in this format"},
-     {"claims_freed", "there are no claims in this format"},
+     {"claims", kNoClaims},
+     {"claims_freed", kNoClaims},
      {"repairs", "the format does not count repairs"},
      {"ports", kNoTable}}};
 
 std::string netbsd_json(const BusInfo& info) {
   const BusInfo::Netbsd& own = *info.netbsd;
-  const auto known = [](const auto& value) { return value ? Json(*value) : Json(nullptr); };
   Json json{{"path", info.path},
             {"format", to_string(info.format)},
             {"file_system", info.file_system},
@@ -214,20 +207,12 @@ std::string netbsd_json(const BusInfo& info) {
             {"last", info.last},
             {"first_offset", own.first_offset},
             {"last_offset", own.last_offset},
-            {"lock_is_held", own.lock_is_held},
-            {"frames_in_ring", known(own.frames_in_ring)},
-            {"bytes_in_ring", known(own.bytes_in_ring)}};
-  Json reasons = Json::object();
-  if (!own.frames_in_ring) {
-    const char* const busy = "the lock was held, or senders were faster, at each look";
-    reasons["frames_in_ring"] = reasons["bytes_in_ring"] = busy;
-  }
-  for (const auto& [name, why] : kNullInNetbsd) {
-    json[name] = nullptr;
-    reasons[name] = why;
-  }
-  json["why_null"] = reasons;
-  return dump(json);
+            {"lock_is_held", own.lock_is_held}};
+  const char* const busy = "the lock was held, or senders were faster, at each look";
+  set_figure(json, "frames_in_ring", own.frames_in_ring, busy);
+  set_figure(json, "bytes_in_ring", own.bytes_in_ring, busy);
+  for (const auto& [name, why] : kNullInNetbsd) set_null(json, name, why);
+  return json_text(json);
 }
 
 std::string netbsd_text(const BusInfo& info) {
@@ -289,7 +274,7 @@ std::string to_json(const BusInfo& info) {
       claims.push_back({{"slot", port.slot}, {"name", port.name}, {"bytes", *port.claim_bytes}});
     }
   }
-  return dump(
+  return json_text(
       {{"path", info.path},
        {"format", to_string(info.format)},
        {"file_system", info.file_system},
@@ -323,13 +308,33 @@ std::string to_json(const std::string& path, const AuditReport& report) {
   for (const AuditFinding& finding : report.findings) {
     findings.push_back({{"invariant", finding.invariant}, {"what", finding.what}});
   }
-  return dump({{"path", path},
-               {"clean", report.clean()},
-               {"records", report.records},
-               {"frames", report.frames},
-               {"pads", report.pads},
-               {"findings", findings},
-               {"notes", report.notes}});
+  return json_text({{"path", path},
+                    {"clean", report.clean()},
+                    {"records", report.records},
+                    {"frames", report.frames},
+                    {"pads", report.pads},
+                    {"findings", findings},
+                    {"notes", report.notes}});
+}
+
+std::string to_json(const std::string& path, const RepairReport& report, BusFormat format) {
+  // NetBSD's format knows neither ports nor claims nor epochs.
+  const bool has_ports = format == BusFormat::shmif;
+  const auto if_ports = [has_ports](std::uint64_t figure) {
+    return has_ports ? std::optional(figure) : std::nullopt;
+  };
+  Json json{{"path", path},
+            {"format", to_string(format)},
+            {"header_restored", report.header_restored},
+            {"lock_released", report.lock_released},
+            {"ring_rebuilt", report.ring_rebuilt}};
+  set_figure(json, "ports_freed", if_ports(report.ports_freed), kNoTable);
+  set_figure(json, "claims_cleared", if_ports(report.claims_cleared), kNoClaims);
+  set_figure(json, "epoch", if_ports(report.epoch), "the format has no epoch");
+  set_figure(json, "frames_kept",
+             report.ring_rebuilt ? std::optional(report.frames_kept) : std::nullopt,
+             "the ring was not rebuilt");
+  return json_text(json);
 }
 
 std::string to_text(const std::string& path, const AuditReport& report) {

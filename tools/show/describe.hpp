@@ -16,6 +16,8 @@ Bus look_at(const std::string& path);
 /// Every field of the bus and its ports. The man page describes the names; they are stable.
 std::string to_json(const BusInfo& info);
 std::string to_json(const std::string& path, const AuditReport& report);
+/// `format`: of the bus that was repaired.
+std::string to_json(const std::string& path, const RepairReport& report, BusFormat format);
 
 /// The same for people: a heading and two tables, "ports" and "counters". Tables wider than `width`
 /// are folded; 0 means that they never are.

@@ -3,13 +3,12 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.hpp"
+#include "tools/common/json.hpp"
 #include "tools/show/describe.hpp"
 
 namespace shmif::tools {
 
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 Json json_of(const HostInterface& each, bool known) {
   const bool named = known && !each.name.empty();
@@ -75,8 +74,7 @@ std::string to_text(const std::vector<Host>& hosts) {
 std::string to_json(const std::string& path, const std::vector<Host>& hosts) {
   Json list = Json::array();
   for (const Host& host : hosts) list.push_back(json_of(host));
-  return Json{{"path", path}, {"hosts", list}}.dump(2, ' ', true, Json::error_handler_t::replace) +
-         '\n';
+  return json_text({{"path", path}, {"hosts", list}});
 }
 
 }  // namespace shmif::tools

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/nearest_rank.hpp"
+#include "tools/common/json.hpp"
 
 namespace shmif::tools {
 
@@ -63,8 +64,7 @@ std::string ping_text(std::uint64_t sent, PingResponders responders) {
 }
 
 std::string ping_json(const std::string& path, std::uint64_t sent, PingResponders responders) {
-  nlohmann::ordered_json out{
-      {"path", path}, {"sent", sent}, {"responders", nlohmann::ordered_json::array()}};
+  Json out{{"path", path}, {"sent", sent}, {"responders", Json::array()}};
   for (auto& [mac, from] : responders) {
     const RoundTrips times = figures_of(from.round_trips_ns);
     const std::uint64_t answered = from.round_trips_ns.size();
@@ -77,7 +77,7 @@ std::string ping_json(const std::string& path, std::uint64_t sent, PingResponder
                                  {"rtt_ns_p99", times.p99},
                                  {"rtt_ns_max", times.max}});
   }
-  return out.dump(2, ' ', true, nlohmann::json::error_handler_t::replace) + '\n';
+  return json_text(out);
 }
 
 }  // namespace shmif::tools

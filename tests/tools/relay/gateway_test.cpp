@@ -3,8 +3,11 @@
 
 #include <signal.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
+#include <vector>
 
 #include "shmif/port.hpp"
 #include "tests/tools/exec/exec_rig.hpp"
@@ -443,6 +446,41 @@ TEST_P(Gateway, GoesOnWhenFragmentsComeInAnyOrder) {
     const ToolResult said = end(*way);
     EXPECT_NE(said.out.find("9 fragments of packets"), std::string::npos) << said.out;
   }
+}
+
+TEST_P(Gateway, AsJsonCountsWhatItRefusedByReasonAndSaysTheRestOnStandardError) {
+  const auto way = gateway({"--json"});
+  EXPECT_EQ(way->so_far().out, "");
+  Port raw({.name = "raw"});
+  raw.attach(bus()).value();
+  ASSERT_FALSE(raw.up());
+  // IPv6 to all nodes, which no gateway carries, and a fragment.
+  std::vector<std::byte> ipv6(74);
+  std::fill_n(ipv6.begin(), 6, std::byte{0xff});
+  ipv6[12] = std::byte{0x86};
+  ipv6[13] = std::byte{0xdd};
+  auto piece = fragment(0, true);
+  std::fill_n(piece.begin(), 6, std::uint8_t{0xff});  // nobody knows where the gateway is yet
+  const std::vector<FrameView> frames{FrameView(ipv6.data(), ipv6.size()),
+                                      FrameView(ipv6.data(), ipv6.size()),
+                                      FrameView(piece.data(), piece.size())};
+  EXPECT_EQ(raw.send(frames).taken, 3U);
+  EXPECT_TRUE(eventually([&] { return port("gateway")->rx_frames >= 3; }));
+  const ToolResult said = end(*way);
+  EXPECT_EQ(said.status, 0) << said.err;
+  const auto object = nlohmann::json::parse(said.out, nullptr, false);
+  ASSERT_TRUE(object.is_object()) << said.out;
+  EXPECT_EQ(object["directions"][0]["from"], "bus:" + bus());
+  EXPECT_EQ(object["directions"][0]["to"], "slirp4netns");
+  EXPECT_EQ(object["directions"][0]["rule_refused_frames"], 3);
+  EXPECT_EQ(object["directions"][0]["came_frames"], 3);
+  EXPECT_EQ(object["directions"][0]["tx_frames"], 0);
+  EXPECT_EQ(object["directions"][1]["rule_refused_frames"], 0);
+  EXPECT_EQ(object["programs"]["connections"], 1);
+  EXPECT_EQ(object["programs"]["while_away_frames"], 0);
+  EXPECT_EQ(object["rule_refusals"]["protocol"], 2);
+  EXPECT_EQ(object["rule_refusals"]["fragment"], 1);
+  EXPECT_EQ(object["rule_refusals"].size(), 12U);
 }
 
 /// slirp4netns that says it does not know the options in `unknown`, one after the other.

@@ -1,0 +1,394 @@
+// --json of create, repair, inject, dump, bridge: on standard output there is one object, whose
+// figures are what happened; what people read is on standard error.
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tests/support/super_frames.hpp"
+#include "tests/tools/common/bus_rig.hpp"
+#include "tests/tools/relay/peers_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+using nlohmann::json;
+
+/// The object on standard output, which must have nothing else.
+json object_of(const ToolResult& result) {
+  const json object = json::parse(result.out, nullptr, false);
+  EXPECT_TRUE(object.is_object()) << "out: " << result.out << "err: " << result.err;
+  return object.is_object() ? object : json::object();
+}
+
+void expect_equal(const json& shown, const json& expected) {
+  EXPECT_EQ(shown, expected) << json::diff(expected, shown);
+}
+
+/// A capture of 7 frames of 60 to 66 bytes, one of which the capture cut short, of one that is too
+/// long, and of a record that has no Ethernet header.
+void write_mixed_capture(const std::string& path) {
+  std::ofstream file(path, std::ios::binary);
+  const auto put = [&file](std::vector<std::uint32_t> words) {
+    file.write(reinterpret_cast<const char*>(words.data()),
+               static_cast<std::streamsize>(words.size() * sizeof(std::uint32_t)));
+  };
+  put({0xa1b23c4d, 0x00040002, 0, 0, 262144, 1});
+  const auto record = [&](std::uint32_t number, std::uint32_t bytes, std::uint32_t true_bytes) {
+    put({1'700'000'000, number, bytes, true_bytes});
+    file << std::string(bytes, '\xff');
+  };
+  for (std::uint32_t i = 0; i < 7; ++i) record(i, 60 + i, i == 3 ? 1000 : 60 + i);
+  record(7, 2000, 2000);
+  record(8, 13, 13);
+}
+
+TEST(JsonOfInject, HasWhatWasSentAndWhatWasNotAndWhy) {
+  const BusRig rig;
+  const std::string capture = rig.file("in.pcap");
+  write_mixed_capture(capture);
+  json expected = {
+      {"path", rig.path()},      {"file", capture},         {"rounds", 1},
+      {"tx_frames", 7},          {"tx_bytes", 441},         {"too_long_frames", 1},
+      {"unsent_frames", 0},      {"skipped_records", 1},    {"cut_short_frames", 1},
+      {"unsegmented_frames", 0}, {"max_frame_bytes", 1522}, {"longest_too_long_bytes", 2000}};
+  const ToolResult once = run_tool({"inject", rig.path(), capture, "--timing", "flat", "--json"});
+  EXPECT_EQ(once.status, 1);
+  EXPECT_TRUE(contains(once.err, "cannot send 1 frame of ")) << once.err;
+  expect_equal(object_of(once), expected);
+
+  const ToolResult twice =
+      run_tool({"inject", rig.path(), capture, "--timing", "flat", "--loop", "2", "--json"});
+  expected.update({{"rounds", 2},
+                   {"tx_frames", 14},
+                   {"tx_bytes", 882},
+                   {"too_long_frames", 2},
+                   {"skipped_records", 2},
+                   {"cut_short_frames", 2}});
+  expect_equal(object_of(twice), expected);
+
+  write_capture(capture, {make_frame(100, 1)});
+  const json short_ones = object_of(run_tool({"inject", rig.path(), capture, "--json"}));
+  EXPECT_EQ(short_ones["longest_too_long_bytes"], nullptr);
+  EXPECT_EQ(short_ones["why_null"], json({{"longest_too_long_bytes", "no frame was too long"}}));
+}
+
+TEST(JsonOfInject, CountsTheFrameThatABusThatHasGoneDidNotTake) {
+  const BusRig rig;
+  std::optional<Port> port(rig.port());
+  const std::string fifo = rig.file("fifo");
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  Tool tool({shmifctl_path(), "inject", rig.path(), fifo, "--json"});
+  write_capture(rig.file("in.pcap"), {make_frame(60, 1), make_frame(61, 2)});
+  std::ifstream file(rig.file("in.pcap"), std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  constexpr std::size_t kFirst = 24 + 16 + 60;
+  std::ofstream writer(fifo, std::ios::binary);
+  writer << bytes.substr(0, kFirst) << std::flush;
+  ASSERT_TRUE(eventually([&] {
+    FrameBatch batch;
+    static_cast<void>(port->receive(batch));
+    return !batch.empty();
+  }));
+  port.reset();  // this process must not meet the hole in the file
+  ASSERT_EQ(truncate(rig.path().c_str(), 4096), 0);
+  writer << bytes.substr(kFirst) << std::flush;
+  const ToolResult result = tool.finish();
+  EXPECT_EQ(result.status, 1) << result.err;
+  const json object = object_of(result);
+  EXPECT_EQ(object["tx_frames"], 1);
+  EXPECT_EQ(object["unsent_frames"], 1);
+  EXPECT_EQ(object["too_long_frames"], 0);
+}
+
+TEST(JsonOfDump, HasItsCountsAndLinesGoToStandardError) {
+  const BusRig rig;
+  Port port = rig.port();
+  std::vector<Bytes> frames;
+  for (std::size_t i = 0; i < 7; ++i) frames.push_back(make_frame(60 + 10 * i, i));
+  send(port, frames);
+  const std::vector<std::string> history{"dump",      rig.path(), "--history",
+                                         "--timeout", "0",        "--json"};
+  json expected = {
+      {"path", rig.path()},         {"file", nullptr},       {"captured_frames", 7},
+      {"captured_segments", 7},     {"captured_bytes", 630}, {"filtered_out_frames", 0},
+      {"filtered_out_segments", 0}, {"lost_frames", 0},      {"lost_is_lower_bound", false}};
+  const ToolResult lines = run_tool(history);
+  EXPECT_EQ(lines.status, 0) << lines.err;
+  EXPECT_EQ(count_of_lines(lines.err), 7) << lines.err;
+  expect_equal(object_of(lines), expected);
+
+  const std::string file = rig.file("x.pcap");
+  std::vector<std::string> words = history;
+  words.insert(words.end(), {"-w", file, "len", ">=", "100"});
+  const ToolResult recorded = run_tool(words);
+  EXPECT_EQ(recorded.err, "");
+  expected.update({{"file", file},
+                   {"captured_frames", 3},
+                   {"captured_segments", 3},
+                   {"captured_bytes", 100 + 110 + 120},
+                   {"filtered_out_frames", 4},
+                   {"filtered_out_segments", 4}});
+  expect_equal(object_of(recorded), expected);
+  EXPECT_EQ(read_capture(file).size(), 3U);
+}
+
+TEST(JsonOfDump, TellsSuperFramesFromTheirSegmentsAndHasNoCountThatNobodyKnows) {
+  const BusRig rig;
+  Port port = rig.port();
+  Bytes bytes = build({}, 14'000, 1);
+  std::fill_n(bytes.begin(), 6, std::byte{0xff});
+  FrameView frame(bytes.data(), bytes.size());
+  frame.offload = header_for({}, 1'400);
+  for (int i = 0; i < 4; ++i) ASSERT_EQ(port.send({&frame, 1}).taken, 1U);
+  const json all = object_of(
+      run_tool({"dump", rig.path(), "--history", "--timeout", "0", "--json", "-w", "/dev/null"}));
+  EXPECT_EQ(all["captured_frames"], 4);
+  EXPECT_EQ(all["captured_segments"], 40);
+
+  // A limit on file sizes stands in for a full disk.
+  const ToolResult part = run_program({"bash", "-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"",
+                                       "bash", shmifctl_path(), "dump", rig.path(), "--history",
+                                       "--timeout", "0", "--json", "-w", rig.file("x.pcap")});
+  EXPECT_EQ(part.status, 1);
+  const json object = object_of(part);
+  EXPECT_EQ(object["captured_segments"], read_capture(rig.file("x.pcap")).size());
+  EXPECT_EQ(object["captured_frames"], nullptr);
+  EXPECT_EQ(object["captured_bytes"], nullptr);
+  const char* const why = "the output took only a part of the frames";
+  EXPECT_EQ(object["why_null"], json({{"captured_frames", why}, {"captured_bytes", why}}));
+}
+
+TEST(JsonOfCreate, IsWhatStatPrintsOfTheNewBus) {
+  const TempDir directory;
+  const std::string path = directory.file("bus");
+  const ToolResult made =
+      run_tool({"create", path, "--size", "128K", "--mtu", "1600", "--flow", "pause", "--json"});
+  EXPECT_EQ(made.status, 0) << made.err;
+  EXPECT_EQ(made.out, run_tool({"stat", path, "--json"}).out);
+  EXPECT_EQ(object_of(made)["geometry"]["mtu"], 1600);
+  const ToolResult again = run_tool({"create", path, "--json"});
+  EXPECT_EQ(again.status, 1);
+  EXPECT_EQ(again.out, "");
+}
+
+/// Attaches a port in a process that is killed.
+void leave_dead_port(const std::string& path) {
+  const pid_t child = fork();
+  if (child == 0) {
+    Port port;
+    if (!port.attach(path) || port.up()) _exit(1);
+    raise(SIGKILL);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+}
+
+TEST(JsonOfRepair, HasWhatWasFreedAndWhetherTheRingWasRebuilt) {
+  const BusRig rig;
+  leave_dead_port(rig.path());
+  json expected = {{"path", rig.path()},
+                   {"format", "shmif"},
+                   {"header_restored", json::array()},
+                   {"lock_released", false},
+                   {"ring_rebuilt", false},
+                   {"ports_freed", 1},
+                   {"claims_cleared", 0},
+                   {"epoch", 0},
+                   {"frames_kept", nullptr},
+                   {"why_null", {{"frames_kept", "the ring was not rebuilt"}}}};
+  expect_equal(object_of(run_tool({"repair", rig.path(), "--json"})), expected);
+
+  {
+    Port port = rig.port();
+    for (std::size_t i = 0; i < 8; ++i) send(port, {make_frame(1000, i)});
+  }
+  // What is at the beginning of the ring is the record of the first frame.
+  const std::uint64_t bytes = Bus::open(rig.path()).value().info().ring_bytes;
+  std::fstream ring(rig.path(), std::ios::in | std::ios::out | std::ios::binary);
+  ring.seekp(-static_cast<std::streamoff>(bytes), std::ios::end);
+  ring << std::string(8, '\xde') << std::flush;
+  const json rebuilt = object_of(run_tool({"repair", rig.path(), "--json"}));
+  expected.update({{"ring_rebuilt", true},
+                   {"ports_freed", 0},
+                   {"epoch", rebuilt.value("epoch", 0)},
+                   {"frames_kept", 7}});
+  expected.erase("why_null");
+  expect_equal(rebuilt, expected);
+  const json stat = object_of(run_tool({"stat", rig.path(), "--json"}));
+  EXPECT_EQ(rebuilt["epoch"], stat["epoch"]);
+  EXPECT_GT(rebuilt["epoch"], 0);
+}
+
+TEST(JsonOfRepair, OfNetbsdsFormatHasNoPortsThatItCannotHaveFreed) {
+  const BusRig rig({.format = BusFormat::netbsd});
+  expect_equal(object_of(run_tool({"repair", rig.path(), "--json"})),
+               {{"path", rig.path()},
+                {"format", "netbsd"},
+                {"header_restored", json::array()},
+                {"lock_released", false},
+                {"ring_rebuilt", false},
+                {"ports_freed", nullptr},
+                {"claims_cleared", nullptr},
+                {"epoch", nullptr},
+                {"frames_kept", nullptr},
+                {"why_null",
+                 {{"ports_freed", "the format has no table of ports"},
+                  {"claims_cleared", "there are no claims in this format"},
+                  {"epoch", "the format has no epoch"},
+                  {"frames_kept", "the ring was not rebuilt"}}}});
+}
+
+/// What both directions of a bridge without devices say.
+json quiet_way(const std::string& from, const std::string& to) {
+  const char* const no_device = "the link is not a network interface";
+  return {{"from", from},
+          {"to", to},
+          {"came_frames", 0},
+          {"tx_frames", 0},
+          {"tx_segments", 0},
+          {"tx_bytes", 0},
+          {"lost_frames", 0},
+          {"too_long_frames", 0},
+          {"not_taken_frames", 0},
+          {"refused_frames", 0},
+          {"rule_refused_frames", nullptr},
+          {"interface_down_frames", nullptr},
+          {"interface_queue_full_frames", nullptr},
+          {"answered_frames", 0},
+          {"under_way_frames", 0},
+          {"faults", nullptr},
+          {"why_null",
+           {{"rule_refused_frames", "only a gateway has rules"},
+            {"interface_down_frames", no_device},
+            {"interface_queue_full_frames", no_device},
+            {"faults", "no faults were asked for"}}}};
+}
+
+TEST(JsonOfBridge, HasBothWaysOfABridgeOfTwoBuses) {
+  const BusRig left({.mtu = 3000});
+  const BusRig right;
+  Port from = left.port();
+  Port back = right.port();
+  const std::string here = "bus:" + left.path();
+  const std::string there = "bus:" + right.path();
+  Tool tool({shmifctl_path(), "bridge", here, there, "--port-name", "ear", "--json"});
+  ASSERT_TRUE(left.wait_for_port("ear"));
+  ASSERT_TRUE(right.wait_for_port("ear"));
+  std::vector<Bytes> frames;
+  for (std::size_t i = 0; i < 5; ++i) frames.push_back(peer_frame(kEverybody, from.mac(), 1, 100));
+  frames.push_back(peer_frame(kEverybody, from.mac(), 1, 2000));
+  send(from, frames);
+  send(back, {peer_frame(kEverybody, back.mac(), 2, 70)});
+  EXPECT_EQ(marks_from(back, 5).size(), 5U);
+  EXPECT_EQ(marks_from(from, 1).size(), 1U);
+  tool.signal(SIGTERM);
+  const ToolResult result = tool.finish();
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_TRUE(contains(result.err, "has an MTU of 3000")) << result.err;
+  json right_way = quiet_way(here, there);
+  right_way.update({{"came_frames", 6},
+                    {"tx_frames", 5},
+                    {"tx_segments", 5},
+                    {"tx_bytes", 500},
+                    {"too_long_frames", 1}});
+  json left_way = quiet_way(there, here);
+  left_way.update({{"came_frames", 1}, {"tx_frames", 1}, {"tx_segments", 1}, {"tx_bytes", 70}});
+  expect_equal(object_of(result), {{"directions", {right_way, left_way}}});
+}
+
+TEST(JsonOfBridge, HasWhatFaultsDidAndOnlyTheWayOfAReplay) {
+  const BusRig rig;
+  const std::string capture = "pcap:" + rig.file("in.pcap");
+  write_capture(rig.file("in.pcap"), {make_frame(60, 1), make_frame(60, 2), make_frame(60, 3)});
+  const ToolResult result = run_tool(
+      {"bridge", capture, "bus:" + rig.path(), "--fault-right", "loss=100%,seed=9", "--json"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.err, "");
+  json way = quiet_way(capture, "bus:" + rig.path());
+  way["came_frames"] = 3;
+  way["faults"] = {{"options", "loss=100%"}, {"seed", 9},
+                   {"came_frames", 3},       {"lost_frames", 3},
+                   {"duplicated_frames", 0}, {"reordered_frames", 0},
+                   {"corrupted_frames", 0},  {"truncated_frames", 0},
+                   {"queue_full_frames", 0}, {"under_way_frames", 0}};
+  way["why_null"].erase("faults");
+  expect_equal(object_of(result), {{"directions", {way}}});
+}
+
+TEST_F(BridgeOfPeers, AsJsonSaysOfItsProgramsWhatItKnowsAndWhyItDoesNotKnowTheRest) {
+  const auto tool = listening({"--json"});
+  EXPECT_TRUE(tool->so_far().out.empty()) << tool->so_far().out;
+  Port host = port();
+  {
+    StreamLink raw = StreamLink::adopt(connected(), {.max_frame_bytes = 9000, .address = "peer"});
+    wait_for_ports(2);
+    ASSERT_TRUE(put(raw, peer_frame(kEverybody, mac_number(1), 1, 1523)));
+    ASSERT_TRUE(put(raw, peer_frame(kEverybody, mac_number(1), 2, 1522)));
+    EXPECT_EQ(marks_from(host, 1), Marks{2});
+  }
+  const json object = object_of(end(*tool));
+  const std::string here = "bus:" + bus_;
+  const std::string there = "stream:" + file("q");
+  json from_peers = quiet_way(there, here);
+  from_peers.update({{"came_frames", 1}, {"tx_frames", 1}, {"tx_segments", 1}, {"tx_bytes", 1522}});
+  const char* const no_memory = "the program does not share its memory";
+  expect_equal(object,
+               {{"directions", {quiet_way(here, there), from_peers}},
+                {"programs",
+                 {{"connections", 1},
+                  {"while_away_frames", nullptr},
+                  {"too_long_frames", 1},
+                  {"too_short_frames", 0},
+                  {"bad_header_frames", nullptr},
+                  {"disabled_queue_frames", nullptr},
+                  {"not_ready_frames", nullptr},
+                  {"no_room_frames", nullptr},
+                  {"why_null",
+                   {{"while_away_frames", "a program has a port only while it is connected"},
+                    {"bad_header_frames", "frames of this link have no headers of their own"},
+                    {"disabled_queue_frames", "this link has no queues that a program can disable"},
+                    {"not_ready_frames", no_memory},
+                    {"no_room_frames", no_memory}}}}}});
+}
+
+TEST(JsonOfACommand, IsRefusedWhereACaptureNeedsStandardOutput) {
+  const BusRig rig;
+  const std::string bus = rig.path();
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"dump", bus, "-w", "-", "--json"},
+        std::vector<std::string>{"bridge", "bus:" + bus, "pcap:-", "--json"}}) {
+    const ToolResult result = run_tool(words);
+    EXPECT_EQ(result.status, 2) << words[0];
+    EXPECT_EQ(result.out, "");
+    EXPECT_TRUE(contains(result.err, "both need standard output")) << result.err;
+  }
+}
+
+TEST(JsonOfACommand, FailsWhereStandardOutputIsClosed) {
+  const BusRig rig;
+  write_capture(rig.file("in.pcap"), {make_frame(60, 1)});
+  const std::string bridge = "bridge pcap:" + rig.file("in.pcap") + " bus:" + rig.path();
+  for (const auto& [command, status] :
+       {std::pair<std::string, int>{bridge, 0},
+        {bridge + " --json", 1},
+        {"dump " + rig.path() + " --timeout 0 -w /dev/null --json", 1}}) {
+    const ToolResult result =
+        run_program({"sh", "-c", "exec \"$0\" " + command + " >&-", shmifctl_path()});
+    EXPECT_EQ(result.status, status) << command << ": " << result.err;
+  }
+}
+
+}  // namespace
+}  // namespace shmif::test

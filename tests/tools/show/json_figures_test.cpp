@@ -1,0 +1,244 @@
+// What --json of dump, inject, bridge and gateway prints for states in which each figure has a
+// value of its own.
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/tools/show/shown_figures.hpp"
+#include "tools/capture/dump_counts.hpp"
+#include "tools/capture/inject_counts.hpp"
+#include "tools/relay/bridge_summary.hpp"
+#include "tools/relay/peer.hpp"
+#include "tools/relay/peer_protocols.hpp"
+
+namespace shmif::test {
+namespace {
+
+using nlohmann::json;
+
+/// Compares without regard to the order of the keys.
+void expect_shown(const std::string& text, const json& expected) {
+  const json shown = json::parse(text);
+  EXPECT_EQ(shown, expected) << json::diff(expected, shown);
+}
+
+TEST(DumpFigures, JsonHasEachUnderItsNameAndNothingElse) {
+  tools::DumpCounts counts;
+  OwnNumbers(71).fill(counts.captured, counts.filtered, counts.lost, counts.captured_segments,
+                      counts.filtered_segments, counts.bytes);
+  expect_shown(tools::to_json("/bus", "x.pcap", counts, true), {{"path", "/bus"},
+                                                                {"file", "x.pcap"},
+                                                                {"captured_frames", 71},
+                                                                {"filtered_out_frames", 72},
+                                                                {"lost_frames", 73},
+                                                                {"captured_segments", 74},
+                                                                {"filtered_out_segments", 75},
+                                                                {"captured_bytes", 76},
+                                                                {"lost_is_lower_bound", true}});
+}
+
+TEST(InjectFigures, EachStandsUnderItsNameInTextAndInJson) {
+  tools::InjectCounts counts;
+  EXPECT_EQ(tools::to_text(counts), "0 frames sent, 0 B\n");
+  OwnNumbers(31).fill(counts.rounds, counts.sent, counts.bytes, counts.too_long, counts.longest,
+                      counts.unsent, counts.cut_short, counts.skipped, counts.unsegmented,
+                      counts.max_frame_bytes);
+  EXPECT_EQ(tools::to_text(counts),
+            "32 frames sent, 33 B, 37 frames cut short in the capture, 38 records without an "
+            "Ethernet header skipped\n");
+  expect_shown(tools::to_json("/bus", "-", counts), {{"path", "/bus"},
+                                                     {"file", "-"},
+                                                     {"rounds", 31},
+                                                     {"tx_frames", 32},
+                                                     {"tx_bytes", 33},
+                                                     {"too_long_frames", 34},
+                                                     {"longest_too_long_bytes", 35},
+                                                     {"unsent_frames", 36},
+                                                     {"cut_short_frames", 37},
+                                                     {"skipped_records", 38},
+                                                     {"unsegmented_frames", 39},
+                                                     {"max_frame_bytes", 40}});
+}
+
+/// The sum of all fates of the frames of a way.
+std::uint64_t fates_in(const json& way) {
+  std::uint64_t sum = 0;
+  for (const char* const name :
+       {"tx_frames", "lost_frames", "too_long_frames", "not_taken_frames", "refused_frames",
+        "rule_refused_frames", "interface_down_frames", "interface_queue_full_frames",
+        "answered_frames", "under_way_frames"}) {
+    if (way[name] != nullptr) sum += way[name].get<std::uint64_t>();
+  }
+  const json& faults = way["faults"];
+  for (const char* const name : {"lost_frames", "queue_full_frames"}) {
+    if (faults != nullptr) sum += faults[name].get<std::uint64_t>();
+  }
+  return sum;
+}
+
+/// On this way, everything that can happen to a frame has happened.
+tools::BridgeWay way_of_all() {
+  tools::BridgeWay way{.from = "bus:/a", .to = "tap:b"};
+  way.counters = {.received = 1000 + 20 + 4 + 5 + 6 + 7,  // 7 wait in the bridge
+                  .frames = 1000,
+                  .bytes = 64'001,
+                  .segments = 1200,
+                  .batches = 77,
+                  .consumed = 20,
+                  .lost = 3,
+                  .dropped_full = 4,
+                  .dropped_too_long = 5,
+                  .dropped_error = 6};
+  way.filtered = 9;
+  return way;
+}
+
+TEST(BridgeFigures, JsonHasEachUnderItsNameAndTheSumIsRight) {
+  tools::BridgeWay way = way_of_all();
+  way.has_device = true;
+  way.sink_device.sent_bytes = 31;
+  way.sink_device.dropped_down = 34;
+  way.sink_device.dropped_full = 35;
+  way.sink_refused = 51;
+  way.sink_waiting = 52;
+  way.has_faults = true;
+  OwnNumbers(41).fill(way.faults.lost, way.faults.duplicated, way.faults.reordered,
+                      way.faults.corrupted, way.faults.truncated, way.faults.queue_full,
+                      way.faults.under_way);
+  way.faults.frames = 41 + 46 + 47 + way.counters.received - 42;
+  FaultOptions options = parse_faults("loss=3%,delay=5ms").value();
+  options.seed = 48;
+  json expected = {
+      {"from", "bus:/a"},
+      {"to", "tap:b"},
+      {"came_frames", 1137},
+      {"tx_frames", 1000 - 34 - 35 - 51 - 52},
+      {"tx_segments", nullptr},
+      {"tx_bytes", 31},
+      {"lost_frames", 3},
+      {"too_long_frames", 5},
+      {"not_taken_frames", 4},
+      {"refused_frames", 6 + 51},
+      {"rule_refused_frames", 9},
+      {"interface_down_frames", 34},
+      {"interface_queue_full_frames", 35},
+      {"answered_frames", 11},
+      {"under_way_frames", 7 + 47 + 52},
+      {"faults",
+       {{"options", "loss=3%,delay=5ms"},
+        {"seed", 48},
+        {"came_frames", 1134},
+        {"lost_frames", 41},
+        {"duplicated_frames", 42},
+        {"reordered_frames", 43},
+        {"corrupted_frames", 44},
+        {"truncated_frames", 45},
+        {"queue_full_frames", 46},
+        {"under_way_frames", 47}}},
+      {"why_null",
+       {{"tx_segments", "not all of the frames that the other link took were passed on"}}}};
+  const json shown = json::parse(tools::json_text(tools::to_json(way, options)));
+  EXPECT_EQ(shown, expected) << json::diff(expected, shown);
+  EXPECT_EQ(fates_in(shown), 1137 + 42) << "what came, and the copies";
+}
+
+TEST(BridgeFigures, JsonOfAWayOnWhichAllArrivedHasTheirSegmentsAndReasonsForTheRest) {
+  const json shown = json::parse(tools::json_text(tools::to_json(way_of_all())));
+  EXPECT_EQ(shown["tx_frames"], 1000);
+  EXPECT_EQ(shown["tx_segments"], 1200);
+  EXPECT_EQ(shown["tx_bytes"], 64'001);
+  EXPECT_EQ(shown["came_frames"], 1045);
+  EXPECT_EQ(fates_in(shown), 1045U);
+  EXPECT_EQ(shown["why_null"],
+            json({{"interface_down_frames", "the link is not a network interface"},
+                  {"interface_queue_full_frames", "the link is not a network interface"},
+                  {"faults", "no faults were asked for"}}));
+}
+
+/// What a bridge says of its programs.
+json programs_of(const tools::PeerProtocol& protocol, tools::Coming coming) {
+  tools::PeerBridge bridge;
+  bridge.protocol = &protocol;
+  tools::Totals totals;
+  OwnNumbers(11).fill(totals.drops.too_long, totals.drops.too_short, totals.drops.bad_header,
+                      totals.drops.discarded, totals.drops.not_ready, totals.drops.no_room,
+                      totals.peers, totals.while_away);
+  return json::parse(tools::json_text(tools::to_json(bridge, coming, totals)))["programs"];
+}
+
+TEST(PeerFigures, JsonHasEachThatIsKnownAndAReasonForEachThatIsNot) {
+  EXPECT_EQ(programs_of(tools::kVhostProtocol, tools::Coming::one_by_one),
+            json({{"too_long_frames", 11},
+                  {"too_short_frames", 12},
+                  {"bad_header_frames", 13},
+                  {"disabled_queue_frames", 14},
+                  {"not_ready_frames", 15},
+                  {"no_room_frames", 16},
+                  {"connections", 17},
+                  {"while_away_frames", 18}}));
+  const json memif = programs_of(tools::kMemifProtocol, tools::Coming::many_at_a_time);
+  EXPECT_EQ(memif["not_ready_frames"], 15);
+  EXPECT_EQ(memif["no_room_frames"], 16);
+  EXPECT_EQ(
+      memif["why_null"],
+      json({{"while_away_frames", "a program has a port only while it is connected"},
+            {"bad_header_frames", "frames of this link have no headers of their own"},
+            {"disabled_queue_frames", "this link has no queues that a program can disable"}}));
+  const json datagrams = programs_of(tools::kStreamProtocol, tools::Coming::unseen);
+  EXPECT_EQ(datagrams["connections"], nullptr);
+  const char* const no_memory = "the program does not share its memory";
+  EXPECT_EQ(datagrams["why_null"],
+            json({{"connections", "programs that send datagrams do not connect"},
+                  {"while_away_frames", "whether a program is there is not known"},
+                  {"bad_header_frames", "frames of this link have no headers of their own"},
+                  {"disabled_queue_frames", "this link has no queues that a program can disable"},
+                  {"not_ready_frames", no_memory},
+                  {"no_room_frames", no_memory}}));
+}
+
+TEST(PeerFigures, JsonCountsWhatTheLinkOfAProgramTookInVainAsRefused) {
+  tools::PeerBridge bridge;
+  bridge.bus_text = "bus:/b";
+  bridge.peer_text = "peer:/p";
+  bridge.protocol = &tools::kVhostProtocol;
+  tools::Totals totals;
+  totals.frames.to_right = {.received = 100, .frames = 90, .dropped_error = 10};
+  totals.frames.to_left = {.received = 7, .frames = 7, .bytes = 700, .segments = 8};
+  totals.drops.not_ready = 1;
+  totals.drops.no_room = 2;
+  const json ways = json::parse(
+      tools::json_text(tools::to_json(bridge, tools::Coming::one_by_one, totals, 4)))["directions"];
+  EXPECT_EQ(ways[0]["from"], "bus:/b");
+  EXPECT_EQ(ways[0]["tx_frames"], 83);
+  EXPECT_EQ(ways[0]["refused_frames"], 17);
+  EXPECT_EQ(ways[1]["from"], "peer:/p");
+  EXPECT_EQ(ways[1]["tx_segments"], 8);
+}
+
+TEST(JsonText, PutsTheReasonsBehindTheFiguresAndReplacesWhatIsNotUtf8) {
+  tools::Json object;
+  tools::set_figure(object, "a", {}, "no a");
+  tools::set_figure(object, "b", 7, "no b");
+  object["inner"] = tools::Json::object();
+  tools::set_null(object["inner"], "c", "no c");
+  object["inner"]["d"] = "\xff";
+  EXPECT_EQ(tools::json_text(object),
+            "{\n"
+            "  \"a\": null,\n"
+            "  \"b\": 7,\n"
+            "  \"inner\": {\n"
+            "    \"c\": null,\n"
+            "    \"d\": \"\\ufffd\",\n"
+            "    \"why_null\": {\n"
+            "      \"c\": \"no c\"\n"
+            "    }\n"
+            "  },\n"
+            "  \"why_null\": {\n"
+            "    \"a\": \"no a\"\n"
+            "  }\n"
+            "}\n");
+}
+
+}  // namespace
+}  // namespace shmif::test
