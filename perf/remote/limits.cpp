@@ -157,7 +157,7 @@ std::string_view name_in_filter(std::string_view filter) {
                                                     "icmp6code",    "icmp-echoreply",
                                                     "icmp-unreach", "icmp-echo",
                                                     "icmp-timxceed"};
-  constexpr std::string_view kHex = "0123456789abcdefABCDEF:.";
+  constexpr std::string_view kHexAndSigns = "0123456789abcdefABCDEF:.";
   const auto is_part = [](char c) {
     return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.' ||
            c == ':' || c == '\\';
@@ -172,7 +172,8 @@ std::string_view name_in_filter(std::string_view filter) {
     const bool is_number = word.find_first_not_of("0123456789.-") == std::string_view::npos;
     const bool is_hex = word.starts_with("0x") || word.find(':') != std::string_view::npos;
     const std::size_t digits = word.starts_with("0x") ? 2 : 0;
-    if (is_number || (is_hex && word.find_first_not_of(kHex, digits) == std::string_view::npos))
+    if (is_number ||
+        (is_hex && word.find_first_not_of(kHexAndSigns, digits) == std::string_view::npos))
       continue;
     return word;
   }
