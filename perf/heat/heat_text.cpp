@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t kMaxRows = 20;
 constexpr std::size_t kNameColumns = 24;
+constexpr std::size_t kNarrowest = 60;
 constexpr std::string_view kPlain = "\x1b[0m";
 constexpr std::string_view kBold = "\x1b[1m";
 
@@ -92,12 +93,12 @@ std::string range_rows(const HeatResult& result, const std::vector<const NamedRa
 
 /// A map: time goes down, and addresses go across. It shows the accessed ranges, one after another.
 std::string map_over_time(const HeatResult& result, std::vector<const NamedRange*> ranges,
-                          std::size_t columns, bool in_colour) {
+                          std::size_t columns, bool in_colour, std::size_t max_rows = kMaxRows) {
   std::ranges::sort(ranges, {}, [](const NamedRange* each) { return each->range.begin; });
   double bytes = 0;
   for (const NamedRange* const each : ranges) bytes += static_cast<double>(each->range.bytes());
   const std::size_t strip = columns - 12;
-  const std::size_t rows = std::min(kMaxRows, result.windows.size());
+  const std::size_t rows = std::min(max_rows, result.windows.size());
   std::vector<double> all;
   std::string text = "over time, addresses of these one after another:\n";
   for (std::size_t row = 0; row < rows; ++row) {
@@ -213,6 +214,59 @@ std::string target_text(const HeatResult& result, const HeatAttributes& attribut
   return text + working_set_line(result) + mapping_rows(result);
 }
 
+/// The first `rows` lines of a text.
+std::string first_lines(const std::string& text, std::size_t rows) {
+  std::size_t end = 0;
+  for (; rows > 0 && end < text.size(); --rows) end = text.find('\n', end) + 1;
+  return text.substr(0, end);
+}
+
+HeatResult with_newest(const HeatResult& result, std::size_t windows) {
+  HeatResult newest = result;
+  const std::size_t older = newest.windows.size() - std::min(windows, newest.windows.size());
+  newest.windows.erase(newest.windows.begin(),
+                       newest.windows.begin() + static_cast<std::ptrdiff_t>(older));
+  return newest;
+}
+
+/// A target in at most `rows` lines of a picture.
+std::string target_picture(const HeatResult& result, std::size_t columns, std::size_t rows,
+                           bool in_colour) {
+  std::string head = heat_target(result);
+  if (!result.windows.empty()) {
+    std::uint64_t most = 0;
+    for (const HeatWindow& each : result.windows) most = std::max(most, each.working_set_bytes);
+    const HeatWindow& last = result.windows.back();
+    head += formatted(", %.1f s: ", last.end_s) + bytes_with_care(result, last.working_set_bytes) +
+            " in the newest window, at most " + bytes_with_care(result, most);
+  }
+  if (!result.reason.empty()) head += "; " + base::printable(result.reason);
+  if (in_colour) head = std::string(kBold) + head + std::string(kPlain);
+  head += '\n';
+  if (const std::string why = heat_slowness(result); !why.empty()) head += "  " + why + '\n';
+  if (result.windows.empty()) {
+    return first_lines(head + (result.reason.empty() ? "  no window yet\n" : "  not measured\n"),
+                       rows);
+  }
+  const HeatResult shown = with_newest(result, rows);
+  auto ranges = accessed(shown);
+  if (ranges.empty()) {
+    const bool knows_reads = result.provenance.reads_precision.empty();
+    return first_lines(head + (knows_reads ? "  no access in " : "  no write in ") +
+                           formatted("%zu windows\n", shown.windows.size()) + mapping_rows(result),
+                       rows);
+  }
+  // Half of the lines below the head are for the ranges, and the others for the map and its title.
+  const bool writes = knows_writes(shown) && result.provenance.reads_precision.empty();
+  const std::size_t lines_of_range = writes ? 2 : 1;
+  const std::size_t room = rows - std::min<std::size_t>(rows, 2);
+  ranges.resize(std::min(ranges.size(), std::max<std::size_t>(room / 2 / lines_of_range, 1)));
+  const std::size_t map = room - std::min(room, ranges.size() * lines_of_range);
+  std::string text = head + range_rows(with_newest(result, 1), ranges, columns, in_colour);
+  if (map > 0) text += map_over_time(with_newest(result, map), ranges, columns, in_colour, map);
+  return first_lines(text + mapping_rows(result), rows);
+}
+
 }  // namespace
 
 char heat_character(double share) noexcept {
@@ -289,7 +343,6 @@ std::string heat_bytes(std::uint64_t bytes) {
 
 std::string heat_text(const std::vector<HeatResult>& results, const HeatAttributes& attributes,
                       std::size_t columns, bool in_colour) {
-  constexpr std::size_t kNarrowest = 60;
   columns = std::max(columns, kNarrowest);
   std::string text;
   for (const HeatResult& each : results) text += heat_folded(heat_conclusion(each), columns);
@@ -301,6 +354,24 @@ std::string heat_text(const std::vector<HeatResult>& results, const HeatAttribut
   for (const HeatResult& each : results)
     text += '\n' + target_text(each, attributes, columns, in_colour);
   return text;
+}
+
+std::string heat_picture(const std::vector<HeatResult>& results, const HeatAttributes& attributes,
+                         std::size_t columns, std::size_t rows, bool in_colour) {
+  constexpr std::size_t kFewest = 4;  // lines of a target: its head, a range, a map of one window
+  columns = std::max(columns, kNarrowest);
+  std::string text = formatted("windows of %.6g ms; share of the samples: \"",
+                               static_cast<double>(attributes.aggregation.count()) / 1000) +
+                     std::string(kHeatScale) + "\"\n";
+  const std::size_t room = rows - std::min<std::size_t>(rows, 2);
+  const std::size_t shown = std::min(results.size(), std::max<std::size_t>(room / kFewest, 1));
+  const bool all = shown == results.size();
+  if (shown == 0) return text + "nothing to watch\n";
+  const std::size_t each = (room - std::min<std::size_t>(room, all ? 0 : 1)) / shown;
+  for (std::size_t i = 0; i < shown; ++i)
+    text += target_picture(results[i], columns, each, in_colour);
+  if (!all) text += "and " + std::to_string(results.size() - shown) + " more\n";
+  return first_lines(text, rows - std::min<std::size_t>(rows, 1));
 }
 
 std::string heat_slowness(const HeatResult& result) {

@@ -1,6 +1,7 @@
 // shmifperf heat: which addresses processes access, and how often.
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -11,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "perf/heat/bus_heat.hpp"
 #include "perf/heat/client_folder.hpp"
@@ -22,6 +24,7 @@
 #include "tools/common/signals.hpp"
 #include "tools/shmifperf/commands.hpp"
 #include "tools/shmifperf/heat_control.hpp"
+#include "tools/shmifperf/heat_live.hpp"
 #include "tools/shmifperf/watched.hpp"
 #include "tools/shmifperf/write_file.hpp"
 
@@ -176,18 +179,27 @@ int watch_heat(const Arguments& args) {
   options.stops = [&stopping] { return stopping != nullptr && stopping->stopped(); };
   HeatSession session(options);
   Watched watched = watched_of(args, options, session);
-  const StopSignals stop;
+  const bool is_live = args.flag("live");
+  const StopSignals stop =
+      is_live ? StopSignals({SIGINT, SIGTERM, SIGHUP, SIGQUIT}) : StopSignals();
   stopping = &stop;
   watched.begin();
   SlownessNotice notice;
+  std::optional<LiveHeat> live;
+  if (is_live) {
+    stop.bound_writes();
+    live.emplace(options.attributes, args.program().empty());
+  }
   while (session.is_watching() && !(wanted && session.windows() >= *wanted)) {
     const auto next = std::min(session.step(), Clock::now() + std::chrono::hours(1));
-    notice.tell_of(session);
+    if (live && !live->look(session)) break;
+    if (!live) notice.tell_of(session);  // the picture says it itself
     if (!session.is_watching()) break;
-    if (watched.wait_until(next, stop)) continue;
+    if (watched.wait_until(next, stop, live ? live->descriptors() : std::vector<int>())) continue;
     session.step();
     break;
   }
+  live.reset();  // the result is printed below what was on the terminal before
   session.finish();
   const bool is_done = wanted && session.windows() >= *wanted;
   const bool is_partial = stop.stopped() && !is_done;
@@ -243,9 +255,15 @@ Options heat_command_line() {
              R"(for --ops fvaddr and paddr: addresses, in whole pages, hexadecimal (0x1000) or
                 decimal (default for paddr: all memory of the machine))")
       .value("sysroot", "DIR", "read /proc and /sys below this directory (default: /)")
-      .flag("json", "print JSON, for scripts");
+      .flag("json", "print JSON, for scripts")
+      .flag("live",
+            R"(while it watches, show the newest windows on the terminal, as a map that is drawn
+               again for each window. The result follows at the end, as without this option.
+               'q' quits. A PROGRAM shares the terminal, and the keys are for it: redirect what
+               it prints)");
   describe_heat_control(options);
   options.example("shmifperf heat -p 1234", "which pages it writes, until Ctrl-C")
+      .example("shmifperf heat -p 1234 --live", "the same, as a map that is drawn each 100 ms")
       .example("shmifperf heat -p 1234 --windows 50 --json", "50 windows of 100 ms")
       .example("shmifperf heat --bus /dev/shm/bus0 --windows 10", "the programs on a bus")
       .example("shmifperf heat --on -p 1234", "in the background; later: shmifperf heat --show")
@@ -255,8 +273,20 @@ Options heat_command_line() {
   return options;
 }
 
+void refuse_live_elsewhere(const Arguments& args) {
+  if (!args.flag("live")) return;
+  if (is_heat_control(args)) {
+    throw UsageError{"--live is not for the monitor (watch -p PID or --bus PATH with it)"};
+  }
+  if (args.flag("json")) throw UsageError{"--live and --json exclude each other"};
+  if (::isatty(STDOUT_FILENO) == 0) {
+    throw UsageError{"--live needs a terminal, and standard output is none (leave it out)"};
+  }
+}
+
 int run_heat(const CommandLine& line) {
   const Arguments args = heat_command_line().parse(line);
+  refuse_live_elsewhere(args);
   return is_heat_control(args) ? control_heat(args) : watch_heat(args);
 }
 

@@ -90,16 +90,22 @@ bool Watched::have_ended() {
   return !processes_.empty() && std::ranges::all_of(processes_, &perf::Process::has_ended);
 }
 
-bool Watched::wait_until(Clock::time_point then, const StopSignals& stop) {
+bool Watched::wait_until(Clock::time_point then, const StopSignals& stop,
+                         const std::vector<int>& more) {
   for (;;) {  // runs until `then`, the end, or a signal
     if (stop.stopped() || have_ended()) return false;
     const int left = milliseconds_until(then);
     if (left == 0) return true;
-    std::vector<pollfd> ready{{stop.descriptor(), POLLIN, 0}};
+    std::vector<pollfd> ready;
+    for (const int descriptor : more) ready.push_back({descriptor, POLLIN, 0});
+    ready.push_back({stop.descriptor(), POLLIN, 0});
     for (const perf::Process& process : processes_) {
       if (!process.has_ended()) ready.push_back({process.descriptor(), POLLIN, 0});
     }
     ::poll(ready.data(), ready.size(), left);
+    const auto is_ready = [](const pollfd& each) { return each.revents != 0; };
+    const auto end_of_more = ready.begin() + static_cast<std::ptrdiff_t>(more.size());
+    if (std::any_of(ready.begin(), end_of_more, is_ready) && !stop.stopped()) return true;
   }
 }
 

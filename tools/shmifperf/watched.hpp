@@ -44,9 +44,10 @@ class Watched {
 
   /// Lets the program begin. If it cannot begin, prints a message and throws Exit with 126 or 127.
   void begin();
-  /// Sleeps until `then`, until all have ended, or until a signal comes. Result: false if there is
-  /// no process left to watch, or a signal came.
-  bool wait_until(std::chrono::steady_clock::time_point then, const StopSignals& stop);
+  /// Sleeps until `then`, until all have ended, until a signal comes, or until a descriptor of
+  /// `more` is readable. Result: false if there is no process left to watch, or a signal came.
+  bool wait_until(std::chrono::steady_clock::time_point then, const StopSignals& stop,
+                  const std::vector<int>& more = {});
   bool have_ended();
   /// Call it after a signal: passes the signal on to the program, which then has two seconds to
   /// end.
