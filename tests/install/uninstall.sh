@@ -6,6 +6,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 fail() { echo "$*"; exit 1; }
 
+# shellcheck disable=SC2016 # backquotes of Markdown
 mapfile -t commands < <(sed -n '/^## Install and uninstall$/,/^## Clean up$/p' "$source/docs/recipes.md" |
   sed -n '/^```$/,/^```$/{/^```$/!p}')
 ((${#commands[@]} == 2)) || fail "the page has ${#commands[@]} commands to install and uninstall, and not 2"
