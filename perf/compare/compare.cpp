@@ -219,7 +219,7 @@ bool are_apart(const std::pair<Samples, Samples>& values, const std::string& fig
 
 class Comparer {
  public:
-  /// `before`, `after`: with `before_names` and `after_names`, which are of the same results.
+  /// `before_names` and `after_names` must index `before` and `after`.
   Comparer(const Report& before, const Report& after, const ByName& before_names,
            const ByName& after_names, Comparison& into)
       : before_(before.json()),

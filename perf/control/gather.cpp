@@ -334,7 +334,8 @@ std::string why_no_errors(const ControlledJob& job, ErrorClass error) {
   if (error == ErrorClass::verify && !o.verify) return "this job does not verify (verify=0)";
   const bool pauses = job.block->overruns_are_errors.load(std::memory_order_relaxed);
   if (error == ErrorClass::overrun && !pauses) {
-    return "on this wire senders do not wait for receivers, so an overrun is no error";
+    if (o.engine == EngineKind::host) return "the job of a host does not see overruns of its port";
+    return "an overrun is an error only on a bus that pauses its senders (bus_pause)";
   }
   return "";
 }

@@ -286,8 +286,8 @@ std::vector<std::unique_ptr<MemorySource>> sources_of(const RunState& run) {
   sources.push_back(std::make_unique<ProcessIoSource>(
       files, now_ns,
       misses_all
-          ? "it counts read(2) and write(2), and the frames of these jobs go through sockets "
-            "by send(2) and recv(2): see software:sockets"
+          ? "it counts only read(2) and write(2), but these jobs use send(2) and recv(2): see "
+            "software:sockets"
           : ""));
   sources.push_back(std::make_unique<DeviceSource>(files, now_ns, true));
   return sources;

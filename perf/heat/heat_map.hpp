@@ -57,7 +57,7 @@ std::optional<HeatStretch> hottest_of(const std::vector<HeatStretch>& stretches)
 /// One sentence: how much of its memory a target accessed all the time, and what is hottest.
 std::string heat_conclusion(const HeatResult& result);
 
-/// A picture of what targets access now, to be drawn again and again: less than `rows` lines, each
+/// A picture of what targets access now, to be drawn again and again: fewer than `rows` lines, each
 /// with a newline. Maps are at most `columns` wide, if that is 60 or more; sentences can be wider.
 /// For each target, how hot its ranges were in the newest window, and below them its newest
 /// windows, the newest last. `in_colour`: for a terminal.

@@ -61,8 +61,8 @@ class CountedSource : public MemorySource {
 /// and recv(2).
 class ProcessIoSource final : public CountedSource {
  public:
-  /// `misses_all`: the processes move their bytes in a way that these counts miss, and this says
-  /// which. Then the source has no figures, because 0 would be wrong.
+  /// `misses_all`: why these counts miss all bytes of the processes; empty if they do not. The
+  /// source has no figures then, because 0 would be wrong.
   explicit ProcessIoSource(KernelFiles files, MonotonicClock clock = now_ns,
                            std::string misses_all = {})
       : CountedSource(std::move(clock)),
@@ -84,7 +84,7 @@ class ProcessIoSource final : public CountedSource {
 };
 
 /// What the jobs of a run sent and received through sockets, as they counted it themselves: the
-/// kernel counts send(2) and recv(2) of no process.
+/// kernel does not count send(2) and recv(2) per process.
 class SocketSource final : public CountedSource {
  public:
   /// The bytes of each job so far, by a name that stays the same. May be called by any thread.

@@ -102,7 +102,7 @@ bool makes_bus(const J& job) {
   return kOnBus(job) && job.bus.empty();
 }
 constexpr const char* kMadeBus =
-    "is for a bus that the run makes (engine=bus and host, without bus)";
+    "is for a bus that the run makes (engine=bus or host, without the option bus)";
 
 /// Settings for a socket of an emulated host. iperf3 has the same settings, as the texts say.
 void add_socket_rows(Rows& rows) {

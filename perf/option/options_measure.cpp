@@ -138,14 +138,14 @@ bool has_receiver(const J& job) {
   return job.engine != EngineKind::pcap && job.engine != EngineKind::null && !job.no_peer;
 }
 constexpr const char* kNoReceiver =
-    "needs a receiver, and this run has none for no_peer, nor for rw=tx on engine=pcap and null";
+    "needs a receiver; there is none with no_peer, or with rw=tx on engine=pcap or null";
 
 bool has_latency(const J& job) {
   return has_receiver(job) && engine_of(job.engine).capabilities.times && !job.verify_only;
 }
 constexpr const char* kNoLatency =
-    "needs a latency, and there is none on engine=pcap, with verify_only or no_peer, nor for rw=tx "
-    "on engine=null";
+    "needs a latency; there is none on engine=pcap, with verify_only or no_peer, or with rw=tx on "
+    "engine=null";
 
 }  // namespace
 

@@ -453,7 +453,7 @@ void Sink::take_damaged(const FrameView& frame, Finding finding, std::uint64_t n
   }
 }
 
-/// `said`: what a damaged frame says of itself, as far as that is known.
+/// `said`: the probe of the damaged frame, as far as it could be read.
 void Sink::note_damage(const std::optional<Probe>& said, bool corrupt, std::uint64_t now) {
   std::string what = "a frame";
   if (said) {

@@ -16,7 +16,7 @@ struct DumpCounts {
   std::uint64_t captured_segments = 0;  // frames shown
   std::uint64_t filtered_segments = 0;  // frames not shown
   std::uint64_t bytes = 0;              // bytes shown
-  /// Whether `captured` and `bytes` are right also if the output did not take all frames.
+  /// False if the output did not take all frames, so that `captured` or `bytes` is unknown.
   bool captured_known = true, bytes_known = true;
 };
 

@@ -57,11 +57,16 @@ Fates fates_of(const BridgeWay& way) {
 }
 
 Json faults_json(const BridgeWay::Faults& met, const FaultOptions& options) {
-  return {{"options", to_string(options)},       {"seed", options.seed},
-          {"came_frames", met.frames},           {"lost_frames", met.lost},
-          {"duplicated_frames", met.duplicated}, {"reordered_frames", met.reordered},
-          {"corrupted_frames", met.corrupted},   {"truncated_frames", met.truncated},
-          {"queue_full_frames", met.queue_full}, {"under_way_frames", met.under_way}};
+  return {{"options", to_string(options)},
+          {"seed", options.seed},
+          {"frames", met.frames},
+          {"lost_frames", met.lost},
+          {"duplicated_frames", met.duplicated},
+          {"reordered_frames", met.reordered},
+          {"corrupted_frames", met.corrupted},
+          {"truncated_frames", met.truncated},
+          {"queue_full_frames", met.queue_full},
+          {"under_way_frames", met.under_way}};
 }
 
 }  // namespace
@@ -121,14 +126,14 @@ Json to_json(const BridgeWay& way, const FaultOptions& options) {
   const Fates fates = fates_of(way);
   Json json{{"from", way.from},
             {"to", way.to},
-            {"came_frames", fates.came},
+            {"offered_frames", fates.came},
             {"tx_frames", fates.arrived}};
   const char* const kPart = "not all of the frames that the other link took were passed on";
   set_figure(json, "tx_segments", fates.segments, kPart);
   set_figure(json, "tx_bytes", fates.bytes, kPart);
   json["lost_frames"] = c.lost;
   json["too_long_frames"] = c.dropped_too_long;
-  json["not_taken_frames"] = c.dropped_full;
+  json["timed_out_frames"] = c.dropped_full;
   json["refused_frames"] = fates.refused;
   set_figure(json, "rule_refused_frames",
              way.filtered ? std::optional(fates.filtered) : std::nullopt,
@@ -140,7 +145,7 @@ Json to_json(const BridgeWay& way, const FaultOptions& options) {
   set_figure(json, "interface_down_frames", of_device(way.sink_device.dropped_down), kNoDevice);
   set_figure(json, "interface_queue_full_frames", of_device(way.sink_device.dropped_full),
              kNoDevice);
-  json["answered_frames"] = fates.answered;
+  json["consumed_frames"] = fates.answered;
   json["under_way_frames"] = fates.under_way;
   if (way.has_faults) {
     json["faults"] = faults_json(way.faults, options);

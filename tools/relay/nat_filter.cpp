@@ -133,7 +133,7 @@ constexpr const char* text_of(NatRefusal why) noexcept {
 /// The reason in JSON.
 constexpr const char* word_of(NatRefusal why) noexcept {
   switch (why) {
-    case NatRefusal::protocol: return "protocol";
+    case NatRefusal::protocol: return "other_protocol";
     case NatRefusal::unreadable: return "unreadable";
     case NatRefusal::fragment: return "fragment";
     case NatRefusal::other_icmp: return "other_icmp";
@@ -143,7 +143,7 @@ constexpr const char* word_of(NatRefusal why) noexcept {
     case NatRefusal::group: return "multicast_or_broadcast";
     case NatRefusal::closed: return "not_served";
     case NatRefusal::others: return "other_hosts";
-    case NatRefusal::unasked: return "unasked";
+    case NatRefusal::unasked: return "unsolicited";
     case NatRefusal::crowd: return "too_many_hosts";
   }
   return "";

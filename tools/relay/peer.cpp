@@ -73,7 +73,7 @@ Json to_json(const PeerBridge& bridge, Coming coming, const Totals& totals,
   Json programs = Json::object();
   set_figure(programs, "connections", figure_if(coming != Coming::unseen, totals.peers),
              "programs that send datagrams do not connect");
-  set_figure(programs, "while_away_frames",
+  set_figure(programs, "disconnected_frames",
              figure_if(coming == Coming::one_by_one, totals.while_away),
              coming == Coming::unseen ? "whether a program is there is not known"
                                       : "a program has a port only while it is connected");
@@ -92,7 +92,7 @@ Json to_json(const PeerBridge& bridge, Coming coming, const Totals& totals,
   set_figure(programs, "no_room_frames", figure_if(shares_memory, totals.drops.no_room), kNoMemory);
   Json json{{"directions", {to_json(to_peers), to_json(from_peers)}},
             {"programs", std::move(programs)}};
-  if (bridge.filter != nullptr) json["rule_refusals"] = bridge.filter->to_json();
+  if (bridge.filter != nullptr) json["rule_refused_by_reason"] = bridge.filter->to_json();
   return json;
 }
 

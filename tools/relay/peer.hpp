@@ -30,7 +30,7 @@ void say(const std::string& text);
 
 /// What the links of peers dropped.
 struct PeerDrops {
-  /// Among the frames received from peers.
+  /// Frames from peers that the link dropped; they are not in Totals::frames.
   std::uint64_t too_long = 0, too_short = 0, bad_header = 0, discarded = 0;
   std::uint64_t not_ready = 0, no_room = 0;  ///< among frames for peers: taken, but not passed on
 };

@@ -169,7 +169,7 @@ Options dump_options() {
       .flag("n", "no effect: addresses are always printed as numbers")
       .value("name", "NAME", "the name of the port that listens (default: the next free one)")
       .flag("json",
-            R"(print these numbers to standard output as JSON, for scripts; without -w, the lines
+            R"(print the numbers of the summary to standard output as JSON; without -w, the lines
                go to standard error)");
   add_lock_option(options);
   options

@@ -71,8 +71,8 @@ Options exec_options() {
                  R"(faults belong to a line between two buses: 'shmifctl bridge bus:A bus:B
                     --fault FAULTS', with this host on A and the others on B)")
       .elsewhere("forward",
-                 R"(the program of a router turns it on: -- sh -c 'sysctl -w
-                    net.ipv4.ip_forward=1; exec bash'; for IPv6, it is
+                 R"(start a program that turns forwarding on: -- sh -c 'sysctl -w
+                    net.ipv4.ip_forward=1; exec bash'; for IPv6:
                     net.ipv6.conf.all.forwarding)")
       .repeatable("ip", "CIDR",
                   R"(an address, such as 198.18.0.1/24 or fd00::1/64. Without one, the interface

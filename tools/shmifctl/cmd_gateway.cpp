@@ -58,7 +58,7 @@ Options gateway_options() {
           "a host that uses it without DHCP")
       .example("shmifctl exec /dev/shm/bus0 -- sh -c 'udhcpc -i tap0 -q -n && exec bash'",
                "a host that asks it by DHCP")
-      .example("timeout 60 shmifctl gateway /dev/shm/bus0 --json | jq .rule_refusals",
+      .example("timeout 60 shmifctl gateway /dev/shm/bus0 --json | jq .rule_refused_by_reason",
                "a gateway for a minute; which frames it refused, and why");
   return options;
 }

@@ -206,7 +206,7 @@ int run_inject(const CommandLine& line) {
                     have one time)")
           .value("max-gap", "SECONDS",
                  "wait at most that time between two frames, such as 1 (default: as recorded)")
-          .flag("json", "print at the end, as JSON, what was sent and what was not, and why")
+          .flag("json", "print JSON at the end: what was sent, and what was not")
           .words(2, 2)
           .example("shmifctl inject /dev/shm/bus0 session.pcap", "replay with the recorded gaps")
           .example("shmifctl inject /dev/shm/bus0 session.pcap --timing x10 --loop 3",

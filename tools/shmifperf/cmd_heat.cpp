@@ -263,7 +263,7 @@ Options heat_command_line() {
                it prints)");
   describe_heat_control(options);
   options.example("shmifperf heat -p 1234", "which pages it writes, until Ctrl-C")
-      .example("shmifperf heat -p 1234 --live", "the same, as a map that is drawn each 100 ms")
+      .example("shmifperf heat -p 1234 --live", "the same, as a map that is redrawn every 100 ms")
       .example("shmifperf heat -p 1234 --windows 50 --json", "50 windows of 100 ms")
       .example("shmifperf heat --bus /dev/shm/bus0 --windows 10", "the programs on a bus")
       .example("shmifperf heat --on -p 1234", "in the background; later: shmifperf heat --show")
@@ -276,11 +276,12 @@ Options heat_command_line() {
 void refuse_live_elsewhere(const Arguments& args) {
   if (!args.flag("live")) return;
   if (is_heat_control(args)) {
-    throw UsageError{"--live is not for the monitor (watch -p PID or --bus PATH with it)"};
+    throw UsageError{
+        "--live is not for the monitor (give -p PID or --bus PATH, without --on, --show ...)"};
   }
   if (args.flag("json")) throw UsageError{"--live and --json exclude each other"};
   if (::isatty(STDOUT_FILENO) == 0) {
-    throw UsageError{"--live needs a terminal, and standard output is none (leave it out)"};
+    throw UsageError{"--live needs a terminal, but standard output is not one (leave --live out)"};
   }
 }
 

@@ -10,13 +10,13 @@
 
 namespace shmif::tools {
 
-/// Has the terminal while it exists (Screen). Threads: one at a time.
+/// Takes over the terminal while it exists (Screen). Threads: one at a time.
 class LiveHeat {
  public:
   /// `keys`: whether keys are for this command. They are not if a program shares the terminal.
   LiveHeat(const perf::HeatAttributes& attributes, bool keys);
 
-  /// These are readable when look() has more to do than to draw new windows.
+  /// Wait for these, too: one is readable when a key or a signal has come.
   std::vector<int> descriptors() const;
   /// Draws the session, if it has changed or the terminal has another size. It draws at most 20
   /// times per second. Result: false if the user typed q. Blocks: while the terminal stands still.

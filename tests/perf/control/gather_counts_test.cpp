@@ -255,7 +255,7 @@ TEST(GatheredJobs, EachClassOfErrorsHasItsCountItsFirstOrAReason) {
   const std::string no_send = "this job does not send";
   const std::string no_receive = "this job does not receive";
   const std::string no_pause =
-      "on this wire senders do not wait for receivers, so an overrun is no error";
+      "an overrun is an error only on a bus that pauses its senders (bus_pause)";
   EXPECT_EQ(shown(0), (Texts{"1 0tx", "2 0rx", "3 0verify", "4 0overrun", "5 0lock"}));
   EXPECT_EQ(shown(1), (Texts{"0 ", no_receive, no_receive, no_receive, "0 "}));
   EXPECT_EQ(shown(2), (Texts{no_send, "7 0rx", "8 0verify", no_pause, no_send}));

@@ -255,18 +255,18 @@ json quiet_way(const std::string& from, const std::string& to) {
   const char* const no_device = "the link is not a network interface";
   return {{"from", from},
           {"to", to},
-          {"came_frames", 0},
+          {"offered_frames", 0},
           {"tx_frames", 0},
           {"tx_segments", 0},
           {"tx_bytes", 0},
           {"lost_frames", 0},
           {"too_long_frames", 0},
-          {"not_taken_frames", 0},
+          {"timed_out_frames", 0},
           {"refused_frames", 0},
           {"rule_refused_frames", nullptr},
           {"interface_down_frames", nullptr},
           {"interface_queue_full_frames", nullptr},
-          {"answered_frames", 0},
+          {"consumed_frames", 0},
           {"under_way_frames", 0},
           {"faults", nullptr},
           {"why_null",
@@ -298,13 +298,13 @@ TEST(JsonOfBridge, HasBothWaysOfABridgeOfTwoBuses) {
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_TRUE(contains(result.err, "has an MTU of 3000")) << result.err;
   json right_way = quiet_way(here, there);
-  right_way.update({{"came_frames", 6},
+  right_way.update({{"offered_frames", 6},
                     {"tx_frames", 5},
                     {"tx_segments", 5},
                     {"tx_bytes", 500},
                     {"too_long_frames", 1}});
   json left_way = quiet_way(there, here);
-  left_way.update({{"came_frames", 1}, {"tx_frames", 1}, {"tx_segments", 1}, {"tx_bytes", 70}});
+  left_way.update({{"offered_frames", 1}, {"tx_frames", 1}, {"tx_segments", 1}, {"tx_bytes", 70}});
   expect_equal(object_of(result), {{"directions", {right_way, left_way}}});
 }
 
@@ -317,9 +317,9 @@ TEST(JsonOfBridge, HasWhatFaultsDidAndOnlyTheWayOfAReplay) {
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_EQ(result.err, "");
   json way = quiet_way(capture, "bus:" + rig.path());
-  way["came_frames"] = 3;
+  way["offered_frames"] = 3;
   way["faults"] = {{"options", "loss=100%"}, {"seed", 9},
-                   {"came_frames", 3},       {"lost_frames", 3},
+                   {"offered_frames", 3},    {"lost_frames", 3},
                    {"duplicated_frames", 0}, {"reordered_frames", 0},
                    {"corrupted_frames", 0},  {"truncated_frames", 0},
                    {"queue_full_frames", 0}, {"under_way_frames", 0}};
@@ -342,13 +342,14 @@ TEST_F(BridgeOfPeers, AsJsonSaysOfItsProgramsWhatItKnowsAndWhyItDoesNotKnowTheRe
   const std::string here = "bus:" + bus_;
   const std::string there = "stream:" + file("q");
   json from_peers = quiet_way(there, here);
-  from_peers.update({{"came_frames", 1}, {"tx_frames", 1}, {"tx_segments", 1}, {"tx_bytes", 1522}});
+  from_peers.update(
+      {{"offered_frames", 1}, {"tx_frames", 1}, {"tx_segments", 1}, {"tx_bytes", 1522}});
   const char* const no_memory = "the program does not share its memory";
   expect_equal(object,
                {{"directions", {quiet_way(here, there), from_peers}},
                 {"programs",
                  {{"connections", 1},
-                  {"while_away_frames", nullptr},
+                  {"disconnected_frames", nullptr},
                   {"too_long_frames", 1},
                   {"too_short_frames", 0},
                   {"bad_header_frames", nullptr},
@@ -356,7 +357,7 @@ TEST_F(BridgeOfPeers, AsJsonSaysOfItsProgramsWhatItKnowsAndWhyItDoesNotKnowTheRe
                   {"not_ready_frames", nullptr},
                   {"no_room_frames", nullptr},
                   {"why_null",
-                   {{"while_away_frames", "a program has a port only while it is connected"},
+                   {{"disconnected_frames", "a program has a port only while it is connected"},
                     {"bad_header_frames", "frames of this link have no headers of their own"},
                     {"disabled_queue_frames", "this link has no queues that a program can disable"},
                     {"not_ready_frames", no_memory},

@@ -473,14 +473,14 @@ TEST_P(Gateway, AsJsonCountsWhatItRefusedByReasonAndSaysTheRestOnStandardError) 
   EXPECT_EQ(object["directions"][0]["from"], "bus:" + bus());
   EXPECT_EQ(object["directions"][0]["to"], "slirp4netns");
   EXPECT_EQ(object["directions"][0]["rule_refused_frames"], 3);
-  EXPECT_EQ(object["directions"][0]["came_frames"], 3);
+  EXPECT_EQ(object["directions"][0]["offered_frames"], 3);
   EXPECT_EQ(object["directions"][0]["tx_frames"], 0);
   EXPECT_EQ(object["directions"][1]["rule_refused_frames"], 0);
   EXPECT_EQ(object["programs"]["connections"], 1);
-  EXPECT_EQ(object["programs"]["while_away_frames"], 0);
-  EXPECT_EQ(object["rule_refusals"]["protocol"], 2);
-  EXPECT_EQ(object["rule_refusals"]["fragment"], 1);
-  EXPECT_EQ(object["rule_refusals"].size(), 12U);
+  EXPECT_EQ(object["programs"]["disconnected_frames"], 0);
+  EXPECT_EQ(object["rule_refused_by_reason"]["other_protocol"], 2);
+  EXPECT_EQ(object["rule_refused_by_reason"]["fragment"], 1);
+  EXPECT_EQ(object["rule_refused_by_reason"].size(), 12U);
 }
 
 /// slirp4netns that says it does not know the options in `unknown`, one after the other.

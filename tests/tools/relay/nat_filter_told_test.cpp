@@ -71,7 +71,7 @@ TEST_F(NatFilterTest, CountsWhatItKeepsAndTellsTheHostThatAddressedIt) {
       "127.0.0.0/8 or 0.0.0.0/8, 1 for 169.254.0.0/16, see --link-local, 1 multicast or "
       "broadcast, 1 for what the gateway does not serve, 1 for other hosts of the bus, 1 from "
       "outside that no host asked for)");
-  EXPECT_EQ(filter.to_json(), Json({{"protocol", 0},
+  EXPECT_EQ(filter.to_json(), Json({{"other_protocol", 0},
                                     {"unreadable", 0},
                                     {"fragment", 2},
                                     {"other_icmp", 0},
@@ -81,7 +81,7 @@ TEST_F(NatFilterTest, CountsWhatItKeepsAndTellsTheHostThatAddressedIt) {
                                     {"multicast_or_broadcast", 1},
                                     {"not_served", 1},
                                     {"other_hosts", 1},
-                                    {"unasked", 1},
+                                    {"unsolicited", 1},
                                     {"too_many_hosts", 0}}));
   unsigned answers = 0;
   for (unsigned i = 0; i < 1000; ++i) answers += answer(NatWay::out, asked).empty() ? 0 : 1;

@@ -65,9 +65,9 @@ TEST(InjectFigures, EachStandsUnderItsNameInTextAndInJson) {
 std::uint64_t fates_in(const json& way) {
   std::uint64_t sum = 0;
   for (const char* const name :
-       {"tx_frames", "lost_frames", "too_long_frames", "not_taken_frames", "refused_frames",
+       {"tx_frames", "lost_frames", "too_long_frames", "timed_out_frames", "refused_frames",
         "rule_refused_frames", "interface_down_frames", "interface_queue_full_frames",
-        "answered_frames", "under_way_frames"}) {
+        "consumed_frames", "under_way_frames"}) {
     if (way[name] != nullptr) sum += way[name].get<std::uint64_t>();
   }
   const json& faults = way["faults"];
@@ -112,23 +112,23 @@ TEST(BridgeFigures, JsonHasEachUnderItsNameAndTheSumIsRight) {
   json expected = {
       {"from", "bus:/a"},
       {"to", "tap:b"},
-      {"came_frames", 1137},
+      {"offered_frames", 1137},
       {"tx_frames", 1000 - 34 - 35 - 51 - 52},
       {"tx_segments", nullptr},
       {"tx_bytes", 31},
       {"lost_frames", 3},
       {"too_long_frames", 5},
-      {"not_taken_frames", 4},
+      {"timed_out_frames", 4},
       {"refused_frames", 6 + 51},
       {"rule_refused_frames", 9},
       {"interface_down_frames", 34},
       {"interface_queue_full_frames", 35},
-      {"answered_frames", 11},
+      {"consumed_frames", 11},
       {"under_way_frames", 7 + 47 + 52},
       {"faults",
        {{"options", "loss=3%,delay=5ms"},
         {"seed", 48},
-        {"came_frames", 1134},
+        {"offered_frames", 1134},
         {"lost_frames", 41},
         {"duplicated_frames", 42},
         {"reordered_frames", 43},
@@ -148,7 +148,7 @@ TEST(BridgeFigures, JsonOfAWayOnWhichAllArrivedHasTheirSegmentsAndReasonsForTheR
   EXPECT_EQ(shown["tx_frames"], 1000);
   EXPECT_EQ(shown["tx_segments"], 1200);
   EXPECT_EQ(shown["tx_bytes"], 64'001);
-  EXPECT_EQ(shown["came_frames"], 1045);
+  EXPECT_EQ(shown["offered_frames"], 1045);
   EXPECT_EQ(fates_in(shown), 1045U);
   EXPECT_EQ(shown["why_null"],
             json({{"interface_down_frames", "the link is not a network interface"},
@@ -176,13 +176,13 @@ TEST(PeerFigures, JsonHasEachThatIsKnownAndAReasonForEachThatIsNot) {
                   {"not_ready_frames", 15},
                   {"no_room_frames", 16},
                   {"connections", 17},
-                  {"while_away_frames", 18}}));
+                  {"disconnected_frames", 18}}));
   const json memif = programs_of(tools::kMemifProtocol, tools::Coming::many_at_a_time);
   EXPECT_EQ(memif["not_ready_frames"], 15);
   EXPECT_EQ(memif["no_room_frames"], 16);
   EXPECT_EQ(
       memif["why_null"],
-      json({{"while_away_frames", "a program has a port only while it is connected"},
+      json({{"disconnected_frames", "a program has a port only while it is connected"},
             {"bad_header_frames", "frames of this link have no headers of their own"},
             {"disabled_queue_frames", "this link has no queues that a program can disable"}}));
   const json datagrams = programs_of(tools::kStreamProtocol, tools::Coming::unseen);
@@ -190,7 +190,7 @@ TEST(PeerFigures, JsonHasEachThatIsKnownAndAReasonForEachThatIsNot) {
   const char* const no_memory = "the program does not share its memory";
   EXPECT_EQ(datagrams["why_null"],
             json({{"connections", "programs that send datagrams do not connect"},
-                  {"while_away_frames", "whether a program is there is not known"},
+                  {"disconnected_frames", "whether a program is there is not known"},
                   {"bad_header_frames", "frames of this link have no headers of their own"},
                   {"disabled_queue_frames", "this link has no queues that a program can disable"},
                   {"not_ready_frames", no_memory},
