@@ -78,7 +78,7 @@ TEST(RunMinimumRate, IsNotExpectedOfAReceiverBeforeAnybodySendsToIt) {
   const RunResult result = run_text(
       "[global]\nengine=unix\ndrain_time=50ms\nruntime=300ms\nrate_iops=1000\n"
       "rate_settle=100ms\nrate_cycle=100ms\n[b]\nrw=rx\nrate_iops_min=0,100\n"
-      "[early]\nwire=other\nruntime=500ms\n[a]\nto=b\nwait_for=early\nstart_delay=300ms\n");
+      "[early]\nruntime=500ms\n[a]\nto=b\nwait_for=early\nstart_delay=300ms\n");
   EXPECT_TRUE(passed(result));
   EXPECT_GT(job_of(result, "b").rx.frames, 0U);
 }
