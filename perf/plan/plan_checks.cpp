@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <span>
 
 #include "perf/engine/engine.hpp"
 #include "perf/frame/header_template.hpp"
@@ -358,6 +359,21 @@ std::set<std::string> values_of(const JobOptions& job, const std::string& option
   return values;
 }
 
+/// Whether the option had its use where it was given, and what was given later took that: a command
+/// line that gives another bus or engine overrides a job file, and need not repeat the rest of it.
+bool was_overridden(const JobOptions& job, const OptionRow& row) {
+  const auto first = std::span(job.given).first(std::min(job.given_before, job.given.size()));
+  const auto later = std::span(job.given).subspan(first.size());
+  const auto is_it = [&](const auto& each) { return each.first == row.name; };
+  if (std::ranges::none_of(first, is_it) || std::ranges::any_of(later, is_it)) return false;
+  JobOptions before;
+  for (const auto& [name, value] : first) {
+    const OptionRow* const each = find_option(name);
+    if (each != nullptr && !each->of_run() && !set_option(*each, value, before)) return false;
+  }
+  return row.is_used(before);
+}
+
 }  // namespace
 
 std::vector<std::pair<std::size_t, std::string>> unused_options(
@@ -370,7 +386,8 @@ std::vector<std::pair<std::size_t, std::string>> unused_options(
       if (row.is_used(*job)) used.merge(values_of(*job, row.name));
     }
     for (std::size_t i = 0; i < jobs.size(); ++i) {
-      if (row.is_used(*jobs[i]) || std::ranges::includes(used, values_of(*jobs[i], row.name))) {
+      if (row.is_used(*jobs[i]) || std::ranges::includes(used, values_of(*jobs[i], row.name)) ||
+          was_overridden(*jobs[i], row)) {
         continue;
       }
       unused.emplace_back(i, row.name + ": " + row.only + " (leave it out)");

@@ -23,7 +23,8 @@ void check_alone(const JobOptions& job, std::vector<std::string>& problems);
 
 /// Options that have no meaning in the job they were given to: the index of the job, and "OPTION:
 /// why (what to do)". An option is not listed if another job uses it with the same value, because
-/// [global], a list of engines and the command line set options of many jobs.
+/// [global], a list of engines and the command line set options of many jobs. Nor is it if the
+/// command line took away its use: it overrides what the file says.
 std::vector<std::pair<std::size_t, std::string>> unused_options(
     std::span<const JobOptions* const> jobs);
 

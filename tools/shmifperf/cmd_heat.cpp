@@ -93,9 +93,10 @@ Measured measured_by(const Arguments& args, const HeatSession& session) {
       results, [](const auto& each) { return each.reason.empty() || each.has_ended; });
   for (const perf::HeatResult& each : results) {
     const bool is_process = each.process.number != 0;
+    const std::string end = " ended before the first sample";
     complain((is_process ? "process " + std::to_string(each.process.number) : each.name) +
              " was not measured: " +
-             (each.reason.empty() ? "it ended within the first sampling interval" : each.reason));
+             (each.reason.empty() ? (each.has_ended ? "it" : "the watch") + end : each.reason));
   }
   return too_short ? Measured::too_short : Measured::nothing;
 }

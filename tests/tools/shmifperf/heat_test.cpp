@@ -356,7 +356,7 @@ TEST(HeatCommand, ThatIsEndedBeforeItsFirstLookSaysSo) {
   ASSERT_TRUE(heat.wait_for("begun"));
   heat.signal(SIGINT);
   const ToolResult result = heat.finish();
-  EXPECT_NE(result.err.find(" was not measured: it ended within the first sampling interval\n"),
+  EXPECT_NE(result.err.find(" was not measured: the watch ended before the first sample\n"),
             std::string::npos)
       << result.err;
 }

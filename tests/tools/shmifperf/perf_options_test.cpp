@@ -231,6 +231,25 @@ TEST(Shmifperf, EveryErrorOfALineAndOfItsFilesIsSaidAtOnce) {
   expect_usage_error({"run"}, {"there are no jobs"});
 }
 
+/// The rest of the file may then have no effect: nobody has to repeat it without that.
+TEST(Shmifperf, AnotherBusOrEngineOnTheCommandLineOverridesAFile) {
+  TempDir directory;
+  const std::string file = directory.file("x.job"), bus = directory.file("bus");
+  std::ofstream(file) << "[a]\nbus_size=8M\nbus_pause\npercentile_list=50\nruntime=1\n";
+  for (const Words& words :
+       {Words{"--profile", "hosts", "--bus", bus}, Words{"--bus", bus, file},
+        Words{"--engine=udp", file}, Words{"--engine=pcap", "--filename=" + bus, file}}) {
+    Words run{"run", "--parse-only"};
+    run.insert(run.end(), words.begin(), words.end());
+    EXPECT_EQ(shmifperf(run).status, 0) << words[0] << ' ' << words[1] << shmifperf(run).err;
+  }
+  const std::string refused = "is for a bus that the run makes";
+  expect_usage_error({"run", "--parse-only", "--bus", bus, "--bus_size=1M", file}, {refused});
+  std::ofstream(file) << "[a]\nbus=" << bus << "\nbus_size=8M\nruntime=1\n";
+  expect_usage_error({"run", "--parse-only", file}, {refused});
+  expect_usage_error({"run", "--parse-only", "--loops=1", file}, {refused});
+}
+
 /// Each message names what to do.
 TEST(Shmifperf, WhatNewcomersTryIsAnsweredWithARemedy) {
   TempDir directory;
