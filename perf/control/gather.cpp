@@ -329,7 +329,9 @@ std::string why_no_errors(const ControlledJob& job, ErrorClass error) {
   if (!o.exec.empty()) return "a program reports its own errors";
   if (job.never_started) return "this job did not start";
   const bool is_sent = error == ErrorClass::tx || error == ErrorClass::lock;
-  if (is_sent) return o.rw == Role::rx ? "this job does not send" : "";
+  if (is_sent && o.rw == Role::rx) return "this job does not send";
+  if (error == ErrorClass::lock && o.engine != EngineKind::bus) return "only a bus has a lock";
+  if (is_sent) return "";
   if (!receives(o.rw)) return "this job does not receive";
   if (error == ErrorClass::verify && !o.verify) return "this job does not verify (verify=0)";
   const bool pauses = job.block->overruns_are_errors.load(std::memory_order_relaxed);

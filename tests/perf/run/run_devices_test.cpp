@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -146,7 +147,8 @@ TEST_F(RunDevices, EachClassOfErrorsIsTold) {
   const std::string first = of(ErrorClass::verify).first;
   EXPECT_TRUE(first.ends_with(" of j.peer was corrupt")) << first;
   EXPECT_EQ(of(ErrorClass::rx).count, 0U);
-  EXPECT_EQ(of(ErrorClass::lock).count, 0U);
+  EXPECT_EQ(of(ErrorClass::lock).count, std::nullopt);
+  EXPECT_EQ(of(ErrorClass::lock).reason, "only a bus has a lock");
 }
 
 TEST_F(RunDevices, OrIsTriedAgainAndNothingIsLostWhereTheJobGoesOn) {
