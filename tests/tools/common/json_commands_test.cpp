@@ -318,11 +318,16 @@ TEST(JsonOfBridge, HasWhatFaultsDidAndOnlyTheWayOfAReplay) {
   EXPECT_EQ(result.err, "");
   json way = quiet_way(capture, "bus:" + rig.path());
   way["offered_frames"] = 3;
-  way["faults"] = {{"options", "loss=100%"}, {"seed", 9},
-                   {"offered_frames", 3},    {"lost_frames", 3},
-                   {"duplicated_frames", 0}, {"reordered_frames", 0},
-                   {"corrupted_frames", 0},  {"truncated_frames", 0},
-                   {"queue_full_frames", 0}, {"under_way_frames", 0}};
+  way["faults"] = {{"options", "loss=100%"},
+                   {"seed", 9},
+                   {"frames", 3},
+                   {"lost_frames", 3},
+                   {"duplicated_frames", 0},
+                   {"reordered_frames", 0},
+                   {"corrupted_frames", 0},
+                   {"truncated_frames", 0},
+                   {"queue_full_frames", 0},
+                   {"under_way_frames", 0}};
   way["why_null"].erase("faults");
   expect_equal(object_of(result), {{"directions", {way}}});
 }

@@ -128,7 +128,7 @@ TEST(BridgeFigures, JsonHasEachUnderItsNameAndTheSumIsRight) {
       {"faults",
        {{"options", "loss=3%,delay=5ms"},
         {"seed", 48},
-        {"offered_frames", 1134},
+        {"frames", 1134},
         {"lost_frames", 41},
         {"duplicated_frames", 42},
         {"reordered_frames", 43},
