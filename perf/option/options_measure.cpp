@@ -135,7 +135,8 @@ bool has_times_of_capture(const J& job) {
 /// Whether this run receives what the job sends, or the job itself receives.
 bool has_receiver(const J& job) {
   if (job.rw != Role::tx) return true;
-  return job.engine != EngineKind::pcap && job.engine != EngineKind::null && !job.no_peer;
+  if (job.engine == EngineKind::udp) return !job.no_peer;
+  return job.engine != EngineKind::pcap && job.engine != EngineKind::null;
 }
 constexpr const char* kNoReceiver =
     "needs a receiver; there is none with no_peer, or with rw=tx on engine=pcap or null";

@@ -133,7 +133,8 @@ bool Planner::wants_peer(const Draft& draft) const {
   const bool named_by_another = std::any_of(drafts_.begin(), drafts_.end(), [&](const Draft& by) {
     return by.options.rw == Role::txrx && by.options.to == draft.written_name;
   });
-  return sends(job.rw) && job.to.empty() && job.exec.empty() && !job.no_peer &&
+  const bool is_received_elsewhere = job.no_peer && job.engine == EngineKind::udp;
+  return sends(job.rw) && job.to.empty() && job.exec.empty() && !is_received_elsewhere &&
          !alone_on_its_wire(job.engine) && !named_by_another;
 }
 

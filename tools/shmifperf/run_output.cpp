@@ -81,6 +81,7 @@ std::string rendered(perf::OutputFormat format, const ResultForms& forms,
 
 std::vector<FormattedPlace> places_of(const RunOptions& options) {
   std::vector<FormattedPlace> places;
+  places.reserve(options.outputs.size() + 1);
   const perf::OutputFormat other = options.output_format.front();
   for (const perf::OutputPlace& place : options.outputs) {
     places.push_back({place.path, place.format.value_or(other)});

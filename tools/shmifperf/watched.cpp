@@ -97,6 +97,7 @@ bool Watched::wait_until(Clock::time_point then, const StopSignals& stop,
     const int left = milliseconds_until(then);
     if (left == 0) return true;
     std::vector<pollfd> ready;
+    ready.reserve(more.size() + 1 + processes_.size());
     for (const int descriptor : more) ready.push_back({descriptor, POLLIN, 0});
     ready.push_back({stop.descriptor(), POLLIN, 0});
     for (const perf::Process& process : processes_) {

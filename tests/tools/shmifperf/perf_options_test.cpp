@@ -243,6 +243,10 @@ TEST(Shmifperf, AnotherBusOrEngineOnTheCommandLineOverridesAFile) {
     run.insert(run.end(), words.begin(), words.end());
     EXPECT_EQ(shmifperf(run).status, 0) << words[0] << ' ' << words[1] << shmifperf(run).err;
   }
+  const std::string away = directory.file("away.job");
+  std::ofstream(away) << "[a]\nengine=udp\nport=7\nno_peer\nnumber_ios=10\n";
+  const ToolResult received = shmifperf({"run", away, "--engine=unix", "--output-format=json"});
+  EXPECT_EQ(Json::parse(received.out).at("jobs").size(), 2U) << "the frames have a receiver again";
   const std::string refused = "is for a bus that the run makes";
   expect_usage_error({"run", "--parse-only", "--bus", bus, "--bus_size=1M", file}, {refused});
   std::ofstream(file) << "[a]\nbus=" << bus << "\nbus_size=8M\nruntime=1\n";
