@@ -5,9 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstddef>
-#include <cstdlib>
 #include <functional>
-#include <new>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -16,24 +14,7 @@
 #include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
 #include "tests/perf/report/sample_results.hpp"
-
-namespace {
-std::size_t allocations = 0;
-}
-
-// Counts; otherwise as the ones of the library.
-void* operator new(std::size_t bytes) {
-  ++allocations;
-  void* const memory = std::malloc(bytes == 0 ? 1 : bytes);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t /*bytes*/) noexcept {
-  std::free(memory);
-}
+#include "tests/support/counted_allocations.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -41,9 +22,9 @@ namespace {
 using Json = nlohmann::json;
 
 std::size_t allocations_of(const std::function<void()>& work) {
-  const std::size_t before = allocations;
+  const std::size_t before = shmif::test::allocations;
   work();
-  return allocations - before;
+  return shmif::test::allocations - before;
 }
 
 /// A result of `count` jobs with repetitions, and of as many searches.

@@ -3,30 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <new>
 #include <vector>
 
 #include "perf/counters/session.hpp"
-
-namespace {
-thread_local long allocations = 0;
-}
-
-// Counts; otherwise as the ones of the library.
-void* operator new(std::size_t bytes) {
-  ++allocations;
-  void* const memory = std::malloc(bytes == 0 ? 1 : bytes);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t /*bytes*/) noexcept {
-  std::free(memory);
-}
+#include "tests/support/counted_allocations.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -47,16 +29,16 @@ TEST(SessionMemory, ReadsSixteenEventsWithoutAnAllocation) {
   ASSERT_TRUE(session.program(events));
   ASSERT_TRUE(session.load(CounterTarget::thread({})));
   ASSERT_TRUE(session.start());
-  const long before = allocations;
+  const std::size_t before = shmif::test::allocations;
   const bool first = session.read(readings).has_value();
   const bool second = session.read(readings).has_value();
-  const long after = allocations;
+  const std::size_t after = shmif::test::allocations;
   EXPECT_TRUE(first && second);
-  EXPECT_EQ(after - before, 0);
+  EXPECT_EQ(after - before, 0U);
   EXPECT_GT(readings[15].value, 0U);
-  allocations = 0;
+  shmif::test::allocations = 0;
   delete new int;
-  EXPECT_EQ(allocations, 1) << "the count counts";
+  EXPECT_EQ(shmif::test::allocations, 1U) << "the count counts";
 }
 
 }  // namespace
