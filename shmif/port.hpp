@@ -52,7 +52,7 @@ class Port {
   Port& operator=(Port&&) noexcept;
   ~Port();  ///< detaches, also while up
 
-  /// Attaches to the bus at `path`. If its file is not on tmpfs, logs a warning, once for each bus.
+  /// Attaches to the bus at `path`. If a disk holds its file, logs a warning, once for each bus.
   /// Errors: path_empty, path_too_long, already_linked (also when down), bad_argument for a MAC
   /// address that is not unicast, name_taken, mac_taken, table_full, and the errors of Bus::open.
   /// Blocks: while the ring's pages are prefaulted (1 ms for a ring of 4 MiB). If another port has

@@ -143,12 +143,12 @@ NativeAttachment::Impl::Seen NativeAttachment::Impl::look_for_frame() noexcept {
   return Seen::nothing;
 }
 
-/// As look_for_frame(), after the announcement of a sleep. A port that stands behind the end of the
-/// chain would hear nothing, so it goes back to the end.
+/// As look_for_frame(), after a sleep was announced. A port whose place is past the end of the
+/// chain would never receive a frame, so it goes back to the end.
 NativeAttachment::Impl::Seen NativeAttachment::Impl::last_look() noexcept {
   const Seen seen = look_for_frame();
   ReadTally tally;
-  if (seen != Seen::nothing || !reader.leave_place_behind_end(tally)) return seen;
+  if (seen != Seen::nothing || !reader.leave_place_past_end(tally)) return seen;
   counts.add(tally, slot());
   publish_position();
   return look_for_frame();

@@ -83,7 +83,7 @@ bool NativeFollower::wait(nanoseconds timeout) noexcept {
   l.pause = std::chrono::milliseconds(1);
   while (base::is_this_process(l.token) && !l.mapping.lost()) {
     if (l.reader.ready()) return true;
-    l.reader.leave_place_behind_end(l.total);
+    l.reader.leave_place_past_end(l.total);
     const nanoseconds left = deadline - Clock::now();
     if (left <= nanoseconds(0)) return false;
     const nanoseconds nap = std::min(l.pause, left);
@@ -103,7 +103,7 @@ WaitHint NativeFollower::prepare_wait() noexcept {
     l.pause = std::chrono::milliseconds(1);
     return {.ready = true};
   }
-  l.reader.leave_place_behind_end(l.total);
+  l.reader.leave_place_past_end(l.total);
   return {.at_most = std::exchange(l.pause, std::min<nanoseconds>(l.pause * 2, kLookUp))};
 }
 

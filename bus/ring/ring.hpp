@@ -331,10 +331,10 @@ class RingReader {
   /// port slept count as filtered, not as lost (D4).
   void pass_over(std::uint64_t position, std::uint64_t number, ReadTally& tally) noexcept;
 
-  /// Goes to the end of the chain if the reader waits behind it, where nobody will commit: a peer
-  /// has written over the ring or its header. Call it after ready() said no. Result: whether that
-  /// was so; it is then counted as corrupt.
-  bool leave_place_behind_end(ReadTally& tally) noexcept;
+  /// Goes back to the end of the chain if the reader waits past it, where nobody will commit: a
+  /// peer has overwritten the ring or its header. Call it after ready() has returned false.
+  /// Result: whether the reader was past the end; that is counted as corrupt.
+  bool leave_place_past_end(ReadTally& tally) noexcept;
 
   /// Whether read() would return something other than `empty`. Sequentially consistent with a
   /// commit, as a sleeper needs (D1).

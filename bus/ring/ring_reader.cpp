@@ -577,7 +577,7 @@ bool RingReader::is_stranded() const noexcept {
   return last > p && ring_.fits_alignment(p) && ring_.word_at(p) == word::empty(p);
 }
 
-bool RingReader::leave_place_behind_end(ReadTally& tally) noexcept {
+bool RingReader::leave_place_past_end(ReadTally& tally) noexcept {
   const Place before = place_;
   const bool behind_pad = behind_pad_;
   if (load_acquire(ring_.header().last) >= before.position) return false;

@@ -20,8 +20,8 @@
 
 namespace shmif::perf {
 
-/// Memory in which frames are made, in huge pages on request. It is zero-filled; the kernel adds
-/// each page when it is first written. Threads: as any memory.
+/// Memory in which frames are made, in huge pages on request. It is zero-filled. Normal pages are
+/// allocated by the constructor, huge ones at the first write. Threads: as any memory.
 class FrameBuffers {
  public:
   /// `huge`: uses pages of 2 MiB, reserved ones (vm.nr_hugepages) or otherwise transparent ones.

@@ -270,11 +270,11 @@ struct JobBlock {
   Tally offered_until_ns;  // (J) by the pace: the end of the time for which it has offered frames
   std::atomic<bool> trigger_hit{false};
 
-  /// A call to send that failed: counts it as of its class (tx or lock), and in `sent`.
+  /// Counts a failed call to send: in its class (tx or lock), and in `sent`.
   void note_tx_error(Period period, std::error_code why) noexcept;
   /// A call to receive that failed.
   void note_rx_error(Period period, std::error_code why) noexcept;
-  /// Counts an error of the window. Of each class, the first text is kept.
+  /// Counts an error of the window, and keeps the first text of each class.
   void note_error(ErrorClass of, Period period, std::string_view what) noexcept;
 
   // Written at the end (J).

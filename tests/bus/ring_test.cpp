@@ -168,7 +168,7 @@ TEST(Ring, ACursorPastTheEndIsCountedAsCorruptAndTheReaderGoesOnAtTheEnd) {
     rig.raw.begin_at(end, 1);
     if (how == How::before_sleep) {
       ASSERT_FALSE(rig.reader.ready());
-      EXPECT_TRUE(rig.reader.leave_place_behind_end(rig.tally));
+      EXPECT_TRUE(rig.reader.leave_place_past_end(rig.tally));
     } else {
       rig.raw.ring().record(cursor).word = 0;
       FrameBatch batch;
@@ -197,15 +197,15 @@ TEST(Ring, ACursorPastALastThatLagsIsAtTheEndAndStaysThere) {
   ASSERT_EQ(rig.read_all(0), 3U);
   const bus::RingReader::Place place = rig.reader.place();
   const std::uint64_t last = rig.raw.header().last;
-  EXPECT_FALSE(rig.reader.leave_place_behind_end(rig.tally));
+  EXPECT_FALSE(rig.reader.leave_place_past_end(rig.tally));
   rig.raw.header().last = 0;
-  EXPECT_FALSE(rig.reader.leave_place_behind_end(rig.tally));
+  EXPECT_FALSE(rig.reader.leave_place_past_end(rig.tally));
   EXPECT_EQ(rig.reader.place(), place);
   // A frame came since the reader looked, which it must not leave out.
   rig.raw.header().last = last;
   ASSERT_EQ(rig.append_one(200), AppendStatus::done);
   rig.raw.header().last = 0;
-  EXPECT_FALSE(rig.reader.leave_place_behind_end(rig.tally));
+  EXPECT_FALSE(rig.reader.leave_place_past_end(rig.tally));
   EXPECT_EQ(rig.reader.place(), place);
   EXPECT_EQ(rig.tally.corrupt, 0U);
   EXPECT_EQ(rig.read_all(3), 4U);
