@@ -79,9 +79,9 @@ const Kind kFound{figure_name::kFoundFps, true, true, [](Of s) { return figure(s
 
 /// The jobs, searches and repetitions of a result by their names. A result may have many of them:
 /// to look for each name among all would take quadratic time.
-class ByName {
+class JobIndex {
  public:
-  explicit ByName(const ReportJson& report) {
+  explicit JobIndex(const ReportJson& report) {
     for (const ReportJson& job : report.at("jobs")) jobs_.emplace(name_in(job, "jobname"), &job);
     for (const ReportJson& search : report.at("searches")) {
       searches_.emplace(std::pair{search.at("jobname"), search.at("frame_bytes")}, &search);
@@ -135,7 +135,7 @@ std::optional<double> share_of(double part, double whole) {
 
 /// The figure of a job, or of its search; with repetitions, their median. `spread`: how far the
 /// repetitions differ, as a share of the median.
-std::optional<double> value_of(const ByName& report, const ReportJson& job, const Kind& kind,
+std::optional<double> value_of(const JobIndex& report, const ReportJson& job, const Kind& kind,
                                std::optional<double>& spread) {
   const auto all = estimate(report.repetitions(name_in(job, "jobname"), kind.name));
   if (!all) return kind.whole(job);
@@ -144,7 +144,7 @@ std::optional<double> value_of(const ByName& report, const ReportJson& job, cons
 }
 
 /// The samples of both files, if both have at least two values.
-std::optional<std::pair<Samples, Samples>> samples(const ByName& before, const ByName& after,
+std::optional<std::pair<Samples, Samples>> samples(const JobIndex& before, const JobIndex& after,
                                                    const ReportJson& before_job,
                                                    const ReportJson& after_job, const Kind& kind,
                                                    std::string& from) {
@@ -219,13 +219,13 @@ bool are_apart(const std::pair<Samples, Samples>& values, const std::string& fig
 
 class Comparer {
  public:
-  /// `before_names` and `after_names` must index `before` and `after`.
-  Comparer(const Report& before, const Report& after, const ByName& before_names,
-           const ByName& after_names, Comparison& into)
+  /// `before_index` and `after_index` must index `before` and `after`.
+  Comparer(const Report& before, const Report& after, const JobIndex& before_index,
+           const JobIndex& after_index, Comparison& into)
       : before_(before.json()),
         after_(after.json()),
-        before_names_(before_names),
-        after_names_(after_names),
+        before_index_(before_index),
+        after_index_(after_index),
         into_(into) {}
 
   void compare_jobs(const ReportJson& before_job, const ReportJson& after_job) {
@@ -257,8 +257,8 @@ class Comparer {
     ComparedFigure f;
     f.job = name_in(before_job, "jobname");
     f.figure = kind.name;
-    const auto before = value_of(before_names_, before_job, kind, f.spread_before);
-    const auto after = value_of(after_names_, after_job, kind, f.spread_after);
+    const auto before = value_of(before_index_, before_job, kind, f.spread_before);
+    const auto after = value_of(after_index_, after_job, kind, f.spread_after);
     if (!before || !after) return;
     f.before = *before;
     f.after = *after;
@@ -268,7 +268,7 @@ class Comparer {
     f.factor = share_of(*after, *before);
     // If chance cannot be estimated, only the size of the difference decides.
     bool significant = true;
-    const auto values = samples(before_names_, after_names_, before_job, after_job, kind, f.from);
+    const auto values = samples(before_index_, after_index_, before_job, after_job, kind, f.from);
     if (values) {
       const double confidence = into_.options.confidence;
       const auto test = tested(*values, f.from, confidence);
@@ -299,8 +299,8 @@ class Comparer {
 
   const ReportJson& before_;
   const ReportJson& after_;
-  const ByName& before_names_;
-  const ByName& after_names_;
+  const JobIndex& before_index_;
+  const JobIndex& after_index_;
   Comparison& into_;
 };
 
@@ -319,14 +319,14 @@ Result<Comparison> compare(const Report& before, const Report& after,
   result.before = before.name();
   result.after = after.name();
   result.options = options;
-  const ByName before_names(before.json());
-  const ByName after_names(after.json());
-  Comparer comparer(before, after, before_names, after_names, result);
+  const JobIndex before_index(before.json());
+  const JobIndex after_index(after.json());
+  Comparer comparer(before, after, before_index, after_index, result);
   comparer.note_differences();
   bool common = false;
   for (const ReportJson& job : before.json().at("jobs")) {
     const std::string name = name_in(job, "jobname");
-    const ReportJson* const other = after_names.job(name);
+    const ReportJson* const other = after_index.job(name);
     if (other == nullptr) {
       result.failures.push_back("job " + words(job, "jobname") + " is only in " + before.name());
       continue;
@@ -341,7 +341,7 @@ Result<Comparison> compare(const Report& before, const Report& after,
     }
   }
   for (const ReportJson& search : before.json().at("searches")) {
-    const auto* const other = after_names.search_like(search);
+    const auto* const other = after_index.search_like(search);
     if (other != nullptr) comparer.compare_searches(search, *other);
   }
   if (!common) {
@@ -350,7 +350,7 @@ Result<Comparison> compare(const Report& before, const Report& after,
                                          "same names, with name= or in a job file)");
   }
   for (const ReportJson& job : after.json().at("jobs")) {
-    if (before_names.job(name_in(job, "jobname")) == nullptr) {
+    if (before_index.job(name_in(job, "jobname")) == nullptr) {
       result.notes.push_back("job " + words(job, "jobname") + " is only in " + after.name());
     }
   }

@@ -31,7 +31,7 @@ struct Capabilities {
   bool batches = false;      ///< many frames in one call cost less than single ones
   bool pauses = false;       ///< slow receivers delay senders, so an overrun is an error
   bool overruns = false;     ///< a receiver learns how much an overrun lost
-  bool times = true;         ///< frames arrive in the run that sent them, so they have a latency
+  bool has_latency = true;   ///< frames arrive in the run that sent them, so they have a latency
   std::size_t max_ends = 0;  ///< 0: any number
 };
 

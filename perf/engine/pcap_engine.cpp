@@ -110,7 +110,7 @@ const Engine kPcapEngine{
     .kind = EngineKind::pcap,
     .name = "pcap",
     .wire = "a capture file that a job writes or reads",
-    .capabilities = {.addresses = false, .counts = true, .times = false, .max_ends = 1},
+    .capabilities = {.addresses = false, .counts = true, .has_latency = false, .max_ends = 1},
     .make_wire = make_pcap_wire};
 
 }  // namespace shmif::perf

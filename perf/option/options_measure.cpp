@@ -142,7 +142,7 @@ constexpr const char* kNoReceiver =
     "needs a receiver; there is none with no_peer, or with rw=tx on engine=pcap or null";
 
 bool has_latency(const J& job) {
-  return has_receiver(job) && engine_of(job.engine).capabilities.times && !job.verify_only;
+  return has_receiver(job) && engine_of(job.engine).capabilities.has_latency && !job.verify_only;
 }
 constexpr const char* kNoLatency =
     "needs a latency; there is none on engine=pcap, with verify_only or no_peer, or with rw=tx on "

@@ -240,7 +240,7 @@ struct ErrorBlock {
   SharedText<160> first;
 };
 
-/// The class of an error of a send: lock, if other ports hold the ring and do not release it.
+/// The class of an error of a send: lock, if other ports hold the lock or the space of the ring.
 ErrorClass class_of_send_error(std::error_code why) noexcept;
 
 struct JobBlock {

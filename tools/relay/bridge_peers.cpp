@@ -79,7 +79,7 @@ int keep_open(const PeerBridge& bridge, PeerPort& port, const StopSignals& stop,
   bool said = false;
   std::optional<EndInTime> in_time(std::in_place, stop, [&] {
     complain(bridge.peer_text + ": keeps the link from ending, and is left");
-    sum_up(bridge, Coming::one_by_one, account.total());
+    sum_up(bridge, Connections::one, account.total());
   });
   Retries retries;
   while (!stop.stopped()) {
@@ -117,7 +117,7 @@ int keep_open(const PeerBridge& bridge, PeerPort& port, const StopSignals& stop,
   Totals totals = account.total();
   static_cast<void>(port.port().up());  // now it counts the frames that passed while it was down
   totals.while_away = port.port().counters().skipped_frames;
-  sum_up(bridge, Coming::one_by_one, totals);
+  sum_up(bridge, Connections::one, totals);
   return lost.empty() ? kDone : fail(lost);
 }
 
@@ -273,7 +273,7 @@ int exchange_datagrams(const PeerBridge& bridge, const SocketPlace& local,
                      .too_short = datagrams->drops().too_short};
   };
   const tap::BridgeEnd end = port.carry(link, stop.descriptor(), drops, account);
-  sum_up(bridge, Coming::unseen, account.total(), datagrams->undelivered());
+  sum_up(bridge, Connections::none, account.total(), datagrams->undelivered());
   if (stop.stopped()) return kDone;
   return fail("cannot go on with " + end.address + ": " + end.error.message());
 }

@@ -64,19 +64,19 @@ std::pair<BridgeWay, BridgeWay> ways_of(const PeerBridge& bridge, const Totals& 
 
 }  // namespace
 
-Json to_json(const PeerBridge& bridge, Coming coming, const Totals& totals,
+Json to_json(const PeerBridge& bridge, Connections connections, const Totals& totals,
              std::uint64_t undelivered) {
   const auto [to_peers, from_peers] = ways_of(bridge, totals, undelivered);
   const auto figure_if = [](bool known, std::uint64_t figure) {
     return known ? std::optional(figure) : std::nullopt;
   };
   Json programs = Json::object();
-  set_figure(programs, "connections", figure_if(coming != Coming::unseen, totals.peers),
+  set_figure(programs, "connections", figure_if(connections != Connections::none, totals.peers),
              "programs that send datagrams do not connect");
   set_figure(programs, "disconnected_frames",
-             figure_if(coming == Coming::one_by_one, totals.while_away),
-             coming == Coming::unseen ? "whether a program is there is not known"
-                                      : "a program has a port only while it is connected");
+             figure_if(connections == Connections::one, totals.while_away),
+             connections == Connections::none ? "whether a program is there is not known"
+                                              : "a program has a port only while it is connected");
   programs["too_long_frames"] = totals.drops.too_long;
   programs["too_short_frames"] = totals.drops.too_short;
   // The other links have neither headers before their frames nor queues in shared memory.
@@ -96,11 +96,11 @@ Json to_json(const PeerBridge& bridge, Coming coming, const Totals& totals,
   return json;
 }
 
-void sum_up(const PeerBridge& bridge, Coming coming, const Totals& totals,
+void sum_up(const PeerBridge& bridge, Connections connections, const Totals& totals,
             std::uint64_t undelivered) {
   if (bridge.json != nullptr && bridge.json->is_wanted()) {
     const base::SignalGuard guard(SIGPIPE);  // the reader may be gone
-    bridge.json->print(json_text(to_json(bridge, coming, totals, undelivered)));
+    bridge.json->print(json_text(to_json(bridge, connections, totals, undelivered)));
     return;
   }
   const auto [to_peers, from_peers] = ways_of(bridge, totals, undelivered);

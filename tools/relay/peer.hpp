@@ -81,19 +81,19 @@ std::string count_of(std::uint64_t count, const char* one, const char* many);
 /// peer's owner the limit of the bridge.
 std::string size_text(const PeerBridge& bridge);
 
-/// How programs come to a bridge.
-enum class Coming : std::uint8_t {
-  many_at_a_time,  ///< each has a port, while it is connected
-  one_by_one,      ///< one port stays, and counts what passes while no program is connected
-  unseen,          ///< programs send datagrams, and do not connect
+/// How many programs at a time are connected to a bridge.
+enum class Connections : std::uint8_t {
+  many,  ///< each has a port, while it is connected
+  one,   ///< one port stays, and counts what passes while no program is connected
+  none,  ///< programs send datagrams, and do not connect
 };
 
 /// Says what was carried, as text or as JSON. `undelivered`: further frames that the peer's link
 /// took and could not pass on.
-void sum_up(const PeerBridge& bridge, Coming coming, const Totals& totals,
+void sum_up(const PeerBridge& bridge, Connections connections, const Totals& totals,
             std::uint64_t undelivered = 0);
 /// The JSON of it.
-Json to_json(const PeerBridge& bridge, Coming coming, const Totals& totals,
+Json to_json(const PeerBridge& bridge, Connections connections, const Totals& totals,
              std::uint64_t undelivered = 0);
 
 /// What was carried for the peers of one port so far. Threads: any thread may call total(), even

@@ -108,7 +108,7 @@ class ProgramServer {
       complain(bridge_.peer_text + ": the program at port " + client.name +
                " keeps its link from ending, and is left");
     }
-    sum_up(bridge_, Coming::many_at_a_time, totals_);
+    sum_up(bridge_, Connections::many, totals_);
     const int code = lost_.empty() ? kDone : fail(lost_);
     if (!clients_.empty()) leave(code);
     return code;

@@ -93,7 +93,7 @@ std::string summary(const Totals& totals, const PeerProtocol& protocol,
   bridge.peer_text = "peer:/p";
   bridge.protocol = &protocol;
   testing::internal::CaptureStdout();
-  tools::sum_up(bridge, tools::Coming::one_by_one, totals, undelivered);
+  tools::sum_up(bridge, tools::Connections::one, totals, undelivered);
   return testing::internal::GetCapturedStdout();
 }
 

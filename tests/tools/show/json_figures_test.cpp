@@ -157,18 +157,18 @@ TEST(BridgeFigures, JsonOfAWayOnWhichAllArrivedHasTheirSegmentsAndReasonsForTheR
 }
 
 /// What a bridge says of its programs.
-json programs_of(const tools::PeerProtocol& protocol, tools::Coming coming) {
+json programs_of(const tools::PeerProtocol& protocol, tools::Connections connections) {
   tools::PeerBridge bridge;
   bridge.protocol = &protocol;
   tools::Totals totals;
   OwnNumbers(11).fill(totals.drops.too_long, totals.drops.too_short, totals.drops.bad_header,
                       totals.drops.discarded, totals.drops.not_ready, totals.drops.no_room,
                       totals.peers, totals.while_away);
-  return json::parse(tools::json_text(tools::to_json(bridge, coming, totals)))["programs"];
+  return json::parse(tools::json_text(tools::to_json(bridge, connections, totals)))["programs"];
 }
 
 TEST(PeerFigures, JsonHasEachThatIsKnownAndAReasonForEachThatIsNot) {
-  EXPECT_EQ(programs_of(tools::kVhostProtocol, tools::Coming::one_by_one),
+  EXPECT_EQ(programs_of(tools::kVhostProtocol, tools::Connections::one),
             json({{"too_long_frames", 11},
                   {"too_short_frames", 12},
                   {"bad_header_frames", 13},
@@ -177,7 +177,7 @@ TEST(PeerFigures, JsonHasEachThatIsKnownAndAReasonForEachThatIsNot) {
                   {"no_room_frames", 16},
                   {"connections", 17},
                   {"disconnected_frames", 18}}));
-  const json memif = programs_of(tools::kMemifProtocol, tools::Coming::many_at_a_time);
+  const json memif = programs_of(tools::kMemifProtocol, tools::Connections::many);
   EXPECT_EQ(memif["not_ready_frames"], 15);
   EXPECT_EQ(memif["no_room_frames"], 16);
   EXPECT_EQ(
@@ -185,7 +185,7 @@ TEST(PeerFigures, JsonHasEachThatIsKnownAndAReasonForEachThatIsNot) {
       json({{"disconnected_frames", "a program has a port only while it is connected"},
             {"bad_header_frames", "frames of this link have no headers of their own"},
             {"disabled_queue_frames", "this link has no queues that a program can disable"}}));
-  const json datagrams = programs_of(tools::kStreamProtocol, tools::Coming::unseen);
+  const json datagrams = programs_of(tools::kStreamProtocol, tools::Connections::none);
   EXPECT_EQ(datagrams["connections"], nullptr);
   const char* const no_memory = "the program does not share its memory";
   EXPECT_EQ(datagrams["why_null"],
@@ -208,7 +208,7 @@ TEST(PeerFigures, JsonCountsWhatTheLinkOfAProgramTookInVainAsRefused) {
   totals.drops.not_ready = 1;
   totals.drops.no_room = 2;
   const json ways = json::parse(
-      tools::json_text(tools::to_json(bridge, tools::Coming::one_by_one, totals, 4)))["directions"];
+      tools::json_text(tools::to_json(bridge, tools::Connections::one, totals, 4)))["directions"];
   EXPECT_EQ(ways[0]["from"], "bus:/b");
   EXPECT_EQ(ways[0]["tx_frames"], 83);
   EXPECT_EQ(ways[0]["refused_frames"], 17);
