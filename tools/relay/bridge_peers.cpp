@@ -22,9 +22,8 @@
 #include "tools/common/command.hpp"
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/name_servers.hpp"
+#include "tools/relay/nat_filter.hpp"
 #include "tools/relay/pauses.hpp"
-#include "tools/relay/peer.hpp"
-#include "tools/relay/peer_protocols.hpp"
 
 namespace shmif::tools {
 namespace {

@@ -3,41 +3,14 @@
 // links, and gateways. Programs come and go, while the bridge goes on. Each program has its own
 // port on the bus, and joins the bus as a host does.
 
-#include <cstddef>
-#include <cstdint>
-#include <functional>
-#include <optional>
 #include <string>
 
-#include "shmif/bus.hpp"
 #include "shmif/socket_place.hpp"
-#include "tools/common/json.hpp"
 #include "tools/common/signals.hpp"
-#include "tools/relay/nat_filter.hpp"
 #include "tools/relay/nat_process.hpp"
+#include "tools/relay/peer.hpp"
 
 namespace shmif::tools {
-
-struct PeerProtocol;  // tools/relay/peer_protocols.hpp
-extern const PeerProtocol kStreamProtocol;
-
-/// At most this many programs are served by one listening link. So others can still use 192 of the
-/// 256 ports.
-inline constexpr std::size_t kDefaultMaxPeers = 64;
-
-struct PeerBridge {
-  const Bus* bus = nullptr;
-  /// For serve_programs(): opens the bus that is at its path now.
-  std::function<Result<Bus>()> find_bus = {};
-  std::string bus_path;
-  std::string bus_text, peer_text;                  ///< as on the command line
-  std::string port_name;                            ///< empty if the bus chooses
-  bool lock_memory = false;                         ///< for each port
-  const PeerProtocol* protocol = &kStreamProtocol;  ///< of a program that connects
-  std::size_t max_peers = kDefaultMaxPeers;         ///< for serve_programs()
-  NatFilter* filter = nullptr;                      ///< for route(): decides which frames may pass
-  const JsonOutput* json = nullptr;                 ///< prints the counts; null: they are text
-};
 
 /// stream:PATH, vhost-user:PATH and memif:PATH: listens, and carries frames for every program that
 /// connects, until a signal comes. Each program joins the bus that is at the path when it connects.

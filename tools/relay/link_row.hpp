@@ -1,6 +1,6 @@
 #pragma once
 // The kinds of link of `shmifctl bridge`: a row for each. Code that must know something about a
-// link asks the link's row. A new kind is a row in link_row.cpp, and the functions that it names.
+// link asks the link's row. A new kind is a row in link_table.cpp, and the functions that it names.
 
 #include <span>
 #include <string>

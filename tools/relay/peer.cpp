@@ -18,7 +18,7 @@
 #include "tools/relay/bus_watch.hpp"
 #include "tools/relay/device_watch.hpp"
 #include "tools/relay/loop_guard.hpp"
-#include "tools/relay/peer_protocols.hpp"
+#include "tools/relay/nat_filter.hpp"
 #include "tools/relay/ping_answerer.hpp"
 
 namespace shmif::tools {

@@ -1,9 +1,11 @@
 #pragma once
 // The parts that all bridges to programs share: a program at the far end of a socket as a link, the
-// port of the bus that stands for it, and the account of what was carried for it.
+// protocol that it speaks, the port of the bus that stands for it, and the account of what was
+// carried for it.
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <mutex>
@@ -11,13 +13,16 @@
 #include <string>
 
 #include "base/unique_fd.hpp"
+#include "shmif/bus.hpp"
 #include "shmif/link.hpp"
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
 #include "tools/common/json.hpp"
-#include "tools/relay/bridge_peers.hpp"
 
 namespace shmif::tools {
+
+class NatFilter;
+struct PeerBridge;
 
 using std::chrono::milliseconds;
 
@@ -44,6 +49,40 @@ struct Peer {
   /// Whether it could have carried frames. If this is unset, it could.
   std::function<bool()> was_set_up = {};
   const char* left_early = "";  ///< the message if it could not
+};
+
+/// How programs behind sockets are spoken to. The rows are constants; any thread may read them.
+struct PeerProtocol {
+  /// Makes a link of a program that has connected. The link fits the frame size of the port, whose
+  /// frames it carries. Throws if that fails. Blocks: never.
+  Peer (*open)(const PeerBridge& bridge, UniqueFd connected, Port& port);
+  int socket_type;                    ///< SOCK_STREAM or SOCK_SEQPACKET
+  bool carries_offloads = false;      ///< unfinished checksums and super-frames
+  const char* when_not_ready = "";    ///< for sum_up(): when the frames of `not_ready` passed
+  const char* what_had_no_room = "";  ///< for sum_up(): what the frames of `no_room` did not fit
+};
+
+extern const PeerProtocol kStreamProtocol;  ///< a length before each frame
+extern const PeerProtocol kVhostProtocol;
+extern const PeerProtocol kMemifProtocol;
+
+/// At most this many programs are served by one listening link. So others can still use 192 of the
+/// 256 ports.
+inline constexpr std::size_t kDefaultMaxPeers = 64;
+
+/// A bridge between a bus and programs.
+struct PeerBridge {
+  const Bus* bus = nullptr;
+  /// For serve_programs(): opens the bus that is at its path now.
+  std::function<Result<Bus>()> find_bus = {};
+  std::string bus_path;
+  std::string bus_text, peer_text;                  ///< as on the command line
+  std::string port_name;                            ///< empty if the bus chooses
+  bool lock_memory = false;                         ///< for each port
+  const PeerProtocol* protocol = &kStreamProtocol;  ///< of a program that connects
+  std::size_t max_peers = kDefaultMaxPeers;         ///< for serve_programs()
+  NatFilter* filter = nullptr;                      ///< for route(): decides which frames may pass
+  const JsonOutput* json = nullptr;                 ///< prints the counts; null: they are text
 };
 
 /// What was carried for peers that have gone, and what their links dropped.

@@ -1,4 +1,4 @@
-#include "tools/relay/peer_protocols.hpp"
+// The protocols of programs behind sockets: a row for each.
 
 #include <sys/socket.h>
 
@@ -10,7 +10,7 @@
 #include "memif/memif_link.hpp"
 #include "shmif/foreign/foreign_region.hpp"
 #include "shmif/stream_link.hpp"
-#include "tools/relay/bridge_peers.hpp"
+#include "tools/relay/peer.hpp"
 #include "vhost/vhost_link.hpp"
 
 namespace shmif::tools {

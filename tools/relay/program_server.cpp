@@ -23,7 +23,6 @@
 #include "tools/relay/line_budget.hpp"
 #include "tools/relay/pauses.hpp"
 #include "tools/relay/peer.hpp"
-#include "tools/relay/peer_protocols.hpp"
 
 namespace shmif::tools {
 namespace {

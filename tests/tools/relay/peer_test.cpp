@@ -15,7 +15,6 @@
 #include "memif/message.hpp"
 #include "shmif/stream_link.hpp"
 #include "tests/tools/show/shown_figures.hpp"
-#include "tools/relay/peer_protocols.hpp"
 
 namespace shmif::test {
 namespace {

@@ -10,7 +10,6 @@
 #include "tools/capture/inject_counts.hpp"
 #include "tools/relay/bridge_summary.hpp"
 #include "tools/relay/peer.hpp"
-#include "tools/relay/peer_protocols.hpp"
 
 namespace shmif::test {
 namespace {

@@ -1,0 +1,110 @@
+// The links of `shmifctl bridge`: a row for each.
+
+#include <array>
+#include <span>
+
+#include "tools/relay/bridge_peers.hpp"
+#include "tools/relay/link_address.hpp"
+#include "tools/relay/link_row.hpp"
+#include "tools/relay/link_side.hpp"
+#include "tools/relay/peer.hpp"
+
+namespace shmif::tools {
+namespace {
+
+int listen_there(const PeerBridge& bridge, const PeerPlaces& places, const StopSignals& stop) {
+  return serve_programs(bridge, places.here, stop);
+}
+
+int connect_there(const PeerBridge& bridge, const PeerPlaces& places, const StopSignals& stop) {
+  return keep_connected(bridge, places.here, stop);
+}
+
+int exchange_there(const PeerBridge& bridge, const PeerPlaces& places, const StopSignals& stop) {
+  return exchange_datagrams(bridge, places.here, places.there, stop);
+}
+
+int join_there(const PeerBridge& bridge, const PeerPlaces& places, const StopSignals& stop) {
+  return join_vde(bridge, places.target, stop);
+}
+
+constexpr auto kLinkRows = std::to_array<LinkRow>({
+    {.word = "bus",
+     .target = "PATH",
+     .help = "a port on a bus, which receives every frame",
+     .is_bus = true,
+     .is_file = true,
+     .open = {.before_buses = inspect_beside, .bus = attach_side}},
+    {.word = "tap",
+     .target = "NAME",
+     .help = "a TAP device",
+     .device = LinkKind::tap,
+     .open = {.before_buses = open_tap_side, .after_buses = address_tap_side}},
+    {.word = "packet",
+     .target = "IFNAME",
+     .help = "an existing interface",
+     .example = "packet:eth1",
+     .example_text = "put a real interface on the bus (as root)",
+     .open = {.before_buses = open_packet_side}},
+    {.word = "pcap",
+     .target = "FILE",
+     .help = "a capture file: as the first link it is replayed with the recorded gaps, as the "
+             "second it is written",
+     .is_file = true,
+     .is_capture = true,
+     .open = {.check = check_capture_side,
+              .before_buses = read_capture_side,
+              .after_buses = write_capture_side}},
+    {.word = "stream",
+     .target = "PATH",
+     .help = "  stream:PATH listens, and gives each program that connects a port of its own;\n"
+             "  stream:connect=PATH connects to a program that listens",
+     .example = "stream:/tmp/q.sock",
+     .example_text = "put virtual machines on the bus: qemu -device virtio-net,netdev=n,mac=... "
+                     "-netdev stream,id=n,server=off,addr.type=unix,addr.path=/tmp/q.sock",
+     .places = socket_place,
+     .protocol = &kStreamProtocol,
+     .serve = listen_there,
+     .join = connect_there},
+    {.word = "vhost-user",
+     .target = "PATH",
+     .help = "  vhost-user:[connect=]PATH is for virtual machines that share their memory",
+     .example = "vhost-user:/tmp/v.sock",
+     .example_text =
+         "the same with their memory shared, which is faster: qemu -object "
+         "memory-backend-memfd,id=m,size=1G,share=on -machine memory-backend=m -chardev "
+         "socket,id=c,path=/tmp/v.sock,reconnect=1 -netdev vhost-user,id=n,chardev=c -device "
+         "virtio-net-pci,netdev=n,mac=...,vectors=0 (vectors=0 is needed only without KVM)",
+     .places = socket_path,
+     .protocol = &kVhostProtocol,
+     .serve = listen_there,
+     .join = connect_there},
+    {.word = "memif",
+     .target = "PATH",
+     .help = "  memif:PATH listens for packet processors that share theirs (DPDK, VPP)",
+     .example = "memif:/tmp/m.sock",
+     .example_text = "put packet processors on the bus: dpdk-testpmd --no-pci --no-huge -m 128 "
+                     "--vdev net_memif0,role=client,socket=/tmp/m.sock,socket-abstract=no -- -i "
+                     "--total-num-mbufs=16384",
+     .places = socket_path,
+     .protocol = &kMemifProtocol,
+     .serve = listen_there},
+    {.word = "dgram",
+     .target = "LOCAL,REMOTE",
+     .help = "  dgram:LOCAL,REMOTE exchanges one datagram for each frame",
+     .places = two_sockets,
+     .join = exchange_there},
+    {.word = "vde",
+     .target = "URL",
+     .help = "  vde:URL joins a VDE network (a switch, slirp:// and others)",
+     .places = no_socket,
+     .join = join_there},
+});
+
+}  // namespace
+
+std::span<const LinkRow> link_rows() noexcept {
+  return kLinkRows;
+}
+
+}  // namespace shmif::tools
