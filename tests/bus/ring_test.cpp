@@ -211,6 +211,29 @@ TEST(Ring, ACursorPastALastThatLagsIsAtTheEndAndStaysThere) {
   EXPECT_EQ(rig.read_all(3), 4U);
 }
 
+/// Behind the pad of a repair, numbers may be missing. The reader must not forget the pad.
+TEST(Ring, ALookBehindALastThatLagsForgetsNoPadInFrontOfTheReader) {
+  RingRig rig;
+  ASSERT_EQ(rig.append_one(200), AppendStatus::done);
+  const std::uint64_t pad = rig.raw.header().last;
+  const std::uint64_t end = pad + 64;
+  rig.raw.ring().record(end).number = 1;
+  rig.raw.ring().record(end).word = bus::word::empty(end);
+  rig.raw.ring().record(pad).word = bus::word::pad(pad, end - pad);
+  rig.raw.header().last = end;
+  ASSERT_EQ(rig.read_all(0), 1U);
+  ASSERT_EQ(rig.reader.position(), end);
+  rig.raw.header().last = 0;
+  EXPECT_FALSE(rig.reader.leave_place_behind_end(rig.tally));
+  rig.raw.header().last = end;
+  ASSERT_EQ(rig.append_one(200), AppendStatus::done);
+  rig.raw.ring().record(end).number += 3;
+  EXPECT_EQ(rig.read_all(1), 2U);
+  EXPECT_EQ(rig.tally.frames, 2U);
+  EXPECT_EQ(rig.tally.lost_frames, 3U);
+  EXPECT_EQ(rig.tally.corrupt, 0U);
+}
+
 TEST(Ring, ARecordWhoseLengthDoesNotFitTheBusIsCorruptToReadersAndToTheWriter) {
   const RingRig any;
   const std::uint64_t ring = any.raw.ring().bytes();
