@@ -125,11 +125,13 @@ TEST(Plan, WhatNoJobMakesUseOfIsRefused) {
        }) {
     expect_problem(sender(lines), words);
   }
-  for (const char* lines : {"search=ndr\nsearch_resolution=1%\nsearch_max_iops=1k\nsearch_trial=1",
-                            "engine=tap\nnetdev=e0,e1\nnetns=x", "engine=udp\nport=7",
-                            "replay=x\nreplay_time_scale=50", "replay=x\nrate=1Mbit\nthinktime=1ms",
-                            "replay=x\nreplay_no_stall\nthinktime=1ms\nrate_catchup=limited",
-                            "replay=x\nrate_iops=1k\nrate_process=poisson\nrate_overhead=20"}) {
+  for (const char* lines :
+       {"search=ndr\nsearch_resolution=1%\nsearch_max_iops=1k\nsearch_trial=1",
+        "engine=tap\nnetdev=e0,e1\nnetns=x", "engine=udp\nport=7", "engine=host\nbus=x\nmtu=1400",
+        "engine=host\nbus_size=1m\nbus_pause", "engine=tap\nwire=w\nmtu=1400\nallow_live",
+        "replay=x\nreplay_time_scale=50", "replay=x\nrate=1Mbit\nthinktime=1ms",
+        "replay=x\nreplay_no_stall\nthinktime=1ms\nrate_catchup=limited",
+        "replay=x\nrate_iops=1k\nrate_process=poisson\nrate_overhead=20"}) {
     EXPECT_EQ(problems_of(set_of(sender(lines))), Words()) << lines;
   }
   // What is written for many may be for some of them.

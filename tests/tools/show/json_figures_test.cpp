@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "tests/tools/show/shown_figures.hpp"
 #include "tools/capture/dump_counts.hpp"
@@ -35,6 +36,23 @@ TEST(DumpFigures, JsonHasEachUnderItsNameAndNothingElse) {
                                                                 {"filtered_out_segments", 75},
                                                                 {"captured_bytes", 76},
                                                                 {"lost_is_lower_bound", true}});
+}
+
+TEST(DumpFigures, JsonHasEachOfTwoThatIsKnownThoughTheOtherIsNot) {
+  tools::DumpCounts counts;
+  counts.captured = 71;
+  counts.bytes = 76;
+  const char* const why = "the output took only a part of the frames";
+  counts.bytes_known = false;
+  json shown = json::parse(tools::to_json("/bus", "x.pcap", counts, false));
+  EXPECT_EQ(shown["captured_frames"], 71);
+  EXPECT_EQ(shown["captured_bytes"], nullptr);
+  EXPECT_EQ(shown["why_null"], json({{"captured_bytes", why}}));
+  std::swap(counts.captured_known, counts.bytes_known);
+  shown = json::parse(tools::to_json("/bus", "x.pcap", counts, false));
+  EXPECT_EQ(shown["captured_frames"], nullptr);
+  EXPECT_EQ(shown["captured_bytes"], 76);
+  EXPECT_EQ(shown["why_null"], json({{"captured_frames", why}}));
 }
 
 TEST(InjectFigures, EachStandsUnderItsNameInTextAndInJson) {
