@@ -3,12 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "tests/tools/show/shown_figures.hpp"
 #include "tools/capture/dump_counts.hpp"
 #include "tools/capture/inject_counts.hpp"
+#include "tools/common/json.hpp"
 #include "tools/relay/bridge_summary.hpp"
 #include "tools/relay/peer.hpp"
 
@@ -231,6 +233,20 @@ TEST(PeerFigures, JsonCountsWhatTheLinkOfAProgramTookInVainAsRefused) {
   EXPECT_EQ(ways[0]["refused_frames"], 17);
   EXPECT_EQ(ways[1]["from"], "peer:/p");
   EXPECT_EQ(ways[1]["tx_segments"], 8);
+}
+
+TEST(JsonOutput, LeavesOnlyTheObjectOnStandardOutputAndRestoresIt) {
+  testing::internal::CaptureStderr();
+  testing::internal::CaptureStdout();
+  {
+    const tools::JsonOutput output(true);
+    std::fputs("before\n", stdout);
+    output.print("{}\n");
+    std::fputs("after\n", stdout);
+  }
+  std::fputs("later\n", stdout);
+  EXPECT_EQ(testing::internal::GetCapturedStdout(), "{}\nlater\n");
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "before\nafter\n");
 }
 
 TEST(JsonText, PutsTheReasonsBehindTheFiguresAndReplacesWhatIsNotUtf8) {
