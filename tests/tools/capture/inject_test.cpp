@@ -10,6 +10,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "base/unique_fd.hpp"
@@ -464,6 +465,20 @@ TEST(Inject, ASignalEndsItWhereItWaitsForRoom) {
   const ToolResult r = tool.finish();
   EXPECT_EQ(r.status, 128 + SIGINT);
   EXPECT_EQ(r.out, "0 frames sent, 0 B\n");
+}
+
+TEST(Inject, AsJsonCountsTheFramesThatASignalKeptFromBeingSent) {
+  const BusRig rig({.ring_bytes = 64U << 10U});
+  const HeldRing held(rig);
+  write_capture(rig.file("in.pcap"), some_frames(1));
+  Tool tool({shmifctl_path(), "inject", rig.path(), rig.file("in.pcap"), "--json"});
+  ASSERT_TRUE(is_there(rig, LinkKind::inject));
+  tool.signal(SIGTERM);
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 128 + SIGTERM);
+  const auto object = nlohmann::json::parse(r.out);
+  EXPECT_EQ(object["tx_frames"], 0);
+  EXPECT_EQ(object["unsent_frames"], 1) << r.out;
 }
 
 TEST(Inject, ASignalIsItsStatusThoughFramesWereTooLong) {

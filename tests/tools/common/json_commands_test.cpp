@@ -332,6 +332,27 @@ TEST(JsonOfBridge, HasWhatFaultsDidAndOnlyTheWayOfAReplay) {
   expect_equal(object_of(result), {{"directions", {way}}});
 }
 
+TEST(JsonOfBridge, HasTheFaultsOfEachWay) {
+  const BusRig left;
+  const BusRig right;
+  const Port from = left.port();
+  const Port back = right.port();
+  Tool tool({shmifctl_path(), "bridge", "bus:" + left.path(), "bus:" + right.path(), "--port-name",
+             "ear", "--fault-right", "loss=100%,seed=9", "--fault-left", "duplicate=100%,seed=8",
+             "--json"});
+  ASSERT_TRUE(left.wait_for_port("ear"));
+  ASSERT_TRUE(right.wait_for_port("ear"));
+  tool.signal(SIGTERM);
+  const ToolResult result = tool.finish();
+  EXPECT_EQ(result.status, 0) << result.err;
+  const json ways = object_of(result)["directions"];
+  ASSERT_EQ(ways.size(), 2U) << ways;
+  EXPECT_EQ(ways[0]["faults"]["options"], "loss=100%");
+  EXPECT_EQ(ways[0]["faults"]["seed"], 9);
+  EXPECT_EQ(ways[1]["faults"]["options"], "duplicate=100%");
+  EXPECT_EQ(ways[1]["faults"]["seed"], 8);
+}
+
 TEST_F(BridgeOfPeers, AsJsonSaysOfItsProgramsWhatItKnowsAndWhyItDoesNotKnowTheRest) {
   const auto tool = listening({"--json"});
   EXPECT_TRUE(tool->so_far().out.empty()) << tool->so_far().out;
