@@ -151,6 +151,27 @@ TEST(RunMembw, OfAStoppedRunIsPartial) {
   EXPECT_TRUE(result.membw->measured.partial);
 }
 
+/// The kernel counts its reads and writes, and nobody counts what it sends.
+TEST(RunMembw, SaysNothingOfTheSocketsOfAProgram) {
+  const RunResult result = run_text("[global]\nmembw\n[p]\nengine=host\nexec=sleep 1.5\n");
+  ASSERT_TRUE(passed(result));
+  EXPECT_THROW(source(result, "software:sockets"), std::runtime_error);
+  const MemorySummary& io = source(result, "software:io");
+  EXPECT_EQ(io.rates.reason.find("see software:sockets"), std::string::npos) << io.rates.reason;
+}
+
+TEST(RunMembw, CountsWhatAJobOnSocketsWritesToItsCapture) {
+  const test::TempDir dir;
+  const RunResult result =
+      run_text("[global]\nmembw\n[j]\nengine=unix\nbs=1400\nrate_iops=2k\nruntime=2s\nwrite_pcap=" +
+               dir.file("sent.pcap") + '\n');
+  ASSERT_TRUE(passed(result));
+  EXPECT_TRUE(source(result, "software:sockets").rates.writes);
+  const MemorySummary& io = source(result, "software:io");
+  ASSERT_TRUE(io.rates.writes) << io.rates.reason;
+  EXPECT_GT(*io.rates.writes, 0.5 * 1400 * 2000) << "the capture is written";
+}
+
 TEST(RunMembw, OfJobsOneAfterTheOtherGoesOnWhenTheFirstHaveEnded) {
   const RunResult result = run_text(
       "[global]\nmembw\nengine=bus\nbs=1000\nrate_iops=1000\n[a]\nruntime=600ms\n"
