@@ -88,6 +88,22 @@ TEST(HeatPicture, SharesTheScreenAmongItsTargetsAndCountsThoseThatDoNotFit) {
   }
 }
 
+TEST(HeatPicture, HasNoRangeThatWasAccessedOnlyBeforeTheWindowsThatItCanShow) {
+  HeatResult result = wandering(6);
+  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20U;
+  result.ranges.push_back({{kMiB, kMiB + 4096}, "former"});
+  Region region;
+  region.begin = kMiB;
+  region.end = kMiB + 4096;
+  region.accesses = 10;
+  for (std::size_t i = 0; i < 2; ++i) result.windows[i].regions.push_back(region);
+  const auto picture = [&](std::size_t rows) {
+    return perf::heat_picture({result}, {}, 75, rows, false);
+  };
+  EXPECT_NE(picture(10).find("former"), std::string::npos) << picture(10);
+  EXPECT_EQ(picture(6).find("former"), std::string::npos) << picture(6);
+}
+
 constexpr const char* kEnter = "\x1b[?1049h";
 constexpr const char* kLeave = "\x1b[?25h\x1b[?1049l";
 constexpr const char* kPicture = "in the newest window, at most";
@@ -95,10 +111,11 @@ constexpr const char* kPicture = "in the newest window, at most";
 /// A program whose memory is watched on a terminal.
 class HeatLive : public ::testing::Test {
  protected:
-  Words command(Words before = {"env", "TERM=xterm"}) const {
+  Words command(Words before = {"env", "TERM=xterm"},
+                const char* attributes = kHeatAttributes) const {
     before.insert(before.end(),
                   {SHMIFPERF_PATH, "heat", "--live", "-p", std::to_string(target_.pid()),
-                   "--backend", "clear_refs", "--attrs", kHeatAttributes});
+                   "--backend", "clear_refs", "--attrs", attributes});
     return before;
   }
   Tool target_{{"sh", "-c", "while :; do sleep 0.02; done"}};
@@ -149,6 +166,17 @@ TEST_F(HeatLive, FollowsTheSizeOfTheTerminalAndTheWishForNoColours) {
   EXPECT_LT(times_in(heat.seen.substr(begin, heat.seen.find("q quits") - begin), "\r\n"), 8U);
   OnTerminal coloured(command(), 100, 30);
   ASSERT_TRUE(coloured.wait_for("\x1b[1mprocess"));
+}
+
+TEST_F(HeatLive, IsDrawnAgainForAnotherSizeThoughNoWindowHasEnded) {
+  constexpr const char* kWindowsOf100Seconds = "1000000,100000000,100000000,3,1000";
+  OnTerminal heat(command({"env", "TERM=xterm"}, kWindowsOf100Seconds), 100, 30);
+  ASSERT_TRUE(heat.wait_for("no window yet"));
+  for (unsigned short columns = 70; columns < 73; ++columns) {
+    heat.forget();
+    heat.resize(columns, 8);
+    ASSERT_TRUE(heat.wait_for("no window yet")) << columns;
+  }
 }
 
 TEST_F(HeatLive, LeavesTheKeysToAProgramAndEndsWithItsCode) {
