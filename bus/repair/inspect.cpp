@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <fstream>
+#include <limits>
 #include <utility>
 
 #include "base/proc.hpp"
@@ -19,11 +20,25 @@
 namespace shmif::bus {
 namespace {
 
-constexpr std::uint32_t kLinkKinds = static_cast<std::uint32_t>(LinkKind::pcap) + 1;
-
+/// Of a kind that this build does not know, to_string() says so.
 LinkKind link_kind(const PortSlot& s) {
-  const std::uint32_t link = load_relaxed(s.link);
-  return static_cast<LinkKind>(link < kLinkKinds ? link : 0);
+  constexpr std::uint32_t kLargest = std::numeric_limits<std::uint8_t>::max();
+  return static_cast<LinkKind>(std::min(load_relaxed(s.link), kLargest));
+}
+
+/// The address of a port; zeros if the row has something that no port can have.
+MacAddress mac_of(const PortSlot& s) {
+  const std::uint64_t word = load_relaxed(s.mac);
+  const MacAddress mac = MacAddress::from_u64(word);
+  return mac.is_unicast() && mac.to_u64() == word ? mac : MacAddress{};
+}
+
+/// The size of a standing claim; empty if it ends before it begins, of which the audit tells.
+std::optional<std::uint64_t> claim_bytes(const PortSlot& s) {
+  const std::uint64_t begin = load_relaxed(s.claim_begin);
+  const std::uint64_t end = load_relaxed(s.claim_end);
+  if (begin >= end) return std::nullopt;
+  return end - begin;
 }
 
 /// The last owner of a free slot. A new owner locks the slot before it writes its name there. So
@@ -34,12 +49,12 @@ std::optional<FormerPort> former_port(const PortSlot& s, unsigned slot, int fd) 
   p.slot = slot;
   p.incarnation = static_cast<std::uint32_t>(incarnation_of(state));
   p.name = slot_name(s);
-  p.mac = MacAddress::from_u64(load_relaxed(s.mac));
+  p.mac = mac_of(s);
   p.link = link_kind(s);
   p.tx_frames = load_relaxed(s.tx_frames);
   p.tx_bytes = load_relaxed(s.tx_bytes);
   p.tx_segments = p.tx_frames + load_relaxed(s.tx_more_segments);
-  if (p.incarnation == 0 || p.name.empty() || is_alive(fd, slot)) return std::nullopt;
+  if (incarnation_of(state) == 0 || p.name.empty() || is_alive(fd, slot)) return std::nullopt;
   if (load_acquire(s.state) != state) return std::nullopt;
   return p;
 }
@@ -53,14 +68,17 @@ std::uint64_t unread_bytes(const PortSlot& s, std::uint64_t last) {
   return last - std::min(last, position);
 }
 
-/// PortInfo::other_macs. A word that is not a MAC address was overwritten.
+/// PortInfo::other_macs. A word that no port writes was overwritten: what is not a MAC address, and
+/// group addresses, which a port neither learns nor lists.
 std::vector<MacAddress> other_macs(const PortSlot& s) {
   std::vector<MacAddress> macs;
   for (const std::uint64_t& each : s.learned) {
     const std::uint64_t word = load_relaxed(each);
     if (word == 0) break;  // unused, as all behind it
     if (word == learned_word(0)) macs.push_back(MacAddress::from_u64(0));
-    if (word < learned_word(0)) macs.push_back(MacAddress::from_u64(word));
+    if (const MacAddress mac = MacAddress::from_u64(word);
+        word < learned_word(0) && !mac.is_group())
+      macs.push_back(mac);
   }
   return macs;
 }
@@ -73,7 +91,7 @@ PortInfo port_info(const PortSlot& s, unsigned slot, int fd) {
   p.name = slot_name(s);
   p.live = is_alive(fd, slot);
   p.pid = static_cast<std::int32_t>(load_relaxed(s.pid));
-  p.mac = MacAddress::from_u64(load_relaxed(s.mac));
+  p.mac = mac_of(s);
   p.link = link_kind(s);
   p.up = p.live && (flags & kFlagUp) != 0;
   p.carrier_known = (flags & kFlagCarrierUnknown) == 0;
@@ -195,8 +213,7 @@ BusInfo NativeInspector::info() const {
     // A writer at work has a claim, too. A standing claim belongs to another acquisition than the
     // present one.
     const std::uint64_t owner = load_acquire(s.claim_owner);
-    if (owner != 0 && owner != lock)
-      p.claim_bytes = load_relaxed(s.claim_end) - load_relaxed(s.claim_begin);
+    if (owner != 0 && owner != lock) p.claim_bytes = claim_bytes(s);
     b.ports.push_back(std::move(p));
   }
   return b;

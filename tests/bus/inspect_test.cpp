@@ -174,6 +174,55 @@ TEST(Inspect, TellsOfAPortWhichOneItIsWhereItReadsAndWhichOtherAddressesItHears)
   EXPECT_EQ(told().other_macs, (Macs{MacAddress{}, mac(5)}));
 }
 
+TEST(Inspect, TellsOfARowThatWasOverwrittenOnlyWhatAPortCanHave) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  const Port port = port_on(file.path());
+  bus::PortSlot& slot = raw.slot(port.slot());
+  const auto told = [&] { return file.info().ports.at(0); };
+  constexpr std::uint64_t kSome = 0x020000000005;
+  const MacAddress some = MacAddress::from_u64(kSome);
+  constexpr std::uint64_t kEverybody = 0xffffffffffff;
+  constexpr std::uint64_t kSomeGroup = 0x030000000005;
+
+  std::uint64_t(&words)[bus::kLearnedAddresses] = slot.learned;
+  std::ranges::fill(words, 0U);
+  words[0] = kEverybody;
+  words[1] = kSome;
+  words[2] = kSomeGroup;
+  words[3] = kSome | std::uint64_t{1} << 50U;
+  words[4] = bus::learned_word(0);  // some hosts do send from it
+  EXPECT_EQ(told().other_macs, (std::vector{some, MacAddress{}}));
+
+  slot.mac = kSome;
+  EXPECT_EQ(told().mac, some);
+  for (const std::uint64_t none :
+       {kEverybody, kSomeGroup, std::uint64_t{0}, kSome | std::uint64_t{1} << 48U}) {
+    slot.mac = none;
+    EXPECT_EQ(told().mac, MacAddress{}) << none;
+  }
+
+  for (const auto& [word, kind] :
+       {std::pair{8U, 8U}, {9U, 9U}, {77U, 77U}, {256U, 255U}, {0x01000001U, 255U}}) {
+    slot.link = word;
+    EXPECT_EQ(static_cast<unsigned>(told().link), kind) << word;
+  }
+  EXPECT_STREQ(to_string(told().link), "unknown");
+
+  raw.claim(port.slot(), 64, 64, 1088);
+  EXPECT_EQ(told().claim_bytes, 1024U);
+  raw.claim(port.slot(), 64, 1088, 64);
+  EXPECT_EQ(told().claim_bytes, std::nullopt);
+  raw.claim(port.slot(), 64, 64, 64);
+  EXPECT_EQ(told().claim_bytes, std::nullopt);
+  slot.claim_owner = 0;
+
+  // The low 32 bits, as the records of a sender have them.
+  slot.state = bus::slot_state(bus::SlotState::live, (std::uint64_t{7} << 32U) + 5);
+  EXPECT_EQ(told().incarnation, 5U);
+  slot.state = bus::slot_state(bus::SlotState::live, 1);
+}
+
 /// What comes from the file is shown on terminals, in columns.
 TEST(Inspect, ShowsANameThatWasOverwrittenWithoutWhatCannotBeShown) {
   const TempBus file(small_ring());

@@ -31,8 +31,8 @@ Json port_json(const PortInfo& port) {
           {"incarnation", port.incarnation != 0 ? Json(port.incarnation) : Json(nullptr)},
           {"name", port.name},
           {"state", state_name(port)},
-          {"pid", port.pid},
-          {"mac", port.mac.to_string()},
+          {"pid", port.pid > 0 ? Json(port.pid) : Json(nullptr)},
+          {"mac", port.mac.is_unicast() ? Json(port.mac.to_string()) : Json(nullptr)},
           {"other_macs", other_macs},
           {"link", to_string(port.link)},
           {"up", port.up},
@@ -125,7 +125,9 @@ std::string head_text(const BusInfo& info) {
   row("generation", std::to_string(info.generation));
   row("first", std::to_string(info.first));
   row("last",
-      std::to_string(info.last) + " (" + format_bytes(info.last - info.first) + " of history)");
+      std::to_string(info.last) +
+          (info.first <= info.last ? " (" + format_bytes(info.last - info.first) + " of history)"
+                                   : " (before first: see 'shmifctl audit')"));
   row("frames", std::to_string(info.frames));
   row("epoch", std::to_string(info.epoch));
   row("lock", lock + ", " + std::to_string(info.lock_acquisitions) + " acquisitions");
@@ -258,6 +260,10 @@ const char* up_name(const PortInfo& port) noexcept {
   if (!port.up) return "down";
   if (!port.carrier_known) return "carrier?";
   return port.carrier ? "up" : "no-carrier";
+}
+
+std::string mac_text(const PortInfo& port) {
+  return port.mac.is_unicast() ? port.mac.to_string() : "-";
 }
 
 const char* mode_name(const PortInfo& port) noexcept {
@@ -439,8 +445,8 @@ std::string to_text(const BusInfo& info, std::size_t width) {
        "overruns", "lost_bytes", "corrupt", "wakeups", "doorbells", "lock_sleeps"}};
   for (const PortInfo& port : info.ports) {
     ports.push_back({std::to_string(port.slot), port.name, state_name(port), up_name(port),
-                     to_string(port.link), std::to_string(port.pid), port.mac.to_string(),
-                     mode_name(port)});
+                     to_string(port.link), port.pid > 0 ? std::to_string(port.pid) : "-",
+                     mac_text(port), mode_name(port)});
     std::vector<std::string> row = {std::to_string(port.slot), port.name};
     for (const std::uint64_t number :
          {port.tx_frames, port.rx_frames, port.lost_frames, port.too_long_frames, port.tx_bytes,

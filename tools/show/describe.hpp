@@ -42,5 +42,7 @@ const char* up_name(const PortInfo& port) noexcept;
 const char* state_name(const PortInfo& port) noexcept;
 /// "ethernet" or "pause".
 const char* mode_name(const PortInfo& port) noexcept;
+/// The MAC address, or "-" if the row of the port was overwritten.
+std::string mac_text(const PortInfo& port);
 
 }  // namespace shmif::tools

@@ -14,7 +14,7 @@ Json json_of(const HostInterface& each, bool known) {
   const bool named = known && !each.name.empty();
   return {{"port", each.port.name},
           {"slot", each.port.slot},
-          {"mac", each.port.mac.to_string()},
+          {"mac", each.port.mac.is_unicast() ? Json(each.port.mac.to_string()) : Json(nullptr)},
           {"link", to_string(each.port.link)},
           {"up", each.port.up},
           {"interface", named ? Json(each.name) : Json(nullptr)},

@@ -9,6 +9,7 @@
 
 #include "base/columns.hpp"
 #include "tools/common/values.hpp"
+#include "tools/show/describe.hpp"
 
 namespace shmif::tools {
 
@@ -97,7 +98,7 @@ const std::vector<Column>& columns() {
       {"LINK", 7, 6, false, [](const PortRates& r) { return std::string(to_string(r.port.link)); },
        plain},
       {"PID", 7, 7, true, [](const PortRates& r) { return std::to_string(r.port.pid); }, plain},
-      {"MAC", 17, 8, false, [](const PortRates& r) { return r.port.mac.to_string(); }, plain},
+      {"MAC", 17, 8, false, [](const PortRates& r) { return mac_text(r.port); }, plain},
       {"WAKE/s", 6, 9, true, [](const PortRates& r) { return rate(r, r.wakeups); }, plain},
       {"BELL/s", 6, 10, true, [](const PortRates& r) { return rate(r, r.doorbells); }, plain},
       {"SLEEP/s", 7, 11, true, [](const PortRates& r) { return rate(r, r.lock_sleeps); }, plain},

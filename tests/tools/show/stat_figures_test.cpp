@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <ctime>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "tests/tools/show/shown_figures.hpp"
 #include "tools/show/describe.hpp"
@@ -366,6 +368,33 @@ TEST(StatFigures, ACarrierThatNobodyCanSeeIsSaidToBeUnknown) {
   EXPECT_EQ(nlohmann::json::parse(tools::to_json(bus)).at("ports").at(0).at("carrier"), nullptr);
   port.up = false;
   EXPECT_STREQ(tools::up_name(port), "down");
+}
+
+TEST(StatFigures, WhatNoPortCanHaveIsNullInJsonAndADashInTheTable) {
+  BusInfo bus;
+  bus.first = 4096;
+  bus.last = 64;
+  PortInfo port;
+  port.name = "forged";
+  port.incarnation = 1;
+  port.pid = -5;
+  port.mac = MacAddress::from_u64(0);
+  port.link = static_cast<LinkKind>(77);
+  bus.ports = {port};
+  const nlohmann::json shown = nlohmann::json::parse(tools::to_json(bus)).at("ports").at(0);
+  EXPECT_EQ(shown.at("pid"), nullptr);
+  EXPECT_EQ(shown.at("mac"), nullptr);
+  EXPECT_EQ(shown.at("link"), "unknown");
+  EXPECT_EQ(shown.at("incarnation"), 1);
+  const std::string text = tools::to_text(bus, 0);
+  const std::size_t row = text.find("   0  forged  dead ");
+  ASSERT_NE(row, std::string::npos) << text;
+  std::istringstream words(text.substr(row, text.find('\n', row) - row));
+  EXPECT_EQ(
+      (std::vector<std::string>{std::istream_iterator<std::string>(words), {}}),
+      (std::vector<std::string>{"0", "forged", "dead", "down", "unknown", "-", "-", "ethernet"}));
+  EXPECT_NE(text.find("last        64 (before first: see 'shmifctl audit')\n"), std::string::npos)
+      << text;
 }
 
 TEST(AuditFigures, EachStandsUnderItsName) {
