@@ -51,7 +51,7 @@ Kind<R> output_formats() {
   Kind<R> kind{.placeholder = "FORMAT", .range = listed(words)};
   kind.set = [words](std::string_view value, R& run) -> Result<void> {
     const auto read = read_words(words, value);
-    if (!read) return read.error();
+    if (!read) return refused(value, "is not known (" + listed(words) + ')');  // suggests no list
     run.output_format.clear();
     for (const OutputFormat format : *read) {
       const auto& known = run.output_format;

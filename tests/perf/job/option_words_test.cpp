@@ -111,6 +111,17 @@ TEST(OptionWords, OfTheRunMeanWhatTheySay) {
     ASSERT_TRUE(set_option(*find_option("output-format"), word, run));
     EXPECT_EQ(run.output_format, std::vector{format}) << word;
   }
+  // Engines may be a list. Formats may not, except in one place, so the message suggests none.
+  OfRun run;
+  OfJob job;
+  const auto format = set_option(*find_option("output-format"), "xml", run);
+  ASSERT_FALSE(format);
+  EXPECT_EQ(format.error().message,
+            "output-format: \"xml\" is not known (normal, json, json+ or terse)");
+  const auto engine = set_option(*find_option("engine"), "xml", job);
+  ASSERT_FALSE(engine);
+  EXPECT_TRUE(engine.error().message.ends_with(", or several separated by commas)"))
+      << engine.error().message;
 }
 
 TEST(OptionWords, AnEngineIsCalledAsItsResultsCallIt) {
