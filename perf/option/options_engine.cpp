@@ -252,7 +252,9 @@ void add_place_rows(std::vector<OptionRow>& into) {
               CPUs are an error.)")
       .to_peer();
   rows.add("peer_cpus_allowed", allowed, cpus(&J::peer_cpus_allowed),
-           "The CPUs that the peer made for the job may run on.");
+           "The CPUs that the peer made for the job may run on.")
+      .only([](const J& job) { return sends(job.rw) && job.to.empty(); },
+            "is for jobs for which a peer is made (rw=tx, txrx and pingpong, without to)");
   rows.add("numa_node", allowed, number(&J::numa_node, 0, 1023),
            R"(Short for numa_cpu_nodes=N and numa_mem_policy=bind:N: the node whose memory the
               job uses, and whose CPUs it may run on unless cpus_allowed names others.)")

@@ -310,7 +310,9 @@ void add_record_rows(std::vector<OptionRow>& into) {
            R"(Writes each sent frame to a capture file, with the times when it was due and when
               it was sent. replay can read the file. A capture that exists is replaced, any
               other file never. Clones add .0, .1 and so on to the path; a list of engines adds
-              their names.)");
+              their names.)")
+      .only([](const J& job) { return job.rw != Role::rx; },
+            "is for jobs that send or reply: only sent frames are recorded");
   rows.add("write_bw_log", needs_directory,
            text(&J::write_bw_log, "PREFIX", "the beginning of a path"),
            R"(Writes a line for each interval of log_avg_msec to PREFIX_bw.NAME.log, with five

@@ -96,13 +96,51 @@ Kind<J> headers() {
   return kind;
 }
 
-bool makes_frames(const J& job) {
-  return job.replay.empty();
+/// Whether the job sends by itself, and does not only reply.
+bool is_sender(const J& job) {
+  return sends(job.rw);
 }
-constexpr const char* kMadeFrames = "has no effect with replay, which sends the frames of a file";
+constexpr const char* kSender = "is for jobs that send by themselves (rw=tx, txrx and pingpong)";
+
+/// Whether the job makes frames: to send them, or to compare those of a file with them.
+bool makes_frames(const J& job) {
+  return job.replay.empty() && (is_sender(job) || job.verify_only);
+}
+constexpr const char* kMadeFrames =
+    "has no effect with replay, which sends the frames of a file, or on a job that makes no frames "
+    "(rw=rx without verify_only, and rw=echo)";
+
+bool is_paced(const J& job) {
+  return has_own_pace(job) && is_sender(job);
+}
 constexpr const char* kOwnPace =
     "has no effect when replay keeps the times of the capture, without rate, rate_iops and "
-    "replay_no_stall";
+    "replay_no_stall, or on a job that only receives or replies (rw=rx and echo)";
+
+bool has_thinktime(const J& job) {
+  return is_paced(job) && job.thinktime.count() > 0;
+}
+
+/// Whether the job hands frames to the engine: its own, or replies.
+bool puts_frames_out(const J& job) {
+  return job.rw != Role::rx;
+}
+constexpr const char* kPutsOut = "is for jobs that send or reply (rw=tx, txrx, pingpong and echo)";
+
+/// The size of a batch also decides how many different frames there are, which verify_only
+/// compares.
+bool hands_over_batches(const J& job) {
+  return is_sender(job) || job.verify_only ||
+         (puts_frames_out(job) && job.io_submit_mode == IoSubmit::offload);
+}
+constexpr const char* kBatches =
+    "is for jobs that send by themselves (rw=tx, txrx and pingpong), for rw=echo with "
+    "io_submit_mode=offload, and for verify_only";
+
+bool is_pingpong(const J& job) {
+  return job.rw == Role::pingpong;
+}
+constexpr const char* kPingpong = "is for rw=pingpong";
 
 void add_rate_rows(Rows& rows) {
   rows.add("rate", allowed, bit_rate(&J::rate_bps),
@@ -110,29 +148,32 @@ void add_rate_rows(Rows& rows) {
               rates are in bits: 10m, 10M and 10Mbit are the same. A rate that is written
               without "bit" gives a warning.)",
            "0, as fast as possible")
-      .to_peer_turned();
+      .to_peer_turned()
+      .only(is_sender, kSender);
   rows.add("rate_iops rate_fps", allowed, frame_rate(&J::rate_fps),
            R"(The highest rate of each direction, in frames per second. If the option rate is
               given too, the lower of the two limits applies.)",
            "0, as fast as possible")
-      .to_peer_turned();
+      .to_peer_turned()
+      .only(is_sender, kSender);
   rows.add("rwmixtx rwmixwrite", allowed, share_of_both(),
            R"(For rw=txrx with the same rate for both directions: the share of the total traffic
               (twice that rate) that this job sends, in per cent. The peer made for it sends the
               rest. Without a rate, both send as fast as they can: this share is then of the
               frames, the one that is ahead waits for the other, and both end when one has
-              reached its limit. For 0, use rw=rx; for 100, use rw=tx.)");
+              reached its limit. For 0, use rw=rx; for 100, use rw=tx.)")
+      .only([](const J& job) { return job.rw == Role::txrx; }, "is for rw=txrx");
   rows.add("rate_overhead", allowed, packet_bytes(&J::rate_overhead_bytes, 0, 1000),
            R"(Extra bytes of each frame that count towards rate, such as 24 for the preamble,
               FCS and gap of Ethernet.)")
       .to_peer()
-      .only(has_own_pace, kOwnPace);
+      .only(is_paced, kOwnPace);
   rows.add("rate_process", allowed,
            one_of(&J::rate_process,
                   {{"linear", RateProcess::linear}, {"poisson", RateProcess::poisson}}, "PROCESS"),
            "linear spaces frames evenly. poisson spaces them at random, with that rate on average.")
       .to_peer()
-      .only(has_own_pace, kOwnPace);
+      .only(is_paced, kOwnPace);
   rows.add("rate_catchup", allowed,
            one_of(
                &J::rate_catchup,
@@ -142,7 +183,7 @@ void add_rate_rows(Rows& rows) {
               rate, and skip drops them. Skipped frames count as offered, not as sent. A frame
               that is less than 100 us late is always sent.)")
       .to_peer()
-      .only(has_own_pace, kOwnPace);
+      .only(is_paced, kOwnPace);
   rows.add(
       "rate_min", allowed, bit_rate(&J::rate_min_bps),
       "The job fails when a direction falls below this many bits per second over a rate_cycle.",
@@ -164,49 +205,58 @@ void add_window_rows(Rows& rows) {
            R"(How long to wait after each burst of thinktime_blocks frames, once they have been
               sent.)")
       .to_sending_peer()
-      .only(has_own_pace, kOwnPace);
+      .only(is_paced, kOwnPace);
   rows.add("thinktime_spin", allowed, time(&J::thinktime_spin, TimeUnit::microseconds, 0ns, 24h),
            R"(The part of thinktime in which the job keeps the CPU busy, as if working. It
               sleeps for the rest.)")
-      .to_sending_peer();
+      .to_sending_peer()
+      .only(has_thinktime, "has no effect without thinktime");
   rows.add("thinktime_blocks", allowed, number(&J::thinktime_blocks, 1, 1'000'000'000, "frames"),
            "The number of frames in a burst (see thinktime).")
-      .to_sending_peer();
+      .to_sending_peer()
+      .only(has_thinktime, "has no effect without thinktime");
   rows.add("iodepth", allowed, number(&J::iodepth, 1, 1'000'000, "requests"),
            "For rw=pingpong: the largest number of requests that wait for a reply.")
-      .to_peer();
+      .to_peer()
+      .only(is_pingpong, kPingpong);
   rows.add("iodepth_batch iodepth_batch_submit", allowed,
            number(&J::iodepth_batch, 1, 1024, "frames"),
            "The largest number of frames that the job hands to the engine at once.")
-      .to_peer();
+      .to_peer()
+      .only(hands_over_batches, kBatches);
   rows.add("iodepth_batch_complete_min iodepth_batch_complete", allowed,
            number(&J::iodepth_batch_complete_min, 0, 1024, "replies"),
            R"(For rw=pingpong: when iodepth requests wait for replies, the job sends again only
               after this number of replies. With 0, the job polls: as long as a request waits,
               it looks for replies before each batch that it sends, and never sleeps. Latencies
               are then without the time to wake up, and the job keeps a CPU busy.)")
-      .to_peer();
+      .to_peer()
+      .only(is_pingpong, kPingpong);
   rows.add("iodepth_batch_complete_max", allowed,
            number(&J::iodepth_batch_complete_max, 0, 1024, "replies"),
            R"(For rw=pingpong: the largest number of replies that the job takes from the engine
               at once. Then it sends again, if it may. It must not be less than
               iodepth_batch_complete_min, which is fio's default.)",
            "0, up to 64 replies")
-      .to_peer();
+      .to_peer()
+      .only(is_pingpong, kPingpong);
   rows.add("iodepth_low", allowed, number(&J::iodepth_low, 0, 1'000'000, "requests"),
            R"(For rw=pingpong: when iodepth requests wait for replies, the job sends again only
               when no more than this number of them still wait. 0 means iodepth minus 1: one
               reply is enough.)")
-      .to_peer();
+      .to_peer()
+      .only(is_pingpong, kPingpong);
   rows.add("flow", allowed, number(&J::flow, 0, 1'000'000, "weight"),
            R"(Jobs with a weight send frames in the ratio of their weights: weights 2 and 1 send
-              2:1. 0 turns this off.)");
+              2:1. 0 turns this off.)")
+      .only(is_sender, kSender);
   rows.add("io_submit_mode", allowed,
            one_of(&J::io_submit_mode,
                   {{"inline", IoSubmit::inline_}, {"offload", IoSubmit::offload}}, "MODE"),
            R"(Which thread hands frames to the engine: the job's own (inline) or another one
               (offload).)")
-      .to_peer();
+      .to_peer()
+      .only(puts_frames_out, kPutsOut);
 }
 
 }  // namespace

@@ -61,8 +61,6 @@ void Checker::role() {
   if (!sends(job_.rw)) {
     const std::string role = job_.rw == Role::rx ? "rw=rx" : "rw=echo";
     require(job_.to.empty(), "to: a job with " + role + " sends nothing by itself (leave it out)");
-    require(job_.thinktime.count() == 0,
-            "thinktime: a job with " + role + " sends nothing by itself (leave it out)");
     require(
         job_.search == Search::none,
         "search: a job with " + role + " has no rate to search for (give search to the sender)");
@@ -101,7 +99,7 @@ void Checker::length() {
 
 void Checker::traffic() {
   if (!sends_traffic()) return;
-  require(job_.thinktime_spin <= job_.thinktime,
+  require(job_.thinktime.count() == 0 || job_.thinktime_spin <= job_.thinktime,
           "thinktime_spin: is longer than thinktime, but must be a part of it");
   require(job_.rate_process == RateProcess::linear || has_rate() || job_.search != Search::none,
           "rate_process: poisson needs rate or rate_iops, which gives the average");

@@ -139,6 +139,91 @@ TEST(Plan, WhatNoJobMakesUseOfIsRefused) {
   EXPECT_EQ(names(plan_of("[global]\nproto=tcp\nruntime=1\n[a]\n[b]\nengine=host\n")).size(), 4U);
 }
 
+TEST(Plan, WhatNoRoleMakesUseOfIsRefused) {
+  const std::string sends = ": is for jobs that send by themselves (rw=tx, txrx and pingpong)";
+  const std::string pace = ": has no effect when replay keeps the times of the capture, ";
+  const std::string frames = ": has no effect with replay, ";
+  const std::string asks = ": is for rw=pingpong (leave it out)";
+  const struct {
+    const char* given;  // to a job of each role
+    std::set<std::string> takes;
+    std::string words;
+  } kCases[] = {
+      {"iodepth=4", {"pingpong"}, asks},
+      {"iodepth_batch_complete_min=1", {"pingpong"}, asks},
+      {"iodepth_batch_complete_max=8", {"pingpong"}, asks},
+      {"iodepth_low=0", {"pingpong"}, asks},
+      {"rwmixtx=50", {"txrx"}, ": is for rw=txrx (leave it out)"},
+      {"number_ios=9", {"tx", "txrx", "pingpong"}, sends},
+      {"size=1m", {"tx", "txrx", "pingpong"}, sends},
+      {"io_limit=1m", {"tx", "txrx", "pingpong"}, sends},
+      {"time_based", {"tx", "txrx", "pingpong"}, sends},
+      {"loops=1", {"tx", "txrx", "pingpong"}, sends},
+      {"rate=1Mbit", {"tx", "txrx", "pingpong"}, sends},
+      {"rate_iops=1k", {"tx", "txrx", "pingpong"}, sends},
+      {"flow=0", {"tx", "txrx", "pingpong"}, sends},
+      {"iodepth_batch=4", {"tx", "txrx", "pingpong"}, sends.substr(0, sends.size() - 1)},
+      {"rate_overhead=24", {"tx", "txrx", "pingpong"}, pace},
+      {"rate_process=linear", {"tx", "txrx", "pingpong"}, pace},
+      {"rate_catchup=skip", {"tx", "txrx", "pingpong"}, pace},
+      {"thinktime=1ms", {"tx", "txrx", "pingpong"}, pace},
+      {"thinktime_blocks=2", {}, ": has no effect without thinktime (leave it out)"},
+      {"thinktime_spin=1ms", {}, ": has no effect without thinktime (leave it out)"},
+      {"bs=128", {"tx", "txrx", "pingpong"}, frames},
+      {"bsrange=128-256", {"tx", "txrx", "pingpong"}, frames},
+      {"bssplit=128/50:256/50", {"tx", "txrx", "pingpong"}, frames},
+      {"payload=zero", {"tx", "txrx", "pingpong"}, frames},
+      {"buffer_pattern=0x12", {"tx", "txrx", "pingpong"}, frames},
+      {"buffer_compress_percentage=5", {"tx", "txrx", "pingpong"}, frames},
+      {"vlan=5", {"tx", "txrx", "pingpong"}, frames},
+      {"io_submit_mode=offload", {"tx", "txrx", "pingpong", "echo"}, ": is for jobs that send or "},
+      {"write_pcap=x", {"tx", "txrx", "pingpong", "echo"}, ": is for jobs that send or reply"},
+      {"peer_cpus_allowed=0", {"tx", "txrx", "pingpong"}, ": is for jobs for which a peer is made"},
+      // These are of use to each role.
+      {"randseed=7", {"tx", "txrx", "pingpong", "rx", "echo"}, {}},
+      {"drain_time=1", {"tx", "txrx", "pingpong", "rx", "echo"}, {}},
+      {"verify=1", {"tx", "txrx", "pingpong", "rx", "echo"}, {}},
+      {"rate_min=0", {"tx", "txrx", "pingpong", "rx", "echo"}, {}},
+  };
+  for (const auto& [given, takes, words] : kCases) {
+    const std::string name = std::string(given).substr(0, std::string(given).find('='));
+    for (const std::string role : {"tx", "txrx", "pingpong"}) {
+      const Words found = problems_of(set_of(sender("rw=" + role + '\n' + given)));
+      const bool is_told = std::ranges::any_of(found, [&](const std::string& each) {
+        return each.find(name + words) != std::string::npos;
+      });
+      EXPECT_EQ(found.empty(), takes.contains(role)) << role << ' ' << given;
+      EXPECT_EQ(is_told, !takes.contains(role)) << role << ' ' << given;
+    }
+    for (const std::string role : {"rx", "echo"}) {
+      const std::string from = role == "rx" ? "tx" : "pingpong";
+      const Words found = problems_of(
+          set_of("[b]\nruntime=1\nrw=" + role + '\n' + given + '\n' + sender("to=b\nrw=" + from)));
+      const bool is_told = std::ranges::any_of(found, [&](const std::string& each) {
+        return each.find("job \"b\": " + name + words) != std::string::npos;
+      });
+      EXPECT_EQ(found.empty(), takes.contains(role)) << role << ' ' << given;
+      EXPECT_EQ(is_told, !takes.contains(role)) << role << ' ' << given;
+    }
+    if (takes.empty()) continue;
+    // What is written for all jobs may be for some of them.
+    const std::string from = takes.contains("tx") ? "tx" : *takes.begin();
+    const std::string to = from == "pingpong" ? "echo" : "rx";
+    if (from == "txrx" || name == "peer_cpus_allowed") continue;
+    EXPECT_EQ(problems_of(set_of(std::string("[global]\nruntime=1\n") + given + "\n[b]\nrw=" + to +
+                                 "\n[a]\nto=b\nrw=" + from + '\n')),
+              Words())
+        << given;
+  }
+  // A receiver that checks the frames of a file makes them again.
+  EXPECT_EQ(problems_of(set_of("[b]\nrw=rx\nengine=pcap\nfilename=x\nverify_only\n"
+                               "verify=regenerate\nbs=128\nvlan=5\npayload=zero\n"
+                               "iodepth_batch=4\n")),
+            Words());
+  EXPECT_EQ(problems_of(set_of(sender("thinktime=1ms\nthinktime_spin=1ms\nthinktime_blocks=2"))),
+            Words());
+}
+
 TEST(Plan, AProblemIsAtTheLineOfTheOptionThatItNames) {
   const std::string global = "[global]\nruntime=1\nengine=null\n";
   expect_problem(global + "[a]\n; one line\nwait_for=web1\n[web]\n",
@@ -159,7 +244,6 @@ TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
            {"runtime=0", "runtime: the job has no limit"},
            {"runtime=0\nnumber_ios=1\ntime_based", "time_based: needs runtime"},
            {"loops=2", "loops: needs size"},
-           {"rw=echo\nthinktime=1", "thinktime: a job with rw=echo"},
            {"rw=rx\nsearch=ndr", "search: a job with rw=rx"},
            {"rw=pingpong\nreplay=x", "replay: the frames of a capture get no replies"},
            {"engine=udp\nno_peer", "no_peer: the receiver's port must be known"},

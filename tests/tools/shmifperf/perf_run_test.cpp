@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -47,9 +48,11 @@ class LoggedRun {
  public:
   explicit LoggedRun(const Words& options)
       : tool_(run_words([&] {
-          Words all{"--runtime=60",         "--rate_iops=1000",  "--drain_time=100ms",
-                    "--json-stream",        "--eta=never",       "--status-interval=100ms",
-                    "--output-format=json", "--output=" + path()};
+          Words all{"--runtime=60",      "--drain_time=100ms",      "--json-stream",
+                    "--eta=never",       "--status-interval=100ms", "--output-format=json",
+                    "--output=" + path()};
+          if (std::ranges::find(options, "--rw=rx") == options.end())
+            all.emplace_back("--rate_iops=1000");
           all.insert(all.end(), options.begin(), options.end());
           return all;
         }())) {}

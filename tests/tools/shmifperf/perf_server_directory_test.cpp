@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -93,8 +94,9 @@ class PerfServerDirectory : public testing::TestWithParam<NamedFile> {
   }
 
   Words options(const std::string& door) const {
-    Words words{"--name=j", "--startup_timeout=3", "--rw=tx", "--rate_iops=1000",
-                "--number_ios=20"};
+    Words words{"--name=j", "--startup_timeout=3", "--rw=tx"};
+    if (std::ranges::find(GetParam().options, "--rw=rx") == GetParam().options.end())
+      words.insert(words.end(), {"--rate_iops=1000", "--number_ios=20"});
     for (std::string option : GetParam().options) {
       for (std::size_t at = option.find('@'); at != std::string::npos; at = option.find('@', at)) {
         option.replace(at, 1, door);
