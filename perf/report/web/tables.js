@@ -52,6 +52,13 @@ function jobTables() {
     section('TCP', 'Reported by the senders’ kernels, for the measured window.',
       table('TCP', ['job', ...titles(kColumns.tcp)], connections));
   }
+  // Older results have none.
+  const errors = each((j) => Object.entries(j.errors_by_class ?? {}).filter(([, e]) => e.count > 0)
+    .map(([kind, e]) => [`${j.jobname} ${kind}`, units.count(e.count), [e.first ?? '-', 'words']]));
+  if (errors.length) {
+    const list = table('Errors', ['errors', 'count', 'first'], errors);
+    section('Errors', 'Of each class that continue_on_error knows, in the measured window.', manyJobs ? folded(`${units.count(errors.length)} rows of jobs with errors`, list) : list);
+  }
   const agree = (c) => [units.yes(c.agree), c.agree === false ? 'bad' : ''];
   const counts = table('Counts', ['job', 'generator sent', 'wire took', 'wire delivered', 'receiver got', 'of them foreign', 'wire lost', 'wire dropped', 'agree'],
     each((j) => [[j.jobname, j.tx ? units.count(j.counts.generator_tx_frames) : '-', j.tx ? units.count(j.counts.wire_tx_frames) : '-', j.rx ? units.count(j.counts.wire_rx_frames) : '-',

@@ -294,6 +294,24 @@ TEST_F(TablesInABrowser, ATcpConnectionIsShownFigureByFigure) {
   EXPECT_EQ(table_of(shown("few", result), "TCP").rows, expected);
 }
 
+TEST_F(TablesInABrowser, ErrorsThatJobsWentOnAfterAreCountedByTheirClass) {
+  for (const Json& table : shown("few", test::few_jobs_json())["tables"])
+    EXPECT_NE(table["name"], "Errors") << "no job has one";
+  Json result = test::few_jobs_json();
+  Json& jobs = result["jobs"];
+  jobs[0]["errors_by_class"]["tx"] = {
+      {"count", 1234}, {"first", "<b>first</b>"}, {"reason", nullptr}};
+  jobs[0]["errors_by_class"]["lock"] = {{"count", 2}, {"first", nullptr}, {"reason", "unread"}};
+  jobs[1]["errors_by_class"]["rx"] = {{"count", nullptr}, {"first", nullptr}, {"reason", "killed"}};
+  jobs[2].erase("errors_by_class");  // as in older results
+  jobs[3]["errors_by_class"]["verify"] = {{"count", 1}, {"first", "last"}, {"reason", nullptr}};
+  const auto name = [&](int job) { return jobs[job]["jobname"].get<std::string>(); };
+  EXPECT_EQ(table_of(shown("errors", result), "Errors").rows,
+            (Rows{{{"errors", name(0) + " lock"}, {"count", "2"}, {"first", "-"}},
+                  {{"errors", name(0) + " tx"}, {"count", "1,234"}, {"first", "<b>first</b>"}},
+                  {{"errors", name(3) + " verify"}, {"count", "1"}, {"first", "last"}}}));
+}
+
 TEST_F(TablesInABrowser, OfManyJobsGroupsAreShownAndJobsAreFolded) {
   const Json& result = test::many_jobs_json();
   const Json& facts = shown("many", result);
