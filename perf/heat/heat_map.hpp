@@ -61,8 +61,9 @@ std::string heat_conclusion(const HeatResult& result);
 /// with a newline. Maps are at most `columns` wide, if that is 60 or more; sentences can be wider.
 /// For each target, how hot its ranges were in the newest window, and below them its newest
 /// windows, the newest last. `in_colour`: for a terminal.
-std::string heat_picture(const std::vector<HeatResult>& results, const HeatAttributes& attributes,
-                         std::size_t columns, std::size_t rows, bool in_colour);
+std::string heat_picture(const std::vector<const HeatResult*>& results,
+                         const HeatAttributes& attributes, std::size_t columns, std::size_t rows,
+                         bool in_colour);
 
 /// Breaks text between words into lines of at most `columns`. The first line begins with `first`,
 /// and the others are indented by two.

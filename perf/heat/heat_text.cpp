@@ -2,6 +2,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <span>
 
 #include "base/printable.hpp"
 #include "base/text.hpp"
@@ -45,18 +46,20 @@ double total(const std::vector<double>& shares) {
   return sum;
 }
 
-bool knows_writes(const HeatResult& result) {
-  return std::ranges::any_of(result.windows, [](const HeatWindow& window) {
+using Windows = std::span<const HeatWindow>;
+
+bool knows_writes(Windows windows) {
+  return std::ranges::any_of(windows, [](const HeatWindow& window) {
     return std::ranges::any_of(window.regions,
                                [](const Region& region) { return region.writes.has_value(); });
   });
 }
 
-/// The ranges with at least one access, the hottest per byte first.
-std::vector<const NamedRange*> accessed(const HeatResult& result) {
+/// The ranges with at least one access in the windows, the hottest per byte first.
+std::vector<const NamedRange*> accessed(const HeatResult& result, Windows windows) {
   std::vector<std::pair<double, const NamedRange*>> rows;
   for (const NamedRange& each : result.ranges) {
-    const double heat = total(heat_of(result.windows, each.range, 1));
+    const double heat = total(heat_of(windows, each.range, 1));
     if (heat > 0) rows.emplace_back(heat, &each);
   }
   std::ranges::sort(rows, [](const auto& a, const auto& b) {
@@ -68,12 +71,13 @@ std::vector<const NamedRange*> accessed(const HeatResult& result) {
   return ranges;
 }
 
-std::string range_rows(const HeatResult& result, const std::vector<const NamedRange*>& rows,
-                       std::size_t columns, bool in_colour) {
+std::string range_rows(const HeatResult& result, Windows windows,
+                       const std::vector<const NamedRange*>& rows, std::size_t columns,
+                       bool in_colour) {
   const std::size_t strip = columns - kNameColumns - 14;
-  const bool writes = knows_writes(result) && result.provenance.reads_precision.empty();
+  const bool writes = knows_writes(windows) && result.provenance.reads_precision.empty();
   const auto row_of = [&](const NamedRange& each, HeatOf of) {
-    const auto shares = heat_of(result.windows, each.range, strip, of);
+    const auto shares = heat_of(windows, each.range, strip, of);
     const auto all = heat_of_all(shares);
     if (!all) return '|' + heat_strip(shares, in_colour) + "|\n";
     return *all > 0 ? "all alike, in " + heat_share(*all) + " of the samples\n" : "nowhere\n";
@@ -92,19 +96,19 @@ std::string range_rows(const HeatResult& result, const std::vector<const NamedRa
 }
 
 /// A map: time goes down, and addresses go across. It shows the accessed ranges, one after another.
-std::string map_over_time(const HeatResult& result, std::vector<const NamedRange*> ranges,
+std::string map_over_time(Windows windows, std::vector<const NamedRange*> ranges,
                           std::size_t columns, bool in_colour, std::size_t max_rows = kMaxRows) {
   std::ranges::sort(ranges, {}, [](const NamedRange* each) { return each->range.begin; });
   double bytes = 0;
   for (const NamedRange* const each : ranges) bytes += static_cast<double>(each->range.bytes());
   const std::size_t strip = columns - 12;
-  const std::size_t rows = std::min(max_rows, result.windows.size());
+  const std::size_t rows = std::min(max_rows, windows.size());
   std::vector<double> all;
   std::string text = "over time, addresses of these one after another:\n";
   for (std::size_t row = 0; row < rows; ++row) {
-    const std::size_t first = row * result.windows.size() / rows;
-    const std::size_t last = (row + 1) * result.windows.size() / rows;
-    const std::span<const HeatWindow> part(&result.windows[first], last - first);
+    const std::size_t first = row * windows.size() / rows;
+    const std::size_t last = (row + 1) * windows.size() / rows;
+    const Windows part = windows.subspan(first, last - first);
     std::vector<double> line;
     for (const NamedRange* const each : ranges) {
       const double share = static_cast<double>(each->range.bytes()) / bytes;
@@ -201,16 +205,16 @@ std::string target_text(const HeatResult& result, const HeatAttributes& attribut
     text += each == &result.provenance.note ? "  " : "  reads are not measured: ";
     text += base::printable(*each) + '\n';
   }
-  auto ranges = accessed(result);
+  auto ranges = accessed(result, result.windows);
   const std::size_t all = ranges.size();
   if (all == 0)
     return text +
            (result.provenance.reads_precision.empty() ? "  no access in " : "  no write in ") +
            formatted("%zu", result.windows.size()) + " windows\n" + mapping_rows(result);
   ranges.resize(std::min(all, kMaxRows));
-  text += range_rows(result, ranges, columns, in_colour);
+  text += range_rows(result, result.windows, ranges, columns, in_colour);
   if (all > kMaxRows) text += "  and " + std::to_string(all - kMaxRows) + " more mappings\n";
-  text += map_over_time(result, ranges, columns, in_colour);
+  text += map_over_time(result.windows, ranges, columns, in_colour);
   return text + working_set_line(result) + mapping_rows(result);
 }
 
@@ -221,12 +225,9 @@ std::string first_lines(const std::string& text, std::size_t rows) {
   return text.substr(0, end);
 }
 
-HeatResult with_newest(const HeatResult& result, std::size_t windows) {
-  HeatResult newest = result;
-  const std::size_t older = newest.windows.size() - std::min(windows, newest.windows.size());
-  newest.windows.erase(newest.windows.begin(),
-                       newest.windows.begin() + static_cast<std::ptrdiff_t>(older));
-  return newest;
+/// All windows, if there are fewer.
+Windows newest(const HeatResult& result, std::size_t windows) {
+  return Windows(result.windows).last(std::min(windows, result.windows.size()));
 }
 
 /// A target in at most `rows` lines of a picture.
@@ -248,12 +249,12 @@ std::string target_picture(const HeatResult& result, std::size_t columns, std::s
     return first_lines(head + (result.reason.empty() ? "  no window yet\n" : "  not measured\n"),
                        rows);
   }
-  const HeatResult shown = with_newest(result, rows);
-  auto ranges = accessed(shown);
+  const Windows shown = newest(result, rows);
+  auto ranges = accessed(result, shown);
   if (ranges.empty()) {
     const bool knows_reads = result.provenance.reads_precision.empty();
     return first_lines(head + (knows_reads ? "  no access in " : "  no write in ") +
-                           formatted("%zu windows\n", shown.windows.size()) + mapping_rows(result),
+                           formatted("%zu windows\n", shown.size()) + mapping_rows(result),
                        rows);
   }
   // Half of the lines below the head are for the ranges, and the others for the map and its title.
@@ -262,8 +263,8 @@ std::string target_picture(const HeatResult& result, std::size_t columns, std::s
   const std::size_t room = rows - std::min<std::size_t>(rows, 2);
   ranges.resize(std::min(ranges.size(), std::max<std::size_t>(room / 2 / lines_of_range, 1)));
   const std::size_t map = room - std::min(room, ranges.size() * lines_of_range);
-  std::string text = head + range_rows(with_newest(result, 1), ranges, columns, in_colour);
-  if (map > 0) text += map_over_time(with_newest(result, map), ranges, columns, in_colour, map);
+  std::string text = head + range_rows(result, newest(result, 1), ranges, columns, in_colour);
+  if (map > 0) text += map_over_time(newest(result, map), ranges, columns, in_colour, map);
   return first_lines(text + mapping_rows(result), rows);
 }
 
@@ -356,8 +357,9 @@ std::string heat_text(const std::vector<HeatResult>& results, const HeatAttribut
   return text;
 }
 
-std::string heat_picture(const std::vector<HeatResult>& results, const HeatAttributes& attributes,
-                         std::size_t columns, std::size_t rows, bool in_colour) {
+std::string heat_picture(const std::vector<const HeatResult*>& results,
+                         const HeatAttributes& attributes, std::size_t columns, std::size_t rows,
+                         bool in_colour) {
   constexpr std::size_t kFewest = 4;  // lines of a target: its head, a range, a map of one window
   columns = std::max(columns, kNarrowest);
   std::string text = formatted("windows of %.6g ms; share of the samples: \"",
@@ -369,7 +371,7 @@ std::string heat_picture(const std::vector<HeatResult>& results, const HeatAttri
   if (shown == 0) return text + "nothing to watch\n";
   const std::size_t each = (room - std::min<std::size_t>(room, all ? 0 : 1)) / shown;
   for (std::size_t i = 0; i < shown; ++i)
-    text += target_picture(results[i], columns, each, in_colour);
+    text += target_picture(*results[i], columns, each, in_colour);
   if (!all) text += "and " + std::to_string(results.size() - shown) + " more\n";
   return first_lines(text, rows - std::min<std::size_t>(rows, 1));
 }

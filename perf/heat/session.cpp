@@ -450,6 +450,13 @@ std::vector<HeatResult> HeatSession::results() const {
   return results;
 }
 
+std::vector<const HeatResult*> HeatSession::views() const {
+  std::vector<const HeatResult*> views;
+  views.reserve(targets_.size());
+  for (const auto& target : targets_) views.push_back(&target->result);
+  return views;
+}
+
 std::vector<std::uint64_t> working_set_percentiles(const std::vector<HeatWindow>& windows) {
   std::vector<std::uint64_t> bytes;
   bytes.reserve(windows.size());

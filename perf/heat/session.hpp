@@ -100,6 +100,9 @@ class HeatSession {
   /// Grows whenever results() may have changed.
   std::uint64_t changes() const noexcept { return changes_; }
   std::vector<HeatResult> results() const;
+  /// The same, not copied: a copy has megabytes after 600 windows of a thousand regions. Valid
+  /// until the session is used otherwise.
+  std::vector<const HeatResult*> views() const;
 
  private:
   struct Target;

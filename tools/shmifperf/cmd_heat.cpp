@@ -148,8 +148,8 @@ class SlownessNotice {
   void tell_of(const HeatSession& session) {
     if (told_ || session.changes() == seen_) return;
     seen_ = session.changes();
-    for (const perf::HeatResult& each : session.results()) {
-      const std::string why = perf::heat_slowness(each);
+    for (const perf::HeatResult* const each : session.views()) {
+      const std::string why = perf::heat_slowness(*each);
       if (why.empty()) continue;
       told_ = true;
       complain(why);

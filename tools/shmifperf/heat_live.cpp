@@ -48,7 +48,7 @@ bool LiveHeat::look(const perf::HeatSession& session) {
   is_stale_ = false;
   const Screen::Size size = screen_.size();
   screen_.show(
-      perf::heat_picture(session.results(), attributes_, size.columns, size.rows, shows_colours()) +
+      perf::heat_picture(session.views(), attributes_, size.columns, size.rows, shows_colours()) +
       (keys_ ? "q quits" : "Ctrl-C quits"));
   return true;
 }

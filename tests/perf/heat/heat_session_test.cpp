@@ -112,6 +112,11 @@ TEST_F(HeatSessionOfAScript, HasSoManySamplesInAWindowAndKeepsTheNewestWindows) 
   EXPECT_GE(session_->changes(), changes + 5);
   const auto windows = result().windows;
   ASSERT_EQ(windows.size(), 2U);
+  const auto views = session_->views();
+  ASSERT_EQ(views.size(), 1U);
+  EXPECT_EQ(views, session_->views()) << "no copies";
+  ASSERT_EQ(views[0]->windows.size(), 2U);
+  EXPECT_EQ(views[0]->windows[1].end_s, windows[1].end_s);
   EXPECT_LE(windows[0].begin_s, windows[0].end_s);
   EXPECT_EQ(windows[0].end_s, windows[1].begin_s) << "one follows the other";
   for (const HeatWindow& each : windows) {

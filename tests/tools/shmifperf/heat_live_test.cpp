@@ -46,6 +46,14 @@ HeatResult wandering(std::size_t windows) {
   return result;
 }
 
+std::string picture(const std::vector<HeatResult>& results, std::size_t columns, std::size_t rows,
+                    bool in_colour = false) {
+  std::vector<const HeatResult*> views;
+  views.reserve(results.size());
+  for (const HeatResult& each : results) views.push_back(&each);
+  return perf::heat_picture(views, {}, columns, rows, in_colour);
+}
+
 const std::string kTitle = "windows of 100 ms; share of the samples: \" .:-=+*#%@\"\n";
 
 TEST(HeatPicture, HasTheNewestWindowAndTheNewestOnesBelowItAndFitsTheScreen) {
@@ -55,14 +63,14 @@ TEST(HeatPicture, HasTheNewestWindowAndTheNewestOnesBelowItAndFitsTheScreen) {
       "over time, addresses of these one after another:\n";
   const std::string last =
       "    0.50 s |                                       *@@@@@@@-       =+++++++\n";
-  EXPECT_EQ(perf::heat_picture({wandering(6)}, {}, 75, 10, false),
+  EXPECT_EQ(picture({wandering(6)}, 75, 10),
             kTitle + head +
                 "    0.10 s |       :@@@@@@@#                                       =+++++++\n"
                 "    0.20 s |               -@@@@@@@*                               =+++++++\n"
                 "    0.30 s |                       =@@@@@@@+                       =+++++++\n"
                 "    0.40 s |                               +@@@@@@@=               =+++++++\n" +
                 last);
-  EXPECT_EQ(perf::heat_picture({wandering(6)}, {}, 75, 6, false), kTitle + head + last);
+  EXPECT_EQ(picture({wandering(6)}, 75, 6), kTitle + head + last);
 }
 
 TEST(HeatPicture, SharesTheScreenAmongItsTargetsAndCountsThoseThatDoNotFit) {
@@ -72,18 +80,16 @@ TEST(HeatPicture, SharesTheScreenAmongItsTargetsAndCountsThoseThatDoNotFit) {
   HeatResult gone = late;
   gone.name = "gone";
   gone.reason = "it has ended";
-  EXPECT_EQ(perf::heat_picture({late, gone}, {}, 80, 24, false),
-            kTitle +
-                "process 42 (late)\n  no window yet\n"
-                "process 42 (gone); it has ended\n  not measured\n");
-  EXPECT_EQ(perf::heat_picture({late, late, late, late}, {}, 80, 11, false),
+  EXPECT_EQ(picture({late, gone}, 80, 24), kTitle +
+                                               "process 42 (late)\n  no window yet\n"
+                                               "process 42 (gone); it has ended\n  not measured\n");
+  EXPECT_EQ(picture({late, late, late, late}, 80, 11),
             kTitle +
                 "process 42 (late)\n  no window yet\nprocess 42 (late)\n  no window yet\n"
                 "and 2 more\n");
-  EXPECT_EQ(perf::heat_picture({}, {}, 80, 24, false), kTitle + "nothing to watch\n");
+  EXPECT_EQ(picture({}, 80, 24), kTitle + "nothing to watch\n");
   for (std::size_t rows = 1; rows < 40; ++rows) {
-    const std::string text =
-        perf::heat_picture({wandering(30), late, wandering(3)}, {}, 80, rows, true);
+    const std::string text = picture({wandering(30), late, wandering(3)}, 80, rows, true);
     EXPECT_LT(static_cast<std::size_t>(count_of_lines(text)), rows);
   }
 }
