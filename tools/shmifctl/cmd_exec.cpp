@@ -456,18 +456,19 @@ void make_missing_buses(HostWish& wish) {
   }
 }
 
-/// Warns if a host with a gateway would ask a name server on this machine's loopback. The host
-/// cannot reach it, because it sees only its own loopback.
+/// Warns if a host with a gateway has no name server: /etc/resolv.conf names none, or only some on
+/// this machine's loopback. The host cannot reach these, because it sees only its own loopback.
 void check_name_servers(const HostWish& wish) {
   const bool is_led = std::ranges::any_of(
       wish.attachments, [](const Attachment& each) { return !each.interface.gateways.empty(); });
   if (!is_led || !wish.name_servers.empty()) return;
   const std::vector<tap::IpAddress> all = name_servers();
-  if (all.empty() || !std::ranges::all_of(all, is_loopback)) return;
+  if (!std::ranges::all_of(all, is_loopback)) return;
   log_warning(std::string("exec: the host cannot look up names, because ") + kResolvConf +
-              " names only " + all.front().to_string() +
-              ", where nobody answers inside the host (give --dns ADDRESS, a name server that the "
-              "host reaches)");
+              (all.empty() ? " names no name server"
+                           : " names only " + all.front().to_string() +
+                                 ", where nobody answers inside the host") +
+              " (give --dns ADDRESS, a name server that the host reaches)");
 }
 
 int run_host(HostWish& wish) {
