@@ -60,7 +60,9 @@ std::string csv_lines(const perf::MembwResult& result) {
   return lines;
 }
 
-std::string source_table(const perf::MembwResult& result, std::size_t width) {
+/// The background is of the rate that is compared, as in JSON.
+std::string source_table(const perf::MembwResult& result, perf::MemoryReport report,
+                         std::size_t width) {
   perf::Table table(0);
   table.add({"source", "scope", "level", "samples", "reads", "writes", "total", "background"});
   for (const perf::MemorySummary& each : result.sources) {
@@ -68,7 +70,7 @@ std::string source_table(const perf::MembwResult& result, std::size_t width) {
     table.add({each.label(), perf::word_of(each.scope), perf::word_of(each.level),
                measured ? std::to_string(each.samples) : "-", rate_text(each.rates.reads),
                rate_text(each.rates.writes), rate_text(each.rates.total),
-               each.background ? rate_text(each.background->total) : "-"});
+               each.background ? rate_text(each.background->of(report)) : "-"});
   }
   return table.text(width);
 }
@@ -242,7 +244,7 @@ int membw_exit_code(const perf::MembwResult& result, perf::MemoryReport report,
 std::string membw_text(const perf::MembwResult& result, perf::MemoryReport report,
                        const std::vector<perf::MemoryComparison>& comparisons,
                        const perf::MembwExtras& extras, std::size_t width) {
-  std::string out = source_table(result, width);
+  std::string out = source_table(result, report, width);
   for (const perf::MemorySummary& each : result.sources) {
     if (!each.rates.reason.empty()) {
       out += perf::wrapped(each.label() + ": " + perf::printable(each.rates.reason), width, 2);
