@@ -66,6 +66,8 @@ class PcapReader {
   /// because they were too long.
   Result<void> status() const;
   std::uint64_t skipped() const noexcept;  ///< records with less than an Ethernet header
+  /// Frames that were read, but have not been received, because they are not due: 0 or 1.
+  std::uint64_t waiting() const noexcept;
   /// Frames so far that the capture marks as unsegmented (TSO). They did not look like that on a
   /// wire.
   std::uint64_t unsegmented() const noexcept;

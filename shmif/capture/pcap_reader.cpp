@@ -360,6 +360,10 @@ PcapReader::TooLong PcapReader::too_long() const noexcept {
   return impl_->too_long;
 }
 
+std::uint64_t PcapReader::waiting() const noexcept {
+  return impl_->next != nullptr ? 1 : 0;
+}
+
 std::uint64_t PcapReader::skipped() const noexcept {
   return impl_->skipped;
 }

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/printable.hpp"
+#include "tools/common/output.hpp"
 
 namespace shmif::tools {
 
@@ -40,7 +41,7 @@ int exit_code_of_instrument(int signal, std::optional<int> program, Measured mea
 }
 
 void complain(std::string_view message) {
-  std::fflush(stdout);  // keeps the order of both outputs
+  flush_output();  // keeps the order of both outputs
   // A path or a name may contain any characters, but the message must stay one line, and must not
   // control the terminal.
   std::string text(message);

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/result.hpp"
+#include "tools/common/output.hpp"
 
 namespace shmif::tools {
 
@@ -65,7 +66,7 @@ void JsonOutput::print(const std::string& text) const {
   std::fflush(stdout);
   ::dup2(output_.get(), STDOUT_FILENO);
   std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
+  flush_output();
   ::dup2(STDERR_FILENO, STDOUT_FILENO);
 }
 

@@ -1,7 +1,6 @@
 #include "tools/common/program.hpp"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -13,6 +12,7 @@
 #include "shmif/bus.hpp"
 #include "shmif/log.hpp"
 #include "tools/common/options.hpp"
+#include "tools/common/output.hpp"
 #include "tools/common/version.hpp"
 
 namespace shmif::tools {
@@ -175,9 +175,9 @@ int run(const Program& program, std::vector<std::string> words, std::string& com
 
 /// Makes sure that printed text has arrived: a full disk or a closed pipe is a failure.
 int finish_output(int code) {
-  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
-  const int number = errno;
-  complain(std::string("cannot write to standard output: ") + std::strerror(number));
+  const int failure = flush_output();
+  if (failure == 0) return code;
+  complain(lost_output_text(failure));
   return code == kDone ? kFailed : code;
 }
 
@@ -213,6 +213,7 @@ int guarded_main(const Program& program, std::vector<std::string> words) {
 int run_program(const Program& program, int argc, char** argv) {
   base::hold_standard_streams();
   base::begin_with_plain_signals();
+  begin_output();
   set_program_name(program.name);
   return guarded_main(program, std::vector<std::string>(argv + 1, argv + argc));
 }

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstdint>
@@ -17,6 +18,7 @@
 
 #include "base/signal_guard.hpp"
 #include "base/standard_streams.hpp"
+#include "base/text.hpp"
 #include "shmif/fault_link.hpp"
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
@@ -24,6 +26,7 @@
 #include "tools/capture/capture_file.hpp"
 #include "tools/common/json.hpp"
 #include "tools/common/options.hpp"
+#include "tools/common/output.hpp"
 #include "tools/common/signals.hpp"
 #include "tools/relay/bridge_peers.hpp"
 #include "tools/relay/bridge_summary.hpp"
@@ -178,6 +181,11 @@ BridgeWay way_of(const std::string& from, const std::string& to, const LinkSide&
     way.sink_waiting = sink.faults->under_way() - sink.faults->to_receive();
     way.sink_refused = sink.faults->refused();
   }
+  if (sink.writer != nullptr) {
+    // A full disk may be noticed only when frames are written that the capture took before.
+    const std::uint64_t elsewhere = way.sink_waiting + way.sink_refused + sink.writer->written();
+    way.sink_refused += counters.frames - std::min(counters.frames, elsewhere);
+  }
   way.has_device = static_cast<bool>(sink.device);
   if (way.has_device) way.sink_device = sink.device();
   return way;
@@ -185,7 +193,7 @@ BridgeWay way_of(const std::string& from, const std::string& to, const LinkSide&
 
 /// Whether the capture goes to standard output, so that no other text may go there.
 bool capture_is_output(const Sides& ends) {
-  return ends[1].writer != nullptr && ends[1].address.target == "-";
+  return ends[1].writer != nullptr && is_standard_output(ends[1].address.target);
 }
 
 /// A replayed capture takes no frames, and a capture that is written sends no frames.
@@ -214,6 +222,13 @@ int last_words(const Sides& ends, const tap::BridgeEnd& end) {
     return fail("cannot go on with " + end.address + ": " + end.error.message());
   }
   return kDone;
+}
+
+/// What is left of the work if the summary is lost.
+std::string recorded_text(const Sides& ends) {
+  if (ends[1].writer == nullptr) return {};
+  return base::counted(ends[1].writer->written(), "frame was", "frames were") + " recorded in \"" +
+         ends[1].address.target + '"';
 }
 
 std::optional<std::uint32_t> mtu_of(const LinkSide& end) {
@@ -442,9 +457,11 @@ int run_bridge(const CommandLine& line) {
   Sides ends;
   for (std::size_t i = 0; i < ends.size(); ++i) ends[i].address = link_address(names[i]);
   ends[1].is_second = true;
-  const bool records_to_output = ends[1].address.row->is_capture && ends[1].address.target == "-";
+  const bool records_to_output =
+      ends[1].address.row->is_capture && is_standard_output(ends[1].address.target);
   if (records_to_output && args.flag("json")) {
-    throw UsageError{"--json and pcap:- both need standard output (give pcap: the name of a file)"};
+    throw UsageError{"--json and " + names[1] +
+                     " both need standard output (give pcap: the name of another file)"};
   }
   const JsonOutput json(args.flag("json"));
   if (!records_to_output && !json.is_wanted()) base::let_lost_output_vanish();
@@ -468,6 +485,7 @@ int run_bridge(const CommandLine& line) {
   wrap(ends[1], faults.left);
   const auto [end, counters] = Carriage(ends, names).run(stop);
   const int code = last_words(ends, end);
+  note_done(recorded_text(ends));
   sum_up_ways(ends, names, counters, faults, json);
   return code;
 }

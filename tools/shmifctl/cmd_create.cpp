@@ -4,6 +4,7 @@
 
 #include "shmif/bus.hpp"
 #include "tools/common/options.hpp"
+#include "tools/common/output.hpp"
 #include "tools/common/values.hpp"
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/bus_watch.hpp"
@@ -92,6 +93,7 @@ int run_create(const CommandLine& line) {
   if (made) {
     warn_of_hosts_left_behind(path);
     if (args.flag("json")) {
+      note_done("the bus " + path + " was made; 'shmifctl stat --json' prints the same");
       const std::string text = to_json(Bus::open(path).value().info());
       std::fwrite(text.data(), 1, text.size(), stdout);
     }

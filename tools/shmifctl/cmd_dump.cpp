@@ -22,6 +22,7 @@
 #include "tools/capture/dump_sink.hpp"
 #include "tools/common/json.hpp"
 #include "tools/common/options.hpp"
+#include "tools/common/output.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/values.hpp"
 #include "tools/relay/await.hpp"
@@ -281,8 +282,9 @@ WantedDump parse(const CommandLine& line) {
   wanted.output.bus = wanted.path;
   wanted.output.filter = wanted.filter;
   wanted.json = args.flag("json");
-  if (wanted.json && wanted.output.file == "-") {
-    throw UsageError{"--json and -w - both need standard output (give -w the name of a file)"};
+  if (wanted.json && wanted.output.file && is_standard_output(*wanted.output.file)) {
+    throw UsageError{"--json and -w " + *wanted.output.file +
+                     " both need standard output (give -w the name of another file)"};
   }
   return wanted;
 }
@@ -434,8 +436,16 @@ class Capture {
                (n == 1 ? " frame was " : " frames were ") +
                (wanted_.ports.empty() ? "shown as from \"others\"" : "left out by --port"));
     }
+    if (json_.is_wanted()) note_done(recorded_text());
     print_summary(wanted_, json_, counts_, source_.counters().lost_is_lower_bound());
     return corruption_.lasts() ? kFailed : code;
+  }
+
+  /// What is left of the work if the summary is lost.
+  std::string recorded_text() const {
+    if (!wanted_.output.file) return {};
+    return base::counted(shown(), "frame was", "frames were") + " recorded in \"" +
+           *wanted_.output.file + '"';
   }
 
   std::chrono::nanoseconds time_left(Clock::time_point begin) const {

@@ -14,6 +14,7 @@
 #include "tools/capture/capture_file.hpp"
 #include "tools/capture/inject_counts.hpp"
 #include "tools/common/options.hpp"
+#include "tools/common/output.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/values.hpp"
 #include "tools/relay/await.hpp"
@@ -97,24 +98,30 @@ class Replay {
     }
   }
 
-  /// Sends the file once. Result: the exit code so far.
-  int replay(PcapReader& reader, const StopSignals& stop) {
+  /// Sends the frames of the file. Result: why the bus takes no more.
+  std::error_code send_all(PcapReader& reader, const StopSignals& stop) {
     FrameBatch batch(kBatchFrames, kBatchBytes);
     while (!stop.stopped()) {
       batch.clear();
       const ReceiveResult received = reader.receive(batch);
       if (received.error) break;
       if (received.frames == 0) await(reader, stop, kForEver);
-      if (const std::error_code error = send(batch, stop)) {
-        return fail("cannot send on " + path_ + ": " + error.message());
-      }
+      if (const std::error_code error = send(batch, stop)) return error;
       show_progress(reader);
     }
+    return {};
+  }
+
+  /// Sends the file once. Result: the exit code so far.
+  int replay(PcapReader& reader, const StopSignals& stop) {
+    const std::error_code refused = send_all(reader, stop);
+    counts_.unsent += reader.waiting();
     counts_.skipped += reader.skipped();
     counts_.unsegmented += reader.unsegmented();
     const PcapReader::TooLong too_long = reader.too_long();
     counts_.too_long += too_long.records;
     counts_.longest = std::max(counts_.longest, too_long.longest_bytes);
+    if (refused) return fail("cannot send on " + path_ + ": " + refused.message());
     const Result<void> status = reader.status();
     // Records that are too long are reported at the end, together with frames that are too long for
     // this bus.
@@ -158,6 +165,7 @@ class Replay {
 
   int report(int code, int signal) {
     counts_.max_frame_bytes = port_.max_frame_bytes();
+    note_done(base::counted(counts_.sent, "frame was sent", "frames were sent"));
     const std::string text = json_ ? to_json(path_, file_, counts_) : to_text(counts_);
     std::fwrite(text.data(), 1, text.size(), stdout);
     if (counts_.too_long > 0) {

@@ -5,6 +5,7 @@
 #include "base/printable.hpp"
 #include "shmif/bus.hpp"
 #include "tools/common/options.hpp"
+#include "tools/common/output.hpp"
 #include "tools/shmifctl/commands.hpp"
 #include "tools/show/describe.hpp"
 
@@ -50,6 +51,7 @@ int run_repair(const CommandLine& line) {
   options.force = args.flag("force");
   const std::string& path = args.positional()[0];
   const RepairReport report = Bus::repair(path, options).value();
+  note_done("the bus " + path + " is repaired; 'shmifctl audit' checks it");
   const std::string text = args.flag("json")
                                ? to_json(path, report, Bus::open(path).value().info().format)
                                : base::printable(path) + ": " + to_text(report) + '\n';

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -91,8 +92,9 @@ TEST(JsonOfInject, CountsTheFrameThatABusThatHasGoneDidNotTake) {
   Tool tool({shmifctl_path(), "inject", rig.path(), fifo, "--json"});
   write_capture(rig.file("in.pcap"), {make_frame(60, 1), make_frame(61, 2)});
   std::ifstream file(rig.file("in.pcap"), std::ios::binary);
-  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
-  constexpr std::size_t kFirst = 24 + 16 + 60;
+  std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  bytes.insert(24, std::string("\0\0\0\0\0\0\0\0\4\0\0\0\4\0\0\0", 16) + "tiny");
+  constexpr std::size_t kFirst = 24 + 16 + 4 + 16 + 60;
   std::ofstream writer(fifo, std::ios::binary);
   writer << bytes.substr(0, kFirst) << std::flush;
   ASSERT_TRUE(eventually([&] {
@@ -109,6 +111,23 @@ TEST(JsonOfInject, CountsTheFrameThatABusThatHasGoneDidNotTake) {
   EXPECT_EQ(object["tx_frames"], 1);
   EXPECT_EQ(object["unsent_frames"], 1);
   EXPECT_EQ(object["too_long_frames"], 0);
+  EXPECT_EQ(object["skipped_records"], 1);
+}
+
+TEST(JsonOfInject, CountsTheFrameThatWaitedForItsTimeWhenASignalCame) {
+  const BusRig rig;
+  Port port = rig.port();
+  constexpr std::uint64_t kHourNs = 3'600'000'000'000;
+  write_capture(rig.file("in.pcap"), {make_frame(60, 1), make_frame(61, 2), make_frame(62, 3)},
+                kHourNs);
+  Tool tool({shmifctl_path(), "inject", rig.path(), rig.file("in.pcap"), "--json"});
+  ASSERT_TRUE(tool.wait_for("so far apart its times are"));  // it has read the second one
+  tool.signal(SIGINT);
+  const ToolResult result = tool.finish();
+  EXPECT_EQ(result.status, 128 + SIGINT);
+  const json object = object_of(result);
+  EXPECT_EQ(object["tx_frames"], 1);
+  EXPECT_EQ(object["unsent_frames"], 1) << "the third was not read";
 }
 
 TEST(JsonOfDump, HasItsCountsAndLinesGoToStandardError) {
@@ -353,6 +372,50 @@ TEST(JsonOfBridge, HasTheFaultsOfEachWay) {
   EXPECT_EQ(ways[1]["faults"]["seed"], 8);
 }
 
+/// A bridge to a capture on a disk that is full before all frames are on it.
+ToolResult bridge_to_full(const std::string& from, const std::string& to,
+                          const std::string& more = {}) {
+  std::vector<std::string> words{
+      "bash", "-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "bash", shmifctl_path(), "bridge",
+      from,   to};
+  if (!more.empty()) words.push_back(more);
+  return run_program(words);
+}
+
+TEST(JsonOfBridge, CountsOnlyTheFramesThatAFullDiskTook) {
+  const BusRig rig;
+  std::vector<Bytes> frames;
+  for (std::size_t i = 0; i < 100; ++i) frames.push_back(make_frame(200, i));
+  // All have one time, so that the bridge meets the full disk when it has taken all.
+  write_capture(rig.file("in.pcap"), frames, 0);
+  const std::string from = "pcap:" + rig.file("in.pcap");
+  for (const char* const name : {"x.pcap", "x.pcapng"}) {
+    const std::string file = rig.file(name);
+    const ToolResult result = bridge_to_full(from, "pcap:" + file, "--json");
+    EXPECT_EQ(result.status, 1);
+    EXPECT_TRUE(contains(result.err, "File too large")) << result.err;
+    const std::size_t written = read_capture(file).size();
+    EXPECT_GT(written, 0U);
+    EXPECT_LT(written, 100U);
+    json way = quiet_way(from, "pcap:" + file);
+    way.update({{"offered_frames", 100},
+                {"tx_frames", written},
+                {"tx_segments", nullptr},
+                {"tx_bytes", nullptr},
+                {"refused_frames", 100 - written}});
+    const char* const part = "not all of the frames that the other link took were passed on";
+    way["why_null"].update({{"tx_segments", part}, {"tx_bytes", part}});
+    expect_equal(object_of(result), {{"directions", {way}}});
+
+    std::filesystem::remove(file);
+    const ToolResult text = bridge_to_full(from, "pcap:" + file);
+    const std::string refused = std::to_string(100 - written);
+    EXPECT_EQ(text.out, from + " -> pcap:" + file + ": " + std::to_string(written) +
+                            " frames, 0 lost, " + refused + " dropped (" + refused +
+                            " refused) = 100 came\n");
+  }
+}
+
 TEST_F(BridgeOfPeers, AsJsonSaysOfItsProgramsWhatItKnowsAndWhyItDoesNotKnowTheRest) {
   const auto tool = listening({"--json"});
   EXPECT_TRUE(tool->so_far().out.empty()) << tool->so_far().out;
@@ -390,17 +453,48 @@ TEST_F(BridgeOfPeers, AsJsonSaysOfItsProgramsWhatItKnowsAndWhyItDoesNotKnowTheRe
                     {"no_room_frames", no_memory}}}}}});
 }
 
-TEST(JsonOfACommand, IsRefusedWhereACaptureNeedsStandardOutput) {
+TEST(JsonOfACommand, IsRefusedWhereACaptureNeedsStandardOutputUnderAnyName) {
   const BusRig rig;
   const std::string bus = rig.path();
-  for (const std::vector<std::string>& words :
-       {std::vector<std::string>{"dump", bus, "-w", "-", "--json"},
-        std::vector<std::string>{"bridge", "bus:" + bus, "pcap:-", "--json"}}) {
-    const ToolResult result = run_tool(words);
-    EXPECT_EQ(result.status, 2) << words[0];
-    EXPECT_EQ(result.out, "");
-    EXPECT_TRUE(contains(result.err, "both need standard output")) << result.err;
+  const std::string output = rig.file("output");
+  const std::string in = rig.file("in.pcap");
+  write_capture(in, {make_frame(60, 1)});
+  for (const std::string& file :
+       {std::string("-"), std::string("/dev/stdout"), std::string("/dev/fd/1"),
+        std::string("/proc/self/fd/1"), output}) {
+    const std::string pcap = "pcap:" + file;
+    for (const std::vector<std::string>& words :
+         {std::vector<std::string>{"dump", bus, "--timeout", "0", "-w", file, "--json"},
+          std::vector<std::string>{"bridge", "pcap:" + in, pcap, "--force", "--json"}}) {
+      std::vector<std::string> line{"sh", "-c", "f=$0; exec \"$@\" >\"$f\"", output,
+                                    shmifctl_path()};
+      line.insert(line.end(), words.begin(), words.end());
+      const ToolResult result = run_program(line);
+      EXPECT_EQ(result.status, 2) << words[0] << ' ' << file;
+      const std::string what = words[0] == "dump" ? "-w " + file : pcap;
+      EXPECT_TRUE(contains(result.err,
+                           words[0] + ": --json and " + what + " both need standard output (give "))
+          << result.err;
+      EXPECT_EQ(std::filesystem::file_size(output), 0U);
+    }
   }
+}
+
+// The counters of the bridge must not be in the capture.
+TEST(JsonOfACommand, OrTextOfABridgeIsNotInACaptureOnStandardOutputUnderItsName) {
+  const BusRig rig;
+  const std::string in = rig.file("in.pcap");
+  const std::string output = rig.file("out.pcap");
+  write_capture(in, {make_frame(60, 1), make_frame(61, 2)});
+  const ToolResult result = run_program({"sh", "-c",
+                                         "exec \"$0\" bridge pcap:\"$1\" pcap:/dev/stdout --force "
+                                         ">\"$2\"",
+                                         shmifctl_path(), in, output});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_TRUE(contains(result.err, ": 2 frames, 121 bytes, 0 lost, 0 dropped = 2 came\n"))
+      << result.err;
+  EXPECT_EQ(read_capture(output).size(), 2U);
+  EXPECT_EQ(std::filesystem::file_size(output), 24U + 2 * 16 + 121);
 }
 
 TEST(JsonOfACommand, FailsWhereStandardOutputIsClosed) {
