@@ -18,6 +18,7 @@
 #include "perf/membw/software_source.hpp"
 #include "perf/report/units.hpp"
 #include "tools/common/options.hpp"
+#include "tools/common/output.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/signals.hpp"
 #include "tools/shmifperf/commands.hpp"
@@ -305,6 +306,15 @@ Places places_of(const Arguments& args) {
                 args.text("output").value_or("-")};
   if (!places.pairs_csv.empty() && !args.flag("compare") && !args.given("sweep")) {
     throw UsageError{"--pairs-csv needs --compare or --sweep"};
+  }
+  for (const auto& [option, path] :
+       {std::pair{"--csv ", &places.csv}, {"--pairs-csv ", &places.pairs_csv}}) {
+    if (!args.flag("json") || path->empty() || !is_standard_output(*path) ||
+        !is_standard_output(places.output)) {
+      continue;
+    }
+    throw UsageError{"--json and " + (option + *path) +
+                     " both need standard output (give one of them another file)"};
   }
   check_file(places.csv).value();
   check_file(places.pairs_csv, {places.csv}).value();

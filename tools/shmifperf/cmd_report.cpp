@@ -11,6 +11,7 @@
 #include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
 #include "tools/common/options.hpp"
+#include "tools/common/output.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/shmifperf/commands.hpp"
 #include "tools/shmifperf/write_file.hpp"
@@ -111,7 +112,7 @@ int run_report(const CommandLine& line) {
   for (const std::string& file : files) refuse_same_file(file, page);
   write_file(page, (files.size() == 1 ? perf::to_html(reports[0]) : perf::to_html(reports)).value())
       .value();
-  if (page != "-") std::printf("wrote %s\n", page.c_str());
+  if (!is_standard_output(page)) std::printf("wrote %s\n", page.c_str());
   return kDone;
 }
 

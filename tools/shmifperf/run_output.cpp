@@ -13,6 +13,7 @@
 #include "perf/report/stream.hpp"
 #include "perf/report/text.hpp"
 #include "tools/common/command.hpp"
+#include "tools/common/output.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/shmifperf/write_file.hpp"
 
@@ -26,7 +27,8 @@ namespace {
 /// Whether two places are the same file, under any names. Standard output does not count as a file.
 bool is_same(const perf::OutputPlace& one, const perf::OutputPlace& other) {
   namespace fs = std::filesystem;
-  if (one.path == "-" || other.path == "-") return one.path == other.path;
+  if (is_standard_output(one.path) || is_standard_output(other.path))
+    return is_standard_output(one.path) == is_standard_output(other.path);
   std::error_code ignored;
   if (fs::equivalent(one.path, other.path, ignored)) return true;
   const auto whole = [&](const std::string& path) {
@@ -39,7 +41,7 @@ bool is_same(const perf::OutputPlace& one, const perf::OutputPlace& other) {
 /// too.
 bool screen_is_free(const RunOptions& options) {
   return std::ranges::all_of(options.outputs, [](const perf::OutputPlace& place) {
-    return place.format && place.path != "-";
+    return place.format && !is_standard_output(place.path);
   });
 }
 
@@ -52,7 +54,7 @@ std::string problem_of_outputs(const RunOptions& options) {
   for (auto place = options.outputs.begin(); place != options.outputs.end(); ++place) {
     const auto same = [&](const perf::OutputPlace& other) { return is_same(other, *place); };
     if (std::none_of(options.outputs.begin(), place, same)) continue;
-    return place->path == "-"
+    return is_standard_output(place->path)
                ? "--output is given more than once for standard output, which holds one result"
                : "--output=" + place->path +
                      " is given more than once, and each result would overwrite the one before "
@@ -84,7 +86,8 @@ std::vector<FormattedPlace> places_of(const RunOptions& options) {
   places.reserve(options.outputs.size() + 1);
   const perf::OutputFormat other = options.output_format.front();
   for (const perf::OutputPlace& place : options.outputs) {
-    places.push_back({place.path, place.format.value_or(other)});
+    places.push_back(
+        {is_standard_output(place.path) ? "-" : place.path, place.format.value_or(other)});
   }
   if (screen_is_free(options)) places.push_back({"-", other});
   return places;

@@ -382,6 +382,20 @@ TEST(MembwCommand, MeasuresNothingIfItCannotWriteWhatItIsToldTo) {
   }
 }
 
+TEST(MembwCommand, WithJsonRefusesACsvFileThatIsStandardOutputToo) {
+  for (const std::string option : {"--csv", "--pairs-csv"}) {
+    const ToolResult result =
+        membw({"--source", "software", "--compare", "--json", option, "/dev/stdout"});
+    EXPECT_EQ(result.status, 2);
+    EXPECT_EQ(result.out, "");
+    EXPECT_NE(result.err.find("--json and " + option +
+                              " /dev/stdout both need standard output (give one of them another "
+                              "file)"),
+              std::string::npos)
+        << result.err;
+  }
+}
+
 TEST(MembwCommand, RefusesOneFileForTwoResultsAndColumnsOfOthersBeforeItMeasures) {
   const TempDir dir;
   const std::string file = dir.file("result");

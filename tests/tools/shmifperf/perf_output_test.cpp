@@ -436,6 +436,13 @@ TEST(PerfOutput, ThatCannotBeWrittenToOnePlaceIsToldAndChangesNoOther) {
   EXPECT_EQ(text_of_file(dir.file("b")).find("1;"), 0U);
 }
 
+TEST(PerfOutput, OnStandardOutputUnderItsNameIsAllThatIsThere) {
+  const ToolResult ran =
+      run_program(run_with({"--runtime=60", "--number_ios=50", "--output=json:/dev/stdout"}));
+  EXPECT_EQ(ran.status, 0) << ran.err;
+  EXPECT_TRUE(Json::parse(ran.out).contains("jobs"));
+}
+
 TEST(PerfOutput, IsGivenOnceForEachPlace) {
   const TempDir dir;
   const auto refused = [](const Words& outputs) {
@@ -454,6 +461,9 @@ TEST(PerfOutput, IsGivenOnceForEachPlace) {
             std::string::npos);
   EXPECT_NE(refused({"--output=json:-", "--output=normal:-"}).find("which holds one result"),
             std::string::npos);
+  EXPECT_NE(
+      refused({"--output=json:/dev/stdout", "--output=normal:-"}).find("which holds one result"),
+      std::string::npos);
   EXPECT_NE(refused({"--output=json:"}).find("has no path"), std::string::npos);
   EXPECT_FALSE(std::filesystem::exists(path)) << "nothing was run";
   const ToolResult shown =

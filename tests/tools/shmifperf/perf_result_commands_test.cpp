@@ -89,6 +89,7 @@ TEST_F(ResultCommands, WhatTakesThePlaceOfALongerFileIsAllThereIs) {
   for (const std::string& path : {page, output}) std::ofstream(path) << std::string(4 << 20, 'x');
   EXPECT_EQ(shmifperf({"report", result, "-o", page}).status, 0);
   EXPECT_EQ(text_of(page), shmifperf({"report", result, "-o", "-"}).out);
+  EXPECT_EQ(text_of(page), shmifperf({"report", result, "-o", "/dev/stdout"}).out);
   EXPECT_EQ(shmifperf({"run", "--engine=null", "--rw=tx", "--number_ios=10", "--output-format=json",
                        "--output=" + output})
                 .status,
