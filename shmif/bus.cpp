@@ -38,8 +38,9 @@ Result<void> compare(const std::string& path, const BusInfo& is, const BusOption
                    " was asked for (leave the option out, or destroy the bus first)");
 }
 
-void warn(const std::string& warning) {
-  if (!warning.empty()) log_if_possible([&] { log_warning_once(warning); });
+/// A bus that was made is not lost because nobody can be warned.
+void warn(const std::string& path, const std::string& warning) {
+  log_if_possible([&] { log_warning_once(warning, path); });
 }
 
 }  // namespace
@@ -88,7 +89,7 @@ const std::string& Bus::path() const noexcept {
 Result<void> Bus::create(const std::string& path, const BusOptions& options) {
   const auto made = bus::create_bus(path, options.format, to_create(options));
   if (!made) return made.error();
-  warn(bus::warning_of_disk(made->get(), path));
+  warn(path, bus::warning_of_disk(made->get(), path));
   return {};
 }
 
@@ -98,7 +99,7 @@ Result<Bus> Bus::create_if_missing(const std::string& path, const BusOptions& op
   if (!provided) return std::move(provided).error();
   const BusInfo info = provided->inspector->info();
   if (auto ok = compare(path, info, options, ring_bytes_asked, mtu_asked); !ok) return ok.error();
-  warn(provided->warning);
+  warn(path, provided->warning);
   return Bus(std::make_unique<Impl>(Impl{std::move(provided->inspector)}));
 }
 
@@ -111,7 +112,7 @@ Result<Bus> Bus::open(const std::string& path, Access access) {
 Result<void> Bus::destroy(const std::string& path, bool force) {
   const auto removed = bus::destroy(path, force);
   if (!removed) return removed.error();
-  warn(*removed);
+  if (!removed->empty()) log_if_possible([&] { log_warning_once(*removed); });
   return {};
 }
 

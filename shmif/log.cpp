@@ -1,9 +1,11 @@
 #include "shmif/log.hpp"
 
+#include <fcntl.h>
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
 
 #include <array>
-#include <functional>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -24,6 +26,30 @@ spdlog::logger& logger() {
     return made;
   }();
   return instance;
+}
+
+/// Which file a path leads to now; the path itself if that is not known. A file system may give the
+/// inode of a removed file to the next one, so the time when the file was made belongs to it.
+std::string file_at(const std::string& path) {
+  struct statx status{};
+  constexpr unsigned kWanted = STATX_INO | STATX_BTIME;
+  if (::statx(AT_FDCWD, path.c_str(), 0, kWanted, &status) != 0) return path;
+  std::string id;
+  for (const std::uint64_t part :
+       {std::uint64_t{status.stx_dev_major}, std::uint64_t{status.stx_dev_minor},
+        std::uint64_t{status.stx_ino}, static_cast<std::uint64_t>(status.stx_btime.tv_sec),
+        std::uint64_t{status.stx_btime.tv_nsec}}) {
+    id += std::to_string(part) + ' ';
+  }
+  return id;
+}
+
+/// Whether nobody has said this before.
+bool is_new(std::string what) {
+  static std::mutex mutex;
+  static std::set<std::string> given;
+  const std::lock_guard lock(mutex);
+  return given.insert(std::move(what)).second;
 }
 
 }  // namespace
@@ -62,13 +88,14 @@ void log_error(std::string_view message) {
 }
 
 void log_warning_once(std::string_view message) {
-  static std::mutex mutex;
-  static std::set<std::string, std::less<>> given;
-  {
-    const std::lock_guard lock(mutex);
-    if (!given.emplace(message).second) return;
-  }
-  logger().warn(base::printable(message));
+  if (is_new(std::string(message))) log_warning(message);
+}
+
+void log_warning_once(const std::string& message, const std::string& path) {
+  if (message.empty()) return;
+  std::string what = message;
+  if (const std::size_t at = what.find(path); at != std::string::npos) what.erase(at, path.size());
+  if (is_new(file_at(path) + what)) log_warning(message);
 }
 
 }  // namespace shmif

@@ -105,7 +105,7 @@ Result<void> Port::link_to(const std::string& path, const Attach& attach_with) {
   });
   log_if_possible([&] {
     for (const std::string* warning : {&impl_->bus->bus().warning, &impl_->bus->bus().disk_warning})
-      if (!warning->empty()) log_warning_once(*warning);
+      log_warning_once(*warning, path);
     log_debug("port " + name() + " attached to " + path + " in slot " + std::to_string(slot()));
   });
   return {};
@@ -306,8 +306,7 @@ Result<Follower> Follower::open(const std::string& path, Start start, Resume res
                                 bool take_offloads) {
   auto follower = bus::follow_bus(path, start, resume, take_offloads);
   if (!follower) return std::move(follower).error();
-  if (const std::string& warning = (*follower)->warning(); !warning.empty())
-    log_warning_once(warning);
+  log_warning_once((*follower)->warning(), path);
   return Follower(std::make_unique<Impl>(Impl{*std::move(follower), {}}));
 }
 

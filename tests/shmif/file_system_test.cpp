@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <functional>
 
@@ -127,6 +128,31 @@ TEST_P(Local, TakesABusAndSaysOnceWhenItIsMadeThatItsPagesAreWritten) {
               "")
         << name;
   }
+}
+
+TEST_P(Local, IsTheSameUnderEachPathButNotForTheNextBusThere) {
+  pretended_type = GetParam().type;
+  const TempDir dir;
+  const std::string path = dir.file("bus");
+  const std::string link = dir.file("way/bus");
+  const std::string warning = " is on " + std::string(GetParam().name) + ", not on tmpfs";
+  Bus::create(path, small_ring()).value();
+  std::filesystem::create_directory_symlink(dir.path(), dir.file("way"));
+  std::filesystem::create_hard_link(path, dir.file("other"));
+  for (const std::string& other :
+       {link, dir.file("./bus"), std::filesystem::relative(path).string(), dir.file("other")}) {
+    EXPECT_EQ(logged_by([&] {
+                EXPECT_TRUE(Port().attach(other)) << other;
+                EXPECT_TRUE(Bus::create_if_missing(other, small_ring(), false, false));
+              }),
+              "")
+        << other;
+  }
+  EXPECT_TRUE(Bus::destroy(link, true));
+  std::filesystem::remove(path);
+  std::filesystem::remove(dir.file("other"));
+  const std::string said = logged_by([&] { Bus::create(dir.file("new"), small_ring()).value(); });
+  EXPECT_NE(said.find("the bus " + dir.file("new") + warning), std::string::npos) << said;
 }
 
 INSTANTIATE_TEST_SUITE_P(FileSystems, Local,

@@ -211,6 +211,15 @@ TEST_F(Mounts, OnADiskTheBusWorksAndWhoMakesItOrAttachesIsWarnedOnce) {
   warned_once("new", {"exec", seen("new"), "--create", "--size", "64K", "--", "true"});
   warned_once("rump", {"create", seen("rump"), "--format", "netbsd"});
   warned_once("rump", {"dump", seen("rump"), "--timeout", "0"});
+  // One bus under three paths, for one process with three ports on it.
+  std::filesystem::create_directory_symlink("seen", directory.file("way"));
+  const ToolResult thrice =
+      ns.run({"env", "-C", directory.path(), shmifctl_path(), "exec", "seen/bus", "--bus",
+              directory.file("way/bus"), "--bus", directory.file("seen/./bus"), "--", "true"});
+  EXPECT_EQ(thrice.status, 0);
+  const std::size_t first = thrice.err.find("the bus seen/bus is on ext4, not on tmpfs");
+  ASSERT_NE(first, std::string::npos) << thrice.err;
+  EXPECT_EQ(thrice.err.find(" is on ext4", first + 40), std::string::npos) << thrice.err;
   // These have no port on the bus, so they are not slower there.
   EXPECT_EQ(ns.tool({"stat", seen("bus")}).err, "");
   EXPECT_EQ(ns.tool({"repair", seen("bus")}).err, "");
