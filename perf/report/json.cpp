@@ -5,8 +5,10 @@
 #include <cmath>
 #include <ctime>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <string_view>
+#include <variant>
 
 #include "perf/report/json_figures.hpp"
 #include "perf/report/json_values.hpp"
@@ -23,25 +25,28 @@ using Json = OrderedJson;
 // ---- With repetitions (--repeat), figures are medians ----
 
 /// The figures with a median over repetitions: rates, shares and times, but not counts, which
-/// belong together.
-constexpr std::array<std::string_view, 13> kFigures{"rate_fps",
-                                                    "rate_bps",
-                                                    "offered_fps",
-                                                    "offered_bps",
-                                                    "lost_share",
-                                                    "jitter_ns",
-                                                    "found_fps",
-                                                    "found_bps",
-                                                    "user_seconds",
-                                                    "system_seconds",
-                                                    "limit_fps",
-                                                    "limit_share",
-                                                    "frames_per_busy_second"};
+/// belong together. Rates and shares that rows compute are found by is_computed().
+constexpr std::array<std::string_view, 7> kTimesAndLimits{
+    "jitter_ns", "user_seconds", "system_seconds", "found_fps",
+    "found_bps", "limit_fps",    "limit_share"};
 constexpr std::array<std::string_view, 3> kHistograms{"latency_ns", "service_ns",
                                                       "spacing_error_ns"};
 
 bool is_one_of(std::span<const std::string_view> names, std::string_view name) {
   return std::ranges::find(names, name) != names.end();
+}
+
+/// Whether a row of T computes this figure from others: a rate or a share.
+template <class T>
+bool is_computed(std::string_view key) {
+  return std::ranges::any_of(kRowsOf<T>, [&](const Figure<T>& row) {
+    return row.key == key && std::holds_alternative<std::optional<double> (*)(const T&)>(row.from);
+  });
+}
+
+bool has_median(std::string_view key) {
+  return is_one_of(kTimesAndLimits, key) || is_computed<TrafficResult>(key) ||
+         is_computed<FlowResult>(key) || is_computed<CpuResult>(key);
 }
 
 void put_median(Json& value, const std::vector<const Json*>& all) {
@@ -79,7 +84,7 @@ std::vector<const Json*> elements(const std::vector<const Json*>& lists, std::si
 
 void put_medians_in(Json& into, const std::vector<const Json*>& all, bool histogram) {
   for (auto& [key, value] : into.items()) {
-    const bool is_figure = histogram ? key != "count" && key != "bins" : is_one_of(kFigures, key);
+    const bool is_figure = histogram ? key != "count" && key != "bins" : has_median(key);
     if (key == "flows") {
       for (std::size_t i = 0; i < value.size(); ++i) {
         put_medians_in(value[i], elements(members(all, key), i), false);
