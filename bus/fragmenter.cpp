@@ -11,8 +11,6 @@
 namespace shmif::bus {
 namespace {
 
-constexpr std::size_t kV4MinBytes = 20;
-constexpr std::size_t kV6Bytes = 40;
 constexpr std::size_t kFragmentHeaderBytes = 8;
 constexpr std::size_t kUnit = 8;  // fragment offsets count units of so many bytes
 constexpr std::uint16_t kMoreFragments = 0x2000;
@@ -77,15 +75,15 @@ bool Fragmenter::begin(std::span<const std::byte> frame, std::size_t mtu) noexce
 }
 
 bool Fragmenter::begin_v4(std::size_t mtu) noexcept {
-  if (l3_ + kV4MinBytes > frame_.size() || get8(frame_, l3_) >> 4U != 4) return false;
+  if (l3_ + kIpv4MinBytes > frame_.size() || get8(frame_, l3_) >> 4U != 4) return false;
   const std::size_t header_bytes = std::size_t{4} * (get8(frame_, l3_) & 15U);
   const std::size_t packet_bytes = get16(frame_, l3_ + 2);
   // F5. With the next line, the packet is also longer than its header.
-  if (header_bytes < kV4MinBytes || packet_bytes > frame_.size() - l3_) return false;
+  if (header_bytes < kIpv4MinBytes || packet_bytes > frame_.size() - l3_) return false;
   if (packet_bytes <= mtu || mtu < header_bytes + kUnit) return false;
   if (internet_sum(frame_.subspan(l3_, header_bytes)) != 0xffff) return false;
   payload_ = l3_ + header_bytes;
-  if (!options_are_sound(frame_, l3_ + kV4MinBytes, payload_)) return false;
+  if (!options_are_sound(frame_, l3_ + kIpv4MinBytes, payload_)) return false;
   flags_ = get16(frame_, l3_ + 6);
   const std::size_t payload_bytes = packet_bytes - header_bytes;
   if ((flags_ & kMoreFragments) != 0 && payload_bytes % kUnit != 0) return false;
@@ -98,16 +96,16 @@ bool Fragmenter::begin_v4(std::size_t mtu) noexcept {
 }
 
 bool Fragmenter::begin_v6(std::size_t mtu) noexcept {
-  if (l3_ + kV6Bytes > frame_.size() || get8(frame_, l3_) >> 4U != 6) return false;
+  if (l3_ + kIpv6Bytes > frame_.size() || get8(frame_, l3_) >> 4U != 6) return false;
   const std::size_t payload_bytes = get16(frame_, l3_ + 4);
   // F5. A jumbogram (RFC 2675) says 0 here, so it counts as not longer than the MTU.
-  if (payload_bytes > frame_.size() - l3_ - kV6Bytes) return false;
-  const std::size_t packet_bytes = kV6Bytes + payload_bytes;
+  if (payload_bytes > frame_.size() - l3_ - kIpv6Bytes) return false;
+  const std::size_t packet_bytes = kIpv6Bytes + payload_bytes;
   if (packet_bytes <= mtu) return false;
   const std::size_t end = l3_ + packet_bytes;
 
   // F4. Bounded: each step advances at least 8 bytes.
-  std::size_t at = l3_ + kV6Bytes;
+  std::size_t at = l3_ + kIpv6Bytes;
   std::size_t type_at = l3_ + 6;
   payload_ = at;
   next_type_ = type_at;
@@ -162,7 +160,7 @@ void Fragmenter::write_v4(std::span<std::byte> out, bool last) const noexcept {
   const std::size_t offset = (next_ - payload_) / kUnit;
   put16(out, l3_ + 2, out.size() - l3_);
   put16(out, l3_ + 6, (flags_ + offset) | (last ? 0U : kMoreFragments));
-  if (offset != 0) drop_options(out, l3_ + kV4MinBytes, payload_);
+  if (offset != 0) drop_options(out, l3_ + kIpv4MinBytes, payload_);
   put_sum(out, l3_ + 10, 0);
   put_sum(out, l3_ + 10,
           static_cast<std::uint16_t>(~internet_sum(out.subspan(l3_, payload_ - l3_))));
@@ -170,7 +168,7 @@ void Fragmenter::write_v4(std::span<std::byte> out, bool last) const noexcept {
 
 /// F4: the length, and the Fragment header between the headers that each fragment has and the rest.
 void Fragmenter::write_v6(std::span<std::byte> out, bool last) const noexcept {
-  put16(out, l3_ + 4, out.size() - l3_ - kV6Bytes);
+  put16(out, l3_ + 4, out.size() - l3_ - kIpv6Bytes);
   out[payload_] = frame_[next_type_];
   out[payload_ + 1] = std::byte{0};
   // The field holds the offset in its upper 13 bits, in units of 8 bytes: that is the offset in

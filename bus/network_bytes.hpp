@@ -1,6 +1,6 @@
 #pragma once
 // Reads and writes the fields of frames: most significant byte first, at any offset. Callers have
-// checked that the bytes are there.
+// checked that the bytes are there. And how long the headers in frames are.
 
 #include <cstddef>
 #include <cstdint>
@@ -10,6 +10,12 @@
 #include "bus/frame.hpp"
 
 namespace shmif::bus {
+
+// Headers without options.
+inline constexpr std::size_t kIpv4MinBytes = 20;
+inline constexpr std::size_t kIpv6Bytes = 40;
+inline constexpr std::size_t kTcpMinBytes = 20;
+inline constexpr std::size_t kUdpBytes = 8;
 
 inline std::uint8_t get8(std::span<const std::byte> b, std::size_t at) noexcept {
   return std::to_integer<std::uint8_t>(b[at]);

@@ -16,10 +16,6 @@ namespace {
 static_assert(std::endian::native == std::endian::little,
               "the CRC of SCTP is stored as it is in memory");
 
-constexpr std::size_t kIpv4MinBytes = 20;
-constexpr std::size_t kIpv6Bytes = 40;
-constexpr std::size_t kTcpMinBytes = 20;
-constexpr std::size_t kUdpBytes = 8;
 constexpr std::size_t kTcpChecksumOffset = 16;
 constexpr std::size_t kUdpChecksumOffset = 6;
 constexpr std::size_t kSctpChecksumOffset = 8;

@@ -6,32 +6,26 @@
 #include <cstdint>
 #include <cstring>
 
+#include "bus/network_bytes.hpp"
 #include "bus/offload.hpp"
 
 namespace shmif::tap {
 namespace {
 
+using bus::get16;
+using bus::get8;
+using bus::kIpv4MinBytes;
+using bus::kIpv6Bytes;
+using bus::kUdpBytes;
+using bus::put16;
 using Bytes = std::span<const std::byte>;
 
 constexpr std::size_t kIp = kEthernetHeaderBytes;  // where the IP header begins
-constexpr std::size_t kIpv4Bytes = 20;
-constexpr std::size_t kIpv6Bytes = 40;
-constexpr std::size_t kUdpBytes = 8;
 constexpr std::size_t kUdpChecksumOffset = 6;
 constexpr std::size_t kMaxPacketBytes = 0xffff;
 constexpr unsigned kDontFragment = 0x4000;
 constexpr unsigned kFragment = 0x3fff;  // more fragments, and the offset
 
-unsigned get8(Bytes b, std::size_t at) {
-  return std::to_integer<unsigned>(b[at]);
-}
-unsigned get16(Bytes b, std::size_t at) {
-  return get8(b, at) << 8U | get8(b, at + 1);
-}
-void put16(std::span<std::byte> b, std::size_t at, std::size_t v) {
-  b[at] = static_cast<std::byte>(v >> 8U);
-  b[at + 1] = static_cast<std::byte>(v);
-}
 bool same_bytes(Bytes a, Bytes b, std::size_t from, std::size_t to) {
   return std::memcmp(a.data() + from, b.data() + from, to - from) == 0;
 }
@@ -52,16 +46,16 @@ std::size_t udp_of(const FrameView& frame) {
       left.csum_offset != kUdpChecksumOffset)
     return 0;
   const std::size_t udp = left.csum_start;
-  if (udp != kIp + kIpv4Bytes && udp != kIp + kIpv6Bytes) return 0;
+  if (udp != kIp + kIpv4MinBytes && udp != kIp + kIpv6Bytes) return 0;
   if (b.size() <= udp + kUdpBytes) return 0;  // also if there is no payload
   // Frames to a group may also go to packet sockets, where a super-frame is one packet. DHCP
   // clients read such sockets.
   if (frame.destination().is_group()) return 0;
   const std::size_t packet_bytes = b.size() - kIp;
-  if (udp == kIp + kIpv4Bytes) {
+  if (udp == kIp + kIpv4MinBytes) {
     if (get16(b, 12) != 0x0800 || get8(b, kIp) != 0x45 || get16(b, kIp + 2) != packet_bytes ||
         (get16(b, kIp + 6) & kFragment) != 0 || get8(b, kIp + 9) != IPPROTO_UDP ||
-        bus::internet_sum(b.subspan(kIp, kIpv4Bytes)) != 0xffff)
+        bus::internet_sum(b.subspan(kIp, kIpv4MinBytes)) != 0xffff)
       return 0;
   } else if (get16(b, 12) != 0x86dd || get8(b, kIp) >> 4U != 6 ||
              get16(b, kIp + 4) != packet_bytes - kIpv6Bytes || get8(b, kIp + 6) != IPPROTO_UDP) {
@@ -75,7 +69,7 @@ std::size_t udp_of(const FrameView& frame) {
 /// begins with `first`. Both may be part of a run, with UDP headers in the same place.
 bool is_piece(Bytes first, Bytes next, std::size_t udp, std::size_t index) {
   if (!same_bytes(first, next, 0, kIp)) return false;
-  if (udp == kIp + kIpv4Bytes) {
+  if (udp == kIp + kIpv4MinBytes) {
     // All fields but the length, the identification and the checksum.
     if (!same_bytes(first, next, kIp, kIp + 2) || !same_bytes(first, next, kIp + 6, kIp + 10) ||
         !same_bytes(first, next, kIp + 12, udp))
@@ -107,11 +101,11 @@ void set_head(Bytes first, std::size_t udp, std::size_t payload_bytes, MergedHea
   const std::span<std::byte> to = std::span(head.bytes).subspan(sizeof offload, header_bytes);
   std::memcpy(to.data(), first.data(), header_bytes);
   const std::size_t udp_bytes = kUdpBytes + payload_bytes;
-  if (udp == kIp + kIpv4Bytes) {
-    put16(to, kIp + 2, kIpv4Bytes + udp_bytes);
+  if (udp == kIp + kIpv4MinBytes) {
+    put16(to, kIp + 2, kIpv4MinBytes + udp_bytes);
     put16(to, kIp + 10, 0);
     const auto checksum =
-        static_cast<std::uint16_t>(~bus::internet_sum(to.subspan(kIp, kIpv4Bytes)));
+        static_cast<std::uint16_t>(~bus::internet_sum(to.subspan(kIp, kIpv4MinBytes)));
     std::memcpy(to.data() + kIp + 10, &checksum, sizeof checksum);
   } else {
     put16(to, kIp + 4, udp_bytes);

@@ -71,6 +71,19 @@ std::string with_remedy(const std::string& what, const std::error_code& code) {
                          : " (allow this program more open files: ulimit -n 1024)");
 }
 
+int code_of_program(const std::string& command, const std::function<int()>& run) {
+  try {
+    return run();
+  } catch (const Exception& error) {
+    complain_of(command, with_remedy(error.what(), error.code()));
+    const int code = exit_code_of(error.code());
+    return code == kFailed ? kOwnFailure : code;
+  } catch (const std::exception& error) {
+    complain(command + ": " + error.what());
+    return kOwnFailure;
+  }
+}
+
 int fail(const Error& error) {
   complain(with_remedy(error.message, error.code));
   return exit_code_of(error.code);

@@ -9,6 +9,7 @@
 // unwound.
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -91,6 +92,10 @@ void complain(std::string_view message);
 /// Does the same as complain(), about `command`. Some messages of the libraries say only what is
 /// wrong; then this puts before them what was tried.
 void complain_of(const std::string& command, const std::string& what);
+
+/// For exec and enter, whose exit code is that of another program: returns what `run` returns. If
+/// it throws, says why, and returns kOwnFailure where other commands return kFailed.
+int code_of_program(const std::string& command, const std::function<int()>& run);
 
 /// Does the same as complain(), and returns the exit code. "cannot ... : why (remedy)".
 int fail(std::string_view message);

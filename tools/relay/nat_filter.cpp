@@ -17,13 +17,13 @@ namespace {
 using bus::get16;
 using bus::get32;
 using bus::get8;
+using bus::kIpv4MinBytes;
+using bus::kTcpMinBytes;
+using bus::kUdpBytes;
 
 constexpr std::uint16_t kIpv4 = 0x0800;
 constexpr std::uint16_t kArp = 0x0806;
 constexpr std::size_t kArpBytes = 28;
-constexpr std::size_t kIpHeaderBytes = 20;
-constexpr std::size_t kTcpHeaderBytes = 20;
-constexpr std::size_t kUdpHeaderBytes = 8;
 constexpr std::size_t kIcmpHeaderBytes = 8;
 constexpr std::uint16_t kReserved = 0x8000, kMoreFragments = 0x2000, kFragmentOffset = 0x1fff;
 constexpr std::uint8_t kEchoReply = 0, kUnreachable = 3, kEchoRequest = 8, kTimeExceeded = 11;
@@ -96,12 +96,12 @@ bool are_sound(std::span<const std::byte> options) noexcept {
 /// The flow of the packet that an ICMP error quotes, if that can be read. The error is meant for
 /// the sender of that packet.
 std::optional<NatFlow> quoted_in(std::span<const std::byte> quote) noexcept {
-  constexpr std::size_t kLeast = kIpHeaderBytes + 8;  // RFC 792
+  constexpr std::size_t kLeast = kIpv4MinBytes + 8;  // RFC 792
   constexpr std::uint16_t kFragmented = kMoreFragments | kFragmentOffset;
   if (quote.size() < kLeast || get8(quote, 0) != 0x45 || (get16(quote, 6) & kFragmented) != 0)
     return std::nullopt;
   NatFlow flow{.near = get32(quote, 12), .far = get32(quote, 16), .protocol = get8(quote, 9)};
-  const auto transport = quote.subspan(kIpHeaderBytes);
+  const auto transport = quote.subspan(kIpv4MinBytes);
   if (flow.protocol == IPPROTO_ICMP) {
     if (get8(transport, 0) != kEchoRequest) return std::nullopt;
     flow.near_port = get16(transport, 4);
@@ -200,21 +200,21 @@ bool NatFilter::leads_to_many(std::uint32_t address, NatFlows::Time now) {
 std::optional<NatRefusal> NatFilter::read(NatWay way, std::span<const std::byte> bytes,
                                           Packet& packet) {
   const auto ip = bytes.subspan(kEthernetHeaderBytes);
-  if (ip.size() < kIpHeaderBytes || get8(ip, 0) != 0x45) return NatRefusal::unreadable;
+  if (ip.size() < kIpv4MinBytes || get8(ip, 0) != 0x45) return NatRefusal::unreadable;
   const std::size_t total = get16(ip, 2);
-  if (total < kIpHeaderBytes || total > ip.size()) return NatRefusal::unreadable;
+  if (total < kIpv4MinBytes || total > ip.size()) return NatRefusal::unreadable;
   const std::uint16_t fragment = get16(ip, 6);
   if ((fragment & kReserved) != 0) return NatRefusal::unreadable;
   if ((fragment & (kMoreFragments | kFragmentOffset)) != 0) return NatRefusal::fragment;
   packet.protocol = get8(ip, 9);
-  std::size_t header = kUdpHeaderBytes;  // of UDP and of ICMP
+  std::size_t header = kUdpBytes;  // of UDP and of ICMP
   switch (packet.protocol) {
-    case IPPROTO_TCP: header = kTcpHeaderBytes; break;
+    case IPPROTO_TCP: header = kTcpMinBytes; break;
     case IPPROTO_UDP:
     case IPPROTO_ICMP: break;
     default: return NatRefusal::protocol;
   }
-  const auto transport = ip.subspan(kIpHeaderBytes, total - kIpHeaderBytes);
+  const auto transport = ip.subspan(kIpv4MinBytes, total - kIpv4MinBytes);
   if (transport.size() < header) return NatRefusal::unreadable;
   const std::uint32_t source = get32(ip, 12);
   const std::uint32_t destination = get32(ip, 16);
@@ -363,7 +363,7 @@ bool NatFilter::keep(NatWay way, const FrameView& frame, AnyLink& back) {
 /// Tells the sender of a readable packet that the filter prohibits it. If `back` has no room, the
 /// answer is dropped.
 void NatFilter::answer(const FrameView& frame, AnyLink& back) noexcept {
-  constexpr std::size_t kQuoted = kIpHeaderBytes + 8;
+  constexpr std::size_t kQuoted = kIpv4MinBytes + 8;
   const auto ip = frame.bytes.subspan(kEthernetHeaderBytes);
   // RFC 1812: only the first fragment gets an answer, and only if it comes from a single host.
   if ((get16(ip, 6) & kFragmentOffset) != 0 || !is_host(get32(ip, 12)) || frame.source().is_group())
@@ -376,7 +376,7 @@ void NatFilter::answer(const FrameView& frame, AnyLink& back) noexcept {
   }
   if (answers_ == kMaxAnswers) return;
   ++answers_;
-  constexpr std::size_t kIcmpAt = kEthernetHeaderBytes + kIpHeaderBytes;
+  constexpr std::size_t kIcmpAt = kEthernetHeaderBytes + kIpv4MinBytes;
   std::array<std::byte, kIcmpAt + 8 + kQuoted> bytes{};
   const std::span out(bytes);
   std::memcpy(bytes.data(), frame.bytes.data() + 6, 6);
@@ -395,7 +395,7 @@ void NatFilter::answer(const FrameView& frame, AnyLink& back) noexcept {
     bus::put_sum(out, field,
                  static_cast<std::uint16_t>(~bus::internet_sum(out.subspan(from, size))));
   };
-  finish(kEthernetHeaderBytes, kIpHeaderBytes, kEthernetHeaderBytes + 10);
+  finish(kEthernetHeaderBytes, kIpv4MinBytes, kEthernetHeaderBytes + 10);
   finish(kIcmpAt, bytes.size() - kIcmpAt, kIcmpAt + 2);
   const FrameView view(bytes.data(), bytes.size());
   static_cast<void>(back.send({&view, 1}));

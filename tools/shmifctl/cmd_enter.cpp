@@ -44,16 +44,7 @@ int run_enter(const CommandLine& line) {
           .example("shmifctl enter /dev/shm/bus0 web -- ip addr", "look into the host \"web\"")
           .example("shmifctl enter /dev/shm/bus0 web -- bash", "a second shell in it")
           .parse(line);
-  try {
-    return enter_host(args);
-  } catch (const Exception& error) {
-    complain_of("enter", with_remedy(error.what(), error.code()));
-    const int code = exit_code_of(error.code());
-    return code == kFailed ? kOwnFailure : code;
-  } catch (const std::exception& error) {
-    complain(std::string("enter: ") + error.what());
-    return kOwnFailure;
-  }
+  return code_of_program("enter", [&] { return enter_host(args); });
 }
 
 }  // namespace

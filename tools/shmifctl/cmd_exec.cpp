@@ -492,16 +492,7 @@ int run_host(HostWish& wish) {
 
 int run_exec(const CommandLine& line) {
   HostWish wish = read_host_wish(exec_options().parse(line));
-  try {
-    return run_host(wish);
-  } catch (const Exception& error) {
-    complain_of("exec", with_remedy(error.what(), error.code()));
-    const int code = exit_code_of(error.code());
-    return code == kFailed ? kOwnFailure : code;
-  } catch (const std::exception& error) {
-    complain(std::string("exec: ") + error.what());
-    return kOwnFailure;
-  }
+  return code_of_program("exec", [&] { return run_host(wish); });
 }
 
 }  // namespace

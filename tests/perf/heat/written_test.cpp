@@ -15,6 +15,8 @@
 #include <iterator>
 #include <optional>
 #include <set>
+#include <utility>
+#include <vector>
 
 #include "base/unique_fd.hpp"
 #include "perf/heat/page_scan.hpp"
@@ -265,27 +267,30 @@ TEST(HeatByWrites, KnowsMappingsThatAreMadeLater) {
   })) << written_in(session.results()[0], *later).size();
 }
 
+/// All that a source can watch.
+Regions regions_of(HeatSource& source) {
+  Regions regions(read_attributes("5ms,20ms,50ms,3,1000").value(), source.looking(), page_bytes(),
+                  1);
+  std::vector<AddressRange> target;
+  for (const NamedRange& each : source.ranges().value()) target.push_back(each.range);
+  regions.set_target(std::move(target));
+  return regions;
+}
+
 /// What the target pays for is the first write to each page, whatever a look takes here.
 TEST(HeatByWrites, CostsTheTargetAFaultForEachPageThatItWrote) {
   NEEDS_WRITTEN();
   const Writer writer([] { return mapped(MAP_PRIVATE | MAP_ANONYMOUS); });
-  const auto source = watch_by_written(Process::open(writer.pid()).value().id());
-  ASSERT_TRUE(source) << source.error().message;
-  const auto ranges = (*source)->ranges();
-  ASSERT_TRUE(ranges) << ranges.error().message;
-  Regions regions(read_attributes("5ms,20ms,50ms,3,1000").value(), (*source)->looking(),
-                  page_bytes(), 1);
-  std::vector<AddressRange> target;
-  for (const NamedRange& each : *ranges) target.push_back(each.range);
-  regions.set_target(target);
-  ASSERT_TRUE((*source)->forget(regions));
+  const auto source = watch_by_written(Process::open(writer.pid()).value().id()).value();
+  Regions regions = regions_of(*source);
+  ASSERT_TRUE(source->forget(regions));
   const std::uint64_t before = writer.rounds();
   ASSERT_TRUE(eventually([&] { return writer.rounds() > before + 1; }));
-  ASSERT_TRUE((*source)->look(regions));
-  const auto cost = (*source)->cost(std::chrono::hours(1));
+  ASSERT_TRUE(source->look(regions));
+  const auto cost = source->cost(std::chrono::hours(1));
   EXPECT_GE(cost, (kEndHot - kFirstHot) * std::chrono::nanoseconds(800));
   EXPECT_LT(cost, std::chrono::minutes(1));
-  EXPECT_EQ((*source)->cost({}), cost);
+  EXPECT_EQ(source->cost({}), cost);
 }
 
 /// A look protects the pages again, so the writes between two samples cost faults, too.
@@ -300,25 +305,18 @@ TEST(HeatByWrites, CostsTheTargetTheFaultsBetweenTwoSamplesToo) {
     const std::uint64_t before = writer.rounds();
     ASSERT_TRUE(eventually([&] { return writer.rounds() > before + 1; }));
   };
-  const auto source = watch_by_written(Process::open(writer.pid()).value().id());
-  ASSERT_TRUE(source) << source.error().message;
-  const auto ranges = (*source)->ranges();
-  ASSERT_TRUE(ranges) << ranges.error().message;
-  Regions regions(read_attributes("5ms,20ms,50ms,3,1000").value(), (*source)->looking(),
-                  page_bytes(), 1);
-  std::vector<AddressRange> target;
-  for (const NamedRange& each : *ranges) target.push_back(each.range);
-  regions.set_target(target);
-  ASSERT_TRUE((*source)->forget(regions));
-  ASSERT_TRUE((*source)->look(regions));
+  const auto source = watch_by_written(Process::open(writer.pid()).value().id()).value();
+  Regions regions = regions_of(*source);
+  ASSERT_TRUE(source->forget(regions));
+  ASSERT_TRUE(source->look(regions));
   writer.wish();
   go_on();
   writer.state()->wish = 0;
   go_on();
-  ASSERT_TRUE((*source)->ranges()) << "as at the next update interval";
-  ASSERT_TRUE((*source)->forget(regions));
-  ASSERT_TRUE((*source)->look(regions));
-  EXPECT_GE((*source)->cost({}), kMany * std::chrono::nanoseconds(800));
+  ASSERT_TRUE(source->ranges()) << "as at the next update interval";
+  ASSERT_TRUE(source->forget(regions));
+  ASSERT_TRUE(source->look(regions));
+  EXPECT_GE(source->cost({}), kMany * std::chrono::nanoseconds(800));
 }
 
 TEST(HeatByWrites, CountsMappingsThatAreOnlyRead) {
