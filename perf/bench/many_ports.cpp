@@ -121,7 +121,7 @@ std::vector<double> send_to_one(Port& port, unsigned frames, Shared& shared) {
   return times;
 }
 
-/// Executes this program again, as a port: after a fork alone, it would share its parent's memory.
+/// Executes this program again, as a port, because a mere fork would share its parent's memory.
 void become_a_port(const std::string& path, unsigned number, int shared) {
   const std::string number_text = std::to_string(number);
   const std::string shared_text = std::to_string(shared);

@@ -7,9 +7,8 @@
 // rounds, because a disturbance can only make a round longer. Each round has as many batches as
 // make about 256 frames.
 //
-// The figures of the seam between the formats of bus files compare two ways to call the same
-// object: through the virtual functions of bus::Attachment, as ports do, and directly, as ports
-// could if there were only one format.
+// Ports call the code of a bus's format through the virtual functions of bus::Attachment. The
+// figures of this seam compare these calls with direct ones, which would do for a single format.
 
 #include <time.h>
 

@@ -291,7 +291,7 @@ void describe_job(const ControlledJob& job, JobResult& r) {
   }
 }
 
-/// What it sent and received, and when.
+/// Adds what a job sent and received, and when.
 void add_traffic(std::span<const ControlledJob> jobs, std::size_t number, JobResult& r) {
   const ControlledJob& job = jobs[number];
   const JobBlock& b = *job.block;

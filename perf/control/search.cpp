@@ -22,8 +22,8 @@ constexpr double kNearLatency = 1.2;
 // the rate.
 constexpr double kLateNs = 3e6;
 constexpr int kMaxRepeatsWhenLate = 2;
-// A sender that is too slow has not tried the rate. A difference of one frame per second comes from
-// rounding in a short trial.
+// If a sender falls short of the rate by more than the sum of these, the trial did not test that
+// rate. One frame per second can come from rounding in a short trial.
 constexpr double kShortfall = 0.01;
 constexpr double kShortfallFps = 1;
 // At most this many trials are made at the rate that the link carried. After that, the search

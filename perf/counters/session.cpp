@@ -66,10 +66,10 @@ constexpr int kMaxOpenings = 16;
 //       which are the same events, but neither the rings nor the switcher. In the child, no call
 //       does anything, and destruction only closes the descriptors.
 //   C6  A thread inherits each event that is open when it starts. If it has only a part of a group,
-//       reads of that group fail with ECHILD (__perf_read_group_add in kernel/events/core.c): for
-//       good if the thread started between two openings, for a moment if it is ending. So a process
-//       counts as loaded only if its threads were the same before and after, and a read is repeated
-//       while a thread is ending.
+//       reads of that group fail with ECHILD (__perf_read_group_add in kernel/events/core.c). If
+//       the thread started between two openings, they always fail; if it is ending, only for a
+//       moment. So a process counts as loaded only if its threads were the same before and after,
+//       and a read is repeated while a thread is ending.
 class CounterSession::Impl {
  public:
   Impl(SessionOptions options, KernelCounters& kernel)

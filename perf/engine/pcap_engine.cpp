@@ -19,8 +19,8 @@ WireCounters count_written(Writer& file) {
   return counted;
 }
 
-/// A capture whose end is an error if part of the file could not be read. Otherwise the part read
-/// would look like the whole capture.
+/// A capture. If a part of the file cannot be read, it ends with an error, because the part before
+/// it would look like the whole capture.
 class WholeCapture {
  public:
   explicit WholeCapture(PcapReader file) : file_(std::move(file)) {}

@@ -45,8 +45,7 @@ void merge_heat_results(std::vector<HeatResult>& known, std::vector<HeatResult> 
     for (HeatWindow& window : each.windows) {
       if (window.begin_s > last) windows.push_back(std::move(window));
     }
-    // Another source was found meanwhile. What the first source saw has other addresses, so drop
-    // it.
+    // After a change of the source, drop what the first one saw, because its addresses differ.
     const bool begins_anew = before->provenance.source != each.provenance.source;
     if (begins_anew) std::erase_if(windows, [&](const auto& w) { return w.begin_s <= last; });
     if (windows.size() > HeatMonitor::kKeptWindows) {

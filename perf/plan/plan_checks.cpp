@@ -357,8 +357,8 @@ std::set<std::string> values_of(const JobOptions& job, const std::string& option
   return values;
 }
 
-/// Whether the option had its use where it was given, and what was given later took that: a command
-/// line that gives another bus or engine overrides a job file, and need not repeat the rest of it.
+/// Whether the option had an effect until a later one took that away. A command line may give
+/// another bus or engine than the job file, without repeating the file's other options.
 bool was_overridden(const JobOptions& job, const OptionRow& row) {
   const auto first = std::span(job.given).first(std::min(job.given_before, job.given.size()));
   const auto later = std::span(job.given).subspan(first.size());

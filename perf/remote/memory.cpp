@@ -95,8 +95,8 @@ std::uint64_t memory_of(const JobOptions& job) {
 }
 
 /// The results of all runs are kept to the end. Together they take no longer than max_runtime.
-/// `interval`: that of the curves (see curve_interval()), a second or a part of it. Intervals that
-/// logs divide further are put together again.
+/// `interval`: the length of an interval of the curves, at most a second (see curve_interval()).
+/// Logs may divide it further, but the result has whole intervals.
 std::uint64_t results_of(const JobOptions& job, std::uint64_t runs,
                          std::chrono::nanoseconds interval, std::chrono::nanoseconds max_runtime) {
   const auto of_second = static_cast<std::uint64_t>(std::chrono::seconds(1) / interval);

@@ -11,7 +11,8 @@
 namespace shmif::perf {
 namespace {
 
-/// What tells a file from a later one: each state is a new file, so its inode or its time differs.
+/// Numbers that differ between two states of one name. Each state is a new file, so its inode or
+/// its time differs.
 std::optional<std::string> marks_of(const std::string& path) {
   struct stat file{};
   // Jobs do not save links, and a link could lead out of the server's directory.

@@ -53,8 +53,8 @@ class WatchedText {
   std::size_t read_ = 0;
 };
 
-/// Builds the tree. The parser of the library does that, too, but with limits its time is
-/// quadratic: at the end of each object it searches all that the parent has so far.
+/// Builds the tree, in linear time. The library's parser with limits needs quadratic time: at the
+/// end of each object it searches everything that the parent has so far.
 class Builder : public nlohmann::json_sax<Tree> {
  public:
   Builder(std::size_t text_bytes, const JsonLimits& limits)

@@ -77,9 +77,8 @@ SummaryRow row_of(const Unit& unit, const Requests& requests) {
   return row;
 }
 
-/// Whether the frames of a unit already count for another unit of its group: the requests that an
-/// echo job receives count for `askers`, and the frames of a job that only sends count for its
-/// receivers.
+/// Whether another unit of the group counts the frames of this one: `askers` count the requests
+/// that an echo job receives, and receivers count the frames of a job that only sends.
 bool counts_elsewhere(const Unit& unit, const SummaryRow& row,
                       const std::set<std::string>& askers) {
   if (row.role == "tx") return !row.lost;

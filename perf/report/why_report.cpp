@@ -25,8 +25,8 @@ double busy_seconds(const TaskSummary& task) {
   return (task.running + task.waiting.value_or(0) + task.stopped) * task.seconds;
 }
 
-/// The busiest threads, in the order of `tasks`: as many as have 99 % of the busy time together,
-/// but at least 5 (if there are so many) and at most 20.
+/// The busiest threads, in the order of `tasks`: enough for 99 % of the busy time, but at least 5
+/// and at most 20.
 std::vector<const TaskSummary*> busiest_of(std::span<const TaskSummary> tasks) {
   constexpr std::size_t kMax = 20, kFew = 5;
   constexpr double kNearlyAll = 0.99;

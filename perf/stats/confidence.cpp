@@ -154,12 +154,11 @@ Sample correlated(std::span<const double> series) {
   const double n = sample.count;
   const double worth = n / correlation_time(series);
   if (!(worth > 1)) return {sample.mean, 0, worth};
-  // Correlated values vary less about their own mean than about the true one. This corrects the
-  // variance: the mean of n independent values removes 1 / n of it, the mean of these values 1 /
-  // worth.
+  // Values vary less about their own mean than about the true one: n independent values by 1 / n
+  // of the variance, these correlated ones by 1 / worth. This corrects the variance.
   const double variance = sample.variance_of_mean * (n - 1) / (1 - 1 / worth) / worth;
-  // What makes parts of a run differ also makes runs differ, and a longer run does not average it
-  // out.
+  // If parts of a run differ, runs differ for the same reason, and a longer run does not average
+  // that out.
   constexpr double kStays = 0.5;
   const std::vector<double> parts = means_of_batches(series, std::min(kBatches, series.size()));
   const double stays = kStays * variance_of(parts, mean_of(parts));

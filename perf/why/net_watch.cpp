@@ -160,8 +160,8 @@ void NetWatch::read_losses(Net& net, WhySeries& series) {
   series.nets[net.number].steps.push_back(step);
 }
 
-/// Packets are lost at the neighbour only while a neighbour does not answer. The kernel counts the
-/// packets that waited in vain only for the whole machine.
+/// Packets are lost at the neighbour only while a neighbour does not answer. The kernel counts them
+/// for the whole machine, not for each interface.
 void NetWatch::find_neighbour(Net& net, NetStep& step, WhySeries& series) {
   std::optional<NetCount>& count = step[NetLoss::neighbour];
   if (!count || (count->lost == 0 && discarded_.value_or(0) == 0)) return;

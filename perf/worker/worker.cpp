@@ -332,8 +332,8 @@ void Worker::note_begin(std::uint64_t now) {
 /// Each job that shares a CPU with others sends its first frame before any of them goes on.
 void Worker::let_others_begin() {
   ::sched_yield();
-  // This comes only now, because the kernel divides a CPU among sessions (sched_autogroup), and a
-  // job could not pass its CPU on to a job of another session.
+  // Not earlier: the kernel divides a CPU among sessions (sched_autogroup), so a job can pass its
+  // CPU on only to a job of its own session.
   if (!options_.thread) ::setsid();
 }
 

@@ -72,7 +72,7 @@ std::size_t end_of_quotation(std::string_view text, std::size_t at) {
   return std::string_view::npos;
 }
 
-/// One paragraph, with its fonts, in words. What is quoted is one word for each word in it.
+/// Splits one paragraph into words, with their fonts. Each word of a quotation is bold.
 std::vector<std::string> words_of(std::string_view text, const std::set<std::string>& names) {
   std::vector<std::string> words;
   std::string word;

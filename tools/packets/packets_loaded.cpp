@@ -20,8 +20,8 @@ namespace {
 }
 
 /// Opens the module. In the build tree it is beside the program; `cmake --install` puts it
-/// elsewhere. Only root or the owner of the program may have put it there and may write to it,
-/// because a program may be run from a folder to which others can write, or by a hard link.
+/// elsewhere. It must belong to root or to the owner of the program, and others must not be able to
+/// write to it: the program may be in a folder of another user, or run through a hard link.
 UniqueFd open_module() {
   std::error_code error;
   const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);

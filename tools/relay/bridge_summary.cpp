@@ -26,7 +26,7 @@ std::string name_of(const BridgeWay& way) {
   return base::printable(way.from) + " -> " + base::printable(way.to);
 }
 
-/// What became of the frames of one way, as far as the counters do not say it themselves.
+/// What became of the frames of one way: counts that follow from several counters.
 struct Fates {
   std::uint64_t came = 0, arrived = 0, refused = 0, filtered = 0, answered = 0, under_way = 0;
   /// Of those that arrived. If some frames did not arrive in the end, theirs are not known.

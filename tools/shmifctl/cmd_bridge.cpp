@@ -427,7 +427,7 @@ void sum_up_ways(const Sides& ends, const std::vector<std::string>& names,
   std::fwrite(text.data(), 1, text.size(), capture_is_output(ends) ? stderr : stdout);
 }
 
-/// Opens both ends. Result: false if nobody wanted the capture, which has been said.
+/// Opens both ends. Result: false if the capture had no reader; then the counts were printed.
 bool open_ends(Sides& ends, const LinkWish& wish, const std::vector<std::string>& names,
                const JsonOutput& json) {
   try {
