@@ -271,8 +271,10 @@ TEST(HeatByWrites, KnowsMappingsThatAreMadeLater) {
 Regions regions_of(HeatSource& source) {
   Regions regions(read_attributes("5ms,20ms,50ms,3,1000").value(), source.looking(), page_bytes(),
                   1);
+  const std::vector<NamedRange> ranges = source.ranges().value();
   std::vector<AddressRange> target;
-  for (const NamedRange& each : source.ranges().value()) target.push_back(each.range);
+  target.reserve(ranges.size());
+  for (const NamedRange& each : ranges) target.push_back(each.range);
   regions.set_target(std::move(target));
   return regions;
 }
