@@ -13,6 +13,8 @@
 #include <system_error>
 #include <utility>
 
+#include "perf/frame/crc32c_cpu.hpp"
+#include "perf/frame/probe_fields.hpp"
 #include "perf/frame/random.hpp"
 
 namespace shmif::perf {
@@ -168,6 +170,10 @@ FrameMaker::FrameMaker(const FrameMakerOptions& options)
     }
     put_zeros(payload, options.zeros_per_cent);
   }
+  if (headers_ || checksum_ == Checksum::none || !crc32c_cpu::is_there()) return;
+  header_crc_ = crc32c({slot_of(0), probe_at_});
+  tails_.resize(slots() * kTails);
+  joins_.resize(max_bytes_ - probe_at_ - fields::kNoCrcAt + 1);
 }
 
 void FrameMaker::write_header(const FrameMakerOptions& options, std::byte* slot) noexcept {
@@ -179,6 +185,58 @@ void FrameMaker::write_header(const FrameMakerOptions& options, std::byte* slot)
     put_big_endian(slot + 14, *options.vlan & 0xfffU);
   }
   put_big_endian(slot + probe_at_ - 2, kProbeEtherType);
+}
+
+FrameView FrameMaker::finish(std::uint64_t sequence, std::size_t bytes, Probe probe) noexcept {
+  std::byte* const slot = slot_of(sequence);
+  probe.flow = flow_;
+  probe.sequence = sequence;
+  write_probe({slot, bytes}, probe_at_, probe, checksum_);
+  if (headers_) {
+    const Sums& sums = sums_of(sequence, bytes);
+    headers_->write_checksum(slot, sums.header, min_bytes(), sums.rest);
+  }
+  return {slot, bytes};
+}
+
+void FrameMaker::make_all(std::uint64_t first, std::span<const Schedule::Slot> slots,
+                          const Probe& probe, std::vector<FrameView>& into) {
+  if (!tails_.empty()) return make_by_cpu(first, slots, probe, into);
+  if (headers_) {
+    for (std::size_t i = 0; i < slots.size(); ++i) write_headers(first + i, slots[i].bytes);
+  }
+  Probe each = probe;
+  for (const Schedule::Slot& slot : slots) {
+    each.intended_ns = slot.intended_ns;
+    into.push_back(finish(first++, slot.bytes, each));
+  }
+}
+
+/// Writes only what differs from the last frame in the same buffer. The CRC of the rest is known.
+SHMIF_CRC32C_BY_CPU void FrameMaker::make_by_cpu(std::uint64_t first,
+                                                 std::span<const Schedule::Slot> slots,
+                                                 const Probe& probe, std::vector<FrameView>& into) {
+  const std::uint64_t owners = fields::owners(flow_, probe.nonce);
+  for (const Schedule::Slot& slot : slots) {
+    const Tail& tail = tail_of(first, slot.bytes);
+    const std::array<std::uint64_t, fields::kCrcAt / 8> words{
+        fields::front(probe.kind, slot.bytes), owners, first, slot.intended_ns, probe.sent_ns};
+    crc32c_cpu::Sum sum(header_crc_);
+    for (const std::uint64_t word : words) sum.add(word);
+    std::byte* const frame = slot_of(first++);
+    std::memcpy(frame + probe_at_, words.data(), sizeof words);
+    fields::put(frame + probe_at_ + fields::kCrcAt,
+                crc32c_cpu::join(tail.join, sum.crc(), tail.crc));
+    into.push_back({frame, slot.bytes});
+  }
+}
+
+void FrameMaker::learn_tail(Tail& tail, const std::byte* slot, std::uint32_t bytes) noexcept {
+  const std::size_t from = probe_at_ + fields::kNoCrcAt;
+  const std::span<const std::byte> behind(slot + from, bytes - from);
+  Crc32cJoin& join = joins_[behind.size()];
+  if (join.factor() == 0) join = Crc32cJoin(behind.size());
+  tail = {.bytes = bytes, .crc = crc32c(behind), .join = join};
 }
 
 const FrameMaker::Sums& FrameMaker::sums_of(std::uint64_t sequence, std::size_t bytes) noexcept {

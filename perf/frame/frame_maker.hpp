@@ -12,8 +12,10 @@
 #include <span>
 #include <vector>
 
+#include "perf/frame/crc32c.hpp"
 #include "perf/frame/header_template.hpp"
 #include "perf/frame/probe.hpp"
+#include "perf/frame/schedule.hpp"
 #include "perf/job/job_options.hpp"
 #include "shmif/frame.hpp"
 #include "shmif/mac.hpp"
@@ -72,25 +74,10 @@ class FrameMaker {
     return finish(sequence, bytes, probe);
   }
 
-  /// The same in two steps, for many frames in a maker with headers. finish() reads what
-  /// write_headers() stored. This costs no waiting time if headers of other frames were stored in
-  /// between.
-  bool has_headers() const noexcept { return headers_.has_value(); }
-  void write_headers(std::uint64_t sequence, std::size_t bytes) noexcept {
-    std::byte* const slot = slot_of(sequence);
-    sums_[sequence & slot_mask_].header = headers_->write(slot, bytes, sequence);
-  }
-  FrameView finish(std::uint64_t sequence, std::size_t bytes, Probe probe) noexcept {
-    std::byte* const slot = slot_of(sequence);
-    probe.flow = flow_;
-    probe.sequence = sequence;
-    write_probe({slot, bytes}, probe_at_, probe, checksum_);
-    if (headers_) {
-      const Sums& sums = sums_of(sequence, bytes);
-      headers_->write_checksum(slot, sums.header, min_bytes(), sums.rest);
-    }
-    return {slot, bytes};
-  }
+  /// Makes one frame for each of `slots`, from number `first` on, all sent at `probe.sent_ns`, and
+  /// appends their views to `into`. At most slots() of them.
+  void make_all(std::uint64_t first, std::span<const Schedule::Slot> slots, const Probe& probe,
+                std::vector<FrameView>& into);
 
   /// Checks a frame of this flow whose probe is whole. Result: whether everything but the probe is
   /// what this maker makes for its number. Bytes that a link added at the end are ignored.
@@ -106,6 +93,31 @@ class FrameMaker {
     return buffers_.data() + (sequence & slot_mask_) * stride_;
   }
   void write_header(const FrameMakerOptions& options, std::byte* slot) noexcept;
+  // A frame with headers in two steps. finish() reads what write_headers() stored. This costs no
+  // waiting time if headers of other frames were stored in between.
+  void write_headers(std::uint64_t sequence, std::size_t bytes) noexcept {
+    std::byte* const slot = slot_of(sequence);
+    sums_[sequence & slot_mask_].header = headers_->write(slot, bytes, sequence);
+  }
+  FrameView finish(std::uint64_t sequence, std::size_t bytes, Probe probe) noexcept;
+  /// As make_all(), for frames with a CRC and without headers.
+  SHMIF_CRC32C_BY_CPU void make_by_cpu(std::uint64_t first, std::span<const Schedule::Slot> slots,
+                                       const Probe& probe, std::vector<FrameView>& into);
+  /// What is behind the CRC in a frame of `bytes`.
+  struct Tail {
+    std::uint32_t bytes = 0;
+    std::uint32_t crc = 0;
+    Crc32cJoin join;
+  };
+  /// How many tails of a buffer are remembered. IMIX has three sizes.
+  static constexpr std::size_t kTails = 4;
+  const Tail& tail_of(std::uint64_t sequence, std::uint32_t bytes) noexcept {
+    const std::size_t place = (bytes * 0x9e3779b1U) >> 30U;
+    Tail& tail = tails_[(sequence & slot_mask_) * kTails + place];
+    if (tail.bytes != bytes) [[unlikely]] learn_tail(tail, slot_of(sequence), bytes);
+    return tail;
+  }
+  void learn_tail(Tail& tail, const std::byte* slot, std::uint32_t bytes) noexcept;
   /// Parts of a frame's checksum, without its probe.
   struct Sums {
     std::uint32_t header = 0;
@@ -120,6 +132,10 @@ class FrameMaker {
   Checksum checksum_;
   std::optional<HeaderTemplate> headers_;
   std::vector<Sums> sums_;  // indexed like the slots; only with headers
+  // Without headers, and with a CRC:
+  std::vector<Tail> tails_;         // kTails for each slot
+  std::vector<Crc32cJoin> joins_;   // by the bytes of a tail
+  std::uint32_t header_crc_ = 0;
   std::size_t probe_at_;
   std::size_t max_bytes_;
   std::size_t stride_;

@@ -31,18 +31,8 @@ class ProbeSource final : public FrameSource {
 
   void make(std::uint64_t first, std::span<const Slot> slots, std::uint64_t now_ns,
             std::vector<FrameView>& into) override {
-    if (maker_.has_headers()) {
-      for (std::size_t i = 0; i < slots.size(); ++i) {
-        maker_.write_headers(first + i, slots[i].bytes);
-      }
-    }
-    for (const Slot& slot : slots) {
-      into.push_back(maker_.finish(first++, slot.bytes,
-                                   {.kind = options_.kind,
-                                    .nonce = options_.nonce,
-                                    .intended_ns = slot.intended_ns,
-                                    .sent_ns = now_ns}));
-    }
+    maker_.make_all(first, slots,
+                    {.kind = options_.kind, .nonce = options_.nonce, .sent_ns = now_ns}, into);
   }
 
   std::uint64_t next_ns() const noexcept override { return schedule_.next_ns(); }

@@ -46,7 +46,6 @@ Generator::Generator(Setup setup, End& end, JobBlock& job, FlowBlock& flow)
   const std::size_t max =
       std::min<std::size_t>(std::max(options_.iodepth_batch, 1U), source_->max_frames());
   slots_.resize(max);
-  pending_.reserve(max);
   views_.reserve(max);
   frames_left_ = limit(options_.number_ios);
   // With time_based, the loops are limited by time, not by bytes.
@@ -99,18 +98,24 @@ void Generator::fill(std::uint64_t now) {
   }
   const std::size_t count = source_->take(now, std::span(slots_).first(max_now(now)));
   if (source_->ended()) no_more_ = true;
-  for (std::size_t i = 0; i < count; ++i) {
-    if (slots_[i].bytes > bytes_left_) {
-      no_more_ = true;
-      over_limit_ns_ = slots_[i].intended_ns;
-      break;
-    }
-    pending_.push_back(slots_[i]);
-    if (bytes_left_ != UINT64_MAX) bytes_left_ -= slots_[i].bytes;
-    if (frames_left_ != UINT64_MAX) --frames_left_;
-  }
+  pending_ = std::span(slots_).first(count);
+  if (bytes_left_ != UINT64_MAX) keep_to_bytes_left();
+  if (frames_left_ != UINT64_MAX) frames_left_ -= pending_.size();
   if (frames_left_ == 0 || bytes_left_ == 0) no_more_ = true;
   make(now);
+}
+
+/// Drops the frames from the first one on that is too long for what is left of the bytes.
+void Generator::keep_to_bytes_left() {
+  const auto too_long = std::ranges::find_if(pending_, [this](const FrameSource::Slot& slot) {
+    if (slot.bytes > bytes_left_) return true;
+    bytes_left_ -= slot.bytes;
+    return false;
+  });
+  if (too_long == pending_.end()) return;
+  no_more_ = true;
+  over_limit_ns_ = too_long->intended_ns;
+  pending_ = pending_.first(static_cast<std::size_t>(too_long - pending_.begin()));
 }
 
 /// Makes refused frames again unchanged, except for the time when they are really sent.
@@ -151,19 +156,19 @@ bool Generator::submit(std::uint64_t now) {
 }
 
 void Generator::account(std::size_t taken, std::uint64_t now) {
+  const std::span<const FrameSource::Slot> sent = pending_.first(taken);
   ByPeriod<FrameSource::Unsent> gone;
-  for (std::size_t i = 0; i < taken; ++i) {
-    const FrameSource::Slot& p = pending_[i];
-    const Period period = period_of(p);
-    ++gone[period].frames;
-    gone[period].bytes += p.bytes;
-    if (times_ && period == Period::window) job_.spacing_error.record(now - p.intended_ns);
-    if (asks_) window_.sent(sequence_ + i, now);
-    if (record_) record_->put(views_[i], now, p.intended_ns);
+  for (const Period period : {Period::ramp, Period::window}) gone[period] = total(sent, period);
+  for (std::size_t i = 0; times_ && i < taken; ++i) {
+    if (period_of(sent[i]) == Period::window) {
+      job_.spacing_error.record(now - sent[i].intended_ns);
+    }
   }
-  const auto count = static_cast<std::ptrdiff_t>(taken);
-  pending_.erase(pending_.begin(), pending_.begin() + count);
-  views_.erase(views_.begin(), views_.begin() + count);
+  for (std::size_t i = 0; asks_ && i < taken; ++i) window_.sent(sequence_ + i, now);
+  for (std::size_t i = 0; record_ && i < taken; ++i) {
+    record_->put(views_[i], now, sent[i].intended_ns);
+  }
+  pending_ = pending_.subspan(taken);
   sequence_ += taken;
   refused_known_ -= std::min(refused_known_, taken);
   progress_ns_ = now;
@@ -188,12 +193,13 @@ void Generator::account(std::size_t taken, std::uint64_t now) {
   recorder_->sent(taken, bytes);
 }
 
-FrameSource::Unsent Generator::pending_of(Period period, std::size_t from) const noexcept {
+FrameSource::Unsent Generator::total(std::span<const FrameSource::Slot> slots,
+                                     Period period) const noexcept {
   FrameSource::Unsent of;
-  for (std::size_t i = from; i < pending_.size(); ++i) {
-    if (period_of(pending_[i]) != period) continue;
-    ++of.frames;
-    of.bytes += pending_[i].bytes;
+  for (const FrameSource::Slot& slot : slots) {
+    const bool counts = period_of(slot) == period;
+    of.frames += counts ? 1 : 0;
+    of.bytes += counts ? slot.bytes : 0;
   }
   return of;
 }
@@ -211,7 +217,7 @@ void Generator::refused(const SendResult& result, std::uint64_t now) {
   }
   refused_ = true;
   for (const Period period : {Period::ramp, Period::window}) {
-    job_.sent[period].refused.add(pending_of(period, refused_known_).frames);
+    job_.sent[period].refused.add(total(pending_.subspan(refused_known_), period).frames);
   }
   refused_known_ = pending_.size();
   if (result.error) {
@@ -281,7 +287,7 @@ void Generator::finish(std::uint64_t now) {
 /// due, however long the job really took.
 void Generator::note_offered(std::uint64_t end) {
   SentCounts& counts = job_.sent[Period::window];
-  const FrameSource::Unsent refused = pending_of(Period::window);
+  const FrameSource::Unsent refused = total(pending_, Period::window);
   counts.offered_frames.add(refused.frames);
   counts.offered_bytes.add(refused.bytes);
   const std::uint64_t due = over_limit_ns_ != 0 ? over_limit_ns_ : source_->due_ns();

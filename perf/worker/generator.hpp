@@ -67,8 +67,9 @@ class Generator {
   }
   bool submit(std::uint64_t now);
   void account(std::size_t taken, std::uint64_t now);
-  /// How much of the pending frames belongs to `period`.
-  FrameSource::Unsent pending_of(Period period, std::size_t from = 0) const noexcept;
+  void keep_to_bytes_left();
+  /// How much of `slots` belongs to `period`.
+  FrameSource::Unsent total(std::span<const FrameSource::Slot> slots, Period period) const noexcept;
   void refused(const SendResult& result, std::uint64_t now);
   bool may_go_on_after(std::error_code error) const noexcept;
   void finish(std::uint64_t now);
@@ -97,9 +98,9 @@ class Generator {
   std::uint64_t first_sequence_ = 0;
   std::uint64_t sequence_ = 0;            // number of the first frame that the engine has not taken
   std::vector<FrameSource::Slot> slots_;  // room for a batch
-  // Frames that the schedule has passed on and that the engine has not taken yet.
-  std::vector<FrameSource::Slot> pending_;
-  std::vector<FrameView> views_;  // views of the pending frames
+  // The frames that the schedule has passed on and that the engine has not taken yet.
+  std::span<const FrameSource::Slot> pending_;  // part of slots_
+  std::vector<FrameView> views_;                // of pending_, when they are sent
   bool refused_ = false;
   bool told_refusal_ = false;
   std::uint64_t refused_since_ns_ = 0;

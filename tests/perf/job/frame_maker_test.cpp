@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <set>
+#include <span>
 #include <vector>
 
 namespace shmif::perf {
@@ -46,6 +47,56 @@ TEST(FrameMaker, MakesFramesWithHeaderAndProbe) {
     EXPECT_EQ(reading.probe.intended_ns, 1000U);
     EXPECT_EQ(reading.probe.sent_ns, 2000U);
   }
+}
+
+/// Makes the same frames one by one and all at once, again and again.
+void makes_the_same_at_once(const FrameMakerOptions& options,
+                            std::span<const std::uint32_t> sizes) {
+  FrameMaker one_by_one(options);
+  FrameMaker at_once(options);
+  std::uint64_t number = 1'000'000;
+  for (std::size_t round = 0; round < 9; ++round) {
+    std::vector<Schedule::Slot> slots;
+    for (std::size_t i = 0; i < 32; ++i) {
+      slots.push_back({.intended_ns = 5000 + round * 100 + i,
+                       .bytes = sizes[(round * 7 + i * i) % sizes.size()]});
+    }
+    std::vector<FrameView> made;
+    const Probe probe{.kind = Probe::Kind::request, .nonce = 77, .sent_ns = 6000 + round};
+    at_once.make_all(number, slots, probe, made);
+    ASSERT_EQ(made.size(), slots.size());
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      Probe each = probe;
+      each.intended_ns = slots[i].intended_ns;
+      const Bytes expected = copy(one_by_one.make(number + i, slots[i].bytes, each));
+      ASSERT_EQ(copy(made[i]), expected) << "round " << round << ", frame " << i;
+    }
+    number += slots.size();
+  }
+}
+
+TEST(FrameMaker, MakesTheSameFramesAtOnceAsOneByOne) {
+  constexpr std::uint32_t kFixed[] = {64};
+  constexpr std::uint32_t kShortest[] = {64, 65, 66, 67, 68, 69, 70, 71, 72};
+  constexpr std::uint32_t kImix[] = {64, 590, 1514, 64, 64};
+  constexpr std::uint32_t kMany[] = {64, 100, 101, 333, 512, 777, 1000, 1025, 1400, 1513, 1514};
+  for (const std::span<const std::uint32_t> sizes :
+       {std::span<const std::uint32_t>(kFixed), {kShortest}, {kImix}, {kMany}}) {
+    FrameMakerOptions options = some_options();
+    makes_the_same_at_once(options, sizes);
+    options.vlan = 0x123;
+    makes_the_same_at_once(options, sizes);
+    options.checksum = Checksum::none;
+    makes_the_same_at_once(options, sizes);
+  }
+  constexpr std::uint32_t kWithHeaders[] = {100, 1514, 333};
+  FrameMakerOptions options = some_options();
+  options.headers = HeaderTemplate::parse("ipv4(src=198.18.0.1,dst=198.18.0.2)/udp").value();
+  makes_the_same_at_once(options, kWithHeaders);
+  constexpr std::uint32_t kStream[] = {60, 70'000, 65'535, 65'536};
+  options = some_options();
+  options.max_bytes = 70'000;
+  makes_the_same_at_once(options, kStream);
 }
 
 TEST(FrameMaker, TagsFramesOfAVlan) {
