@@ -2,18 +2,21 @@
 // medium, so no figure of the harness can exceed these. One iteration is a batch of 32 frames;
 // items are frames.
 //
-// `make` chooses sizes and times and makes frames, `read` only reads them, `account` notes probes
-// that were read before, and `whole` does all of it, as a sender and a receiver do. Arguments:
-// bytes of a frame without FCS, and whether there are a CRC and latency histograms.
+// `make` chooses sizes and times and makes frames. `read` only reads them, one by one, and
+// `read_together` reads them as a run. `account` notes probes that were read before, one by one.
+// `whole` makes, reads and notes frames as a sender and a receiver do. Arguments: bytes of a frame
+// without FCS, and whether there are a CRC and latency histograms.
 
 #include <benchmark/benchmark.h>
 
 #include <array>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "perf/frame/frame_maker.hpp"
 #include "perf/frame/frame_sizes.hpp"
+#include "perf/frame/probe_run.hpp"
 #include "perf/frame/schedule.hpp"
 #include "perf/verify/flow_receiver.hpp"
 
@@ -39,13 +42,13 @@ struct Sender {
     return options;
   }
 
-  std::array<FrameView, kBatch>& batch() {
+  std::span<const FrameView> batch() {
     now_ns += kBatch * kStep;
     const std::size_t taken = schedule.take(now_ns, sizes, slots);
-    for (std::size_t i = 0; i < taken; ++i) {
-      frames[i] = maker.make(sequence++, slots[i].bytes,
-                             {.nonce = 7, .intended_ns = slots[i].intended_ns, .sent_ns = now_ns});
-    }
+    frames.clear();
+    maker.make_all(sequence, std::span(slots).first(taken), {.nonce = 7, .sent_ns = now_ns},
+                   frames);
+    sequence += taken;
     return frames;
   }
 
@@ -54,7 +57,7 @@ struct Sender {
   Schedule schedule;
   FrameMaker maker;
   std::array<Schedule::Slot, kBatch> slots;
-  std::array<FrameView, kBatch> frames;
+  std::vector<FrameView> frames;
   std::uint64_t sequence = 0;
   std::uint64_t now_ns = 0;
 };
@@ -83,12 +86,20 @@ void make(benchmark::State& state) {
 
 void read(benchmark::State& state) {
   Sender sender(state);
-  const auto& frames = sender.batch();
+  const std::span<const FrameView> frames = sender.batch();
   for (auto _ : state) {
     for (const FrameView& frame : frames) {
       benchmark::DoNotOptimize(read_probe(frame.bytes, kEthernetHeaderBytes));
     }
   }
+  count(state);
+}
+
+void read_together(benchmark::State& state) {
+  Sender sender(state);
+  const std::span<const FrameView> frames = sender.batch();
+  std::array<ProbeTimes, kBatch> times;
+  for (auto _ : state) benchmark::DoNotOptimize(read_run(frames, times));
   count(state);
 }
 
@@ -106,11 +117,18 @@ void account(benchmark::State& state) {
   count(state);
 }
 
+/// As sinks do it: together, and what that leaves out by itself.
 void whole(benchmark::State& state) {
   Sender sender(state);
   Receiver receiver(state.range(1) != 0);
+  std::array<ProbeTimes, kBatch> times;
   for (auto _ : state) {
-    for (const FrameView& frame : sender.batch()) {
+    const std::span<const FrameView> frames = sender.batch();
+    const ProbeRun run = read_run(frames, times);
+    if (run.frames() != 0 && !receiver.flow.note_run(run, sender.now_ns + 500)) {
+      state.SkipWithError("not what was made");
+    }
+    for (const FrameView& frame : frames.subspan(run.frames())) {
       const ProbeReading reading = read_probe(frame.bytes, probe_offset(frame.bytes));
       if (classify(reading, 7) != Arrival::ours) state.SkipWithError("not what was made");
       receiver.flow.note(reading.probe, frame.size(), sender.now_ns + 500);
@@ -127,6 +145,11 @@ void arguments(benchmark::internal::Benchmark* b) {
 }
 BENCHMARK(make)->Apply(arguments);
 BENCHMARK(read)->Apply(arguments);
+BENCHMARK(read_together)
+    ->ArgNames({"bytes", "full"})
+    ->Args({60, 1})
+    ->Args({64, 1})
+    ->Args({1514, 1});
 BENCHMARK(account)->ArgNames({"bytes", "full"})->Args({64, 0})->Args({64, 1});
 BENCHMARK(whole)->Apply(arguments);
 

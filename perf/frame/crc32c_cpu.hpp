@@ -41,9 +41,7 @@ class Sum {
 /// As Crc32cJoin. The instruction that adds eight bytes to a CRC also reduces a product.
 SHMIF_CRC32C_BY_CPU inline std::uint32_t join(const Crc32cJoin& with, std::uint32_t first,
                                               std::uint32_t second) noexcept {
-  const auto wide = [](std::uint32_t value) {
-    return _mm_cvtsi32_si128(static_cast<int>(value));
-  };
+  const auto wide = [](std::uint32_t value) { return _mm_cvtsi32_si128(static_cast<int>(value)); };
   const __m128i product = _mm_clmulepi64_si128(wide(first), wide(with.factor()), 0);
   const auto low = static_cast<std::uint64_t>(_mm_cvtsi128_si64(product));
   return static_cast<std::uint32_t>(_mm_crc32_u64(0, low)) ^ second;

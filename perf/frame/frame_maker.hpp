@@ -114,7 +114,8 @@ class FrameMaker {
   const Tail& tail_of(std::uint64_t sequence, std::uint32_t bytes) noexcept {
     const std::size_t place = (bytes * 0x9e3779b1U) >> 30U;
     Tail& tail = tails_[(sequence & slot_mask_) * kTails + place];
-    if (tail.bytes != bytes) [[unlikely]] learn_tail(tail, slot_of(sequence), bytes);
+    if (tail.bytes != bytes) [[unlikely]]
+      learn_tail(tail, slot_of(sequence), bytes);
     return tail;
   }
   void learn_tail(Tail& tail, const std::byte* slot, std::uint32_t bytes) noexcept;
@@ -133,8 +134,8 @@ class FrameMaker {
   std::optional<HeaderTemplate> headers_;
   std::vector<Sums> sums_;  // indexed like the slots; only with headers
   // Without headers, and with a CRC:
-  std::vector<Tail> tails_;         // kTails for each slot
-  std::vector<Crc32cJoin> joins_;   // by the bytes of a tail
+  std::vector<Tail> tails_;        // kTails for each slot
+  std::vector<Crc32cJoin> joins_;  // by the bytes of a tail
   std::uint32_t header_crc_ = 0;
   std::size_t probe_at_;
   std::size_t max_bytes_;

@@ -53,11 +53,13 @@ ProbeReading read(std::span<const std::byte> frame, ProbePlace place) noexcept {
   if (frame.size() < *length) return {Finding::truncated};
   frame = frame.first(*length);
   const auto crc = fields::get<std::uint32_t>(p + fields::kCrcAt);
-  const bool unchecked = crc == 0 && fields::get<std::uint16_t>(p + fields::kNoCrcAt) == fields::kNoCrc;
+  const bool unchecked =
+      crc == 0 && fields::get<std::uint16_t>(p + fields::kNoCrcAt) == fields::kNoCrc;
   if (kCheck && !unchecked && crc != crc_of(frame, place)) return {Finding::corrupt};
   // The frame is whole, so its fields are those that were written.
   const auto version = fields::get<std::uint8_t>(p + 2);
-  if (fields::get<std::uint16_t>(p) != fields::kMagic || (version != fields::kVersion && version != fields::kLongVersion) ||
+  if (fields::get<std::uint16_t>(p) != fields::kMagic ||
+      (version != fields::kVersion && version != fields::kLongVersion) ||
       fields::get<std::uint8_t>(p + 3) > static_cast<std::uint8_t>(Probe::Kind::reply)) {
     return {Finding::foreign};
   }
@@ -70,9 +72,8 @@ void write_probe(std::span<std::byte> frame, std::size_t at, const Probe& probe,
                  Checksum checksum) noexcept {
   std::byte* const p = frame.data() + at;
   const std::array<std::uint64_t, fields::kCrcAt / 8> front{
-      fields::front(probe.kind, frame.size()),
-      fields::owners(probe.flow, probe.nonce), probe.sequence, probe.intended_ns,
-      probe.sent_ns};
+      fields::front(probe.kind, frame.size()), fields::owners(probe.flow, probe.nonce),
+      probe.sequence, probe.intended_ns, probe.sent_ns};
   std::memcpy(p, front.data(), sizeof front);
   if (checksum == Checksum::none) {
     fields::put(p + fields::kCrcAt, std::uint32_t{0});
@@ -91,7 +92,8 @@ std::optional<std::uint32_t> probe_length(const std::byte* probe) noexcept {
   const auto field = fields::get<std::uint32_t>(probe + 4);
   const bool is_long = version == fields::kLongVersion;
   const std::uint32_t length = field & (is_long ? 0xffffffU : 0xffffU);
-  if (field != fields::length_field(is_long ? fields::kLongVersion : fields::kVersion, length)) return std::nullopt;
+  if (field != fields::length_field(is_long ? fields::kLongVersion : fields::kVersion, length))
+    return std::nullopt;
   return length;
 }
 
@@ -135,7 +137,8 @@ std::size_t probe_offset(std::span<const std::byte> frame) noexcept {
 ProbePlace probe_place(std::span<const std::byte> frame) noexcept {
   constexpr std::size_t kHeader = 14;
   constexpr std::uint16_t kSwapped = kProbeEtherType >> 8U | (kProbeEtherType & 0xffU) << 8U;
-  if (frame.size() < kHeader || fields::get<std::uint16_t>(frame.data() + 12) == kSwapped) return {kHeader};
+  if (frame.size() < kHeader || fields::get<std::uint16_t>(frame.data() + 12) == kSwapped)
+    return {kHeader};
   const HeaderPlaces places = places_of(frame);
   return {places.probe, places.transport_checksum};
 }

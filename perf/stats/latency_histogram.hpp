@@ -43,11 +43,12 @@ class LatencyHistogram {
                                   : min_of(bucket + 1) - 1;
   }
 
-  void record(std::uint64_t ns) noexcept {
-    ++counts_[bucket_of(ns)];
-    ++count_;
-    sum_ += ns;
-    squares_ += square_of(ns);
+  /// Counts a duration that was seen so many times, at least once.
+  void record(std::uint64_t ns, std::uint64_t times = 1) noexcept {
+    counts_[bucket_of(ns)] += times;
+    count_ += times;
+    sum_ += Wide{ns} * times;
+    squares_ += square_of(ns) * times;
     min_ = std::min(min_, ns);
     max_ = std::max(max_, ns);
   }

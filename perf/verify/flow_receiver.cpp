@@ -1,6 +1,7 @@
 #include "perf/verify/flow_receiver.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -9,6 +10,23 @@
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
+
+namespace {
+
+/// What is left of the jitter after so many frames with the same transit time.
+double decay_of_jitter(std::size_t frames) noexcept {
+  static const auto kPowers = [] {
+    std::array<double, 64> powers{};
+    double power = 1;
+    for (double& each : powers) each = std::exchange(power, power * 15 / 16);
+    return powers;
+  }();
+  double left = 1;
+  for (; frames >= kPowers.size(); frames -= kPowers.size() - 1) left *= kPowers.back();
+  return left * kPowers[frames];
+}
+
+}  // namespace
 
 Arrival classify(const ProbeReading& reading, std::uint32_t nonce) noexcept {
   switch (reading.finding) {
@@ -42,22 +60,50 @@ void FlowReceiver::note(const Probe& probe, std::size_t bytes, std::uint64_t now
   ++counts_.received;
   counts_.bytes += bytes;
   counts_.reordered += overtaken;
-  note_times(probe, now_ns);
+  note_times({probe.intended_ns, probe.sent_ns}, 1, now_ns);
 }
 
-void FlowReceiver::note_times(const Probe& probe, std::uint64_t now_ns) noexcept {
+std::optional<Period> FlowReceiver::note_run(const ProbeRun& run, std::uint64_t now_ns) {
+  const std::uint64_t end = run.first + run.frames();
+  const bool in_order = run.first >= ledger_.end() && end > run.first;
+  if (!in_order || !only_damaged_.empty() || now_ns >= drained_ns_) return std::nullopt;
+  const auto period_at = [this](const ProbeTimes& times) {
+    return perf::period_of(times.intended_ns, options_.measure_from_ns);
+  };
+  const Period period = period_at(run.times.front());
+  const auto is_other = [&](const ProbeTimes& times) { return period_at(times) != period; };
+  if (std::ranges::any_of(run.times, is_other)) return std::nullopt;
+  ledger_.note_in_order(run.first, run.frames());
+  if (period == Period::ramp) {
+    counts_.ramp_received += run.frames();
+    return period;
+  }
+  counts_.begin = std::min(counts_.begin, run.first);
+  counts_.end = std::max(counts_.end, end);
+  counts_.received += run.frames();
+  counts_.bytes += run.bytes;
+  by_equal_times(run.times, [&](const ProbeTimes& times, std::size_t frames) {
+    note_times(times, frames, now_ns);
+  });
+  return period;
+}
+
+/// Notes the times of frames that arrived together and have the same times.
+void FlowReceiver::note_times(const ProbeTimes& times, std::size_t frames,
+                              std::uint64_t now_ns) noexcept {
   const auto since = [now_ns](std::uint64_t then_ns) {
     return now_ns > then_ns ? now_ns - then_ns : 0;
   };
-  if (options_.latency != nullptr) options_.latency->record(since(probe.intended_ns));
-  if (options_.service != nullptr) options_.service->record(since(probe.sent_ns));
+  if (options_.latency != nullptr) options_.latency->record(since(times.intended_ns), frames);
+  if (options_.service != nullptr) options_.service->record(since(times.sent_ns), frames);
   if (!options_.jitter) return;
   // RFC 3550, section 6.4.1, in order of arrival, with the intended time as the timestamp.
-  const auto transit_ns = static_cast<std::int64_t>(now_ns - probe.intended_ns);
+  const auto transit_ns = static_cast<std::int64_t>(now_ns - times.intended_ns);
   if (has_transit_) {
     const auto change = std::abs(static_cast<double>(transit_ns - transit_before_ns_));
     jitter_ns_ += (change - jitter_ns_) / 16;
   }
+  if (frames > 1) jitter_ns_ *= decay_of_jitter(frames - 1);  // they change nothing
   transit_before_ns_ = transit_ns;
   has_transit_ = true;
 }

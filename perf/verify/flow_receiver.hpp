@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "perf/frame/probe.hpp"
+#include "perf/frame/probe_run.hpp"
 #include "perf/result/run_result.hpp"
 #include "perf/stats/latency_histogram.hpp"
 #include "perf/stats/period.hpp"
@@ -93,6 +94,9 @@ class FlowReceiver {
 
   /// Notes a whole frame of this flow, of `bytes`, received at `now_ns` of CLOCK_MONOTONIC.
   void note(const Probe& probe, std::size_t bytes, std::uint64_t now_ns);
+  /// The same for all frames of a run of this flow. Result: the period that counts them. Empty if
+  /// they must be noted one by one: nothing is noted then.
+  std::optional<Period> note_run(const ProbeRun& run, std::uint64_t now_ns);
   /// Notes a damaged frame that is probably of this flow. `said`: its probe, if that is known
   /// (mend_probe()). Frames of the ramp are not in any figure. A frame with an unknown intended
   /// time belongs to the ramp if it arrived in the ramp.
@@ -126,7 +130,7 @@ class FlowReceiver {
   };
   void judge_damaged(std::uint64_t from, std::uint64_t to, std::uint64_t missing,
                      FlowResult& result) const;
-  void note_times(const Probe& probe, std::uint64_t now_ns) noexcept;
+  void note_times(const ProbeTimes& times, std::size_t frames, std::uint64_t now_ns) noexcept;
 
   Options options_;
   SequenceLedger ledger_;

@@ -33,6 +33,23 @@ SequenceLedger::Verdict SequenceLedger::note(std::uint64_t number) {
   return Verdict::in_order;
 }
 
+void SequenceLedger::note_in_order(std::uint64_t first, std::uint64_t count) {
+  end_ = first + count;
+  while (first != end_) {
+    const std::uint64_t index = first >> kChunkBits;
+    Chunk* const chunk = chunk_for(index);
+    const std::uint64_t at = first & (kChunkNumbers - 1);
+    const std::uint64_t take = std::min(end_ - first, 64 - at % 64);  // within a word
+    chunk->bits[at / 64] |= ~std::uint64_t{0} >> (64 - take) << (at % 64);
+    chunk->set += take;
+    if (chunk->set == kChunkNumbers) {
+      chunks_[index].reset();
+      last_chunk_ = nullptr;
+    }
+    first += take;
+  }
+}
+
 bool SequenceLedger::has(std::uint64_t number) const noexcept {
   const auto found = chunks_.find(number >> kChunkBits);
   if (found == chunks_.end()) return false;

@@ -29,6 +29,10 @@ class SequenceLedger {
   /// Notes that a frame has arrived.
   Verdict note(std::uint64_t number);
 
+  /// The same for `count` frames with consecutive numbers from `first` on, all of them in order:
+  /// `first` is not less than end(), and `first` + `count` at most 2^64 - 1.
+  void note_in_order(std::uint64_t first, std::uint64_t count);
+
   /// One more than the greatest number that has arrived.
   std::uint64_t end() const noexcept { return end_; }
 

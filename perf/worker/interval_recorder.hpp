@@ -78,10 +78,11 @@ class IntervalRecorder {
     now_.found_frames += frames - here;
   }
   void overrun() noexcept { ++now_.overruns; }
-  void latency(std::uint64_t ns) noexcept {
-    ++counts_[bucket_of(ns)];
-    ++now_.latency_count;
-    latency_sum_ += ns;
+  /// Counts the latency of so many frames.
+  void latency(std::uint64_t ns, std::uint32_t frames = 1) noexcept {
+    counts_[bucket_of(ns)] += frames;
+    now_.latency_count += frames;
+    latency_sum_ += ns * frames;
     latency_max_ = std::max(latency_max_, ns);
   }
 

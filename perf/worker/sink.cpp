@@ -9,6 +9,9 @@ namespace shmif::perf {
 namespace {
 
 constexpr std::size_t kBatchFrames = 64;
+/// Frames that are longer on average are read where they lie: to copy them would cost more than the
+/// look whether they were overwritten meanwhile.
+constexpr std::uint64_t kLongFrameBytes = 512;
 
 /// The most frames to take from the engine at once.
 std::size_t batch_frames(const JobOptions& job) noexcept {
@@ -59,6 +62,7 @@ Sink::Sink(Setup setup, End& end, JobBlock& job)
       job_(job),
       batch_(batch_frames(setup_.options),
              std::max<std::size_t>(256U << 10U, 4 * end.max_frame_bytes())),
+      times_of_run_(batch_.max_frames()),
       echoer_(end, job),
       // Recorded frames were sent long ago, so they have no latency.
       times_(!setup_.options.disable_lat && setup_.recorded == nullptr) {
@@ -80,6 +84,7 @@ void Sink::add_flow(ExpectedFlow expected) {
   if (flow->expected.remade) flow->maker.emplace(*flow->expected.remade);
   if (flow->expected.replayed) replayed_ = flow.get();
   has_headers_ = has_headers_ || flow->expected.headers;
+  has_makers_ = has_makers_ || flow->maker;
   flows_.push_back(std::move(flow));
 }
 
@@ -99,17 +104,17 @@ Result<void> Sink::prepare() {
 
 Sink::~Sink() = default;
 
-Sink::Flow* Sink::flow_of(const Probe& probe) noexcept {
+Sink::Flow* Sink::flow_of(std::uint32_t flow, std::uint32_t nonce) noexcept {
   // Few jobs receive more than one flow, and hardly any more than ten.
-  for (const auto& flow : flows_) {
-    if (flow->expected.flow == probe.flow && flow->expected.nonce == probe.nonce) return flow.get();
+  for (const auto& each : flows_) {
+    if (each->expected.flow == flow && each->expected.nonce == nonce) return each.get();
   }
   return nullptr;
 }
 
 /// The same, but the first frame of a flow of an earlier run adds that flow.
 Sink::Flow* Sink::flow_of(const FrameView& frame, const Probe& probe) {
-  Flow* const known = flow_of(probe);
+  Flow* const known = flow_of(probe.flow, probe.nonce);
   if (known != nullptr || setup_.recorded == nullptr) return known;
   ExpectedFlow expected{.flow = probe.flow, .from = frame.source(), .block = setup_.recorded};
   expected.nonce = probe.nonce;
@@ -163,7 +168,7 @@ Period Sink::period_at(std::uint64_t now) noexcept {
 
 bool Sink::step() {
   batch_.clear();
-  const ReceiveResult got = end_.receive(batch_);
+  const ReceiveResult got = lends_ ? end_.lend(batch_) : end_.receive(batch_);
   if (got.lost != 0) overrun(got.lost);
   if (!batch_.frames().empty()) {
     take_batch();
@@ -178,18 +183,10 @@ void Sink::take_batch() {
   const std::uint64_t now = now_ns();
   Totals totals;
   queued_totals_ = &totals;
-  for (const FrameView& frame : batch_.frames()) {
-    ++totals.all_frames;
-    totals.all_bytes += frame.size();
-    if (setup_.trigger != nullptr && setup_.trigger->matches(frame)) {
-      job_.trigger_hit.store(true, std::memory_order_release);
-      setup_.trigger = nullptr;  // one match is enough
-    }
-    if (queue_) {
-      queue_->put(frame, now);
-    } else {
-      take(frame, read(frame), now, totals);
-    }
+  if (lends_) {
+    take_lent(now, totals);
+  } else {
+    take_frames(batch_.frames(), now, totals);
   }
   if (queue_) queue_->flush();
   note_replies(echoer_.flush(*recorder_));
@@ -198,6 +195,112 @@ void Sink::take_batch() {
       totals.of[Period::ramp].frames != 0 && totals.of[Period::window].frames == 0;
   job_.received[only_ramp ? Period::ramp : period_at(now)].batches.add(1);
   publish(totals);
+  lends_ =
+      end_.lends() && may_take_runs() && totals.all_bytes > kLongFrameBytes * totals.all_frames;
+}
+
+/// Takes frames that others may overwrite until they are given back. Only what was read of them
+/// before is used afterwards.
+void Sink::take_lent(std::uint64_t now, Totals& totals) {
+  const std::span<const FrameView> frames = batch_.frames();
+  const ProbeRun run = read_run(frames, times_of_run_);
+  const std::span<const FrameView> copies = copies_of(frames.subspan(run.frames()));
+  const std::size_t torn = end_.give_back();
+  const std::size_t torn_of_run = std::min(torn, run.frames());
+  std::uint64_t torn_bytes = 0;
+  for (const FrameView& frame : frames.first(torn_of_run)) torn_bytes += frame.size();
+  take_run(run.behind(torn_of_run, torn_bytes), frames.first(run.frames()).subspan(torn_of_run),
+           now, totals);
+  take_frames(copies.subspan(torn - torn_of_run), now, totals);
+}
+
+std::span<const FrameView> Sink::copies_of(std::span<const FrameView> lent) {
+  copies_.assign(lent.begin(), lent.end());
+  std::size_t bytes = 0;
+  for (const FrameView& frame : lent) bytes += frame.size();
+  copied_bytes_.resize(std::max(copied_bytes_.size(), bytes));
+  std::span<std::byte> room = copied_bytes_;
+  for (FrameView& frame : copies_) {
+    std::ranges::copy(frame.bytes, room.begin());
+    frame.bytes = room.first(frame.size());
+    room = room.subspan(frame.size());
+  }
+  return copies_;
+}
+
+void Sink::take_frames(std::span<const FrameView> frames, std::uint64_t now, Totals& totals) {
+  const bool runs = may_take_runs();
+  while (!frames.empty()) {
+    const ProbeRun run = runs ? read_run(frames, times_of_run_) : ProbeRun{};
+    const std::size_t taken = std::max<std::size_t>(run.frames(), 1);
+    if (run.frames() != 0) {
+      take_run(run, frames.first(taken), now, totals);
+    } else {
+      take_one(frames.front(), now, totals);
+    }
+    frames = frames.subspan(taken);
+  }
+}
+
+void Sink::take_one(const FrameView& frame, std::uint64_t now, Totals& totals) {
+  ++totals.all_frames;
+  totals.all_bytes += frame.size();
+  if (setup_.trigger != nullptr && setup_.trigger->matches(frame)) {
+    job_.trigger_hit.store(true, std::memory_order_release);
+    setup_.trigger = nullptr;  // one match is enough
+  }
+  if (queue_) {
+    queue_->put(frame, now);
+  } else {
+    take(frame, read(frame), now, totals);
+  }
+}
+
+/// Whether all that this sink does with a frame of a run is in note_run().
+bool Sink::may_take_runs() const noexcept {
+  return setup_.options.do_verify && !queue_ && setup_.trigger == nullptr && !setup_.echoes &&
+         setup_.window == nullptr && setup_.recorded == nullptr && replayed_ == nullptr &&
+         !has_headers_ && !has_makers_;
+}
+
+/// Takes the frames of a run, whose bytes may be gone.
+void Sink::take_run(const ProbeRun& run, std::span<const FrameView> frames, std::uint64_t now,
+                    Totals& totals) {
+  if (frames.empty()) return;
+  totals.all_frames += run.frames();
+  totals.all_bytes += run.bytes;
+  Flow* const flow = run.nonce == setup_.nonce ? flow_of(run.flow, run.nonce) : nullptr;
+  if (flow != nullptr) {
+    note_run(*flow, run, frames, now, totals);
+    return;
+  }
+  auto& counts = totals.of[period_at(now)];
+  (run.nonce == setup_.nonce ? counts.foreign : counts.stale) += run.frames();
+}
+
+void Sink::note_run(Flow& flow, const ProbeRun& run, std::span<const FrameView> frames,
+                    std::uint64_t now, Totals& totals) {
+  learn_window(flow);
+  flow.touched = true;
+  const auto period = flow.receiver.note_run(run, now);
+  if (!period) {
+    for (std::size_t i = 0; i < run.frames(); ++i) {
+      note_probe(flow, frames[i].size(), run.probe(i), now, totals);
+    }
+    return;
+  }
+  after_ramp_frame_ = *period == Period::ramp;
+  totals.of[*period].frames += run.frames();
+  totals.of[*period].bytes += run.bytes;
+  if (*period == Period::ramp) return;
+  begin_window(now);
+  flow.arrived(now, run.times.front().sent_ns);
+  flow.arrived(now, run.times.back().sent_ns);
+  std::uint64_t number = run.first;
+  by_equal_times(run.times, [&](const ProbeTimes& times, std::size_t count) {
+    note_latency(flow, number, now - std::min(now, times.intended_ns), count);
+    number += count;
+  });
 }
 
 /// The first reply to each request counts as sent by its flow; further replies are copies.
@@ -393,42 +496,47 @@ void Sink::take_probe(const FrameView& frame, const ProbeReading& reading, std::
   learn_window(*flow);
   flow->touched = true;
   if (setup_.window != nullptr) (void)setup_.window->replied(probe.sequence);
-  note_probe(*flow, frame, probe, now, totals);
+  note_probe(*flow, frame.size(), probe, now, totals);
   // Every copy of a request gets a reply.
   if (setup_.echoes) {
     echoer_.add(frame, probe_offset(frame.bytes), probe, flow->receiver.period_of(probe));
   }
 }
 
-void Sink::note_probe(Flow& flow, const FrameView& frame, const Probe& probe, std::uint64_t now,
+void Sink::note_probe(Flow& flow, std::size_t bytes, const Probe& probe, std::uint64_t now,
                       Totals& totals) {
   after_ramp_frame_ = flow.receiver.period_of(probe) == Period::ramp;
   const FlowCounts& counts = flow.receiver.counts();
   const std::uint64_t received_before = counts.received;
   const std::uint64_t ramp_before = counts.ramp_received;
-  flow.receiver.note(probe, frame.size(), now);
+  flow.receiver.note(probe, bytes, now);
   if (counts.received != received_before) {
     begin_window(now);
     flow.arrived(now, probe.sent_ns);
     ++totals.of[Period::window].frames;
-    totals.of[Period::window].bytes += frame.size();
-    if (!times_ || setup_.echoes) return;
-    const std::uint64_t latency = now > probe.intended_ns ? now - probe.intended_ns : 0;
-    recorder_->latency(latency);
-    const std::uint64_t max = flow.expected.max_latency_ns;
-    if (max != 0 && latency > max) too_late(flow, probe, latency);
+    totals.of[Period::window].bytes += bytes;
+    note_latency(flow, probe.sequence, now - std::min(now, probe.intended_ns), 1);
   } else if (counts.ramp_received != ramp_before) {
     ++totals.of[Period::ramp].frames;
-    totals.of[Period::ramp].bytes += frame.size();
+    totals.of[Period::ramp].bytes += bytes;
   }
 }
 
-void Sink::too_late(const Flow& flow, const Probe& probe, std::uint64_t latency_ns) {
+/// Notes the latency of frames of the window, of which the first has this number.
+void Sink::note_latency(const Flow& flow, std::uint64_t number, std::uint64_t latency_ns,
+                        std::size_t frames) {
+  if (!times_ || setup_.echoes) return;
+  recorder_->latency(latency_ns, static_cast<std::uint32_t>(frames));
+  const std::uint64_t max = flow.expected.max_latency_ns;
+  if (max != 0 && latency_ns > max) too_late(flow, number, latency_ns);
+}
+
+void Sink::too_late(const Flow& flow, std::uint64_t number, std::uint64_t latency_ns) {
   if (!error_.empty()) return;
   const auto text = [](std::uint64_t of_ns) {
     return time_text(std::chrono::nanoseconds(static_cast<std::int64_t>(of_ns)));
   };
-  error_ = "frame " + std::to_string(probe.sequence) + " of " + flow.expected.name + " took " +
+  error_ = "frame " + std::to_string(number) + " of " + flow.expected.name + " took " +
            text(latency_ns) + ", longer than max_latency (" + text(flow.expected.max_latency_ns) +
            ')';
 }
@@ -436,7 +544,7 @@ void Sink::too_late(const Flow& flow, const Probe& probe, std::uint64_t latency_
 void Sink::take_damaged(const FrameView& frame, Finding finding, std::uint64_t now) {
   const bool corrupt = finding == Finding::corrupt;
   const std::optional<Probe> said = mend_probe(frame.bytes, place_of(frame));
-  if (Flow* const flow = said ? flow_of(*said) : nullptr) {
+  if (Flow* const flow = said ? flow_of(said->flow, said->nonce) : nullptr) {
     learn_window(*flow);
     flow->receiver.note_damaged(finding, may_have_sent(*flow, said->sequence) ? said : std::nullopt,
                                 now);
@@ -457,7 +565,7 @@ void Sink::take_damaged(const FrameView& frame, Finding finding, std::uint64_t n
 void Sink::note_damage(const std::optional<Probe>& said, bool corrupt, std::uint64_t now) {
   std::string what = "a frame";
   if (said) {
-    const Flow* const flow = flow_of(*said);
+    const Flow* const flow = flow_of(said->flow, said->nonce);
     what = "frame " + std::to_string(said->sequence);
     if (flow != nullptr && !flow->expected.name.empty()) what += " of " + flow->expected.name;
   }

@@ -12,6 +12,7 @@
 
 #include "perf/engine/engine.hpp"
 #include "perf/frame/frame_maker.hpp"
+#include "perf/frame/probe_run.hpp"
 #include "perf/frame/window.hpp"
 #include "perf/plan/plan.hpp"
 #include "perf/verify/flow_receiver.hpp"
@@ -116,10 +117,21 @@ class Sink {
   bool may_have_sent(const Flow& flow, std::uint64_t sequence) const noexcept;
   void take_probe(const FrameView& frame, const ProbeReading& reading, std::uint64_t now,
                   Totals& totals);
-  void note_probe(Flow& flow, const FrameView& frame, const Probe& probe, std::uint64_t now,
+  void note_probe(Flow& flow, std::size_t bytes, const Probe& probe, std::uint64_t now,
                   Totals& totals);
   void take_damaged(const FrameView& frame, Finding finding, std::uint64_t now);
   void take_batch();
+  void take_lent(std::uint64_t now, Totals& totals);
+  void take_frames(std::span<const FrameView> frames, std::uint64_t now, Totals& totals);
+  void take_one(const FrameView& frame, std::uint64_t now, Totals& totals);
+  bool may_take_runs() const noexcept;
+  void take_run(const ProbeRun& run, std::span<const FrameView> frames, std::uint64_t now,
+                Totals& totals);
+  void note_run(Flow& flow, const ProbeRun& run, std::span<const FrameView> frames,
+                std::uint64_t now, Totals& totals);
+  std::span<const FrameView> copies_of(std::span<const FrameView> lent);
+  void note_latency(const Flow& flow, std::uint64_t number, std::uint64_t latency_ns,
+                    std::size_t frames);
   Period period_at(std::uint64_t now) noexcept;
   void begin_window(std::uint64_t now);
   void overrun(std::uint64_t lost);
@@ -135,19 +147,23 @@ class Sink {
   void finish(Flow& flow);
   void finish_recorded();
   void add_flow(ExpectedFlow expected);
-  Flow* flow_of(const Probe& probe) noexcept;
+  Flow* flow_of(std::uint32_t flow, std::uint32_t nonce) noexcept;
   Flow* flow_from(MacAddress sender) noexcept;
   void learn_window(Flow& flow);
   Flow* flow_of(const FrameView& frame, const Probe& probe);
   void note_damage(const std::optional<Probe>& said, bool corrupt, std::uint64_t now);
   void fail_verification(const std::string& what);
-  void too_late(const Flow& flow, const Probe& probe, std::uint64_t latency_ns);
+  void too_late(const Flow& flow, std::uint64_t number, std::uint64_t latency_ns);
 
   Setup setup_;
   End& end_;
   JobBlock& job_;
   IntervalRecorder* recorder_ = nullptr;
   FrameBatch batch_;
+  bool lends_ = false;  // the next frames are lent
+  std::vector<ProbeTimes> times_of_run_;
+  std::vector<std::byte> copied_bytes_;
+  std::vector<FrameView> copies_;
   std::vector<std::unique_ptr<Flow>> flows_;
   Flow* replayed_ = nullptr;  // the one of these flows that has no probes
   std::unique_ptr<VerifyQueue> queue_;
@@ -159,6 +175,7 @@ class Sink {
   Echoer echoer_;
   bool times_;
   bool has_headers_ = false;  // a flow has headers of layers 3 and 4
+  bool has_makers_ = false;   // every byte of a flow is compared
   std::string error_;
   bool ended_normally_ = false;
   bool no_more_comes_ = false;  // the peer closed the connection after the end of its stream

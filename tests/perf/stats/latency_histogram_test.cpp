@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <random>
 #include <type_traits>
 #include <vector>
@@ -96,6 +97,23 @@ TEST(LatencyHistogram, MergingIsAsIfAllHadBeenRecordedInOne) {
   EXPECT_DOUBLE_EQ(merged.deviation(), expected.deviation());
   for (std::size_t i = 0; i < LatencyHistogram::kBuckets; ++i) {
     ASSERT_EQ(merged.count_in(i), expected.count_in(i)) << i;
+  }
+}
+
+TEST(LatencyHistogram, ADurationThatIsRecordedManyTimesIsAsIfEachHadBeenByItself) {
+  const auto at_once = std::make_unique<LatencyHistogram>();
+  const auto one_by_one = std::make_unique<LatencyHistogram>();
+  for (const std::uint64_t ns : {0ULL, 127ULL, 5000ULL, 1ULL << 40U, ~0ULL >> 1U}) {
+    at_once->record(ns, 3 + ns % 5);
+    for (std::uint64_t i = 0; i < 3 + ns % 5; ++i) one_by_one->record(ns);
+  }
+  EXPECT_EQ(at_once->count(), one_by_one->count());
+  EXPECT_EQ(at_once->mean(), one_by_one->mean());
+  EXPECT_EQ(at_once->deviation(), one_by_one->deviation());
+  EXPECT_EQ(at_once->min(), 0U);
+  EXPECT_EQ(at_once->max(), one_by_one->max());
+  for (std::uint64_t rank = 1; rank <= at_once->count(); ++rank) {
+    ASSERT_EQ(at_once->at_rank(rank), one_by_one->at_rank(rank));
   }
 }
 

@@ -54,6 +54,39 @@ TEST(SequenceLedger, TellsReorderedFromTwiceAlsoInAChunkThatIsComplete) {
   EXPECT_EQ(arrived(ledger), 70'000U);
 }
 
+TEST(SequenceLedger, NotesManyInOrderAsOneByOne) {
+  std::mt19937_64 random(7);
+  SequenceLedger at_once;
+  SequenceLedger one_by_one;
+  std::uint64_t next = 65'500;  // near the end of a chunk
+  while (next < 400'000) {
+    next += random() % 4 == 0 ? random() % 200 : 0;
+    const std::uint64_t count = 1 + random() % (random() % 8 == 0 ? 1000 : 70);
+    at_once.note_in_order(next, count);
+    for (std::uint64_t i = 0; i < count; ++i) one_by_one.note(next + i);
+    next += count;
+    ASSERT_EQ(at_once.end(), one_by_one.end());
+  }
+  std::vector<std::byte> bytes;
+  std::vector<std::byte> expected;
+  at_once.append_to(bytes);
+  one_by_one.append_to(expected);
+  EXPECT_EQ(bytes, expected);
+  for (std::uint64_t n = next; n < 460'000; ++n) ASSERT_EQ(at_once.note(n), Verdict::in_order);
+  at_once.note_in_order(460'000, 3);
+  EXPECT_EQ(at_once.note(460'002), Verdict::duplicate);
+  EXPECT_EQ(at_once.note(460'003), Verdict::in_order);
+}
+
+TEST(SequenceLedger, OfManyInOrderForgetsChunksThatAreComplete) {
+  SequenceLedger ledger;
+  for (std::uint64_t n = 0; n < 1'310'720; n += 64) ledger.note_in_order(n, 64);
+  std::vector<std::byte> bytes;
+  ledger.append_to(bytes);
+  EXPECT_EQ(bytes.size(), 8U + 20 * 9) << "of each chunk, that it is complete";
+  EXPECT_EQ(ledger.note(65'535), Verdict::duplicate);
+}
+
 TEST(SequenceLedger, NamesTheGaps) {
   SequenceLedger ledger;
   for (const std::uint64_t n : {3U, 4U, 63U, 64U, 200'000U}) ledger.note(n);

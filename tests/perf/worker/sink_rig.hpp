@@ -35,7 +35,41 @@ class ScriptedEnd final : public End {
   SendResult send(std::span<const FrameView> frames) noexcept override {
     return {.taken = std::min(takes, frames.size()), .error = {}};
   }
+  /// Frames that were overwritten come to nobody.
   ReceiveResult receive(FrameBatch& into) noexcept override {
+    next.erase(next.begin(), next.begin() + static_cast<std::ptrdiff_t>(std::exchange(torn, 0)));
+    lent = false;
+    return take(into);
+  }
+  // As an end that lends: what is given back has other bytes from then on.
+  bool may_lend = false;
+  bool lent = false;     ///< the last receive was a lend
+  std::size_t torn = 0;  ///< how many of the next frames were overwritten
+  std::size_t open_loans = 0;
+  bool lends() const noexcept override { return may_lend; }
+  ReceiveResult lend(FrameBatch& into) noexcept override {
+    const ReceiveResult result = take(into);
+    lent = true;
+    if (result.frames != 0) ++open_loans;
+    // Before they are read, or only while they are.
+    for (std::size_t i = 0; i < torn && torn % 2 != 0; ++i) {
+      std::ranges::fill(lent_[i], std::byte{0xee});
+    }
+    return result;
+  }
+  std::size_t give_back() noexcept override {
+    --open_loans;
+    for (Bytes& frame : lent_) std::ranges::fill(frame, std::byte{0xdd});
+    return std::exchange(torn, 0);
+  }
+  void wait(std::chrono::nanoseconds) noexcept override {}
+  void wait_to_send(std::chrono::nanoseconds) noexcept override {}
+  std::size_t max_frame_bytes() noexcept override { return 1514; }
+  MacAddress mac() const noexcept override { return {}; }
+  std::string address() override { return "scripted"; }
+
+ private:
+  ReceiveResult take(FrameBatch& into) noexcept {
     room = into.max_frames();
     ReceiveResult result;
     lent_ = std::exchange(next, {});
@@ -45,27 +79,22 @@ class ScriptedEnd final : public End {
     result.error = std::exchange(error, {});
     return result;
   }
-  void wait(std::chrono::nanoseconds) noexcept override {}
-  void wait_to_send(std::chrono::nanoseconds) noexcept override {}
-  std::size_t max_frame_bytes() noexcept override { return 1514; }
-  MacAddress mac() const noexcept override { return {}; }
-  std::string address() override { return "scripted"; }
 
- private:
   std::vector<Bytes> lent_;
 };
 
-/// A frame of 200 bytes of that flow and run.
+/// A frame of that flow and run.
 inline Bytes frame_of(std::uint32_t flow, std::uint32_t nonce, std::uint64_t number,
-                      std::uint64_t intended_ns = 1) {
+                      std::uint64_t intended_ns = 1, std::size_t bytes = 200) {
   FrameMakerOptions options;
   options.source = MacAddress::from_u64(0xb2a000000000 + flow);
   options.flow = flow;
+  options.max_bytes = bytes;
   FrameMaker maker(options);
   Probe probe;
   probe.nonce = nonce;
   probe.intended_ns = probe.sent_ns = intended_ns;
-  const FrameView frame = maker.make(number, 200, probe);
+  const FrameView frame = maker.make(number, bytes, probe);
   return {frame.bytes.begin(), frame.bytes.end()};
 }
 inline Bytes corrupt(Bytes frame) {

@@ -1,0 +1,218 @@
+// A receiver takes runs of frames together, and long frames where they lie. It finds the same as if
+// it took each frame by itself.
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstdint>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "shmif/filter.hpp"
+#include "tests/perf/worker/sink_rig.hpp"
+
+namespace shmif::perf::sinks {
+namespace {
+
+constexpr std::uint64_t kWindow = 1'000'000;  // when it begins; all times are long ago
+
+/// Batches that came, and how many of the first frames of each were overwritten if they were lent.
+struct Traffic {
+  std::vector<std::vector<Bytes>> batches;
+  std::vector<std::size_t> torn;
+};
+
+/// All that can happen to frames on their way, with mostly long runs in order.
+Traffic traffic(unsigned seed, std::size_t bytes) {
+  std::mt19937 random(seed);
+  const auto one_in = [&](unsigned n) { return random() % n == 0; };
+  std::array<std::uint64_t, 2> next{};
+  std::vector<Bytes> waiting;  // overtaken by others
+  Traffic all;
+  for (std::size_t batch = 0; batch < 60; ++batch) {
+    std::vector<Bytes>& frames = all.batches.emplace_back();
+    std::uint32_t flow = 0;
+    const std::size_t count = 1 + random() % 64;
+    while (frames.size() < count) {
+      if (one_in(20)) flow ^= 1U;
+      std::uint64_t& number = next[flow];
+      const std::uint64_t due = kWindow - 700 + (number + random() % 3) * 10;
+      Bytes frame = frame_of(flow, one_in(60) ? 8 : 7, number++, due, bytes);
+      if (one_in(40)) continue;  // lost
+      if (one_in(60)) frame = corrupt(frame);
+      if (one_in(60)) frame = truncated(frame);
+      if (one_in(60)) frame = frame_of(5, 7, number, due, bytes);  // of a flow that is for others
+      if (one_in(60)) frame.assign(bytes, std::byte{0x45});
+      if (one_in(60)) waiting.push_back(frame);
+      frames.push_back(std::move(frame));
+      if (!waiting.empty() && one_in(30)) {
+        frames.push_back(waiting.back());
+        waiting.pop_back();
+      }
+    }
+    frames.resize(count);
+    all.torn.push_back(one_in(4) ? random() % (count + 1) : 0);
+  }
+  return all;
+}
+
+enum class How : std::uint8_t { one_by_one, in_runs, lent };
+
+/// All counts, with their names.
+std::string result(const Traffic& traffic, How how) {
+  SinkRig rig;
+  rig.flow.all_sent.set(100'000);
+  Sink::Setup setup = rig.with_flow(kWindow);
+  FlowBlock& other = rig.memory->flow(1);
+  other.measure_from_ns = kWindow;
+  other.all_sent.set(100'000);
+  ExpectedFlow second;
+  second.flow = 1;
+  second.name = "b";
+  second.block = &other;
+  second.nonce = 7;
+  setup.flows.push_back(std::move(second));
+  const FrameFilter never = FrameFilter::compile("ether proto 0x1234").value();
+  if (how == How::one_by_one) setup.trigger = &never;
+  rig.end.may_lend = how == How::lent;
+  Sink sink(std::move(setup), rig.end, rig.job);
+  sink.begin(rig.recorder);
+  for (std::size_t i = 0; i < traffic.batches.size(); ++i) {
+    rig.end.next = traffic.batches[i];
+    rig.end.torn = traffic.torn[i];
+    sink.step();
+  }
+  std::string text;
+  const auto add = [&](const char* name, std::uint64_t value) {
+    text += std::string(name) + ' ' + std::to_string(value) + '\n';
+  };
+  rig.flow.tx_done = other.tx_done = true;
+  rig.flow.window_end_ns = other.window_end_ns = kWindow + 1;
+  sink.finish();
+  for (const FlowBlock* flow : {&rig.flow, &other}) {
+    add("received", flow->received.get());
+    add("lost", flow->lost.get());
+    add("duplicates", flow->duplicates.get());
+    add("reordered", flow->reordered.get());
+    add("corrupt", flow->corrupt.get());
+    add("truncated", flow->truncated.get());
+    add("late", flow->late.get());
+    add("gaps", flow->gap_count.get());
+    add("all received", flow->all_received.get());
+    for (std::size_t i = 0; i < flow->gap_count.get(); ++i) add("gap", flow->gaps[i][0]);
+  }
+  for (const Period period : {Period::ramp, Period::window}) {
+    const ReceivedCounts& counts = rig.job.received[period];
+    add("frames", counts.frames.get());
+    add("bytes", counts.bytes.get());
+    add("foreign", counts.foreign.get());
+    add("stale", counts.stale.get());
+  }
+  add("all", rig.job.all_rx_frames.get());
+  add("all bytes", rig.job.all_rx_bytes.get());
+  add("latencies", rig.job.latency.count());
+  add("service times", rig.job.service.count());
+  const IntervalResult interval = rig.close_interval().get();
+  add("latencies of the interval", interval.latency_count);
+  add("lost in the interval", interval.lost_frames);
+  text += sink.error();
+  return text;
+}
+
+TEST(SinkRuns, FindWhatIsFoundInEachFrameByItself) {
+  for (unsigned seed = 1; seed <= 12; ++seed) {
+    const Traffic short_frames = traffic(seed, 200);
+    ASSERT_EQ(result(short_frames, How::in_runs), result(short_frames, How::one_by_one)) << seed;
+  }
+}
+
+TEST(SinkRuns, OfLentFramesUseNoneThatWasOverwrittenAndNoByteThatWasGivenBack) {
+  for (unsigned seed = 1; seed <= 12; ++seed) {
+    const Traffic long_frames = traffic(seed, 1000);
+    ASSERT_EQ(result(long_frames, How::lent), result(long_frames, How::one_by_one)) << seed;
+  }
+}
+
+TEST(SinkRuns, OnlyLongFramesAreLent) {
+  for (const std::size_t bytes : {512U, 513U}) {
+    SinkRig rig;
+    rig.end.may_lend = true;
+    Sink sink(rig.with_flow(kWindow), rig.end, rig.job);
+    sink.begin(rig.recorder);
+    for (std::uint64_t number = 0; number < 3; ++number) {
+      rig.end.next.push_back(frame_of(0, 7, number, kWindow, bytes));
+      EXPECT_TRUE(sink.step());
+      EXPECT_EQ(rig.end.lent, bytes > 512 && number > 0) << bytes << " bytes, " << number;
+    }
+    EXPECT_FALSE(sink.step());
+    EXPECT_EQ(rig.end.open_loans, 0U) << "each was given back";
+  }
+}
+
+TEST(SinkRuns, ShortFramesBehindLongOnesAreNotLent) {
+  SinkRig rig;
+  rig.end.may_lend = true;
+  Sink sink(rig.with_flow(kWindow), rig.end, rig.job);
+  sink.begin(rig.recorder);
+  const std::array<std::size_t, 5> sizes{1000, 1000, 100, 100, 1000};
+  const std::array<bool, 5> lent{false, true, true, false, false};
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    rig.end.next.push_back(frame_of(0, 7, i, kWindow, sizes[i]));
+    sink.step();
+    EXPECT_EQ(rig.end.lent, lent[i]) << i;
+  }
+}
+
+TEST(SinkRuns, AFrameForTheTriggerIsFoundAmongOthers) {
+  SinkRig rig;
+  const FrameFilter wanted = FrameFilter::compile("ether src b2:a0:00:00:00:01").value();
+  Sink::Setup setup = rig.with_flow(kWindow);
+  setup.trigger = &wanted;
+  Sink sink(std::move(setup), rig.end, rig.job);
+  sink.begin(rig.recorder);
+  for (const bool comes : {false, true}) {
+    for (std::uint64_t i = 0; i < 8; ++i) {
+      rig.end.next.push_back(frame_of(comes && i == 5 ? 1 : 0, 7, i, kWindow));
+    }
+    sink.step();
+    EXPECT_EQ(rig.job.trigger_hit.load(), comes);
+  }
+}
+
+TEST(SinkRuns, TheWindowBeginsWithTheFirstAndIsAsLongUnderWayAsTheFirstAndTheLast) {
+  SinkRig rig;
+  const std::uint64_t now = clock_ns();
+  IntervalRecorder recorder(rig.job, now - 500'000'000, 1'000'000'000);
+  Sink sink(rig.with_flow(now - 300), rig.end, rig.job);
+  sink.begin(recorder);
+  for (std::uint64_t i = 0; i < 8; ++i) {
+    rig.end.next.push_back(frame_of(0, 7, i, now - 100 + 10 * i));
+  }
+  sink.step();
+  EXPECT_EQ(rig.job.intervals_written.load(), 1U) << "the silence before";
+  EXPECT_EQ(rig.flow.first_transit_ns.get() - rig.flow.last_transit_ns.get(), 70U);
+  EXPECT_GE(rig.flow.last_arrival_ns.get(), now);
+}
+
+TEST(SinkRuns, EachLatencyIsNotedAndTheFirstThatIsTooLongIsNamed) {
+  SinkRig rig;
+  const std::uint64_t now = clock_ns();
+  Sink sink(rig.with_flow(1, 60'000'000'000), rig.end, rig.job);
+  sink.begin(rig.recorder);
+  for (std::uint64_t number = 0; number < 9; ++number) {
+    const std::uint64_t age = number < 4 ? 1'000'000'000 : number == 6 ? 90'000'000'000 : 5;
+    rig.end.next.push_back(frame_of(0, 7, number, now - age));
+  }
+  sink.step();
+  EXPECT_EQ(rig.job.latency.count(), 9U);
+  EXPECT_GE(rig.job.latency.max(), 90'000'000'000U);
+  EXPECT_GE(rig.job.latency.at_rank(5), 1'000'000'000U);
+  EXPECT_LT(rig.job.latency.at_rank(4), 1'000'000'000U);
+  EXPECT_EQ(rig.close_interval().get().latency_count, 9U);
+  EXPECT_TRUE(sink.error().starts_with("frame 6 of a took ")) << sink.error();
+}
+
+}  // namespace
+}  // namespace shmif::perf::sinks
