@@ -453,6 +453,63 @@ TEST_F(BridgeOfPeers, AsJsonSaysOfItsProgramsWhatItKnowsAndWhyItDoesNotKnowTheRe
                     {"no_room_frames", no_memory}}}}}});
 }
 
+TEST_F(BridgeOfPeers, AsJsonDoesNotSayOfDatagramsWhetherAProgramIsThere) {
+  const auto tool = bridge("dgram:" + file("bus0") + ',' + file("vm"), {"--json"});
+  ASSERT_TRUE(tool->wait_for("ready")) << tool->so_far().err;
+  Port host = port();
+  wait_for_ports(2);
+  ASSERT_TRUE(put(host, peer_frame(kEverybody, host.mac(), 99)));  // nobody is there
+  wait_until_taken(1);
+  DatagramPeer vm(file("vm"), file("bus0"), 9000);
+  ASSERT_TRUE(put(*vm.link, peer_frame(kEverybody, mac_number(1), 1, 1523)));
+  ASSERT_TRUE(put(*vm.link, peer_frame(kEverybody, mac_number(1), 2, 1522)));
+  EXPECT_EQ(marks_from(host, 1), Marks{2});
+  const json object = object_of(end(*tool));
+  const json& there = object.at("directions").at(0);
+  EXPECT_EQ(there["offered_frames"], 1) << object;
+  EXPECT_EQ(there["refused_frames"], 1) << object;
+  EXPECT_EQ(there["tx_frames"], 0) << object;
+  const json& programs = object.at("programs");
+  EXPECT_EQ(programs["connections"], nullptr);
+  EXPECT_EQ(programs["disconnected_frames"], nullptr);
+  EXPECT_EQ(programs["too_long_frames"], 1);
+  EXPECT_EQ(programs["too_short_frames"], 0);
+}
+
+TEST_F(BridgeOfPeers, AsJsonCountsWhatPassedWhileOneProgramWasAway) {
+  const auto tool = bridge("vde:ptp://" + file("p"), {"--json"});
+  ASSERT_TRUE(tool->wait_for("connected")) << tool->so_far().err;
+  const json programs = object_of(end(*tool)).at("programs");
+  EXPECT_EQ(programs["connections"], 1) << programs;
+  EXPECT_EQ(programs["disconnected_frames"], 0) << programs;
+}
+
+/// The command waits for a reader of the pipe, and a signal comes first.
+TEST(JsonOfACommand, IsPrintedThoughTheCaptureWasNeverOpened) {
+  const BusRig rig;
+  const std::string fifo = rig.file("fifo");
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  const std::string bus = "bus:" + rig.path();
+  const auto has_port = [&rig](const std::string& name) {
+    return eventually([&] {
+      const std::vector<PortInfo> ports = Bus::open(rig.path()).value().info().ports;
+      return std::ranges::find(ports, name, &PortInfo::name) != ports.end();
+    });
+  };
+  Tool to_pipe({shmifctl_path(), "bridge", bus, "pcap:" + fifo, "--port-name", "ear", "--json"});
+  ASSERT_TRUE(has_port("ear"));
+  to_pipe.signal(SIGTERM);
+  expect_equal(object_of(to_pipe.finish()), {{"directions", {quiet_way(bus, "pcap:" + fifo)}}});
+
+  Tool capture({shmifctl_path(), "dump", rig.path(), "-w", fifo, "--name", "listener", "--json"});
+  ASSERT_TRUE(has_port("listener"));
+  capture.signal(SIGTERM);
+  const json object = object_of(capture.finish());
+  EXPECT_EQ(object["file"], fifo) << object;
+  EXPECT_EQ(object["captured_frames"], 0) << object;
+  EXPECT_EQ(object["lost_frames"], 0) << object;
+}
+
 TEST(JsonOfACommand, IsRefusedWhereACaptureNeedsStandardOutputUnderAnyName) {
   const BusRig rig;
   const std::string bus = rig.path();

@@ -127,13 +127,14 @@ class BridgeOfPeers : public ::testing::Test {
 /// A program with a datagram socket at "vm".
 class DatagramPeer {
  public:
-  DatagramPeer(const std::string& here, const std::string& there) {
+  DatagramPeer(const std::string& here, const std::string& there,
+               std::size_t max_frame_bytes = DatagramOptions{}.max_frame_bytes) {
     UniqueFd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     ::unlink(here.c_str());
     const sockaddr_un address = address_at(here);
     EXPECT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
     const sockaddr_un far = address_at(there);
-    DatagramOptions options{.address = "vm"};
+    DatagramOptions options{.max_frame_bytes = max_frame_bytes, .address = "vm"};
     options.remote.emplace();
     std::memcpy(&options.remote->storage, &far, sizeof far);
     options.remote->size = sizeof far;
