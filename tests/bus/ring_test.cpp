@@ -224,7 +224,7 @@ TEST(Ring, ALookBehindALastThatLagsForgetsNoPadInFrontOfTheReader) {
   ASSERT_EQ(rig.read_all(0), 1U);
   ASSERT_EQ(rig.reader.position(), end);
   rig.raw.header().last = 0;
-  EXPECT_FALSE(rig.reader.leave_place_behind_end(rig.tally));
+  EXPECT_FALSE(rig.reader.leave_place_past_end(rig.tally));
   rig.raw.header().last = end;
   ASSERT_EQ(rig.append_one(200), AppendStatus::done);
   rig.raw.ring().record(end).number += 3;
