@@ -66,13 +66,14 @@ struct PortCounters {
 /// One row of the port table, with the port's counters.
 struct PortInfo : PortCounters {
   unsigned slot = 0;
-  /// Which of the successive ports in this slot it is: grows at each attach. 0: the slot changed
-  /// its owner while it was read.
+  /// Which of the successive ports in this slot it is: grows at each attach. These are the low 32
+  /// bits. 0: the slot changed its owner while it was read.
   std::uint32_t incarnation = 0;
   std::string name;
-  bool live = false;     ///< false: its process is gone; the next attach or `repair` frees the slot
-  std::int32_t pid = 0;  ///< in the pid namespace of its own process
-  MacAddress mac;
+  bool live = false;  ///< false: its process is gone; the next attach or `repair` frees the slot
+  /// In the pid namespace of its own process. Not greater than 0: the row was overwritten.
+  std::int32_t pid = 0;
+  MacAddress mac;  ///< zeros if the row was overwritten with something that no port can have
   LinkKind link = LinkKind::library;
   bool up = false;
   /// False: the network interface behind the port is down or has no carrier.

@@ -28,8 +28,9 @@ spdlog::logger& logger() {
   return instance;
 }
 
-/// Which file a path leads to now; the path itself if that is not known. A file system may give the
-/// inode of a removed file to the next one, so the time when the file was made belongs to it.
+/// Identifies the file to which a path leads now. Result: the path itself if statx() fails. A file
+/// system may give the inode of a removed file to the next one, so the identity includes the time
+/// when the file was made.
 std::string file_at(const std::string& path) {
   struct statx status{};
   constexpr unsigned kWanted = STATX_INO | STATX_BTIME;
@@ -44,7 +45,7 @@ std::string file_at(const std::string& path) {
   return id;
 }
 
-/// Whether nobody has said this before.
+/// Whether this is the first call with `what`.
 bool is_new(std::string what) {
   static std::mutex mutex;
   static std::set<std::string> given;

@@ -21,8 +21,8 @@ void log_error(std::string_view message);
 /// As log_warning(), unless this process, or a process that it was forked from, has already logged
 /// this warning. Threads: safe.
 void log_warning_once(std::string_view message);
-/// The same for a warning about the file at `path`, whose text has that path as it was given: one
-/// file is warned of once, whatever path names it. An empty message logs nothing.
+/// The same for a warning about the file at `path`. Different paths to one file count as the same
+/// warning, if the text contains `path` as it was given. An empty message logs nothing.
 void log_warning_once(const std::string& message, const std::string& path);
 
 /// Runs `log`, which builds and logs a message. If that throws, for example for lack of memory, the

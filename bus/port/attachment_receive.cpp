@@ -143,7 +143,7 @@ NativeAttachment::Impl::Seen NativeAttachment::Impl::look_for_frame() noexcept {
   return Seen::nothing;
 }
 
-/// As look_for_frame(), after a sleep was announced. A port whose place is past the end of the
+/// As look_for_frame(); call it after announcing a sleep. A port whose place is past the end of the
 /// chain would never receive a frame, so it goes back to the end.
 NativeAttachment::Impl::Seen NativeAttachment::Impl::last_look() noexcept {
   const Seen seen = look_for_frame();

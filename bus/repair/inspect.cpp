@@ -20,7 +20,7 @@
 namespace shmif::bus {
 namespace {
 
-/// Of a kind that this build does not know, to_string() says so.
+/// The kind of a port. to_string() calls a kind "unknown" that this build does not know.
 LinkKind link_kind(const PortSlot& s) {
   constexpr std::uint32_t kLargest = std::numeric_limits<std::uint8_t>::max();
   return static_cast<LinkKind>(std::min(load_relaxed(s.link), kLargest));
@@ -33,7 +33,7 @@ MacAddress mac_of(const PortSlot& s) {
   return mac.is_unicast() && mac.to_u64() == word ? mac : MacAddress{};
 }
 
-/// The size of a standing claim; empty if it ends before it begins, of which the audit tells.
+/// The size of a standing claim. Empty if it is not longer than 0; the audit reports such a claim.
 std::optional<std::uint64_t> claim_bytes(const PortSlot& s) {
   const std::uint64_t begin = load_relaxed(s.claim_begin);
   const std::uint64_t end = load_relaxed(s.claim_end);

@@ -117,7 +117,7 @@ void account(benchmark::State& state) {
   count(state);
 }
 
-/// As sinks do it: together, and what that leaves out by itself.
+/// As sinks do it: reads a run, and the frames that are not in it one by one.
 void whole(benchmark::State& state) {
   Sender sender(state);
   Receiver receiver(state.range(1) != 0);

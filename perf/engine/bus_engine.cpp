@@ -45,9 +45,7 @@ WireCounters counters_of(const Port& port) noexcept {
           .dropped_frames = std::nullopt};
 }
 
-/// The hot path: only a port. It does not wait for ports that read slowly, so the job can go on
-/// watching its clock.
-/// A race detector would report a frame that is read while a sender overwrites it.
+/// ThreadSanitizer would report a frame that is read while a sender overwrites it.
 #if defined(__SANITIZE_THREAD__)
 constexpr bool kMayReadInPlace = false;
 #elif defined(__has_feature)
@@ -56,6 +54,8 @@ constexpr bool kMayReadInPlace = !__has_feature(thread_sanitizer);
 constexpr bool kMayReadInPlace = true;
 #endif
 
+/// The hot path: only a port. It does not wait for ports that read slowly, so the job can go on
+/// watching its clock.
 class BusEnd final : public End {
  public:
   explicit BusEnd(Port port) : port_(std::move(port)) {}

@@ -125,12 +125,13 @@ class End {
   /// As in Link: frames that were not taken can be sent again later.
   virtual SendResult send(std::span<const FrameView> frames) noexcept = 0;
   virtual ReceiveResult receive(FrameBatch& into) noexcept = 0;
-  /// Whether lend() saves a copy.
+  /// Whether lend() avoids the copy that receive() makes.
   virtual bool lends() const noexcept { return false; }
-  /// As receive(), but others may overwrite the frames, even while they are read. Use what was
-  /// computed from them only after give_back(), and call that before the next receive.
+  /// As receive(), but others may overwrite the frames, even while they are read. Call give_back()
+  /// before you use what you computed from them, and before you receive again.
   virtual ReceiveResult lend(FrameBatch& into) noexcept { return receive(into); }
-  /// Result: N: the first N of the lent frames were overwritten, the others are whole.
+  /// Gives back what lend() lent. Result: N: the first N of these frames were overwritten, the
+  /// others are whole.
   virtual std::size_t give_back() noexcept { return 0; }
   /// Sleeps until receive() would return frames, or a fault link must pass on a frame; at most
   /// `at_most`, which is not negative.

@@ -5,8 +5,9 @@
 namespace shmif::perf {
 namespace {
 
-constexpr std::uint32_t kPolynomial = 0x82f63b78;  // without its highest power, as all of these:
-constexpr std::uint32_t kOne = 0x80000000;         // the highest bit is the lowest power
+// Polynomials of degree 31 or less. The highest bit is the lowest power.
+constexpr std::uint32_t kPolynomial = 0x82f63b78;  // without its highest power, x^32
+constexpr std::uint32_t kOne = 0x80000000;
 
 std::uint32_t times_x(std::uint32_t a) noexcept {
   return (a & 1U) != 0 ? a >> 1U ^ kPolynomial : a >> 1U;

@@ -18,14 +18,14 @@ namespace shmif::perf {
 /// of both together. Uses the CPU's instruction if there is one. Threads: any. Blocks: never.
 std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t before = 0) noexcept;
 
-/// Joins the CRCs of two texts. A text that occurs again and again behind others needs its CRC only
+/// Joins the CRCs of two byte strings. If one string follows many others, its CRC is computed only
 /// once. Threads: any. Blocks: never.
 class Crc32cJoin {
  public:
   Crc32cJoin() = default;
-  /// For second texts of `bytes`. Takes a microsecond.
+  /// For second strings of `bytes`. Takes a microsecond.
   explicit Crc32cJoin(std::size_t bytes) noexcept;
-  /// The CRC of both texts together, from that of each.
+  /// The CRC of both strings, one after the other. `first`, `second`: that of each.
   std::uint32_t operator()(std::uint32_t first, std::uint32_t second) const noexcept;
   /// x^(8 * bytes - 33) modulo the polynomial, its highest power in the least significant bit.
   std::uint32_t factor() const noexcept { return factor_; }

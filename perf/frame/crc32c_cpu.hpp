@@ -1,7 +1,7 @@
 #pragma once
-// CRC-32C by instructions of the CPU, inlined into loops over the frames of a batch. A call to the
-// library for each part of a small frame takes longer than all else that is done to that frame, and
-// ends what the CPU has begun of the next frame. Call functions that use this file only if
+// CRC-32C by instructions of the CPU, inlined into loops over the frames of a batch. Calls to the
+// library for each part of a small frame take longer than all else that is done to that frame, and
+// keep the CPU from working on two frames at once. Call functions that use this file only if
 // is_there(). Internal to perf/frame.
 
 #include <cstdint>
@@ -18,7 +18,7 @@ inline bool is_there() noexcept {
   return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("pclmul");
 }
 
-/// A CRC that more bytes will be added to.
+/// A CRC to which more bytes can be added.
 class Sum {
  public:
   explicit Sum(std::uint32_t before = 0) noexcept : state_(~before) {}

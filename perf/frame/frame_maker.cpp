@@ -212,7 +212,8 @@ void FrameMaker::make_all(std::uint64_t first, std::span<const Schedule::Slot> s
   }
 }
 
-/// Writes only what differs from the last frame in the same buffer. The CRC of the rest is known.
+/// Writes only the fields that differ from the last frame in the same buffer. The CRC of the bytes
+/// behind them is known.
 SHMIF_CRC32C_BY_CPU void FrameMaker::make_by_cpu(std::uint64_t first,
                                                  std::span<const Schedule::Slot> slots,
                                                  const Probe& probe, std::vector<FrameView>& into) {

@@ -103,15 +103,16 @@ class FrameMaker {
   /// As make_all(), for frames with a CRC and without headers.
   SHMIF_CRC32C_BY_CPU void make_by_cpu(std::uint64_t first, std::span<const Schedule::Slot> slots,
                                        const Probe& probe, std::vector<FrameView>& into);
-  /// What is behind the CRC in a frame of `bytes`.
+  /// What is known of the bytes behind the CRC in a frame of `bytes`.
   struct Tail {
     std::uint32_t bytes = 0;
     std::uint32_t crc = 0;
     Crc32cJoin join;
   };
-  /// How many tails of a buffer are remembered. IMIX has three sizes.
+  /// How many tails of each buffer are remembered, by the two upper bits of a product. IMIX has
+  /// three sizes.
   static constexpr std::size_t kTails = 4;
-  /// Found by trial: of 17 usual mixes of sizes it keeps those of 16 apart, IMIX among them.
+  /// Found by trial: for 16 of 17 usual mixes, IMIX among them, each size has a place of its own.
   static constexpr std::uint32_t kSpread = 0xc79e6e81;
   const Tail& tail_of(std::uint64_t sequence, std::uint32_t bytes) noexcept {
     const std::size_t place = (bytes * kSpread) >> 30U;

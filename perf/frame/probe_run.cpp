@@ -10,7 +10,7 @@ namespace shmif::perf {
 namespace {
 
 constexpr std::size_t kTypeAt = kEthernetHeaderBytes - 2;
-constexpr std::size_t kLongTail = 256;  // for more bytes, the library is faster
+constexpr std::size_t kLongTail = 256;  // the library is faster for longer tails
 
 constexpr std::uint16_t swapped(std::uint16_t value) noexcept {
   return static_cast<std::uint16_t>(value >> 8U | value << 8U);

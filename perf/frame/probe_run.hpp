@@ -1,6 +1,7 @@
 #pragma once
 // ProbeRun: frames of one flow that a receiver can take together, because they are whole and their
-// numbers follow each other. To take frames one by one costs three times as much.
+// numbers follow each other. Small frames that are taken one by one cost about three times as much
+// (perf/bench/harness.cpp). "Run" here means these frames, not a run of shmifperf.
 
 #include <cstddef>
 #include <cstdint>
@@ -44,10 +45,11 @@ struct ProbeRun {
   }
 };
 
-/// Reads frames from the front, as long as each is a whole frame with a CRC and a probe of
-/// Probe::Kind::data behind its Ethernet header, and continues the run. It finds no run on a CPU
-/// without instructions for CRC-32C. What it leaves out, read_probe() reads. It looks at most at as
-/// many frames as `times` has room for. Threads: any. Blocks: never.
+/// Reads frames from the front, as long as each is whole, has a CRC, a probe of Probe::Kind::data
+/// behind its Ethernet header (and VLAN tag), and the next number. Reads at most as many frames as
+/// `times` has room for. Result: the frames that were read, perhaps none; read_probe() reads the
+/// others. On a CPU without instructions for CRC-32C there is never a run. Threads: any. Blocks:
+/// never.
 ProbeRun read_run(std::span<const FrameView> frames, std::span<ProbeTimes> times) noexcept;
 
 /// Calls `take(times, count)` for each group of frames with equal times that follow each other.

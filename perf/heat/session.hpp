@@ -100,8 +100,8 @@ class HeatSession {
   /// Grows whenever results() may have changed.
   std::uint64_t changes() const noexcept { return changes_; }
   std::vector<HeatResult> results() const;
-  /// The same, not copied: a copy has megabytes after 600 windows of a thousand regions. Valid
-  /// until the session is used otherwise.
+  /// The same without a copy, which would take megabytes after 600 windows of a thousand regions.
+  /// Valid until the session looks again or is moved or destroyed.
   std::vector<const HeatResult*> views() const;
 
  private:

@@ -14,7 +14,7 @@ using Stage = Visitor::Stage;
 constexpr auto kHelloTime = 5s;
 /// Time from hello to jobs: the client sends these without waiting for its user.
 constexpr auto kJobsTime = 10s;
-/// Time to read the last message: without progress, and in all.
+/// Time for a client to read the last message: as long as it makes no progress, and in all.
 constexpr auto kFarewellTime = 5s;
 constexpr auto kLongestFarewell = 10min;
 /// While the server is ending: in all, and without progress.

@@ -24,8 +24,9 @@ using Json = OrderedJson;
 
 // ---- With repetitions (--repeat), figures are medians ----
 
-/// The figures with a median over repetitions: rates, shares and times, but not counts, which
-/// belong together. Rates and shares that rows compute are found by is_computed().
+/// Figures have a median over repetitions if they are rates, shares or times. Counts have none,
+/// because the counts of one run belong together. is_computed() finds the rates and shares that a
+/// row computes; these are the others.
 constexpr std::array<std::string_view, 7> kTimesAndLimits{
     "jitter_ns", "user_seconds", "system_seconds", "found_fps",
     "found_bps", "limit_fps",    "limit_share"};

@@ -43,7 +43,7 @@ class LatencyHistogram {
                                   : min_of(bucket + 1) - 1;
   }
 
-  /// Counts a duration that was seen so many times, at least once.
+  /// Counts `times` durations of `ns`. `times` is at least 1.
   void record(std::uint64_t ns, std::uint64_t times = 1) noexcept {
     counts_[bucket_of(ns)] += times;
     count_ += times;

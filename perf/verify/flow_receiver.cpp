@@ -13,7 +13,7 @@ namespace shmif::perf {
 
 namespace {
 
-/// What is left of the jitter after so many frames with the same transit time.
+/// The share of the jitter that is left after this number of frames with the same transit time.
 double decay_of_jitter(std::size_t frames) noexcept {
   static const auto kPowers = [] {
     std::array<double, 64> powers{};
@@ -103,7 +103,7 @@ void FlowReceiver::note_times(const ProbeTimes& times, std::size_t frames,
     const auto change = std::abs(static_cast<double>(transit_ns - transit_before_ns_));
     jitter_ns_ += (change - jitter_ns_) / 16;
   }
-  if (frames > 1) jitter_ns_ *= decay_of_jitter(frames - 1);  // they change nothing
+  if (frames > 1) jitter_ns_ *= decay_of_jitter(frames - 1);  // the same transit
   transit_before_ns_ = transit_ns;
   has_transit_ = true;
 }

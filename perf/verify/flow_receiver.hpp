@@ -94,8 +94,8 @@ class FlowReceiver {
 
   /// Notes a whole frame of this flow, of `bytes`, received at `now_ns` of CLOCK_MONOTONIC.
   void note(const Probe& probe, std::size_t bytes, std::uint64_t now_ns);
-  /// The same for all frames of a run of this flow. Result: the period that counts them. Empty if
-  /// they must be noted one by one: nothing is noted then.
+  /// The same for all frames of a run of this flow. Result: the period that counts them; empty if
+  /// nothing was noted, because they must be noted one by one.
   std::optional<Period> note_run(const ProbeRun& run, std::uint64_t now_ns);
   /// Notes a damaged frame that is probably of this flow. `said`: its probe, if that is known
   /// (mend_probe()). Frames of the ramp are not in any figure. A frame with an unknown intended

@@ -105,7 +105,7 @@ void Generator::fill(std::uint64_t now) {
   make(now);
 }
 
-/// Drops the frames from the first one on that is too long for what is left of the bytes.
+/// Drops the first frame that is longer than the bytes that are left, and all frames after it.
 void Generator::keep_to_bytes_left() {
   const auto too_long = std::ranges::find_if(pending_, [this](const FrameSource::Slot& slot) {
     if (slot.bytes > bytes_left_) return true;

@@ -98,7 +98,7 @@ class Generator {
   std::uint64_t first_sequence_ = 0;
   std::uint64_t sequence_ = 0;            // number of the first frame that the engine has not taken
   std::vector<FrameSource::Slot> slots_;  // room for a batch
-  // The frames that the schedule has passed on and that the engine has not taken yet.
+  // The frames that are due and that the engine has not taken yet.
   std::span<const FrameSource::Slot> pending_;  // part of slots_
   std::vector<FrameView> views_;                // of pending_, when they are sent
   bool refused_ = false;

@@ -78,7 +78,7 @@ class IntervalRecorder {
     now_.found_frames += frames - here;
   }
   void overrun() noexcept { ++now_.overruns; }
-  /// Counts the latency of so many frames.
+  /// Counts `frames` frames with a latency of `ns`.
   void latency(std::uint64_t ns, std::uint32_t frames = 1) noexcept {
     counts_[bucket_of(ns)] += frames;
     now_.latency_count += frames;

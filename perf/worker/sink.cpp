@@ -9,8 +9,8 @@ namespace shmif::perf {
 namespace {
 
 constexpr std::size_t kBatchFrames = 64;
-/// Frames that are longer on average are read where they lie: to copy them would cost more than the
-/// look whether they were overwritten meanwhile.
+/// If frames are longer than this on average, they are read where they lie: a copy would cost more
+/// than the check whether they were overwritten meanwhile.
 constexpr std::uint64_t kLongFrameBytes = 512;
 
 /// The most frames to take from the engine at once.
@@ -199,8 +199,8 @@ void Sink::take_batch() {
       end_.lends() && may_take_runs() && totals.all_bytes > kLongFrameBytes * totals.all_frames;
 }
 
-/// Takes frames that others may overwrite until they are given back. Only what was read of them
-/// before is used afterwards.
+/// Takes frames that others may overwrite at any time. After give_back(), uses only what was read
+/// before, and only of the frames that are whole.
 void Sink::take_lent(std::uint64_t now, Totals& totals) {
   const std::span<const FrameView> frames = batch_.frames();
   const ProbeRun run = read_run(frames, times_of_run_);
@@ -256,14 +256,14 @@ void Sink::take_one(const FrameView& frame, std::uint64_t now, Totals& totals) {
   }
 }
 
-/// Whether all that this sink does with a frame of a run is in note_run().
+/// Whether note_run() does everything that this sink has to do with a frame.
 bool Sink::may_take_runs() const noexcept {
   return setup_.options.do_verify && !queue_ && setup_.trigger == nullptr && !setup_.echoes &&
          setup_.window == nullptr && setup_.recorded == nullptr && replayed_ == nullptr &&
          !has_headers_ && !has_makers_;
 }
 
-/// Takes the frames of a run, whose bytes may be gone.
+/// Takes the frames of a run. Does not read their bytes, which may have been overwritten.
 void Sink::take_run(const ProbeRun& run, std::span<const FrameView> frames, std::uint64_t now,
                     Totals& totals) {
   if (frames.empty()) return;
@@ -522,7 +522,7 @@ void Sink::note_probe(Flow& flow, std::size_t bytes, const Probe& probe, std::ui
   }
 }
 
-/// Notes the latency of frames of the window, of which the first has this number.
+/// Notes that so many frames of the window, from `number` on, had this latency.
 void Sink::note_latency(const Flow& flow, std::uint64_t number, std::uint64_t latency_ns,
                         std::size_t frames) {
   if (!times_ || setup_.echoes) return;

@@ -175,7 +175,7 @@ class Sink {
   Echoer echoer_;
   bool times_;
   bool has_headers_ = false;  // a flow has headers of layers 3 and 4
-  bool has_makers_ = false;   // every byte of a flow is compared
+  bool has_makers_ = false;   // of a flow, every byte is compared (ExpectedFlow::remade)
   std::string error_;
   bool ended_normally_ = false;
   bool no_more_comes_ = false;  // the peer closed the connection after the end of its stream

@@ -161,7 +161,7 @@ bool ForeignLink<Self>::serve_message() {
       connection_.tell("has closed");
       return false;
     case MessageStatus::malformed:
-      end_corrupt(std::string("what is no message of ") + Self::kProtocol);
+      end_corrupt(std::string("an invalid message of ") + Self::kProtocol);
       return false;
     case MessageStatus::refused: end_corrupt(connection_.socket().why()); return false;
     case MessageStatus::whole: break;

@@ -97,8 +97,8 @@ TEST(HostileClient, OneThatReadsNoRepliesIsCutOff) {
 }
 
 TEST(HostileClient, MessagesOfAWrongKindEndTheLink) {
-  expect_each({{"what is no message of memif", [](MemifClient& c) { tell_raw(c, 127, {}); }},
-               {"what is no message of memif", [](MemifClient& c) { tell_raw(c, 129, {}); }},
+  expect_each({{"an invalid message of memif", [](MemifClient& c) { tell_raw(c, 127, {}); }},
+               {"an invalid message of memif", [](MemifClient& c) { tell_raw(c, 129, {}); }},
                {"it sent 2 descriptors with one message, which brings 1 at most",
                 [](MemifClient& c) { tell_raw(c, 128, {1, 1}); }},
                {"it sent 16 descriptors with one message, which brings 1 at most",

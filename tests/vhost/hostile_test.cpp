@@ -434,7 +434,7 @@ TEST(HostileFrontEnd, ThatSendsWhatIsNoMessageIsCutOff) {
             static_cast<ssize_t>(text.size()));
   machine.serve();
   EXPECT_EQ(machine.last().error, Errc::corrupt);
-  EXPECT_EQ(machine.link().why(), "what is no message of vhost-user");
+  EXPECT_EQ(machine.link().why(), "an invalid message of vhost-user");
 }
 
 // Linux in user mode gives a socket. Its reader may be gone, as that of a pipe.

@@ -1,10 +1,11 @@
 #pragma once
-// Standard output of a command: whether a path leads there, and what is said if it is lost.
+// Standard output of a command: whether a path leads there, and what is said if a write fails.
 //
 // A command that only shows something ends by SIGPIPE when its reader has gone, as other programs
 // do: `shmifctl stat PATH | head -1`. A command that has done work (create, repair, inject, dump,
-// bridge, gateway) prints a report of it. If the report is lost, the user must learn that the work
-// is done, so that it is not done again: note_done().
+// bridge between links) prints a report of it. If that fails, the user must learn that the work is
+// done, so that it is not done again: note_done(). Gateways and bridges to programs leave nothing
+// behind that could be named.
 
 #include <string>
 
@@ -20,8 +21,8 @@ void note_done(std::string what);
 /// begin_output(). Threads: the main thread. Blocks: while the reader is slow.
 int flush_output() noexcept;
 
-/// The message about standard output that could not be written; `number`: flush_output(). Threads:
-/// the main thread. Blocks: never.
+/// The message about standard output that could not be written. `number`: what flush_output()
+/// returned. Threads: the main thread. Blocks: never.
 std::string lost_output_text(int number);
 
 /// Forgets what was noted. main() calls it first. Threads: the main thread. Blocks: never.

@@ -1,5 +1,5 @@
 #pragma once
-// Links in command-line form: bus:PATH, tap:NAME and so on.
+// Links in command-line form: bus:PATH, tap:NAME and so on (tools/relay/link_row.hpp).
 
 #include <optional>
 #include <string>

@@ -226,7 +226,7 @@ std::string why_lost(const PeerBridge& bridge, const tap::BridgeEnd& end) {
 std::string why_gone(const Peer& peer, const tap::BridgeEnd& end) {
   const std::string fault = peer.fault ? peer.fault() : std::string();
   if (!fault.empty()) return " broke the rules (" + fault + "), and was cut off";
-  if (end.error == Errc::corrupt) return " sent what is no record of this format, and was cut off";
+  if (end.error == Errc::corrupt) return " sent an invalid record, and was cut off";
   if (end.error && end.error != Errc::link_ended) return " is gone: " + end.error.message();
   return came_in_vain(peer) ? peer.left_early : " is gone";
 }

@@ -182,7 +182,7 @@ BridgeWay way_of(const std::string& from, const std::string& to, const LinkSide&
     way.sink_refused = sink.faults->refused();
   }
   if (sink.writer != nullptr) {
-    // A full disk may be noticed only when frames are written that the capture took before.
+    // The capture keeps frames for a moment. A full disk is noticed only when they are written.
     const std::uint64_t elsewhere = way.sink_waiting + way.sink_refused + sink.writer->written();
     way.sink_refused += counters.frames - std::min(counters.frames, elsewhere);
   }
@@ -224,7 +224,7 @@ int last_words(const Sides& ends, const tap::BridgeEnd& end) {
   return kDone;
 }
 
-/// What is left of the work if the summary is lost.
+/// For note_done(): what a capture has, if one was written.
 std::string recorded_text(const Sides& ends) {
   if (ends[1].writer == nullptr) return {};
   return base::counted(ends[1].writer->written(), "frame was", "frames were") + " recorded in \"" +

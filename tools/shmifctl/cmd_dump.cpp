@@ -441,7 +441,7 @@ class Capture {
     return corruption_.lasts() ? kFailed : code;
   }
 
-  /// What is left of the work if the summary is lost.
+  /// For note_done(): what the capture has, if one was written.
   std::string recorded_text() const {
     if (!wanted_.output.file) return {};
     return base::counted(shown(), "frame was", "frames were") + " recorded in \"" +

@@ -98,7 +98,7 @@ class Replay {
     }
   }
 
-  /// Sends the frames of the file. Result: why the bus takes no more.
+  /// Sends the frames of the file. Result: why the bus took no more of them, if it did not.
   std::error_code send_all(PcapReader& reader, const StopSignals& stop) {
     FrameBatch batch(kBatchFrames, kBatchBytes);
     while (!stop.stopped()) {

@@ -60,7 +60,7 @@ std::string csv_lines(const perf::MembwResult& result) {
   return lines;
 }
 
-/// The background is of the rate that is compared, as in JSON.
+/// The column "background" has the rate that is compared (`report`), as in JSON.
 std::string source_table(const perf::MembwResult& result, perf::MemoryReport report,
                          std::size_t width) {
   perf::Table table(0);

@@ -57,7 +57,7 @@ function jobTables() {
     .map(([kind, e]) => [`${j.jobname} ${kind}`, units.count(e.count), [e.first ?? '-', 'words']]));
   if (errors.length) {
     const list = table('Errors', ['errors', 'count', 'first'], errors);
-    section('Errors', 'Of each class that continue_on_error knows, in the measured window.', manyJobs ? folded(`${units.count(errors.length)} rows of jobs with errors`, list) : list);
+    section('Errors', 'In the measured window, by the classes of continue_on_error.', manyJobs ? folded(`${units.count(errors.length)} rows of jobs with errors`, list) : list);
   }
   const agree = (c) => [units.yes(c.agree), c.agree === false ? 'bad' : ''];
   const counts = table('Counts', ['job', 'generator sent', 'wire took', 'wire delivered', 'receiver got', 'of them foreign', 'wire lost', 'wire dropped', 'agree'],

@@ -29,7 +29,7 @@ std::uint32_t plain(std::span<const std::byte> bytes) {
   return ~crc;
 }
 
-/// The CRC of both texts, by instructions of this CPU where it has them.
+/// The CRC of both byte strings, by instructions of this CPU if it has them.
 SHMIF_CRC32C_BY_CPU std::uint32_t by_cpu(const Crc32cJoin& join, std::span<const std::byte> front,
                                          std::span<const std::byte> back) {
   if (!crc32c_cpu::is_there()) return join(crc32c(front), crc32c(back));

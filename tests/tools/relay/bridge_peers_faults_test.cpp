@@ -131,7 +131,7 @@ TEST_F(BridgeOfBadPeers, AProgramThatListensAndSendsGarbageIsLeftAndMayDoBetterN
   const UniqueFd bad = server.accept();
   ASSERT_EQ(::send(bad.get(), "\0\1\x10\1", 4, MSG_NOSIGNAL), 4);  // 69633
   EXPECT_TRUE(
-      tool->wait_for("the program sent what is no record of this format, and was cut off; "
+      tool->wait_for("the program sent an invalid record, and was cut off; "
                      "trying again\n"))
       << tool->so_far().out;
   StreamLink good = StreamLink::adopt(server.accept(), {.address = "good"});

@@ -48,7 +48,7 @@ TEST_F(BridgeOfPeers, CutsOffAProgramThatSendsGarbageAndServesTheOthersOn) {
   Port host = port();
   wait_for_ports(3);
   ASSERT_EQ(::send(bad.get(), "\xff\xff\xff\xff", 4, MSG_NOSIGNAL), 4);
-  EXPECT_TRUE(tool->wait_for("sent what is no record")) << tool->so_far().out;
+  EXPECT_TRUE(tool->wait_for("sent an invalid record")) << tool->so_far().out;
   char byte = 0;
   EXPECT_EQ(::recv(bad.get(), &byte, 1, 0), 0);
   wait_for_ports(2);

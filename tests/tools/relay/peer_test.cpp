@@ -182,7 +182,7 @@ TEST(PeerGone, SaysTheFirstReasonThatThereIs) {
   EXPECT_EQ(tools::why_gone(peer, ended(Errc::link_ended)), " is gone");
   EXPECT_EQ(tools::why_gone(peer, {}), " is gone");
   EXPECT_EQ(tools::why_gone(peer, ended(Errc::corrupt)),
-            " sent what is no record of this format, and was cut off");
+            " sent an invalid record, and was cut off");
   EXPECT_EQ(tools::why_gone(peer, ended(std::make_error_code(std::errc::connection_reset))),
             " is gone: Connection reset by peer");
   bool set_up = true;
