@@ -16,12 +16,14 @@
 #include <span>
 
 #include "bus/frame.hpp"
+#include "bus/network_bytes.hpp"
 
 namespace shmif::tap {
 
 /// What is written before the payloads of a run: an Offload, and the headers of the super-frame.
 struct MergedHead {
-  static constexpr std::size_t kMaxHeaderBytes = kEthernetHeaderBytes + 40 + 8;  // IPv6, UDP
+  static constexpr std::size_t kMaxHeaderBytes =
+      kEthernetHeaderBytes + bus::kIpv6Bytes + bus::kUdpBytes;
   std::array<std::byte, sizeof(Offload) + kMaxHeaderBytes> bytes{};
   std::size_t size = 0;
 

@@ -3,7 +3,7 @@
 // items are frames.
 //
 // `make` chooses sizes and times and makes frames. `read` only reads them, one by one, and
-// `read_together` reads them as a run. `account` notes probes that were read before, one by one.
+// `read_together` reads them as a train. `account` notes probes that were read before, one by one.
 // `whole` makes, reads and notes frames as a sender and a receiver do. Arguments: bytes of a frame
 // without FCS, and whether there are a CRC and latency histograms.
 
@@ -16,7 +16,7 @@
 
 #include "perf/frame/frame_maker.hpp"
 #include "perf/frame/frame_sizes.hpp"
-#include "perf/frame/probe_run.hpp"
+#include "perf/frame/probe_train.hpp"
 #include "perf/frame/schedule.hpp"
 #include "perf/verify/flow_receiver.hpp"
 
@@ -99,7 +99,7 @@ void read_together(benchmark::State& state) {
   Sender sender(state);
   const std::span<const FrameView> frames = sender.batch();
   std::array<ProbeTimes, kBatch> times;
-  for (auto _ : state) benchmark::DoNotOptimize(read_run(frames, times));
+  for (auto _ : state) benchmark::DoNotOptimize(read_train(frames, times));
   count(state);
 }
 
@@ -117,18 +117,18 @@ void account(benchmark::State& state) {
   count(state);
 }
 
-/// As sinks do it: reads a run, and the frames that are not in it one by one.
+/// As sinks do it: reads a train, and the frames that are not in it one by one.
 void whole(benchmark::State& state) {
   Sender sender(state);
   Receiver receiver(state.range(1) != 0);
   std::array<ProbeTimes, kBatch> times;
   for (auto _ : state) {
     const std::span<const FrameView> frames = sender.batch();
-    const ProbeRun run = read_run(frames, times);
-    if (run.frames() != 0 && !receiver.flow.note_run(run, sender.now_ns + 500)) {
+    const ProbeTrain train = read_train(frames, times);
+    if (train.frames() != 0 && !receiver.flow.note_train(train, sender.now_ns + 500)) {
       state.SkipWithError("not what was made");
     }
-    for (const FrameView& frame : frames.subspan(run.frames())) {
+    for (const FrameView& frame : frames.subspan(train.frames())) {
       const ProbeReading reading = read_probe(frame.bytes, probe_offset(frame.bytes));
       if (classify(reading, 7) != Arrival::ours) state.SkipWithError("not what was made");
       receiver.flow.note(reading.probe, frame.size(), sender.now_ns + 500);

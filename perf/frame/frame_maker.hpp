@@ -109,13 +109,12 @@ class FrameMaker {
     std::uint32_t crc = 0;
     Crc32cJoin join;
   };
-  /// How many tails of each buffer are remembered, by the two upper bits of a product. IMIX has
-  /// three sizes.
+  /// How many tails of each buffer are remembered. IMIX has three sizes.
   static constexpr std::size_t kTails = 4;
   /// Found by trial: for 16 of 17 usual mixes, IMIX among them, each size has a place of its own.
   static constexpr std::uint32_t kSpread = 0xc79e6e81;
   const Tail& tail_of(std::uint64_t sequence, std::uint32_t bytes) noexcept {
-    const std::size_t place = (bytes * kSpread) >> 30U;
+    const std::size_t place = (std::uint64_t{bytes * kSpread} * kTails) >> 32U;
     Tail& tail = tails_[(sequence & slot_mask_) * kTails + place];
     if (tail.bytes != bytes) [[unlikely]]
       learn_tail(tail, slot_of(sequence), bytes);

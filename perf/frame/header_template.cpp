@@ -4,16 +4,13 @@
 #include <array>
 #include <cstring>
 
+#include "bus/network_bytes.hpp"
 #include "perf/frame/random.hpp"
 #include "shmif/frame.hpp"
 
 namespace shmif::perf {
 namespace {
 
-constexpr std::size_t kIp4Bytes = 20;
-constexpr std::size_t kIp6Bytes = 40;
-constexpr std::size_t kUdpBytes = 8;
-constexpr std::size_t kTcpBytes = 20;
 constexpr std::uint8_t kUdp = 17;
 constexpr std::uint8_t kTcp = 6;
 
@@ -119,29 +116,29 @@ HeaderPlaces places_of(std::span<const std::byte> frame) noexcept {
   }
   std::uint8_t protocol = 0;
   const std::size_t left = frame.size() - p.probe;
-  if (type == 0x0800 && left >= kIp4Bytes && frame[p.probe] == std::byte{0x45}) {
+  if (type == 0x0800 && left >= bus::kIpv4MinBytes && frame[p.probe] == std::byte{0x45}) {
     protocol = std::to_integer<std::uint8_t>(frame[p.probe + 9]);
     p.ip = p.probe;
-    p.probe += kIp4Bytes;
-  } else if (type == 0x86dd && left >= kIp6Bytes) {
+    p.probe += bus::kIpv4MinBytes;
+  } else if (type == 0x86dd && left >= bus::kIpv6Bytes) {
     protocol = std::to_integer<std::uint8_t>(frame[p.probe + 6]);
     p.ip = p.probe;
     p.v6 = true;
-    p.probe += kIp6Bytes;
+    p.probe += bus::kIpv6Bytes;
   } else {
     return p;
   }
   const std::size_t behind = frame.size() - p.probe;
-  if (protocol == kUdp && behind >= kUdpBytes) {
+  if (protocol == kUdp && behind >= bus::kUdpBytes) {
     p.transport = p.probe;
     p.transport_checksum = get16(&frame[p.probe + 6]) == 0 ? 0 : p.probe + 6;
-    p.probe += kUdpBytes;
-  } else if (protocol == kTcp && behind >= kTcpBytes &&
-             std::to_integer<unsigned>(frame[p.probe + 12]) >> 4U == kTcpBytes / 4) {
+    p.probe += bus::kUdpBytes;
+  } else if (protocol == kTcp && behind >= bus::kTcpMinBytes &&
+             std::to_integer<unsigned>(frame[p.probe + 12]) >> 4U == bus::kTcpMinBytes / 4) {
     p.transport = p.probe;
     p.tcp = true;
     p.transport_checksum = p.probe + 16;
-    p.probe += kTcpBytes;
+    p.probe += bus::kTcpMinBytes;
   }
   return p;
 }
@@ -150,7 +147,7 @@ bool transport_checksum_is_right(std::span<const std::byte> frame, const HeaderP
   if (p.transport_checksum == 0 || frame.size() < p.probe) return true;
   // Uses the length in the IP header: bytes that a link has added at the end are not summed.
   const std::size_t ip_bytes =
-      p.v6 ? kIp6Bytes + get16(&frame[p.ip + 4]) : std::size_t{get16(&frame[p.ip + 2])};
+      p.v6 ? bus::kIpv6Bytes + get16(&frame[p.ip + 4]) : std::size_t{get16(&frame[p.ip + 2])};
   const std::size_t end = p.ip + ip_bytes;
   if (end > frame.size() || end < p.probe) return false;
   const std::size_t length = end - p.transport;
@@ -189,7 +186,7 @@ void HeaderTemplate::complete(MacAddress destination, MacAddress source,
     field.shares_bytes = field.mask != UINT64_MAX >> (64 - 8 * field.bytes);
     std::byte* const at = bytes_.data() + field.at;
     put_wide(at, field.bytes, get_wide(at, field.bytes) & ~field.mask);
-    field.in_ip = p.ip != 0 && !p.v6 && field.at >= p.ip && field.at < p.ip + kIp4Bytes;
+    field.in_ip = p.ip != 0 && !p.v6 && field.at >= p.ip && field.at < p.ip + bus::kIpv4MinBytes;
     field.in_transport = p.transport_checksum != 0 && field.at >= addresses;
   }
   if (p.ip == 0) return;
@@ -197,7 +194,7 @@ void HeaderTemplate::complete(MacAddress destination, MacAddress source,
   if (!p.v6) {
     put16(&bytes_[p.ip + 2], 0);
     put16(&bytes_[p.ip + 10], 0);
-    ip_sum_ = network_sum(all.subspan(p.ip, kIp4Bytes));
+    ip_sum_ = network_sum(all.subspan(p.ip, bus::kIpv4MinBytes));
   }
   if (p.transport == 0) return;
   if (!p.tcp) put16(&bytes_[p.transport + 4], 0);
@@ -225,7 +222,7 @@ std::uint32_t HeaderTemplate::write(std::byte* frame, std::size_t frame_bytes,
   std::byte* const ip = frame + p.ip;
   const std::size_t length = frame_bytes - p.ip;
   if (p.v6) {
-    put16(ip + 4, length - kIp6Bytes);
+    put16(ip + 4, length - bus::kIpv6Bytes);
   } else {
     put16(ip + 2, length);
     put16(ip + 10, ~fold_network(ip_sum + static_cast<std::uint32_t>(length)) & 0xffffU);

@@ -466,4 +466,11 @@ void add_record_rows(std::vector<OptionRow>& into);
 void add_place_rows(std::vector<OptionRow>& into);
 void add_run_rows(std::vector<OptionRow>& into);
 
+/// Whether the job sends by itself, and does not only reply.
+inline bool sends_by_itself(const JobOptions& job) noexcept {
+  return sends(job.rw);
+}
+inline constexpr const char* kSendsByItself =
+    "is for jobs that send by themselves (rw=tx, txrx and pingpong)";
+
 }  // namespace shmif::perf

@@ -29,13 +29,6 @@ Kind<J> job_name() {
   return kind;
 }
 
-/// Whether the job sends by itself, and does not only reply.
-bool sends_alone(const J& job) {
-  return sends(job.rw);
-}
-constexpr const char* kSendsAlone =
-    "is for jobs that send by themselves (rw=tx, txrx and pingpong)";
-
 }  // namespace
 
 void add_job_rows(std::vector<OptionRow>& into) {
@@ -91,7 +84,7 @@ void add_length_rows(std::vector<OptionRow>& into) {
   rows.add("time_based", allowed, yes_or_no(&J::time_based),
            "Sends for all of runtime: the job starts again when size, replay or loops are done.")
       .to_sending_peer()
-      .only(sends_alone, kSendsAlone);
+      .only(sends_by_itself, kSendsByItself);
   rows.add("ramp_time", allowed, time(&J::ramp_time, TimeUnit::seconds, 0ns, kDay),
            "Sends for that time before runtime begins; these frames do not count in any result.")
       .to_peer();
@@ -104,19 +97,19 @@ void add_length_rows(std::vector<OptionRow>& into) {
   rows.add("loops", allowed, number(&J::loops, 1, kAny, "times"),
            "How many times to send size bytes, or the capture of replay. Sequence numbers run on.")
       .to_sending_peer()
-      .only(sends_alone, kSendsAlone);
+      .only(sends_by_itself, kSendsByItself);
   rows.add("number_ios", allowed, number(&J::number_ios, 0, kAny, "frames"),
            "Sends no more frames than that, in all loops together; 0 is no limit.", "0, no limit")
       .to_sending_peer()
-      .only(sends_alone, kSendsAlone);
+      .only(sends_by_itself, kSendsByItself);
   rows.add("size", allowed, bytes(&J::size_bytes, 0, kAny),
            "The bytes of one loop, counted in frames without FCS; 0 is no limit.", "0, no limit")
       .to_sending_peer()
-      .only(sends_alone, kSendsAlone);
+      .only(sends_by_itself, kSendsByItself);
   rows.add("io_limit io_size", allowed, bytes(&J::io_limit_bytes, 0, kAny),
            "Sends no more bytes than that, in all loops together; 0 is no limit.", "0, no limit")
       .to_sending_peer()
-      .only(sends_alone, kSendsAlone);
+      .only(sends_by_itself, kSendsByItself);
 }
 
 }  // namespace shmif::perf

@@ -96,22 +96,16 @@ Kind<J> headers() {
   return kind;
 }
 
-/// Whether the job sends by itself, and does not only reply.
-bool is_sender(const J& job) {
-  return sends(job.rw);
-}
-constexpr const char* kSender = "is for jobs that send by themselves (rw=tx, txrx and pingpong)";
-
 /// Whether the job makes frames: to send them, or to compare those of a file with them.
 bool makes_frames(const J& job) {
-  return job.replay.empty() && (is_sender(job) || job.verify_only);
+  return job.replay.empty() && (sends_by_itself(job) || job.verify_only);
 }
 constexpr const char* kMadeFrames =
     "has no effect with replay, which sends the frames of a file, or on a job that makes no frames "
     "(rw=rx without verify_only, and rw=echo)";
 
 bool is_paced(const J& job) {
-  return has_own_pace(job) && is_sender(job);
+  return has_own_pace(job) && sends_by_itself(job);
 }
 constexpr const char* kOwnPace =
     "has no effect when replay keeps the times of the capture, without rate, rate_iops and "
@@ -130,7 +124,7 @@ constexpr const char* kPutsOut = "is for jobs that send or reply (rw=tx, txrx, p
 /// The size of a batch also decides how many different frames there are, which verify_only
 /// compares.
 bool hands_over_batches(const J& job) {
-  return is_sender(job) || job.verify_only ||
+  return sends_by_itself(job) || job.verify_only ||
          (puts_frames_out(job) && job.io_submit_mode == IoSubmit::offload);
 }
 constexpr const char* kBatches =
@@ -149,13 +143,13 @@ void add_rate_rows(Rows& rows) {
               without "bit" gives a warning.)",
            "0, as fast as possible")
       .to_peer_turned()
-      .only(is_sender, kSender);
+      .only(sends_by_itself, kSendsByItself);
   rows.add("rate_iops rate_fps", allowed, frame_rate(&J::rate_fps),
            R"(The highest rate of each direction, in frames per second. If the option rate is
               given too, the lower of the two limits applies.)",
            "0, as fast as possible")
       .to_peer_turned()
-      .only(is_sender, kSender);
+      .only(sends_by_itself, kSendsByItself);
   rows.add("rwmixtx rwmixwrite", allowed, share_of_both(),
            R"(For rw=txrx with the same rate for both directions: the share of the total traffic
               (twice that rate) that this job sends, in per cent. The peer made for it sends the
@@ -249,7 +243,7 @@ void add_window_rows(Rows& rows) {
   rows.add("flow", allowed, number(&J::flow, 0, 1'000'000, "weight"),
            R"(Jobs with a weight send frames in the ratio of their weights: weights 2 and 1 send
               2:1. 0 turns this off.)")
-      .only(is_sender, kSender);
+      .only(sends_by_itself, kSendsByItself);
   rows.add("io_submit_mode", allowed,
            one_of(&J::io_submit_mode,
                   {{"inline", IoSubmit::inline_}, {"offload", IoSubmit::offload}}, "MODE"),

@@ -63,26 +63,26 @@ void FlowReceiver::note(const Probe& probe, std::size_t bytes, std::uint64_t now
   note_times({probe.intended_ns, probe.sent_ns}, 1, now_ns);
 }
 
-std::optional<Period> FlowReceiver::note_run(const ProbeRun& run, std::uint64_t now_ns) {
-  const std::uint64_t end = run.first + run.frames();
-  const bool in_order = run.first >= ledger_.end() && end > run.first;
+std::optional<Period> FlowReceiver::note_train(const ProbeTrain& train, std::uint64_t now_ns) {
+  const std::uint64_t end = train.first + train.frames();
+  const bool in_order = train.first >= ledger_.end() && end > train.first;
   if (!in_order || !only_damaged_.empty() || now_ns >= drained_ns_) return std::nullopt;
   const auto period_at = [this](const ProbeTimes& times) {
     return perf::period_of(times.intended_ns, options_.measure_from_ns);
   };
-  const Period period = period_at(run.times.front());
+  const Period period = period_at(train.times.front());
   const auto is_other = [&](const ProbeTimes& times) { return period_at(times) != period; };
-  if (std::ranges::any_of(run.times, is_other)) return std::nullopt;
-  ledger_.note_in_order(run.first, run.frames());
+  if (std::ranges::any_of(train.times, is_other)) return std::nullopt;
+  ledger_.note_in_order(train.first, train.frames());
   if (period == Period::ramp) {
-    counts_.ramp_received += run.frames();
+    counts_.ramp_received += train.frames();
     return period;
   }
-  counts_.begin = std::min(counts_.begin, run.first);
+  counts_.begin = std::min(counts_.begin, train.first);
   counts_.end = std::max(counts_.end, end);
-  counts_.received += run.frames();
-  counts_.bytes += run.bytes;
-  by_equal_times(run.times, [&](const ProbeTimes& times, std::size_t frames) {
+  counts_.received += train.frames();
+  counts_.bytes += train.bytes;
+  by_equal_times(train.times, [&](const ProbeTimes& times, std::size_t frames) {
     note_times(times, frames, now_ns);
   });
   return period;

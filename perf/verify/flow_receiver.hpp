@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "perf/frame/probe.hpp"
-#include "perf/frame/probe_run.hpp"
+#include "perf/frame/probe_train.hpp"
 #include "perf/result/run_result.hpp"
 #include "perf/stats/latency_histogram.hpp"
 #include "perf/stats/period.hpp"
@@ -94,9 +94,9 @@ class FlowReceiver {
 
   /// Notes a whole frame of this flow, of `bytes`, received at `now_ns` of CLOCK_MONOTONIC.
   void note(const Probe& probe, std::size_t bytes, std::uint64_t now_ns);
-  /// The same for all frames of a run of this flow. Result: the period that counts them; empty if
+  /// The same for all frames of a train of this flow. Result: the period that counts them; empty if
   /// nothing was noted, because they must be noted one by one.
-  std::optional<Period> note_run(const ProbeRun& run, std::uint64_t now_ns);
+  std::optional<Period> note_train(const ProbeTrain& train, std::uint64_t now_ns);
   /// Notes a damaged frame that is probably of this flow. `said`: its probe, if that is known
   /// (mend_probe()). Frames of the ramp are not in any figure. A frame with an unknown intended
   /// time belongs to the ramp if it arrived in the ramp.

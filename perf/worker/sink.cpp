@@ -62,7 +62,7 @@ Sink::Sink(Setup setup, End& end, JobBlock& job)
       job_(job),
       batch_(batch_frames(setup_.options),
              std::max<std::size_t>(256U << 10U, 4 * end.max_frame_bytes())),
-      times_of_run_(batch_.max_frames()),
+      times_of_train_(batch_.max_frames()),
       echoer_(end, job),
       // Recorded frames were sent long ago, so they have no latency.
       times_(!setup_.options.disable_lat && setup_.recorded == nullptr) {
@@ -196,22 +196,22 @@ void Sink::take_batch() {
   job_.received[only_ramp ? Period::ramp : period_at(now)].batches.add(1);
   publish(totals);
   lends_ =
-      end_.lends() && may_take_runs() && totals.all_bytes > kLongFrameBytes * totals.all_frames;
+      end_.lends() && may_take_trains() && totals.all_bytes > kLongFrameBytes * totals.all_frames;
 }
 
 /// Takes frames that others may overwrite at any time. After give_back(), uses only what was read
 /// before, and only of the frames that are whole.
 void Sink::take_lent(std::uint64_t now, Totals& totals) {
   const std::span<const FrameView> frames = batch_.frames();
-  const ProbeRun run = read_run(frames, times_of_run_);
-  const std::span<const FrameView> copies = copies_of(frames.subspan(run.frames()));
+  const ProbeTrain train = read_train(frames, times_of_train_);
+  const std::span<const FrameView> copies = copies_of(frames.subspan(train.frames()));
   const std::size_t torn = end_.give_back();
-  const std::size_t torn_of_run = std::min(torn, run.frames());
+  const std::size_t torn_of_train = std::min(torn, train.frames());
   std::uint64_t torn_bytes = 0;
-  for (const FrameView& frame : frames.first(torn_of_run)) torn_bytes += frame.size();
-  take_run(run.behind(torn_of_run, torn_bytes), frames.first(run.frames()).subspan(torn_of_run),
-           now, totals);
-  take_frames(copies.subspan(torn - torn_of_run), now, totals);
+  for (const FrameView& frame : frames.first(torn_of_train)) torn_bytes += frame.size();
+  take_train(train.behind(torn_of_train, torn_bytes),
+             frames.first(train.frames()).subspan(torn_of_train), now, totals);
+  take_frames(copies.subspan(torn - torn_of_train), now, totals);
 }
 
 std::span<const FrameView> Sink::copies_of(std::span<const FrameView> lent) {
@@ -229,12 +229,12 @@ std::span<const FrameView> Sink::copies_of(std::span<const FrameView> lent) {
 }
 
 void Sink::take_frames(std::span<const FrameView> frames, std::uint64_t now, Totals& totals) {
-  const bool runs = may_take_runs();
+  const bool trains = may_take_trains();
   while (!frames.empty()) {
-    const ProbeRun run = runs ? read_run(frames, times_of_run_) : ProbeRun{};
-    const std::size_t taken = std::max<std::size_t>(run.frames(), 1);
-    if (run.frames() != 0) {
-      take_run(run, frames.first(taken), now, totals);
+    const ProbeTrain train = trains ? read_train(frames, times_of_train_) : ProbeTrain{};
+    const std::size_t taken = std::max<std::size_t>(train.frames(), 1);
+    if (train.frames() != 0) {
+      take_train(train, frames.first(taken), now, totals);
     } else {
       take_one(frames.front(), now, totals);
     }
@@ -256,48 +256,48 @@ void Sink::take_one(const FrameView& frame, std::uint64_t now, Totals& totals) {
   }
 }
 
-/// Whether note_run() does everything that this sink has to do with a frame.
-bool Sink::may_take_runs() const noexcept {
+/// Whether note_train() does everything that this sink has to do with a frame.
+bool Sink::may_take_trains() const noexcept {
   return setup_.options.do_verify && !queue_ && setup_.trigger == nullptr && !setup_.echoes &&
          setup_.window == nullptr && setup_.recorded == nullptr && replayed_ == nullptr &&
          !has_headers_ && !has_makers_;
 }
 
-/// Takes the frames of a run. Does not read their bytes, which may have been overwritten.
-void Sink::take_run(const ProbeRun& run, std::span<const FrameView> frames, std::uint64_t now,
-                    Totals& totals) {
+/// Takes the frames of a train. Does not read their bytes, which may have been overwritten.
+void Sink::take_train(const ProbeTrain& train, std::span<const FrameView> frames, std::uint64_t now,
+                      Totals& totals) {
   if (frames.empty()) return;
-  totals.all_frames += run.frames();
-  totals.all_bytes += run.bytes;
-  Flow* const flow = run.nonce == setup_.nonce ? flow_of(run.flow, run.nonce) : nullptr;
+  totals.all_frames += train.frames();
+  totals.all_bytes += train.bytes;
+  Flow* const flow = train.nonce == setup_.nonce ? flow_of(train.flow, train.nonce) : nullptr;
   if (flow != nullptr) {
-    note_run(*flow, run, frames, now, totals);
+    note_train(*flow, train, frames, now, totals);
     return;
   }
   auto& counts = totals.of[period_at(now)];
-  (run.nonce == setup_.nonce ? counts.foreign : counts.stale) += run.frames();
+  (train.nonce == setup_.nonce ? counts.foreign : counts.stale) += train.frames();
 }
 
-void Sink::note_run(Flow& flow, const ProbeRun& run, std::span<const FrameView> frames,
-                    std::uint64_t now, Totals& totals) {
+void Sink::note_train(Flow& flow, const ProbeTrain& train, std::span<const FrameView> frames,
+                      std::uint64_t now, Totals& totals) {
   learn_window(flow);
   flow.touched = true;
-  const auto period = flow.receiver.note_run(run, now);
+  const auto period = flow.receiver.note_train(train, now);
   if (!period) {
-    for (std::size_t i = 0; i < run.frames(); ++i) {
-      note_probe(flow, frames[i].size(), run.probe(i), now, totals);
+    for (std::size_t i = 0; i < train.frames(); ++i) {
+      note_probe(flow, frames[i].size(), train.probe(i), now, totals);
     }
     return;
   }
   after_ramp_frame_ = *period == Period::ramp;
-  totals.of[*period].frames += run.frames();
-  totals.of[*period].bytes += run.bytes;
+  totals.of[*period].frames += train.frames();
+  totals.of[*period].bytes += train.bytes;
   if (*period == Period::ramp) return;
   begin_window(now);
-  flow.arrived(now, run.times.front().sent_ns);
-  flow.arrived(now, run.times.back().sent_ns);
-  std::uint64_t number = run.first;
-  by_equal_times(run.times, [&](const ProbeTimes& times, std::size_t count) {
+  flow.arrived(now, train.times.front().sent_ns);
+  flow.arrived(now, train.times.back().sent_ns);
+  std::uint64_t number = train.first;
+  by_equal_times(train.times, [&](const ProbeTimes& times, std::size_t count) {
     note_latency(flow, number, now - std::min(now, times.intended_ns), count);
     number += count;
   });

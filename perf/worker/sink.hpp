@@ -12,7 +12,7 @@
 
 #include "perf/engine/engine.hpp"
 #include "perf/frame/frame_maker.hpp"
-#include "perf/frame/probe_run.hpp"
+#include "perf/frame/probe_train.hpp"
 #include "perf/frame/window.hpp"
 #include "perf/plan/plan.hpp"
 #include "perf/verify/flow_receiver.hpp"
@@ -124,11 +124,11 @@ class Sink {
   void take_lent(std::uint64_t now, Totals& totals);
   void take_frames(std::span<const FrameView> frames, std::uint64_t now, Totals& totals);
   void take_one(const FrameView& frame, std::uint64_t now, Totals& totals);
-  bool may_take_runs() const noexcept;
-  void take_run(const ProbeRun& run, std::span<const FrameView> frames, std::uint64_t now,
-                Totals& totals);
-  void note_run(Flow& flow, const ProbeRun& run, std::span<const FrameView> frames,
-                std::uint64_t now, Totals& totals);
+  bool may_take_trains() const noexcept;
+  void take_train(const ProbeTrain& train, std::span<const FrameView> frames, std::uint64_t now,
+                  Totals& totals);
+  void note_train(Flow& flow, const ProbeTrain& train, std::span<const FrameView> frames,
+                  std::uint64_t now, Totals& totals);
   std::span<const FrameView> copies_of(std::span<const FrameView> lent);
   void note_latency(const Flow& flow, std::uint64_t number, std::uint64_t latency_ns,
                     std::size_t frames);
@@ -161,7 +161,7 @@ class Sink {
   IntervalRecorder* recorder_ = nullptr;
   FrameBatch batch_;
   bool lends_ = false;  // the next frames are lent
-  std::vector<ProbeTimes> times_of_run_;
+  std::vector<ProbeTimes> times_of_train_;
   std::vector<std::byte> copied_bytes_;
   std::vector<FrameView> copies_;
   std::vector<std::unique_ptr<Flow>> flows_;

@@ -11,6 +11,7 @@
 #include <optional>
 #include <span>
 
+#include "bus/network_bytes.hpp"
 #include "shmif/ping.hpp"
 
 // libtins 4.0 parses the headers, one protocol at a time. It throws for malformed packets, and it
@@ -305,14 +306,13 @@ Ipv6Payload find_ipv6_payload(Octets packet, unsigned next_header) {
 }
 
 std::string describe_ipv6(Octets packet) {
-  constexpr std::size_t kIpv6HeaderBytes = 40;
   const Tins::IPv6 ip(packet.data(), header_part(packet));
   const Ipv6Payload payload = find_ipv6_payload(packet, ip.next_header());
   // A payload length of zero comes from segmentation offload, or is a jumbogram.
   const std::size_t bytes =
-      ip.payload_length() == 0 ? minus(packet.size(), kIpv6HeaderBytes) : ip.payload_length();
+      ip.payload_length() == 0 ? minus(packet.size(), bus::kIpv6Bytes) : ip.payload_length();
   const Addresses addresses{"IP6", ip.src_addr().to_string(), ip.dst_addr().to_string(),
-                            minus(bytes, payload.offset - kIpv6HeaderBytes)};
+                            minus(bytes, payload.offset - bus::kIpv6Bytes)};
   if (payload.fragment) {
     return addresses.line() + protocol_name(payload.protocol) +
            text(" fragment, offset %u%s, length %zu", *payload.fragment & ~7U,

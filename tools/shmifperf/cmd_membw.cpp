@@ -314,7 +314,8 @@ Places places_of(const Arguments& args) {
       continue;
     }
     throw UsageError{"--json and " + (option + *path) +
-                     " both need standard output (give one of them another file)"};
+                     " both need standard output (name another file, by this option or by "
+                     "--output)"};
   }
   check_file(places.csv).value();
   check_file(places.pairs_csv, {places.csv}).value();

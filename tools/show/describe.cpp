@@ -262,6 +262,10 @@ const char* up_name(const PortInfo& port) noexcept {
   return port.carrier ? "up" : "no-carrier";
 }
 
+std::string pid_text(const PortInfo& port) {
+  return port.pid > 0 ? std::to_string(port.pid) : "-";
+}
+
 std::string mac_text(const PortInfo& port) {
   return port.mac.is_unicast() ? port.mac.to_string() : "-";
 }
@@ -445,8 +449,7 @@ std::string to_text(const BusInfo& info, std::size_t width) {
        "overruns", "lost_bytes", "corrupt", "wakeups", "doorbells", "lock_sleeps"}};
   for (const PortInfo& port : info.ports) {
     ports.push_back({std::to_string(port.slot), port.name, state_name(port), up_name(port),
-                     to_string(port.link), port.pid > 0 ? std::to_string(port.pid) : "-",
-                     mac_text(port), mode_name(port)});
+                     to_string(port.link), pid_text(port), mac_text(port), mode_name(port)});
     std::vector<std::string> row = {std::to_string(port.slot), port.name};
     for (const std::uint64_t number :
          {port.tx_frames, port.rx_frames, port.lost_frames, port.too_long_frames, port.tx_bytes,

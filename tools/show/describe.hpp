@@ -44,5 +44,7 @@ const char* state_name(const PortInfo& port) noexcept;
 const char* mode_name(const PortInfo& port) noexcept;
 /// The MAC address, or "-" if the row of the port was overwritten.
 std::string mac_text(const PortInfo& port);
+/// The process of a port; "-" if its row was overwritten.
+std::string pid_text(const PortInfo& port);
 
 }  // namespace shmif::tools

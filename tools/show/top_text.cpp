@@ -97,7 +97,7 @@ const std::vector<Column>& columns() {
       {"RXbit/s", 7, 5, true, [](const PortRates& r) { return rate(r, r.rx_bits); }, plain},
       {"LINK", 7, 6, false, [](const PortRates& r) { return std::string(to_string(r.port.link)); },
        plain},
-      {"PID", 7, 7, true, [](const PortRates& r) { return std::to_string(r.port.pid); }, plain},
+      {"PID", 7, 7, true, [](const PortRates& r) { return pid_text(r.port); }, plain},
       {"MAC", 17, 8, false, [](const PortRates& r) { return mac_text(r.port); }, plain},
       {"WAKE/s", 6, 9, true, [](const PortRates& r) { return rate(r, r.wakeups); }, plain},
       {"BELL/s", 6, 10, true, [](const PortRates& r) { return rate(r, r.doorbells); }, plain},

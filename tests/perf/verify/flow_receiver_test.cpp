@@ -209,12 +209,12 @@ struct Timed {
   FlowReceiver receiver;
 };
 
-TEST(FlowReceiver, NotesARunAsItsFramesOneByOne) {
+TEST(FlowReceiver, NotesATrainAsItsFramesOneByOne) {
   Timed at_once(kStart + 100 * kStep);
   Timed one_by_one(kStart + 100 * kStep);
   std::mt19937 random(5);
   std::uint64_t next = 0;
-  std::size_t runs = 0;
+  std::size_t trains = 0;
   std::uint64_t now = kStart;
   while (next < 3000) {
     next += random() % 5 == 0 ? random() % 3 : 0;
@@ -225,13 +225,13 @@ TEST(FlowReceiver, NotesARunAsItsFramesOneByOne) {
       each = {due, due + 10};
     }
     now = due + 500 + random() % 3000;
-    const ProbeRun run{.flow = 3, .first = next, .bytes = 64 * times.size(), .times = times};
-    const auto period = at_once.receiver.note_run(run, now);
-    for (std::size_t i = 0; i < run.frames(); ++i) {
-      if (!period) at_once.receiver.note(run.probe(i), 64, now);
-      one_by_one.receiver.note(run.probe(i), 64, now);
+    const ProbeTrain train{.flow = 3, .first = next, .bytes = 64 * times.size(), .times = times};
+    const auto period = at_once.receiver.note_train(train, now);
+    for (std::size_t i = 0; i < train.frames(); ++i) {
+      if (!period) at_once.receiver.note(train.probe(i), 64, now);
+      one_by_one.receiver.note(train.probe(i), 64, now);
     }
-    runs += period ? 1 : 0;
+    trains += period ? 1 : 0;
     next += times.size();
     const FlowCounts& counts = at_once.receiver.counts();
     const FlowCounts& expected = one_by_one.receiver.counts();
@@ -241,7 +241,7 @@ TEST(FlowReceiver, NotesARunAsItsFramesOneByOne) {
     ASSERT_EQ(counts.begin, expected.begin);
     ASSERT_EQ(counts.end, expected.end);
   }
-  EXPECT_GT(runs, 30U);
+  EXPECT_GT(trains, 30U);
   for (const auto& [got, wanted] : {std::pair(&*at_once.latency, &*one_by_one.latency),
                                     std::pair(&*at_once.service, &*one_by_one.service)}) {
     EXPECT_EQ(got->count(), wanted->count());
@@ -259,28 +259,28 @@ TEST(FlowReceiver, NotesARunAsItsFramesOneByOne) {
   EXPECT_GT(*result.jitter_ns, 0.1);
 }
 
-TEST(FlowReceiver, NotesNothingOfARunThatIsNotInOrderOrOfOnePeriod) {
+TEST(FlowReceiver, NotesNothingOfATrainThatIsNotInOrderOrOfOnePeriod) {
   const std::vector<ProbeTimes> times(4, {kStart, kStart});
-  const auto run = [&](std::uint64_t first) {
-    return ProbeRun{.flow = 3, .first = first, .bytes = 256, .times = times};
+  const auto train = [&](std::uint64_t first) {
+    return ProbeTrain{.flow = 3, .first = first, .bytes = 256, .times = times};
   };
   FlowReceiver receiver({.flow = 3, .measure_from_ns = kStart});
-  EXPECT_EQ(receiver.note_run(run(10), kStart + 1), Period::window);
-  EXPECT_EQ(receiver.note_run(run(13), kStart + 1), std::nullopt) << "13 came";
-  EXPECT_EQ(receiver.note_run(run(5), kStart + 1), std::nullopt) << "overtaken";
-  EXPECT_EQ(receiver.note_run(run(UINT64_MAX - 2), kStart + 1), std::nullopt);
+  EXPECT_EQ(receiver.note_train(train(10), kStart + 1), Period::window);
+  EXPECT_EQ(receiver.note_train(train(13), kStart + 1), std::nullopt) << "13 came";
+  EXPECT_EQ(receiver.note_train(train(5), kStart + 1), std::nullopt) << "overtaken";
+  EXPECT_EQ(receiver.note_train(train(UINT64_MAX - 2), kStart + 1), std::nullopt);
   const std::vector<ProbeTimes> mixed{{kStart - 1, 0}, {kStart, 0}};
-  EXPECT_EQ(receiver.note_run({.first = 20, .bytes = 128, .times = mixed}, kStart + 1),
+  EXPECT_EQ(receiver.note_train({.first = 20, .bytes = 128, .times = mixed}, kStart + 1),
             std::nullopt);
   receiver.note_damaged(Finding::corrupt, probe(21), kStart);
-  EXPECT_EQ(receiver.note_run(run(20), kStart + 1), std::nullopt) << "one came damaged before";
+  EXPECT_EQ(receiver.note_train(train(20), kStart + 1), std::nullopt) << "one came damaged before";
   EXPECT_EQ(receiver.counts().received, 4U);
   EXPECT_EQ(receiver.end(), 22U);
   receiver.note(probe(21), 64, kStart + 1);
-  EXPECT_EQ(receiver.note_run(run(22), kStart + 1), Period::window);
+  EXPECT_EQ(receiver.note_train(train(22), kStart + 1), Period::window);
   receiver.end_drain(kStart + 5);
-  EXPECT_EQ(receiver.note_run(run(26), kStart + 5), std::nullopt) << "late";
-  EXPECT_EQ(receiver.note_run(run(26), kStart + 4), Period::window);
+  EXPECT_EQ(receiver.note_train(train(26), kStart + 5), std::nullopt) << "late";
+  EXPECT_EQ(receiver.note_train(train(26), kStart + 4), Period::window);
 }
 
 TEST(FlowReceiver, GoesOnFromWhatAnEarlierRunReceived) {

@@ -389,8 +389,8 @@ TEST(MembwCommand, WithJsonRefusesACsvFileThatIsStandardOutputToo) {
     EXPECT_EQ(result.status, 2);
     EXPECT_EQ(result.out, "");
     EXPECT_NE(result.err.find("--json and " + option +
-                              " /dev/stdout both need standard output (give one of them another "
-                              "file)"),
+                              " /dev/stdout both need standard output (name another file, by this "
+                              "option or by --output)"),
               std::string::npos)
         << result.err;
   }

@@ -1,4 +1,4 @@
-#include "perf/frame/probe_run.hpp"
+#include "perf/frame/probe_train.hpp"
 
 #include <algorithm>
 
@@ -57,9 +57,9 @@ SHMIF_CRC32C_BY_CPU std::uint32_t crc_of_frame(std::span<const std::byte> frame,
   return add_tail(sum, frame.subspan(at + fields::kNoCrcAt));
 }
 
-SHMIF_CRC32C_BY_CPU ProbeRun read_by_cpu(std::span<const FrameView> frames,
-                                         std::span<ProbeTimes> times) noexcept {
-  ProbeRun run;
+SHMIF_CRC32C_BY_CPU ProbeTrain read_by_cpu(std::span<const FrameView> frames,
+                                           std::span<ProbeTimes> times) noexcept {
+  ProbeTrain train;
   std::size_t count = 0;
   for (const FrameView& frame : frames.first(std::min(frames.size(), times.size()))) {
     const std::span<const std::byte> bytes = frame.bytes;
@@ -71,25 +71,25 @@ SHMIF_CRC32C_BY_CPU ProbeRun read_by_cpu(std::span<const FrameView> frames,
     const auto owners = fields::get<std::uint64_t>(p + fields::kOwnersAt);
     const auto sequence = fields::get<std::uint64_t>(p + fields::kSequenceAt);
     if (count == 0) {
-      run.flow = static_cast<std::uint32_t>(owners);
-      run.nonce = static_cast<std::uint32_t>(owners >> 32U);
-      run.first = sequence;
+      train.flow = static_cast<std::uint32_t>(owners);
+      train.nonce = static_cast<std::uint32_t>(owners >> 32U);
+      train.first = sequence;
     }
-    if (owners != fields::owners(run.flow, run.nonce) || sequence != run.first + count) break;
+    if (owners != fields::owners(train.flow, train.nonce) || sequence != train.first + count) break;
     if (fields::get<std::uint32_t>(p + fields::kCrcAt) != crc_of_frame(bytes, at)) break;
     times[count++] = {.intended_ns = fields::get<std::uint64_t>(p + fields::kIntendedAt),
                       .sent_ns = fields::get<std::uint64_t>(p + fields::kSentAt)};
-    run.bytes += bytes.size();
+    train.bytes += bytes.size();
   }
-  run.times = times.first(count);
-  return run;
+  train.times = times.first(count);
+  return train;
 }
 
 }  // namespace
 
-ProbeRun read_run(std::span<const FrameView> frames, std::span<ProbeTimes> times) noexcept {
+ProbeTrain read_train(std::span<const FrameView> frames, std::span<ProbeTimes> times) noexcept {
   static const bool by_cpu = crc32c_cpu::is_there();
-  return by_cpu ? read_by_cpu(frames, times) : ProbeRun{};
+  return by_cpu ? read_by_cpu(frames, times) : ProbeTrain{};
 }
 
 }  // namespace shmif::perf

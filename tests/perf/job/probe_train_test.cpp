@@ -1,6 +1,6 @@
 // Frames that a receiver may take together: exactly those that read_probe() calls whole.
 
-#include "perf/frame/probe_run.hpp"
+#include "perf/frame/probe_train.hpp"
 
 #include <gtest/gtest.h>
 
@@ -41,10 +41,10 @@ class Frames {
   }
   Bytes& operator[](std::size_t i) { return bytes_[i]; }
 
-  ProbeRun read() {
+  ProbeTrain read() {
     std::vector<FrameView> views;
     for (const Bytes& each : bytes_) views.emplace_back(each.data(), each.size());
-    return read_run(views, times_);
+    return read_train(views, times_);
   }
 
  private:
@@ -53,18 +53,18 @@ class Frames {
   std::vector<ProbeTimes> times_ = std::vector<ProbeTimes>(8);
 };
 
-TEST(ProbeRun, IsWhatTheFramesContain) {
+TEST(ProbeTrain, IsWhatTheFramesContain) {
   for (const bool tagged : {false, true}) {
     FrameMakerOptions options = maker_options_of(5);
     if (tagged) options.vlan = 0x123;
-    Frames run(options);
+    Frames train(options);
     std::uint64_t bytes = 0;
     std::uint64_t number = 1000;
     for (const std::size_t size : {64U, 65U, 70U, 313U, 314U, 1514U}) {
-      run.add(number++, size);
+      train.add(number++, size);
       bytes += size;
     }
-    const ProbeRun read = run.read();
+    const ProbeTrain read = train.read();
     ASSERT_EQ(read.frames(), 6U);
     EXPECT_EQ(read.flow, 5U);
     EXPECT_EQ(read.nonce, 77U);
@@ -80,7 +80,7 @@ TEST(ProbeRun, IsWhatTheFramesContain) {
                            .sent_ns = 2000 + (1000 + i) / 4};
       EXPECT_EQ(read.probe(i), expected);
     }
-    const ProbeRun rest = read.behind(2, 64 + 65);
+    const ProbeTrain rest = read.behind(2, 64 + 65);
     EXPECT_EQ(rest.first, 1002U);
     EXPECT_EQ(rest.frames(), 4U);
     EXPECT_EQ(rest.bytes, bytes - 64 - 65);
@@ -88,7 +88,7 @@ TEST(ProbeRun, IsWhatTheFramesContain) {
   }
 }
 
-TEST(ProbeRun, HasFramesOfEachSize) {
+TEST(ProbeTrain, HasFramesOfEachSize) {
   for (std::size_t size = 60; size <= 1600; ++size) {
     FrameMakerOptions options = maker_options_of(5);
     options.max_bytes = size;
@@ -98,19 +98,19 @@ TEST(ProbeRun, HasFramesOfEachSize) {
   }
 }
 
-/// The frames in front of the one that is changed are in the run, and no other.
+/// The frames in front of the one that is changed are in the train, and no other.
 void ends_before_the_third(const std::string& why, const std::function<void(Frames&)>& add_third) {
   Frames frames;
   frames.add(10, 64);
   frames.add(11, 64);
   add_third(frames);
   frames.add(13, 64);
-  const ProbeRun run = frames.read();
-  EXPECT_EQ(run.frames(), 2U) << why;
-  EXPECT_EQ(run.bytes, 128U) << why;
+  const ProbeTrain train = frames.read();
+  EXPECT_EQ(train.frames(), 2U) << why;
+  EXPECT_EQ(train.bytes, 128U) << why;
 }
 
-TEST(ProbeRun, EndsBeforeAFrameThatIsToBeTakenByItself) {
+TEST(ProbeTrain, EndsBeforeAFrameThatIsToBeTakenByItself) {
   ends_before_the_third("a gap", [](Frames& frames) { frames.add(13, 64); });
   ends_before_the_third("a copy", [](Frames& frames) { frames.add(11, 64); });
   ends_before_the_third("another run", [](Frames& frames) { frames.add(12, 64, 78); });
@@ -131,7 +131,7 @@ TEST(ProbeRun, EndsBeforeAFrameThatIsToBeTakenByItself) {
   });
 }
 
-TEST(ProbeRun, EndsBeforeAFrameOfAnotherFlow) {
+TEST(ProbeTrain, EndsBeforeAFrameOfAnotherFlow) {
   Frames frames;
   frames.add(10, 64);
   Frames other(maker_options_of(6));
@@ -144,7 +144,7 @@ TEST(ProbeRun, EndsBeforeAFrameOfAnotherFlow) {
   EXPECT_EQ(both.read().flow, 5U);
 }
 
-TEST(ProbeRun, HasNoFrameWithAChangedBit) {
+TEST(ProbeTrain, HasNoFrameWithAChangedBit) {
   for (const std::size_t size : {60U, 67U, 400U}) {
     Frames frames;
     frames.add(12, size);
@@ -157,7 +157,7 @@ TEST(ProbeRun, HasNoFrameWithAChangedBit) {
   }
 }
 
-TEST(ProbeRun, HasNoFrameWithoutACrcOrWithHeaders) {
+TEST(ProbeTrain, HasNoFrameWithoutACrcOrWithHeaders) {
   FrameMakerOptions options = maker_options_of(5);
   options.checksum = Checksum::none;
   Frames unchecked(options);
@@ -174,14 +174,14 @@ TEST(ProbeRun, HasNoFrameWithoutACrcOrWithHeaders) {
   EXPECT_EQ(foreign.read().frames(), 0U);
 }
 
-TEST(ProbeRun, IsNoLongerThanTheRoomForItsTimes) {
+TEST(ProbeTrain, IsNoLongerThanTheRoomForItsTimes) {
   Frames frames;
   for (std::uint64_t n = 0; n < 12; ++n) frames.add(n, 64);
   EXPECT_EQ(frames.read().frames(), 8U);
-  EXPECT_EQ(read_run({}, {}).frames(), 0U);
+  EXPECT_EQ(read_train({}, {}).frames(), 0U);
 }
 
-TEST(ProbeRun, GroupsOfEqualTimesAreNoticedOnce) {
+TEST(ProbeTrain, GroupsOfEqualTimesAreNoticedOnce) {
   const std::vector<ProbeTimes> times{{1, 9}, {1, 9}, {1, 8}, {2, 8}, {2, 8}, {2, 8}, {1, 9}};
   std::vector<std::pair<ProbeTimes, std::size_t>> groups;
   by_equal_times(

@@ -1,5 +1,5 @@
-// A receiver takes runs of frames together, and long frames where they lie. It finds the same as if
-// it took each frame by itself.
+// A receiver takes trains of frames together, and long frames where they lie. It finds the same as
+// if it took each frame by itself.
 
 #include <gtest/gtest.h>
 
@@ -24,7 +24,7 @@ struct Traffic {
   std::vector<std::size_t> torn;
 };
 
-/// All that can happen to frames on their way, with mostly long runs in order.
+/// All that can happen to frames on their way, with mostly long trains in order.
 Traffic traffic(unsigned seed, std::size_t bytes) {
   std::mt19937 random(seed);
   const auto one_in = [&](unsigned n) { return random() % n == 0; };
@@ -58,7 +58,7 @@ Traffic traffic(unsigned seed, std::size_t bytes) {
   return all;
 }
 
-enum class How : std::uint8_t { one_by_one, in_runs, lent };
+enum class How : std::uint8_t { one_by_one, in_trains, lent };
 
 /// All counts, with their names.
 std::string result(const Traffic& traffic, How how) {
@@ -121,21 +121,21 @@ std::string result(const Traffic& traffic, How how) {
   return text;
 }
 
-TEST(SinkRuns, FindWhatIsFoundInEachFrameByItself) {
+TEST(SinkTrains, FindWhatIsFoundInEachFrameByItself) {
   for (unsigned seed = 1; seed <= 12; ++seed) {
     const Traffic short_frames = traffic(seed, 200);
-    ASSERT_EQ(result(short_frames, How::in_runs), result(short_frames, How::one_by_one)) << seed;
+    ASSERT_EQ(result(short_frames, How::in_trains), result(short_frames, How::one_by_one)) << seed;
   }
 }
 
-TEST(SinkRuns, OfLentFramesUseNoneThatWasOverwrittenAndNoByteThatWasGivenBack) {
+TEST(SinkTrains, OfLentFramesUseNoneThatWasOverwrittenAndNoByteThatWasGivenBack) {
   for (unsigned seed = 1; seed <= 12; ++seed) {
     const Traffic long_frames = traffic(seed, 1000);
     ASSERT_EQ(result(long_frames, How::lent), result(long_frames, How::one_by_one)) << seed;
   }
 }
 
-TEST(SinkRuns, OnlyLongFramesAreLent) {
+TEST(SinkTrains, OnlyLongFramesAreLent) {
   for (const std::size_t bytes : {512U, 513U}) {
     SinkRig rig;
     rig.end.may_lend = true;
@@ -151,7 +151,7 @@ TEST(SinkRuns, OnlyLongFramesAreLent) {
   }
 }
 
-TEST(SinkRuns, ShortFramesBehindLongOnesAreNotLent) {
+TEST(SinkTrains, ShortFramesBehindLongOnesAreNotLent) {
   SinkRig rig;
   rig.end.may_lend = true;
   Sink sink(rig.with_flow(kWindow), rig.end, rig.job);
@@ -165,7 +165,7 @@ TEST(SinkRuns, ShortFramesBehindLongOnesAreNotLent) {
   }
 }
 
-TEST(SinkRuns, AFrameForTheTriggerIsFoundAmongOthers) {
+TEST(SinkTrains, AFrameForTheTriggerIsFoundAmongOthers) {
   SinkRig rig;
   const FrameFilter wanted = FrameFilter::compile("ether src b2:a0:00:00:00:01").value();
   Sink::Setup setup = rig.with_flow(kWindow);
@@ -181,7 +181,7 @@ TEST(SinkRuns, AFrameForTheTriggerIsFoundAmongOthers) {
   }
 }
 
-TEST(SinkRuns, TheWindowBeginsWithTheFirstAndIsAsLongUnderWayAsTheFirstAndTheLast) {
+TEST(SinkTrains, TheWindowBeginsWithTheFirstAndIsAsLongUnderWayAsTheFirstAndTheLast) {
   SinkRig rig;
   const std::uint64_t now = clock_ns();
   IntervalRecorder recorder(rig.job, now - 500'000'000, 1'000'000'000);
@@ -196,7 +196,7 @@ TEST(SinkRuns, TheWindowBeginsWithTheFirstAndIsAsLongUnderWayAsTheFirstAndTheLas
   EXPECT_GE(rig.flow.last_arrival_ns.get(), now);
 }
 
-TEST(SinkRuns, EachLatencyIsNotedAndTheFirstThatIsTooLongIsNamed) {
+TEST(SinkTrains, EachLatencyIsNotedAndTheFirstThatIsTooLongIsNamed) {
   SinkRig rig;
   const std::uint64_t now = clock_ns();
   Sink sink(rig.with_flow(1, 60'000'000'000), rig.end, rig.job);

@@ -1,7 +1,7 @@
 #pragma once
-// ProbeRun: frames of one flow that a receiver can take together, because they are whole and their
-// numbers follow each other. Small frames that are taken one by one cost about three times as much
-// (perf/bench/harness.cpp). "Run" here means these frames, not a run of shmifperf.
+// ProbeTrain: frames of one flow that a receiver can take together, because they are whole and
+// their numbers follow each other. Small frames that are taken one by one cost about three times as
+// much (perf/bench/harness.cpp).
 
 #include <cstddef>
 #include <cstdint>
@@ -19,7 +19,7 @@ struct ProbeTimes {
   bool operator==(const ProbeTimes&) const = default;
 };
 
-struct ProbeRun {
+struct ProbeTrain {
   std::uint32_t flow = 0;
   std::uint32_t nonce = 0;
   std::uint64_t first = 0;              ///< sequence number of its first frame
@@ -27,9 +27,9 @@ struct ProbeRun {
   std::span<const ProbeTimes> times{};  ///< of each frame
 
   std::size_t frames() const noexcept { return times.size(); }
-  /// The same run without its first `count` frames, which have `their_bytes`.
-  ProbeRun behind(std::size_t count, std::uint64_t their_bytes) const noexcept {
-    ProbeRun rest = *this;
+  /// The same train without its first `count` frames, which have `their_bytes`.
+  ProbeTrain behind(std::size_t count, std::uint64_t their_bytes) const noexcept {
+    ProbeTrain rest = *this;
     rest.first += count;
     rest.bytes -= their_bytes;
     rest.times = times.subspan(count);
@@ -48,9 +48,9 @@ struct ProbeRun {
 /// Reads frames from the front, as long as each is whole, has a CRC, a probe of Probe::Kind::data
 /// behind its Ethernet header (and VLAN tag), and the next number. Reads at most as many frames as
 /// `times` has room for. Result: the frames that were read, perhaps none; read_probe() reads the
-/// others. On a CPU without instructions for CRC-32C there is never a run. Threads: any. Blocks:
+/// others. On a CPU without instructions for CRC-32C there is never a train. Threads: any. Blocks:
 /// never.
-ProbeRun read_run(std::span<const FrameView> frames, std::span<ProbeTimes> times) noexcept;
+ProbeTrain read_train(std::span<const FrameView> frames, std::span<ProbeTimes> times) noexcept;
 
 /// Calls `take(times, count)` for each group of frames with equal times that follow each other.
 /// Frames that were sent together without a pace have equal times.
