@@ -33,11 +33,12 @@ MacAddress mac_of(const PortSlot& s) {
   return mac.is_unicast() && mac.to_u64() == word ? mac : MacAddress{};
 }
 
-/// The size of a standing claim. Empty if it is not longer than 0; the audit reports such a claim.
-std::optional<std::uint64_t> claim_bytes(const PortSlot& s) {
+/// The size of a standing claim. Empty if it is not longer than 0, or longer than the ring; the
+/// audit reports such a claim.
+std::optional<std::uint64_t> claim_bytes(const PortSlot& s, std::uint64_t ring_bytes) {
   const std::uint64_t begin = load_relaxed(s.claim_begin);
   const std::uint64_t end = load_relaxed(s.claim_end);
-  if (begin >= end) return std::nullopt;
+  if (begin >= end || end - begin > ring_bytes) return std::nullopt;
   return end - begin;
 }
 
@@ -213,7 +214,7 @@ BusInfo NativeInspector::info() const {
     // A writer at work has a claim, too. A standing claim belongs to another acquisition than the
     // present one.
     const std::uint64_t owner = load_acquire(s.claim_owner);
-    if (owner != 0 && owner != lock) p.claim_bytes = claim_bytes(s);
+    if (owner != 0 && owner != lock) p.claim_bytes = claim_bytes(s, b.ring_bytes);
     b.ports.push_back(std::move(p));
   }
   return b;

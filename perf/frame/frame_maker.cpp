@@ -228,7 +228,7 @@ SHMIF_CRC32C_BY_CPU void FrameMaker::make_by_cpu(std::uint64_t first,
     std::memcpy(frame + probe_at_, words.data(), sizeof words);
     fields::put(frame + probe_at_ + fields::kCrcAt,
                 crc32c_cpu::join(tail.join, sum.crc(), tail.crc));
-    into.push_back({frame, slot.bytes});
+    into.emplace_back(frame, slot.bytes);
   }
 }
 

@@ -127,7 +127,7 @@ bool hands_over_batches(const J& job) {
   return sends_by_itself(job) || job.verify_only ||
          (puts_frames_out(job) && job.io_submit_mode == IoSubmit::offload);
 }
-constexpr const char* kBatches =
+constexpr const char* kHandsOverBatches =
     "is for jobs that send by themselves (rw=tx, txrx and pingpong), for rw=echo with "
     "io_submit_mode=offload, and for verify_only";
 
@@ -217,7 +217,7 @@ void add_window_rows(Rows& rows) {
            number(&J::iodepth_batch, 1, 1024, "frames"),
            "The largest number of frames that the job hands to the engine at once.")
       .to_peer()
-      .only(hands_over_batches, kBatches);
+      .only(hands_over_batches, kHandsOverBatches);
   rows.add("iodepth_batch_complete_min iodepth_batch_complete", allowed,
            number(&J::iodepth_batch_complete_min, 0, 1024, "replies"),
            R"(For rw=pingpong: when iodepth requests wait for replies, the job sends again only

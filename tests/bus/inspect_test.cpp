@@ -215,6 +215,11 @@ TEST(Inspect, TellsOfARowThatWasOverwrittenOnlyWhatAPortCanHave) {
   EXPECT_EQ(told().claim_bytes, std::nullopt);
   raw.claim(port.slot(), 64, 64, 64);
   EXPECT_EQ(told().claim_bytes, std::nullopt);
+  const std::uint64_t ring = raw.ring().bytes();
+  raw.claim(port.slot(), 64, 64, 64 + ring);
+  EXPECT_EQ(told().claim_bytes, ring);
+  raw.claim(port.slot(), 64, 64, 64 + ring + 1);
+  EXPECT_EQ(told().claim_bytes, std::nullopt);
   slot.claim_owner = 0;
 
   // The low 32 bits, as the records of a sender have them.
