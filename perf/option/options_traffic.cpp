@@ -154,8 +154,9 @@ void add_rate_rows(Rows& rows) {
            R"(For rw=txrx with the same rate for both directions: the share of the total traffic
               (twice that rate) that this job sends, in per cent. The peer made for it sends the
               rest. Without a rate, both send as fast as they can: this share is then of the
-              frames, the one that is ahead waits for the other, and both end when one has
-              reached its limit. For 0, use rw=rx; for 100, use rw=tx.)")
+              frames, the one that is 64 rounds ahead waits for the other, and both end when one
+              has reached its limit. A round of 75 per cent is 3 frames and 1. For 0, use rw=rx;
+              for 100, use rw=tx.)")
       .only([](const J& job) { return job.rw == Role::txrx; }, "is for rw=txrx");
   rows.add("rate_overhead", allowed, packet_bytes(&J::rate_overhead_bytes, 0, 1000),
            R"(Extra bytes of each frame that count towards rate, such as 24 for the preamble,
@@ -327,7 +328,8 @@ void add_frame_rows(std::vector<OptionRow>& into) {
       .to_peer()
       .only(makes_frames, kMadeFrames);
   rows.add("randseed", allowed, number(&J::randseed, 0, std::numeric_limits<std::uint64_t>::max()),
-           R"(The seed of all random numbers of the job. The same seed makes the same frames.
+           R"(The seed of all random numbers of the job. The same seed makes the same frames
+              (with random payloads and iodepth_batch over 64, only with the same iodepth_batch).
               Each clone and each direction has its own numbers.)")
       .to_peer();
   rows.add("vlan", allowed, number(&J::vlan, 1, 4094),
