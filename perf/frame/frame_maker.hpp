@@ -114,7 +114,8 @@ class FrameMaker {
   /// Found by trial: for 16 of 17 usual mixes, IMIX among them, each size has a place of its own.
   static constexpr std::uint32_t kSpread = 0xc79e6e81;
   const Tail& tail_of(std::uint64_t sequence, std::uint32_t bytes) noexcept {
-    const std::size_t place = (std::uint64_t{bytes * kSpread} * kTails) >> 32U;
+    const std::uint32_t spread = bytes * kSpread;  // modulo 2^32
+    const std::size_t place = (std::uint64_t{spread} * kTails) >> 32U;
     Tail& tail = tails_[(sequence & slot_mask_) * kTails + place];
     if (tail.bytes != bytes) [[unlikely]]
       learn_tail(tail, slot_of(sequence), bytes);
