@@ -240,10 +240,10 @@ void HeatSession::stop(Target& target, const Error& why) {
   const bool is_client = target.source && target.source->provenance().source == "client";
   target.source.reset();
   target.result.reason = why.message;
-  if (why.code == std::errc::no_such_process) {
-    target.result.has_ended = !is_alive(target.process, options_.files);
-    target.result.has_left = !target.result.has_ended && is_client;
-  }
+  // A process that is about to end fails calls with other errors, too: ptrace(2) says EPERM.
+  target.result.has_ended = !is_alive(target.process, options_.files);
+  target.result.has_left =
+      !target.result.has_ended && is_client && why.code == std::errc::no_such_process;
   if (target.result.has_ended) target.result.reason = kHasEnded;
   if (target.result.has_left) target.result.reason = kHasLeft;
   debug(Debug::heat,

@@ -62,6 +62,14 @@ bool has_signal_to_handle(const TaskId& process, pid_t thread) {
   return (pending & ~signals_in(*status, "SigBlk") & signals_in(*status, "SigCgt")) != 0;
 }
 
+/// Whether the thread has ended, although it may still be listed. For such a thread, ptrace(2)
+/// fails with EPERM.
+bool has_ended(const TaskId& process, pid_t thread) {
+  const auto text = KernelFiles().read(task_folder(process, thread) + "/stat");
+  const auto stat = text ? read_task_stat(*text) : Result<TaskStat>(text.error());
+  return !stat || stat->state == 'Z' || stat->state == 'X';
+}
+
 Error is_traced_by(const TaskId& process, std::uint64_t tracer) {
   return {Errc::busy, "cannot stop process " + std::to_string(process.number) + ": process " +
                           std::to_string(tracer) + " traces it (end that one first)"};
@@ -124,9 +132,7 @@ std::vector<pid_t> HeldThreads::not_held(Threads which) const {
     if (!number) continue;
     const auto thread = static_cast<pid_t>(*number);
     if (std::ranges::find(threads_, thread, &HeldThread::number) != threads_.end()) continue;
-    const auto text = files.read(task_folder(process_, thread) + "/stat");
-    const auto stat = text ? read_task_stat(*text) : Result<TaskStat>(text.error());
-    if (!stat || stat->state == 'Z' || stat->state == 'X') continue;
+    if (has_ended(process_, thread)) continue;
     const auto call = files.read(task_folder(process_, thread) + "/syscall");
     const auto waits_in = call ? base::read_digits(call->substr(0, call->find(' '))) : std::nullopt;
     const bool waits = waits_in && is_fragile(static_cast<long>(*waits_in));
@@ -181,7 +187,7 @@ Result<void> HeldThreads::expect_no_other() const {
 Result<bool> HeldThreads::hold_one(pid_t number) {
   if (::ptrace(PTRACE_SEIZE, number, nullptr, PTRACE_O_TRACESYSGOOD) != 0) {
     const int error = errno;
-    if (error == ESRCH) return false;
+    if (error == ESRCH || has_ended(process_, number)) return false;
     if (auto none = expect_no_other(); !none) return std::move(none).error();
     return refusal_to_trace(process_, error);
   }

@@ -102,6 +102,19 @@ TEST_F(WatchedSelf, IsWatchedAnewByAnotherSourceIfTheFirstOneFails) {
   }
 }
 
+/// At the end of a process, any call about it can fail: ptrace(2) then says EPERM.
+TEST_F(WatchedSelf, HasEndedWhateverErrorItsEndCauses) {
+  ScriptedSource::Script script{.looks_until_failure = 0};
+  watch_by(script);
+  const std::string stat = KernelFiles().read("/proc/self/stat").value();
+  const std::size_t state = stat.rfind(')') + 2;
+  tree.put("/proc/" + std::to_string(::getpid()) + "/stat",
+           stat.substr(0, state) + 'Z' + stat.substr(state + 1));
+  while (session->is_watching()) session->step();
+  EXPECT_TRUE(result().has_ended);
+  EXPECT_EQ(result().reason, "the process has ended");
+}
+
 TEST_F(WatchedSelf, HasMappingsInTheFirstWindowOfASourceThatTookOver) {
   options.attributes.aggregation = options.attributes.sampling;
   ScriptedSource::Script script{.ranges_until_failure = 0};

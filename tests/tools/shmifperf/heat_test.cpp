@@ -292,7 +292,8 @@ TEST(HeatCommand, EndsAsItsProgramDoesHoweverShortThatIs) {
   const auto status = [](const std::string& script) {
     return shmifperf({"heat", "--", "sh", "-c", script}).status;
   };
-  EXPECT_EQ(shmifperf({"heat", "--", "true"}).status, 0);
+  const ToolResult shortest = shmifperf({"heat", "--", "true"});
+  EXPECT_EQ(shortest.status, 0) << shortest.err;
   EXPECT_EQ(status("exit 42"), 42);
   EXPECT_EQ(status("sleep 0.3; exit 7"), 7);
   EXPECT_EQ(status("kill -9 $$"), 128 + 9);
