@@ -170,7 +170,13 @@ FrameMaker::FrameMaker(const FrameMakerOptions& options)
     }
     put_zeros(payload, options.zeros_per_cent);
   }
-  if (headers_ || checksum_ == Checksum::none || !crc32c_cpu::is_there()) return;
+  if (headers_) return;
+  if (checksum_ == Checksum::none) {
+    for (std::size_t number = 0; number < slots(); ++number) {
+      write_probe({slot_of(number), min_bytes()}, probe_at_, {}, Checksum::none);
+    }
+  }
+  if (checksum_ == Checksum::none || !crc32c_cpu::is_there()) return;
   header_crc_ = crc32c({slot_of(0), probe_at_});
   tails_.resize(slots() * kTails);
   joins_.resize(max_bytes_ - probe_at_ - fields::kNoCrcAt + 1);
@@ -185,6 +191,14 @@ void FrameMaker::write_header(const FrameMakerOptions& options, std::byte* slot)
     put_big_endian(slot + 14, *options.vlan & 0xfffU);
   }
   put_big_endian(slot + probe_at_ - 2, kProbeEtherType);
+}
+
+/// The fields of a probe before its CRC.
+inline std::array<std::uint64_t, 5> FrameMaker::words_of(std::uint64_t sequence,
+                                                         const Schedule::Slot& slot,
+                                                         const Probe& probe) const noexcept {
+  return {fields::front(probe.kind, slot.bytes), fields::owners(flow_, probe.nonce), sequence,
+          slot.intended_ns, probe.sent_ns};
 }
 
 FrameView FrameMaker::finish(std::uint64_t sequence, std::size_t bytes, Probe probe) noexcept {
@@ -202,6 +216,7 @@ FrameView FrameMaker::finish(std::uint64_t sequence, std::size_t bytes, Probe pr
 void FrameMaker::make_all(std::uint64_t first, std::span<const Schedule::Slot> slots,
                           const Probe& probe, std::vector<FrameView>& into) {
   if (!tails_.empty()) return make_by_cpu(first, slots, probe, into);
+  if (!headers_ && checksum_ == Checksum::none) return make_without_crc(first, slots, probe, into);
   if (headers_) {
     for (std::size_t i = 0; i < slots.size(); ++i) write_headers(first + i, slots[i].bytes);
   }
@@ -212,22 +227,35 @@ void FrameMaker::make_all(std::uint64_t first, std::span<const Schedule::Slot> s
   }
 }
 
-/// Writes only the fields that differ from the last frame in the same buffer. The CRC of the bytes
-/// behind them is known.
+/// Writes only the fields that differ from the last frame in the same buffer.
+void FrameMaker::make_without_crc(std::uint64_t first, std::span<const Schedule::Slot> slots,
+                                  const Probe& probe, std::vector<FrameView>& into) {
+  for (const Schedule::Slot& slot : slots) {
+    std::byte* const frame = slot_of(first);
+    std::byte* at = frame + probe_at_;
+    for (const std::uint64_t word : words_of(first++, slot, probe)) {
+      fields::put(at, word);
+      at += sizeof word;
+    }
+    into.emplace_back(frame, slot.bytes);
+  }
+}
+
+/// The same. The CRC of the bytes behind them is known.
 SHMIF_CRC32C_BY_CPU void FrameMaker::make_by_cpu(std::uint64_t first,
                                                  std::span<const Schedule::Slot> slots,
                                                  const Probe& probe, std::vector<FrameView>& into) {
-  const std::uint64_t owners = fields::owners(flow_, probe.nonce);
   for (const Schedule::Slot& slot : slots) {
     const Tail& tail = tail_of(first, slot.bytes);
-    const std::array<std::uint64_t, fields::kCrcAt / 8> words{
-        fields::front(probe.kind, slot.bytes), owners, first, slot.intended_ns, probe.sent_ns};
+    std::byte* const frame = slot_of(first);
+    std::byte* at = frame + probe_at_;
     crc32c_cpu::Sum sum(header_crc_);
-    for (const std::uint64_t word : words) sum.add(word);
-    std::byte* const frame = slot_of(first++);
-    std::memcpy(frame + probe_at_, words.data(), sizeof words);
-    fields::put(frame + probe_at_ + fields::kCrcAt,
-                crc32c_cpu::join(tail.join, sum.crc(), tail.crc));
+    for (const std::uint64_t word : words_of(first++, slot, probe)) {
+      sum.add(word);
+      fields::put(at, word);
+      at += sizeof word;
+    }
+    fields::put(at, crc32c_cpu::join(tail.join, sum.crc(), tail.crc));
     into.emplace_back(frame, slot.bytes);
   }
 }

@@ -6,6 +6,7 @@
 // mod K. A receiver with the same options makes the same buffers, so it knows every byte of every
 // frame without a record of them.
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -100,7 +101,11 @@ class FrameMaker {
     sums_[sequence & slot_mask_].header = headers_->write(slot, bytes, sequence);
   }
   FrameView finish(std::uint64_t sequence, std::size_t bytes, Probe probe) noexcept;
-  /// As make_all(), for frames with a CRC and without headers.
+  std::array<std::uint64_t, 5> words_of(std::uint64_t sequence, const Schedule::Slot& slot,
+                                        const Probe& probe) const noexcept;
+  /// As make_all(), for frames without headers: without and with a CRC.
+  void make_without_crc(std::uint64_t first, std::span<const Schedule::Slot> slots,
+                        const Probe& probe, std::vector<FrameView>& into);
   SHMIF_CRC32C_BY_CPU void make_by_cpu(std::uint64_t first, std::span<const Schedule::Slot> slots,
                                        const Probe& probe, std::vector<FrameView>& into);
   /// What is known of the bytes behind the CRC in a frame of `bytes`.

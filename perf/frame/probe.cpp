@@ -53,9 +53,8 @@ ProbeReading read(std::span<const std::byte> frame, ProbePlace place) noexcept {
   if (frame.size() < *length) return {Finding::truncated};
   frame = frame.first(*length);
   const auto crc = fields::get<std::uint32_t>(p + fields::kCrcAt);
-  const bool unchecked =
-      crc == 0 && fields::get<std::uint16_t>(p + fields::kNoCrcAt) == fields::kNoCrc;
-  if (kCheck && !unchecked && crc != crc_of(frame, place)) return {Finding::corrupt};
+  const bool checked = kCheck && fields::has_crc(p);
+  if (checked && crc != crc_of(frame, place)) return {Finding::corrupt};
   // The frame is whole, so its fields are those that were written.
   const auto version = fields::get<std::uint8_t>(p + 2);
   if (fields::get<std::uint16_t>(p) != fields::kMagic ||
@@ -63,7 +62,7 @@ ProbeReading read(std::span<const std::byte> frame, ProbePlace place) noexcept {
       fields::get<std::uint8_t>(p + 3) > static_cast<std::uint8_t>(Probe::Kind::reply)) {
     return {Finding::foreign};
   }
-  return {Finding::whole, fields_of(p), kCheck && !unchecked ? Checksum::crc : Checksum::none};
+  return {Finding::whole, fields_of(p), checked ? Checksum::crc : Checksum::none};
 }
 
 }  // namespace

@@ -54,6 +54,10 @@ constexpr std::uint64_t front(Probe::Kind kind, std::size_t length) noexcept {
          std::uint64_t{static_cast<std::uint8_t>(kind)} << 24U |
          std::uint64_t{length_field(version, length)} << 32U;
 }
+/// Whether the sender wrote a CRC.
+inline bool has_crc(const std::byte* probe) noexcept {
+  return get<std::uint32_t>(probe + kCrcAt) != 0 || get<std::uint16_t>(probe + kNoCrcAt) != kNoCrc;
+}
 /// The next eight: whose frame it is.
 constexpr std::uint64_t owners(std::uint32_t flow, std::uint32_t nonce) noexcept {
   return flow | std::uint64_t{nonce} << 32U;

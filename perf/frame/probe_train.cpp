@@ -70,13 +70,17 @@ SHMIF_CRC32C_BY_CPU ProbeTrain read_by_cpu(std::span<const FrameView> frames,
     if (fields::get<std::uint64_t>(p) != fields::front(Probe::Kind::data, bytes.size())) break;
     const auto owners = fields::get<std::uint64_t>(p + fields::kOwnersAt);
     const auto sequence = fields::get<std::uint64_t>(p + fields::kSequenceAt);
+    const auto crc = fields::get<std::uint32_t>(p + fields::kCrcAt);
+    const Checksum checksum = fields::has_crc(p) ? Checksum::crc : Checksum::none;
     if (count == 0) {
+      train.checksum = checksum;
       train.flow = static_cast<std::uint32_t>(owners);
       train.nonce = static_cast<std::uint32_t>(owners >> 32U);
       train.first = sequence;
     }
     if (owners != fields::owners(train.flow, train.nonce) || sequence != train.first + count) break;
-    if (fields::get<std::uint32_t>(p + fields::kCrcAt) != crc_of_frame(bytes, at)) break;
+    if (checksum != train.checksum) break;
+    if (checksum == Checksum::crc && crc != crc_of_frame(bytes, at)) break;
     times[count++] = {.intended_ns = fields::get<std::uint64_t>(p + fields::kIntendedAt),
                       .sent_ns = fields::get<std::uint64_t>(p + fields::kSentAt)};
     train.bytes += bytes.size();

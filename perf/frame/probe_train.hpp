@@ -20,6 +20,7 @@ struct ProbeTimes {
 };
 
 struct ProbeTrain {
+  Checksum checksum = Checksum::none;  ///< of each frame: whether a CRC was checked
   std::uint32_t flow = 0;
   std::uint32_t nonce = 0;
   std::uint64_t first = 0;              ///< sequence number of its first frame
@@ -45,11 +46,11 @@ struct ProbeTrain {
   }
 };
 
-/// Reads frames from the front, as long as each is whole, has a CRC, a probe of Probe::Kind::data
-/// behind its Ethernet header (and VLAN tag), and the next number. Reads at most as many frames as
-/// `times` has room for. Result: the frames that were read, perhaps none; read_probe() reads the
-/// others. On a CPU without instructions for CRC-32C there is never a train. Threads: any. Blocks:
-/// never.
+/// Reads frames from the front, as long as each is whole, has a probe of Probe::Kind::data behind
+/// its Ethernet header (and VLAN tag), and the next number, and either all have a CRC or all have
+/// none. Reads at most as many frames as `times` has room for. Result: the frames that were read,
+/// perhaps none; read_probe() reads the others. On a CPU without instructions for CRC-32C there is
+/// never a train. Threads: any. Blocks: never.
 ProbeTrain read_train(std::span<const FrameView> frames, std::span<ProbeTimes> times) noexcept;
 
 /// Calls `take(times, count)` for each group of frames with equal times that follow each other.

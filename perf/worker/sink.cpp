@@ -131,13 +131,14 @@ Sink::Flow* Sink::flow_of(const FrameView& frame, const Probe& probe) {
   return &flow;
 }
 
-/// Whether the sender of a flow has sent that number, or may be sending it now.
-bool Sink::may_have_sent(const Flow& flow, std::uint64_t sequence) const noexcept {
+/// Whether the sender of a flow has sent the numbers from `first` to `last`, or may be sending them
+/// now.
+bool Sink::may_have_sent(const Flow& flow, std::uint64_t first, std::uint64_t last) const noexcept {
   if (setup_.recorded != nullptr) return true;  // the recorded run is unknown
   const FlowCounts& counts = flow.receiver.counts();
-  if (sequence >= counts.begin && sequence < counts.end + kMaxUntold) return true;
+  if (first >= counts.begin && last < counts.end + kMaxUntold) return true;
   const FlowBlock& block = *flow.expected.block;
-  return sequence >= block.first.get() && sequence < block.all_sent.get() + kMaxUntold;
+  return first >= block.first.get() && last < block.all_sent.get() + kMaxUntold;
 }
 
 std::uint64_t Sink::window_begin_ns() const noexcept {
@@ -203,7 +204,7 @@ void Sink::take_batch() {
 /// before, and only of the frames that are whole.
 void Sink::take_lent(std::uint64_t now, Totals& totals) {
   const std::span<const FrameView> frames = batch_.frames();
-  const ProbeTrain train = read_train(frames, times_of_train_);
+  const ProbeTrain train = train_of(frames);
   const std::span<const FrameView> copies = copies_of(frames.subspan(train.frames()));
   const std::size_t torn = end_.give_back();
   const std::size_t torn_of_train = std::min(torn, train.frames());
@@ -229,9 +230,8 @@ std::span<const FrameView> Sink::copies_of(std::span<const FrameView> lent) {
 }
 
 void Sink::take_frames(std::span<const FrameView> frames, std::uint64_t now, Totals& totals) {
-  const bool trains = may_take_trains();
   while (!frames.empty()) {
-    const ProbeTrain train = trains ? read_train(frames, times_of_train_) : ProbeTrain{};
+    const ProbeTrain train = train_of(frames);
     const std::size_t taken = std::max<std::size_t>(train.frames(), 1);
     if (train.frames() != 0) {
       take_train(train, frames.first(taken), now, totals);
@@ -261,6 +261,17 @@ bool Sink::may_take_trains() const noexcept {
   return setup_.options.do_verify && !queue_ && setup_.trigger == nullptr && !setup_.echoes &&
          setup_.window == nullptr && setup_.recorded == nullptr && replayed_ == nullptr &&
          !has_headers_ && !has_makers_;
+}
+
+ProbeTrain Sink::train_of(std::span<const FrameView> frames) noexcept {
+  if (!may_take_trains()) return {};
+  const ProbeTrain train = read_train(frames, times_of_train_);
+  if (train.frames() == 0 || train.checksum == Checksum::crc) return train;
+  // If there is no CRC, a sequence number that no frame can have shows the damage.
+  const Flow* const flow = train.nonce == setup_.nonce ? flow_of(train.flow, train.nonce) : nullptr;
+  const bool is_possible =
+      flow == nullptr || may_have_sent(*flow, train.first, train.first + train.frames() - 1);
+  return is_possible ? train : ProbeTrain{};
 }
 
 /// Takes the frames of a train. Does not read their bytes, which may have been overwritten.
@@ -488,7 +499,8 @@ void Sink::take_probe(const FrameView& frame, const ProbeReading& reading, std::
     return;
   }
   // If there is no CRC, a sequence number that no frame can have shows the damage.
-  const bool damaged = reading.checksum == Checksum::none && !may_have_sent(*flow, probe.sequence);
+  const bool damaged =
+      reading.checksum == Checksum::none && !may_have_sent(*flow, probe.sequence, probe.sequence);
   if (damaged || (flow->maker && !flow->maker->payload_is_as_made(frame.bytes))) {
     take_damaged(frame, Finding::corrupt, now);
     return;
@@ -546,8 +558,8 @@ void Sink::take_damaged(const FrameView& frame, Finding finding, std::uint64_t n
   const std::optional<Probe> said = mend_probe(frame.bytes, place_of(frame));
   if (Flow* const flow = said ? flow_of(said->flow, said->nonce) : nullptr) {
     learn_window(*flow);
-    flow->receiver.note_damaged(finding, may_have_sent(*flow, said->sequence) ? said : std::nullopt,
-                                now);
+    flow->receiver.note_damaged(
+        finding, may_have_sent(*flow, said->sequence, said->sequence) ? said : std::nullopt, now);
     flow->touched = true;
   } else if (Flow* const sender = flow_from(frame.source())) {
     learn_window(*sender);

@@ -114,7 +114,7 @@ class Sink {
   void take_other(const FrameView& frame, Arrival what, std::uint64_t now, Totals& totals);
   void take_replayed(const FrameView& frame, std::uint64_t now, Totals& totals);
   void take_checked(const CheckedFrame& frame);
-  bool may_have_sent(const Flow& flow, std::uint64_t sequence) const noexcept;
+  bool may_have_sent(const Flow& flow, std::uint64_t first, std::uint64_t last) const noexcept;
   void take_probe(const FrameView& frame, const ProbeReading& reading, std::uint64_t now,
                   Totals& totals);
   void note_probe(Flow& flow, std::size_t bytes, const Probe& probe, std::uint64_t now,
@@ -125,6 +125,8 @@ class Sink {
   void take_frames(std::span<const FrameView> frames, std::uint64_t now, Totals& totals);
   void take_one(const FrameView& frame, std::uint64_t now, Totals& totals);
   bool may_take_trains() const noexcept;
+  /// The train at the front of `frames`; empty if these frames have to be taken one by one.
+  ProbeTrain train_of(std::span<const FrameView> frames) noexcept;
   void take_train(const ProbeTrain& train, std::span<const FrameView> frames, std::uint64_t now,
                   Totals& totals);
   void note_train(Flow& flow, const ProbeTrain& train, std::span<const FrameView> frames,

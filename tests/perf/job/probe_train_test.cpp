@@ -157,13 +157,40 @@ TEST(ProbeTrain, HasNoFrameWithAChangedBit) {
   }
 }
 
-TEST(ProbeTrain, HasNoFrameWithoutACrcOrWithHeaders) {
+TEST(ProbeTrain, HasFramesWithACrcOrFramesWithoutOneButNotBoth) {
   FrameMakerOptions options = maker_options_of(5);
   options.checksum = Checksum::none;
-  Frames unchecked(options);
-  unchecked.add(1, 100);
-  EXPECT_EQ(unchecked.read().frames(), 0U);
-  options = maker_options_of(5);
+  Frames without(options);
+  for (const std::uint64_t number : {10U, 11U, 12U}) without.add(number, 1400);
+  without[1].back() ^= std::byte{1};  // which nobody can know
+  EXPECT_EQ(without.read().checksum, Checksum::none);
+  EXPECT_EQ(without.read().frames(), 3U);
+  EXPECT_EQ(without.read().bytes, 3 * 1400U);
+  EXPECT_EQ(without.read().probe(2),
+            (Probe{.flow = 5, .nonce = 77, .sequence = 12, .intended_ns = 1012, .sent_ns = 2003}));
+  Frames with;
+  for (const std::uint64_t number : {10U, 11U, 12U}) with.add(number, 1400);
+  EXPECT_EQ(with.read().checksum, Checksum::crc);
+  std::swap(with[2], without[2]);
+  EXPECT_EQ(with.read().frames(), 2U);
+  EXPECT_EQ(without.read().frames(), 2U);
+}
+
+/// A CRC may be 0, and "nc" may stand behind another CRC, if somebody changed a bit.
+TEST(ProbeTrain, ACrcIsOnlyMissingIfBothItsMarksSaySo) {
+  constexpr std::size_t kCrcAt = kProbeAt + 40;
+  FrameMakerOptions options = maker_options_of(5);
+  options.checksum = Checksum::none;
+  for (std::size_t bit = 0; bit < 48; ++bit) {
+    Frames frames(options);
+    frames.add(10, 100);
+    frames[0][kCrcAt + bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
+    EXPECT_EQ(frames.read().frames(), 0U) << bit;
+  }
+}
+
+TEST(ProbeTrain, HasNoFrameWithHeaders) {
+  FrameMakerOptions options = maker_options_of(5);
   options.headers = HeaderTemplate::parse("ipv4(src=198.18.0.1,dst=198.18.0.2)/udp").value();
   Frames with_headers(options);
   with_headers.add(1, 100);

@@ -85,8 +85,10 @@ class ScriptedEnd final : public End {
 
 /// A frame of that flow and run.
 inline Bytes frame_of(std::uint32_t flow, std::uint32_t nonce, std::uint64_t number,
-                      std::uint64_t intended_ns = 1, std::size_t bytes = 200) {
+                      std::uint64_t intended_ns = 1, std::size_t bytes = 200,
+                      Checksum checksum = Checksum::crc) {
   FrameMakerOptions options;
+  options.checksum = checksum;
   options.source = MacAddress::from_u64(0xb2a000000000 + flow);
   options.flow = flow;
   options.max_bytes = bytes;

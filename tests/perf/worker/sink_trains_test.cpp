@@ -24,8 +24,11 @@ struct Traffic {
   std::vector<std::size_t> torn;
 };
 
+/// The first number that flows do not reach.
+constexpr std::uint64_t kEnd = 100'000;
+
 /// All that can happen to frames on their way, with mostly long trains in order.
-Traffic traffic(unsigned seed, std::size_t bytes) {
+Traffic traffic(unsigned seed, std::size_t bytes, Checksum checksum = Checksum::crc) {
   std::mt19937 random(seed);
   const auto one_in = [&](unsigned n) { return random() % n == 0; };
   std::array<std::uint64_t, 2> next{};
@@ -39,11 +42,14 @@ Traffic traffic(unsigned seed, std::size_t bytes) {
       if (one_in(20)) flow ^= 1U;
       std::uint64_t& number = next[flow];
       const std::uint64_t due = kWindow - 700 + (number + random() % 3) * 10;
-      Bytes frame = frame_of(flow, one_in(60) ? 8 : 7, number++, due, bytes);
+      Bytes frame = frame_of(flow, one_in(60) ? 8 : 7, number++, due, bytes, checksum);
       if (one_in(40)) continue;  // lost
       if (one_in(60)) frame = corrupt(frame);
       if (one_in(60)) frame = truncated(frame);
       if (one_in(60)) frame = frame_of(5, 7, number, due, bytes);  // of a flow that is for others
+      if (checksum == Checksum::none && one_in(60)) {              // damaged, as its number shows
+        frame = frame_of(flow, 7, kEnd + 1023 + random() % 3 * 5000, due, bytes, checksum);
+      }
       if (one_in(60)) frame.assign(bytes, std::byte{0x45});
       if (one_in(60)) waiting.push_back(frame);
       frames.push_back(std::move(frame));
@@ -63,11 +69,11 @@ enum class How : std::uint8_t { one_by_one, in_trains, lent };
 /// All counts, with their names.
 std::string result(const Traffic& traffic, How how) {
   SinkRig rig;
-  rig.flow.all_sent.set(100'000);
+  rig.flow.all_sent.set(kEnd);
   Sink::Setup setup = rig.with_flow(kWindow);
   FlowBlock& other = rig.memory->flow(1);
   other.measure_from_ns = kWindow;
-  other.all_sent.set(100'000);
+  other.all_sent.set(kEnd);
   ExpectedFlow second;
   second.flow = 1;
   second.name = "b";
@@ -128,10 +134,73 @@ TEST(SinkTrains, FindWhatIsFoundInEachFrameByItself) {
   }
 }
 
+TEST(SinkTrains, WithoutACrcFindWhatIsFoundInEachFrameByItself) {
+  for (unsigned seed = 1; seed <= 12; ++seed) {
+    for (const std::size_t bytes : {200U, 1000U}) {
+      const Traffic frames = traffic(seed, bytes, Checksum::none);
+      const std::string expected = result(frames, How::one_by_one);
+      EXPECT_EQ(expected.find("corrupt 0"), std::string::npos) << "some numbers are wrong";
+      ASSERT_EQ(result(frames, How::in_trains), expected) << seed;
+      ASSERT_EQ(result(frames, How::lent), expected) << seed;
+    }
+  }
+}
+
 TEST(SinkTrains, OfLentFramesUseNoneThatWasOverwrittenAndNoByteThatWasGivenBack) {
   for (unsigned seed = 1; seed <= 12; ++seed) {
     const Traffic long_frames = traffic(seed, 1000);
     ASSERT_EQ(result(long_frames, How::lent), result(long_frames, How::one_by_one)) << seed;
+  }
+}
+
+/// Frames without a CRC, from one number on to another.
+std::vector<Bytes> unchecked(std::uint64_t first, std::uint64_t last, std::uint64_t intended_ns) {
+  std::vector<Bytes> frames;
+  for (std::uint64_t number = first; number <= last; ++number) {
+    frames.push_back(frame_of(0, 7, number, intended_ns, 200, Checksum::none));
+  }
+  return frames;
+}
+
+/// A sender tells its count once for each batch, and is at most 1024 frames ahead of it.
+TEST(SinkTrains, WithoutACrcHaveNoNumberThatTheSenderCannotHaveSent) {
+  struct Case {
+    std::uint64_t first, last, frames;
+  };
+  for (const auto& [first, last, frames] :
+       {Case{1221, 1223, 3}, Case{1222, 1224, 2}, Case{1224, 1226, 0}, Case{99, 101, 2}}) {
+    SinkRig rig;
+    rig.flow.first.set(100);
+    rig.flow.all_sent.set(200);
+    Sink sink(rig.with_flow(kWindow), rig.end, rig.job);
+    sink.begin(rig.recorder);
+    rig.end.next = unchecked(first, last, kWindow - 1);
+    sink.step();
+    EXPECT_EQ(rig.job.received[Period::ramp].frames.get(), frames) << first << " to " << last;
+  }
+}
+
+TEST(SinkTrains, WithoutACrcMayBeAheadOfWhatHasArrived) {
+  struct Case {
+    std::uint64_t number, corrupt;
+  };
+  for (const auto& [number, corrupt] :
+       {Case{151, 0}, Case{1174, 0}, Case{1175, 1}, Case{149, 1}, Case{150, 0}}) {
+    SinkRig rig;
+    rig.flow.first.set(150);
+    rig.flow.all_sent.set(10);
+    Sink sink(rig.with_flow(kWindow), rig.end, rig.job);
+    sink.begin(rig.recorder);
+    rig.flow.first.set(10);
+    rig.end.next = unchecked(150, 150, kWindow);
+    sink.step();
+    ASSERT_EQ(rig.job.received[Period::window].frames.get(), 1U);
+    rig.flow.first.set(150);
+    rig.end.next = unchecked(number, number, kWindow);
+    sink.step();
+    rig.flow.tx_done = true;
+    sink.finish();
+    EXPECT_EQ(rig.flow.corrupt.get(), corrupt) << number;
   }
 }
 
