@@ -10,10 +10,11 @@ namespace {
 /// batch saves a CAS.
 constexpr std::uint64_t kRoomShare = 64;
 
-/// How far ahead of the walk over the oldest records their cache lines are requested.
+/// How far ahead of the walk over the oldest records their cache lines are requested, if they are
+/// of one size.
 constexpr std::uint64_t kRecordsAhead = 16;
 // Shared records, and others of at least kLargeRecord bytes, are requested kWriteAhead before they
-// are written.
+// are written; records of different sizes, as long before they are walked.
 constexpr std::uint64_t kLargeRecord = 1000;
 constexpr std::uint64_t kWriteAhead = 2048;
 
@@ -206,12 +207,19 @@ AppendStatus RingWriter::make_room(std::uint64_t lock, std::uint64_t end,
     // Whole records only, and never beyond the end of the chain: EMPTY has no step.
     std::uint64_t p = first;
     std::uint64_t step = ring_.fits_alignment(first) ? 1 : 0;
+    std::uint64_t step_before = 0;
     while (p < generous && step != 0 && steps > 0) {
       --steps;
       step = ring_.step(ring_.word_at(p), p);
-      // Readers may have its cache line. The line comes while other records are walked. Records of
-      // a stream have similar sizes.
-      prefetch_to_write(ring_.record(p + kRecordsAhead * step).word);
+      // Readers may have its cache line, which comes while other records are walked. If records
+      // differ in size, nobody knows where the next ones begin, so all lines are requested: they
+      // are written soon.
+      if (step == step_before) {
+        prefetch_to_write(ring_.record(p + kRecordsAhead * step).word);
+      } else {
+        request_for_writing(p + kWriteAhead, std::min(step, kWriteAhead));
+      }
+      step_before = step;
       p += step;
     }
     // One CAS for the whole batch. It succeeds only if `first` did not move, so the walked records
