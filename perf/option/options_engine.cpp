@@ -236,7 +236,8 @@ void add_engine_rows(std::vector<OptionRow>& into) {
   add_socket_rows(rows);
   rows.add("ip", allowed,
            text(&J::ip, "ADDRESS/BITS", "an IPv4 or IPv6 address with its prefix", 64),
-           "For engine=host: the address of the host.", "the next address in 198.18.0.0/15");
+           "For engine=host: the address of the host.", "the next address in 198.18.0.0/15")
+      .only(on<EngineKind::host>, "is for engine=host");
   rows.add("exec", needs_exec, command(&J::exec),
            R"(For engine=host: a program to run on the host instead of the traffic. The job
               fails if the program does not exit 0.)");

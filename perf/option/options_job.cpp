@@ -46,7 +46,9 @@ void add_job_rows(std::vector<OptionRow>& into) {
   rows.add("thread", allowed, yes_or_no(&J::thread),
            R"(The job is a thread of the program. By default it is a process, whose crash does
               not harm other jobs.)")
-      .to_peer();
+      .to_peer()
+      .only([](const J& job) { return job.engine != EngineKind::host; },
+            "is not for engine=host: an emulated host is a process");
   rows.add("wait_for", allowed, text(&J::wait_for, "NAME", "the name of another job"),
            "Starts when every clone of that job has ended.");
   rows.add("stonewall wait_for_previous", allowed, yes_or_no(&J::stonewall),

@@ -123,13 +123,35 @@ Kind<J> above_zero_share(double J::* member) {
 }
 
 bool searches(const J& job) {
-  return job.search != Search::none;
+  return job.search != Search::none && sends_by_itself(job);
+}
+bool searches_partial_loss(const J& job) {
+  return job.search == Search::pdr && sends_by_itself(job);
 }
 bool searches_latency(const J& job) {
-  return job.search == Search::latency_target;
+  return job.search == Search::latency_target && sends_by_itself(job);
+}
+bool takes_capture(const J& job) {
+  return job.rw == Role::tx || job.rw == Role::txrx;
+}
+bool replays(const J& job) {
+  return !job.replay.empty() && takes_capture(job);
 }
 bool has_times_of_capture(const J& job) {
-  return !has_own_pace(job);
+  return !has_own_pace(job) && takes_capture(job);
+}
+bool ends_when_steady(const J& job) {
+  return !job.steadystate.empty();
+}
+
+bool writes_averages(const J& job) {
+  return !job.write_bw_log.empty() || !job.write_iops_log.empty() || !job.write_lat_log.empty();
+}
+bool writes_histograms(const J& job) {
+  return !job.write_hist_log.empty();
+}
+bool writes_logs(const J& job) {
+  return writes_averages(job) || writes_histograms(job);
 }
 
 /// Whether this run receives what the job sends, or the job itself receives.
@@ -140,6 +162,15 @@ bool has_receiver(const J& job) {
 }
 constexpr const char* kNoReceiver =
     "needs a receiver; there is none with no_peer, or with rw=tx on engine=pcap or null";
+
+/// Whether frames may be checked some time after they have come.
+bool checks_later(const J& job) {
+  return has_receiver(job) && job.rw != Role::pingpong && job.rw != Role::echo;
+}
+constexpr const char* kChecksLater =
+    "needs a receiver that sends no replies; with rw=pingpong and echo, each frame is checked "
+    "before the next is sent, and there is no receiver with no_peer, or with rw=tx on engine=pcap "
+    "or null";
 
 bool has_latency(const J& job) {
   return has_receiver(job) && engine_of(job.engine).capabilities.has_latency && !job.verify_only;
@@ -170,12 +201,12 @@ void add_verification_rows(std::vector<OptionRow>& into) {
            R"(Checks frames in batches of this size. With 0, each frame is checked when it
               comes. Not for rw=pingpong and echo.)")
       .to_peer()
-      .only(has_receiver, kNoReceiver);
+      .only(checks_later, kChecksLater);
   rows.add("verify_async", allowed, number(&J::verify_async, 0, 64, "threads"),
            R"(The number of extra threads that check frames. With 0 the job itself checks them.
               Not for rw=pingpong and echo.)")
       .to_peer()
-      .only(has_receiver, kNoReceiver);
+      .only(checks_later, kChecksLater);
   rows.add("verify_only", allowed, yes_or_no(&J::verify_only),
            R"(For rw=rx: checks frames of any earlier run, from a capture (engine=pcap) or a
               bus. It finds missing, duplicate and damaged frames. With verify=regenerate it
@@ -237,9 +268,11 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
                   "WHAT"),
            R"(Searches for a rate: the highest rate at which no frame is lost (ndr, RFC 2544),
               at which no more than search_loss is lost (pdr), or at which latency_percentile
-              per cent of the frames arrive within latency_target (latency_target).)");
+              per cent of the frames arrive within latency_target (latency_target).)")
+      .only(sends_by_itself, kSendsByItself);
   rows.add("search_loss", allowed, share(&J::search_loss, "0% to 100%"),
-           "For search=pdr: the share of frames that may be lost.");
+           "For search=pdr: the share of frames that may be lost.")
+      .only(searches_partial_loss, "is for search=pdr");
   rows.add("search_resolution", allowed, above_zero_share(&J::search_resolution),
            R"(The search ends when it knows the rate to within this share of it, or to within
               one frame per second.)")
@@ -257,7 +290,8 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
               that search: for the highest rate at which latency_percentile per cent of the
               frames have no more than this latency. It cannot be given together with another
               search.)",
-           "0, no limit");
+           "0, no limit")
+      .only(sends_by_itself, kSendsByItself);
   rows.add("latency_percentile", allowed,
            real(&J::latency_percentile, parse_per_cent, "PERCENTAGE", "0 to 100"),
            R"(The share of frames, in per cent, whose latency must be within latency_target.
@@ -270,7 +304,8 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
   rows.add("ss_dur steadystate_duration", allowed, time(&J::ss_dur, TimeUnit::seconds, 0ns, 24h),
            R"(How far steadystate looks back: whole seconds, rounded up, at least 2; 0 means 2.
               With fio, 0 switches steadystate off.)",
-           "0, which is 2 seconds");
+           "0, which is 2 seconds")
+      .only(ends_when_steady, "has no effect without steadystate");
   rows.add("counters", allowed,
            text(&J::counters, "EVENT[,EVENT]...", "up to 16 events, separated by commas"),
            R"(Counts these events for the job's process, with its threads and children, in the
@@ -282,7 +317,8 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
               reason.)")
       .to_peer();
   rows.add("ss_ramp steadystate_ramp_time", allowed, time(&J::ss_ramp, TimeUnit::seconds, 0ns, 24h),
-           "How long steadystate waits before it begins to look: whole seconds, rounded up.");
+           "How long steadystate waits before it begins to look: whole seconds, rounded up.")
+      .only(ends_when_steady, "has no effect without steadystate");
 }
 
 void add_record_rows(std::vector<OptionRow>& into) {
@@ -291,7 +327,8 @@ void add_record_rows(std::vector<OptionRow>& into) {
            text(&J::replay, "PATH", "the path of a capture file"),
            R"(Sends the frames of a capture at the times of the capture, or at rate or rate_iops
               if one is given. The frames carry no probes, so they are counted but not verified.
-              Frames that are too long for the wire are left out, with a warning.)");
+              Frames that are too long for the wire are left out, with a warning.)")
+      .only(takes_capture, "is for jobs that send frames which get no replies (rw=tx and txrx)");
   rows.add("replay_time_scale", allowed, replay_time_scale(),
            "The speed of replay, in per cent: 200 is twice as fast as the capture.")
       .only(has_times_of_capture,
@@ -305,7 +342,8 @@ void add_record_rows(std::vector<OptionRow>& into) {
             "and replay_no_stall");
   rows.add("replay_no_stall", allowed, yes_or_no(&J::replay_no_stall),
            R"(Replays without the pauses of the capture, as fast as rate allows.
-              replay_time_scale has no effect then.)");
+              replay_time_scale has no effect then.)")
+      .only(replays, "has no effect without replay");
   rows.add("write_pcap", needs_directory, text(&J::write_pcap, "PATH", "the path of a file"),
            R"(Writes each sent frame to a capture file, with the times when it was due and when
               it was sent. replay can read the file. A capture that exists is replaced, any
@@ -338,16 +376,21 @@ void add_record_rows(std::vector<OptionRow>& into) {
   rows.add("log_hist_msec", allowed, time(&J::log_hist, TimeUnit::milliseconds, 10ms, 1h),
            R"(The interval of write_hist_log. If other logs are written too, one of the two
               intervals (log_hist_msec, log_avg_msec) must be a multiple of the other. fio's
-              default is 0, no histograms.)");
+              default is 0, no histograms.)")
+      .only(writes_histograms, "has no effect without write_hist_log");
   rows.add("log_hist_coarseness", allowed, number(&J::log_hist_coarseness, 0, 6),
-           "Halves the number of bins this many times: 1 gives 928 bins, 6 gives 29.");
+           "Halves the number of bins this many times: 1 gives 928 bins, 6 gives 29.")
+      .only(writes_histograms, "has no effect without write_hist_log");
   rows.add("per_job_logs", allowed, yes_or_no(&J::per_job_logs),
            R"(With 0, the jobs that have the same prefix share one log: PREFIX_bw.log, without
               the name of a job. Each of them adds its own lines, and the times are the same for
               all. So the rate of all is the sum over the lines with the same time and
-              direction. Unlike fio, a log that exists is replaced.)");
+              direction. Unlike fio, a log that exists is replaced.)")
+      .only(writes_logs, "has no effect without logs (write_bw_log and so on)");
   rows.add("log_avg_msec", allowed, time(&J::log_avg, TimeUnit::milliseconds, 10ms, 1h),
-           "The interval of the logs.");
+           "The interval of the logs, except write_hist_log.")
+      .only(writes_averages,
+            "has no effect without write_bw_log, write_iops_log and write_lat_log");
 }
 
 }  // namespace shmif::perf

@@ -98,11 +98,32 @@ Kind<J> headers() {
 
 /// Whether the job makes frames: to send them, or to compare those of a file with them.
 bool makes_frames(const J& job) {
-  return job.replay.empty() && (sends_by_itself(job) || job.verify_only);
+  return job.verify_only || (job.replay.empty() && sends_by_itself(job));
 }
 constexpr const char* kMadeFrames =
     "has no effect with replay, which sends the frames of a file, or on a job that makes no frames "
     "(rw=rx without verify_only, and rw=echo)";
+
+/// Whether frames can have headers of the job. With verify=regenerate, a job that only verifies
+/// would need them, but cannot use them.
+bool takes_headers(const J& job) {
+  const bool is_one_way = job.rw == Role::tx || job.rw == Role::txrx;
+  return is_one_way && job.replay.empty() && !on<EngineKind::host, EngineKind::udp>(job);
+}
+constexpr const char* kTakesHeaders =
+    "is for jobs that make frames which get no replies (rw=tx and txrx, without replay), on an "
+    "engine other than host and udp, where the kernel makes the headers";
+
+/// Whether the job keeps a ratio to others.
+bool has_weight(const J& job) {
+  return sends_by_itself(job) && job.exec.empty();
+}
+
+bool has_minimum(const J& job) {
+  return job.rate_min_bps.tx != 0 || job.rate_min_bps.rx != 0 || job.rate_min_fps.tx != 0 ||
+         job.rate_min_fps.rx != 0;
+}
+constexpr const char* kHasMinimum = "has no effect without rate_min and rate_iops_min";
 
 bool is_paced(const J& job) {
   return has_own_pace(job) && sends_by_itself(job);
@@ -189,10 +210,12 @@ void add_rate_rows(Rows& rows) {
       "0, no minimum");
   rows.add("rate_cycle ratecycle", allowed, time(&J::rate_cycle, TimeUnit::milliseconds, 1ms, 1h),
            "The interval over which rate_min and rate_iops_min are checked.")
-      .to_peer();
+      .to_peer()
+      .only(has_minimum, kHasMinimum);
   rows.add("rate_settle", allowed, time(&J::rate_settle, TimeUnit::seconds, 0ns, 1h),
            "For this time after the start, rate_min and rate_iops_min are not checked.")
-      .to_peer();
+      .to_peer()
+      .only(has_minimum, kHasMinimum);
 }
 
 void add_window_rows(Rows& rows) {
@@ -244,7 +267,7 @@ void add_window_rows(Rows& rows) {
   rows.add("flow", allowed, number(&J::flow, 0, 1'000'000, "weight"),
            R"(Jobs with a weight send frames in the ratio of their weights: weights 2 and 1 send
               2:1. 0 turns this off.)")
-      .only(sends_by_itself, kSendsByItself);
+      .only(has_weight, std::string(kSendsByItself) + ", without exec");
   rows.add("io_submit_mode", allowed,
            one_of(&J::io_submit_mode,
                   {{"inline", IoSubmit::inline_}, {"offload", IoSubmit::offload}}, "MODE"),
@@ -348,7 +371,8 @@ void add_frame_rows(std::vector<OptionRow>& into) {
               it change fields of these headers. The Ethernet addresses are those of the job and
               its peer unless eth sets others. After the headers, a frame has at least 46 bytes,
               for the probe.)")
-      .to_sending_peer();
+      .to_sending_peer()
+      .only(takes_headers, kTakesHeaders);
 }
 
 }  // namespace shmif::perf

@@ -28,6 +28,7 @@ Planner::Planner(const JobSet& set) {
     return;
   }
   multiply_engines(set.jobs);
+  for (Draft& draft : drafts_) drop_unused(draft.options);
   check_each();
   check_used();
   if (!problems_.empty()) return;
@@ -43,6 +44,7 @@ Planner::Planner(const JobSet& set) {
   drop_idle_minimums();
   check_searches();
   order();
+  check_weights();
   if (problems_.empty()) check_order();
 }
 
@@ -104,11 +106,13 @@ void Planner::check_each() {
     lasting = lasting || !job.background;
   }
   if (!lasting)
-    problem(drafts_[0].options,
-            "background: all jobs have background=1, so no job keeps the run going");
+    problem(
+        drafts_[0].options,
+        "background: all jobs have background=1, so no job keeps the run going (leave it out in "
+        "one of them)");
   if (count > 2 * kMaxJobs) {
     problems_.push_back("there are more than " + std::to_string(kMaxJobs) +
-                        " jobs in all, clones included (see numjobs)");
+                        " jobs in all, clones included (give a lower numjobs)");
   }
 }
 
@@ -199,6 +203,33 @@ void Planner::drop_idle_minimums() {
   for (PlannedJob& job : plan_) {
     if (job.options.rw == Role::tx) job.options.rate_min_bps.rx = job.options.rate_min_fps.rx = 0;
     if (job.options.rw == Role::rx) job.options.rate_min_bps.tx = job.options.rate_min_fps.tx = 0;
+  }
+}
+
+/// A weight is a ratio to other jobs that send at the same time.
+void Planner::check_weights() {
+  const auto waits = [&](std::size_t job, std::size_t other) {
+    return std::ranges::binary_search(plan_[job].waits_for, other);
+  };
+  std::set<std::uint32_t> used;
+  std::vector<std::size_t> alone;
+  for (std::size_t i = 0; i < plan_.size(); ++i) {
+    if (plan_[i].options.flow == 0) continue;
+    bool has_other = false;
+    for (std::size_t j = 0; j < plan_.size() && !has_other; ++j) {
+      has_other = j != i && plan_[j].options.flow != 0 && !waits(i, j) && !waits(j, i);
+    }
+    if (has_other) {
+      used.insert(plan_[i].options.flow);
+    } else {
+      alone.push_back(i);
+    }
+  }
+  for (const std::size_t job : alone) {
+    if (used.contains(plan_[job].options.flow)) continue;
+    problem(plan_[job].options,
+            "flow: has no effect, because no other job that sends at the same time has a weight "
+            "(give another job flow, too, or leave it out)");
   }
 }
 

@@ -46,7 +46,7 @@ class Checker {
   void traffic();
   void mix();
   void frames();
-  void headers();
+  void contents();
   void engine();
   void host_faults(const FaultOptions& faults, const std::string& option);
   void searches();
@@ -61,19 +61,7 @@ void Checker::role() {
   if (!sends(job_.rw)) {
     const std::string role = job_.rw == Role::rx ? "rw=rx" : "rw=echo";
     require(job_.to.empty(), "to: a job with " + role + " sends nothing by itself (leave it out)");
-    require(
-        job_.search == Search::none,
-        "search: a job with " + role + " has no rate to search for (give search to the sender)");
-    require(job_.replay.empty(),
-            "replay: a job with " + role + " sends nothing by itself (use rw=tx)");
   }
-  require(job_.rw != Role::pingpong || job_.replay.empty(),
-          "replay: the frames of a capture get no replies (use rw=tx)");
-  const bool later = job_.verify_async != 0 || job_.verify_backlog != 0;
-  require(!later || (job_.rw != Role::pingpong && job_.rw != Role::echo),
-          std::string(job_.verify_async != 0 ? "verify_async" : "verify_backlog") +
-              ": with rw=pingpong and rw=echo, a job checks each frame before it sends the next "
-              "(leave it out)");
   require(!job_.no_peer || job_.rw == Role::tx,
           "no_peer: without a peer, no frames come back (use rw=tx)");
   require(!job_.no_peer || job_.to.empty(), "no_peer: \"to\" names a receiver (leave one out)");
@@ -82,30 +70,35 @@ void Checker::role() {
   require(!job_.verify_only || job_.rw == Role::rx,
           "verify_only: such a job sends nothing (use rw=rx)");
   require(!job_.verify_only || (job_.verify && job_.do_verify),
-          "verify_only: with verify=0 or do_verify=0, the job has nothing to check");
+          "verify_only: with verify=0 or do_verify=0, the job has nothing to check (leave these "
+          "two out)");
 }
 
 void Checker::length() {
+  if (!sends_traffic()) return;
   require(!job_.time_based || job_.runtime.count() > 0,
-          "time_based: needs runtime, which says for how long");
+          "time_based: needs runtime, which says for how long (give runtime)");
   const bool limited = job_.runtime.count() > 0 || job_.number_ios != 0 || job_.size_bytes != 0 ||
                        job_.io_limit_bytes != 0 || !job_.replay.empty();
-  require(!sends_traffic() || limited || job_.search != Search::none || job_.background,
+  require(limited || job_.search != Search::none || job_.background,
           "runtime: the job has no limit and would never end (give runtime, number_ios, size or "
           "io_limit)");
   require(job_.loops == 1 || job_.size_bytes != 0 || !job_.replay.empty(),
-          "loops: needs size or replay, which define a loop");
+          "loops: needs size or replay, which define a loop (give one of them)");
 }
 
 void Checker::traffic() {
   if (!sends_traffic()) return;
   require(job_.thinktime.count() == 0 || job_.thinktime_spin <= job_.thinktime,
-          "thinktime_spin: is longer than thinktime, but must be a part of it");
+          "thinktime_spin: is longer than thinktime, but must be a part of it (give no more than "
+          "thinktime)");
   require(job_.rate_process == RateProcess::linear || has_rate() || job_.search != Search::none,
-          "rate_process: poisson needs rate or rate_iops, which gives the average");
+          "rate_process: poisson needs rate or rate_iops, which gives the average (give one of "
+          "them)");
   const auto reachable = [&](const char* name, std::uint64_t min, std::uint64_t rate) {
     require(rate == 0 || min <= rate,
-            std::string(name) + ": is more than the rate, so it can never be reached");
+            std::string(name) +
+                ": is more than the rate, so it can never be reached (give no more than the rate)");
   };
   reachable("rate_min", job_.rate_min_bps.tx, job_.rate_bps.tx);
   reachable("rate_min", job_.rate_min_bps.rx, job_.rate_bps.rx);
@@ -113,9 +106,11 @@ void Checker::traffic() {
   reachable("rate_iops_min", job_.rate_min_fps.rx, job_.rate_fps.rx);
   if (job_.rw == Role::pingpong) {
     require(job_.iodepth_low < job_.iodepth || job_.iodepth_low == 0,
-            "iodepth_low: is not below iodepth, so it can never be reached again");
+            "iodepth_low: is not below iodepth, so it can never be reached again (give less than "
+            "iodepth)");
     require(job_.iodepth_batch_complete_min <= job_.iodepth,
-            "iodepth_batch_complete_min: is more than iodepth, so it can never be reached");
+            "iodepth_batch_complete_min: is more than iodepth, so it can never be reached (give no "
+            "more than iodepth)");
     require(job_.iodepth_batch_complete_max == 0 ||
                 job_.iodepth_batch_complete_max >= job_.iodepth_batch_complete_min,
             "iodepth_batch_complete_max: is less than iodepth_batch_complete_min (leave it out, or "
@@ -145,12 +140,12 @@ void Checker::mix() {
 }
 
 void Checker::frames() {
-  require(job_.payload != Payload::pattern || !job_.buffer_pattern.empty(),
-          "payload: pattern needs buffer_pattern");
-  require(job_.buffer_compress_percentage == 0 || job_.payload == Payload::random,
-          "buffer_compress_percentage: is only for payload=random");
-  headers();
-  if (!sends_traffic() || !job_.replay.empty()) return;
+  require(job_.headers.empty() || !job_.verify_only,
+          "headers: frames with headers cannot be made again to compare them with a file (use "
+          "verify=1)");
+  const bool sends_made = sends_traffic() && job_.replay.empty();
+  if (sends_made || job_.verify_only) contents();
+  if (!sends_made) return;
   // Bytes before the probe, and the part of them that a wire's MTU does not count.
   std::size_t before = kEthernetHeaderBytes + (job_.vlan ? kVlanTagBytes : 0);
   std::size_t link = before;
@@ -166,10 +161,10 @@ void Checker::frames() {
     parts.insert(parts.end(), job_.bs.rx.parts.begin(), job_.bs.rx.parts.end());
   }
   for (const FrameSizes::Part& part : parts) {
-    require(part.min >= min, std::string("bs: with ") +
-                                 (job_.headers.empty() ? "a vlan tag" : "these headers") +
-                                 " a frame has " + std::to_string(min) + " bytes or more, not " +
-                                 std::to_string(part.min));
+    require(part.min >= min,
+            std::string("bs: with ") + (job_.headers.empty() ? "a vlan tag" : "these headers") +
+                " a frame has " + std::to_string(min) + " bytes or more, not " +
+                std::to_string(part.min) + " (give " + std::to_string(min) + " or more)");
     // With TCP, a frame is what one write sends. The sizes that an existing bus accepts are checked
     // when it is opened.
     const bool tcp = job_.engine == EngineKind::host && job_.proto == HostProtocol::tcp;
@@ -186,17 +181,13 @@ void Checker::frames() {
   }
 }
 
-void Checker::headers() {
-  if (job_.headers.empty()) return;
-  require(!job_.vlan,
+void Checker::contents() {
+  require(job_.payload != Payload::pattern || !job_.buffer_pattern.empty(),
+          "payload: pattern needs buffer_pattern (give it, or use random or zero)");
+  require(job_.buffer_compress_percentage == 0 || job_.payload == Payload::random,
+          "buffer_compress_percentage: is only for payload=random (leave it out)");
+  require(job_.headers.empty() || !job_.vlan,
           "vlan: the option headers already says which tags a frame has (leave vlan out)");
-  require(job_.replay.empty(),
-          "headers: the frames of a capture have headers already (leave it out)");
-  require(job_.rw == Role::tx || job_.rw == Role::txrx,
-          "headers: only a job that sends and gets no replies can have headers (use rw=tx)");
-  require(job_.engine != EngineKind::host && job_.engine != EngineKind::udp,
-          std::string("headers: the kernel makes the headers of engine=") + name_of(job_.engine) +
-              " (leave it out)");
 }
 
 void Checker::engine() {
@@ -204,8 +195,8 @@ void Checker::engine() {
   const std::string name = std::string("engine=") + name_of(job_.engine);
   const bool receives = job_.rw != Role::tx;
   const bool transmits = job_.rw != Role::rx;
-  require(!receives || can.receives, "rw: " + name + " cannot receive");
-  require(!transmits || can.sends, "rw: " + name + " cannot send");
+  require(!receives || can.receives, "rw: " + name + " cannot receive (use rw=tx)");
+  require(!transmits || can.sends, "rw: " + name + " cannot send (use rw=rx)");
   if (job_.io_submit_mode == IoSubmit::offload) {
     require(!job_.fault.any() && !job_.fault_rx.any(),
             "io_submit_mode: a link with faults cannot be used by two threads (use inline)");
@@ -217,7 +208,7 @@ void Checker::engine() {
   if (job_.engine == EngineKind::pcap) {
     require(job_.rw == Role::tx || job_.rw == Role::rx,
             "rw: a job either writes a capture file (rw=tx) or reads it (rw=rx)");
-    require(!job_.filename.empty(), "filename: engine=pcap needs the file's path");
+    require(!job_.filename.empty(), "filename: engine=pcap needs the file's path (give filename)");
   }
   if (job_.engine == EngineKind::null) {
     require(job_.rw == Role::tx || job_.rw == Role::txrx,
@@ -229,10 +220,8 @@ void Checker::engine() {
     host_faults(job_.fault, "fault");
     host_faults(job_.fault_rx, "fault_rx");
   }
-  if (job_.engine != EngineKind::host) {
-    require(job_.exec.empty(), "exec: only engine=host has a host to run it on");
-    require(job_.ip.empty(), "ip: only engine=host has IP addresses");
-  }
+  require(job_.engine == EngineKind::host || job_.exec.empty(),
+          "exec: only engine=host has a host to run it on (use engine=host)");
   if (!job_.exec.empty()) {
     const std::string remedy =
         ": the program of exec runs as root of its host (leave it out; the program can "
@@ -240,9 +229,7 @@ void Checker::engine() {
     require(job_.uid.empty(), "uid" + remedy);
     require(job_.gid.empty(), "gid" + remedy);
   }
-  require(job_.engine != EngineKind::host || !job_.thread,
-          "thread: an emulated host is a process (leave it out)");
-  require(job_.ip.empty() || job_.numjobs == 1,
+  require(job_.engine != EngineKind::host || job_.ip.empty() || job_.numjobs == 1,
           "ip: " + std::to_string(job_.numjobs) + " jobs cannot share one address (leave it out)");
 }
 
@@ -272,20 +259,23 @@ void Checker::searches() {
               !job_.time_based && job_.loops == 1,
           "search: each trial takes search_trial, so size, loops, number_ios, io_limit and "
           "time_based cannot be given (runtime limits all trials together)");
-  require(job_.replay.empty(), "search: replay already has a rate");
+  require(job_.replay.empty(), "search: the rate of replay is that of its capture (leave one out)");
   require(job_.numjobs == 1, "search: clones would disturb each other (use numjobs=1)");
-  require(job_.thinktime.count() == 0, "search: thinktime would be part of the rate");
-  require(job_.steadystate.empty(), "search: steadystate would end its trials");
+  require(job_.thinktime.count() == 0,
+          "search: the pauses of thinktime would be part of the rate (leave one out)");
+  require(job_.steadystate.empty(), "search: steadystate would end its trials (leave one out)");
   require(!job_.no_peer, "search: with no_peer, nobody counts the lost frames (leave one out)");
   require(job_.engine != EngineKind::null && job_.engine != EngineKind::pcap,
-          std::string("search: no frames can be lost on engine=") + name_of(job_.engine));
+          std::string("search: nothing receives or loses frames on engine=") +
+              name_of(job_.engine) + ", so all rates would do (use another engine)");
   require(
       job_.search != Search::latency_target || bound,
-      "search: search=latency_target needs the option latency_target, the highest latency allowed");
+      "search: search=latency_target needs the option latency_target, the highest latency allowed "
+      "(give it)");
   require(job_.search != Search::latency_target || !job_.disable_lat,
-          "disable_lat: without latencies, latency_target cannot work");
-  require((job_.search == Search::pdr) == (job_.search_loss > 0),
-          "search_loss: search=pdr needs it, and no other search takes it");
+          "disable_lat: without latencies, latency_target cannot work (leave one out)");
+  require(job_.search != Search::pdr || job_.search_loss > 0,
+          "search: search=pdr needs search_loss, the share that may be lost (give more than 0%)");
 }
 
 void Checker::records() {
@@ -296,11 +286,11 @@ void Checker::records() {
           "it out)");
   require(job_.steadystate.empty() || job_.ss_dur.count() == 0 ||
               job_.ss_dur >= std::chrono::seconds(2),
-          "ss_dur: must be at least 2 s, because there is one rate per second, and a single rate "
-          "shows no change");
+          "ss_dur: is too short, because there is one rate per second, and a single rate shows no "
+          "change (give 2 s or more)");
   const auto needs_latency = [&](const char* name, bool given) {
-    require(!job_.disable_lat || !given,
-            std::string("disable_lat: without latencies, ") + name + " cannot work");
+    require(!job_.disable_lat || !given, std::string("disable_lat: without latencies, ") + name +
+                                             " cannot work (leave one out)");
   };
   needs_latency("write_lat_log", !job_.write_lat_log.empty());
   needs_latency("write_hist_log", !job_.write_hist_log.empty());
@@ -321,7 +311,7 @@ void Checker::place() {
   const bool about_group = job_.cgroup_weight != 0 || job_.cgroup_nodelete;
   require(!about_group || !job_.cgroup.empty(),
           std::string(job_.cgroup_weight != 0 ? "cgroup_weight" : "cgroup_nodelete") +
-              ": needs cgroup, which names the group");
+              ": needs cgroup, which names the group (give cgroup)");
   const bool lists =
       !job_.numa_cpu_nodes.empty() || job_.numa_mem_policy.mode != NumaPolicy::Mode::unset;
   require(!job_.numa_node || !lists,
@@ -333,11 +323,13 @@ void Checker::place() {
            " cannot be split between ";
   };
   const std::string jobs = std::to_string(job_.numjobs) + (job_.numjobs == 1 ? " job" : " jobs");
-  require(job_.cpus_allowed.size() >= job_.numjobs,
-          cannot_split("cpus_allowed", job_.cpus_allowed.size()) + jobs + ", one for each");
+  const std::string remedy = " (give more CPUs, or use cpus_allowed_policy=shared)";
   require(
-      job_.peer_cpus_allowed.empty() || job_.peer_cpus_allowed.size() >= job_.numjobs,
-      cannot_split("peer_cpus_allowed", job_.peer_cpus_allowed.size()) + "the peers of " + jobs);
+      job_.cpus_allowed.size() >= job_.numjobs,
+      cannot_split("cpus_allowed", job_.cpus_allowed.size()) + jobs + ", one for each" + remedy);
+  require(job_.peer_cpus_allowed.empty() || job_.peer_cpus_allowed.size() >= job_.numjobs,
+          cannot_split("peer_cpus_allowed", job_.peer_cpus_allowed.size()) + "the peers of " +
+              jobs + remedy);
 }
 
 }  // namespace
@@ -347,6 +339,26 @@ void check_alone(const JobOptions& job, std::vector<std::string>& problems) {
 }
 
 namespace {
+
+/// What an option that has no effect on some jobs must not have there, because others look at it.
+struct Dropped {
+  const char* option;
+  void (*drop)(JobOptions& job);
+};
+constexpr Dropped kDropped[] = {
+    {"replay", [](JobOptions& job) { job.replay.clear(); }},
+    {"headers",
+     [](JobOptions& job) {
+       // Checker::frames() refuses them there.
+       if (!job.verify_only || !job.verify_regenerate) job.headers.clear();
+     }},
+    {"search", [](JobOptions& job) { job.search = Search::none; }},
+    {"latency_target", [](JobOptions& job) { job.latency_target = {}; }},
+    {"flow", [](JobOptions& job) { job.flow = 0; }},
+    {"thread", [](JobOptions& job) { job.thread = false; }},
+    {"verify_async", [](JobOptions& job) { job.verify_async = 0; }},
+    {"verify_backlog", [](JobOptions& job) { job.verify_backlog = 0; }},
+};
 
 /// The values that the job was given for the option.
 std::set<std::string> values_of(const JobOptions& job, const std::string& option) {
@@ -373,6 +385,14 @@ bool was_overridden(const JobOptions& job, const OptionRow& row) {
 }
 
 }  // namespace
+
+void drop_unused(JobOptions& job) {
+  const JobOptions written = job;
+  for (const auto& [option, drop] : kDropped) {
+    const OptionRow* const row = find_option(option);
+    if (!row->is_used(written)) drop(job);
+  }
+}
 
 std::vector<std::pair<std::size_t, std::string>> unused_options(
     std::span<const JobOptions* const> jobs) {

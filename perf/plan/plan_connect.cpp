@@ -26,7 +26,7 @@ std::string Planner::unknown(const std::string& option, const std::string& name)
   for (const Draft& draft : drafts_) known.push_back(draft.written_name);
   const auto meant = base::nearest(name, known);
   return option + ": there is no job \"" + name + '"' +
-         (meant ? ", did you mean \"" + *meant + "\"?" : "");
+         (meant ? ", did you mean \"" + *meant + "\"?" : " (give the name of a job of this run)");
 }
 
 void Planner::connect() {

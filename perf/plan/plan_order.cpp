@@ -32,10 +32,12 @@ void Planner::order() {
       if (found.empty()) problem(draft.options, unknown("wait_for", draft.options.wait_for));
       for (const std::size_t other : found) {
         if (other == d) {
-          problem(draft.options, "wait_for: a job cannot wait for itself");
+          problem(draft.options, "wait_for: a job cannot wait for itself (name another job)");
         } else if (drafts_[other].options.background) {
-          problem(draft.options, "wait_for: \"" + drafts_[other].options.name +
-                                     "\" has background=1, so it ends only after all other jobs");
+          problem(draft.options,
+                  "wait_for: \"" + drafts_[other].options.name +
+                      "\" has background=1, so it ends only after all other jobs (leave one of "
+                      "the two out)");
         }
         waits.insert(waits.end(), drafts_[other].clones.begin(), drafts_[other].clones.end());
         waits.insert(waits.end(), drafts_[other].peers.begin(), drafts_[other].peers.end());
@@ -107,8 +109,9 @@ void Planner::report_cycle(const std::vector<std::vector<std::size_t>>& needs_of
   }
   std::string circle;
   for (auto it = again; it != path.end(); ++it) circle += '"' + plan_[*it].options.name + "\" for ";
-  problem(plan_[at].options,
-          "wait_for: jobs wait for each other, " + circle + '"' + plan_[at].options.name + '"');
+  problem(plan_[at].options, "wait_for: jobs wait for each other, " + circle + '"' +
+                                 plan_[at].options.name +
+                                 "\" (leave out one wait_for, stonewall or to of them)");
 }
 
 }  // namespace shmif::perf

@@ -28,6 +28,10 @@ void check_alone(const JobOptions& job, std::vector<std::string>& problems);
 std::vector<std::pair<std::size_t, std::string>> unused_options(
     std::span<const JobOptions* const> jobs);
 
+/// Takes from a job what [global], a list of engines or the command line gave it for others: frames
+/// to replay if it only receives, a weight among senders, and so on.
+void drop_unused(JobOptions& job);
+
 /// Divides the sum of both directions, each `rate`: `percent` per cent are tx, the rest is rx.
 PerDirection<std::uint64_t> mixed(std::uint64_t rate, std::uint32_t percent) noexcept;
 /// With rw=txrx and one rate for both directions: divides their sum by rwmixtx.
@@ -87,6 +91,7 @@ class Planner {
   void agree(const std::vector<std::size_t>& jobs, const char* name, T JobOptions::* member);
   void check_files(const RunOptions& run);
   void drop_idle_minimums();
+  void check_weights();
   void check_searches();
   void order();
   std::vector<std::size_t> before(std::size_t draft) const;

@@ -9,7 +9,8 @@ TEST(Plan, APeerHasWhatItSharesWithItsJobAndElseTheDefaults) {
   const auto plan = plan_of(
       sender("numjobs=1\ndrain_time=2\nverify_backlog=3\nmtu=9000\nexitall\nwrite_bw_log=x\n"
              "write_iops_log=x\nwrite_lat_log=x\nsteadystate=iops:1%\nss_dur=3\nflow=2\n"
-             "exec_prerun=true\ndescription=d\nloops=2\nsize=1m"));
+             "exec_prerun=true\ndescription=d\nloops=2\nsize=1m\n[b]\nengine=null\nruntime=1\n"
+             "flow=1"));
   const JobOptions& peer = plan.at(1).options;
   EXPECT_EQ(peer.runtime, std::chrono::seconds(1));
   EXPECT_EQ(peer.drain_time, std::chrono::seconds(2));
@@ -73,8 +74,8 @@ TEST(Plan, APeerRunsReceivesAndChecksAsItsJobAsksFor) {
            {"runtime=7", as_its_job<&JobOptions::runtime>},
            {"ramp_time=2", as_its_job<&JobOptions::ramp_time>},
            {"drain_time=2", as_its_job<&JobOptions::drain_time>},
-           {"rate_cycle=3", as_its_job<&JobOptions::rate_cycle>},
-           {"rate_settle=3", as_its_job<&JobOptions::rate_settle>},
+           {"rate_min=1k\nrate_cycle=3", as_its_job<&JobOptions::rate_cycle>},
+           {"rate_min=1k\nrate_settle=3", as_its_job<&JobOptions::rate_settle>},
            {"iodepth_batch=7", as_its_job<&JobOptions::iodepth_batch>},
            {"io_submit_mode=offload", as_its_job<&JobOptions::io_submit_mode>},
            {"payload=zero", as_its_job<&JobOptions::payload>},

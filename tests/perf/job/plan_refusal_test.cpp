@@ -121,6 +121,22 @@ TEST(Plan, WhatNoJobMakesUseOfIsRefused) {
            {"replay=x\nrate=1Mbit\nreplay_time_scale=50",
             "replay_time_scale: has no effect: it needs replay"},
            {"search=ndr\nlatency_percentile=90", "latency_percentile: is for search"},
+           {"search=ndr\nsearch_loss=1%", "search_loss: is for search=pdr"},
+           {"engine=host\nthread", "thread: is not for engine=host"},
+           {"ip=198.18.0.1/24", "ip: is for engine=host"},
+           {"write_hist_log=x\nlog_avg_msec=50",
+            "log_avg_msec: has no effect without write_bw_log, write_iops_log and write_lat_log"},
+           {"write_bw_log=x\nlog_hist_msec=50",
+            "log_hist_msec: has no effect without write_hist_log"},
+           {"write_bw_log=x\nlog_hist_coarseness=2",
+            "log_hist_coarseness: has no effect without write_hist_log"},
+           {"rate_min=0\nrate_cycle=2", "rate_cycle: has no effect without rate_min"},
+           {"headers=vlan\nbs=100\nengine=host", "headers: is for jobs that make frames"},
+           {"headers=vlan\nbs=100\nengine=udp", "headers: is for jobs that make frames"},
+           {"replay=x\nheaders=vlan", "headers: is for jobs that make frames"},
+           {"flow=2", "flow: has no effect, because no other job"},
+           {"flow=2\nengine=null\n[b]\nflow=3\nstonewall\nruntime=1",
+            "flow: has no effect, because no other job"},
            {"latency_target=1ms\nsearch=none", "latency_target: needs search=latency_target"},
        }) {
     expect_problem(sender(lines), words);
@@ -131,12 +147,65 @@ TEST(Plan, WhatNoJobMakesUseOfIsRefused) {
         "engine=host\nbus_size=1m\nbus_pause", "engine=tap\nwire=w\nmtu=1400\nallow_live",
         "replay=x\nreplay_time_scale=50", "replay=x\nrate=1Mbit\nthinktime=1ms",
         "replay=x\nreplay_no_stall\nthinktime=1ms\nrate_catchup=limited",
-        "replay=x\nrate_iops=1k\nrate_process=poisson\nrate_overhead=20"}) {
+        "replay=x\nrate_iops=1k\nrate_process=poisson\nrate_overhead=20",
+        "write_bw_log=x\nlog_avg_msec=50\nper_job_logs=0",
+        "write_hist_log=x\nlog_hist_msec=50\nlog_hist_coarseness=2\nper_job_logs=0",
+        "steadystate=iops:1%\nss_dur=3\nss_ramp=1",
+        "rate_iops_min=0,1\nrate_cycle=2\nrate_settle=2", "rate_min=1k\nrate_cycle=2",
+        "replay=x\nreplay_no_stall", "flow=2\nnumjobs=2", "flow=2\n[b]\nflow=3\nruntime=1"}) {
     EXPECT_EQ(problems_of(set_of(sender(lines))), Words()) << lines;
   }
   // What is written for many may be for some of them.
   EXPECT_EQ(names(plan_of(sender("engine=bus,udp\nhostname=::1"))).size(), 4U);
   EXPECT_EQ(names(plan_of("[global]\nproto=tcp\nruntime=1\n[a]\n[b]\nengine=host\n")).size(), 4U);
+  EXPECT_EQ(names(plan_of(sender("engine=bus,host\nthread\nip=198.18.0.1/24"))).size(), 4U);
+  EXPECT_EQ(
+      names(plan_of("[global]\nflow=2\nruntime=1\nengine=null\n[a]\n[b]\n[c]\nstonewall\n")).size(),
+      3U);
+}
+
+TEST(Plan, WhatGlobalGivesToSendersDoesNotReachReceivers) {
+  const std::string receiver = "verify_async=2\nverify_backlog=3\n[b]\nrw=rx\n";
+  const auto flows = plan_of("[global]\nruntime=1\nflow=2\n" + receiver + "[a]\nto=b\n[c]\nto=b\n");
+  EXPECT_EQ(flows.at(0).options.flow, 0U) << "it sends nothing, and senders would wait for it";
+  EXPECT_EQ(flows.at(1).options.flow, 2U);
+  EXPECT_EQ(flows.at(2).options.flow, 2U);
+  EXPECT_EQ(flows.at(0).options.verify_async, 2U);
+  EXPECT_EQ(flows.at(0).options.verify_backlog, 3U);
+
+  const auto replayed =
+      plan_of("[global]\nruntime=1\nreplay=x\nreplay_no_stall\n[b]\nrw=rx\n[a]\nto=b\n");
+  EXPECT_EQ(replayed.at(0).options.replay, "");
+  EXPECT_EQ(replayed.at(1).options.replay, "x");
+
+  const auto headed = plan_of("[global]\nruntime=1\nheaders=ipv4\nbs=100\n[b]\nrw=rx\n[a]\nto=b\n");
+  EXPECT_EQ(headed.at(0).options.headers, "");
+  EXPECT_EQ(headed.at(1).options.headers, "ipv4");
+
+  const auto searched =
+      plan_of("[global]\nlatency_target=1ms\nsearch_trial=1\n[b]\nrw=rx\n[a]\nto=b\n");
+  EXPECT_EQ(searched.at(0).options.search, Search::none);
+  EXPECT_EQ(searched.at(0).options.latency_target.count(), 0);
+  EXPECT_EQ(searched.at(1).options.search, Search::latency_target);
+  EXPECT_EQ(searched.at(1).options.latency_target, std::chrono::milliseconds(1));
+
+  const auto asked = plan_of(
+      "[global]\nruntime=1\nverify_async=2\nverify_backlog=3\n[a]\n"
+      "rw=pingpong\n[c]\nrw=tx\n");
+  EXPECT_EQ(asked.at(0).options.verify_async, 0U);
+  EXPECT_EQ(asked.at(0).options.verify_backlog, 0U);
+  EXPECT_EQ(asked.at(1).options.verify_async, 0U) << "of the echo made for it";
+  EXPECT_EQ(asked.at(2).options.verify_async, 2U);
+
+  // What only a sender needs may be beside it.
+  for (const char* lines :
+       {"loops=2\n[b]\nrw=rx\n[a]\nto=b\nsize=1m\n",
+        "time_based\n[b]\nrw=rx\n[a]\nto=b\nruntime=1\n",
+        "payload=pattern\n[b]\nrw=rx\n[a]\nto=b\nruntime=1\nbuffer_pattern=0x12\n",
+        "vlan=5\nbs=100\n[b]\nrw=rx\n[a]\nto=b\nruntime=1\n",
+        "engine=host\nthread\n[b]\nrw=rx\n[a]\nto=b\nruntime=1\n[c]\nengine=null\nruntime=1\n"}) {
+    EXPECT_EQ(problems_of(set_of(std::string("[global]\n") + lines)), Words()) << lines;
+  }
 }
 
 TEST(Plan, WhatNoRoleMakesUseOfIsRefused) {
@@ -178,6 +247,24 @@ TEST(Plan, WhatNoRoleMakesUseOfIsRefused) {
       {"vlan=5", {"tx", "txrx", "pingpong"}, frames},
       {"io_submit_mode=offload", {"tx", "txrx", "pingpong", "echo"}, ": is for jobs that send or "},
       {"write_pcap=x", {"tx", "txrx", "pingpong", "echo"}, ": is for jobs that send or reply"},
+      {"headers=eth", {"tx", "txrx"}, ": is for jobs that make frames which get no replies"},
+      {"replay=x", {"tx", "txrx"}, ": is for jobs that send frames which get no replies"},
+      {"search=ndr", {"tx", "txrx", "pingpong"}, sends},
+      {"latency_target=1ms", {"tx", "txrx", "pingpong"}, sends},
+      {"verify_async=2", {"tx", "txrx", "rx"}, ": needs a receiver that sends no replies"},
+      {"verify_backlog=2", {"tx", "txrx", "rx"}, ": needs a receiver that sends no replies"},
+      {"search_loss=1%", {}, ": is for search=pdr (leave it out)"},
+      {"replay_no_stall", {}, ": has no effect without replay (leave it out)"},
+      {"rate_cycle=2", {}, ": has no effect without rate_min and rate_iops_min (leave it out)"},
+      {"rate_settle=2", {}, ": has no effect without rate_min and rate_iops_min (leave it out)"},
+      {"ss_dur=3", {}, ": has no effect without steadystate (leave it out)"},
+      {"ss_ramp=1", {}, ": has no effect without steadystate (leave it out)"},
+      {"log_avg_msec=50", {}, ": has no effect without write_bw_log, "},
+      {"log_hist_msec=50", {}, ": has no effect without write_hist_log (leave it out)"},
+      {"log_hist_coarseness=1", {}, ": has no effect without write_hist_log (leave it out)"},
+      {"per_job_logs=1",
+       {},
+       ": has no effect without logs (write_bw_log and so on) (leave it out)"},
       {"peer_cpus_allowed=0", {"tx", "txrx", "pingpong"}, ": is for jobs for which a peer is made"},
       // These are of use to each role.
       {"randseed=7", {"tx", "txrx", "pingpong", "rx", "echo"}, {}},
@@ -244,8 +331,6 @@ TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
            {"runtime=0", "runtime: the job has no limit"},
            {"runtime=0\nnumber_ios=1\ntime_based", "time_based: needs runtime"},
            {"loops=2", "loops: needs size"},
-           {"rw=rx\nsearch=ndr", "search: a job with rw=rx"},
-           {"rw=pingpong\nreplay=x", "replay: the frames of a capture get no replies"},
            {"engine=udp\nno_peer", "no_peer: the receiver's port must be known"},
            {"engine=udp\nno_peer\nport=7\nrw=txrx", "no_peer: without a peer, no frames come back"},
            {"engine=udp\nno_peer\nport=7\nto=b", "no_peer: \"to\" names a receiver"},
@@ -265,8 +350,6 @@ TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
            {"numa_node=0\nnuma_cpu_nodes=0", "numa_node: is short for"},
            {"numa_node=0\nnuma_mem_policy=local", "numa_node: is short for"},
            {"rw=txrx\nrwmixtx=70\nflow=2", "rwmixtx: without a rate, it keeps the ratio"},
-           {"rw=pingpong\nverify_async=2", "verify_async: with rw=pingpong"},
-           {"rw=pingpong\nverify_backlog=100", "verify_backlog: with rw=pingpong"},
            {"payload=pattern", "payload: pattern needs"},
            {"payload=zero\nbuffer_compress_percentage=5",
             "buffer_compress_percentage: is only for"},
@@ -284,20 +367,18 @@ TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
            {"engine=null\nrw=pingpong", "rw: no other job can be on engine=null"},
            {"engine=null\nto=b", "to: no other job can be on engine=null"},
            {"exec=true", "exec: only engine=host"},
-           {"ip=198.18.0.1/24", "ip: only engine=host"},
            {"engine=host\nip=198.18.0.1/24\nnumjobs=2", "ip: 2 jobs cannot"},
            {"engine=host\nexec=true\nuid=nobody", "uid: the program of exec runs as root"},
            {"engine=host\nexec=true\ngid=nogroup", "gid: the program of exec runs as root"},
-           {"engine=host\nthread", "thread: an emulated host is a process"},
            {"search=ndr\nrate=1Mbit", "search: it searches for the rate"},
            {"search=ndr\nnumber_ios=1", "search: each trial"},
            {"search=ndr\nnumjobs=2", "search: clones"},
-           {"search=ndr\nengine=null", "search: no frames can be lost"},
+           {"search=ndr\nengine=null", "search: nothing receives or loses frames on engine=null"},
            {"search=latency_target", "search: search=latency_target needs"},
            {"latency_target=1ms\nsearch=ndr", "latency_target: needs"},
            {"latency_target=1ms\ndisable_lat", "disable_lat: without latencies, latency_target"},
-           {"search=pdr", "search_loss: search=pdr"},
-           {"search=ndr\nsearch_loss=1%", "search_loss: search=pdr"},
+           {"search=pdr", "search: search=pdr needs search_loss"},
+           {"search=pdr\nsearch_loss=0%", "search: search=pdr needs search_loss"},
            {"disable_lat\nwrite_lat_log=x", "disable_lat: without latencies, write_lat_log"},
            {"verify_state_load=x\nnumjobs=2", "verify_state_load: a state"},
            {"disable_lat\nmax_latency=1ms", "disable_lat: without latencies, max_latency"},
@@ -312,14 +393,9 @@ TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
            {"dscp=ef", "dscp: is for engine=host"},
            {"headers=ipv4/udp", "with these headers a frame has 88 bytes or more, not 64"},
            {"headers=vlan\nbs=100\nvlan=5", "vlan: the option headers already says"},
-           {"headers=vlan\nbs=100\nrw=pingpong", "headers: only a job that sends"},
-           {"headers=vlan\nbs=100\nengine=host",
-            "headers: the kernel makes the headers of engine=host"},
            {"headers=ipv4\nbs=1515", "give it mtu=1501"},
            {"rw=echo\nto=b", "to: a job with rw=echo sends nothing"},
-           {"rw=rx\nreplay=x", "replay: a job with rw=rx"},
            {"rw=rx\nverify_only\ndo_verify=0", "verify_only: with verify=0"},
-           {"rw=echo\nverify_async=2", "verify_async: with rw=pingpong"},
            {"rate=3Mbit,1Mbit\nrate_min=2Mbit,2Mbit", "rate_min: is more"},
            {"rate_iops=3k,1k\nrate_iops_min=2k,2k", "rate_iops_min: is more"},
            {"io_submit_mode=offload\nfault=loss=1%", "io_submit_mode: a link with faults"},
@@ -341,18 +417,17 @@ TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
            {"search=ndr\ntime_based", "search: each trial"},
            {"search=ndr\nsize=1m\nloops=2", "search: each trial"},
            {"search=ndr\nloops=2", "search: each trial"},
-           {"search=ndr\nreplay=x", "search: replay already has a rate"},
-           {"search=ndr\nthinktime=1ms", "search: thinktime would be"},
+           {"search=ndr\nreplay=x", "search: the rate of replay is that of its capture"},
+           {"search=ndr\nthinktime=1ms", "search: the pauses of thinktime would be"},
            {"search=ndr\nsteadystate=iops:1%", "search: steadystate would end"},
-           {"search=ndr\nengine=pcap\nfilename=x", "search: no frames can be lost on engine=pcap"},
+           {"search=ndr\nengine=pcap\nfilename=x",
+            "search: nothing receives or loses frames on engine=pcap, so all rates would do"},
            {"disable_lat\npercentile_list=50", "disable_lat: without latencies, percentile_list"},
-           {"steadystate=iops:1%\nss_dur=1999ms", "ss_dur: must be at least 2 s"},
+           {"steadystate=iops:1%\nss_dur=1999ms", "ss_dur: is too short"},
            {"replay=x\nrate=1Mbit\nrate_catchup=skip", "rate_catchup: skip would leave"},
            {"replay=x\nramp_time=1", "ramp_time: the frames of a capture"},
-           {"replay=x\nheaders=vlan", "headers: the frames of a capture"},
-           {"headers=vlan\nbs=100\nengine=udp",
-            "headers: the kernel makes the headers of engine=udp"},
-           {"headers=vlan\nbs=100\nrw=echo", "headers: only a job that sends"},
+           {"headers=vlan\nrw=rx\nengine=pcap\nfilename=x\nverify_only\nverify=regenerate",
+            "headers: frames with headers cannot be made again"},
            {"vlan=5\nbs=63", "bs: with a vlan tag a frame has 64 bytes or more, not 63"},
            {"headers=ipv4/udp\nbs=87", "with these headers a frame has 88 bytes or more, not 87"},
            {"vlan=5\nbs=1519", "give it mtu=1501"},

@@ -31,13 +31,21 @@ inline std::vector<std::string> names(const std::vector<PlannedJob>& plan) {
   return all;
 }
 
-/// One of the problems of `text` holds `words`, and expand() refuses it.
+/// Whether the message ends with what to do in parentheses, or with a name that may be meant.
+inline bool names_remedy(const std::string& problem) {
+  return problem.ends_with(')') || problem.ends_with("\"?");
+}
+
+/// One of the problems of `text` holds `words`, expand() refuses it, and each problem has a remedy.
 inline void expect_problem(const std::string& text, const std::string& words) {
   const JobSet set = set_of(text);
   std::string all;
   for (const std::string& problem : problems_of(set)) all += problem + '\n';
   EXPECT_NE(all.find(words), std::string::npos) << "of:\n" << text << "problems:\n" << all;
   EXPECT_FALSE(expand(set)) << text;
+  for (const std::string& problem : problems_of(set)) {
+    EXPECT_TRUE(names_remedy(problem)) << problem << "\nsays not what to do";
+  }
 }
 
 /// A job that lacks nothing but `lines`.

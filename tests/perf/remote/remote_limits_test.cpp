@@ -259,7 +259,7 @@ TEST(ServerLimits, MemoryForHistogramsOfLogsIsCounted) {
   };
   const std::uint64_t without = memory("");
   EXPECT_EQ(memory("write_bw_log=x\nlog_avg_msec=10\n"), without) << "they are not kept";
-  EXPECT_EQ(memory("log_hist_msec=10\n"), without) << "no log is written";
+  EXPECT_EQ(memory("write_lat_log=x\n"), without) << "its lines have means only";
   EXPECT_EQ(memory("write_hist_log=x\n"), without + 2 * kHistogramBlocks * sizeof(HistogramBlock))
       << "of the job and its peer";
 }

@@ -60,10 +60,11 @@ TEST(RunFinish, CopiesOfReplayedFramesAreDuplicates) {
 
 TEST(RunFinish, JobsWithWeightsDoNotWaitForOneThatWaitsForThem) {
   const std::string job = "rw=tx\nengine=unix\nflow=1\nnumber_ios=1000\n";
-  const RunResult result = run_text("[a]\n" + job + "[b]\nstonewall\n" + job);
+  const RunResult result = run_text("[a]\n" + job + "[b]\nstonewall\n" + job + "[c]\n" + job);
   EXPECT_TRUE(passed(result));
-  EXPECT_EQ(flow_to(result, "a.sink").received, 1000U);
-  EXPECT_EQ(flow_to(result, "b.sink").received, 1000U);
+  for (const char* const sink : {"a.sink", "b.sink", "c.sink"}) {
+    EXPECT_EQ(flow_to(result, sink).received, 1000U) << sink;
+  }
 }
 
 TEST(RunFinish, ABackgroundJobEndsWithTheLastJobThoughThatNeverStarted) {
