@@ -134,7 +134,7 @@ Options dump_options() {
       .value("w,write", "FILE",
              R"(record into FILE; "-" is standard output. A name that ends with .pcapng makes a
                 pcapng file, which also holds port names and losses; any other name makes a pcap
-                file. An older capture is replaced, any other file never)")
+                file. Replaces an older capture, but no other file)")
       .value("format", "KIND", "record as \"pcap\" or \"pcapng\", whatever the file is called")
       .value("s,snapshot-length", "BYTES",
              "keep at most that many bytes of each frame: 14 to 262144; 0: all (default)")
@@ -148,8 +148,8 @@ Options dump_options() {
                 the next frame. A name that the format gives twice in a row gets a number)")
       .value("W,rotate-files", "N",
              R"(with -C alone: keep the N newest files. With -G alone: end after N files. With
-                both, -W limits nothing: N only sets how many digits the numbers in the file
-                names have)")
+                both, N is no limit, and only sets how many digits the numbers in the file names
+                have)")
       .value("c,count", "N", "end after N frames")
       .value("timeout", "SECONDS", "end after that time")
       .repeatable("port", "NAME", "only frames that the port NAME sent")

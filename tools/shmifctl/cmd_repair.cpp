@@ -33,10 +33,11 @@ int run_repair(const CommandLine& line) {
           .flag("force",
                 R"(restore the header even if it has fewer right fields, or if the frames do not
                    lead to one another, or if the file seems to be a copy, or a bus of another
-                   version or size. If both of the first two hold, the file is refused even so.
-                   On a bus of NetBSD's format: free a lock that somebody has held for a second,
-                   and drop the newest frame, which that process may have been writing. Do so
-                   only if that process is dead: the format does not tell)")
+                   version or size. If it has fewer right fields and the frames do not lead to
+                   one another, the file is refused all the same. On a bus of NetBSD's format:
+                   free a lock that somebody has held for a second, and drop the newest frame,
+                   which that process may have been writing. Do so only if that process is dead,
+                   which the format does not show)")
           .flag("json", "print JSON, for scripts")
           .example("shmifctl repair /dev/shm/rump --force",
                    "free the lock that a killed kernel left held on a bus of NetBSD's format")

@@ -110,8 +110,8 @@ int run_stop(const CommandLine& line) {
                  port. Sends SIGTERM to the program and waits until the host has left the bus.
                  All processes of the host end with the program. If one of the names cannot be
                  found, no host gets a signal. If a program has not ended after --timeout, its
-                 host goes on running, and the command exits 1; the other hosts end. Only
-                 processes that have the named port of this bus are ever sent a signal, whatever
+                 host goes on running, and the command exits 1; the other hosts end. A
+                 process gets a signal only if it really has the named port of this bus, whatever
                  the port table says.)")
           .words(1, 256)
           .repeatable("port", "NAME",

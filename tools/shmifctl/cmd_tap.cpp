@@ -50,9 +50,9 @@ Options tap_options() {
              machine sends through the device go to the bus. The device receives broadcasts,
              multicasts, and the frames for its MAC address. It also receives the frames for
              every address that was the source of a frame that it sent: those of machines behind
-             it. A device that existed is as before when the command has ended, also by SIGKILL:
-             its offloads, MTU, MAC address, addresses and default routes, and whether it was
-             up. Needs CAP_NET_ADMIN and /dev/net/tun; 'shmifctl exec' needs neither.)")
+             it. When the command ends, even by SIGKILL, a device that existed before gets back
+             its offloads, MTU, MAC address, addresses, default routes and state (up or down).
+             Needs CAP_NET_ADMIN and /dev/net/tun; 'shmifctl exec' needs neither.)")
       .value("name", "NAME",
              R"(the device (not the port: see --port-name), which is made unless it exists
                 (default: the next free tapN))")

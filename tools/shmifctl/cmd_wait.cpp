@@ -285,9 +285,8 @@ int run_wait(const CommandLine& line) {
                  of the two options. If the bus does not exist yet, the command waits for it,
                  too. It connects to a service over the bus, as another host would. It runs
                  nothing inside a host. If the host that has the address leaves the bus, the
-                 command asks for another one, and ends with exit code 1 if none comes within 2
-                 seconds; it goes on while a bridge is on the bus, because the address may be
-                 behind that.)")
+                 command looks for another one for 2 seconds, and then exits 1. While a bridge is
+                 on the bus, it goes on, because the address may be behind the bridge.)")
           .repeatable("port", "NAME", "a port to wait for")
           .repeatable("tcp", "ADDRESS:PORT",
                       "a service to wait for, such as 198.18.0.1:80 or [fd00::1]:80")

@@ -56,7 +56,7 @@ Options describe_membw() {
              "which bytes --compare compares: reads, writes or total (default: total)")
       .value("tolerance", "SHARE", "with --compare: how far apart sources may be (default: 8%)")
       .value("floor", "SIZE",
-             R"(with --compare: say nothing about sources that measured fewer bytes per second
+             R"(with --compare: do not compare sources that measured fewer bytes per second
                 (default: 750M))")
       .value("bus", "PATH", "also count what the ports of this bus read and write")
       .value("samples", "N",
@@ -87,7 +87,7 @@ Options describe_membw() {
       .value("csv", "FILE", "append a line for each source and sample to this file")
       .value("o,output", "PATH", "write the result there (default: -, standard output)")
       .value("sysroot", "DIR", "read /proc and /sys below this directory (default: /)")
-      .value("fill", "TIME", "measure nothing: be the built-in load (see --load) for that long")
+      .value("fill", "TIME", "only run the built-in load (see --load) for that long")
       .value("fill-counts", "FILE",
              "with --fill: the file in which the load counts what it has filled, for membw --load")
       .flag("json", "print JSON, for scripts");
