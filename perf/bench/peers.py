@@ -27,6 +27,7 @@ class Setup:
         self.quick = quick
         self.seconds = 0.4 if quick else 1.0
         self.shmifctl = os.path.join(build, "tools", "shmifctl")
+        self.shmifperf = os.path.join(build, "tools", "shmifperf")
 
     def program(self, name):
         return os.path.join(self.build, "perf", "bench", "shmif_bench_" + name)
@@ -126,6 +127,19 @@ def trial(setup, program, prefix=(), **arguments):
 
 def throughput(setup, wire, prefix=(), **arguments):
     return trial(setup, "throughput", prefix, wire=wire, seconds=arguments.pop("seconds", setup.seconds), **arguments)
+
+
+def load(setup, *options):
+    """A run of shmifperf on a bus, as fast as it can. Result: frames sent by all its jobs and received by its sink, each
+    second. Its sink checks every frame."""
+    words = [setup.shmifperf, "run", "--name=load", "--engine=bus", "--rw=tx", f"--runtime={setup.seconds}",
+             "--output-format=json", *options]
+    result = json.loads(run(words))
+    rates = [(job["tx"] or {}).get("rate_fps") or 0 for job in result["jobs"]]
+    heard = [(job["rx"] or {}).get("rate_fps") or 0 for job in result["jobs"]]
+    if not result["passed"] or not sum(rates) or not sum(heard):
+        raise Missing("shmifperf did not load the bus")
+    return {"sent": sum(rates), "heard": sum(heard)}
 
 
 # Runs a command in a new network namespace with a veth pair. The namespace ends with the command.

@@ -104,6 +104,34 @@ def memif_rows(setup):
                   headline=True, quick=on_the_wire == 64, on_two_cpus=True)
 
 
+def load_rows(setup):
+    def bus(**more):
+        def once():
+            result = peers.throughput(setup, "shmif", **more)
+            return {"sent": result["sent_per_s"], "heard": result["heard_per_s"]}
+        return once
+
+    def load(*options):
+        return lambda: peers.load(setup, *options)
+
+    # The bus carries the same frames, which nobody makes or checks.
+    bare = "the bus alone"
+    figures = [mega("heard", "received and verified"), mega("sent", "sent")]
+    for name, work, medium, options, limit in (
+            ("64", "64 B frames", {"bytes": 64}, ["--bs=64"], 0.5), ("1514", "1514 B frames", {"bytes": 1514}, ["--bs=1514"], 0.8),
+            ("imix", "frames of 60, 590 and 1514 B, 7:4:1", {"imix": 1}, ["--bs=imix"], 0.4)):
+        subjects = {OURS: load(*options), bare: bus(**medium)}
+        goals = [Goal("heard", [bare], limit), Goal("sent", [bare])]
+        if name == "64":
+            for more, title, share_of_bus in (
+                    (["--disable_lat"], "without latency", 0.7), (["--verify=0"], "without a CRC", None),
+                    (["--numjobs=2"], "two flows", 0.4)):
+                subjects[f"shmif, {title}"] = load(*options, *more)
+                goals.append(Goal("heard", [bare], share_of_bus, numerator=f"shmif, {title}"))
+        yield Row(f"load-{name}", f"shmifperf run, {work}, sequence, CRC and latency of each frame checked", subjects, figures, goals,
+                  quick=name == "64", on_two_cpus=True)
+
+
 def round_trip_rows(setup):
     def kind(name, turns, one_cpu=0, means="", pause_us=0):
         turns = turns // 5 if setup.quick else turns
@@ -420,7 +448,7 @@ def stage_rows(setup):
 
 def all_rows(setup):
     """All rows, the most important first."""
-    makers = (memif_rows, round_trip_rows, host_rows, socket_rows, bridge_rows, vhost_user_rows,
+    makers = (memif_rows, load_rows, round_trip_rows, host_rows, socket_rows, bridge_rows, vhost_user_rows,
               guest_rows, idle_rows, crowd_rows, capture_rows, port_rows, pause_rows, stage_rows, curve_rows,
               crowd_growth_rows)
     return [row for maker in makers for row in maker(setup)]

@@ -177,6 +177,7 @@ int main(int argc, char** argv) {
   Setting s;
   s.wire = arguments.text("wire", "shmif");
   s.work.frame_bytes = arguments.count("bytes", 60);
+  s.work.imix = arguments.count("imix", 0) != 0;
   s.work.batch = arguments.count("batch", 32);
   s.work.pause = arguments.count("pause", 0) != 0;
   s.work.in_place = arguments.count("in-place", 0) != 0;

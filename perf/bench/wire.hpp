@@ -11,6 +11,7 @@ namespace shmif::bench {
 /// The work of a trial.
 struct Work {
   std::size_t frame_bytes = 60;  ///< without FCS, which no wire carries
+  bool imix = false;  ///< frames of 60, 590 and 1514 bytes, 7:4:1, if the wire can do that
   std::size_t batch = 32;
   bool pause = false;            ///< senders wait for listeners, if the wire can do that
   bool sleep = false;            ///< listeners without frames sleep and do not poll
