@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <string_view>
+#include <type_traits>
 
 #include "perf/job/values.hpp"
 #include "perf/report/units.hpp"
@@ -13,27 +15,23 @@ namespace shmif::perf {
 
 namespace {
 
+/// What a count is called: "duplicate_frames" is "duplicate", "corrupt_copies" "corrupt copies".
+std::string word_of_fate(std::string_view key, std::uint64_t count) {
+  constexpr std::string_view kFrames = "_frames", kCopies = "_copies";
+  if (!key.ends_with(kCopies)) return std::string(key.substr(0, key.rfind(kFrames)));
+  return std::string(key.substr(0, key.rfind(kCopies))) + (count == 1 ? " copy" : " copies");
+}
+
 /// "12 lost (0.0200 %), 3 duplicate"; empty if all frames arrived as they should.
 std::string bad_fates(const FlowResult& flow) {
-  std::string out;
-  const auto add = [&](std::uint64_t n, const char* word, const std::string& more = {}) {
-    if (n == 0) return;
-    out += (out.empty() ? "" : ", ") + format_count(n) + ' ' + word + more;
-  };
-  const double sent = static_cast<double>(flow.sent);
+  const std::string others = other_fates(flow);
+  if (flow.lost == 0) return others;
   const auto share =
-      flow.sent == 0 ? std::nullopt : std::optional(static_cast<double>(flow.lost) / sent);
-  add(flow.lost, "lost", " (" + format_share(share) + ')');
-  add(flow.duplicates, "duplicate");
-  add(flow.reordered, "reordered");
-  add(flow.corrupt, "corrupt");
-  add(flow.truncated, "truncated");
-  add(flow.late, "late");
-  add(flow.cancelled, "cancelled");
-  add(flow.unverified, "unverified");
-  add(flow.corrupt_copies, flow.corrupt_copies == 1 ? "corrupt copy" : "corrupt copies");
-  add(flow.truncated_copies, flow.truncated_copies == 1 ? "truncated copy" : "truncated copies");
-  return out;
+      flow.sent == 0
+          ? std::nullopt
+          : std::optional(static_cast<double>(flow.lost) / static_cast<double>(flow.sent));
+  return format_count(flow.lost) + " lost (" + format_share(share) + ')' +
+         (others.empty() ? "" : ", " + others);
 }
 
 /// Whether a failure of the run already contains this error.
@@ -45,6 +43,20 @@ bool is_said(const RunResult& run, const std::string& error) {
 }
 
 }  // namespace
+
+std::string other_fates(const FlowResult& flow) {
+  std::string text;
+  for_each_member<FlowResult>([&](const Figure<FlowResult>& row, auto member) {
+    if constexpr (std::is_same_v<decltype(member), std::uint64_t FlowResult::*>) {
+      const bool is_told_elsewhere = member == &FlowResult::sent ||
+                                     member == &FlowResult::received || member == &FlowResult::lost;
+      if (is_told_elsewhere || flow.*member == 0) return;
+      text += (text.empty() ? "" : ", ") + format_count(flow.*member) + ' ' +
+              word_of_fate(row.key, flow.*member);
+    }
+  });
+  return text;
+}
 
 OrderedJson problems_json(const RunResult& run, const JobResult& job, const std::string& error) {
   OrderedJson list = OrderedJson::array();

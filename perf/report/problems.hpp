@@ -10,6 +10,10 @@
 
 namespace shmif::perf {
 
+/// What became of frames besides that they were received or lost: "3 duplicate, 1 corrupt copy";
+/// empty if nothing did. The words follow from the rows of FlowResult.
+std::string other_fates(const FlowResult& flow);
+
 /// `problems` of a job: [{kind, text}], where kind is the subject of the text. `error`: the error
 /// of the job, in one line; left out if a failure of the run contains it.
 OrderedJson problems_json(const RunResult& run, const JobResult& job, const std::string& error);

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <type_traits>
 
+#include "perf/report/problems.hpp"
 #include "perf/report/table.hpp"
 #include "perf/report/text.hpp"
 #include "perf/report/text_blocks.hpp"
@@ -118,29 +120,15 @@ std::uint64_t sum_of(const ReportJson& report, const char* of, const char* key) 
   return sum;
 }
 
-/// What else happened to frames: "29 duplicate, 10 reordered"; may be empty.
+/// What else happened to the frames of all jobs; may be empty.
 std::string fates_text(const ReportJson& report) {
-  struct Fate {
-    const char* key;
-    const char* one;
-    const char* more;
-  };
-  std::string text;
-  for (const Fate& fate : {Fate{"duplicate_frames", "duplicate", "duplicate"},
-                           {"reordered_frames", "reordered", "reordered"},
-                           {"corrupt_frames", "corrupt", "corrupt"},
-                           {"truncated_frames", "truncated", "truncated"},
-                           {"late_frames", "late", "late"},
-                           {"cancelled_frames", "cancelled", "cancelled"},
-                           {"unverified_frames", "unchecked", "unchecked"},
-                           {"corrupt_copies", "corrupt copy", "corrupt copies"},
-                           {"truncated_copies", "truncated copy", "truncated copies"}}) {
-    const std::uint64_t frames = sum_of(report, "loss", fate.key);
-    if (frames == 0) continue;
-    text += (text.empty() ? "" : ", ") + format_count(frames) + ' ' +
-            (frames == 1 ? fate.one : fate.more);
-  }
-  return text;
+  FlowResult all;
+  for_each_member<FlowResult>([&](const Figure<FlowResult>& row, auto member) {
+    if constexpr (std::is_same_v<decltype(member), std::uint64_t FlowResult::*>) {
+      all.*member = sum_of(report, "loss", row.key);
+    }
+  });
+  return other_fates(all);
 }
 
 /// "12 frames that shmifperf did not make arrived, most of them at voip.sink"; empty if no such

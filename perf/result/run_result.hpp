@@ -203,7 +203,7 @@ inline constexpr auto kRowsOf<FlowResult> = rows_of<FlowResult>({
     {"cancelled_frames", &FlowResult::cancelled, Sum::add, kInResult,
      "Sent to a receiver that had ended, or was killed.", column("cancelled")},
     {"unverified_frames", &FlowResult::unverified, Sum::add, kInResult,
-     "Came, and were not checked when time ran out.", column("unchecked", Format::count, true)},
+     "Came, and were not checked when time ran out.", column("unverified", Format::count, true)},
     {"corrupt_copies", &FlowResult::corrupt_copies, Sum::add, kInResult,
      "Damaged copies beside the fates: of a frame that came whole, or damaged before."},
     {"truncated_copies", &FlowResult::truncated_copies, Sum::add, kInResult},

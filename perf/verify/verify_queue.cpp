@@ -236,16 +236,16 @@ void VerifyQueue::catch_up() {
 std::uint64_t VerifyQueue::finish(std::uint64_t deadline_ns) {
   Impl& impl = *impl_;
   if (impl.in_use < impl.groups.size() && !impl.filling().entries.empty()) impl.close_group();
-  std::uint64_t unchecked = 0;
+  std::uint64_t unverified = 0;
   Deliver deliver = std::exchange(impl.deliver, nullptr);
   impl.deliver = [&](const CheckedFrame& frame) {
-    unchecked += frame.checked ? 0 : 1;
+    unverified += frame.checked ? 0 : 1;
     deliver(frame);
   };
   while (impl.in_use > 0) impl.finish_front(deadline_ns);
   impl.deliver = std::move(deliver);
   impl.stop_workers();
-  return unchecked;
+  return unverified;
 }
 
 std::uint64_t VerifyQueue::waiting() const noexcept {

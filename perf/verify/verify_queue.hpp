@@ -27,7 +27,7 @@ namespace shmif::perf {
 struct CheckedFrame {
   FrameView frame;
   std::uint64_t arrived_ns = 0;
-  ProbeReading reading;  ///< if unchecked, from peek_probe()
+  ProbeReading reading;  ///< if it was not checked, from peek_probe()
   bool checked = true;   ///< false: time ran out first
 };
 
@@ -60,7 +60,7 @@ class VerifyQueue {
   /// those of an incomplete backlog. Blocks: for the checks.
   void catch_up();
   /// Checks all remaining frames until `deadline_ns` of CLOCK_MONOTONIC, and delivers all of them,
-  /// the rest as unchecked. Result: how many were unchecked. put() must not be called afterwards.
+  /// the rest as unverified. Result: how many these are. put() must not be called afterwards.
   std::uint64_t finish(std::uint64_t deadline_ns);
 
   /// How many frames have come and were not delivered.

@@ -63,7 +63,7 @@ class Sink {
     /// For verify_only: sorts frames of any run by flow and checks them. This block gets the sums.
     FlowBlock* recorded = nullptr;
     FrameMakerOptions recorded_frames{};  ///< how they were made, except flow and addresses
-    /// A frame that is still unchecked this long after the last frame stays unchecked.
+    /// A frame that is not checked this long after the last frame counts as unverified.
     std::uint64_t verify_patience_ns = 10'000'000'000;
   };
   Sink(Setup setup, End& end, JobBlock& job);

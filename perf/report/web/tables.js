@@ -44,7 +44,7 @@ function jobTables() {
   const flows = each((j) => (j.loss ? j.loss.flows.map((f) => fatesRow(`${f.from} → ${f.to}${kKinds[f.kind]}`, f, askedOf(new Set([f.from, f.to])))) : []));
   const groupFlows = groups((g) => (g.loss ? [fatesRow(title(g), g.loss, askedOf(namesOf(membersOf(g))))] : []));
   if (flows.length) {
-    section('What became of the frames', 'Each sent frame is counted once: as received, lost, corrupt, truncated, late (after drain_time), cancelled (sent to a receiver that had ended) or unchecked. Duplicates and damaged copies are counted separately.',
+    section('What became of the frames', 'Each sent frame is counted once: as received, lost, corrupt, truncated, late (after drain_time), cancelled (sent to a receiver that had ended) or unverified. Duplicates and damaged copies are counted separately.',
       ...jobsAndGroups('What became of the frames', ['flow', ...titles(fates), 'damaged copies', ...titles(otherFates)], flows, groupFlows));
   }
   const connections = result.jobs.filter((j) => j.tx && j.tcp).map(({ jobname, tcp }) => [jobname, ...cells(kColumns.tcp, tcp)]);

@@ -175,7 +175,7 @@ void want_fates_row(Figures& all, const std::string& name, const Json& fates) {
   row.count("truncated", "truncated_frames");
   row.count("late", "late_frames");
   row.count("cancelled", "cancelled_frames");
-  row.count("unchecked", "unverified_frames");
+  row.count("unverified", "unverified_frames");
   row.ns("jitter", "jitter_ns");
 }
 

@@ -110,6 +110,32 @@ TEST(Summary, OfALossyRunSaysWhatBecameOfFramesAndAtMostThreeCauses) {
   EXPECT_EQ(summary_of(run), without_rest + "  ... and 1 more cause\n" + hint);
 }
 
+TEST(Summary, HasAWordForEachFateOfAFrameAndAddsUpAllJobs) {
+  RunResult run = empty_run();
+  add_pair(run, "one", 5000, 57);
+  add_pair(run, "two", 5000);
+  const auto line = [&run] {
+    const std::string text = summary_of(run);
+    const std::size_t at = text.find("\n  frames    ") + 1;
+    return text.substr(at, text.find('\n', at) - at);
+  };
+  run.jobs[1].flows[0].corrupt_copies = run.jobs[1].flows[0].truncated_copies = 1;
+  EXPECT_EQ(line(), "  frames    1 corrupt copy, 1 truncated copy");
+  FlowResult& flow = run.jobs[3].flows[0];
+  flow.duplicates = 2;
+  flow.reordered = 3;
+  flow.corrupt = 4;
+  flow.truncated = 5;
+  flow.late = 6;
+  flow.cancelled = 7;
+  flow.unverified = 8;
+  flow.corrupt_copies = 9;
+  flow.truncated_copies = 1;
+  EXPECT_EQ(line(),
+            "  frames    2 duplicate, 3 reordered, 4 corrupt, 5 truncated, 6 late, 7 cancelled, 8 "
+            "unverified, 10 corrupt copies, 2 truncated copies");
+}
+
 TEST(Summary, LossesThatNothingExplainsAreCalledSo) {
   RunResult run = empty_run();
   add_pair(run, "bulk", 5000, 1);

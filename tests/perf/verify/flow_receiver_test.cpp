@@ -399,7 +399,7 @@ TEST(FlowReceiver, OnlyDamagedFramesOfTheWindowAreTheFateOfOneOfItsFrames) {
   EXPECT_EQ(result.gaps, (Gaps{{120, 125}, {126, 130}}));
 }
 
-TEST(FlowReceiver, NoMoreFramesAreDamagedOrUncheckedThanAreMissing) {
+TEST(FlowReceiver, NoMoreFramesAreDamagedOrUnverifiedThanAreMissing) {
   FlowReceiver damaged({});
   receive(damaged, 0);
   for (const std::uint64_t n : {1U, 3U, 5U}) damaged.note_damaged(Finding::truncated, probe(n), 0);
@@ -407,11 +407,11 @@ TEST(FlowReceiver, NoMoreFramesAreDamagedOrUncheckedThanAreMissing) {
   EXPECT_EQ(result.truncated, 2U);
   EXPECT_EQ(result.truncated_copies, 1U);
   EXPECT_EQ(result.lost, 0U);
-  FlowReceiver unchecked({});
-  receive(unchecked, 0);
-  for (int i = 0; i < 5; ++i) unchecked.note_unverified(probe(1));
-  unchecked.note_damaged(Finding::corrupt, probe(2), 0);
-  result = unchecked.result({.frames = 4});
+  FlowReceiver unverified({});
+  receive(unverified, 0);
+  for (int i = 0; i < 5; ++i) unverified.note_unverified(probe(1));
+  unverified.note_damaged(Finding::corrupt, probe(2), 0);
+  result = unverified.result({.frames = 4});
   EXPECT_EQ(result.unverified, 2U);
   EXPECT_EQ(result.corrupt, 1U);
   EXPECT_EQ(result.lost, 0U);

@@ -32,7 +32,7 @@ struct Outcome {
   VerifyQueue::Deliver deliver() {
     return [this](const CheckedFrame& frame) { frames.push_back(frame); };
   }
-  std::size_t unchecked() const {
+  std::size_t unverified() const {
     std::size_t count = 0;
     for (const CheckedFrame& frame : frames) count += frame.checked ? 0 : 1;
     return count;
@@ -305,7 +305,7 @@ TEST(VerifyQueue, WhatWasNotCheckedInTimeIsDeliveredAsUnverified) {
     for (std::uint64_t n = 0; n < 500; ++n) queue->put(maker.make(n, 64, {}), 0);
     const std::uint64_t unverified = queue->finish(0);  // long ago
     EXPECT_EQ(outcome.frames.size(), 500U);
-    EXPECT_EQ(unverified, outcome.unchecked());
+    EXPECT_EQ(unverified, outcome.unverified());
     EXPECT_EQ(checks + unverified, 500U) << "each is checked or it is not";
     if (threads == 0) {
       EXPECT_EQ(unverified, 500U);

@@ -118,7 +118,7 @@ Cells fates_row(const std::string& name, const Json& f) {
           {"damaged copies", bad(damaged)},
           {"late", count(f["late_frames"])},
           {"cancelled", count(f["cancelled_frames"])},
-          {"unchecked", bad(f["unverified_frames"])},
+          {"unverified", bad(f["unverified_frames"])},
           {"jitter", ns(f["jitter_ns"])}};
 }
 
