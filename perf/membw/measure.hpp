@@ -7,6 +7,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -104,6 +105,10 @@ struct MembwExtras {
 };
 /// docs/instruments.md describes the fields. `comparisons` is empty if the caller did not ask for
 /// comparisons.
+nlohmann::ordered_json membw_value(const MembwResult& result, MemoryReport report,
+                                   const std::vector<MemoryComparison>& comparisons,
+                                   const MembwExtras& extras = {});
+/// The same as text, indented, with a final newline.
 std::string membw_json(const MembwResult& result, MemoryReport report,
                        const std::vector<MemoryComparison>& comparisons,
                        const MembwExtras& extras = {});

@@ -108,9 +108,8 @@ Json json_of_sweep(const MembwResult& result, MemoryReport report, const MembwEx
 
 }  // namespace
 
-std::string membw_json(const MembwResult& result, MemoryReport report,
-                       const std::vector<MemoryComparison>& comparisons,
-                       const MembwExtras& extras) {
+Json membw_value(const MembwResult& result, MemoryReport report,
+                 const std::vector<MemoryComparison>& comparisons, const MembwExtras& extras) {
   Json whole;
   whole["report"] = word_of(report);
   whole["partial"] = result.partial;
@@ -125,8 +124,16 @@ std::string membw_json(const MembwResult& result, MemoryReport report,
   for (const MembwSample& each : result.samples) {
     whole["samples"].push_back(json_of_sample(each, result, report, extras));
   }
+  return whole;
+}
+
+std::string membw_json(const MembwResult& result, MemoryReport report,
+                       const std::vector<MemoryComparison>& comparisons,
+                       const MembwExtras& extras) {
   constexpr int kIndent = 2;
-  return whole.dump(kIndent, ' ', true, nlohmann::json::error_handler_t::replace) + '\n';
+  return membw_value(result, report, comparisons, extras)
+             .dump(kIndent, ' ', true, nlohmann::json::error_handler_t::replace) +
+         '\n';
 }
 
 }  // namespace shmif::perf

@@ -247,10 +247,4 @@ std::string combined_text(const std::vector<HostResult>& hosts, const WholeRun& 
   return text;
 }
 
-std::string combined_summary(const std::vector<HostResult>& hosts, const WholeRun& whole,
-                             std::size_t width, const std::vector<std::string>& files) {
-  const std::string json = combined_json(hosts, whole, Bins::without);
-  return to_summary(Report::parse(json, "result").value(), width, files);
-}
-
 }  // namespace shmif::perf

@@ -40,8 +40,4 @@ std::string combined_json(const std::vector<HostResult>& hosts, const WholeRun& 
 std::string combined_text(const std::vector<HostResult>& hosts, const WholeRun& whole,
                           std::size_t width = 0);
 
-/// The summary of the combined result, with the files that the client wrote.
-std::string combined_summary(const std::vector<HostResult>& hosts, const WholeRun& whole,
-                             std::size_t width = 0, const std::vector<std::string>& files = {});
-
 }  // namespace shmif::perf

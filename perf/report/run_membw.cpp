@@ -82,12 +82,12 @@ Json json_of_window(const MembwSample& sample, const MemoryOfRun& memory) {
 
 }  // namespace
 
-/// As membw_json(), but with times since the start of the run, and with bytes per frame.
+/// As membw_value(), but with times since the start of the run, and with bytes per frame.
 Json memory_json(const RunResult& result) {
   if (!result.membw) return nullptr;
   const MemoryOfRun& memory = *result.membw;
   const auto comparisons = compare_all(memory.measured.sources, MemoryReport::total);
-  Json json = Json::parse(membw_json(memory.measured, MemoryReport::total, comparisons));
+  Json json = membw_value(memory.measured, MemoryReport::total, comparisons);
   for (std::size_t at = 0; at < memory.measured.sources.size(); ++at) {
     json["sources"][at]["bytes_per_frame"] = bytes_per_frame(result, at);
   }

@@ -17,7 +17,6 @@
 #include "perf/control/campaign.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/stream.hpp"
-#include "perf/report/text.hpp"
 #include "perf/report/units.hpp"
 #include "perf/verify/verify_state.hpp"
 #include "tools/common/command.hpp"
@@ -156,21 +155,7 @@ int run_jobs(const RunLine& wanted, const std::vector<std::string>& argv) {
   if (!result->lost_outputs.empty() && result->exit_code == kDone) result->exit_code = kFailed;
   result->version = version_number();
   result->command = argv;
-  const auto json = [&](perf::Bins bins) { return perf::to_json(*result, bins); };
-  // Every text is made from the JSON, which is parsed once.
-  std::optional<perf::Report> parsed;
-  const auto report = [&]() -> const perf::Report& {
-    if (!parsed) parsed = perf::Report::parse(json(perf::Bins::without), "result").value();
-    return *parsed;
-  };
-  const ResultForms forms{
-      .json = json,
-      .text = [&](std::size_t columns) { return perf::to_text(report(), columns); },
-      .summary =
-          [&](std::size_t columns, const std::vector<std::string>& files) {
-            return perf::to_summary(report(), columns, files);
-          },
-      .verdict = [&] { return perf::to_verdict(report()); }};
+  const ResultForms forms([&](perf::Bins bins) { return perf::to_json(*result, bins); });
   int code = result->exit_code;
   if (!(*output)->print_result(forms, job_files.written(result->lost_outputs)) && code == kDone) {
     code = kFailed;

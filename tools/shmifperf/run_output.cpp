@@ -8,6 +8,7 @@
 #include <cstring>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
 #include "perf/report/report.hpp"
 #include "perf/report/stream.hpp"
@@ -69,6 +70,17 @@ std::string problem_of_outputs(const RunOptions& options) {
   return {};
 }
 
+ResultForms::ResultForms(Json json, Text text) : json_(std::move(json)), text_(std::move(text)) {}
+
+std::string ResultForms::text(std::size_t columns) const {
+  return text_ ? text_(columns) : perf::to_text(report(), columns);
+}
+
+const perf::Report& ResultForms::report() const {
+  if (!report_) report_ = perf::Report::parse(json_(perf::Bins::without), "result").value();
+  return *report_;
+}
+
 std::string rendered(perf::OutputFormat format, const ResultForms& forms,
                      const std::function<std::string()>& text) {
   using perf::Bins;
@@ -78,7 +90,7 @@ std::string rendered(perf::OutputFormat format, const ResultForms& forms,
     case perf::OutputFormat::json_plus: return forms.json(Bins::with);
     case perf::OutputFormat::terse: break;
   }
-  return perf::to_terse(perf::Report::parse(forms.json(Bins::without), "result").value());
+  return perf::to_terse(forms.report());
 }
 
 std::vector<FormattedPlace> places_of(const RunOptions& options) {
@@ -230,14 +242,14 @@ bool RunOutput::print_result(const ResultForms& forms, std::vector<std::string> 
   if (shown != places_.end()) {
     print_there(rendered(shown->format, forms, [&] {
       return options_.details ? forms.text(terminal_columns())
-                              : forms.summary(terminal_columns(), files);
+                              : perf::to_summary(forms.report(), terminal_columns(), files);
     }));
   } else if (homeless) {
     print_there(*homeless);
   } else if (failure_ != 0) {  // standard output could not be written
-    std::fputs(forms.verdict().c_str(), stderr);
+    std::fputs(perf::to_verdict(forms.report()).c_str(), stderr);
   } else {
-    print_there(forms.verdict());
+    print_there(perf::to_verdict(forms.report()));
   }
   return written;
 }

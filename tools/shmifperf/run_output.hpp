@@ -33,14 +33,25 @@ namespace shmif::tools {
 /// Which of the requested outputs contradict each other; empty if there is no contradiction.
 std::string problem_of_outputs(const perf::RunOptions& options);
 
-/// Makes the forms of a result.
-struct ResultForms {
-  std::function<std::string(perf::Bins)> json;
+/// Makes the forms of a result. Those for people are made from the text of its JSON, which is read
+/// as from a file. So a run prints what `shmifperf report` later prints. Threads: one at a time.
+class ResultForms {
+ public:
+  using Json = std::function<std::string(perf::Bins)>;
   /// For people; 0 columns if there is no terminal.
-  std::function<std::string(std::size_t columns)> text;
-  /// A few lines for people, with the files that were written.
-  std::function<std::string(std::size_t columns, const std::vector<std::string>& files)> summary;
-  std::function<std::string()> verdict;  ///< whether the run passed, and if not, why
+  using Text = std::function<std::string(std::size_t columns)>;
+  /// `text`: empty if perf::to_text() makes it.
+  explicit ResultForms(Json json, Text text = {});
+
+  std::string json(perf::Bins bins) const { return json_(bins); }
+  std::string text(std::size_t columns) const;
+  /// The JSON, read once.
+  const perf::Report& report() const;
+
+ private:
+  Json json_;
+  Text text_;
+  mutable std::optional<perf::Report> report_;
 };
 
 /// A result in a format. `text`: makes it for people.

@@ -6,7 +6,6 @@
 #include "perf/remote/address.hpp"
 #include "perf/remote/combine.hpp"
 #include "perf/report/report.hpp"
-#include "perf/report/text.hpp"
 #include "tools/common/command.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/version.hpp"
@@ -59,18 +58,9 @@ int run_remotely(const perf::JobSet& set, const std::vector<std::string>& server
     states.insert(states.end(), host.states.begin(), host.states.end());
     for (const std::string& why : host.failures) complain("run: " + host.name + ": " + why);
   }
-  const ResultForms forms{
-      .json = [&](perf::Bins bins) { return perf::combined_json(hosts, whole, bins); },
-      .text = [&](std::size_t columns) { return perf::combined_text(hosts, whole, columns); },
-      .summary =
-          [&](std::size_t columns, const std::vector<std::string>& files) {
-            return perf::combined_summary(hosts, whole, columns, files);
-          },
-      .verdict =
-          [&] {
-            const std::string json = perf::combined_json(hosts, whole, perf::Bins::without);
-            return perf::to_verdict(perf::Report::parse(json, "result").value());
-          }};
+  const ResultForms forms(
+      [&](perf::Bins bins) { return perf::combined_json(hosts, whole, bins); },
+      [&](std::size_t columns) { return perf::combined_text(hosts, whole, columns); });
   const int code = perf::exit_code_of(hosts, whole);
   const bool all_written = output.print_result(forms, states) && lost.empty();
   return all_written || code != kDone ? code : kFailed;

@@ -13,6 +13,12 @@
 namespace shmif::perf::summary_text {
 namespace {
 
+std::string combined_summary(const std::vector<HostResult>& hosts, const WholeRun& whole,
+                             const std::vector<std::string>& files = {}) {
+  const std::string json = combined_json(hosts, whole, Bins::without);
+  return to_summary(Report::parse(json, "result").value(), 0, files);
+}
+
 TEST(Summary, OfARunOnServersSaysHowManyFailedAndNamesJobsWithTheirs) {
   RunResult bad = run_of("voip");
   fail(bad, 1, "it hung");
@@ -24,7 +30,7 @@ TEST(Summary, OfARunOnServersSaysHowManyFailedAndNamesJobsWithTheirs) {
   whole.began = std::chrono::system_clock::time_point(std::chrono::seconds(1763700000));
   whole.ended = whole.began + std::chrono::seconds(3);
   EXPECT_EQ(
-      combined_summary(hosts, whole, 0, {"r.json"}),
+      combined_summary(hosts, whole, {"r.json"}),
       "shmifperf 0.1.0: FAILED on 1 of 2 servers, no loss in 10,000 frames (exit code 1), took "
       "3.00 "
       "s\n"
@@ -35,7 +41,7 @@ TEST(Summary, OfARunOnServersSaysHowManyFailedAndNamesJobsWithTheirs) {
       "nothing held the jobs back\n"
       "  wrote     r.json\n"
       "use --details for the rest\n");
-  EXPECT_EQ(combined_summary({hosts[0]}, whole, 0, {})
+  EXPECT_EQ(combined_summary({hosts[0]}, whole)
                 .find("shmifperf 0.1.0: passed on 1 server, no loss in 5,000 frames"),
             0U);
 }
