@@ -148,9 +148,9 @@ void Supervisor::end_background_jobs() {
   for (std::size_t i = 0; i < run_.jobs.size(); ++i) stop(i);
 }
 
-/// Notes when a job has only to end: when it says so; or, if it only receives, when all its senders
+/// Sets when a job has only to end: when it says so; or, if it only receives, when all its senders
 /// have ended and the drain time is over.
-void Supervisor::note_done(std::size_t i, std::uint64_t now) {
+void Supervisor::set_done_ns(std::size_t i, std::uint64_t now) {
   ControlledJob& job = run_.jobs[i];
   if (job.done_ns != 0) return;
   if (job.state() > JobState::verifying) job.done_ns = now;
@@ -186,7 +186,7 @@ void Supervisor::check_stuck(std::uint64_t now) {
   for (std::size_t i = 0; i < run_.jobs.size(); ++i) {
     ControlledJob& job = run_.jobs[i];
     if (job.over() || !job.runner) continue;
-    note_done(i, now);
+    set_done_ns(i, now);
     const std::uint64_t expected = latest_end_ns(i);
     const bool overdue = expected != 0 && now > expected + ns(run_.options.stuck_timeout);
     if (hard_ && now > hard_ns_ + kGrace && job.killed_ns == 0) {

@@ -47,7 +47,7 @@ class Supervisor {
   void nobody_listens_to(std::size_t i);
   void after_the_end_of(std::size_t i);
   void end_background_jobs();
-  void note_done(std::size_t i, std::uint64_t now);
+  void set_done_ns(std::size_t i, std::uint64_t now);
   std::uint64_t drain_of(std::size_t i) const;
   std::uint64_t latest_end_ns(std::size_t i) const;
 

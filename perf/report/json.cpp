@@ -26,8 +26,8 @@ using Json = OrderedJson;
 
 /// Figures have a median over repetitions if they are rates, shares or times. Counts have none,
 /// because the counts of one run belong together. is_computed() finds the rates and shares that a
-/// row computes; these are the others.
-constexpr std::array<std::string_view, 7> kTimesAndLimits{
+/// row computes; these are the keys of the others.
+constexpr std::array<std::string_view, 7> kMedianKeys{
     "jitter_ns", "user_seconds", "system_seconds", "found_fps",
     "found_bps", "limit_fps",    "limit_share"};
 constexpr std::array<std::string_view, 3> kHistograms{"latency_ns", "service_ns",
@@ -46,7 +46,7 @@ bool is_computed(std::string_view key) {
 }
 
 bool has_median(std::string_view key) {
-  return is_one_of(kTimesAndLimits, key) || is_computed<TrafficResult>(key) ||
+  return is_one_of(kMedianKeys, key) || is_computed<TrafficResult>(key) ||
          is_computed<FlowResult>(key) || is_computed<CpuResult>(key);
 }
 
