@@ -35,6 +35,10 @@ struct shmif_port {
   }
   shmif::ReceiveResult fetch() noexcept { return port.receive_unsettled(batch); }
   void settle() noexcept { port.settle(holds_frames()); }
+  /// Call it after a call of Port that settles by itself, as if the program had taken all frames.
+  void settle_held() noexcept {
+    if (holds_frames()) settle();
+  }
   /// An empty batch that takes `count` frames at most.
   shmif::FrameBatch& batch_of(std::size_t count) {
     if (!lent || lent->max_frames() != count) lent.emplace(count, kArenaBytes);
@@ -57,8 +61,8 @@ struct shmif_port {
 
 namespace {
 
-/// Ends a call that takes frames. However the call returns, the port's descriptor then says whether
-/// more frames are there.
+/// Ends a call that takes frames from the batch of the port; Port does not settle in it. However
+/// the call returns, the port's descriptor then says whether more frames are there.
 class Settling {
  public:
   explicit Settling(shmif_port& port) noexcept : port_(port) {}
@@ -463,7 +467,7 @@ int shmif_receive_in_place(shmif_port* port, iovec* frames, shmif_frame_info* in
 
 int shmif_release(shmif_port* port) {
   const std::size_t overwritten = port->port.release();
-  if (port->holds_frames()) port->settle();
+  port->settle_held();
   return static_cast<int>(overwritten);
 }
 
@@ -471,7 +475,7 @@ int shmif_fd(shmif_port* port) {
   return guarded([=] {
     const shmif::Result<int> descriptor = port->port.level_descriptor();
     if (!descriptor) return fail(descriptor.error());
-    port->settle();
+    port->settle_held();
     return *descriptor;
   });
 }
@@ -502,7 +506,7 @@ int shmif_descriptor(shmif_port* port) {
 int shmif_prepare_wait(shmif_port* port, int* at_most_ms) {
   const shmif::WaitHint hint = port->port.prepare_wait();
   const bool ready = hint.ready || port->holds_frames();
-  if (port->holds_frames()) port->settle();
+  port->settle_held();
   *at_most_ms = ready ? 0 : to_poll_timeout(hint.at_most);
   return ready ? 1 : 0;
 }

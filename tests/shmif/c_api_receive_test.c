@@ -324,9 +324,30 @@ static void a_release_leaves_the_descriptor_readable_while_frames_are_kept_back(
   shmif_close(receiver);
 }
 
+static void a_descriptor_is_readable_from_the_first_while_frames_are_kept_back(void) {
+  shmif_port* sender = open_port_up("sender");
+  shmif_port* receiver = open_port_up("receiver");
+  send_marked(sender, 1, 3);
+  unsigned char room[kFrameBytes];
+  int at_most_ms = -1;
+  CHECK(shmif_receive(receiver, room, sizeof room, NULL) == kFrameBytes && room[20] == 1);
+  struct pollfd entry = {.fd = shmif_fd(receiver), .events = POLLIN};
+  CHECK(entry.fd >= 0 && poll(&entry, 1, 0) == 1);
+  CHECK(shmif_prepare_wait(receiver, &at_most_ms) == 1 && at_most_ms == 0);
+  CHECK(poll(&entry, 1, 0) == 1);
+  shmif_finish_wait(receiver);
+  CHECK(shmif_receive(receiver, room, sizeof room, NULL) == kFrameBytes && room[20] == 2);
+  CHECK(shmif_receive(receiver, room, sizeof room, NULL) == kFrameBytes && room[20] == 3);
+  CHECK(poll(&entry, 1, 0) == 0);
+  shmif_close(sender);
+  shmif_close(receiver);
+}
+
 const struct test_case kCases[] = {
     {"AReleaseLeavesTheDescriptorReadableWhileFramesAreKeptBack",
      a_release_leaves_the_descriptor_readable_while_frames_are_kept_back},
+    {"ADescriptorIsReadableFromTheFirstWhileFramesAreKeptBack",
+     a_descriptor_is_readable_from_the_first_while_frames_are_kept_back},
     {"FramesThatWereKeptBackAreLentAsManyAsAskedFor",
      frames_that_were_kept_back_are_lent_as_many_as_asked_for},
     {"WhatWasLostIsAddedUpUntilSomebodyAsksAndThenToldOnce",
