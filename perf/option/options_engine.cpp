@@ -1,6 +1,7 @@
 // The rows about media, and about where the job runs.
 
 #include <set>
+#include <string>
 
 #include "perf/engine/engine.hpp"
 #include "perf/option/option_kinds.hpp"
@@ -91,11 +92,24 @@ bool is_tcp(const J& job) {
 constexpr auto kOnBus = on<EngineKind::bus, EngineKind::host>;
 constexpr auto kOnDevices = on<EngineKind::tap, EngineKind::packet>;
 
+/// The engines whose wires have so many ends (0: any number): "bus, tap and packet".
+std::string engines_with(std::size_t max_ends) {
+  std::string names, last;
+  for (const Engine* const engine : engines()) {
+    if (engine->capabilities.max_ends != max_ends) continue;
+    if (!last.empty()) names += (names.empty() ? "" : ", ") + last;
+    last = engine->name;
+  }
+  return names + (names.empty() ? "" : " and ") + last;
+}
+
 /// Whether jobs share a wire, or use one that other programs use, too.
 bool on_shared_wire(const J& job) {
-  return kOnBus(job) || kOnDevices(job);
+  return engine_of(job.engine).capabilities.max_ends == 0;
 }
-constexpr const char* kSharedWire = "is for engine=bus, tap, packet and host";
+std::string shared_wire() {
+  return "is for engine=" + engines_with(0);
+}
 
 /// Whether the run makes the bus that the job is on.
 bool makes_bus(const J& job) {
@@ -130,10 +144,8 @@ void add_socket_rows(Rows& rows) {
       .only(on<EngineKind::host>, "is for engine=host");
 }
 
-}  // namespace
-
-void add_engine_rows(std::vector<OptionRow>& into) {
-  Rows rows(into, OptionCategory::engine);
+/// The wire of jobs, and what the run makes for it.
+void add_wire_rows(Rows& rows) {
   rows.add("engine ioengine", allowed, engine_list(),
            R"(The kind of wire that carries the frames. With several engines, the job runs once
               over each, one after the other, as NAME-ENGINE.)")
@@ -143,12 +155,12 @@ void add_engine_rows(std::vector<OptionRow>& into) {
       .to_peer()
       .only(kOnBus, "is for engine=bus and host");
   rows.add("wire", allowed, text(&J::wire, "NAME", "any text"),
-           R"(Jobs with the same engine and the same wire name are on one wire. But with
-              engine=unix, udp, stream, dgram and vde, each pair of jobs has a wire of its own,
-              and with engine=pcap and null, each job has.)",
+           "Jobs with the same engine and the same wire name are on one wire. But with engine=" +
+               engines_with(2) + ", each pair of jobs has a wire of its own, and with engine=" +
+               engines_with(1) + ", each job has.",
            "one wire for all jobs of an engine")
       .to_peer()
-      .only(on_shared_wire, kSharedWire);
+      .only(on_shared_wire, shared_wire());
   rows.add("bus_size", allowed, bytes(&J::bus_size_bytes, 64U << 10U, 1ULL << 30U),
            R"(The size of the ring (the part of the file that holds the frames) of a bus made
               for the run: a power of two with room for eight of the largest frames that mtu
@@ -166,6 +178,10 @@ void add_engine_rows(std::vector<OptionRow>& into) {
               receivers lose the oldest frames.)")
       .to_peer()
       .only(makes_bus, kMadeBus);
+}
+
+/// What exists already, on this machine or another.
+void add_place_of_wire_rows(Rows& rows) {
   rows.add("netdev", needs_live,
            text(&J::netdev, "NAME[,...]", "names of interfaces, separated by commas"),
            R"(For engine=tap and packet: existing interfaces, one for each job on the wire, in
@@ -215,7 +231,10 @@ void add_engine_rows(std::vector<OptionRow>& into) {
               or on an existing interface that has addresses or routes. Without this option,
               that is refused.)")
       .to_peer()
-      .only(on_shared_wire, kSharedWire);
+      .only(on_shared_wire, shared_wire());
+}
+
+void add_fault_rows(Rows& rows) {
   rows.add("fault", allowed, faults(&J::fault),
            R"(Faults for the frames that this job sends, such as loss=1%,delay=5ms+-1ms: see
               shmifctl bridge --fault. With engine=host they hit the datagrams of the job, so it
@@ -228,6 +247,9 @@ void add_engine_rows(std::vector<OptionRow>& into) {
       .only([](const J& job) { return receives(job.rw); },
             "is for jobs that receive (rw=rx, txrx, pingpong and echo)")
       .once();
+}
+
+void add_host_rows(Rows& rows) {
   rows.add("proto protocol", allowed,
            one_of(&J::proto, {{"udp", HostProtocol::udp}, {"tcp", HostProtocol::tcp}}, "PROTOCOL"),
            "For engine=host: the protocol that carries the traffic between the hosts.")
@@ -241,6 +263,16 @@ void add_engine_rows(std::vector<OptionRow>& into) {
   rows.add("exec", needs_exec, command(&J::exec),
            R"(For engine=host: a program to run on the host instead of the traffic. The job
               fails if the program does not exit 0.)");
+}
+
+}  // namespace
+
+void add_engine_rows(std::vector<OptionRow>& into) {
+  Rows rows(into, OptionCategory::engine);
+  add_wire_rows(rows);
+  add_place_of_wire_rows(rows);
+  add_fault_rows(rows);
+  add_host_rows(rows);
 }
 
 void add_place_rows(std::vector<OptionRow>& into) {

@@ -44,6 +44,7 @@ TEST(EngineCapabilities, AreTold) {
     bool addresses, counts, batches, overruns;
     std::size_t max_ends;
   };
+  std::size_t told = 0;
   for (const Row& row : std::initializer_list<Row>{
            {EngineKind::bus, true, true, true, true, 0},
            {EngineKind::tap, true, true, true, false, 0},
@@ -67,7 +68,9 @@ TEST(EngineCapabilities, AreTold) {
     EXPECT_EQ(can.overruns, row.overruns);
     EXPECT_EQ(can.has_latency, row.kind != EngineKind::pcap) << "a capture was sent long ago";
     EXPECT_EQ(can.max_ends, row.max_ends);
+    EXPECT_EQ(engines()[told++]->kind, row.kind);
   }
+  EXPECT_EQ(told, engines().size());
 }
 
 TEST(EngineCapabilities, OfACaptureAreThoseOfItsDirection) {
