@@ -29,48 +29,48 @@ BusFormat format_option(const Arguments& args) {
   return BusFormat::netbsd;
 }
 
-int run_create(const CommandLine& line) {
-  const Arguments args =
-      Options("create", "PATH")
-          .about(
-              R"(Makes a bus. Reserves the space for the whole file, on a disk or in memory, so
+Arguments read_create_line(const CommandLine& line) {
+  return Options("create", "PATH")
+      .about(
+          R"(Makes a bus. Reserves the space for the whole file, on a disk or in memory, so
                  a full disk is an error now and not later. The file appears under its name when
                  it is complete, never before. Fails if PATH exists already.)")
-          .value("format", "KIND",
-                 R"("shmif" (default), or "netbsd" for the bus of NetBSD's rump kernels: a file
+      .value("format", "KIND",
+             R"("shmif" (default), or "netbsd" for the bus of NetBSD's rump kernels: a file
                     of 1 MiB with an MTU of 1500, of which only --mode can be chosen. It
                     promises less; docs/netbsd.md says what)")
-          .value("size", "BYTES",
-                 R"(ring size: a power of two from 64K to 1G (default 4M); below 1M, devices
+      .value("size", "BYTES",
+             R"(ring size: a power of two from 64K to 1G (default 4M); below 1M, devices
                     cannot send super-frames (unsegmented TSO packets))")
-          .value("mtu", "N",
-                 R"(largest layer-3 packet: 68 to 65521 (default 1500). The ring must hold eight
+      .value("mtu", "N",
+             R"(largest layer-3 packet: 68 to 65521 (default 1500). The ring must hold eight
                     frames of the largest size: an MTU of 9000 needs a ring of 128K, an MTU of
                     65521 needs 1M)")
-          .value("mode", "OCTAL", "file mode; the umask is ignored (default 0600)")
-          .value("flow", "KIND",
-                 R"(what senders do when a port is slow to read: with "ethernet" (default) they
+      .value("mode", "OCTAL", "file mode; the umask is ignored (default 0600)")
+      .value("flow", "KIND",
+             R"(what senders do when a port is slow to read: with "ethernet" (default) they
                     overwrite frames that it has not read (an overrun), with "pause" they wait
                     for it)")
-          .value("patience", "SECONDS",
-                 R"(with --flow pause: how long senders wait for a port that reads nothing,
+      .value("patience", "SECONDS",
+             R"(with --flow pause: how long senders wait for a port that reads nothing,
                     0.001 to 1 (default 0.01). Then they overrun it. They also overrun a port
                     that, while they wait, reads less than the next frame needs in this time, or
                     less than a 256th of the ring in ten times this time. For other ports,
                     senders wait as long as it takes)")
-          .flag("json", "print the bus that was made as 'stat --json' does, for scripts")
-          .example("shmifctl create /dev/shm/bus0",
-                   "a bus with a ring of 4 MiB, only for its owner")
-          .example("shmifctl create /dev/shm/big --size 64M --mtu 9000 --mode 0660",
-                   "jumbo frames, room for bursts, and the file's group may attach too")
-          .example("shmifctl create /dev/shm/rump --format netbsd",
-                   "a bus to which rump kernels attach, too")
-          .example("shmifctl create /dev/shm/lab --flow pause",
-                   "no frame is lost while every port goes on reading")
-          .example("shmifctl create /dev/shm/bus1 --json | jq -c .geometry",
-                   "make a bus, and print its sizes")
-          .parse(line);
+      .flag("json", "print the bus that was made as 'stat --json' does, for scripts")
+      .example("shmifctl create /dev/shm/bus0", "a bus with a ring of 4 MiB, only for its owner")
+      .example("shmifctl create /dev/shm/big --size 64M --mtu 9000 --mode 0660",
+               "jumbo frames, room for bursts, and the file's group may attach too")
+      .example("shmifctl create /dev/shm/rump --format netbsd",
+               "a bus to which rump kernels attach, too")
+      .example("shmifctl create /dev/shm/lab --flow pause",
+               "no frame is lost while every port goes on reading")
+      .example("shmifctl create /dev/shm/bus1 --json | jq -c .geometry",
+               "make a bus, and print its sizes")
+      .parse(line);
+}
 
+BusOptions bus_options(const Arguments& args) {
   BusOptions options;
   options.format = format_option(args);
   if (const auto bytes = args.size("size")) options.ring_bytes = *bytes;
@@ -88,6 +88,12 @@ int run_create(const CommandLine& line) {
       throw UsageError{"--patience needs --flow pause: give it, too"};
     options.patience = *patience;
   }
+  return options;
+}
+
+int run_create(const CommandLine& line) {
+  const Arguments args = read_create_line(line);
+  const BusOptions options = bus_options(args);
   const std::string path = args.positional()[0];
   const Result<void> made = Bus::create(path, options);
   if (made) {

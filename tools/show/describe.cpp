@@ -96,6 +96,41 @@ std::string counted(std::uint64_t n, const char* thing) {
   return std::to_string(n) + ' ' + thing + (n == 1 ? "" : "s");
 }
 
+std::string slot_and_name(const PortInfo& port) {
+  return "slot " + std::to_string(port.slot) + " \"" + port.name + '"';
+}
+
+/// What is special about a port: `row` adds a line for each.
+template <class Row>
+void add_port_rows(const BusInfo& info, const Row& row) {
+  for (const PortInfo& port : info.ports) {
+    if (port.waits_for) {
+      // A port that only sends does not make room in the ring, either.
+      const std::string whom = *port.waits_for == port.slot
+                                   ? "itself: it sends, but does not receive"
+                                   : "slot " + std::to_string(*port.waits_for) +
+                                         name_of_slot(info, *port.waits_for) + " to read";
+      row("waiting", slot_and_name(port) + " for " + whom);
+    }
+    if (port.stalls != 0) {
+      row("stalled", slot_and_name(port) + ' ' + std::to_string(port.stalls) +
+                         (port.stalls == 1 ? " time" : " times") +
+                         ": senders stopped waiting for it and overran it");
+    }
+  }
+  for (const PortInfo& port : info.ports) {
+    if (port.refused_frames == 0) continue;
+    row("refused", slot_and_name(port) + " tried to send " + std::to_string(port.refused_frames) +
+                       (port.refused_frames == 1 ? " frame that is" : " frames that are") +
+                       " too short or cannot be segmented as asked");
+  }
+  for (const PortInfo& port : info.ports) {
+    if (!port.claim_bytes) continue;
+    row("claim",
+        format_bytes(*port.claim_bytes) + " of " + slot_and_name(port) + ", skipped by the others");
+  }
+}
+
 std::string head_text(const BusInfo& info) {
   const auto live =
       std::count_if(info.ports.begin(), info.ports.end(), [](const PortInfo& p) { return p.live; });
@@ -138,33 +173,7 @@ std::string head_text(const BusInfo& info) {
                        std::to_string(info.takeovers_living) + " from living ones");
   row("recovered", std::to_string(info.claims_freed) + " claims of dead writers freed, " +
                        std::to_string(info.repairs) + " repairs");
-  for (const PortInfo& port : info.ports) {
-    if (port.waits_for) {
-      // A port that only sends does not make room in the ring, either.
-      const std::string whom = *port.waits_for == port.slot
-                                   ? "itself: it sends, but does not receive"
-                                   : "slot " + std::to_string(*port.waits_for) +
-                                         name_of_slot(info, *port.waits_for) + " to read";
-      row("waiting", "slot " + std::to_string(port.slot) + " \"" + port.name + "\" for " + whom);
-    }
-    if (port.stalls != 0) {
-      row("stalled", "slot " + std::to_string(port.slot) + " \"" + port.name + "\" " +
-                         std::to_string(port.stalls) + (port.stalls == 1 ? " time" : " times") +
-                         ": senders stopped waiting for it and overran it");
-    }
-  }
-  for (const PortInfo& port : info.ports) {
-    if (port.refused_frames == 0) continue;
-    row("refused", "slot " + std::to_string(port.slot) + " \"" + port.name + "\" tried to send " +
-                       std::to_string(port.refused_frames) +
-                       (port.refused_frames == 1 ? " frame that is" : " frames that are") +
-                       " too short or cannot be segmented as asked");
-  }
-  for (const PortInfo& port : info.ports) {
-    if (!port.claim_bytes) continue;
-    row("claim", format_bytes(*port.claim_bytes) + " of slot " + std::to_string(port.slot) + " \"" +
-                     port.name + "\", skipped by the others");
-  }
+  add_port_rows(info, row);
   row("ports", ports);
   if (std::ranges::any_of(info.ports, &PortInfo::lost_is_lower_bound)) {
     row("note", "corruption was seen; lost_frames may be too low");
