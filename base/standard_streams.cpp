@@ -11,6 +11,7 @@ namespace {
 constexpr std::array kStreams{STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO};
 
 bool output_was_closed = false;
+bool errors_were_closed = false;
 
 bool is_closed(int stream) noexcept {
   return ::fcntl(stream, F_GETFD) < 0 && errno == EBADF;
@@ -29,10 +30,15 @@ void hold_standard_streams() noexcept {
   for (const int stream : kStreams) {
     if (!is_closed(stream)) continue;
     if (stream == STDOUT_FILENO) output_was_closed = true;
+    if (stream == STDERR_FILENO) errors_were_closed = true;
     // Input and output get the wrong direction on purpose, so that they stay unusable.
     const int flags = stream == STDOUT_FILENO ? O_RDONLY : O_WRONLY;
     if (::open("/dev/null", flags | O_NOCTTY) < 0) (void)open_nothing(0);
   }
+}
+
+bool errors_vanish() noexcept {
+  return errors_were_closed;
 }
 
 void let_lost_output_vanish() noexcept {

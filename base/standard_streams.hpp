@@ -16,6 +16,10 @@ namespace shmif::base {
 /// vanishes. Programs that are started later inherit this. Call it first in main().
 void hold_standard_streams() noexcept;
 
+/// Whether hold_standard_streams() found standard error closed, so that what is written there
+/// vanishes. Threads: any. Blocks: never.
+bool errors_vanish() noexcept;
+
 /// If hold_standard_streams() found standard output closed, output to it vanishes from now on. For
 /// programs whose main work is not printing.
 void let_lost_output_vanish() noexcept;

@@ -116,6 +116,10 @@ std::optional<HeatStretch> hottest_of(const std::vector<HeatStretch>& stretches)
   return best;
 }
 
+std::string heat_in_any(std::size_t windows) {
+  return windows == 1 ? " in the one window" : " in any of " + std::to_string(windows) + " windows";
+}
+
 std::string heat_target(const HeatResult& result) {
   std::string name = base::printable(result.name);
   if (result.process.number == 0) return name;
@@ -142,8 +146,8 @@ std::string heat_conclusion(const HeatResult& result) {
     if (const auto one = hottest_of(parts)) hot.emplace_back(*one, &each);
   }
   if (hot.empty())
-    return who + (is_of_writes ? "no write to " : "no access to ") + heat_bytes(whole) + ' ' +
-           in_windows(windows);
+    return who + (is_of_writes ? "no write to " : "no access to ") + heat_bytes(whole) +
+           heat_in_any(windows);
   const double share = static_cast<double>(steady) / static_cast<double>(whole);
   std::string text = who;
   text += steady == 0 ? "none of " + heat_bytes(whole) + " was " + accessed

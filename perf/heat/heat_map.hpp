@@ -43,6 +43,8 @@ std::string bytes_with_care(const HeatResult& result, std::uint64_t bytes);
 std::string heat_share(double share);
 /// "process 41 (rig)", or "physical memory".
 std::string heat_target(const HeatResult& result);
+/// " in any of 4 windows", for what never happened.
+std::string heat_in_any(std::size_t windows);
 
 /// A stretch of addresses, in how many windows it was accessed, and in which share of all samples.
 struct HeatStretch {

@@ -208,9 +208,8 @@ std::string target_text(const HeatResult& result, const HeatAttributes& attribut
   auto ranges = accessed(result, result.windows);
   const std::size_t all = ranges.size();
   if (all == 0)
-    return text +
-           (result.provenance.reads_precision.empty() ? "  no access in " : "  no write in ") +
-           formatted("%zu", result.windows.size()) + " windows\n" + mapping_rows(result);
+    return text + (result.provenance.reads_precision.empty() ? "  no access" : "  no write") +
+           heat_in_any(result.windows.size()) + '\n' + mapping_rows(result);
   ranges.resize(std::min(all, kMaxRows));
   text += range_rows(result, result.windows, ranges, columns, in_colour);
   if (all > kMaxRows) text += "  and " + std::to_string(all - kMaxRows) + " more mappings\n";
@@ -253,8 +252,8 @@ std::string target_picture(const HeatResult& result, std::size_t columns, std::s
   auto ranges = accessed(result, shown);
   if (ranges.empty()) {
     const bool knows_reads = result.provenance.reads_precision.empty();
-    return first_lines(head + (knows_reads ? "  no access in " : "  no write in ") +
-                           formatted("%zu windows\n", shown.size()) + mapping_rows(result),
+    return first_lines(head + (knows_reads ? "  no access" : "  no write") +
+                           heat_in_any(shown.size()) + '\n' + mapping_rows(result),
                        rows);
   }
   // Half of the lines below the head are for the ranges, and the others for the map and its title.

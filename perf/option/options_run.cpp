@@ -20,18 +20,33 @@ constexpr Word<OutputFormat> kFormats[] = {
 };
 constexpr std::span<const Word<OutputFormat>> kFormatWords = kFormats;
 
+/// Whether the value begins with a word and a colon, and not as ./a:b or 10:30.txt do.
+bool is_word_before(std::string_view value, std::size_t colon) {
+  constexpr std::size_t kShortest = 2;
+  if (colon == std::string_view::npos || colon < kShortest) return false;
+  return std::ranges::all_of(value.substr(0, colon), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '+';
+  });
+}
+
 /// PATH or FORMAT:PATH, any number of times.
 Kind<R> output_places() {
   Kind<R> kind{.placeholder = "[FORMAT:]PATH",
                .range =
                    "the path of a file, or - for standard output; with a format before it "
                    "(" +
-                   listed(kFormatWords) + "), as in json:result.json"};
+                   listed(kFormatWords) +
+                   "), as in json:result.json. ./ before a path with another word and a colon"};
   kind.set = [](std::string_view value, R& run) -> Result<void> {
     constexpr std::size_t kMaxPath = 4096;
     const std::size_t colon = value.find(':');
     const auto* const format =
         colon == std::string_view::npos ? nullptr : find_word(kFormatWords, value.substr(0, colon));
+    if (format == nullptr && is_word_before(value, colon)) {
+      return refused(value, "begins with \"" + std::string(value.substr(0, colon)) +
+                                "\", which is no format (" + listed(kFormatWords) +
+                                "; for a file of that name, write ./" + std::string(value) + ')');
+    }
     const std::string_view path = format == nullptr ? value : value.substr(colon + 1);
     if (path.empty()) return refused(value, "has no path");
     if (path.size() >= kMaxPath) return refused(value, "is too long");

@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -21,6 +22,13 @@ bool is_null_device(const struct stat& file) {
   constexpr unsigned kMemory = 1;
   constexpr unsigned kNull = 3;
   return S_ISCHR(file.st_mode) && file.st_rdev == makedev(kMemory, kNull);
+}
+
+/// Whether `file` is /dev/tty, and standard output is the terminal for which it stands.
+bool is_own_terminal(const struct stat& file) {
+  constexpr unsigned kTerminals = 5;
+  if (!S_ISCHR(file.st_mode) || file.st_rdev != makedev(kTerminals, 0)) return false;
+  return ::tcgetsid(STDOUT_FILENO) == ::getsid(0);
 }
 
 }  // namespace
@@ -53,7 +61,7 @@ bool is_standard_output(const std::string& path) {
   struct stat file{};
   if (::fstat(STDOUT_FILENO, &output) != 0 || ::stat(path.c_str(), &file) != 0) return false;
   const bool same = output.st_dev == file.st_dev && output.st_ino == file.st_ino;
-  return same && !is_null_device(output);
+  return (same && !is_null_device(output)) || is_own_terminal(file);
 }
 
 }  // namespace shmif::tools

@@ -29,8 +29,8 @@ std::string lost_output_text(int number);
 void begin_output();
 
 /// Whether `path` is "-", or leads to the file that standard output is, under any name:
-/// /dev/stdout, /proc/self/fd/1, or x.pcap in `... -w x.pcap >x.pcap`. Not /dev/null, which takes
-/// any number of outputs. Threads: safe. Blocks: for the disk.
+/// /dev/stdout, /proc/self/fd/1, /dev/tty on a terminal, or x.pcap in `... -w x.pcap >x.pcap`. Not
+/// /dev/null, which takes any number of outputs. Threads: safe. Blocks: for the disk.
 bool is_standard_output(const std::string& path);
 
 }  // namespace shmif::tools

@@ -13,6 +13,7 @@
 #include "base/signal_guard.hpp"
 #include "base/text.hpp"
 #include "tools/common/command.hpp"
+#include "tools/common/output.hpp"
 #include "tools/relay/bridge_summary.hpp"
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/bus_watch.hpp"
@@ -28,7 +29,7 @@ void say(const std::string& text) {
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);)
     std::printf("%s\n", base::printable(line).c_str());
-  std::fflush(stdout);
+  flush_output();
 }
 
 std::string count_of(std::uint64_t count, const char* one, const char* many) {

@@ -13,6 +13,7 @@
 
 #include "base/quantity.hpp"
 #include "base/signal_guard.hpp"
+#include "base/standard_streams.hpp"
 #include "base/text.hpp"
 #include "shmif/filter.hpp"
 #include "shmif/log.hpp"
@@ -285,6 +286,11 @@ WantedDump parse(const CommandLine& line) {
   if (wanted.json && wanted.output.file && is_standard_output(*wanted.output.file)) {
     throw UsageError{"--json and -w " + *wanted.output.file +
                      " both need standard output (give -w the name of another file)"};
+  }
+  if (wanted.json && !wanted.output.file && base::errors_vanish()) {
+    throw UsageError{
+        "with --json, the frames are printed on standard error, which is closed (open it, or give "
+        "-w FILE)"};
   }
   return wanted;
 }

@@ -13,6 +13,7 @@
 #include "shmif/ping.hpp"
 #include "shmif/port.hpp"
 #include "tools/common/options.hpp"
+#include "tools/common/output.hpp"
 #include "tools/relay/await.hpp"
 #include "tools/relay/bus_options.hpp"
 #include "tools/shmifctl/commands.hpp"
@@ -63,7 +64,7 @@ int respond(const std::string& path, const std::optional<std::string>& name) {
   Port port = open_port(path, name);
   std::printf("answering on %s as %s (%s)\n", base::printable(path).c_str(), port.name().c_str(),
               port.mac().to_string().c_str());
-  std::fflush(stdout);
+  flush_output();
   FrameBatch batch;
   Corruption corruption(path);
   std::uint64_t answered = 0;
@@ -185,7 +186,7 @@ class Asker {
       for (const FrameView& frame : batch.frames()) take(frame, now);
       if (is_over(wait) || now >= end) break;
       if (received.frames == 0) {
-        std::fflush(stdout);
+        flush_output();
         await(port_, stop_, end - now);
       }
     }

@@ -18,6 +18,7 @@
 #include "tap/netns_watch.hpp"
 #include "tap/tap_link.hpp"
 #include "tools/common/options.hpp"
+#include "tools/common/output.hpp"
 #include "tools/common/signals.hpp"
 #include "tools/relay/address_watch.hpp"
 #include "tools/relay/bus_options.hpp"
@@ -259,7 +260,7 @@ void TapRun::begin() {
   std::printf("%s is on %s as port %s, %s\n", base::printable(name_).c_str(),
               base::printable(wish_.path).c_str(), on_bus_.name().c_str(),
               on_bus_.mac().to_string().c_str());
-  std::fflush(stdout);
+  flush_output();
 }
 
 int TapRun::carry() {

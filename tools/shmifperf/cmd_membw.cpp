@@ -309,13 +309,14 @@ Places places_of(const Arguments& args) {
   }
   for (const auto& [option, path] :
        {std::pair{"--csv ", &places.csv}, {"--pairs-csv ", &places.pairs_csv}}) {
-    if (!args.flag("json") || path->empty() || !is_standard_output(*path) ||
-        !is_standard_output(places.output)) {
-      continue;
-    }
-    throw UsageError{"--json and " + (option + *path) +
+    if (path->empty() || !is_standard_output(*path) || !is_standard_output(places.output)) continue;
+    throw UsageError{(args.flag("json") ? "--json and " : "the result and ") + (option + *path) +
                      " both need standard output (name another file, by this option or by "
                      "--output)"};
+  }
+  if (!places.csv.empty() && !places.pairs_csv.empty() && is_standard_output(places.csv) &&
+      is_standard_output(places.pairs_csv)) {
+    throw UsageError{"--csv and --pairs-csv both need standard output (give each its own file)"};
   }
   check_file(places.csv).value();
   check_file(places.pairs_csv, {places.csv}).value();

@@ -15,7 +15,8 @@ int run_run(const CommandLine& line) {
     return kDone;
   }
   const RunLine wanted = read_run_line(line);
-  const std::string problem = problem_of_outputs(wanted.set.run);
+  const std::string problem = problem_of_outputs(
+      wanted.set.run, wanted.servers.empty() ? wanted.plan : std::vector<perf::PlannedJob>());
   if (!problem.empty()) throw UsageError{problem};
   if (wanted.show_command) {
     const std::string text = command_line_of(wanted.set);

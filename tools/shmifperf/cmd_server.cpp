@@ -8,6 +8,7 @@
 #include "perf/remote/protocol.hpp"
 #include "perf/remote/server.hpp"
 #include "tools/common/options.hpp"
+#include "tools/common/output.hpp"
 #include "tools/common/signals.hpp"
 #include "tools/common/version.hpp"
 #include "tools/shmifperf/commands.hpp"
@@ -83,7 +84,7 @@ std::string directory_of(const std::string& path) {
 
 void print_line(const std::string& line) {
   std::printf("%s\n", line.c_str());
-  std::fflush(stdout);
+  flush_output();
 }
 
 perf::ServerOptions server_options(const Arguments& args) {

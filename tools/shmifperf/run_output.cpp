@@ -46,9 +46,28 @@ bool screen_is_free(const RunOptions& options) {
   });
 }
 
+/// The first file of a job that is standard output, where this program prints, too.
+std::string problem_of_files(const RunOptions& options, std::span<const perf::PlannedJob> plan) {
+  for (const perf::PlannedJob& job : plan) {
+    // outputs_of() leaves "-" out.
+    std::vector<std::string> paths = perf::outputs_of({&job, 1}, options);
+    paths.push_back(job.options.write_pcap);
+    if (job.options.engine == perf::EngineKind::pcap && job.options.rw == perf::Role::tx) {
+      paths.push_back(job.options.filename);
+    }
+    for (const std::string& path : paths) {
+      if (path.empty() || !is_standard_output(path)) continue;
+      return "job \"" + job.options.name + "\": \"" + path +
+             "\" is standard output, where the run is reported (name another file or a FIFO)";
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
-std::string problem_of_outputs(const RunOptions& options) {
+std::string problem_of_outputs(const RunOptions& options, std::span<const perf::PlannedJob> plan) {
+  if (std::string problem = problem_of_files(options, plan); !problem.empty()) return problem;
   if (options.json_stream && !options.metrics_format.empty()) {
     return "give only one of --json-stream and --format: both use standard output";
   }

@@ -16,12 +16,14 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/result.hpp"
 #include "perf/control/runner.hpp"
 #include "perf/job/job_options.hpp"
+#include "perf/plan/plan.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/stream.hpp"
 #include "perf/result/progress.hpp"
@@ -31,7 +33,9 @@
 namespace shmif::tools {
 
 /// Which of the requested outputs contradict each other; empty if there is no contradiction.
-std::string problem_of_outputs(const perf::RunOptions& options);
+/// `plan`: the jobs that write files on this machine.
+std::string problem_of_outputs(const perf::RunOptions& options,
+                               std::span<const perf::PlannedJob> plan);
 
 /// Makes the forms of a result. Those for people are made from the text of its JSON, which is read
 /// as from a file. So a run prints what `shmifperf report` later prints. Threads: one at a time.

@@ -132,11 +132,11 @@ TEST(HeatWords, OfATargetThatWroteNothingAreAllThatIsKnown) {
       "pool                      16.0 KiB 25 %\n"
       "0x30000                    4.0 KiB 25 %\n";
   HeatResult result = told_result();
-  EXPECT_EQ(behind_head(result), head + "  no write in 2 windows\n" + mappings);
+  EXPECT_EQ(behind_head(result), head + "  no write in any of 2 windows\n" + mappings);
   result.provenance.reads_precision.clear();
   result.mappings.looks = 0;
   const std::string text = behind_head(result);
-  EXPECT_TRUE(text.ends_with("  no access in 2 windows\n")) << text;
+  EXPECT_TRUE(text.ends_with("  no access in any of 2 windows\n")) << text;
   EXPECT_TRUE(text.starts_with("process 41 (rig): by written, precision: page, kdamond: "));
 }
 

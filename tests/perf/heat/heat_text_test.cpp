@@ -205,7 +205,12 @@ TEST(HeatConclusion, OfNoAccessAndOfNoMeasurementSaysThat) {
       "process 41 (rig): none of 100.0 KiB was accessed in each of 2 windows, 4.0 KiB in any; "
       "hottest: 4.0 KiB of pool at 0 B, in 5 % of the samples");
   EXPECT_EQ(heat_conclusion(measured({{{0x10000, 0x11000, 0, {}, 0}}, {}})),
-            "process 41 (rig): no access to 100.0 KiB in each of 2 windows");
+            "process 41 (rig): no access to 100.0 KiB in any of 2 windows");
+  EXPECT_EQ(heat_conclusion(measured({{{0x10000, 0x11000, 0, {}, 0}}})),
+            "process 41 (rig): no access to 100.0 KiB in the one window");
+  EXPECT_EQ(heat_conclusion(
+                measured(std::vector<std::vector<Region>>(10, {{0x10000, 0x11000, 0, {}, 0}}))),
+            "process 41 (rig): no access to 100.0 KiB in any of 10 windows");
   auto result = measured({});
   result.name = "a\x1b[2J";
   EXPECT_EQ(heat_conclusion(result), "process 41 (a?[2J): not measured");

@@ -18,6 +18,7 @@
 
 #include "tests/support/super_frames.hpp"
 #include "tests/tools/common/bus_rig.hpp"
+#include "tests/tools/common/on_terminal.hpp"
 #include "tests/tools/relay/peers_rig.hpp"
 
 namespace shmif::test {
@@ -552,6 +553,36 @@ TEST(JsonOfACommand, OrTextOfABridgeIsNotInACaptureOnStandardOutputUnderItsName)
       << result.err;
   EXPECT_EQ(read_capture(output).size(), 2U);
   EXPECT_EQ(std::filesystem::file_size(output), 24U + 2 * 16 + 121);
+}
+
+TEST(JsonOfACommand, IsRefusedWhereACaptureNeedsTheTerminalOfStandardOutput) {
+  const BusRig rig;
+  const std::vector<std::string> words{shmifctl_path(), "dump",  rig.path(), "--timeout", "0", "-w",
+                                       "/dev/tty",      "--json"};
+  OnTerminal dump(words, 400, 24);
+  EXPECT_EQ(dump.status(), 2);
+  EXPECT_TRUE(contains(dump.seen, "--json and -w /dev/tty both need standard output (give "))
+      << dump.seen;
+  // Standard output is elsewhere.
+  std::vector<std::string> line{"sh", "-c", "exec \"$@\" >\"$0\"", rig.file("object")};
+  line.insert(line.end(), words.begin(), words.end());
+  OnTerminal apart(line, 400, 24);
+  EXPECT_EQ(apart.status(), 0) << apart.seen;
+  std::ifstream object(rig.file("object"));
+  EXPECT_EQ(json::parse(object)["file"], "/dev/tty");
+}
+
+TEST(JsonOfACommand, IsRefusedWhereTheFramesOfDumpWouldGoToClosedStandardError) {
+  const BusRig rig;
+  const std::string capture = rig.file("out.pcap");
+  for (const auto& [options, status] :
+       {std::pair<std::string, int>{"", 2}, {" -w " + capture, 0}}) {
+    const ToolResult result =
+        run_program({"sh", "-c", "exec \"$0\" dump \"$1\" --timeout 0 --json" + options + " 2>&-",
+                     shmifctl_path(), rig.path()});
+    EXPECT_EQ(result.status, status) << options;
+    EXPECT_EQ(result.out.empty(), status == 2) << result.out;
+  }
 }
 
 TEST(JsonOfACommand, FailsWhereStandardOutputIsClosed) {

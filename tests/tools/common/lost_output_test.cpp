@@ -127,6 +127,22 @@ TEST(LostOutput, OfACommandThatOnlyShowsSomethingEndsItBySigpipe) {
   }
 }
 
+// It prints a line and goes on. What is lost then is told with its reason when it ends.
+TEST(LostOutput, OfACommandThatGoesOnKeepsItsReasonUntilItEnds) {
+  const BusRig rig;
+  Tool tool({"sh", "-c", "exec \"$0\" ping \"$1\" --respond --name ear >/dev/full", shmifctl_path(),
+             rig.path()});
+  ASSERT_TRUE(rig.wait_for_port("ear"));
+  tool.signal(SIGTERM);
+  const ToolResult result = tool.finish();
+  EXPECT_EQ(result.status, 1);
+  EXPECT_EQ(result.err, "shmifctl: cannot write to standard output: No space left on device\n");
+  const ToolResult ping =
+      run_into(kFull, {"ping", rig.path(), "-c", "2", "--timeout", "0.01", "--interval", "0.01"});
+  EXPECT_TRUE(contains(ping.err, "cannot write to standard output: No space left on device\n"))
+      << ping.err;
+}
+
 TEST(StandardOutput, KeepsTheFirstReasonForWhichItWasLost) {
   std::fflush(stdout);
   const UniqueFd saved(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3));

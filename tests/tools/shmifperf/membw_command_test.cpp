@@ -396,6 +396,29 @@ TEST(MembwCommand, WithJsonRefusesACsvFileThatIsStandardOutputToo) {
   }
 }
 
+TEST(MembwCommand, RefusesTwoTextsOnStandardOutputBeforeItMeasures) {
+  const TempDir dir;
+  const std::string measured = dir.file("measured");
+  for (const auto& [options, words] : std::vector<std::pair<Words, std::string>>{
+           {{"--csv", "/dev/stdout"}, "the result and --csv /dev/stdout both need standard output"},
+           {{"--pairs-csv", "/dev/stdout"},
+            "the result and --pairs-csv /dev/stdout both need standard output"},
+           {{"--csv", "/dev/stdout", "--pairs-csv", "/dev/stdout", "-o", dir.file("r")},
+            "--csv and --pairs-csv both need standard output (give each its own file)"}}) {
+    Words line{"--source", "software", "--compare"};
+    line.insert(line.end(), options.begin(), options.end());
+    line.insert(line.end(), {"--", "touch", measured});
+    const ToolResult result = membw(line);
+    EXPECT_EQ(result.status, 2) << result.err;
+    EXPECT_EQ(result.out, "");
+    EXPECT_NE(result.err.find(words), std::string::npos) << result.err;
+    EXPECT_FALSE(std::filesystem::exists(measured)) << "in vain";
+  }
+  const ToolResult alone = membw({"--source", "software", "--csv", "/dev/stdout", "-o",
+                                  dir.file("r"), "--", "touch", measured});
+  EXPECT_TRUE(alone.out.starts_with("sample,")) << alone.out;
+}
+
 TEST(MembwCommand, RefusesOneFileForTwoResultsAndColumnsOfOthersBeforeItMeasures) {
   const TempDir dir;
   const std::string file = dir.file("result");

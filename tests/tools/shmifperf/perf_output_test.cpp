@@ -443,6 +443,54 @@ TEST(PerfOutput, OnStandardOutputUnderItsNameIsAllThatIsThere) {
   EXPECT_TRUE(Json::parse(ran.out).contains("jobs"));
 }
 
+TEST(PerfOutput, OfJobsIsNotOnStandardOutputWhereTheRunIsReported) {
+  const TempDir dir;
+  const auto refused = [&](const std::string& file, const Words& options) {
+    Words line{"sh", "-c", "f=$0; exec \"$@\" >\"$f\"", dir.file("output")};
+    const Words run = run_with(options);
+    line.insert(line.end(), run.begin(), run.end());
+    const ToolResult ran = run_program(line);
+    EXPECT_EQ(ran.status, 2) << ran.err;
+    EXPECT_NE(ran.err.find("\"" + file +
+                           "\" is standard output, where the run is reported (name another file or "
+                           "a FIFO)"),
+              std::string::npos)
+        << ran.err;
+    EXPECT_EQ(text_of_file(dir.file("output")), "");
+  };
+  for (const std::string& file :
+       {std::string("-"), std::string("/dev/stdout"), dir.file("output")}) {
+    refused(file, {"--number_ios=5", "--write_pcap=" + file});
+    refused(file, {"--number_ios=5", "--write_pcap=" + file, "--output=json:" + dir.file("r")});
+    refused(file, {"--number_ios=5", "--engine=pcap", "--filename=" + file, "--output=json:-"});
+  }
+  std::filesystem::create_symlink("/dev/stdout", dir.file("x_bw.job.log"));
+  refused(dir.file("x_bw.job.log"), {"--number_ios=5", "--write_bw_log=" + dir.file("x")});
+}
+
+TEST(PerfOutput, WithAWrongFormatIsRefusedButNotAPathThatLooksLikeIt) {
+  const TempDir dir;
+  for (const std::string format : {"jsn", "JSON", "text", "json++"}) {
+    const ToolResult ran =
+        run_program(run_with({"--number_ios=5", "--output=" + format + ":" + dir.file("r")}));
+    EXPECT_EQ(ran.status, 2) << ran.err;
+    EXPECT_NE(ran.err.find("begins with \"" + format +
+                           "\", which is no format (normal, json, json+ or terse; for a file of "
+                           "that name, write ./" +
+                           format + ":"),
+              std::string::npos)
+        << ran.err;
+  }
+  for (const std::string path : {"./jsn:r", "10:30.txt", "c:r", "a-b:r", ":r"}) {
+    Words line{"env", "--chdir=" + dir.path()};
+    const Words run = run_with({"--number_ios=5", "--output=" + path});
+    line.insert(line.end(), run.begin(), run.end());
+    const ToolResult ran = run_program(line);
+    EXPECT_EQ(ran.status, 0) << path << ": " << ran.err;
+    EXPECT_TRUE(text_of_file(dir.file(path)).starts_with("shmifperf ")) << path;
+  }
+}
+
 TEST(PerfOutput, IsGivenOnceForEachPlace) {
   const TempDir dir;
   const auto refused = [](const Words& outputs) {
