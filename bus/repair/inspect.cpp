@@ -33,6 +33,13 @@ MacAddress mac_of(const PortSlot& s) {
   return mac.is_unicast() && mac.to_u64() == word ? mac : MacAddress{};
 }
 
+/// The process of a port; 0 if the row has a number that no process has.
+std::int32_t pid_of(const PortSlot& s) {
+  constexpr std::uint32_t kMaxPids = 1U << 22U;  // PID_MAX_LIMIT of the kernel
+  const std::uint32_t pid = load_relaxed(s.pid);
+  return pid < kMaxPids ? static_cast<std::int32_t>(pid) : 0;
+}
+
 /// The size of a standing claim. Empty if it is not longer than 0, or longer than the ring; the
 /// audit reports such a claim.
 std::optional<std::uint64_t> claim_bytes(const PortSlot& s, std::uint64_t ring_bytes) {
@@ -91,7 +98,7 @@ PortInfo port_info(const PortSlot& s, unsigned slot, int fd) {
   p.slot = slot;
   p.name = slot_name(s);
   p.live = is_alive(fd, slot);
-  p.pid = static_cast<std::int32_t>(load_relaxed(s.pid));
+  p.pid = pid_of(s);
   p.mac = mac_of(s);
   p.link = link_kind(s);
   p.up = p.live && (flags & kFlagUp) != 0;
@@ -187,8 +194,13 @@ BusInfo NativeInspector::info() const {
   b.is_copy = fixed.inode != b.inode || fixed.file_system != impl_->file.file_system;
   b.file_system = file_system_name(fixed.file_system);
   b.created_ns = fixed.created_ns;
-  b.first = load_acquire(h.first);
-  b.last = load_acquire(h.last);
+  // Senders move `first` in front of `last`. Only if it stayed are the two of one moment.
+  constexpr int kLooks = 16;
+  for (int look = 0; look < kLooks; ++look) {
+    b.first = load_acquire(h.first);
+    b.last = load_acquire(h.last);
+    if (load_acquire(h.first) == b.first) break;
+  }
   b.generation = b.last / fixed.ring_bytes;
   b.frames = impl_->ring.fits_alignment(b.last) ? impl_->ring.number_at(b.last) : 0;
   b.epoch = load_relaxed(h.epoch);

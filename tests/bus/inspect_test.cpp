@@ -209,6 +209,16 @@ TEST(Inspect, TellsOfARowThatWasOverwrittenOnlyWhatAPortCanHave) {
   }
   EXPECT_STREQ(to_string(told().link), "unknown");
 
+  const std::uint32_t own_pid = slot.pid;
+  for (const auto& [word, pid] : {std::pair{4'194'303U, 4'194'303},
+                                  {4'194'304U, 0},
+                                  {5'000'000U, 0},
+                                  {0xfffffffbU, 0},
+                                  {own_pid, static_cast<std::int32_t>(own_pid)}}) {
+    slot.pid = word;
+    EXPECT_EQ(told().pid, pid) << word;
+  }
+
   raw.claim(port.slot(), 64, 64, 1088);
   EXPECT_EQ(told().claim_bytes, 1024U);
   raw.claim(port.slot(), 64, 1088, 64);

@@ -10,6 +10,7 @@
 #include "base/columns.hpp"
 #include "base/printable.hpp"
 #include "base/text.hpp"
+#include "bus/layout.hpp"
 #include "shmif/log.hpp"
 #include "tools/common/json.hpp"
 #include "tools/common/values.hpp"
@@ -131,6 +132,24 @@ void add_port_rows(const BusInfo& info, const Row& row) {
   }
 }
 
+/// Why no record can begin at `first`; null if one can.
+const char* why_no_first(const BusInfo& info) noexcept {
+  return info.first % bus::kRecordAlign == 0 ? nullptr : "no record can begin there";
+}
+
+/// The same of the lock word, if it names no port.
+const char* why_no_holder(const BusInfo& info) noexcept {
+  if (!info.lock_holder || *info.lock_holder < bus::kSlots) return nullptr;
+  return *info.lock_holder == bus::lock_word::kRepairSlot ? "a repair holds it"
+                                                          : "the lock word names no slot";
+}
+
+/// A position, and what is wrong with it.
+std::string position_text(std::uint64_t position, const char* wrong) {
+  return std::to_string(position) +
+         (wrong == nullptr ? "" : " (" + std::string(wrong) + ": see 'shmifctl audit')");
+}
+
 std::string head_text(const BusInfo& info) {
   const auto live =
       std::count_if(info.ports.begin(), info.ports.end(), [](const PortInfo& p) { return p.live; });
@@ -138,11 +157,11 @@ std::string head_text(const BusInfo& info) {
   std::string ports = std::to_string(live) + " live";
   if (dead != 0) ports += ", " + std::to_string(dead) + " dead";
   ports += ", " + std::to_string(info.slots) + " slots";
-  std::string lock = "free";
-  if (info.lock_holder) {
-    lock =
-        "held by slot " + std::to_string(*info.lock_holder) + name_of_slot(info, *info.lock_holder);
+  std::string lock = lock_text(info);
+  if (info.lock_holder && why_no_holder(info) == nullptr) {
+    lock = "held by " + lock + name_of_slot(info, *info.lock_holder);
   }
+  const char* const no_end = why_no_end(info);
   std::string out;
   const auto row = [&out](const char* name, const std::string& value) {
     out += name + std::string(12 - std::string_view(name).size(), ' ') + value + '\n';
@@ -157,13 +176,13 @@ std::string head_text(const BusInfo& info) {
     row("flow", "pause: senders wait for slow ports, " + format_milliseconds(info.patience_ns) +
                     " at most for a port that reads nothing");
   }
-  row("generation", std::to_string(info.generation));
-  row("first", std::to_string(info.first));
-  row("last",
-      std::to_string(info.last) +
-          (info.first <= info.last ? " (" + format_bytes(info.last - info.first) + " of history)"
-                                   : " (before first: see 'shmifctl audit')"));
-  row("frames", std::to_string(info.frames));
+  row("generation", no_end == nullptr ? std::to_string(info.generation) : "-");
+  row("first", position_text(info.first, why_no_first(info)));
+  row("last", position_text(info.last, no_end) +
+                  (no_end == nullptr && why_no_first(info) == nullptr
+                       ? " (" + format_bytes(info.last - info.first) + " of history)"
+                       : ""));
+  row("frames", no_end == nullptr ? std::to_string(info.frames) : "-");
   row("epoch", std::to_string(info.epoch));
   row("lock", lock + ", " + std::to_string(info.lock_acquisitions) + " acquisitions");
   if (info.longest_hold_ns) {
@@ -271,6 +290,23 @@ const char* up_name(const PortInfo& port) noexcept {
   return port.carrier ? "up" : "no-carrier";
 }
 
+const char* why_no_end(const BusInfo& info) noexcept {
+  if (info.netbsd) return nullptr;
+  if (info.last % bus::kRecordAlign != 0) return "no record can end there";
+  if (info.last < info.first) return "before first";
+  // If `first` itself is wrong, nobody knows how far it is.
+  const bool is_far = info.last - info.first > info.ring_bytes && why_no_first(info) == nullptr;
+  return is_far ? "further behind first than the ring is long" : nullptr;
+}
+
+std::string lock_text(const BusInfo& info) {
+  if (const char* const why = why_no_holder(info)) {
+    return *info.lock_holder == bus::lock_word::kRepairSlot ? "held by a repair"
+                                                            : "- (" + std::string(why) + ')';
+  }
+  return info.lock_holder ? "slot " + std::to_string(*info.lock_holder) : "free";
+}
+
 std::string pid_text(const PortInfo& port) {
   return port.pid > 0 ? std::to_string(port.pid) : "-";
 }
@@ -288,12 +324,14 @@ std::string to_json(const BusInfo& info) {
   Json claims = Json::array();
   Json ports = Json::array();
   for (const PortInfo& port : info.ports) {
-    ports.push_back(port_json(port));
+    Json& row = ports.emplace_back(port_json(port));
+    if (port.up && why_no_end(info) != nullptr)
+      set_null(row, "unread_bytes", "the last of the bus is not known");
     if (port.claim_bytes) {
       claims.push_back({{"slot", port.slot}, {"name", port.name}, {"bytes", *port.claim_bytes}});
     }
   }
-  return json_text(
+  Json json(
       {{"path", info.path},
        {"format", to_string(info.format)},
        {"file_system", info.file_system},
@@ -320,6 +358,14 @@ std::string to_json(const BusInfo& info) {
        {"claims_freed", info.claims_freed},
        {"repairs", info.repairs},
        {"ports", ports}});
+  if (const char* const why = why_no_first(info)) set_null(json, "first", why);
+  if (const char* const why = why_no_end(info)) {
+    set_null(json, "last", why);
+    set_null(json, "generation", "last is not known");
+    set_null(json, "frames", "last is not known");
+  }
+  if (const char* const why = why_no_holder(info)) set_null(json, "lock_holder", why);
+  return json_text(std::move(json));
 }
 
 std::string to_json(const std::string& path, const AuditReport& report) {

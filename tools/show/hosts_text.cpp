@@ -29,7 +29,7 @@ Json json_of(const Host& host) {
   return {{"name", host.name()},
           {"pid", number(host.pid)},
           {"init_pid", number(host.init)},
-          {"supervisor_pid", host.supervisor},
+          {"supervisor_pid", host.supervisor > 0 ? Json(host.supervisor) : Json(nullptr)},
           {"command", known ? Json(host.command) : Json(nullptr)},
           {"interfaces", interfaces},
           {"unknown", known ? Json(nullptr) : Json(host.unknown)}};

@@ -3,6 +3,8 @@
 #include <cstdio>
 #include <map>
 
+#include "tools/show/describe.hpp"
+
 namespace shmif::tools {
 
 namespace {
@@ -103,7 +105,8 @@ BusRates rates_between(const std::optional<Sample>& before, const Sample& now) {
   }
   for (const PortInfo& port : now.info.ports) {
     PortRates row{port};
-    if (now.info.ring_bytes != 0) {
+    row.lag_known = why_no_end(now.info) == nullptr;
+    if (now.info.ring_bytes != 0 && row.lag_known) {
       row.lag = static_cast<double>(port.unread_bytes) / static_cast<double>(now.info.ring_bytes);
     }
     // While a slot changes hands, it is not known to which port its counters belong.

@@ -28,6 +28,7 @@ struct PortRates {
   /// The share of the ring that the port still has to read. If it is 1 or more, senders have begun
   /// to overwrite that part.
   double lag = 0;
+  bool lag_known = true;  ///< false: the header of the bus does not say where the ring ends
 };
 
 /// `frames` and `bits` are sums over all senders, including ports that have left.

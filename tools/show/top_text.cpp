@@ -54,6 +54,10 @@ std::string lag_text(double lag) {
   return lag >= 1 ? "over" : std::to_string(static_cast<int>(lag * 100)) + '%';
 }
 
+std::string lag_of(const PortRates& row) {
+  return row.port.up && row.lag_known ? lag_text(row.lag) : "-";
+}
+
 /// Replaces all but printable ASCII by '?': a name from the bus must not control the terminal.
 std::string tame(const std::string& text) {
   std::string out = text;
@@ -83,7 +87,7 @@ const std::vector<Column>& columns() {
       {"LOST", 5, 0, true,
        [](const PortRates& r) { return format_rate(static_cast<double>(r.port.lost_frames)); },
        [](const PortRates& r) { return r.port.lost_frames > 0 ? kYellow : ""; }},
-      {"LAG", 5, 2, true, [](const PortRates& r) { return r.port.up ? lag_text(r.lag) : "-"; },
+      {"LAG", 5, 2, true, lag_of,
        [](const PortRates& r) { return r.lag >= 1             ? kRed
                                        : r.lag >= kNotableLag ? kYellow
                                                               : ""; }},
@@ -166,6 +170,8 @@ std::string loss_text(const BusRates& rates) {
 /// "web, 37% of the ring behind".
 std::string slowest_text(const BusRates& rates) {
   const PortRates* const slowest = most(rates.ports, [](const PortRates& row) { return row.lag; });
+  const auto is_unknown = [](const PortRates& row) { return row.port.up && !row.lag_known; };
+  if (std::ranges::any_of(rates.ports, is_unknown)) return "-";
   if (slowest == nullptr) return "none is behind";
   return tame(slowest->port.name) + (slowest->lag >= 1
                                          ? ", overwritten"
@@ -230,8 +236,7 @@ std::string head(const TopView& view, Screen::Size size) {
   const BusInfo& info = view.info;
   const BusRates& rates = view.rates;
   const auto shown = [&rates](double value) { return rates.known ? format_rate(value) : "-"; };
-  std::string lock = "free";
-  if (info.lock_holder) lock = "slot " + std::to_string(*info.lock_holder);
+  const std::string lock = lock_text(info);
   std::string out = kBold +
                     spread("shmif top  " + tame(info.path),
                            info.file_system + "  " + format_bytes(info.ring_bytes) + "  mtu " +
@@ -402,7 +407,7 @@ std::string top_lines(std::time_t now, const BusInfo& info, const BusRates& rate
            short_state(row.port) + " tx " + rate(row, row.tx_frames) + "/s " +
            rate(row, row.tx_bits) + "bit/s rx " + rate(row, row.rx_frames) + "/s " +
            rate(row, row.rx_bits) + "bit/s lost " + rate(row, row.lost_frames) + "/s lag " +
-           (row.port.up ? lag_text(row.lag) : "-") + '\n';
+           lag_of(row) + '\n';
   }
   return out;
 }

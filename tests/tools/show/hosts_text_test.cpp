@@ -66,6 +66,9 @@ TEST(HostsText, AsJsonNamesWhatIsKnown) {
   hosts.push_back(router());
   hosts.push_back(router());
   hosts[1].unknown = "it is of another user";
+  hosts.push_back(router());
+  hosts[2].unknown = "its row was overwritten";
+  hosts[2].supervisor = 0;
   const auto all = nlohmann::json::parse(tools::to_json("/bus", hosts));
   EXPECT_EQ(all.at("path"), "/bus");
   const auto& known = all.at("hosts").at(0);
@@ -83,6 +86,7 @@ TEST(HostsText, AsJsonNamesWhatIsKnown) {
     EXPECT_TRUE(other.at(key).is_null()) << key;
   }
   EXPECT_EQ(other.at("supervisor_pid"), 4700);
+  EXPECT_EQ(all.at("hosts").at(2).at("supervisor_pid"), nullptr);
   EXPECT_EQ(other.at("unknown"), "it is of another user");
   EXPECT_EQ(other.at("interfaces").at(0).at("port"), "lan");
   EXPECT_TRUE(other.at("interfaces").at(0).at("interface").is_null());

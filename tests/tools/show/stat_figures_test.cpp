@@ -397,6 +397,87 @@ TEST(StatFigures, WhatNoPortCanHaveIsNullInJsonAndADashInTheTable) {
       << text;
 }
 
+/// A bus of 8 MiB with a port that is up, whose positions and lock are these.
+BusInfo bus_at(std::uint64_t first, std::uint64_t last, std::optional<unsigned> lock_holder) {
+  BusInfo bus = bus_with_own_numbers();
+  bus.first = first;
+  bus.last = last;
+  bus.lock_holder = lock_holder;
+  bus.ports.resize(1);
+  bus.ports[0].up = bus.ports[0].live = true;
+  return bus;
+}
+
+/// The line of the heading that begins with this word, without the word.
+std::string line_of(const BusInfo& bus, const std::string& word) {
+  const std::string text = '\n' + tools::to_text(bus, 0);
+  const std::size_t at = text.find('\n' + word + ' ');
+  if (at == std::string::npos) return "(no line)";
+  const std::size_t value = text.find_first_not_of(' ', at + 1 + word.size());
+  return text.substr(value, text.find('\n', value) - value);
+}
+
+TEST(StatFigures, APositionThatNoRecordCanHaveIsNullAndSoIsWhatFollowsFromIt) {
+  constexpr std::uint64_t kFirst = 5'000'000;
+  constexpr std::uint64_t kRing = 8U << 20U;
+  const BusInfo full = bus_at(kFirst, kFirst + kRing, 7);
+  EXPECT_EQ(nlohmann::json::parse(tools::to_json(full)).at("last"), kFirst + kRing);
+  EXPECT_EQ(line_of(full, "last"), "13388608 (8 MiB of history)");
+  EXPECT_EQ(line_of(full, "frames"), "206");
+  struct Case {
+    std::uint64_t last;
+    const char* wrong;
+  };
+  for (const Case& c : {Case{std::uint64_t{1} << 50U, "further behind first than the ring is long"},
+                        {kFirst + kRing + 32, "further behind first than the ring is long"},
+                        {17, "no record can end there"},
+                        {kFirst + 17, "no record can end there"},
+                        {64, "before first"}}) {
+    const BusInfo bus = bus_at(kFirst, c.last, 7);
+    const auto shown = nlohmann::json::parse(tools::to_json(bus));
+    EXPECT_EQ(shown.at("first"), kFirst);
+    EXPECT_EQ(shown.at("why_null").at("last"), c.wrong);
+    for (const char* const key : {"last", "generation", "frames"}) {
+      EXPECT_EQ(shown.at(key), nullptr) << key << c.last;
+    }
+    EXPECT_EQ(shown.at("ports").at(0).at("unread_bytes"), nullptr);
+    EXPECT_EQ(line_of(bus, "last"),
+              std::to_string(c.last) + " (" + c.wrong + ": see 'shmifctl audit')");
+    EXPECT_EQ(line_of(bus, "generation"), "-");
+    EXPECT_EQ(line_of(bus, "frames"), "-");
+  }
+  const BusInfo odd = bus_at(kFirst + 3, kFirst + 64, 7);
+  const auto shown = nlohmann::json::parse(tools::to_json(odd));
+  EXPECT_EQ(shown.at("first"), nullptr);
+  EXPECT_EQ(shown.at("last"), kFirst + 64);
+  EXPECT_EQ(line_of(odd, "first"), "5000003 (no record can begin there: see 'shmifctl audit')");
+  EXPECT_EQ(line_of(odd, "last"), "5000064");
+}
+
+TEST(StatFigures, ALockThatNoPortCanHoldIsHeldByNobodyWhoIsNamed) {
+  struct Case {
+    std::optional<unsigned> holder;
+    nlohmann::json shown;
+    const char* line;
+    const char* in_top;
+  };
+  for (const Case& c :
+       {Case{std::nullopt, nullptr, "free, 208 acquisitions", "free"},
+        {255, 255, "held by slot 255, 208 acquisitions", "slot 255"},
+        {256, nullptr, "- (the lock word names no slot), 208 acquisitions",
+         "- (the lock word names no slot)"},
+        {998, nullptr, "- (the lock word names no slot), 208 acquisitions",
+         "- (the lock word names no slot)"},
+        {1000, nullptr, "held by a repair, 208 acquisitions", "held by a repair"}}) {
+    const BusInfo bus = bus_at(4096, 8192, c.holder);
+    const auto shown = nlohmann::json::parse(tools::to_json(bus));
+    EXPECT_EQ(shown.at("lock_holder"), c.shown);
+    EXPECT_EQ(shown.contains("why_null"), c.holder.value_or(0) > 255);
+    EXPECT_EQ(line_of(bus, "lock"), c.line);
+    EXPECT_EQ(tools::lock_text(bus), c.in_top);
+  }
+}
+
 TEST(AuditFigures, EachStandsUnderItsName) {
   AuditReport report;
   OwnNumbers(31).fill(report.records, report.frames, report.pads);

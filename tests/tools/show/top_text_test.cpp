@@ -200,6 +200,28 @@ TEST(TopLines, HaveNoLagOfAPortThatIsDown) {
   EXPECT_TRUE(lines.ends_with(" lag -\n")) << lines;
 }
 
+TEST(TopLines, HaveNoLagIfTheHeaderDoesNotSayWhereTheRingEnds) {
+  tools::TopView view = view_of({port_of(1, "alice")});
+  view.rates.ports[0].lag_known = false;
+  EXPECT_TRUE(tools::top_lines(0, view.info, view.rates).ends_with(" lag -\n"));
+  EXPECT_NE(head_of(view.rates.ports).find("slowest    - "), std::string::npos);
+
+  tools::Sample sample;
+  sample.info.ring_bytes = 1U << 20U;
+  sample.info.ports.push_back(port_of(1, "alice").port);
+  sample.info.ports[0].unread_bytes = 1U << 18U;
+  const auto row_at = [&](std::uint64_t last) {
+    sample.info.last = last;
+    return tools::rates_between(std::nullopt, sample).ports.at(0);
+  };
+  EXPECT_TRUE(row_at(1U << 20U).lag_known);
+  EXPECT_EQ(row_at(1U << 20U).lag, 0.25);
+  for (const std::uint64_t none : {std::uint64_t{17}, std::uint64_t{1} << 50U}) {
+    EXPECT_FALSE(row_at(none).lag_known);
+    EXPECT_EQ(row_at(none).lag, 0);
+  }
+}
+
 TEST(TopNames, SteerNoTerminalWhereverTheyStand) {
   const std::string wild = "a\x1b[2J\x7f\xc2\x9bz";
   tools::TopView view = view_of({port_of(1, wild)});
