@@ -1,6 +1,7 @@
 #include "perf/report/fields.hpp"
 
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "perf/report/table.hpp"
 #include "perf/report/units.hpp"
@@ -75,7 +76,10 @@ std::string cell(const ReportJson& of, const char* key, Format format) {
 }
 
 ReportJson page_columns() {
-  return {{"traffic", columns_on_page<TrafficResult>()},
+  ReportJson errors = ReportJson::array();
+  for (const ErrorClass error : kErrorClasses) errors.push_back(word_of(error));
+  return {{"errors", std::move(errors)},
+          {"traffic", columns_on_page<TrafficResult>()},
           {"fates", columns_on_page<FlowResult>()},
           {"tcp", columns_on_page<TcpResult>()},
           {"cpu", columns_on_page<CpuResult>()},

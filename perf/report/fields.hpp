@@ -47,7 +47,7 @@ Table::Row cells_of(const std::string& name, const ReportJson& of) {
 }
 
 /// The columns of the page, by the name of their table: a list of [key, title, format, whether a
-/// value above 0 is bad] for each.
+/// value above 0 is bad] for each. "errors" has the classes of errors, in their order.
 ReportJson page_columns();
 
 }  // namespace shmif::perf

@@ -53,7 +53,7 @@ function jobTables() {
       table('TCP', ['job', ...titles(kColumns.tcp)], connections));
   }
   // Older results have none.
-  const errors = each((j) => Object.entries(j.errors_by_class ?? {}).filter(([, e]) => e.count > 0)
+  const errors = each((j) => kColumns.errors.map((kind) => [kind, j.errors_by_class?.[kind]]).filter(([, e]) => e?.count > 0)
     .map(([kind, e]) => [`${j.jobname} ${kind}`, units.count(e.count), [e.first ?? '-', 'words']]));
   if (errors.length) {
     const list = table('Errors', ['errors', 'count', 'first'], errors);

@@ -307,8 +307,8 @@ TEST_F(TablesInABrowser, ErrorsThatJobsWentOnAfterAreCountedByTheirClass) {
   jobs[3]["errors_by_class"]["verify"] = {{"count", 1}, {"first", "last"}, {"reason", nullptr}};
   const auto name = [&](int job) { return jobs[job]["jobname"].get<std::string>(); };
   EXPECT_EQ(table_of(shown("errors", result), "Errors").rows,
-            (Rows{{{"errors", name(0) + " lock"}, {"count", "2"}, {"first", "-"}},
-                  {{"errors", name(0) + " tx"}, {"count", "1,234"}, {"first", "<b>first</b>"}},
+            (Rows{{{"errors", name(0) + " tx"}, {"count", "1,234"}, {"first", "<b>first</b>"}},
+                  {{"errors", name(0) + " lock"}, {"count", "2"}, {"first", "-"}},
                   {{"errors", name(3) + " verify"}, {"count", "1"}, {"first", "last"}}}));
 }
 
