@@ -4,6 +4,7 @@
 #include <map>
 #include <tuple>
 
+#include "base/text.hpp"
 #include "perf/frame/schedule.hpp"
 #include "perf/stats/confidence.hpp"
 
@@ -414,6 +415,18 @@ void add_links(const ControlledJob& job, RunResult& result) {
   }
 }
 
+/// Warns about frames that a job lost because it ended before it had read them.
+void add_unread(const JobBlock& b, const JobResult& job, RunResult& result) {
+  const std::uint64_t unread = b.unread_frames.get().value_or(0);
+  std::uint64_t lost = 0;
+  for (const FlowResult& flow : job.flows) lost += flow.lost;
+  if (unread == 0 || lost == 0 || !job.errors.empty()) return;
+  result.warnings.push_back(
+      job.name + ": lost " + base::counted(lost, "frame") + "; when its drain_time ended, it had " +
+      base::counted(unread, "frame") + " of " + job.address +
+      " still to read (with a longer drain_time it reads on)");
+}
+
 }  // namespace
 
 void gather(std::span<const ControlledJob> jobs, RunResult& result) {
@@ -427,6 +440,7 @@ void gather(std::span<const ControlledJob> jobs, RunResult& result) {
     JobResult& job = result.jobs.back();
     judge(jobs[i], job, has_faults);
     add_links(jobs[i], result);
+    add_unread(*jobs[i].block, job, result);
     const std::string warning = jobs[i].block->warning.get();
     if (!warning.empty()) result.warnings.push_back(job.name + ": " + warning);
     const auto [at, is_new] = group_of.try_emplace(job.group, result.groups.size());

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/text.hpp"
 #include "perf/control/run_state.hpp"
 
 namespace shmif::perf {
@@ -88,6 +89,16 @@ void judge_counts(const CountsResult& counts, JobResult& result) {
   result.errors.push_back(text);
 }
 
+/// Errc::corrupt ends a job at once. But a port that found its way again returns no error.
+void judge_medium(const CountsResult& counts, JobResult& result) {
+  const std::uint64_t times = counts.wire.corrupt.value_or(0);
+  if (times == 0) return;
+  result.errors.push_back("found " + result.address + " corrupt " + base::counted(times, "time") +
+                          ", so frames were lost, and perhaps more than were counted (another "
+                          "program has written into the bus; leave out 'bus', and the run makes "
+                          "its own)");
+}
+
 void judge_flow(const FlowResult& flow, JobResult& result) {
   // Each frame has one fate.
   const std::uint64_t accounted = flow.received + flow.lost + flow.corrupt + flow.truncated +
@@ -111,6 +122,7 @@ void judge_flow(const FlowResult& flow, JobResult& result) {
 
 void judge(const ControlledJob& job, JobResult& result, bool has_faults) {
   if (!job.never_started && result.errors.empty()) {
+    judge_medium(result.counts, result);
     judge_counts(result.counts, result);
     for (const FlowResult& flow : result.flows) judge_flow(flow, result);
     // Frames of other senders do not count here.

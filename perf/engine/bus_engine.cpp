@@ -42,7 +42,14 @@ WireCounters counters_of(const Port& port) noexcept {
           .rx_bytes = c.rx_bytes,
           .lost_frames = c.lost_frames,
           .overruns = c.overruns,
-          .dropped_frames = std::nullopt};
+          .dropped_frames = std::nullopt,
+          .corrupt = c.corrupt};
+}
+
+/// How many frames of the bus have passed the port since it was attached.
+std::uint64_t frames_passed(const Port& port) noexcept {
+  const PortCounters c = port.counters();
+  return c.rx_frames + c.own_frames + c.filtered_frames + c.skipped_frames + c.lost_frames;
 }
 
 /// ThreadSanitizer would report a frame that is read while a sender overwrites it.
@@ -58,7 +65,8 @@ constexpr bool kMayReadInPlace = true;
 /// watching its clock.
 class BusEnd final : public End {
  public:
-  explicit BusEnd(Port port) : port_(std::move(port)) {}
+  explicit BusEnd(Port port)
+      : port_(std::move(port)), frames_before_(port_.bus_frames() - frames_passed(port_)) {}
 
   SendResult send(std::span<const FrameView> frames) noexcept override {
     return port_.try_send(frames);
@@ -75,9 +83,17 @@ class BusEnd final : public End {
   MacAddress mac() const noexcept override { return port_.mac(); }
   std::string address() override { return port_.address(); }
   WireCounters counters() noexcept override { return counters_of(port_); }
+  std::optional<std::uint64_t> unread() noexcept override {
+    // This look passes over frames for others, in front of the first one for this port.
+    if (!port_.wait(std::chrono::nanoseconds(0))) return 0;
+    const std::uint64_t passed = frames_before_ + frames_passed(port_);
+    const std::uint64_t sent = port_.bus_frames();
+    return sent >= passed ? std::optional(sent - passed) : std::nullopt;  // 0: the bus is corrupt
+  }
 
  private:
   Port port_;
+  std::uint64_t frames_before_;  // sent on the bus before this port counted
 };
 
 /// Removes the file that was made for a run, also if it was truncated and is no longer a bus.

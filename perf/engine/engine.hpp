@@ -41,6 +41,7 @@ struct WireCounters {
   std::optional<std::uint64_t> rx_frames{}, rx_bytes{};  ///< as delivered to this end
   std::optional<std::uint64_t> lost_frames{}, overruns{};
   std::optional<std::uint64_t> dropped_frames{};
+  std::optional<std::uint64_t> corrupt{};  ///< times that its shared memory was found corrupt
 };
 template <>
 inline constexpr auto kRowsOf<WireCounters> = rows_of<WireCounters>({
@@ -55,6 +56,8 @@ inline constexpr auto kRowsOf<WireCounters> = rows_of<WireCounters>({
     {"wire_overruns", &WireCounters::overruns, Sum::none, kInResult},
     {"wire_dropped_frames", &WireCounters::dropped_frames, Sum::none, kInResult,
      "By a full device or socket."},
+    {"wire_corrupt", &WireCounters::corrupt, Sum::none, kInResult,
+     "How often this job's port found the bus corrupt; then wire_lost_frames may be too low."},
 });
 
 /// What a fault link did to the frames of one direction. Then frames + duplicated = lost +
@@ -151,6 +154,9 @@ class End {
   virtual MacAddress mac() const noexcept = 0;
   virtual std::string address() = 0;  ///< "bus:/tmp/bus0"
   virtual WireCounters counters() noexcept { return {}; }
+  /// How many frames of the medium, for this end or for others, it has not read yet. 0 if none of
+  /// them is for it; empty if the medium does not tell.
+  virtual std::optional<std::uint64_t> unread() noexcept { return std::nullopt; }
   /// Empty if frames do not use TCP, or if the kernel does not tell. Up to five system calls.
   virtual std::optional<TcpState> tcp() noexcept { return std::nullopt; }
   /// What the fault links at this end did; empty if there are none.

@@ -52,7 +52,7 @@ void FlowReceiver::note(const Probe& probe, std::size_t bytes, std::uint64_t now
     return;
   }
   counts_.begin = std::min(counts_.begin, probe.sequence);
-  counts_.end = std::max(counts_.end, probe.sequence + 1);
+  counts_.end = std::max(counts_.end, SequenceLedger::behind(probe.sequence));
   if (now_ns >= drained_ns_) {
     ++counts_.late;
     return;
@@ -120,7 +120,7 @@ void FlowReceiver::note_damaged(Finding finding, const std::optional<Probe>& sai
   if (!said || only_damaged_.size() >= kMaxOnlyDamaged) {
     ++all_unknown_;
   } else {
-    damaged_end_ = std::max(damaged_end_, said->sequence + 1);
+    damaged_end_ = std::max(damaged_end_, SequenceLedger::behind(said->sequence));
     if (!ledger_.has(said->sequence)) only_damaged_.insert(said->sequence);
   }
   const std::uint64_t time_ns = said ? said->intended_ns : now_ns;
@@ -132,6 +132,15 @@ void FlowReceiver::note_damaged(Finding finding, const std::optional<Probe>& sai
   } else {
     ++(truncated ? truncated_unknown_ : corrupt_unknown_);
   }
+}
+
+std::uint64_t FlowReceiver::end_at(std::uint64_t end) {
+  // Frames of the ramp have the smallest numbers, and late ones come when the end is known.
+  const std::uint64_t others = std::min(ledger_.forget_from(end), counts_.received);
+  counts_.received -= others;
+  counts_.end = std::min(counts_.end, end);
+  damaged_end_ = std::min(damaged_end_, end);
+  return others;
 }
 
 std::uint64_t FlowReceiver::not_whole(std::uint64_t first, std::uint64_t end) const noexcept {

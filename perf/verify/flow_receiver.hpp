@@ -110,6 +110,11 @@ class FlowReceiver {
   /// call.
   void end_drain(std::uint64_t time_ns) noexcept { drained_ns_ = time_ns; }
 
+  /// Call it when the sender has sent all: it has used no number from `end` on. Frames with such
+  /// numbers are not its own, and no count has them any more. Result: how many of the window those
+  /// were.
+  std::uint64_t end_at(std::uint64_t end);
+
   const FlowCounts& counts() const noexcept { return counts_; }
   /// One more than the greatest number that arrived, whole or damaged, in ramp or window.
   std::uint64_t end() const noexcept { return std::max(ledger_.end(), damaged_end_); }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <iterator>
 
 #include "perf/verify/bytes.hpp"
 
@@ -29,7 +30,7 @@ SequenceLedger::Verdict SequenceLedger::note(std::uint64_t number) {
     last_chunk_ = nullptr;
   }
   if (number < end_) return Verdict::reordered;
-  end_ = number + 1;
+  end_ = behind(number);
   return Verdict::in_order;
 }
 
@@ -48,6 +49,42 @@ void SequenceLedger::note_in_order(std::uint64_t first, std::uint64_t count) {
     }
     first += take;
   }
+}
+
+/// One more than the greatest number of a chunk that has one.
+std::uint64_t SequenceLedger::end_of(const Chunks::value_type& chunk) {
+  const auto& [index, numbers] = chunk;
+  const std::uint64_t begin = index << kChunkBits;
+  if (!numbers) return behind(begin + (kChunkNumbers - 1));
+  std::uint64_t word = kChunkNumbers / 64 - 1;
+  while (numbers->bits[word] == 0) --word;
+  return behind(begin + word * 64 + static_cast<unsigned>(std::bit_width(numbers->bits[word])) - 1);
+}
+
+std::uint64_t SequenceLedger::forget_from(std::uint64_t end) {
+  std::uint64_t forgotten = 0;
+  last_index_ = UINT64_MAX;
+  last_chunk_ = nullptr;
+  for (auto at = chunks_.lower_bound(end >> kChunkBits); at != chunks_.end();) {
+    auto& [index, chunk] = *at;
+    const std::uint64_t begin = index << kChunkBits;
+    const std::uint64_t kept = end - std::min(begin, end);  // numbers of this chunk
+    if (!chunk) {
+      chunk = std::make_unique<Chunk>();
+      chunk->bits.fill(~std::uint64_t{0});
+      chunk->set = kChunkNumbers;
+    }
+    for (std::uint64_t word = kept / 64; word < kChunkNumbers / 64; ++word) {
+      const std::uint64_t keep = word == kept / 64 ? (std::uint64_t{1} << (kept % 64)) - 1 : 0;
+      const auto gone = static_cast<unsigned>(std::popcount(chunk->bits[word] & ~keep));
+      chunk->bits[word] &= keep;
+      chunk->set -= gone;
+      forgotten += gone;
+    }
+    at = chunk->set == 0 ? chunks_.erase(at) : std::next(at);
+  }
+  if (end_ > end) end_ = chunks_.empty() ? 0 : end_of(*chunks_.rbegin());
+  return forgotten;
 }
 
 bool SequenceLedger::has(std::uint64_t number) const noexcept {

@@ -33,7 +33,14 @@ class SequenceLedger {
   /// `first` is not less than end(), and `first` + `count` at most 2^64 - 1.
   void note_in_order(std::uint64_t first, std::uint64_t count);
 
-  /// One more than the greatest number that has arrived.
+  /// Forgets the numbers from `end` on. Result: how many of them had arrived.
+  std::uint64_t forget_from(std::uint64_t end);
+
+  /// The number behind `number`; 2^64 - 1 has none, and is its own.
+  static constexpr std::uint64_t behind(std::uint64_t number) noexcept {
+    return number == UINT64_MAX ? number : number + 1;
+  }
+  /// One more than the greatest number that has arrived; 2^64 - 1 at most.
   std::uint64_t end() const noexcept { return end_; }
 
   /// Whether this number has arrived.
@@ -61,9 +68,11 @@ class SequenceLedger {
     std::array<std::uint64_t, kChunkNumbers / 64> bits{};
     std::uint64_t set = 0;
   };
+  using Chunks = std::map<std::uint64_t, std::unique_ptr<Chunk>>;
   Chunk* chunk_for(std::uint64_t index);
+  static std::uint64_t end_of(const Chunks::value_type& chunk);
 
-  std::map<std::uint64_t, std::unique_ptr<Chunk>> chunks_;  // null: complete
+  Chunks chunks_;                          // null: complete
   std::uint64_t last_index_ = UINT64_MAX;                   // of the chunk used last
   Chunk* last_chunk_ = nullptr;
   std::uint64_t end_ = 0;

@@ -138,6 +138,8 @@ void keep_counters(const JobOptions& job, const Equipment& equipment, JobBlock& 
   }
   // A port that no sink reads loses all frames of others, so these counts would be meaningless.
   if (!equipment.sink) c.lost_frames = c.overruns = std::nullopt;
+  const auto unread = equipment.sink ? equipment.end->unread() : std::nullopt;
+  if (unread) block.unread_frames.set(*unread);
   block.wire.set(c);
 }
 

@@ -224,7 +224,8 @@ class Host {
         .rx_bytes = c.rx_bytes,
         .lost_frames = c.lost_frames,
         .overruns = c.overruns,
-        .dropped_frames = carried_.to_right.dropped_full + carried_.to_left.dropped_full};
+        .dropped_frames = carried_.to_right.dropped_full + carried_.to_left.dropped_full,
+        .corrupt = c.corrupt};
     if (job_.proto == HostProtocol::udp && job_.exec.empty()) {
       wire.tx_frames = own_sent_;
       wire.rx_frames = own_received_;

@@ -68,6 +68,7 @@ class OffloadEnd final : public End {
     return {unsent_, std::exchange(error_, {})};
   }
   WireCounters counters() noexcept override { return end_->counters(); }
+  std::optional<std::uint64_t> unread() noexcept override { return end_->unread(); }
 
  private:
   static std::size_t room_of(End& end) { return end.max_frame_bytes() + 64; }

@@ -296,6 +296,7 @@ struct JobBlock {
   /// For an emulated host, over the measured window: counts of its port, which the job itself does
   /// not see.
   OptionalCount port_overruns, port_lost_frames;
+  OptionalCount unread_frames;  ///< End::unread() when the receiver ended
   Tally wire_foreign;  ///< for an emulated host: other frames that passed its port
   CpuResult cpu;
   std::atomic<bool> cpu_known{false};

@@ -141,6 +141,21 @@ bool Sink::may_have_sent(const Flow& flow, std::uint64_t first, std::uint64_t la
   return first >= block.first.get() && last < block.all_sent.get() + kMaxUntold;
 }
 
+bool Sink::has_counted_all(const Flow& flow) const noexcept {
+  const FlowBlock& block = *flow.expected.block;
+  return !flow.killed && block.tx_done.load(std::memory_order_acquire) &&
+         block.window_end_ns.load(std::memory_order_acquire) != 0;
+}
+
+/// Whether the number is so great that the sender has not reached it. Seldom reads the sender's
+/// count, because the sender writes that all the time.
+bool Sink::was_never_sent(Flow& flow, std::uint64_t number) const noexcept {
+  if (number < flow.sent_end || setup_.recorded != nullptr) return false;
+  const std::uint64_t untold = has_counted_all(flow) ? 0 : kMaxUntold;
+  flow.sent_end = flow.expected.block->all_sent.get() + untold;
+  return number >= flow.sent_end;
+}
+
 std::uint64_t Sink::window_begin_ns() const noexcept {
   if (setup_.recorded != nullptr) return 0;
   if (flows_.empty()) return own_begin_ns_;
@@ -293,10 +308,17 @@ void Sink::note_train(Flow& flow, const ProbeTrain& train, std::span<const Frame
                       std::uint64_t now, Totals& totals) {
   learn_window(flow);
   flow.touched = true;
-  const auto period = flow.receiver.note_train(train, now);
+  const std::uint64_t last = train.first + train.frames() - 1;
+  const bool all_sent = last >= train.first && !was_never_sent(flow, last);
+  const auto period = all_sent ? flow.receiver.note_train(train, now) : std::nullopt;
   if (!period) {
     for (std::size_t i = 0; i < train.frames(); ++i) {
-      note_probe(flow, frames[i].size(), train.probe(i), now, totals);
+      const Probe probe = train.probe(i);
+      if (was_never_sent(flow, probe.sequence)) {
+        take_unsent(flow, probe.sequence, now, totals);
+      } else {
+        note_probe(flow, frames[i].size(), probe, now, totals);
+      }
     }
     return;
   }
@@ -326,7 +348,19 @@ void Sink::note_replies(std::span<const Echoer::Sent> replies) {
   }
 }
 
+/// Whether frames are missing because the medium was corrupt, and not because it overran this end.
+bool Sink::met_corruption() noexcept {
+  if (setup_.options.engine != EngineKind::bus) return false;
+  const std::uint64_t now = end_.counters().corrupt.value_or(0);
+  return now > std::exchange(corrupt_, now);
+}
+
 void Sink::overrun(std::uint64_t lost) {
+  if (met_corruption()) {
+    if (flows_.empty()) recorder_->lost(lost);
+    receive_failed(Errc::corrupt);
+    return;
+  }
   // The lost frames were sent after the newest one that arrived. If that was a frame of the ramp,
   // the overrun began in the ramp.
   const Period period = after_ramp_frame_ ? Period::ramp : period_at(now_ns());
@@ -346,7 +380,8 @@ void Sink::overrun(std::uint64_t lost) {
     ended_normally_ = true;
   } else if (setup_.pauses && !setup_.options.continue_on_error.overrun) {
     error_ = "an overrun, although senders wait for slow receivers on " + end_.address() +
-             ": the job was off its CPU for too long (with continue_on_error=overrun it goes on)";
+             ": the job read nothing for longer than they wait, because it had no CPU, or was busy "
+             "checking frames (with continue_on_error=overrun it goes on)";
   }
 }
 
@@ -505,6 +540,10 @@ void Sink::take_probe(const FrameView& frame, const ProbeReading& reading, std::
     take_damaged(frame, Finding::corrupt, now);
     return;
   }
+  if (was_never_sent(*flow, probe.sequence)) {
+    take_unsent(*flow, probe.sequence, now, totals);
+    return;
+  }
   learn_window(*flow);
   flow->touched = true;
   if (setup_.window != nullptr) (void)setup_.window->replied(probe.sequence);
@@ -512,6 +551,26 @@ void Sink::take_probe(const FrameView& frame, const ProbeReading& reading, std::
   // Every copy of a request gets a reply.
   if (setup_.echoes) {
     echoer_.add(frame, probe_offset(frame.bytes), probe, flow->receiver.period_of(probe));
+  }
+}
+
+/// Takes a sound frame with a number that its sender has not reached: somebody else has sent it.
+void Sink::take_unsent(const Flow& flow, std::uint64_t number, std::uint64_t now, Totals& totals) {
+  const Period period = period_at(now);
+  ++totals.of[period].foreign;
+  note_unsent(flow, 1, period, "frame " + std::to_string(number));
+}
+
+/// An error of verification, as damage is.
+void Sink::note_unsent(const Flow& flow, std::uint64_t frames, Period period,
+                       const std::string& what) {
+  if (frames == 0 || !setup_.options.verify) return;
+  const std::string name = flow.expected.name.empty() ? "its sender" : flow.expected.name;
+  for (std::uint64_t i = 0; i < frames; ++i) {
+    job_.note_error(ErrorClass::verify, period, what + " was not sent by " + name);
+  }
+  if (!setup_.options.continue_on_error.verify) {
+    fail_verification("a frame was received that " + name + " has not sent");
   }
 }
 

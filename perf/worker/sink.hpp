@@ -115,6 +115,11 @@ class Sink {
   void take_replayed(const FrameView& frame, std::uint64_t now, Totals& totals);
   void take_checked(const CheckedFrame& frame);
   bool may_have_sent(const Flow& flow, std::uint64_t first, std::uint64_t last) const noexcept;
+  /// Whether the sender itself has ended its stream, so that its counts are final.
+  bool has_counted_all(const Flow& flow) const noexcept;
+  bool was_never_sent(Flow& flow, std::uint64_t number) const noexcept;
+  void take_unsent(const Flow& flow, std::uint64_t number, std::uint64_t now, Totals& totals);
+  void note_unsent(const Flow& flow, std::uint64_t frames, Period period, const std::string& what);
   void take_probe(const FrameView& frame, const ProbeReading& reading, std::uint64_t now,
                   Totals& totals);
   void note_probe(Flow& flow, std::size_t bytes, const Probe& probe, std::uint64_t now,
@@ -137,6 +142,7 @@ class Sink {
   Period period_at(std::uint64_t now) noexcept;
   void begin_window(std::uint64_t now);
   void overrun(std::uint64_t lost);
+  bool met_corruption() noexcept;
   void receive_failed(std::error_code error);
   void publish(const Totals& totals);
   void note_replies(std::span<const Echoer::Sent> replies);
@@ -171,6 +177,7 @@ class Sink {
   std::unique_ptr<VerifyQueue> queue_;
   Totals* queued_totals_ = nullptr;  // where frames delivered by the queue are counted
   std::uint64_t own_begin_ns_ = 0;
+  std::uint64_t corrupt_ = 0;      // how often the medium has found itself corrupt so far
   bool in_window_ = false;         // the first window has begun
   bool has_frames_ = false;        // a frame of a window has come
   bool after_ramp_frame_ = false;  // the newest frame was of its flow's ramp

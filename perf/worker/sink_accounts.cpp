@@ -60,7 +60,8 @@ std::uint64_t Sink::lost_so_far(const Flow& flow) const {
 std::uint64_t Sink::lost_of_all(const Flow& flow, std::uint64_t all_sent) const {
   const std::uint64_t first = flow.expected.block->first.get();
   // The number of a damaged frame may be damaged, too.
-  const std::uint64_t end = std::max(all_sent, flow.receiver.ledger().end());
+  const std::uint64_t end =
+      has_counted_all(flow) ? all_sent : std::max(all_sent, flow.receiver.ledger().end());
   const std::uint64_t missing = flow.receiver.missing(first, end);
   if (!is_of_replies(flow)) return missing;
   const ByPeriod<Tally>& replies = flow.expected.echo->replies;
@@ -117,6 +118,7 @@ bool Sink::drained(std::uint64_t now) {
       // The sender was killed, and it is not known when it sent its last frame. The drain time
       // starts now.
       end = now;
+      flow->killed = true;
       block.window_end_ns.store(now, std::memory_order_release);
     }
     const FlowCounts& counts = flow->receiver.counts();
@@ -126,6 +128,7 @@ bool Sink::drained(std::uint64_t now) {
     const bool comes = flow->expected.replayed && now < flow->last_arrival_ns + kStillComingNs;
     const bool complete = !comes && came >= block.all_sent.get() - block.first.get();
     const std::uint64_t drain_end = end + flow->expected.drain_ns;
+    if (has_counted_all(*flow)) flow->sent_end = block.all_sent.get();
     if (!complete && now >= drain_end && !flow->drained) {
       flow->drained = true;
       flow->receiver.end_drain(drain_end);
@@ -197,6 +200,10 @@ void Sink::finish(Flow& flow) {
     note_lost(flow, block.lost.get());
     block.all_lost_so_far.set(flow.lost);
     return;
+  }
+  if (has_counted_all(flow)) {
+    // They came when the sender had not told how many it would send.
+    note_unsent(flow, flow.receiver.end_at(all_sent), Period::window, "a frame");
   }
   FlowSent sent{.first = first, .ramp_frames = ramp, .frames = all - ramp};
   if (is_of_replies(flow)) {

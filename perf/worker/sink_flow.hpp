@@ -24,6 +24,8 @@ struct Sink::Flow {
     last_arrival_ns = now_ns;
   }
   bool measured_from = false;  // its sender has said when its window begins
+  bool killed = false;         // its sender ended without saying so
+  std::uint64_t sent_end = 0;  // its sender may have sent every smaller number, for all we know
   bool drained = false;
   bool touched = false;        // in this batch
   std::uint64_t replayed = 0;  // frames of a replayed flow

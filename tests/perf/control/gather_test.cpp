@@ -259,6 +259,27 @@ TEST(GatheredFlows, OfAKilledReceiverTheRestIsNobodys) {
   }
 }
 
+TEST(GatheredFlows, OfAReceiverThatHadMoreToReadAreToldAsSuch) {
+  const auto warnings = [](std::uint64_t unread, std::uint64_t lost) {
+    LeftFlow left;
+    left.flow(0).complete = true;
+    left.flow(0).lost.set(lost);
+    left.flow(0).received.set(90 - 2 - lost);
+    left.block(1).address.set("bus:/b");
+    left.block(1).unread_frames.set(unread);
+    const RunResult result = left.gathered();
+    EXPECT_EQ(result.failures, std::vector<std::string>{});
+    return result.warnings;
+  };
+  EXPECT_EQ(warnings(0, 7), std::vector<std::string>{});
+  EXPECT_EQ(warnings(9, 0), std::vector<std::string>{}) << "frames for others";
+  const std::vector<std::string> told = warnings(9, 7);
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_EQ(told[0].substr(told[0].find(": ")),
+            ": lost 7 frames; when its drain_time ended, it had 9 frames of bus:/b still to read "
+            "(with a longer drain_time it reads on)");
+}
+
 TEST(GatheredFlows, OfAKilledSenderWhatItCouldNotCountIsGuessedFromWhatCame) {
   LeftFlow left;
   left.flow(0).complete = true;

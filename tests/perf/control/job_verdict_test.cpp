@@ -40,6 +40,19 @@ TEST(JobVerdict, PassesWhatAddsUp) {
   EXPECT_EQ(lossy.verdict(), "") << "losses are a result, no failure";
 }
 
+TEST(JobVerdict, ABusThatWasCorruptFailsTheJobThoughItsPortFoundItsWayAgain) {
+  Judged sound;
+  sound.result.counts.wire.corrupt = 0;
+  EXPECT_EQ(sound.verdict(), "");
+  Judged judged;
+  judged.result.address = "bus:/b";
+  judged.result.counts.wire.corrupt = 2;
+  EXPECT_EQ(judged.verdict(),
+            "found bus:/b corrupt 2 times, so frames were lost, and perhaps more than were counted "
+            "(another program has written into the bus; leave out 'bus', and the run makes its "
+            "own)");
+}
+
 TEST(JobVerdict, CountsThatDifferFailTheJobAndAreShownSideBySide) {
   Judged judged;
   judged.result.counts.wire.tx_frames = 9;

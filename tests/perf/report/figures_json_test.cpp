@@ -219,6 +219,7 @@ void want_counts(const CountsResult& c, const Wanted& at) {
   at.put_there("wire_lost_frames", *c.wire.lost_frames);
   at.put("wire_overruns", *c.wire.overruns);
   at.put("wire_dropped_frames", *c.wire.dropped_frames);
+  at.put("wire_corrupt", *c.wire.corrupt);
   at.put_there("agree", *c.agree);
 }
 

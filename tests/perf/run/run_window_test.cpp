@@ -81,6 +81,7 @@ const std::map<std::string, Of>& numbers() {
         {"generator_tx_frames", "receiver_rx_frames", "receiver_foreign_frames", "wire_tx_frames",
          "wire_tx_bytes", "wire_rx_frames", "wire_rx_bytes", "wire_lost_frames", "wire_overruns",
          "wire_dropped_frames"});
+    add("counts", Of::rarely, {"wire_corrupt"});
     add("cpu", Of::window, {"user_seconds", "frames_per_busy_second", "voluntary_switches"});
     add("cpu", Of::rarely,
         {"system_seconds", "involuntary_switches", "minor_faults", "major_faults"});

@@ -46,6 +46,19 @@ TEST(FlowReceiver, AFlowInOrderLosesNothing) {
   EXPECT_EQ(receiver.counts().lost_so_far(), 0U);
 }
 
+TEST(FlowReceiver, FramesBehindTheLastOneThatWasSentHideNoLoss) {
+  FlowReceiver receiver({});
+  for (const std::uint64_t n : {0U, 1U, 12U, 4U, 11U}) receive(receiver, n);
+  EXPECT_EQ(receiver.end_at(10), 2U);
+  EXPECT_EQ(receiver.counts().lost_so_far(), 7U) << "2, 3 and 5 to 9";
+  EXPECT_EQ(receiver.missing(0, 10), 7U);
+  const FlowResult result = receiver.result({.frames = 10});
+  EXPECT_EQ(result.received, 3U);
+  EXPECT_EQ(result.lost, 7U);
+  EXPECT_EQ(result.unexplained, 0U);
+  EXPECT_EQ(receiver.end(), 5U);
+}
+
 TEST(FlowReceiver, CountsLossesRepeatsAndOvertakingExactly) {
   FlowReceiver receiver({});
   for (const std::uint64_t n : {0U, 1U, 1U, 3U, 2U, 7U, 7U, 7U}) receive(receiver, n);

@@ -54,6 +54,47 @@ TEST(SequenceLedger, TellsReorderedFromTwiceAlsoInAChunkThatIsComplete) {
   EXPECT_EQ(arrived(ledger), 70'000U);
 }
 
+TEST(SequenceLedger, OvertakesWithTheGreatestNumberToo) {
+  SequenceLedger ledger;
+  EXPECT_EQ(ledger.note(UINT64_MAX), Verdict::in_order);
+  EXPECT_EQ(ledger.end(), UINT64_MAX);
+  EXPECT_EQ(ledger.note(5), Verdict::reordered);
+  EXPECT_EQ(ledger.note(UINT64_MAX), Verdict::duplicate);
+  EXPECT_EQ(ledger.note(UINT64_MAX - 1), Verdict::reordered);
+}
+
+TEST(SequenceLedger, ForgetsWhatIsBehindAnEndAsIfItHadNotCome) {
+  struct Case {
+    std::vector<std::uint64_t> numbers;
+    std::uint64_t end, forgotten, new_end;
+  };
+  for (const Case& c : {Case{{0, 1, 5}, 6, 0, 6},
+                        {{0, 1, 5}, 5, 1, 2},
+                        {{0, 1, 5}, 1, 2, 1},
+                        {{0, 1, 5}, 0, 3, 0},
+                        {{63, 64, 65}, 64, 2, 64},
+                        {{7, 65'535, 65'536, 200'000}, 65'536, 2, 65'536},
+                        {{7, 65'536, UINT64_MAX}, 65'536, 2, 8},
+                        {{}, 3, 0, 0}}) {
+    SequenceLedger ledger;
+    for (const std::uint64_t number : c.numbers) ledger.note(number);
+    EXPECT_EQ(ledger.forget_from(c.end), c.forgotten) << c.end;
+    EXPECT_EQ(ledger.end(), c.new_end) << c.end;
+    for (const std::uint64_t number : c.numbers) {
+      EXPECT_EQ(ledger.has(number), number < c.end) << number << " of " << c.end;
+    }
+    EXPECT_NE(ledger.note(c.end), Verdict::duplicate);
+  }
+  // Of chunks that are complete, too.
+  SequenceLedger whole;
+  whole.note_in_order(0, 3 * 65'536);
+  EXPECT_EQ(whole.forget_from(65'536 + 100), 2 * 65'536 - 100U);
+  EXPECT_EQ(whole.end(), 65'536U + 100);
+  EXPECT_EQ(arrived(whole), 65'536U + 100);
+  EXPECT_EQ(whole.note(65'536 + 100), Verdict::in_order);
+  EXPECT_EQ(whole.note(65'536 + 99), Verdict::duplicate);
+}
+
 TEST(SequenceLedger, NotesManyInOrderAsOneByOne) {
   std::mt19937_64 random(7);
   SequenceLedger at_once;

@@ -134,7 +134,7 @@ TEST(SinkEnds, ASenderThatWasKilledCountsAtLeastTheFramesThatCame) {
   Sink& sink = rig.begin(rig.setup());
   for (const std::uint64_t n : {0U, 1U, 2U, 3U, 4U}) rig.end.next.push_back(frame_of(0, 7, n));
   (void)sink.step();
-  rig.ends(0, 3, 1'000);
+  rig.ends(0, 3, 0);  // it could not say when
   sink.finish();
   EXPECT_EQ(rig.of(0).received.get(), 5U);
   EXPECT_EQ(rig.of(0).all_judged.get(), 5U);
@@ -456,8 +456,8 @@ TEST(SinkErrors, AnOverrunEndsAJobThatIsToEndWithItOrThatShouldHaveNone) {
     Verdict verdict;
   };
   const std::string text =
-      "an overrun, although senders wait for slow receivers on scripted: the job was off its CPU "
-      "for too long (with continue_on_error=overrun it goes on)";
+      "an overrun, although senders wait for slow receivers on scripted: the job read nothing "
+      "for longer than they wait, because it had no CPU, or was busy checking frames (with continue_on_error=overrun it goes on)";
   for (const Case& c : {Case{false, false, false, {"", false}},
                         {true, false, false, {"an overrun", true}},
                         {true, true, false, {"an overrun", true}},
@@ -539,6 +539,67 @@ TEST(SinkErrors, EachClassHasItsCountAndItsFirstError) {
                      : Errors(0, ""));
     EXPECT_EQ(rig.job.overruns_are_errors.load(), pauses);
   }
+}
+
+TEST(SinkErrors, ACorruptBusIsOneAndNoOverrunThoughFramesAreMissing) {
+  SinkRig rig;
+  rig.options.engine = EngineKind::bus;
+  rig.options.continue_on_error = {.rx = true, .verify = true, .overrun = true};
+  Sink::Setup setup = rig.with_flow(1);
+  setup.pauses = true;
+  Sink sink(std::move(setup), rig.end, rig.job);
+  sink.begin(rig.recorder);
+  rig.end.lost = 3;
+  (void)sink.step();
+  EXPECT_EQ(rig.job.received[Period::window].overruns.get(), 1U);
+  EXPECT_EQ(sink.error(), "");
+  rig.end.lost = 4;
+  rig.end.corrupt = 1;
+  (void)sink.step();
+  EXPECT_EQ(sink.error(), "cannot receive on scripted: the shared memory is corrupt");
+  EXPECT_FALSE(sink.ended_normally());
+  EXPECT_EQ(rig.job.received[Period::window].overruns.get(), 1U);
+  EXPECT_EQ(rig.job.received[Period::window].overrun_frames.get(), 3U);
+  EXPECT_EQ(errors_of(rig.job, ErrorClass::rx), Errors(1, "the shared memory is corrupt"));
+}
+
+/// What a receiver says of these frames of a sender that has sent ten, if the sender told it so
+/// itself.
+struct Unsent {
+  std::uint64_t received, lost, foreign;
+  Errors errors;
+  std::string error;
+  bool operator==(const Unsent&) const = default;
+};
+Unsent after(const std::vector<std::uint64_t>& numbers, bool killed, bool goes_on) {
+  TwoFlows rig;
+  rig.options.continue_on_error.verify = goes_on;
+  rig.of(0).measure_from_ns = rig.of(1).measure_from_ns = 1;
+  Sink& sink = rig.begin(rig.setup());
+  rig.of(0).all_sent.set(10);
+  for (const std::uint64_t number : numbers) rig.end.next.push_back(frame_of(0, 7, number));
+  (void)sink.step();
+  rig.ends(0, 10, killed ? 0 : 1'000);
+  (void)sink.drained(2'000);
+  sink.finish();
+  const auto foreign = rig.job.received[Period::window].foreign.get();
+  return {rig.of(0).received.get(), rig.of(0).lost.get(), foreign,
+          errors_of(rig.job, ErrorClass::verify), sink.error()};
+}
+
+TEST(SinkErrors, FramesThatTheSenderHasNotReachedAreOneAndHideNoLoss) {
+  const std::vector<std::uint64_t> near{0, 1, 2, 10, 500, 12};
+  EXPECT_EQ(after(near, false, true), (Unsent{3, 7, 0, {3, "a frame was not sent by a"}, ""}));
+  EXPECT_EQ(after(near, true, true), (Unsent{6, 4, 0, {0, ""}, ""}))
+      << "a killed sender may have sent them, and not told";
+  const std::vector<std::uint64_t> far{0, 1, 1034, UINT64_MAX, 2};
+  EXPECT_EQ(after(far, false, true), (Unsent{3, 7, 2, {2, "frame 1034 was not sent by a"}, ""}));
+  EXPECT_EQ(after(far, true, true), (Unsent{3, 7, 2, {2, "frame 1034 was not sent by a"}, ""}));
+  const std::string text =
+      "a frame was received that a has not sent (with continue_on_error=verify the job goes on and "
+      "counts them)";
+  EXPECT_EQ(after(near, false, false).error, text);
+  EXPECT_EQ(after(far, false, false).error, text);
 }
 
 TEST(SinkErrors, DamageIsNoErrorOfAJobThatDoesNotVerify) {

@@ -127,6 +127,7 @@ JobResult own_job(const std::string& name, const std::string& group, std::uint64
   job.counts.wire.tx_frames = job.counts.wire.tx_bytes = 1;
   job.counts.wire.rx_frames = job.counts.wire.rx_bytes = 1;
   job.counts.wire.lost_frames = job.counts.wire.overruns = job.counts.wire.dropped_frames = 1;
+  job.counts.wire.corrupt = 1;
   job.counts.agree = true;
   for (int i = 1; i <= intervals; ++i) {
     IntervalResult each;
