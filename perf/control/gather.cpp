@@ -421,10 +421,10 @@ void add_unread(const JobBlock& b, const JobResult& job, RunResult& result) {
   std::uint64_t lost = 0;
   for (const FlowResult& flow : job.flows) lost += flow.lost;
   if (unread == 0 || lost == 0 || !job.errors.empty()) return;
-  result.warnings.push_back(
-      job.name + ": lost " + base::counted(lost, "frame") + "; when its drain_time ended, it had " +
-      base::counted(unread, "frame") + " of " + job.address +
-      " still to read (with a longer drain_time it reads on)");
+  result.warnings.push_back(job.name + ": lost " + base::counted(lost, "frame") +
+                            "; when its drain_time ended, it had " +
+                            base::counted(unread, "frame") + " of " + job.address +
+                            " still to read (with a longer drain_time it reads on)");
 }
 
 }  // namespace

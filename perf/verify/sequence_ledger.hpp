@@ -73,7 +73,7 @@ class SequenceLedger {
   static std::uint64_t end_of(const Chunks::value_type& chunk);
 
   Chunks chunks_;                          // null: complete
-  std::uint64_t last_index_ = UINT64_MAX;                   // of the chunk used last
+  std::uint64_t last_index_ = UINT64_MAX;  // of the chunk used last
   Chunk* last_chunk_ = nullptr;
   std::uint64_t end_ = 0;
 };

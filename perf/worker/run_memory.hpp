@@ -297,7 +297,7 @@ struct JobBlock {
   /// not see.
   OptionalCount port_overruns, port_lost_frames;
   OptionalCount unread_frames;  ///< End::unread() when the receiver ended
-  Tally wire_foreign;  ///< for an emulated host: other frames that passed its port
+  Tally wire_foreign;           ///< for an emulated host: other frames that passed its port
   CpuResult cpu;
   std::atomic<bool> cpu_known{false};
   FaultsMade faults_sent, faults_received;

@@ -68,15 +68,15 @@ void forge(const std::string& path, std::initializer_list<std::uint64_t> numbers
 TEST(RunMeddled, ForgedFramesBehindTheLastOneThatWasSentHideNoLoss) {
   const test::TempBus bus(test::roomy(4));
   bool done = false;
-  const RunResult result = run_text(
-      "[j]\nbus=" + bus.path() +
-          "\nrate_iops=2000\nnumber_ios=1000\ndrain_time=50ms\nfault=loss=5%,seed=3\n"
-          "continue_on_error=verify\n",
-      [&](const RunProgress& progress) {
-        if (done || progress.jobs[1].rx_frames == 0) return;
-        done = true;
-        forge(bus.path(), {1000, 1001, 1003, 5000, UINT64_MAX});
-      });
+  const RunResult result =
+      run_text("[j]\nbus=" + bus.path() +
+                   "\nrate_iops=2000\nnumber_ios=1000\ndrain_time=50ms\nfault=loss=5%,seed=3\n"
+                   "continue_on_error=verify\n",
+               [&](const RunProgress& progress) {
+                 if (done || progress.jobs[1].rx_frames == 0) return;
+                 done = true;
+                 forge(bus.path(), {1000, 1001, 1003, 5000, UINT64_MAX});
+               });
   ASSERT_TRUE(done);
   const std::uint64_t lost = result.links.at(0).faults.lost;
   EXPECT_GT(lost, 10U);

@@ -457,7 +457,8 @@ TEST(SinkErrors, AnOverrunEndsAJobThatIsToEndWithItOrThatShouldHaveNone) {
   };
   const std::string text =
       "an overrun, although senders wait for slow receivers on scripted: the job read nothing "
-      "for longer than they wait, because it had no CPU, or was busy checking frames (with continue_on_error=overrun it goes on)";
+      "for longer than they wait, because it had no CPU, or was busy checking frames (with "
+      "continue_on_error=overrun it goes on)";
   for (const Case& c : {Case{false, false, false, {"", false}},
                         {true, false, false, {"an overrun", true}},
                         {true, true, false, {"an overrun", true}},
