@@ -23,4 +23,13 @@ std::uint32_t format_signature() noexcept {
   return kLayoutSignature;
 }
 
+bool can_be_position(std::uint64_t position) noexcept {
+  return position % kRecordAlign == 0;
+}
+
+LockHolder kind_of_holder(unsigned slot) noexcept {
+  if (slot < kSlots) return LockHolder::port;
+  return slot == lock_word::kRepairSlot ? LockHolder::repair : LockHolder::nobody;
+}
+
 }  // namespace shmif::bus

@@ -30,6 +30,13 @@ std::uint64_t mapped_bytes(std::uint64_t ring_bytes) noexcept;
 /// mapped like that.
 std::optional<std::uint64_t> ring_bytes_of_mapping(std::uint64_t mapped) noexcept;
 
+/// Whether a record can begin or end at this position.
+bool can_be_position(std::uint64_t position) noexcept;
+
+/// What holds the lock of a bus, as its lock word names it (BusInfo::lock_holder).
+enum class LockHolder : std::uint8_t { port, repair, nobody };
+LockHolder kind_of_holder(unsigned slot) noexcept;
+
 /// The number by which builds know each other's format: equal numbers, equal layouts. It is in the
 /// header of each bus.
 std::uint32_t format_signature() noexcept;

@@ -10,7 +10,7 @@
 #include "base/columns.hpp"
 #include "base/printable.hpp"
 #include "base/text.hpp"
-#include "bus/layout.hpp"
+#include "bus/file/parts.hpp"
 #include "shmif/log.hpp"
 #include "tools/common/json.hpp"
 #include "tools/common/values.hpp"
@@ -134,14 +134,18 @@ void add_port_rows(const BusInfo& info, const Row& row) {
 
 /// Why no record can begin at `first`; null if one can.
 const char* why_no_first(const BusInfo& info) noexcept {
-  return info.first % bus::kRecordAlign == 0 ? nullptr : "no record can begin there";
+  return bus::can_be_position(info.first) ? nullptr : "no record can begin there";
 }
 
 /// The same of the lock word, if it names no port.
 const char* why_no_holder(const BusInfo& info) noexcept {
-  if (!info.lock_holder || *info.lock_holder < bus::kSlots) return nullptr;
-  return *info.lock_holder == bus::lock_word::kRepairSlot ? "a repair holds it"
-                                                          : "the lock word names no slot";
+  if (!info.lock_holder) return nullptr;
+  switch (bus::kind_of_holder(*info.lock_holder)) {
+    case bus::LockHolder::port: break;
+    case bus::LockHolder::repair: return "a repair holds it";
+    case bus::LockHolder::nobody: return "the lock word names no slot";
+  }
+  return nullptr;
 }
 
 /// A position, and what is wrong with it.
@@ -292,7 +296,7 @@ const char* up_name(const PortInfo& port) noexcept {
 
 const char* why_no_end(const BusInfo& info) noexcept {
   if (info.netbsd) return nullptr;
-  if (info.last % bus::kRecordAlign != 0) return "no record can end there";
+  if (!bus::can_be_position(info.last)) return "no record can end there";
   if (info.last < info.first) return "before first";
   // If `first` itself is wrong, nobody knows how far it is.
   const bool is_far = info.last - info.first > info.ring_bytes && why_no_first(info) == nullptr;
@@ -301,8 +305,8 @@ const char* why_no_end(const BusInfo& info) noexcept {
 
 std::string lock_text(const BusInfo& info) {
   if (const char* const why = why_no_holder(info)) {
-    return *info.lock_holder == bus::lock_word::kRepairSlot ? "held by a repair"
-                                                            : "- (" + std::string(why) + ')';
+    const bool is_repair = bus::kind_of_holder(*info.lock_holder) == bus::LockHolder::repair;
+    return is_repair ? "held by a repair" : "- (" + std::string(why) + ')';
   }
   return info.lock_holder ? "slot " + std::to_string(*info.lock_holder) : "free";
 }
