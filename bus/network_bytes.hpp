@@ -1,6 +1,6 @@
 #pragma once
 // Reads and writes the fields of frames: most significant byte first, at any offset. Callers have
-// checked that the bytes are there. And how long the headers in frames are.
+// checked that the bytes are there. Also has the lengths of the headers in frames.
 
 #include <cstddef>
 #include <cstdint>

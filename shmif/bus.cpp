@@ -38,7 +38,7 @@ Result<void> compare(const std::string& path, const BusInfo& is, const BusOption
                    " was asked for (leave the option out, or destroy the bus first)");
 }
 
-/// A bus that was made is not lost because nobody can be warned.
+/// Logs a warning. If that fails, the call that made the bus still succeeds.
 void warn(const std::string& path, const std::string& warning) {
   log_if_possible([&] { log_warning_once(warning, path); });
 }

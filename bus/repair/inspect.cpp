@@ -40,8 +40,8 @@ std::int32_t pid_of(const PortSlot& s) {
   return pid < kMaxPids ? static_cast<std::int32_t>(pid) : 0;
 }
 
-/// The size of a standing claim. Empty if it is not longer than 0, or longer than the ring; the
-/// audit reports such a claim.
+/// The size of a standing claim. Empty if the claim does not end after its beginning, or is longer
+/// than the ring; the audit reports such a claim.
 std::optional<std::uint64_t> claim_bytes(const PortSlot& s, std::uint64_t ring_bytes) {
   const std::uint64_t begin = load_relaxed(s.claim_begin);
   const std::uint64_t end = load_relaxed(s.claim_end);

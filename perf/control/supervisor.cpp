@@ -148,8 +148,8 @@ void Supervisor::end_background_jobs() {
   for (std::size_t i = 0; i < run_.jobs.size(); ++i) stop(i);
 }
 
-/// Sets when a job has only to end: when it says so; or, if it only receives, when all its senders
-/// have ended and the drain time is over.
+/// Notes when a job has nothing left to do but end: when it says so; or, if it only receives, when
+/// all its senders have ended and the drain time is over.
 void Supervisor::set_done_ns(std::size_t i, std::uint64_t now) {
   ControlledJob& job = run_.jobs[i];
   if (job.done_ns != 0) return;

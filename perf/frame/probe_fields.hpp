@@ -11,7 +11,8 @@
 
 namespace shmif::perf::fields {
 
-static_assert(std::endian::native == std::endian::little, "the numbers of a probe are");
+static_assert(std::endian::native == std::endian::little,
+              "the numbers of a probe are little-endian");
 
 inline constexpr std::uint16_t kMagic = 'p' << 8U | 's';
 inline constexpr std::uint8_t kVersion = 1;

@@ -340,7 +340,8 @@ void check_alone(const JobOptions& job, std::vector<std::string>& problems) {
 
 namespace {
 
-/// What an option that has no effect on some jobs must not have there, because others look at it.
+/// Options that other code reads without asking whether they have an effect on the job. So the
+/// planner resets them on jobs on which they have none.
 struct Dropped {
   const char* option;
   void (*drop)(JobOptions& job);

@@ -14,10 +14,10 @@ using Stage = Visitor::Stage;
 constexpr auto kHelloTime = 5s;
 /// Time from hello to jobs: the client sends these without waiting for its user.
 constexpr auto kJobsTime = 10s;
-/// Time for a client to read the last message: as long as it makes no progress, and in all.
+/// Limits on the time in which a client reads the last message: without progress, and in all.
 constexpr auto kFarewellTime = 5s;
 constexpr auto kLongestFarewell = 10min;
-/// While the server is ending: in all, and without progress.
+/// The same while the server is ending: in all, and without progress.
 constexpr auto kEndingTime = 10s;
 constexpr auto kEndingSilence = 2s;
 constexpr std::size_t kMaxStrangers = 32;

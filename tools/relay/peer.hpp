@@ -51,7 +51,8 @@ struct Peer {
   const char* left_early = "";  ///< the message if it could not
 };
 
-/// How programs behind sockets are spoken to. The rows are constants; any thread may read them.
+/// How a bridge speaks to the programs behind its sockets. The rows are constants; any thread may
+/// read them.
 struct PeerProtocol {
   /// Makes a link of a program that has connected. The link fits the frame size of the port, whose
   /// frames it carries. Throws if that fails. Blocks: never.
