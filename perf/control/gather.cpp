@@ -424,7 +424,7 @@ void add_unread(const JobBlock& b, const JobResult& job, RunResult& result) {
   result.warnings.push_back(job.name + ": lost " + base::counted(lost, "frame") +
                             "; when its drain_time ended, it had " +
                             base::counted(unread, "frame") + " of " + job.address +
-                            " still to read (with a longer drain_time it reads on)");
+                            " still to read (give a longer drain_time)");
 }
 
 }  // namespace

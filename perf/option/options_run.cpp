@@ -44,7 +44,7 @@ Kind<R> output_places() {
         colon == std::string_view::npos ? nullptr : find_word(kFormatWords, value.substr(0, colon));
     if (format == nullptr && is_word_before(value, colon)) {
       return refused(value, "begins with \"" + std::string(value.substr(0, colon)) +
-                                "\", which is no format (" + listed(kFormatWords) +
+                                "\", which is not a format (" + listed(kFormatWords) +
                                 "; for a file of that name, write ./" + std::string(value) + ')');
     }
     const std::string_view path = format == nullptr ? value : value.substr(colon + 1);

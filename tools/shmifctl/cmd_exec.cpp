@@ -467,7 +467,7 @@ void check_name_servers(const HostWish& wish) {
   log_warning(std::string("exec: the host cannot look up names, because ") + kResolvConf +
               (all.empty() ? " names no name server"
                            : " names only " + all.front().to_string() +
-                                 ", where nobody answers inside the host") +
+                                 ", where no server answers inside the host") +
               " (give --dns ADDRESS, a name server that the host reaches)");
 }
 

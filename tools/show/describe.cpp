@@ -300,7 +300,7 @@ const char* why_no_end(const BusInfo& info) noexcept {
   if (info.last < info.first) return "before first";
   // If `first` itself is wrong, nobody knows how far it is.
   const bool is_far = info.last - info.first > info.ring_bytes && why_no_first(info) == nullptr;
-  return is_far ? "further behind first than the ring is long" : nullptr;
+  return is_far ? "further past first than the ring is long" : nullptr;
 }
 
 std::string lock_text(const BusInfo& info) {

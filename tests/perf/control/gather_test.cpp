@@ -277,7 +277,7 @@ TEST(GatheredFlows, OfAReceiverThatHadMoreToReadAreToldAsSuch) {
   ASSERT_EQ(told.size(), 1U);
   EXPECT_EQ(told[0].substr(told[0].find(": ")),
             ": lost 7 frames; when its drain_time ended, it had 9 frames of bus:/b still to read "
-            "(with a longer drain_time it reads on)");
+            "(give a longer drain_time)");
 }
 
 TEST(GatheredFlows, OfAKilledSenderWhatItCouldNotCountIsGuessedFromWhatCame) {

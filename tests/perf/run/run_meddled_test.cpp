@@ -113,7 +113,7 @@ TEST(RunMeddled, WhatAReceiverHadNotReadAtTheEndOfItsDrainTimeIsTold) {
   EXPECT_EQ(result.warnings[0], "j.sink: lost " + text +
                                     " frames; when its drain_time ended, it had " + text +
                                     " frames of " + job_of(result, "j.sink").address +
-                                    " still to read (with a longer drain_time it reads on)");
+                                    " still to read (give a longer drain_time)");
 }
 
 }  // namespace

@@ -325,7 +325,7 @@ TEST_P(Gateway, AHostWithARouterIsWarnedWhereItCannotLookUpNames) {
        {std::pair{"", "no name server"},
         std::pair{"search test\nnameserver\n# nameserver 198.18.9.1\n", "no name server"},
         std::pair{"search test\nnameserver\nnameserver 127.0.0.53\n",
-                  "only 127.0.0.53, where nobody answers inside the host"}}) {
+                  "only 127.0.0.53, where no server answers inside the host"}}) {
     SCOPED_TRACE(file_has);
     std::ofstream(file("resolv.conf")) << file_has;
     EXPECT_EQ(said(leaves, {}), cannot + why + remedy);

@@ -475,7 +475,7 @@ TEST(PerfOutput, WithAWrongFormatIsRefusedButNotAPathThatLooksLikeIt) {
         run_program(run_with({"--number_ios=5", "--output=" + format + ":" + dir.file("r")}));
     EXPECT_EQ(ran.status, 2) << ran.err;
     EXPECT_NE(ran.err.find("begins with \"" + format +
-                           "\", which is no format (normal, json, json+ or terse; for a file of "
+                           "\", which is not a format (normal, json, json+ or terse; for a file of "
                            "that name, write ./" +
                            format + ":"),
               std::string::npos)

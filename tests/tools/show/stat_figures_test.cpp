@@ -428,8 +428,8 @@ TEST(StatFigures, APositionThatNoRecordCanHaveIsNullAndSoIsWhatFollowsFromIt) {
     std::uint64_t last;
     const char* wrong;
   };
-  for (const Case& c : {Case{std::uint64_t{1} << 50U, "further behind first than the ring is long"},
-                        {kFirst + kRing + 32, "further behind first than the ring is long"},
+  for (const Case& c : {Case{std::uint64_t{1} << 50U, "further past first than the ring is long"},
+                        {kFirst + kRing + 32, "further past first than the ring is long"},
                         {17, "no record can end there"},
                         {kFirst + 17, "no record can end there"},
                         {64, "before first"}}) {
