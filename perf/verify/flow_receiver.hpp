@@ -111,8 +111,8 @@ class FlowReceiver {
   void end_drain(std::uint64_t time_ns) noexcept { drained_ns_ = time_ns; }
 
   /// Call it when the sender has sent all: it has used no number from `end` on. Frames with such
-  /// numbers are not its own, and no count has them any more. Result: how many of the window those
-  /// were.
+  /// numbers are not the sender's, and are taken out of all counts. Result: how many of them were
+  /// in the window.
   std::uint64_t end_at(std::uint64_t end);
 
   const FlowCounts& counts() const noexcept { return counts_; }

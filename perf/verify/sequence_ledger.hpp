@@ -36,7 +36,7 @@ class SequenceLedger {
   /// Forgets the numbers from `end` on. Result: how many of them had arrived.
   std::uint64_t forget_from(std::uint64_t end);
 
-  /// The number behind `number`; 2^64 - 1 has none, and is its own.
+  /// The number after `number`. After 2^64 - 1 there is none, so the result is `number` itself.
   static constexpr std::uint64_t behind(std::uint64_t number) noexcept {
     return number == UINT64_MAX ? number : number + 1;
   }

@@ -4,8 +4,8 @@
 // A command that only shows something ends by SIGPIPE when its reader has gone, as other programs
 // do: `shmifctl stat PATH | head -1`. A command that has done work (create, repair, inject, dump,
 // bridge between links) prints a report of it. If that fails, the user must learn that the work is
-// done, so that it is not done again: note_done(). Gateways and bridges to programs leave nothing
-// behind that could be named.
+// done, so that it is not done again: note_done(). Gateways and bridges to programs leave no
+// result that the message could name.
 
 #include <string>
 
