@@ -29,8 +29,8 @@
 // I7  `last` may lag behind the end of the chain, never run ahead; whoever writes next helps it
 // forward.
 //
-// I8  Frame numbers grow by one along the chain; the number of the next frame stands behind its
-//     EMPTY. Behind a pad they may grow by more: there repair left out what it could not save.
+// I8  Frame numbers grow by one along the chain; the number of the next frame stands after its
+//     EMPTY. After a pad they may grow by more: there repair left out what it could not save.
 //
 // I9  Short frames that stand next to each other in a batch share a record. It is one record for
 //     all the rules above: it is committed and passed by `first` as a whole. Its header has the
