@@ -94,7 +94,7 @@ void judge_medium(const CountsResult& counts, JobResult& result) {
   const std::uint64_t times = counts.wire.corrupt.value_or(0);
   if (times == 0) return;
   result.errors.push_back("found " + result.address + " corrupt " + base::counted(times, "time") +
-                          ", so frames were lost, and perhaps more than were counted (another "
+                          ", so frames may be lost, and more than were counted (another "
                           "program has written into the bus; leave out 'bus', and the run makes "
                           "its own)");
 }

@@ -48,7 +48,7 @@ TEST(JobVerdict, ABusThatWasCorruptFailsTheJobThoughItsPortFoundItsWayAgain) {
   judged.result.address = "bus:/b";
   judged.result.counts.wire.corrupt = 2;
   EXPECT_EQ(judged.verdict(),
-            "found bus:/b corrupt 2 times, so frames were lost, and perhaps more than were counted "
+            "found bus:/b corrupt 2 times, so frames may be lost, and more than were counted "
             "(another program has written into the bus; leave out 'bus', and the run makes its "
             "own)");
 }
