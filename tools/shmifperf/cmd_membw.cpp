@@ -318,8 +318,8 @@ Places places_of(const Arguments& args) {
       is_standard_output(places.pairs_csv)) {
     throw UsageError{"--csv and --pairs-csv both need standard output (give each its own file)"};
   }
-  check_file(places.csv).value();
-  check_file(places.pairs_csv, {places.csv}).value();
+  if (args.given("csv")) check_file(places.csv).value();
+  if (args.given("pairs-csv")) check_file(places.pairs_csv, {places.csv}).value();
   check_file(places.output, {places.csv, places.pairs_csv}).value();
   check_csv(places.csv).value();
   check_pairs_csv(places.pairs_csv).value();

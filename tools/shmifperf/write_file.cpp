@@ -17,7 +17,9 @@ bus::OutputRules rules_of(const std::string& path, const std::vector<std::string
 }  // namespace
 
 Result<void> check_file(const std::string& path, const std::vector<std::string>& inputs) {
-  if (path.empty() || path == "-") return {};
+  if (path.empty())
+    return Error(Errc::bad_argument, "the path of an output is empty (name a file)");
+  if (path == "-") return {};
   return bus::check_output(path, rules_of(path, inputs));
 }
 

@@ -396,6 +396,20 @@ TEST(MembwCommand, WithJsonRefusesACsvFileThatIsStandardOutputToo) {
   }
 }
 
+TEST(MembwCommand, RefusesAnEmptyPathBeforeItMeasures) {
+  const TempDir dir;
+  const std::string measured = dir.file("measured");
+  for (const std::string option : {"--csv=", "--pairs-csv=", "--output="}) {
+    const ToolResult result =
+        membw({"--source", "software", "--compare", option, "--", "touch", measured});
+    EXPECT_EQ(result.status, 1) << option;
+    EXPECT_EQ(result.err,
+              "shmifperf: cannot run membw: the path of an output is empty (name a file)\n")
+        << option;
+    EXPECT_FALSE(std::filesystem::exists(measured)) << option;
+  }
+}
+
 TEST(MembwCommand, RefusesTwoTextsOnStandardOutputBeforeItMeasures) {
   const TempDir dir;
   const std::string measured = dir.file("measured");
