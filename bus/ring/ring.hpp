@@ -402,6 +402,13 @@ class RingReader {
   template <InRing in_ring>
   void follow(FrameBatch& into, Chunk& chunk) noexcept;
   enum class Took : std::uint8_t { yes, no_room, super_frame };
+  /// A record of frames, as the walk found it.
+  struct Record {
+    std::uint64_t word, step, number, frames;
+  };
+  bool continues(const Record& record, const Place& at, bool behind_pad) const noexcept;
+  template <InRing in_ring>
+  Took take_record(const Record& record, Place& at, FrameBatch& into, Chunk& chunk) noexcept;
   template <InRing in_ring>
   Took take_plain(const Origin& from, std::uint64_t number, const std::byte* frame,
                   std::uint32_t bytes, FrameBatch& into, Passed& how) noexcept;
@@ -411,6 +418,8 @@ class RingReader {
   template <InRing in_ring>
   Took take_shared(const Origin& from, std::uint32_t body_bytes, std::uint64_t frames, Place& at,
                    FrameBatch& into, Chunk& chunk) noexcept;
+  static void copy_to(std::span<std::byte> room, const std::byte* frame, std::uint32_t bytes,
+                      FrameView& view) noexcept;
   static FrameView& next_view(FrameBatch& into, const Origin& from, std::uint64_t number) noexcept;
   void request(std::uint64_t position, std::uint64_t bytes) const noexcept;
   ReadStatus pass(const Chunk& chunk, ReadTally& tally, std::size_t& torn) noexcept;

@@ -222,6 +222,48 @@ std::uint64_t RingReader::chunk_bytes() const noexcept {
   return in_ring == InRing::yes ? ring_.bytes() / 16 : ring_.bytes() / 128 + 4096;
 }
 
+/// Whether a reader at `at` may find this record there. Frames are missing only behind a pad. If
+/// the reader is inside of a record, it has passed `entries` of its frames, so the record must have
+/// more.
+inline bool RingReader::continues(const Record& record, const Place& at,
+                                  bool behind_pad) const noexcept {
+  const std::uint64_t most = behind_pad && at.entries == 0 ? frames_in(ring_.bytes()) : 0;
+  const std::uint64_t missing = record.number + at.entries - at.number;  // a smaller number wraps
+  return missing <= most && at.entries < record.frames;
+}
+
+// Inlined into the loop below, as the functions that it calls are.
+/// Takes what the port is to have of the record at `at`. If there is not room for all frames of a
+/// shared record, `at` moves to the first that is left.
+template <RingReader::InRing in_ring>
+[[gnu::always_inline]] inline RingReader::Took RingReader::take_record(const Record& record,
+                                                                       Place& at, FrameBatch& into,
+                                                                       Chunk& chunk) noexcept {
+  const std::uint64_t p = at.position;
+  const RecordHeader& r = ring_.record(p);
+  const Origin from{load_relaxed(r.time_ns), load_relaxed(r.incarnation), load_relaxed(r.slot)};
+  if (self_ != nullptr && from.slot == slot_ && from.incarnation == incarnation_) {
+    const auto frames = static_cast<std::uint16_t>(record.frames - at.entries);
+    chunk.add({p, 0, frames, 0, Passed::own});
+    return Took::yes;
+  }
+  const std::uint32_t body_bytes = word::body_bytes(record.word);
+  if (word::is_shared(record.word)) {
+    return take_shared<in_ring>(from, body_bytes, record.frames, at, into, chunk);
+  }
+  // In place, only the program knows how much of a larger frame it will read.
+  const std::uint64_t small = in_ring == InRing::yes ? kSmallRecord : kReadAhead;
+  if (record.step < small) request(p, record.step);
+  ChunkEntry& entry = chunk.room[chunk.count] = {p, body_bytes, 1, 0, Passed::delivered};
+  const Took took =
+      word::has_vnet(record.word)
+          ? take_with_offload<in_ring>(from, record.number, into, entry)
+          : take_plain<in_ring>(from, record.number, ring_.payload(p), body_bytes, into, entry.how);
+  if (took == Took::yes) [[likely]]
+    ++chunk.count;
+  return took;
+}
+
 template <RingReader::InRing in_ring>
 void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
   chunk.count = 0;
@@ -244,39 +286,18 @@ void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
       at = {p + step, at.number};
       continue;
     }
-    const RecordHeader& r = ring_.record(p);
-    const std::uint64_t number = ring_.number_at(p);
-    const std::uint64_t frames = ring_.frames_of(w, p);
-    const std::uint64_t max = behind_pad && at.entries == 0 ? frames_in(ring_.bytes()) : 0;
-    // A smaller number fails, too, since the difference wraps. If the reader is inside of a record,
-    // it has passed `entries` of its frames, so the record must have more.
-    if (number + at.entries - at.number > max || at.entries >= frames) [[unlikely]] {
+    const Record record{w, step, ring_.number_at(p), ring_.frames_of(w, p)};
+    if (!continues(record, at, behind_pad)) [[unlikely]] {
       status = ReadStatus::corrupt;
       break;
     }
-    at.number = number + at.entries;
-    const Origin from{load_relaxed(r.time_ns), load_relaxed(r.incarnation), load_relaxed(r.slot)};
-    Took took = Took::yes;
-    if (self_ != nullptr && from.slot == slot_ && from.incarnation == incarnation_) {
-      chunk.add({p, 0, static_cast<std::uint16_t>(frames - at.entries), 0, Passed::own});
-    } else if (word::is_shared(w)) {
-      took = take_shared<in_ring>(from, word::body_bytes(w), frames, at, into, chunk);
-    } else {
-      // In place, only the program knows how much of a larger frame it will read.
-      if (step < (in_ring == InRing::yes ? kSmallRecord : kReadAhead)) request(p, step);
-      ChunkEntry& entry =
-          chunk.room[chunk.count] = {p, word::body_bytes(w), 1, 0, Passed::delivered};
-      took = word::has_vnet(w) ? take_with_offload<in_ring>(from, number, into, entry)
-                               : take_plain<in_ring>(from, number, ring_.payload(p), entry.bytes,
-                                                     into, entry.how);
-      if (took == Took::yes) [[likely]]
-        ++chunk.count;
-    }
+    at.number = record.number + at.entries;
+    const Took took = take_record<in_ring>(record, at, into, chunk);
     if (took != Took::yes) {
       chunk.super_frame = took == Took::super_frame;
       break;
     }
-    at = {p + step, number + frames};
+    at = {p + step, record.number + record.frames};
     behind_pad = false;
   }
   chunk.end = at;
@@ -352,6 +373,16 @@ RingReader::Took RingReader::take_shared(const Origin& from, std::uint32_t body_
   return view;
 }
 
+/// Copies a frame into `room`, as much of it as fits, and makes `view` one of the copy.
+[[gnu::always_inline]] inline void RingReader::copy_to(std::span<std::byte> room,
+                                                       const std::byte* frame, std::uint32_t bytes,
+                                                       FrameView& view) noexcept {
+  const std::size_t take = std::min<std::size_t>(room.size(), bytes);
+  copy_from_shared(room.data(), frame, take);
+  view.bytes = room.first(take);
+  view.true_bytes = take < bytes ? bytes : 0;
+}
+
 // Inlined into the loops above: the call alone took a fifth of the time of a 64-byte frame.
 /// Takes a frame that leaves no work to its receiver.
 template <RingReader::InRing in_ring>
@@ -370,11 +401,7 @@ template <RingReader::InRing in_ring>
     return Took::yes;
   }
   if (!into.has_room_for(bytes)) return Took::no_room;  // the next call has an empty batch
-  const std::span<std::byte> room = into.room();
-  const std::size_t take = std::min<std::size_t>(room.size(), bytes);
-  copy_from_shared(room.data(), frame, take);
-  view.bytes = room.first(take);
-  view.true_bytes = take < bytes ? bytes : 0;
+  copy_to(into.room(), frame, bytes, view);
   into.keep();
   return Took::yes;
 }
@@ -400,41 +427,33 @@ RingReader::Took RingReader::take_with_offload(const Origin& from, std::uint64_t
   if (super_frame && !take_offloads_) return Took::super_frame;
   FrameView& view = next_view(into, from, number);
   const bool finish = offload.needs_checksum() && !take_offloads_;
-  if (in_ring == InRing::yes && !finish) {
+  const bool lent = in_ring == InRing::yes && !finish;
+  if (lent) {
     view.bytes = {frame, bytes};
-    view.offload = offload;
-    if (super_frame) {
-      if (!is_deliverable(view.bytes, offload, ring_.max_frame())) {
-        entry.how = Passed::refused;
-        return Took::yes;
-      }
-      entry.more_segments = more_segments_of(view);
-    }
-    into.keep_lent();
-    return Took::yes;
+  } else {
+    if (!into.has_room_for(bytes)) return Took::no_room;  // the next call has an empty batch
+    copy_to(into.room(), frame, bytes, view);
   }
-  if (!into.has_room_for(bytes)) return Took::no_room;  // the next call has an empty batch
-  const std::span<std::byte> room = into.room();
-  const std::size_t take = std::min<std::size_t>(room.size(), bytes);
-  copy_from_shared(room.data(), frame, take);
-  // The check reads the copy, which no other process can change. A super-frame that is cut to at
+  // The check of a copy reads what no other process can change. A super-frame that is cut to at
   // most the size of a frame is passed on unchecked, since its headers may be incomplete.
-  if (super_frame && (take == bytes || take > ring_.max_frame()) &&
-      !is_deliverable(room.first(take), offload, ring_.max_frame())) [[unlikely]] {
+  const bool cut = view.true_bytes != 0;
+  if (super_frame && (!cut || view.size() > ring_.max_frame()) &&
+      !is_deliverable(view.bytes, offload, ring_.max_frame())) [[unlikely]] {
     entry.how = Passed::refused;
     return Took::yes;
   }
-  view.bytes = room.first(take);
-  view.true_bytes = take < bytes ? bytes : 0;
-  view.offload = offload;
-  if (finish) {
-    // If the checksum does not lie in the frame, or the frame is cut short, it is delivered as it
-    // came.
-    if (take == bytes) static_cast<void>(finish_checksum(room.first(take), offload));
-    view.offload = {};
+  if (!finish) {
+    view.offload = offload;
+  } else if (!cut) {
+    // If the checksum does not lie in the frame, it is delivered as it came.
+    static_cast<void>(finish_checksum(into.room().first(bytes), offload));
   }
   if (super_frame) entry.more_segments = more_segments_of(view);
-  into.keep();
+  if (lent) {
+    into.keep_lent();
+  } else {
+    into.keep();
+  }
   return Took::yes;
 }
 
