@@ -15,6 +15,7 @@
 #include <bit>
 #include <chrono>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -32,6 +33,10 @@
 #include "perf/stats/period.hpp"
 
 namespace shmif::perf {
+
+/// Numbers that different processes write with each batch are not on one cache line: each would
+/// wait for the other.
+inline constexpr std::size_t kCacheLineBytes = 64;
 
 /// A number with one writer.
 class Tally {
@@ -157,9 +162,11 @@ struct FlowBlock : FlowArrivals {
   Tally rate_end_ns;
   std::atomic<bool> tx_done{false};  ///< (J, C) release: the counts of the sender are final
   Tally first;                       ///< the first number; not 0 if an earlier run is continued
-  Tally all_sent;                    ///< one more than the last number used
-  Tally ramp_sent;                   ///< how many of these were sent before the window
   std::atomic<bool> drained{false};  ///< (R, C) the receiver has stopped waiting for frames
+  // The sender writes these with each batch. The receiver reads those above with each batch, and
+  // would otherwise wait for their cache line.
+  alignas(kCacheLineBytes) Tally all_sent;  ///< one more than the last number used
+  Tally ramp_sent;                          ///< how many of these were sent before the window
 };
 
 /// For a pingpong job: what the echo job (E) knows about its requests and their replies.
@@ -243,7 +250,7 @@ struct ErrorBlock {
 /// The class of an error of a send: lock, if other ports hold the lock or the space of the ring.
 ErrorClass class_of_send_error(std::error_code why) noexcept;
 
-struct JobBlock {
+struct alignas(kCacheLineBytes) JobBlock {
   std::atomic<Order> order{Order::wait};                 // (C)
   std::atomic<JobState> state{JobState::not_created};    // (J) release
   std::atomic<std::uint64_t> start_ns{0};                // (C) before Order::go
