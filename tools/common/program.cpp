@@ -53,10 +53,12 @@ options:
 examples:
 %s
 Exit codes: 0 done, 1 failed, 2 wrong usage, 77 not supported on this machine,
-128+n ended by signal n before the work was done. More: man %s,
-%s COMMAND --help.
+128+n ended by signal n before the work was done.
+%s
+More: man %s, %s COMMAND --help.
 )",
-      program.examples, program.name, program.name);
+      program.examples, wrapped(base::unfolded(program.more_exit_codes), 0, 0).c_str(),
+      program.name, program.name);
 }
 
 /// `as_topic`: the user asked for it as a topic of "help", which also explains the formats of

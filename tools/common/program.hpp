@@ -22,6 +22,8 @@ struct Program {
   std::span<const Command* const> commands;  ///< in alphabetical order
   /// Words that users look up by "help" although they are not commands.
   std::span<const Topic> topics = {};
+  /// Sentences about the exit codes of the commands that run a program.
+  const char* more_exit_codes = "";
 };
 
 /// Everything that main() does: --help, --version, --log-level, the command, and its errors.

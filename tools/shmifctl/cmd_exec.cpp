@@ -55,18 +55,22 @@ Options exec_options() {
   Options options("exec", "PATH -- PROGRAM [ARGUMENT]...");
   options
       .about(
-          R"(Runs a program as a host on the bus, in namespaces of its own. Needs no privileges.
-             Needs a kernel that permits user namespaces: if the kernel forbids them, exec exits
-             77 and names the settings that can be the cause. In the host the program is root
-             and may change its interfaces. On the machine's files it has only your rights.
+          R"(Runs a program as a host on the bus, in namespaces of its own. Needs no privileges,
+             but a kernel that permits user namespaces: if the kernel forbids them, exec exits
+             77 and names the settings that can be the cause.
+
              Standard input and output, the terminal, signals and the exit status pass through
              (125: shmifctl failed; 126: the program cannot be executed; 127: there is no such
-             program). All processes of the host end with the program. The host sees its own
-             interfaces and processes only. It sees the files of the machine; those of users who
-             have no id in the host belong to "nobody" there. It has its own /run, with empty
-             directories. Its changes in /etc and /var/lib are discarded at the end. Set-user-ID
-             programs give no rights in it. This is not a sandbox: the program may read and
-             write all other files that you may.)")
+             program). All processes of the host end with the program.
+
+             In the host the program is root and may change its interfaces. It sees only the
+             interfaces and processes of the host. Set-user-ID programs give no rights in it.
+
+             The program sees the files of the machine, with your rights only. Files of users
+             who have no id in the host belong to "nobody" there. The host has its own /run,
+             with empty directories, and its changes in /etc and /var/lib are discarded at the
+             end. This is not a sandbox: the program may read and write all other files that you
+             may.)")
       .elsewhere("fault",
                  R"(faults belong to a line between two buses: 'shmifctl bridge bus:A bus:B
                     --fault FAULTS', with this host on A and the others on B)")
@@ -117,16 +121,28 @@ Options exec_options() {
       .example("shmifctl exec /dev/shm/bus0 --ip 198.18.0.2/24 -- ping -c 3 198.18.0.1",
                "another host pings it")
       .example(
+          "shmifctl exec /dev/shm/bus0 --name web --ip 198.18.0.3/24 -- python3 -m http.server 80 "
+          "&\n"
+          "  shmifctl wait /dev/shm/bus0 --tcp 198.18.0.3:80\n"
+          "  shmifctl exec /dev/shm/bus0 --ip 198.18.0.2/24 -- curl http://198.18.0.3\n"
+          "  shmifctl stop /dev/shm/bus0 web",
+          "a server in the background: wait until it answers, ask it, end it")
+      .example(
           "shmifctl exec /dev/shm/bus0 --lan --tap tap0 \\\n"
           "      -- qemu-system-x86_64 disk.img -netdev "
           "tap,id=n,ifname=tap0,script=no,downscript=no \\\n"
           "      -device virtio-net,netdev=n",
           "a virtual machine that opens a TAP device")
       .example(
-          "shmifctl exec /dev/shm/bus0 --ip 198.18.0.254/24 \\\n"
+          "shmifctl exec /dev/shm/bus0 --create --name router --ip 198.18.0.254/24 \\\n"
           "      --bus /dev/shm/bus1 --ip 198.18.1.254/24 \\\n"
-          "      -- sh -c 'sysctl -w net.ipv4.ip_forward=1; sleep infinity'",
-          "a router between two buses");
+          "      -- sh -c 'sysctl -w net.ipv4.ip_forward=1; sleep infinity' &\n"
+          "  shmifctl wait /dev/shm/bus0 --port router",
+          "a router between two buses")
+      .example(
+          "shmifctl exec /dev/shm/bus0 --ip 198.18.0.2/24 --gateway 198.18.0.254 "
+          "-- ping -c 3 198.18.1.254",
+          "a host of the first bus uses it as its gateway");
   return options;
 }
 

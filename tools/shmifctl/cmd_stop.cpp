@@ -104,7 +104,7 @@ std::vector<StopTarget> targets_of(const BusInfo& info, const Arguments& args) {
 
 int run_stop(const CommandLine& line) {
   const Arguments args =
-      Options("stop", "PATH [NAME...]")
+      Options("stop", "PATH {NAME | --port NAME}...")
           .about(
               R"(Ends hosts that 'shmifctl exec' runs on the bus. NAME is the name of a host's
                  port. Sends SIGTERM to the program and waits until the host has left the bus.

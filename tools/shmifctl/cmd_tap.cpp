@@ -53,7 +53,9 @@ Options tap_options() {
              every address that was the source of a frame that it sent: those of machines behind
              it. When the command ends, even by SIGKILL, a device that existed before gets back
              its offloads, MTU, MAC address, addresses, default routes and state (up or down).
-             Needs CAP_NET_ADMIN and /dev/net/tun; 'shmifctl exec' needs neither.)")
+             Needs /dev/net/tun, and CAP_NET_ADMIN in the network namespace of the device. With
+             --netns, it is needed only in that namespace's own user namespace: the user who
+             started a rootless container has it there. 'shmifctl exec' needs neither.)")
       .value("name", "NAME",
              R"(the device (not the port: see --port-name), which is made unless it exists
                 (default: the next free tapN))")

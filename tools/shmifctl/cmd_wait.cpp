@@ -277,7 +277,7 @@ WaitWish read_wait_wish(const Arguments& args) {
 
 int run_wait(const CommandLine& line) {
   const Arguments args =
-      Options("wait", "PATH [--port NAME]... [--tcp ADDRESS:PORT]...")
+      Options("wait", "PATH {--port NAME | --tcp ADDRESS:PORT}...")
           .about(
               R"(Returns when every port given with --port is on the bus, sends and receives,
                  and the network interface behind it has carrier, and when every service given

@@ -31,17 +31,29 @@ int run_shmifctl(int argc, char** argv) {
   const Program program{
       "shmifctl",
       R"(A bus is one memory-mapped file that behaves as a shared Ethernet segment. Programs attach
-         ports to it. Every frame reaches every port. A port receives those for its MAC address,
-         broadcasts and multicasts; a promiscuous port receives all.)",
+         ports to it. Every frame passes every port. A port receives the frames for its MAC address,
+         broadcasts and multicasts; a promiscuous port receives all. No port receives its own
+         frames.)",
       R"(  shmifctl create /dev/shm/bus0
       make a bus
-  shmifctl exec /dev/shm/bus0 --ip 198.18.0.1/24 -- bash
-      a shell on a host of its own, attached to the bus, without privileges
+  shmifctl exec /dev/shm/bus0 --name web --ip 198.18.0.1/24 \
+      -- python3 -m http.server 80 &
+      a web server on a host of its own, in the background, without privileges
+  shmifctl wait /dev/shm/bus0 --tcp 198.18.0.1:80
+      return when it answers
+  shmifctl exec /dev/shm/bus0 --ip 198.18.0.2/24 -- curl http://198.18.0.1
+      another host asks it for a page
   shmifctl dump /dev/shm/bus0
-      watch the frames on the bus
+      watch the frames on the bus, until Ctrl-C
+  shmifctl stop /dev/shm/bus0 web
+      end the web server
+  shmifctl destroy /dev/shm/bus0
+      remove the bus
 )",
       kCommands,
       topics,
+      R"(exec and enter exit as the program that they run, or with 125: shmifctl failed; 126: the
+         program cannot be executed; 127: there is no such program.)",
   };
   return run_program(program, argc, argv);
 }

@@ -101,13 +101,15 @@ Options options_of_run() {
       .example(
           "shmifperf run --rw=tx --bs=imix --rate=2Gbit --runtime=30 --engine=bus,tap,packet,unix",
           R"(the same load over four media, one after the other: a bus, TAP devices, packet
-             sockets and Unix sockets)")
+             sockets and Unix sockets (tap and packet need user namespaces, or root))")
       .example(
           "shmifperf run --runtime=10 --name=calls --bs=200 --rate_iops=50 --numjobs=20 "
           "--name=noise --rate=1Gbit --rate_process=poisson",
           "two kinds of jobs at once")
-      .example("shmifperf run voip.job --section=calls --output-format=json --output=voip.json",
-               "one section of a job file, with its results as JSON");
+      .example(
+          "shmifperf options --profile voip >voip.job\n"
+          "  shmifperf run voip.job --section=voip --output-format=json --output=voip.json",
+          "one section of a job file, with its results as JSON");
   return options;
 }
 

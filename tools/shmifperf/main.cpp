@@ -26,17 +26,24 @@ constexpr Program kProgram{
        every byte of those that arrive. Job files describe jobs, in the syntax of the disk
        benchmark fio. The instruments (why, stat, sample, heat, membw) watch any program, and
        measure what slows it down.)",
-    R"(  shmifperf run --profile hosts
+    R"(  shmifperf run --rw=tx --bs=64 --runtime=1
+      frames of 64 bytes over a bus made for this run, for 1 s
+  shmifperf run --profile hosts
       TCP, UDP and round trips between hosts on a bus, each in a network
       namespace of its own, for 15 s
-  shmifperf run voip.job
-      the jobs of a job file
+  shmifperf options --profile voip >voip.job
+      a job file to begin with
+  shmifperf run voip.job --output-format=json --output=voip.json
+      its jobs, with the results in a file
   shmifperf report voip.json
-      a page to look at, from a saved result
+      a page to look at, from these results: voip.html
   shmifperf options rate
       what an option means
 )",
     kCommands,
+    {},
+    R"(heat, membw, sample, stat and why exit as the program that they run, or with 126: the
+       program cannot be executed; 127: there is no such program.)",
 };
 
 }  // namespace

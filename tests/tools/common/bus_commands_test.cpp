@@ -375,46 +375,6 @@ TEST_F(BusCommands, DestroyWaitsForPortsThatAreAboutToLeave) {
   EXPECT_FALSE(std::filesystem::exists(path));
 }
 
-/// The commands of the first minute in the README, as a reader pastes them, on another bus.
-std::string first_minute(const std::string& bus) {
-  std::ifstream readme(SHMIF_README);
-  std::string script;
-  std::string line;
-  while (std::getline(readme, line) && !line.starts_with("## The first minute")) {
-  }
-  bool inside = false;
-  while (std::getline(readme, line) && !line.starts_with("## ")) {
-    if (line.starts_with("```")) {
-      inside = line == "```sh";
-    } else if (inside) {
-      script += line + '\n';
-    }
-  }
-  for (const std::string was : {"/dev/shm/bus0", "$PWD/build/release/tools"}) {
-    const std::string now =
-        was.front() == '/' ? bus : shmifctl_path().substr(0, shmifctl_path().rfind('/'));
-    for (std::size_t at = 0; (at = script.find(was, at)) != std::string::npos; at += now.size()) {
-      script.replace(at, was.size(), now);
-    }
-  }
-  return script;
-}
-
-TEST_F(BusCommands, TheFirstMinuteOfTheReadmeWorksAsItIsPasted) {
-  const std::string path = directory.file("bus");
-  const std::string script = first_minute(path);
-  ASSERT_NE(script.find("kill %1 %2"), std::string::npos) << script;
-  const ToolResult can = run_tool({"exec", directory.file("other"), "--create", "--", "true"});
-  if (can.status == 77) GTEST_SKIP() << can.err;
-  // Each of its commands must succeed; jobs in the background, as at a prompt.
-  const ToolResult r =
-      run_program({"bash", "-m", "-c", "set -e\n" + script}, {}, std::chrono::seconds(60));
-  EXPECT_EQ(r.status, 0) << script << r.out << r.err;
-  EXPECT_NE(r.out.find("2 received"), std::string::npos) << r.out << r.err;
-  EXPECT_NE(r.out.find("ICMP echo reply"), std::string::npos) << r.out << r.err;
-  EXPECT_FALSE(std::filesystem::exists(path)) << r.err;
-}
-
 TEST_F(BusCommands, DestroyRemovesTheFile) {
   const std::string path = make_bus();
   EXPECT_EQ(run_tool({"destroy", path}).status, 0);

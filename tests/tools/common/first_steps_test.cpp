@@ -1,0 +1,139 @@
+// The first commands that a newcomer types: those of README.md and the examples of --help run as
+// they are written.
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <string_view>
+
+#include "tests/support/run_tool.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::test {
+namespace {
+
+class FirstSteps : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const ToolResult can = run_tool({"exec", file("probe"), "--create", "--", "true"});
+    if (can.status == 77) GTEST_SKIP() << can.err;
+  }
+
+  std::string file(const std::string& name) const { return directory_.file(name); }
+
+  /// Runs a script as at a prompt: jobs are in process groups of their own. Each command of the
+  /// script must succeed. A job of the reader's own is there before, and must be there at the end.
+  /// Result: what the script printed.
+  ToolResult run_script(const std::string& script, const std::string& folder) {
+    const std::string programs = shmifctl_path().substr(0, shmifctl_path().rfind('/'));
+    const std::string all = "set -e\ntrap 'kill $(jobs -p)' EXIT\ncd '" + folder + "'\nPATH='" +
+                            programs + "':$PATH\nsleep 600 & of_the_reader=$!\n" + script +
+                            "\nkill -0 $of_the_reader\n";
+    ToolResult done = run_program({"bash", "-m", "-c", all}, {}, std::chrono::seconds(120));
+    EXPECT_EQ(done.status, 0) << all << done.out << done.err;
+    return done;
+  }
+
+ private:
+  TempDir directory_;
+};
+
+std::string replaced(std::string text, std::string_view was, const std::string& now) {
+  for (std::size_t at = 0; (at = text.find(was, at)) != std::string::npos; at += now.size())
+    text.replace(at, was.size(), now);
+  return text;
+}
+
+/// The commands of the first minute in README.md.
+std::string first_minute() {
+  std::ifstream readme(SHMIF_README);
+  std::string script;
+  std::string line;
+  while (std::getline(readme, line) && !line.starts_with("## The first minute")) {
+  }
+  bool inside = false;
+  while (std::getline(readme, line) && !line.starts_with("## ")) {
+    if (line.starts_with("```")) {
+      inside = line == "```sh";
+    } else if (inside) {
+      script += line + '\n';
+    }
+  }
+  return script;
+}
+
+/// The commands below "examples:" of --help, without what they are explained to do.
+std::string examples_of(const std::string& help) {
+  std::istringstream lines(help.substr(help.find("\nexamples:\n") + 11));
+  std::string script;
+  for (std::string line; std::getline(lines, line) && !line.empty();) {
+    if (!line.starts_with("      ") || script.ends_with("\\\n")) script += line.substr(2) + '\n';
+  }
+  return script;
+}
+
+TEST_F(FirstSteps, TheFirstMinuteOfTheReadmeWorksAsItIsPasted) {
+  const std::string pasted = first_minute();
+  // At its prompt, zsh takes a comment for arguments.
+  EXPECT_EQ(pasted.find('#'), std::string::npos) << pasted;
+  ASSERT_NE(pasted.find("bus=/dev/shm/first-$$\n"), std::string::npos) << pasted;
+  const std::string bus = file("bus");
+  const std::string script = replaced(pasted, "bus=/dev/shm/first-$$", "bus='" + bus + "'");
+  const std::string sources = std::string(SHMIF_README).substr(0, sizeof SHMIF_README - 10);
+  const ToolResult r = run_script(script, sources);
+  for (const char* part : {"BSD 2-Clause License\n", " ICMP echo request, ", " ICMP echo reply, ",
+                           " 2 received, 0% packet loss"}) {
+    EXPECT_NE(r.out.find(part), std::string::npos) << part << " in:\n" << r.out << r.err;
+  }
+  EXPECT_NE(r.err.find("4 frames captured, "), std::string::npos) << r.out << r.err;
+  EXPECT_FALSE(std::filesystem::exists(bus)) << r.err;
+}
+
+TEST_F(FirstSteps, TheExamplesOfShmifctlWorkOneAfterAnother) {
+  const std::string bus = file("bus");
+  std::string script = replaced(examples_of(run_tool({"--help"}).out), "/dev/shm/bus0", bus);
+  ASSERT_NE(script.find("shmifctl dump " + bus + '\n'), std::string::npos) << script;
+  script = replaced(script, "shmifctl dump ", "timeout --preserve-status -s INT 1 shmifctl dump ");
+  const ToolResult r = run_script(script, file("."));
+  EXPECT_NE(r.out.find("<title>Directory listing for /</title>"), std::string::npos) << r.out;
+  EXPECT_NE(r.err.find(" frames captured, "), std::string::npos) << r.err;
+  EXPECT_FALSE(std::filesystem::exists(bus)) << r.err;
+}
+
+TEST_F(FirstSteps, TheExamplesOfExecWorkOneAfterAnother) {
+  std::string script = examples_of(run_tool({"exec", "--help"}).out);
+  const std::size_t machine = script.find("shmifctl exec /dev/shm/bus0 --lan");
+  const std::size_t behind = script.find("shmifctl exec", machine + 1);
+  ASSERT_NE(behind, std::string::npos) << script;
+  script.erase(machine, behind - machine);  // there is no disk.img
+  ASSERT_NE(script.find(" -- bash\n"), std::string::npos) << script;
+  script = replaced(script, " -- bash\n",
+                    " --name first -- sleep 600 &\nshmifctl wait /dev/shm/bus0 --port first "
+                    "--timeout 20\n");
+  script += "shmifctl stop /dev/shm/bus0 router first\n";
+  script = replaced(script, "/dev/shm/bus", file("bus"));
+  const ToolResult r = run_script(script, file("."));
+  for (const char* part :
+       {"<title>Directory listing for /</title>", "--- 198.18.0.1 ping statistics ---\n3 packets",
+        "--- 198.18.1.254 ping statistics ---\n3 packets transmitted, 3 received"}) {
+    EXPECT_NE(r.out.find(part), std::string::npos) << part << " in:\n" << r.out << r.err;
+  }
+}
+
+TEST_F(FirstSteps, TheExamplesOfShmifperfWorkOneAfterAnother) {
+  std::string script = examples_of(run_program({SHMIFPERF_PATH, "--help"}).out);
+  ASSERT_NE(script.find("\nshmifperf run voip.job "), std::string::npos) << script;
+  script = replaced(script, " --runtime=1\n", "\n");
+  script = replaced(script, "shmifperf run ", "shmifperf run --runtime=300ms ");
+  const ToolResult r = run_script(script, file("."));
+  EXPECT_NE(r.out.find("wrote voip.html"), std::string::npos) << r.out << r.err;
+  EXPECT_TRUE(std::filesystem::exists(file("voip.json")));
+  EXPECT_TRUE(std::filesystem::exists(file("voip.html")));
+}
+
+}  // namespace
+}  // namespace shmif::test
