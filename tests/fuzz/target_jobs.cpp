@@ -8,7 +8,7 @@
 #include "perf/option/option_table.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/targets.hpp"
-#include "tests/perf/job/plans.hpp"
+#include "tests/perf/plan/plans.hpp"
 
 namespace shmif::fuzz {
 namespace {

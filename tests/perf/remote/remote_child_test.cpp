@@ -20,7 +20,7 @@
 #include "perf/remote/run_child.hpp"
 #include "perf/remote/served_run.hpp"
 #include "perf/stats/clock.hpp"
-#include "tests/perf/job/plans.hpp"
+#include "tests/perf/plan/plans.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/temp_dir.hpp"
 

@@ -23,7 +23,7 @@
 #include "perf/stats/latency_histogram.hpp"
 #include "perf/worker/run_memory.hpp"
 #include "shmif/capture/pcap_link.hpp"
-#include "tests/perf/job/plans.hpp"
+#include "tests/perf/plan/plans.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf {

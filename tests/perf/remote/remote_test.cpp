@@ -21,7 +21,7 @@
 #include "perf/report/stream.hpp"
 #include "perf/report/units.hpp"
 #include "perf/result/memory_of_run.hpp"
-#include "tests/perf/job/plans.hpp"
+#include "tests/perf/plan/plans.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/figures.hpp"
 #include "tests/perf/report/sample_results.hpp"

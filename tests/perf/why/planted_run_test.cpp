@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "perf/report/report.hpp"
-#include "tests/perf/run/run_rig.hpp"
+#include "tests/perf/control/run_rig.hpp"
 #include "tests/perf/why/planted_rig.hpp"
 
 namespace shmif::perf::test {

@@ -1,0 +1,369 @@
+// Ends that no job chose: of processes that hang or are killed, of threads that cannot be, of the
+// controller, of what the system refuses.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+
+#include "base/unique_fd.hpp"
+#include "tests/perf/control/run_plan.hpp"
+#include "tests/support/child_process.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using namespace std::chrono_literals;
+using test::Child;
+using test::failed;
+using test::flow_to;
+using test::job_of;
+using test::passed;
+using test::run_text;
+using test::send_signal;
+using test::Shared;
+using test::signal_in;
+
+const std::string kLong = "[global]\nrate_iops=1000\nruntime=20\ndrain_time=50ms\n";
+
+TEST(RunEnds, AnySignalThatEndsAJobFailsTheRunAndIsNamed) {
+  for (const int number : {SIGSEGV, SIGTERM, SIGABRT}) {
+    const RunResult result = run_text(kLong + "[a]\n", signal_in(JobState::running, 0, number));
+    EXPECT_TRUE(failed(result, "job \"a\": was killed by signal " + std::to_string(number)));
+    EXPECT_EQ(job_of(result, "a").exit_signal, number);
+    EXPECT_GT(job_of(result, "a").tx.frames, 0U) << "its result comes back even so";
+    EXPECT_EQ(job_of(result, "a").state, JobState::reaped);
+  }
+}
+
+TEST(RunEnds, SignalsOfTheTerminalEndNoJobForTheControllerTellsItToStop) {
+  bool sent = false;
+  const RunResult result = run_text("[a]\nrate_iops=1000\nnumber_ios=1000\ndrain_time=5\n",
+                                    [&](const RunProgress& progress) {
+                                      if (sent || progress.jobs[0].tx_frames == 0) return;
+                                      sent = true;
+                                      for (const int number : {SIGINT, SIGQUIT, SIGHUP, SIGUSR1}) {
+                                        for (const JobProgress& job : progress.jobs)
+                                          send_signal(job, number);
+                                      }
+                                    });
+  EXPECT_TRUE(sent);
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(job_of(result, "a").tx.frames, 1000U);
+  EXPECT_EQ(flow_to(result, "a.sink").received, 1000U);
+}
+
+TEST(RunEnds, AJobKilledBeforeTheStartFailsTheRun) {
+  const RunResult result =
+      run_text(kLong + "[a]\nexec_prerun=sleep 20\n", signal_in(JobState::created, 0, SIGKILL));
+  EXPECT_TRUE(failed(result, "job \"a\": did not start: was killed by signal 9"));
+  EXPECT_EQ(job_of(result, "a").tx.frames, 0U);
+}
+
+TEST(RunEnds, AJobThatHangsInItsLastCommandIsKilled) {
+  // Nothing but its own work would have ended it: no runtime.
+  const RunResult result =
+      run_text("[global]\nstuck_timeout=200ms\n[a]\nnumber_ios=10\nexec_postrun=sleep 600\n");
+  EXPECT_TRUE(failed(result, "job \"a\": is stuck: still finishing"));
+  EXPECT_EQ(flow_to(result, "a.sink").received, 10U);
+}
+
+TEST(RunEnds, ASenderThatIsStoppedByDebuggersHandIsStuckAndKilled) {
+  const RunResult result = run_text(
+      "[global]\nstuck_timeout=200ms\n[a]\nrate_iops=1000\n"
+      "runtime=1\ndrain_time=50ms\n",
+      signal_in(JobState::running, 0, SIGSTOP));
+  EXPECT_TRUE(
+      failed(result, "job \"a\": is stuck: still running 0.2 s after it should have ended"));
+  EXPECT_EQ(job_of(result, "a").exit_signal, SIGKILL);
+  EXPECT_EQ(job_of(result, "a.sink").errors, std::vector<std::string>{})
+      << "it waited for its sender";
+}
+
+/// Runs a job in a process group of its own, in which there is a bystander, too. Result: the wait
+/// status of the process that ran it; 0 if the job failed with `failure`, and the bystander lives.
+int run_beside_a_bystander(const std::string& text, const test::Meddler::Deed& deed,
+                           const std::string& failure) {
+  const pid_t harness = ::fork();
+  if (harness != 0) {
+    int status = -1;
+    EXPECT_EQ(::waitpid(harness, &status, 0), harness);
+    return status;
+  }
+  ::setpgid(0, 0);
+  const pid_t bystander = ::fork();
+  if (bystander == 0) {
+    for (;;) ::pause();
+  }
+  const RunResult result = run_text(text, deed);
+  const bool as_said = std::ranges::any_of(result.failures, [&](const std::string& each) {
+    return each.find(failure) != std::string::npos;
+  });
+  const bool lives = ::waitpid(bystander, nullptr, WNOHANG) == 0;
+  ::kill(bystander, SIGKILL);
+  ::_exit((as_said ? 0 : 1) + (lives ? 0 : 2));
+}
+
+TEST(RunEnds, TheKillOfAStragglerSparesTheGroupOfTheHarness) {
+  // One that does not become ready is in that group still.
+  EXPECT_EQ(run_beside_a_bystander(
+                "[global]\nstartup_timeout=100ms\n[a]\nnumber_ios=10\nexec_prerun=sleep 600\n",
+                [](const RunProgress&) {}, "job \"a\": did not start: was not initialised"),
+            0);
+  EXPECT_EQ(run_beside_a_bystander("[global]\nstuck_timeout=200ms\n[a]\nrate_iops=1000\n"
+                                   "runtime=300ms\ndrain_time=50ms\n",
+                                   signal_in(JobState::running, 0, SIGSTOP),
+                                   "job \"a\": is stuck: still running"),
+            0);
+}
+
+TEST(RunEnds, AJobThatBeginsLaterIsNotStuckBeforeItsOwnEnd) {
+  const RunResult result = run_text(
+      "[global]\nstuck_timeout=1\n[a]\nrate_iops=1000\nstart_delay=1500ms\nruntime=100ms\n"
+      "drain_time=20ms\n");
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(job_of(result, "a").tx.offered_frames, 100U);
+}
+
+TEST(RunEnds, AReceiverIsNotStuckAsLongAsSomebodyIsToSendToIt) {
+  // Its own runtime would have ended long before.
+  const RunResult result = run_text(
+      "[global]\nstuck_timeout=1\nruntime=100ms\ndrain_time=50ms\nrate_iops=1000\n"
+      "[rx]\nrw=rx\n[a]\nto=rx\nstart_delay=800ms\n[b]\nstonewall\nto=rx\nstart_delay=800ms\n");
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(job_of(result, "rx").flows.size(), 2U);
+}
+
+/// Runs a job as a thread that records into a pipe which nobody reads, and so does not end.
+RunResult with_stuck_thread(const std::string& text, bool& stuck, bool pipe_is_open) {
+  const test::TempDir folder;
+  const std::string pipe = folder.file("pipe");
+  EXPECT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  // Open, it takes a few frames.
+  UniqueFd reader;
+  if (pipe_is_open) reader.reset(::open(pipe.c_str(), O_RDWR | O_CLOEXEC));
+  if (reader) ::fcntl(reader.get(), F_SETPIPE_SZ, 4096);
+  const JobSet set = test::set_of(text + "write_pcap=" + pipe + '\n');
+  auto runner = Runner::create(set.run, expand(set).value()).value();
+  RunControl control;
+  const RunResult result = runner->run(nullptr, control);
+  stuck = runner->stuck();
+  // As the program does: the thread still uses what the runner owns.
+  if (stuck) (void)runner.release();
+  return result;
+}
+
+TEST(RunEnds, AThreadThatIsStuckForGoodIsReportedAndLeft) {
+  bool stuck = false;
+  const RunResult result = with_stuck_thread(
+      "[global]\nstuck_timeout=100ms\ndrain_time=50ms\nengine=unix\n[a]\nthread\nnumber_ios="
+      "10\nbs=1500\n",
+      stuck, true);
+  EXPECT_TRUE(stuck);
+  EXPECT_TRUE(failed(result, "job \"a\": is stuck"));
+  EXPECT_EQ(flow_to(result, "a.sink").received, 10U);
+}
+
+TEST(RunEnds, AJobThatHangsAtItsStartKeepsEvenOthersFromBeginning) {
+  const RunResult result = run_text(
+      "[global]\nengine=null\nrw=txrx\nstartup_timeout=1500ms\n[a]\nruntime=20\n"
+      "[b]\nnumber_ios=10\nexec_prerun=sleep 20\n");
+  EXPECT_TRUE(failed(result, "job \"b\": did not start: was not initialised after 1.5 s"));
+  EXPECT_EQ(job_of(result, "a").tx.frames, 0U);
+}
+
+TEST(RunEnds, ABatchMayTakeLongToStartWhileOneJobAfterTheOtherIsReady) {
+  const RunResult result = run_text(
+      "[global]\nengine=null\nrw=txrx\nnumber_ios=10\nstartup_timeout=4\n"
+      "[a]\nexec_prerun=sleep 1.5\n[b]\nexec_prerun=sleep 3\n[c]\nexec_prerun=sleep 4.5\n");
+  EXPECT_TRUE(passed(result));
+}
+
+TEST(RunEnds, AThreadThatHangsAtItsStartIsReportedAndLeft) {
+  bool stuck = false;
+  const RunResult result = with_stuck_thread(
+      "[global]\nstartup_timeout=100ms\nengine=unix\n[a]\nthread\nnumber_ios=10\n", stuck, false);
+  EXPECT_TRUE(stuck) << "it must not be let use what is gone";
+  EXPECT_TRUE(failed(result, "job \"a\": did not start: was not initialised after 0.1 s"));
+}
+
+/// How long a run goes on that is stopped `stops` times when its first job is in that state.
+std::chrono::nanoseconds stopped_in(JobState state, int stops, const std::string& text,
+                                    RunResult& result) {
+  RunControl control;
+  std::chrono::steady_clock::time_point begin;
+  test::Meddler meddler([&](const RunProgress& progress) {
+    if (control.stops != 0 || progress.jobs[0].state != state) return;
+    begin = std::chrono::steady_clock::now();
+    control.signal = SIGINT;
+    control.stops = stops;
+  });
+  const test::TempDir aux;
+  JobSet set = test::set_of(text);
+  set.run.aux_path = aux.path();
+  result = Runner::create(set.run, expand(set).value()).value()->run(&meddler, control);
+  return std::chrono::steady_clock::now() - begin;
+}
+
+TEST(RunEnds, AStopReachesTheCommandsOfThreadsToo) {
+  const std::string job = "[a]\nengine=unix\nthread\nnumber_ios=10\ndrain_time=50ms\n";
+  RunResult result;
+  EXPECT_LT(stopped_in(JobState::created, 1, job + "exec_prerun=sleep 600\n", result), 60s);
+  EXPECT_TRUE(passed(result)) << "a job that was stopped before it began has not failed";
+  EXPECT_LT(stopped_in(JobState::finishing, 2, job + "exec_postrun=sleep 600\n", result), 60s);
+  EXPECT_TRUE(failed(result, "sleep did not end in time, and was killed"));
+  EXPECT_EQ(flow_to(result, "a.sink").received, 10U);
+}
+
+TEST(RunEnds, AStopReachesJobsThatWaitForOthersOrForFrames) {
+  RunControl control;
+  test::Meddler meddler([&](const RunProgress& progress) {
+    if (progress.jobs[1].rx_frames < 50) return;
+    control.signal = SIGTERM;
+    control.stops = 1;
+  });
+  const JobSet set = test::set_of(kLong +
+                                  "runtime=300\n[a]\n[slow]\nengine=unix\nrate_iops=1\n"
+                                  "[later]\nwait_for=a\n[thread]\nthread\nengine=udp\n");
+  const RunResult result =
+      Runner::create(set.run, expand(set).value()).value()->run(&meddler, control);
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(result.stopped_by_signal, SIGTERM);
+  EXPECT_EQ(job_of(result, "later").tx.frames, 0U);
+  EXPECT_FALSE(job_of(result, "later").passed) << "it never ran";
+}
+
+TEST(RunEnds, WhatTheSystemRefusesToForkIsAFailedStartThatIsNamed) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: becomes another user";
+  Child user([] {
+    constexpr unsigned kNobodyElse = 64113;
+    const rlimit few{.rlim_cur = 3, .rlim_max = 3};
+    if (::setrlimit(RLIMIT_NPROC, &few) != 0 || ::setgid(kNobodyElse) != 0 ||
+        ::setuid(kNobodyElse) != 0) {
+      return 1;
+    }
+    const RunResult result = run_text(kLong + "[a]\nengine=unix\nnumjobs=4\n");
+    if (!failed(result, "did not start: cannot start a process")) return 2;
+    if (!failed(result, "ulimit -u")) return 3;
+    for (const JobResult& job : result.jobs) {
+      if (job.tx.frames != 0) return 4;
+    }
+    return ::waitpid(-1, nullptr, 0) < 0 && errno == ECHILD ? 0 : 5;
+  });
+  EXPECT_EQ(user.wait(), 0);
+}
+
+TEST(RunEnds, ABackgroundJobEndsThoughTheLastJobCouldNotEvenBeMade) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: becomes another user";
+  Child user([] {
+    constexpr unsigned kNobodyElse = 64114;
+    const rlimit two{.rlim_cur = 2, .rlim_max = 2};
+    if (::setrlimit(RLIMIT_NPROC, &two) != 0 || ::setgid(kNobodyElse) != 0 ||
+        ::setuid(kNobodyElse) != 0) {
+      return 1;
+    }
+    const RunResult result = run_text(
+        "[global]\nengine=null\ncontinue_on_start_error\ndrain_time=50ms\nrate_iops=100\n"
+        "[noise]\nbackground\n[j]\nnumber_ios=10\n");
+    if (!failed(result, "job \"j\": did not start: cannot start a process")) return 2;
+    return job_of(result, "noise").tx.seconds < 30 ? 0 : 3;
+  });
+  EXPECT_EQ(user.wait(), 0);
+}
+
+TEST(RunEnds, AKilledControllerLeavesNoJobBehind) {
+  // Whoever loses its parent becomes a child of this process, so that none goes unseen.
+  ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+  const test::TempDir dir;
+  // Of its own: what a killed run has made, nobody takes away.
+  const test::TempBus bus;
+  // Longer than this test waits, so that none ends by itself.
+  std::string jobs =
+      "[global]\nrate_iops=1000\nruntime=60\ndrain_time=50ms\naux-path=" + dir.path() +
+      "\nbus=" + bus.path() + "\n[a]\nnumjobs=2\n[thread]\nthread\n[host]\nengine=host\n";
+  if (::geteuid() == 0) jobs += "[user]\nengine=unix\nuid=65534\ngid=65534\n";
+  const std::ptrdiff_t at_once = ::geteuid() == 0 ? 5 : 4;
+  jobs += "[waits]\nwait_for=a\n[starts]\nstonewall\n";
+  const Shared<std::atomic<bool>> at_work;
+  Child controller([&] {
+    run_text(jobs, [&](const RunProgress& progress) {
+      const auto moves = [](const JobProgress& job) { return job.tx_frames > 10; };
+      if (std::ranges::count_if(progress.jobs, moves) >= at_once) *at_work = true;
+    });
+    return 0;
+  });
+  ASSERT_TRUE(test::eventually([&] { return at_work->load(); }));
+  EXPECT_EQ(controller.kill_and_wait(), 128 + SIGKILL);
+  EXPECT_TRUE(test::eventually([] {
+    while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+    }
+    return errno == ECHILD;
+  })) << "a job or something that it started still lives";
+  ::prctl(PR_SET_CHILD_SUBREAPER, 0);
+}
+
+/// Makes a bus like that of a run whose process is gone. `name` keeps the paths of such buses
+/// apart.
+std::string bus_of_the_dead(const std::string& name) {
+  // Greater than any process has (proc(5), pid_max).
+  const std::string path = "/dev/shm/shmifperf-" + std::to_string(1U << 30U) + "-" + name + "-" +
+                           std::to_string(::getpid());
+  EXPECT_TRUE(Bus::create(path, {}).has_value());
+  return path;
+}
+
+/// From now on any run that begins may remove the file, a run of another test too.
+void make_old(const std::string& path) {
+  std::filesystem::last_write_time(
+      path, std::filesystem::file_time_type::clock::now() - std::chrono::minutes(5));
+}
+
+TEST(RunEnds, BusesThatKilledRunsLeftBehindAreTakenAway) {
+  const std::string young = bus_of_the_dead("young");
+  const std::string used = bus_of_the_dead("used");
+  Port port;
+  ASSERT_TRUE(port.attach(used).has_value());
+  make_old(used);
+  const std::string emptied = bus_of_the_dead("emptied");
+  std::filesystem::resize_file(emptied, 0);
+  make_old(emptied);
+  const std::string old = bus_of_the_dead("old");
+  make_old(old);
+  auto plan = test::pair(Role::tx, EngineKind::bus);
+  plan[0].options.number_ios = 1;
+  EXPECT_TRUE(test::passed(test::run(plan)));
+  EXPECT_FALSE(std::filesystem::exists(old));
+  EXPECT_FALSE(std::filesystem::exists(emptied)) << "what was truncated is no bus any more";
+  EXPECT_TRUE(std::filesystem::exists(young));
+  EXPECT_TRUE(std::filesystem::exists(used)) << "somebody is attached";
+  (void)Bus::destroy(young, true);
+  (void)Bus::destroy(used, true);
+}
+
+TEST(RunEnds, ABusThatIsTruncatedDuringARunIsTakenAwayWithIt) {
+  std::string bus;
+  const RunResult result =
+      test::run(test::pair(Role::tx, EngineKind::bus), {}, [&](const RunProgress& progress) {
+        if (progress.jobs[0].tx_frames == 0 || !bus.empty()) return;
+        const std::string prefix = "shmifperf-" + std::to_string(::getpid()) + '-';
+        for (const auto& entry : std::filesystem::directory_iterator("/dev/shm")) {
+          if (!entry.path().filename().string().starts_with(prefix)) continue;
+          bus = entry.path();
+          std::filesystem::resize_file(bus, 0);
+        }
+      });
+  EXPECT_FALSE(test::passed(result));
+  ASSERT_FALSE(bus.empty());
+  EXPECT_FALSE(std::filesystem::exists(bus));
+}
+
+}  // namespace
+}  // namespace shmif::perf

@@ -1,0 +1,230 @@
+// The access heat of runs, beside what their frames must have used.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "bus/layout.hpp"
+#include "perf/report/report.hpp"
+#include "perf/result/heat_of_job.hpp"
+#include "shmif/heat_wire.hpp"
+#include "tests/perf/control/run_plan.hpp"
+
+namespace shmif::perf::run_heat {
+namespace {
+
+using test::job_of;
+using test::passed;
+using test::run_text;
+
+constexpr std::uint64_t kHeadBytes = bus::kRingOffset;  // header and ports
+
+const HeatOfJob& heat_of(const RunResult& result, const std::string& name) {
+  const JobResult& job = job_of(result, name);
+  if (!job.heat) throw std::runtime_error("no heat of " + name);
+  return *job.heat;
+}
+
+const BusHistory& history_of(const RunResult& result, const std::string& name) {
+  const HeatOfJob& heat = heat_of(result, name);
+  if (!heat.history) throw std::runtime_error(name + ": " + heat.reason);
+  return *heat.history;
+}
+
+bool tells_writes(const RunResult& result, const std::string& name) {
+  return heat_of(result, name).provenance.writes_reason.empty();
+}
+
+TEST(RunHeat, ShowsWhichShareOfALargeRingTheFramesFilled) {
+  const test::TempBus bus(test::roomy(4));
+  const RunResult result = run_text("[global]\nheat\n[j]\nbus=" + bus.path() +
+                                    "\nbs=1000\nrate_iops=1000\nruntime=20\nnumber_ios=2000\n");
+  ASSERT_TRUE(passed(result));
+  // A frame takes its bytes and a head in the ring. Looks come ten times a second, so what was used
+  // last may be missing.
+  constexpr double kFrames = 2000;
+  constexpr double kLeast = 0.5 * kFrames * 1000;
+  constexpr double kMax = kFrames * 1100 + kHeadBytes;
+  for (const char* const name : {"j", "j.sink"}) {
+    const BusHistory& history = history_of(result, name);
+    EXPECT_EQ(history.bytes(), kHeadBytes + (4U << 20U));
+    const auto touched = static_cast<double>(history.touched_bytes().value());
+    EXPECT_GT(touched, kLeast) << name;
+    EXPECT_LT(touched, kMax) << name;
+    // In a window of 100 ms, about a hundred frames come.
+    EXPECT_GT(history.working_set_bytes(50).value(), 20'000U) << name;
+    EXPECT_LT(history.working_set_bytes(50).value(), 1'000'000U) << name;
+  }
+  if (!tells_writes(result, "j")) return;
+  EXPECT_GT(static_cast<double>(history_of(result, "j").written_bytes().value()), kLeast);
+  EXPECT_LE(history_of(result, "j.sink").written_bytes().value(), kHeadBytes)
+      << "a receiver writes into its port alone";
+}
+
+TEST(RunHeat, ShowsThatASmallRingIsUsedAsAWhole) {
+  BusOptions options;
+  options.ring_bytes = 64U << 10U;
+  const test::TempBus bus(options);
+  const RunResult result = run_text("[global]\nheat\n[j]\nbus=" + bus.path() +
+                                    "\nbs=1000\nrate_iops=2000\nruntime=1s\n");
+  ASSERT_TRUE(passed(result));
+  const BusHistory& history = history_of(result, "j");
+  EXPECT_EQ(history.bytes(), kHeadBytes + options.ring_bytes);
+  const BusPart ring = history.parts().back();
+  ASSERT_EQ(ring.range.bytes(), options.ring_bytes);
+  std::vector<double> hottest(ring.cells);
+  for (const BusHeatRow& row : history.rows()) {
+    for (std::size_t i = 0; i < ring.cells; ++i) {
+      hottest[i] = std::max(hottest[i], row.accessed[BusHistory::kCells - ring.cells + i]);
+    }
+  }
+  EXPECT_EQ(*std::ranges::min_element(hottest), 1) << "each part of it was used";
+}
+
+TEST(RunHeat, OfALargeRingIsSampledOftener) {
+  const test::TempBus bus(test::roomy(64));
+  const RunResult result =
+      run_text("[global]\nheat\n[j]\nbus=" + bus.path() + "\nbs=1500\nrate_iops=10k\nruntime=2s\n");
+  ASSERT_TRUE(passed(result));
+  const HeatOfJob& heat = heat_of(result, "j");
+  EXPECT_EQ(heat.provenance.precision, "sampled page");
+  EXPECT_GT(heat.attributes.samples_per_window(), 1U);
+  EXPECT_GT(history_of(result, "j").touched_bytes().value(), 1'000'000U);
+}
+
+TEST(RunHeat, LiesOnTheTimeAxisAndCountsFromTheEndOfTheRamp) {
+  const RunResult result =
+      run_text("[global]\nheat\n[j]\nengine=bus\nrate_iops=1000\nramp_time=700ms\nruntime=900ms\n");
+  ASSERT_TRUE(passed(result));
+  const BusHistory& history = history_of(result, "j");
+  ASSERT_FALSE(history.rows().empty());
+  EXPECT_GE(history.rows().front().begin_s, 0);
+  EXPECT_LT(history.rows().front().begin_s, 0.7) << "the ramp is in the map";
+  EXPECT_LE(history.rows().back().end_s, job_of(result, "j").intervals.back().at_seconds + 1);
+  EXPECT_GT(history.windows(), 0U);
+  const auto behind_ramp = std::ranges::count_if(
+      history.rows(), [](const BusHeatRow& row) { return row.begin_s >= 0.7; });
+  EXPECT_LE(history.windows(), static_cast<std::size_t>(behind_ramp));
+  EXPECT_LT(history.windows(), history.rows().size());
+  for (std::size_t i = 1; i < history.rows().size(); ++i) {
+    EXPECT_GE(history.rows()[i].begin_s, history.rows()[i - 1].end_s);
+  }
+}
+
+TEST(RunHeat, OfThreadsIsThatOfTheirOwnPorts) {
+  const RunResult result = run_text(
+      "[global]\nheat\nthread\n[j]\nengine=bus\nbs=1000\nrate_iops=1000\nruntime=1200ms\n");
+  ASSERT_TRUE(passed(result));
+  EXPECT_TRUE(heat_of(result, "j").mapping.starts_with("j@")) << heat_of(result, "j").mapping;
+  EXPECT_TRUE(heat_of(result, "j.sink").mapping.starts_with("j.sink@"));
+  EXPECT_GT(history_of(result, "j").touched_bytes().value(), 100'000U);
+  EXPECT_GT(history_of(result, "j.sink").touched_bytes().value(), 100'000U);
+  if (!tells_writes(result, "j")) return;
+  EXPECT_GT(history_of(result, "j").written_bytes().value(), kHeadBytes);
+  EXPECT_LE(history_of(result, "j.sink").written_bytes().value(), kHeadBytes);
+}
+
+class RunHeatOneAfterTheOther : public testing::TestWithParam<const char*> {};
+
+TEST_P(RunHeatOneAfterTheOther, IsOfEachJobItsOwnTime) {
+  const RunResult result = run_text(std::string(GetParam()) +
+                                    "heat\nengine=bus\nrate_iops=1000\nruntime=700ms\n"
+                                    "[a]\n[b]\nstonewall\n");
+  ASSERT_TRUE(passed(result));
+  const auto& first = history_of(result, "a").rows();
+  const auto& second = history_of(result, "b").rows();
+  ASSERT_FALSE(first.empty());
+  ASSERT_FALSE(second.empty());
+  EXPECT_GE(second.front().end_s, 0.7);
+  EXPECT_GT(second.back().end_s, first.back().end_s);
+}
+
+INSTANTIATE_TEST_SUITE_P(Jobs, RunHeatOneAfterTheOther,
+                         testing::Values("[global]\n", "[global]\nthread\n"));
+
+TEST(RunHeat, SaysWhyAJobIsNotMeasuredAndGivesNoZeros) {
+  const RunResult result =
+      run_text("[global]\nheat\n[j]\nengine=unix\nrate_iops=1000\nruntime=300ms\n");
+  ASSERT_TRUE(passed(result));
+  EXPECT_FALSE(heat_of(result, "j").history);
+  EXPECT_EQ(heat_of(result, "j").reason,
+            "it is on no bus, and only the memory of a bus is watched");
+  const auto json = nlohmann::json::parse(to_json(result, Bins::without));
+  const auto& heat = json.at("jobs").at(0).at("heat");
+  for (const char* const key : {"working_set_bytes", "touched_bytes", "touched_share", "regions",
+                                "written_share", "windows", "map", "bytes"}) {
+    EXPECT_TRUE(heat.at(key).is_null()) << key;
+  }
+}
+
+TEST(RunHeat, OfAJobThatEndsAtOnceIsMissingWithTheReason) {
+  const RunResult result =
+      run_text("[global]\nheat\n[j]\nengine=bus\nrate_iops=1000\nruntime=5ms\n");
+  // On a busy machine it may live long enough.
+  const HeatOfJob& heat = heat_of(result, "j");
+  EXPECT_NE(heat.history.has_value(), heat.reason.starts_with("the job ended before"))
+      << heat.reason;
+}
+
+TEST(RunHeat, OfAJobThatWasStoppedForLongGoesOnlyThatFar) {
+  pid_t frozen = 0;
+  std::uint64_t frozen_at = 0;
+  const RunResult result = run_text(
+      "[global]\nheat\n[j]\nengine=bus\nrate_iops=1000\nruntime=5s\ndrain_time=50ms\n"
+      "continue_on_error=verify\n",
+      [&](const RunProgress& progress) {
+        const JobProgress& sink = progress.jobs[1];
+        if (frozen == 0 && sink.rx_frames > 500) {
+          frozen = static_cast<pid_t>(sink.pid);
+          frozen_at = sink.rx_frames;
+          ::kill(frozen, SIGSTOP);
+        } else if (frozen > 0 && progress.jobs[0].tx_frames > frozen_at + 3500) {
+          ::kill(frozen, SIGCONT);
+          frozen = -1;
+        }
+      });
+  ASSERT_EQ(frozen, -1);
+  const HeatOfJob& heat = heat_of(result, "j.sink");
+  ASSERT_TRUE(heat.history) << heat.reason;
+  EXPECT_EQ(heat.reason, "the target does not answer (is it stopped?)");
+  EXPECT_LT(heat.history->rows().back().end_s, history_of(result, "j").rows().back().end_s);
+  EXPECT_TRUE(history_of(result, "j").windows() > heat.history->windows());
+}
+
+TEST(RunHeat, LeavesNeitherItsDirectoryNorItsVariableBehind) {
+  const std::string before = std::getenv(heat::kVariable) ? std::getenv(heat::kVariable) : "";
+  std::string during;
+  const RunResult result =
+      run_text("[global]\nheat\n[j]\nengine=bus\nrate_iops=1000\nruntime=300ms\n",
+               [&](const auto&) { during = std::getenv(heat::kVariable); });
+  ASSERT_TRUE(passed(result));
+  EXPECT_NE(during, before);
+  EXPECT_FALSE(std::filesystem::exists(during)) << during;
+  const std::string after = std::getenv(heat::kVariable) ? std::getenv(heat::kVariable) : "";
+  EXPECT_EQ(after, before);
+}
+
+TEST(RunHeat, IsAsTheSchemaHasIt) {
+  const RunResult result =
+      run_text("[global]\nheat\n[j]\nengine=bus\nbs=1000\nrate_iops=1000\nruntime=1s\n");
+  ASSERT_TRUE(passed(result));
+  const auto report = Report::parse(to_json(result, Bins::without), "run");
+  ASSERT_TRUE(report) << report.error().message;
+  const auto& heat = report->json().at("jobs").at(1).at("heat");
+  EXPECT_EQ(heat.at("attrs"), "100000,100000,100000,10,1000");
+  EXPECT_EQ(heat.at("looks"), 1);
+  EXPECT_FALSE(heat.at("regions").empty());
+  EXPECT_EQ(heat.at("map").at("rows").at(0).at("accessed").size(), BusHistory::kCells);
+}
+
+TEST(RunHeat, IsMissingUnlessSomebodyAsks) {
+  const RunResult result = run_text("[j]\nengine=bus\nrate_iops=1000\nruntime=100ms\n");
+  EXPECT_EQ(job_of(result, "j").heat, nullptr);
+}
+
+}  // namespace
+}  // namespace shmif::perf::run_heat

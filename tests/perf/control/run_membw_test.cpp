@@ -1,0 +1,198 @@
+// The memory bandwidth of runs, beside what the run says of the same traffic.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <string>
+
+#include "perf/control/campaign.hpp"
+#include "perf/report/report.hpp"
+#include "perf/result/memory_of_run.hpp"
+#include "tests/perf/control/run_plan.hpp"
+
+namespace shmif::perf::run_membw {
+namespace {
+
+using Json = nlohmann::json;
+using test::job_of;
+using test::passed;
+using test::run_text;
+
+const MemorySummary& source(const RunResult& result, const std::string& label) {
+  if (!result.membw) throw std::runtime_error("no memory bandwidth");
+  for (const MemorySummary& each : result.membw->measured.sources) {
+    if (each.label() == label) return each;
+  }
+  throw std::runtime_error("no source " + label);
+}
+
+TEST(RunMembw, CountsTheBytesOfTheBusInTheWindow) {
+  const RunResult result = run_text(
+      "[global]\nmembw\n[j]\nengine=bus\nbs=1000\nrate_iops=2000\nramp_time=300ms\nruntime=2s\n");
+  ASSERT_TRUE(passed(result));
+  const MemorySummary& bus = source(result, "software:bus");
+  EXPECT_TRUE(bus.origin.starts_with("/")) << bus.origin;
+  ASSERT_TRUE(bus.rates.writes) << bus.rates.reason;
+  // Windows begin anywhere between two frames, and a busy machine sends some of them late.
+  constexpr double kRate = 2e6;
+  EXPECT_NEAR(*bus.rates.writes, kRate, 0.2 * kRate);
+  ASSERT_TRUE(bus.rates.reads) << bus.rates.reason;
+  EXPECT_NEAR(*bus.rates.reads, kRate, 0.2 * kRate);
+  EXPECT_GT(bus.samples, 0U);
+  EXPECT_FALSE(result.membw->measured.partial);
+}
+
+TEST(RunMembw, LiesOnTheTimeAxisBehindTheRamp) {
+  const RunResult result = run_text(
+      "[global]\nmembw\n[j]\nengine=bus\nrate_iops=1000\nramp_time=500ms\nruntime=1500ms\n");
+  ASSERT_TRUE(passed(result));
+  ASSERT_FALSE(result.membw->measured.samples.empty());
+  for (const MembwSample& sample : result.membw->measured.samples) {
+    for (std::size_t at = 0; at < sample.readings.size(); ++at) {
+      if (sample.readings[at].begin_ns == 0) continue;  // of a source that is not there
+      EXPECT_GE(sample.readings[at].begin_ns, result.membw->start_ns + 500'000'000);
+      EXPECT_LE(sample.readings[at].end_ns, result.jobs[0].tx.end_ns + 500'000'000);
+    }
+  }
+}
+
+TEST(RunMembw, SaysOfEachSourceWhyItHasNoValue) {
+  const RunResult result =
+      run_text("[global]\nmembw\n[j]\nengine=null\nrate_iops=1000\nruntime=1200ms\n");
+  ASSERT_TRUE(passed(result));
+  ASSERT_TRUE(result.membw);
+  for (const MemorySummary& each : result.membw->measured.sources) {
+    EXPECT_TRUE(each.rates.total || !each.rates.reason.empty()) << each.label();
+    EXPECT_NE(each.label(), "software:bus") << "there is no bus";
+  }
+  EXPECT_TRUE(source(result, "software:io").rates.total);
+}
+
+TEST(RunMembw, OfJobsThatAreThreadsIsThatOfTheProcessThatRunsThem) {
+  const RunResult result =
+      run_text("[global]\nmembw\n[j]\nthread\nengine=null\nrate_iops=1000\nruntime=1200ms\n");
+  ASSERT_TRUE(passed(result));
+  const MemorySummary& io = source(result, "software:io");
+  EXPECT_TRUE(io.rates.total) << io.rates.reason;
+}
+
+TEST(RunMembw, CountsWhatJobsSendAndReceiveThroughSockets) {
+  constexpr double kFrame = 1400, kFps = 2000;
+  for (const char* const jobs :
+       {"[j]\nengine=unix\n", "[j]\nengine=udp\n", "[j]\nengine=stream\nthread\n"}) {
+    SCOPED_TRACE(jobs);
+    const RunResult result =
+        run_text(std::string("[global]\nmembw\nbs=1400\nrate_iops=2k\nruntime=2s\n") + jobs);
+    ASSERT_TRUE(passed(result));
+    const MemorySummary& sockets = source(result, "software:sockets");
+    EXPECT_EQ(sockets.scope, MemoryScope::group);
+    EXPECT_EQ(sockets.level, MemoryLevel::copied);
+    ASSERT_TRUE(sockets.rates.reads && sockets.rates.writes) << sockets.rates.reason;
+    // Windows begin anywhere between two frames, and a busy machine sends some of them late.
+    EXPECT_NEAR(*sockets.rates.writes, kFrame * kFps, 0.2 * kFrame * kFps);
+    EXPECT_NEAR(*sockets.rates.reads, kFrame * kFps, 0.2 * kFrame * kFps);
+    // Each frame is copied to the kernel, and from it.
+    const Json json = Json::parse(to_json(result, Bins::without));
+    const auto& sources = json["membw"]["sources"];
+    const auto shown = std::ranges::find(sources, Json("sockets"),
+                                         [](const Json& each) { return each.at("part"); });
+    ASSERT_NE(shown, sources.end());
+    EXPECT_NEAR((*shown)["bytes_per_frame"].get<double>(), 2 * kFrame, 0.2 * 2 * kFrame);
+    // What does not see these frames does not say that there were none.
+    const MemorySummary& io = source(result, "software:io");
+    EXPECT_FALSE(io.rates.total);
+    EXPECT_NE(io.rates.reason.find("see software:sockets"), std::string::npos) << io.rates.reason;
+  }
+}
+
+TEST(RunMembw, CountsOnlyTheJobsThatUseSocketsAsSuch) {
+  const test::TempDir dir;
+  const RunResult result = run_text(
+      "[global]\nmembw\nrate_iops=1k\nruntime=2s\n[u]\nengine=unix\nbs=500\n[b]\nengine=bus\n"
+      "bs=1000\n[p]\nengine=pcap\nbs=1400\nrate_iops=5k\nfilename=" +
+      dir.path() + "/written.pcap\n");
+  ASSERT_TRUE(passed(result));
+  const MemorySummary& sockets = source(result, "software:sockets");
+  ASSERT_TRUE(sockets.rates.writes) << sockets.rates.reason;
+  EXPECT_NEAR(*sockets.rates.writes, 500e3, 100e3);
+  const MemorySummary& io = source(result, "software:io");
+  ASSERT_TRUE(io.rates.writes) << io.rates.reason;
+  EXPECT_GT(*io.rates.writes, 3.5e6) << "the capture is written";
+  const RunResult bus =
+      run_text("[global]\nmembw\n[j]\nengine=bus\nrate_iops=1000\nruntime=100ms\n");
+  EXPECT_THROW(source(bus, "software:sockets"), std::runtime_error);
+}
+
+TEST(RunMembw, OfARunThatIsTooShortIsMissingWithTheReason) {
+  const RunResult result =
+      run_text("[global]\nmembw\n[j]\nengine=bus\nrate_iops=1000\nruntime=50ms\n");
+  ASSERT_TRUE(passed(result));
+  EXPECT_FALSE(source(result, "software:bus").rates.total);
+  EXPECT_NE(source(result, "software:bus").rates.reason, "");
+}
+
+TEST(RunMembw, OfAStoppedRunIsPartial) {
+  const perf::JobSet set =
+      test::set_of("[global]\nmembw\n[j]\nengine=bus\nrate_iops=1000\nruntime=600\n");
+  RunControl control;
+  test::Meddler meddler([&](const RunProgress& progress) {
+    if (progress.jobs[0].tx_frames < 100) return;
+    control.signal = SIGINT;
+    control.stops = 1;
+  });
+  RunOptions options = set.run;
+  const test::TempDir aux;
+  options.aux_path = aux.path();
+  const RunResult result =
+      Runner::create(options, perf::expand(set).value()).value()->run(&meddler, control);
+  ASSERT_TRUE(result.membw);
+  EXPECT_TRUE(result.membw->measured.partial);
+}
+
+/// The kernel counts its reads and writes, and nobody counts what it sends.
+TEST(RunMembw, SaysNothingOfTheSocketsOfAProgram) {
+  const RunResult result = run_text("[global]\nmembw\n[p]\nengine=host\nexec=sleep 1.5\n");
+  ASSERT_TRUE(passed(result));
+  EXPECT_THROW(source(result, "software:sockets"), std::runtime_error);
+  const MemorySummary& io = source(result, "software:io");
+  EXPECT_EQ(io.rates.reason.find("see software:sockets"), std::string::npos) << io.rates.reason;
+}
+
+TEST(RunMembw, CountsWhatAJobOnSocketsWritesToItsCapture) {
+  const test::TempDir dir;
+  const RunResult result =
+      run_text("[global]\nmembw\n[j]\nengine=unix\nbs=1400\nrate_iops=2k\nruntime=2s\nwrite_pcap=" +
+               dir.file("sent.pcap") + '\n');
+  ASSERT_TRUE(passed(result));
+  EXPECT_TRUE(source(result, "software:sockets").rates.writes);
+  const MemorySummary& io = source(result, "software:io");
+  ASSERT_TRUE(io.rates.writes) << io.rates.reason;
+  EXPECT_GT(*io.rates.writes, 0.5 * 1400 * 2000) << "the capture is written";
+}
+
+TEST(RunMembw, OfJobsOneAfterTheOtherGoesOnWhenTheFirstHaveEnded) {
+  const RunResult result = run_text(
+      "[global]\nmembw\nengine=bus\nbs=1000\nrate_iops=1000\n[a]\nruntime=600ms\n"
+      "[b]\nstonewall\nruntime=2s\n");
+  ASSERT_TRUE(passed(result));
+  const auto& samples = result.membw->measured.samples;
+  const auto& sources = result.membw->measured.sources;
+  const auto io = std::ranges::find(sources, "software:io", &MemorySummary::label);
+  ASSERT_NE(io, sources.end());
+  const auto at = static_cast<std::size_t>(io - sources.begin());
+  const std::uint64_t second = job_of(result, "b").tx.begin_ns;
+  const bool any = std::ranges::any_of(samples, [&](const MembwSample& sample) {
+    return sample.readings[at].begin_ns > second && sample.readings[at].total;
+  });
+  EXPECT_TRUE(any) << io->rates.reason;
+}
+
+TEST(RunMembw, IsMissingUnlessSomebodyAsks) {
+  const RunResult result = run_text("[j]\nengine=bus\nrate_iops=1000\nruntime=100ms\n");
+  EXPECT_EQ(result.membw, nullptr);
+}
+
+}  // namespace
+}  // namespace shmif::perf::run_membw

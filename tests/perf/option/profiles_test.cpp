@@ -1,0 +1,100 @@
+#include "perf/option/profiles.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <tuple>
+
+#include "perf/job/values.hpp"
+#include "perf/option/job_file.hpp"
+#include "tests/perf/plan/plans.hpp"
+
+namespace shmif::perf {
+namespace {
+
+JobSet jobs_of(const std::string& name) {
+  JobSet set;
+  EXPECT_EQ(read_job_text(name, find_profile(name)->text, set), std::vector<std::string>());
+  return set;
+}
+
+TEST(Profiles, EachIsAJobFileWithAPlan) {
+  for (const Profile& profile : profiles()) {
+    const JobSet set = jobs_of(profile.name);
+    EXPECT_EQ(problems_of(set), std::vector<std::string>()) << profile.name;
+    EXPECT_TRUE(expand(set)) << profile.name;
+    EXPECT_FALSE(std::string(profile.summary).ends_with('.')) << profile.name;
+  }
+}
+
+TEST(Profiles, ThoseThatAreAskedForAreThere) {
+  for (const char* name : {"ping", "imix", "rfc2544", "voip", "bulk", "hosts"}) {
+    EXPECT_NE(find_profile(name), nullptr) << name;
+  }
+  EXPECT_EQ(find_profile("Ping"), nullptr);
+}
+
+TEST(Profiles, Rfc2544SearchesEachSizeOfSection91OneAfterTheOther) {
+  const auto plan = expand(jobs_of("rfc2544")).value();
+  std::vector<std::uint32_t> on_the_wire;
+  for (std::size_t i = 0; i < plan.size(); ++i) {
+    if (!plan[i].peer_of.empty()) continue;
+    EXPECT_EQ(plan[i].options.search, Search::ndr);
+    const std::uint32_t bytes = plan[i].options.bs.tx.parts[0].min + 4;
+    EXPECT_EQ(plan[i].options.name, "rfc2544-" + std::to_string(bytes));
+    EXPECT_EQ(plan[i].waits_for.size(), i);
+    on_the_wire.push_back(bytes);
+  }
+  EXPECT_EQ(on_the_wire, (std::vector<std::uint32_t>{64, 128, 256, 512, 1024, 1280, 1518}));
+}
+
+TEST(Profiles, HostsCarriesBothProtocolsAndRoundTripsAtOnce) {
+  const auto plan = expand(jobs_of("hosts")).value();
+  ASSERT_EQ(plan.size(), 6U);
+  EXPECT_TRUE(std::all_of(plan.begin(), plan.end(), [](const PlannedJob& job) {
+    return job.options.engine == EngineKind::host && job.waits_for.empty() &&
+           job.options.runtime == std::chrono::seconds(15);
+  }));
+  EXPECT_EQ(plan[0].options.proto, HostProtocol::tcp);
+  EXPECT_EQ(plan[1].options.proto, HostProtocol::tcp);
+  EXPECT_GT(plan[2].options.rate_bps.tx, 0U);
+  EXPECT_EQ(plan[4].options.rw, Role::pingpong);
+}
+
+TEST(Profiles, EachIsWhatItsNameSays) {
+  for (const auto& [name, role, sizes, seconds] :
+       {std::tuple("ping", Role::pingpong, "64", 5), std::tuple("imix", Role::tx, "imix", 10),
+        std::tuple("bulk", Role::tx, "1514", 10), std::tuple("voip", Role::tx, "200", 10)}) {
+    ASSERT_EQ(std::string(find_profile(name)->name), name);
+    const JobSet set = jobs_of(name);
+    ASSERT_EQ(set.jobs.size(), 1U);
+    const JobOptions& job = set.jobs[0];
+    EXPECT_EQ(job.name, name);
+    EXPECT_EQ(job.rw, role) << name;
+    EXPECT_EQ(to_string(job.bs.tx), sizes) << name;
+    EXPECT_EQ(job.runtime, std::chrono::seconds(seconds)) << name;
+    EXPECT_EQ(job.rate_fps.tx != 0, job.name == "ping" || job.name == "voip") << name;
+  }
+  EXPECT_EQ(jobs_of("ping").jobs[0].rate_fps.tx, 1000U);
+  EXPECT_EQ(jobs_of("ping").jobs[0].iodepth, 1U);
+}
+
+TEST(Profiles, VoipIsTwentyStreamsOfFiftyFramesASecond) {
+  const JobSet set = jobs_of("voip");
+  ASSERT_EQ(set.jobs.size(), 1U);
+  EXPECT_EQ(set.jobs[0].numjobs, 20U);
+  EXPECT_EQ(set.jobs[0].rate_fps.tx, 50U);
+  EXPECT_FALSE(set.jobs[0].disable_lat);
+}
+
+TEST(Profiles, AnUnknownOneIsAnsweredWithTheNearestOrWithAll) {
+  EXPECT_EQ(unknown_profile("imx"), "unknown profile \"imx\", did you mean \"imix\"?");
+  std::string all;
+  for (const Profile& profile : profiles())
+    all += (all.empty() ? "" : ", ") + std::string(profile.name);
+  EXPECT_EQ(unknown_profile("frobnication"),
+            "unknown profile \"frobnication\" (the profiles are " + all + ')');
+}
+
+}  // namespace
+}  // namespace shmif::perf

@@ -1,0 +1,264 @@
+// From jobs as written to jobs as run: clones and peers, who sends to whom, who waits for whom, and
+// who shares a wire.
+
+#include "tests/perf/plan/plan_rig.hpp"
+
+namespace shmif::perf::plans {
+namespace {
+
+using Places = std::vector<std::size_t>;
+
+TEST(Plan, ASenderWithoutReceiverGetsAPeerForItsRole) {
+  const auto plan = plan_of(
+      "[global]\nruntime=1\npeer_cpus_allowed=1\nfault=loss=1%\nwrite_pcap=x\n"
+      "[a]\nrw=tx\nnumber_ios=9\n[b]\nrw=txrx\nbs=64,128\nrate=1Mbit,2Mbit\nwrite_pcap=y\n"
+      "[c]\nrw=pingpong\niodepth=4\nwrite_pcap=z\n");
+  ASSERT_EQ(names(plan), (Words{"a", "a.sink", "b", "b.peer", "c", "c.echo"}));
+  EXPECT_EQ(plan[1].options.rw, Role::rx);
+  EXPECT_EQ(plan[1].peer_of, "a");
+  EXPECT_EQ(plan[1].options.number_ios, 0U);
+  EXPECT_EQ(plan[1].options.cpus_allowed, std::vector{1});
+  EXPECT_TRUE(plan[0].options.fault.any());
+  EXPECT_FALSE(plan[1].options.fault.any());
+  EXPECT_TRUE(plan[1].options.write_pcap.empty());
+  EXPECT_EQ(plan[0].to, 1U);
+  EXPECT_EQ(plan[1].to, kNoJob);
+  EXPECT_EQ(plan[2].to, 3U);
+  EXPECT_EQ(plan[3].to, 2U);
+  EXPECT_EQ(plan[3].options.rw, Role::txrx);
+  EXPECT_EQ(plan[3].options.bs.tx.parts[0].min, 128U);
+  EXPECT_EQ(plan[3].options.rate_bps.tx, 2'000'000U);
+  EXPECT_NE(plan[3].options.randseed, plan[2].options.randseed);
+  EXPECT_EQ(plan[5].options.rw, Role::echo);
+  EXPECT_EQ(plan[4].to, 5U);
+  EXPECT_FALSE(plan[0].options.given.empty());
+  EXPECT_TRUE(plan[1].options.given.empty());
+}
+
+TEST(Plan, ClonesHaveNamesSeedsFilesAndPeersOfTheirOwn) {
+  const auto plan = plan_of(sender("numjobs=3\nrandseed=7\nwrite_pcap=o"));
+  ASSERT_EQ(names(plan), (Words{"a.0", "a.0.sink", "a.1", "a.1.sink", "a.2", "a.2.sink"}));
+  EXPECT_EQ(plan[0].options.randseed, 7U);
+  EXPECT_NE(plan[2].options.randseed, plan[0].options.randseed);
+  EXPECT_NE(plan[4].options.randseed, plan[2].options.randseed);
+  EXPECT_EQ(plan[1].options.randseed, plan[0].options.randseed);  // what it regenerates from
+  EXPECT_EQ(plan[2].options.write_pcap, "o.1");
+  EXPECT_EQ(plan[4].clone, 2U);
+  EXPECT_EQ(plan[4].options.numjobs, 1U);
+  EXPECT_EQ(plan[4].to, 5U);
+}
+
+TEST(Plan, ANamedReceiverIsSharedAndClonesGoRound) {
+  const auto plan = plan_of(
+      "[sink]\nrw=rx\nnumjobs=2\n[a]\nruntime=1\nnumjobs=3\nto=sink\n[b]\nruntime=1\nto=sink\n");
+  ASSERT_EQ(names(plan), (Words{"sink.0", "sink.1", "a.0", "a.1", "a.2", "b"}));
+  EXPECT_EQ(plan[2].to, 0U);
+  EXPECT_EQ(plan[3].to, 1U);
+  EXPECT_EQ(plan[4].to, 0U);
+  EXPECT_EQ(plan[5].to, 0U);
+}
+
+TEST(Plan, PartnersThatSendToEachOtherNeedOneNameOnly) {
+  const auto plan = plan_of("[global]\nruntime=1\nrw=txrx\n[a]\nto=b\n[b]\n");
+  ASSERT_EQ(names(plan), (Words{"a", "b"}));
+  EXPECT_EQ(plan[0].to, 1U);
+  EXPECT_EQ(plan[1].to, 0U);
+}
+
+TEST(Plan, OnOneEndedEnginesNobodyElseIsMade) {
+  auto plan = plan_of(sender("engine=null"));
+  ASSERT_EQ(names(plan), Words{"a"});
+  EXPECT_EQ(plan[0].to, kNoJob);
+  plan = plan_of(sender("engine=null\nrw=txrx\nnumjobs=2"));
+  ASSERT_EQ(names(plan), (Words{"a.0", "a.1"}));
+  EXPECT_EQ(plan[1].to, 1U);
+  EXPECT_NE(plan[0].options.wire, plan[1].options.wire);
+  EXPECT_EQ(names(plan_of(sender("engine=pcap\nfilename=f"))), Words{"a"});
+  EXPECT_EQ(names(plan_of("[a]\nrw=rx\nengine=pcap\nfilename=f\n")), Words{"a"});
+}
+
+TEST(Plan, ASenderWithNoPeerIsAloneOnItsWire) {
+  const auto plan = plan_of(sender("engine=udp\nno_peer\nhostname=198.18.0.1\nport=7"));
+  ASSERT_EQ(names(plan), Words{"a"});
+  EXPECT_EQ(plan[0].to, kNoJob);
+}
+
+TEST(Plan, PairsOnTwoEndedEnginesHaveAWireEach) {
+  const auto plan = plan_of(sender("engine=unix\nnumjobs=2"));
+  ASSERT_EQ(plan.size(), 4U);
+  EXPECT_EQ(plan[0].options.wire, "a.0");
+  EXPECT_EQ(plan[1].options.wire, "a.0");
+  EXPECT_EQ(plan[2].options.wire, "a.1");
+  EXPECT_EQ(plan[3].options.wire, "a.1");
+  const auto named = plan_of("[r]\nrw=rx\nengine=udp\n" + sender("engine=udp\nto=r"));
+  EXPECT_EQ(named[0].options.wire, named[1].options.wire);
+  EXPECT_FALSE(named[0].options.wire.empty());
+  expect_problem("[r]\nrw=rx\nengine=udp\n" + sender("engine=udp\nto=r\nnumjobs=2"),
+                 "\"r\" already has another partner");
+  // A bus has room for all.
+  EXPECT_EQ(plan_of(sender("numjobs=2"))[2].options.wire, "");
+}
+
+TEST(Plan, AListOfEnginesRunsTheSameLoadOverEachOneAfterTheOther) {
+  const auto plan =
+      plan_of("[global]\nengine=bus,unix\nruntime=1\n[r]\nrw=rx\n[a]\nto=r\n[after]\nwait_for=a\n");
+  ASSERT_EQ(names(plan), (Words{"r-bus", "a-bus", "after-bus", "after-bus.sink", "r-unix", "a-unix",
+                                "after-unix", "after-unix.sink"}));
+  EXPECT_EQ(plan[1].to, 0U);
+  EXPECT_EQ(plan[5].to, 4U);
+  EXPECT_EQ(plan[5].options.engine, EngineKind::unix_pair);
+  EXPECT_EQ(plan[2].waits_for, Places{1});
+  EXPECT_EQ(plan[4].waits_for, (Places{0, 1, 2, 3}));
+  EXPECT_EQ(plan[6].waits_for, (Places{0, 1, 2, 3, 5}));
+  EXPECT_EQ(plan[1].group, "r-bus");
+  EXPECT_EQ(plan[5].group, "r-unix");
+}
+
+TEST(Plan, AStonewallHoldsThoseBehindItTooAndBeginsAGroup) {
+  const auto plan =
+      plan_of("[global]\nruntime=1\nengine=null\n[a]\n[b]\n[c]\nstonewall\n[d]\n[e]\nnew_group\n");
+  EXPECT_EQ(plan[0].waits_for, Places{});
+  EXPECT_EQ(plan[1].waits_for, Places{});
+  EXPECT_EQ(plan[2].waits_for, (Places{0, 1}));
+  EXPECT_EQ(plan[3].waits_for, (Places{0, 1}));
+  std::vector<std::string> groups;
+  for (const PlannedJob& job : plan) groups.push_back(job.group);
+  EXPECT_EQ(groups, (Words{"a", "a", "c", "c", "e"}));
+}
+
+TEST(Plan, AStonewallDoesNotWaitForWhoReceivesFromLaterJobsOrForBackgroundJobs) {
+  const auto plan = plan_of(
+      "[global]\nruntime=1\n[sink]\nrw=rx\n[noise]\nengine=null\nbackground\n[a]\nto=sink\n[b]"
+      "\nstonewall\nto=sink\n");
+  ASSERT_EQ(names(plan), (Words{"sink", "noise", "a", "b"}));
+  EXPECT_EQ(plan[3].waits_for, Places{2});
+}
+
+TEST(Plan, WaitForMeansEveryCloneAndItsPeer) {
+  const auto plan = plan_of("[global]\nruntime=1\n[a]\nnumjobs=2\n[b]\nengine=null\nwait_for=a\n");
+  EXPECT_EQ(plan[4].waits_for, (Places{0, 1, 2, 3}));
+}
+
+TEST(Plan, CpusAreSplitOneForEachOrRefused) {
+  const auto plan = plan_of(
+      sender("numjobs=2\ncpus_allowed=2,4,6\ncpus_allowed_policy=split\npeer_cpus_allowed=1,3"));
+  EXPECT_EQ(plan[0].options.cpus_allowed, std::vector{2});
+  EXPECT_EQ(plan[1].options.cpus_allowed, std::vector{1});
+  EXPECT_EQ(plan[2].options.cpus_allowed, std::vector{4});
+  EXPECT_EQ(plan[3].options.cpus_allowed, std::vector{3});
+  expect_problem(sender("numjobs=3\ncpus_allowed=0-1\ncpus_allowed_policy=split"),
+                 "2 CPUs cannot be split between 3 jobs");
+  expect_problem(
+      sender("numjobs=2\ncpus_allowed=0-1\ncpus_allowed_policy=split\npeer_cpus_allowed=1"),
+      "peer_cpus_allowed: 1 CPU cannot be split between the peers of 2 jobs");
+  expect_problem(sender("numjobs=3\ncpus_allowed=1\ncpus_allowed_policy=split"),
+                 "cpus_allowed: 1 CPU cannot be split between 3 jobs, one for each");
+  expect_problem(sender("cpus_allowed_policy=split"), "0 CPUs");
+}
+
+TEST(Plan, AMixDividesTheSumOfBothRates) {
+  const auto plan = plan_of(sender("rw=txrx\nrate=10Mbit\nrate_iops=1001\nrwmixtx=70"));
+  EXPECT_EQ(plan[0].options.rate_bps.tx, 14'000'000U);
+  EXPECT_EQ(plan[1].options.rate_bps.tx, 6'000'000U);
+  EXPECT_EQ(plan[0].options.rate_fps.tx + plan[1].options.rate_fps.tx, 2002U);
+  expect_problem(sender("rw=txrx\nrwmixtx=70\nrate=1Mbit,2Mbit"), "already has its own rate");
+}
+
+TEST(Plan, AMixWithoutARateIsOfTheFramesAndThePeerHasTheRest) {
+  const auto plan = plan_of(sender("rw=txrx\nrwmixtx=70"));
+  EXPECT_EQ(plan[0].options.rwmixtx, 70U);
+  EXPECT_EQ(plan[1].options.rwmixtx, 30U);
+  EXPECT_EQ(plan[0].options.rate_bps.tx, 0U);
+  EXPECT_EQ(plan[1].options.rate_fps.tx, 0U);
+  // With a rate, the rates are divided, and neither waits for the other.
+  EXPECT_EQ(plan_of(sender("rw=txrx\nrate=10Mbit\nrwmixtx=70"))[1].options.rwmixtx, 50U);
+}
+
+// A share of 0 would be a rate of 0, which is no limit.
+TEST(Plan, AMixLeavesNoDirectionWithoutARate) {
+  expect_problem(sender("rw=txrx\nrate=10Mbit\nrwmixtx=0"), "use rw=rx");
+  expect_problem(sender("rw=txrx\nrate=10Mbit\nrwmixtx=100"), "use rw=tx");
+  expect_problem(sender("rw=txrx\nrate_iops=1\nrwmixtx=10"), "less than 1 of 2 per second");
+  expect_problem(sender("rw=txrx\nrate=1Mbit\nrate_iops=1\nrwmixtx=30"), "less than 1");
+}
+
+TEST(Plan, AMixIsForAPeerMadeForTheJob) {
+  const std::string mix = "rw=txrx\nrate=1Mbit\nrwmixtx=70\n";
+  expect_problem(sender(mix + "engine=null"), "no peer is made for this job");
+  expect_problem(sender(mix + "to=b") + "[b]\nrw=txrx\nruntime=1\n",
+                 "no peer is made for this job");
+  expect_problem(sender("rw=txrx\nto=b") + "[b]\nruntime=1\n" + mix, "job \"b\": rwmixtx");
+}
+
+TEST(Plan, JobsOfAWireAgreeOnWhatItIs) {
+  const auto plan = plan_of(sender("engine=tap") + "[b]\nruntime=1\nengine=tap\nmtu=9000\n" +
+                            "[c]\nruntime=1\nbus_pause\n[d]\nruntime=1\nwire=w\n");
+  ASSERT_EQ(names(plan), (Words{"a", "a.sink", "b", "b.sink", "c", "c.sink", "d", "d.sink"}));
+  for (const std::size_t i : {0, 1, 2, 3}) EXPECT_EQ(plan[i].options.mtu, 9000U) << i;
+  for (const std::size_t i : {4, 5}) EXPECT_TRUE(plan[i].options.bus_pause) << i;
+  EXPECT_FALSE(plan[6].options.bus_pause);
+  for (const auto& [one, other] :
+       std::initializer_list<std::pair<const char*, const char*>>{{"mtu=9000", "mtu=2000"},
+                                                                  {"bus_size=1m", "bus_size=2m"},
+                                                                  {"bus_pause=1", "bus_pause=0"}}) {
+    const std::string jobs = sender(one) + "[b]\nruntime=1\n" + other + '\n';
+    expect_problem(jobs, "for job \"a\", which is on the same wire");
+    EXPECT_EQ(problems_of(set_of(jobs + "wire=w\n")), Words()) << jobs;
+  }
+}
+
+TEST(Plan, JobsOfADeviceOrOfASocketAgreeOnWhereItIs) {
+  const std::string devices = "engine=packet\nnetdev=e0,e1,e2,e3\n";
+  const std::string sockets = "[r]\nrw=rx\nengine=udp\n";
+  expect_problem(sender(devices + "netns=x") + "[b]\nruntime=1\n" + devices + "netns=y\n",
+                 "netns: is \"y\" here and \"x\" for job \"a\"");
+  for (const auto& [one, other] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"hostname=127.0.0.1", "hostname=127.0.0.2"}, {"port=5", "port=6"}}) {
+    expect_problem(sockets + one + '\n' + sender(std::string("engine=udp\nto=r\n") + other),
+                   "on the same wire");
+    expect_problem(sockets + other + '\n' + sender(std::string("engine=udp\nto=r\n") + one),
+                   "on the same wire");
+  }
+  // One says it for all.
+  auto plan = plan_of(sender(devices + "netns=x") + "[b]\nruntime=1\n" + devices);
+  for (const PlannedJob& job : plan) EXPECT_EQ(job.options.netns, "x") << job.options.name;
+  plan = plan_of(sockets + sender("engine=udp\nto=r\nhostname=127.0.0.2\nport=5"));
+  for (const PlannedJob& job : plan) {
+    EXPECT_EQ(job.options.hostname, "127.0.0.2") << job.options.name;
+    EXPECT_EQ(job.options.port, 5U) << job.options.name;
+  }
+}
+
+TEST(Plan, AWireIsLiveOnlyWhereEachOfItsJobsAllowsIt) {
+  auto plan = plan_of(sender("allow_live=1") + "[b]\nruntime=1\n");
+  for (const PlannedJob& job : plan) EXPECT_FALSE(job.options.allow_live) << job.options.name;
+  plan = plan_of(sender("allow_live=1") + "[b]\nruntime=1\nallow_live=1\n");
+  for (const PlannedJob& job : plan) EXPECT_TRUE(job.options.allow_live) << job.options.name;
+}
+
+TEST(Plan, NoTwoJobsWriteOneFile) {
+  const auto plan = plan_of(sender("engine=bus,udp\nwrite_pcap=x"));
+  EXPECT_EQ(plan[0].options.write_pcap, "x.bus");
+  EXPECT_EQ(plan[2].options.write_pcap, "x.udp");
+  expect_problem("[global]\nwrite_pcap=x\nruntime=1\n[a]\n[b]\n",
+                 "write_pcap: \"x\" is already written by job \"a\"");
+  expect_problem("[global]\nengine=pcap\nfilename=x\nruntime=1\n[a]\n[b]\n",
+                 "filename: \"x\" is already written by job \"a\"");
+  const auto clones = plan_of(sender("engine=pcap\nfilename=x\nnumjobs=2"));
+  EXPECT_EQ(clones[1].options.filename, "x.1");
+  // Who only receives records nothing.
+  const auto sent = plan_of("[global]\nwrite_pcap=x\n[r]\nrw=rx\n" + sender("to=r"));
+  EXPECT_TRUE(sent[0].options.write_pcap.empty());
+  EXPECT_EQ(sent[1].options.write_pcap, "x");
+}
+
+TEST(Plan, MinimumsStayWithTheDirectionThatHasTraffic) {
+  const auto plan = plan_of(sender("rate_iops_min=10,20"));
+  EXPECT_EQ(plan[0].options.rate_min_fps.tx, 10U);
+  EXPECT_EQ(plan[0].options.rate_min_fps.rx, 0U);
+  EXPECT_EQ(plan[1].options.rate_min_fps.tx, 0U);
+  EXPECT_EQ(plan[1].options.rate_min_fps.rx, 20U);
+}
+
+}  // namespace
+}  // namespace shmif::perf::plans

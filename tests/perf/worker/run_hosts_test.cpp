@@ -1,0 +1,222 @@
+// Emulated hosts: what is counted of the traffic of a program, hosts of IPv6, and what each host is
+// called.
+
+#include <gtest/gtest.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <csignal>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "base/unique_fd.hpp"
+#include "perf/worker/host.hpp"
+#include "tests/perf/control/run_plan.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/tap/test_namespace.hpp"
+
+namespace shmif::perf::run_hosts {
+namespace {
+
+using test::failed;
+using test::flow_to;
+using test::job_of;
+using test::passed;
+using test::run_text;
+
+TEST(RunHostPrograms, TheirTrafficIsWhatPassedTheirPortsInTheRampAndBehindIt) {
+  // Frames of 1042 bytes to everybody, till the end, from a host that nobody sends to.
+  const std::string program =
+      "import socket, time\\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\\n"
+      "s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)\\n"
+      "while True:\\n  s.sendto(bytes(1000), (\\\"198.19.255.255\\\", 9))\\n  time.sleep(0.005)";
+  // Each kernel also says a word or two of its own, in small frames.
+  constexpr std::uint64_t kFew = 20;
+  RunResult result;
+  for (int ms = 500; ms <= 8000; ms *= 2) {  // until the program could send enough in the window
+    const std::string time = std::to_string(ms) + "ms\n";
+    result = run_text("[global]\nengine=host\nramp_time=" + time + "runtime=" + time +
+                      "[p]\nexec=/usr/bin/python3 -c 'exec(\"" + program +
+                      "\")'\n[q]\nexec=sleep 600\n");
+    ASSERT_TRUE(passed(result)) << "it was ended by its runtime";
+    if (job_of(result, "p").tx.frames > 2 * kFew) break;
+  }
+  const JobResult& p = job_of(result, "p");
+  const JobResult& q = job_of(result, "q");
+  const auto expect_large = [&](const TrafficResult& traffic) {
+    EXPECT_GT(traffic.frames, kFew);
+    EXPECT_LE(traffic.bytes, traffic.frames * 1042);
+    EXPECT_GE(traffic.bytes, (traffic.frames - kFew) * 1042);
+  };
+  expect_large(p.tx);
+  expect_large(q.rx);
+  EXPECT_LE(p.rx.frames + p.rx.ramp_frames, kFew);
+  EXPECT_LE(q.tx.frames + q.tx.ramp_frames, kFew);
+  for (const JobResult* const job : {&p, &q}) {
+    EXPECT_EQ(job->tx.frames + job->tx.ramp_frames, job->counts.generator_tx);
+    EXPECT_EQ(job->rx.frames + job->rx.ramp_frames, job->counts.receiver_rx);
+    EXPECT_TRUE(job->tx.of_program && job->rx.of_program);
+    EXPECT_GE(job->tx.seconds, 0.299);
+    EXPECT_EQ(job->tx.offered_seconds, job->tx.seconds);
+    EXPECT_FALSE(job->cpu) << "that of the ramp is not known apart";
+    EXPECT_GE(job->counts.wire.tx_bytes.value_or(0), job->tx.bytes);
+    EXPECT_GE(job->counts.wire.rx_bytes.value_or(0), job->rx.bytes);
+  }
+  EXPECT_GE(p.counts.wire.tx_bytes.value_or(0), p.counts.generator_tx * 900);
+  EXPECT_LE(p.counts.wire.rx_bytes.value_or(0), kFew * 200);
+}
+
+TEST(RunHostPrograms, OneThatEndsBeforeItsWindowHasNone) {
+  const RunResult result = run_text("[p]\nengine=host\nramp_time=60\nruntime=60\nexec=sleep 0.2\n");
+  const JobResult& p = job_of(result, "p");
+  EXPECT_EQ(p.tx.frames + p.rx.frames + p.tx.bytes + p.rx.bytes, 0U);
+  EXPECT_LT(p.tx.seconds, 0.1) << "nor any time";
+}
+
+TEST(RunHosts, OfIpv6CountTheSameWithTheRoomThatItsHeadersLeave) {
+  const auto run_v6 = [](const std::string& options) {
+    return run_text("[global]\nengine=host\nrate_iops=1000\nnumber_ios=50\ndrain_time=5\n" +
+                    options + "[j]\nip=fd00::1/64\nto=k\n[k]\nrw=rx\nip=fd00::2/64\n");
+  };
+  const RunResult result = run_v6("bs=1452\n");
+  ASSERT_TRUE(passed(result));
+  const JobResult& j = job_of(result, "j");
+  const JobResult& k = job_of(result, "k");
+  EXPECT_EQ(flow_to(result, "k").received, 50U);
+  EXPECT_EQ(j.counts.wire.tx_frames, 50U);
+  EXPECT_EQ(j.counts.agree, true);
+  EXPECT_EQ(k.counts.wire.rx_frames, 50U);
+  EXPECT_EQ(k.counts.agree, true);
+  EXPECT_EQ(j.address.find("udp:[fd00::1]:"), 0U) << j.address;
+  for (const JobResult* const job : {&j, &k}) {
+    EXPECT_LE(job->counts.receiver_foreign, 20U) << "neighbour discovery";
+  }
+  EXPECT_TRUE(failed(run_v6("bs=1453\n"), "frames of 1453 bytes do not fit"));
+  EXPECT_TRUE(failed(run_v6("mtu=1400\nbs=1353\n"), "which carries 1352"));
+}
+
+TEST(RunHosts, WhatIsSentBeforeThePeerCanAnswerIsNotDroppedUncounted) {
+  // The bridge of the peer stands still until a thousand frames were sent: nobody would tell the
+  // kernel of the sender where the peer is.
+  const auto hold = [stopped = false, done = false](const RunProgress& progress) mutable {
+    const JobProgress& sender = progress.jobs[0];
+    const JobProgress& peer = progress.jobs[1];
+    if (!stopped && peer.state == JobState::initialised) {
+      stopped = true;
+      test::send_signal(peer, SIGSTOP);
+    }
+    if (stopped && !done && sender.tx_frames >= 1000) {
+      done = true;
+      test::send_signal(peer, SIGCONT);
+    }
+  };
+  const RunResult result =
+      run_text("[j]\nengine=host\nnumber_ios=1000\nbs=64\ndrain_time=5\n", hold);
+  EXPECT_TRUE(passed(result));
+  const CountsResult& counts = job_of(result, "j").counts;
+  EXPECT_EQ(counts.generator_tx, 1000U);
+  EXPECT_EQ(counts.agree, true);
+}
+
+TEST(RunHosts, TheMtuOfAHostIsThatOfItsInterface) {
+  const auto run_v4 = [](const std::string& options) {
+    return run_text("[j]\nengine=host\nnumber_ios=30\nrate_iops=1000\ndrain_time=5\n" + options);
+  };
+  for (const char* const fits : {"mtu=1000\nbs=972\n", "mtu=4000\nbs=3972\n"}) {
+    const RunResult result = run_v4(fits);
+    EXPECT_TRUE(passed(result));
+    EXPECT_EQ(job_of(result, "j").counts.wire.tx_frames, 30U);
+    EXPECT_LE(job_of(result, "j").counts.receiver_foreign, 20U) << "none is sent in parts";
+  }
+  EXPECT_TRUE(failed(run_v4("mtu=1000\nbs=973\n"), "which carries 972"));
+}
+
+TEST(HostNames, CountUpFromTheFirstAddressToTheLast) {
+  const auto address = [](std::size_t number, const std::string& ip = {}) {
+    JobOptions job;
+    job.ip = ip;
+    const auto made = host_address(job, number);
+    return made ? *made : made.error().message;
+  };
+  EXPECT_EQ(address(0), "198.18.0.1/15");
+  EXPECT_EQ(address(254), "198.18.0.255/15");
+  EXPECT_EQ(address(255), "198.18.1.0/15");
+  EXPECT_EQ(address(65534), "198.18.255.255/15");
+  EXPECT_EQ(address(65535), "too many hosts for 198.18.0.0/15");
+  EXPECT_EQ(address(65535, "10.1.2.3/24"), "10.1.2.3/24");
+  EXPECT_EQ(address(7, "fd00::7/64"), "fd00::7/64");
+  EXPECT_EQ(address(7, "nonsense").find("ip: "), 0U);
+  EXPECT_EQ(socket_address("198.18.0.1/15", 40000), "198.18.0.1:40000");
+  EXPECT_EQ(socket_address("fd00::1/64", 1), "[fd00::1]:1");
+}
+
+/// Puts frames of a protocol that no kernel knows into an interface, for everybody.
+void send_unknown(const std::string& interface, int times) {
+  const UniqueFd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+  sockaddr_ll to{};
+  to.sll_family = AF_PACKET;
+  to.sll_ifindex = static_cast<int>(::if_nametoindex(interface.c_str()));
+  std::array<unsigned char, 60> frame{};
+  frame.fill(0xff);
+  frame[12] = 0x88;
+  frame[13] = 0xb5;
+  for (int i = 0; i < times; ++i) {
+    EXPECT_EQ(::sendto(socket.get(), frame.data(), frame.size(), 0,
+                       reinterpret_cast<const sockaddr*>(&to), sizeof to),
+              static_cast<ssize_t>(frame.size()));
+  }
+}
+
+/// Whether frames go through an interface. It is so a little after it was set up.
+bool is_running(const std::string& interface) {
+  const UniqueFd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+  ifreq request{};
+  interface.copy(request.ifr_name, IFNAMSIZ - 1);
+  return ::ioctl(socket.get(), SIOCGIFFLAGS, &request) == 0 &&
+         (request.ifr_flags & IFF_RUNNING) != 0;
+}
+
+TEST(HostDrops, AreTheSumsOverTheInterfacesOfANamespaceInEachDirection) {
+  if (const std::string why = tap::test::no_namespaces_because(); !why.empty()) {
+    GTEST_SKIP() << why;
+  }
+  const tap::test::TestNamespace space;
+  std::thread([&] {
+    const tap::test::Inside inside(space);
+    EXPECT_FALSE(interface_drops()) << "the loopback does not count";
+    auto netlink = space.netlink();
+    for (const auto& [one, other] : {std::pair{"a", "b"}, {"c", "d"}}) {
+      netlink.add_veth(one, other).value();
+      for (const char* const each : {one, other}) {
+        netlink.disable_ipv6(each).value();
+        netlink.set_up(each).value();
+      }
+    }
+    for (const char* const each : {"a", "b", "c", "d"}) {
+      EXPECT_TRUE(test::eventually([&] { return is_running(each); })) << each;
+      netlink.set_up(each).value();  // waits for the kernel to have done with the change
+    }
+    const auto drops = [] { return interface_drops().value_or(InterfaceDrops{99, 99}); };
+    EXPECT_EQ(drops().received + drops().sent, 0U);
+    send_unknown("a", 3);
+    send_unknown("c", 4);
+    EXPECT_TRUE(test::eventually([&] { return drops().received >= 7; }));
+    EXPECT_EQ(drops().received, 7U);
+    EXPECT_EQ(drops().sent, 0U);
+    // What is sent into a cable whose other end is down is dropped at once.
+    netlink.add_veth("e", "f").value();
+    netlink.disable_ipv6("e").value();
+    netlink.set_up("e").value();
+    send_unknown("e", 5);
+    EXPECT_TRUE(test::eventually([&] { return drops().sent >= 5; }));
+    EXPECT_EQ(drops().sent, 5U);
+    EXPECT_EQ(drops().received, 7U);
+  }).join();
+}
+
+}  // namespace
+}  // namespace shmif::perf::run_hosts

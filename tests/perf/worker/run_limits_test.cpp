@@ -1,0 +1,134 @@
+// However limits combine, the first one that is reached ends the job, and none is ever exceeded.
+
+#include <gtest/gtest.h>
+
+#include <ostream>
+
+#include "shmif/capture/pcap_link.hpp"
+#include "tests/perf/control/run_plan.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using test::job_of;
+using test::passed;
+using test::run_text;
+
+enum class Ends : std::uint8_t { by_count, by_time };
+/// Limits of a job that sends frames of 100 bytes, and what it sends.
+struct Limits {
+  const char* text;
+  std::uint64_t frames;
+  Ends ends = Ends::by_count;
+};
+void PrintTo(const Limits& limits, std::ostream* out) {
+  *out << limits.text;
+}
+
+class RunLimits : public testing::TestWithParam<Limits> {};
+
+TEST_P(RunLimits, TheFirstOneEndsTheJobAndNoneIsExceeded) {
+  const RunResult result =
+      run_text("[j]\nbs=100\nengine=unix\nthread\n" + std::string(GetParam().text));
+  EXPECT_TRUE(passed(result));
+  const JobResult& job = job_of(result, "j");
+  const std::uint64_t sent = job.tx.frames + job.tx.ramp_frames;
+  EXPECT_EQ(job.tx.offered_frames + job.tx.ramp_frames, GetParam().frames);
+  EXPECT_LE(sent, GetParam().frames);
+  // What is due in the last moment before a time may be offered, and not sent any more.
+  if (GetParam().ends == Ends::by_count) {
+    EXPECT_EQ(sent, GetParam().frames);
+  }
+  EXPECT_EQ(job.counts.generator_tx, sent);
+  const JobResult& sink = job_of(result, "j.sink");
+  EXPECT_EQ(sink.rx.frames + sink.rx.ramp_frames, sent);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Of, RunLimits,
+    testing::Values(Limits{"number_ios=1\n", 1}, Limits{"number_ios=100\niodepth_batch=64\n", 100},
+                    Limits{"number_ios=10\nsize=10000\nruntime=20\n", 10},
+                    Limits{"number_ios=1000\nsize=950\n", 9}, Limits{"size=1000\n", 10},
+                    Limits{"size=1000\nloops=7\n", 70},
+                    Limits{"size=1000\nloops=7\nnumber_ios=33\n", 33},
+                    Limits{"size=1000\nloops=7\nio_limit=4099\n", 40},
+                    Limits{"io_limit=700\niodepth_batch=32\n", 7},
+                    // time_based begins size again, and other limits still end the job.
+                    Limits{"size=300\nruntime=20\ntime_based\nnumber_ios=50\n", 50},
+                    Limits{"size=300\nruntime=20\ntime_based\nio_limit=5000\n", 50},
+                    Limits{"size=300\nruntime=200ms\ntime_based\nrate_iops=1000\n", 200,
+                           Ends::by_time},
+                    // Whichever comes first of a time and a count.
+                    Limits{"rate_iops=1000\nruntime=50ms\nnumber_ios=5000\n", 50, Ends::by_time},
+                    Limits{"rate_iops=1000\nruntime=20\nnumber_ios=50\n", 50},
+                    // The ramp counts towards limits in frames and bytes.
+                    Limits{"rate_iops=1000\nramp_time=30ms\nruntime=20\nnumber_ios=50\n", 50},
+                    Limits{"rate_iops=1000\nramp_time=30ms\nruntime=20ms\n", 50, Ends::by_time}));
+
+TEST(RunLimit, FramesOnTheirWayCount) {
+  const RunResult result =
+      run_text("[j]\nrw=pingpong\nengine=unix\niodepth=8\nnumber_ios=50\niodepth_batch=16\n");
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(job_of(result, "j").tx.frames, 50U);
+  EXPECT_EQ(job_of(result, "j").rx.frames, 50U);
+  EXPECT_EQ(job_of(result, "j.echo").tx.frames, 50U);
+}
+
+TEST(RunLimit, BytesOfAMixAreNotExceededByTheLastFrame) {
+  const RunResult result = run_text("[j]\nengine=unix\nbs=imix\nio_limit=100000\n");
+  EXPECT_TRUE(passed(result));
+  EXPECT_LE(job_of(result, "j").tx.bytes, 100'000U);
+  EXPECT_GT(job_of(result, "j").tx.bytes, 100'000U - 1514);
+}
+
+TEST(RunLimit, SequenceNumbersRunOnAcrossLoops) {
+  const test::TempBus bus(test::roomy(4));
+  const RunResult result = run_text("[j]\nbus=" + bus.path() + "\nbs=100\nsize=1000\nloops=5\n");
+  EXPECT_TRUE(passed(result));
+  const auto frames = test::witnessed(bus.path());
+  ASSERT_EQ(frames.size(), 50U);
+  for (std::size_t n = 0; n < frames.size(); ++n) EXPECT_EQ(frames[n].probe().sequence, n);
+}
+
+TEST(RunLimit, NothingIsSentAtTheEndOfTheRuntimeOrLater) {
+  const test::TempBus bus(test::roomy(8));
+  const RunResult result = run_text("[j]\nbus=" + bus.path() + "\nrate_iops=10k\nruntime=200ms\n");
+  EXPECT_TRUE(passed(result));
+  const auto frames = test::witnessed(bus.path());
+  ASSERT_FALSE(frames.empty());
+  EXPECT_EQ(job_of(result, "j").tx.offered_frames, 2000U);
+  EXPECT_EQ(frames.size(), job_of(result, "j").tx.frames);
+  EXPECT_LT(frames.back().probe().sent_ns - frames.front().probe().intended_ns, 200'000'000U);
+}
+
+/// Frames of 60, 160, 260 ... bytes.
+std::string capture_of(const test::TempDir& dir, std::size_t frames) {
+  const std::string path = dir.file("c.pcap");
+  auto writer = PcapWriter::create(path).value();
+  for (std::size_t n = 0; n < frames; ++n) {
+    std::vector<std::byte> bytes(60 + 100 * n, static_cast<std::byte>(n + 1));
+    FrameView frame{std::span<const std::byte>(bytes)};
+    frame.time_ns = 1'700'000'000'000'000'000 + n * 1000;
+    EXPECT_EQ(writer.send({&frame, 1}).taken, 1U);
+  }
+  return path;
+}
+
+TEST(RunLimit, HoldsForACaptureToo) {
+  const test::TempDir dir;
+  const std::string replay =
+      "replay_no_stall\ndrain_time=20ms\nreplay=" + capture_of(dir, 4) + '\n';
+  // 60 and 160 bytes, and no room for the 260 of the third.
+  for (const char* limit : {"io_limit=300\n", "number_ios=2\n", "loops=5\nnumber_ios=2\n"}) {
+    const test::TempBus bus(test::roomy(4));
+    const RunResult result = run_text("[j]\nbus=" + bus.path() + '\n' + replay + limit);
+    EXPECT_TRUE(passed(result)) << limit;
+    const auto frames = test::witnessed(bus.path());
+    ASSERT_EQ(frames.size(), 2U) << limit;
+    EXPECT_EQ(frames[0].bytes, std::vector<std::byte>(60, std::byte{1}));
+    EXPECT_EQ(frames[1].bytes, std::vector<std::byte>(160, std::byte{2}));
+  }
+}
+
+}  // namespace
+}  // namespace shmif::perf
