@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "shmif/port.hpp"
-#include "tests/tools/exec/exec_rig.hpp"
+#include "tests/tools/shmifctl/exec_rig.hpp"
 
 namespace shmif::test {
 namespace {

@@ -1,0 +1,171 @@
+// What a bus of the NetBSD format tells of itself, what an audit finds, and what a repair keeps.
+
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <string>
+
+#include "shmif/bus.hpp"
+#include "shmif/port.hpp"
+#include "tests/bus/netbsd/rig.hpp"
+#include "tests/support/eventually.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+class NetbsdInspected : public testing::Test {
+ protected:
+  BusInfo info() const { return Bus::open(bus_.path()).value().info(); }
+  AuditReport audit() const { return Bus::open(bus_.path()).value().audit(); }
+  void send(std::uint64_t count, std::size_t size = 100) {
+    for (std::uint64_t i = 0; i < count; ++i) peer_.send(frame_of(kEverybody, i, size));
+  }
+  void put(std::uint32_t offset, std::uint32_t value) {
+    std::memcpy(peer_.data() + offset, &value, sizeof value);
+  }
+  bool was_rung() const {
+    pollfd entry{peer_.descriptor(), POLLIN, 0};
+    return poll(&entry, 1, 0) == 1;
+  }
+
+  NetbsdBus bus_;
+  NetbsdPeer peer_{bus_.path()};
+};
+
+TEST_F(NetbsdInspected, ANewBusTellsThatNobodyHasRungYet) {
+  const BusInfo told = info();
+  ASSERT_TRUE(told.netbsd);
+  EXPECT_EQ(told.netbsd->version, 0U);
+  EXPECT_EQ(told.netbsd->frames_in_ring, 0U) << "0, and not unknown";
+  EXPECT_EQ(told.netbsd->bytes_in_ring, 0U);
+  EXPECT_EQ(told.max_record_bytes, 1514U);
+  const AuditReport report = audit();
+  EXPECT_TRUE(is_clean(report));
+  EXPECT_EQ(report.frames, 0U);
+  EXPECT_EQ(report.pads, 1U);
+  EXPECT_EQ(report.records, 1U);
+}
+
+TEST_F(NetbsdInspected, TellsThatTheLockIsHeldAndThenNotWhatIsInTheRing) {
+  send(3);
+  peer_.set_generation(5);
+  for (const std::uint32_t lock : {1U, 2U}) {
+    peer_.set_word(24, lock);
+    const BusInfo told = info();
+    ASSERT_TRUE(told.netbsd);
+    EXPECT_TRUE(told.netbsd->lock_is_held) << lock;
+    EXPECT_EQ(told.netbsd->frames_in_ring, std::nullopt);
+    EXPECT_EQ(told.netbsd->bytes_in_ring, std::nullopt);
+    EXPECT_EQ(told.generation, 5U);
+    EXPECT_EQ(told.netbsd->last_offset, 24U + 2 * 124);
+  }
+  peer_.set_word(24, 0);
+  EXPECT_FALSE(info().netbsd->lock_is_held);
+}
+
+TEST_F(NetbsdInspected, AuditCountsWhatIsInTheRing) {
+  send(3);
+  peer_.send({});  // a header without a frame
+  send(1);
+  const AuditReport report = audit();
+  EXPECT_TRUE(is_clean(report));
+  EXPECT_EQ(report.frames, 4U);
+  EXPECT_EQ(report.pads, 2U) << "with that of a new bus";
+  EXPECT_EQ(report.records, 6U);
+}
+
+TEST_F(NetbsdInspected, AuditNamesAWrongFrameAndABreakBehindIt) {
+  send(1);
+  peer_.send(Octets(13));
+  send(3);
+  put(24 + 124 + 37 + 124, 0xffffff);
+  const AuditReport report = audit();
+  ASSERT_EQ(report.findings.size(), 2U);
+  EXPECT_NE(report.findings[0].what.find("16777215 bytes"), std::string::npos)
+      << report.findings[0].what;
+  EXPECT_NE(report.findings[1].what.find("a frame of 13 bytes"), std::string::npos)
+      << report.findings[1].what;
+}
+
+TEST_F(NetbsdInspected, AuditFindsALastThatNoHeaderLeadsTo) {
+  send(5);
+  const std::uint32_t last = 24 + 4 * 124;
+  put(last + 24 + 20, 124 - 24 - 20 - 24);  // within the newest frame, and it ends where that ends
+  peer_.set_word(20, last + 24 + 20);
+  const AuditReport report = audit();
+  ASSERT_EQ(report.findings.size(), 1U);
+  EXPECT_EQ(report.findings[0].invariant, "N3");
+  EXPECT_EQ(report.findings[0].what,
+            "the headers do not lead to the header at offset " + std::to_string(last + 44));
+  const RepairReport done = Bus::repair(bus_.path(), {}).value();
+  EXPECT_TRUE(done.ring_rebuilt);
+  EXPECT_TRUE(is_clean(audit()));
+}
+
+TEST_F(NetbsdInspected, AuditOfWordsThatMeanNothingSaysOnlyThat) {
+  send(3);
+  peer_.set_word(20, 0xffffffff);
+  const AuditReport report = audit();
+  ASSERT_EQ(report.findings.size(), 1U);
+  EXPECT_EQ(report.findings[0].invariant, "N2");
+  EXPECT_EQ(report.findings[0].what,
+            "generation 0, first 1048544 and last 4294967295 are not a state that a correct writer "
+            "leaves");
+  EXPECT_EQ(report.records, 0U);
+}
+
+TEST_F(NetbsdInspected, RepairOfASoundBusKeepsAllAndWakesAll) {
+  send(1500, 1000);
+  const std::uint64_t frames = *info().netbsd->frames_in_ring;
+  const std::uint64_t generation = peer_.generation();
+  while (was_rung()) peer_.wait();
+  const RepairReport done = Bus::repair(bus_.path(), {}).value();
+  EXPECT_FALSE(done.ring_rebuilt);
+  EXPECT_FALSE(done.lock_released);
+  EXPECT_EQ(done.frames_kept, frames);
+  EXPECT_EQ(done.epoch, generation);
+  EXPECT_EQ(peer_.generation(), generation);
+  EXPECT_TRUE(was_rung());
+}
+
+// By that, every reader sees that its place is gone.
+TEST_F(NetbsdInspected, RepairOfABrokenChainRaisesTheGenerationByTwo) {
+  for (std::uint64_t round = 0; round < 2; ++round) {
+    send(10);
+    const std::uint64_t generation = peer_.generation();
+    const std::uint32_t last = peer_.last();
+    send(2);
+    put(last + 124, 0xffffff);  // of the two, the older one
+    while (was_rung()) peer_.wait();
+    const RepairReport done = Bus::repair(bus_.path(), {}).value();
+    EXPECT_TRUE(done.ring_rebuilt);
+    EXPECT_EQ(done.frames_kept, 10 * (round + 1));
+    EXPECT_EQ(done.epoch, generation + 2);
+    EXPECT_EQ(peer_.generation(), generation + 2) << round;
+    EXPECT_TRUE(was_rung());
+    EXPECT_TRUE(is_clean(audit()));
+  }
+}
+
+TEST_F(NetbsdInspected, RepairOfAGenerationThatNoBusReachesBeginsAnew) {
+  for (const std::uint64_t generation : {std::uint64_t{1} << 32U, UINT64_MAX}) {
+    send(3);
+    peer_.set_generation(generation);
+    peer_.set_word(20, 0xffffffff);
+    const RepairReport done = Bus::repair(bus_.path(), {}).value();
+    EXPECT_TRUE(done.ring_rebuilt);
+    EXPECT_EQ(peer_.generation(), 2U);
+    EXPECT_TRUE(is_clean(audit()));
+  }
+  peer_.set_generation(UINT32_MAX);
+  peer_.set_word(20, 0xffffffff);
+  EXPECT_TRUE(Bus::repair(bus_.path(), {}));
+  EXPECT_EQ(peer_.generation(), std::uint64_t{UINT32_MAX} + 2);
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,35 @@
+#pragma once
+// Pages of reports as a browser shows them. All tests of a program share one browser, in which
+// tests/perf/report/web/look_at_page.py looks at each page that a test asks for.
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "perf/result/run_result.hpp"
+
+namespace shmif::test {
+
+/// How closely to look: at all views (light, dark, phone, paper), or at one.
+enum class Look : std::uint8_t { light, thorough };
+
+/// The page of the result `json`, or of a run.
+std::string page_of_json(const std::string& json);
+std::string page_of(const perf::RunResult& run, bool bins = true);
+
+/// Tests of pages. Where there is no browser, they are skipped.
+class PageInABrowser : public testing::Test {
+ protected:
+  void SetUp() override;
+  /// What look_at_page.py found on the page `name`. At the first call for that name, `make` makes
+  /// the page and the browser opens it, so a test does not depend on what other tests looked at.
+  /// Reports everything that is wrong with the page as a failure.
+  static const nlohmann::json& facts(const std::string& name,
+                                     const std::function<std::string()>& make,
+                                     Look look = Look::light);
+};
+
+}  // namespace shmif::test

@@ -1,0 +1,247 @@
+// shmifctl exec: however many hosts end at once, and whatever their programs do against it, nothing
+// of them is left. And what shmifctl stop waits for.
+
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <string>
+#include <thread>
+
+#include "base/unique_fd.hpp"
+#include "shmif/port.hpp"
+#include "tests/support/traced_family.hpp"
+#include "tests/tools/shmifctl/exec_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+class ExecEnd : public ExecRig {
+ protected:
+  /// A shell, leader of a process group of its own, that runs `script`.
+  class Group {
+   public:
+    Group(const std::string& mark, const std::string& script) {
+      std::fflush(nullptr);
+      pid_ = ::fork();
+      if (pid_ != 0) {
+        ::setpgid(pid_, pid_);  // both of them, so that the group is there for whoever comes first
+        return;
+      }
+      ::setpgid(0, 0);
+      ::putenv(const_cast<char*>(mark.c_str()));
+      ::execlp("sh", "sh", "-c", script.c_str(), nullptr);
+      ::_exit(99);
+    }
+    Group(const Group&) = delete;
+    Group& operator=(const Group&) = delete;
+    ~Group() {
+      ::kill(-pid_, SIGKILL);
+      ::waitpid(pid_, nullptr, 0);
+    }
+    void signal(int number) const { ::kill(-pid_, number); }
+
+   private:
+    pid_t pid_ = -1;
+  };
+
+  /// A host's command line as a shell takes it. No word of it has a quote in it.
+  std::string shell_line(const std::string& script) const {
+    std::string line;
+    for (const std::string& word : host_line({"sh", "-c", script}, {})) line += '\'' + word + "' ";
+    return line;
+  }
+  long live_ports() const {
+    const BusInfo info = Bus::open(bus()).value().info();
+    return std::ranges::count_if(info.ports, [](const PortInfo& port) { return port.live; });
+  }
+  void expect_nothing_left() const {
+    EXPECT_TRUE(eventually([&] { return processes_with(mark_).empty(); }))
+        << processes_with(mark_).size() << " processes";
+    EXPECT_TRUE(eventually([&] { return live_ports() == 0; })) << live_ports() << " ports";
+  }
+  std::vector<std::string> marked(const std::string& script) const {
+    return by_env(host_line({"sh", "-c", script}, {"--name", "a"}));
+  }
+  std::vector<std::string> by_env(std::vector<std::string> line) const {
+    line.insert(line.begin(), {"env", mark_});
+    return line;
+  }
+
+  const std::string mark_ = fresh_mark();
+};
+
+INSTANTIATE_TEST_SUITE_P(Each, ExecEnd, ::testing::ValuesIn(exec_settings()),
+                         [](const auto& each) { return each.param.name; });
+
+TEST_P(ExecEnd, NothingIsLeftOfTwentyHostsWhoseProcessGroupIsEndedAtOnce) {
+  for (const int number : {SIGKILL, SIGTERM, SIGHUP}) {
+    const Group group(mark_, "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do " +
+                                 shell_line("setsid sleep 1000 & sleep 1000") + "& done; wait");
+    ASSERT_TRUE(eventually([&] { return live_ports() == 20; })) << live_ports();
+    group.signal(number);
+    expect_nothing_left();
+  }
+}
+
+TEST_P(ExecEnd, NothingIsLeftOfTwentyHostsWhoseProcessGroupIsKilledWhileTheyStart) {
+  for (const useconds_t delay_us : {5000, 20000, 60000, 150000}) {
+    const Group group(mark_, "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do " +
+                                 shell_line("setsid sleep 1000 & sleep 1000") + "& done; wait");
+    ::usleep(delay_us);
+    group.signal(SIGKILL);
+    std::fprintf(stderr, "killed after %u us\n", static_cast<unsigned>(delay_us));
+    EXPECT_TRUE(eventually([&] { return processes_with(mark_).empty(); }));
+    std::fprintf(stderr, "no process is left\n");
+    expect_nothing_left();
+  }
+}
+
+TEST_P(ExecEnd, NothingIsLeftOfAHostThatIsKilledWhileItsProgramForksWithoutPause) {
+  for (const int number : {SIGKILL, SIGTERM}) {
+    Tool host(
+        marked("echo here; i=0; while test $i -lt 400; do (setsid sleep 1000 &); i=$((i+1)); done; "
+               "sleep 1000"));
+    ASSERT_TRUE(host.wait_for("here"));
+    ASSERT_TRUE(eventually([&] { return processes_with(mark_).size() > 40; }));
+    host.signal(number);
+    expect_nothing_left();
+    EXPECT_EQ(host.finish().status, 128 + number);
+  }
+}
+
+TEST_P(ExecEnd, NothingIsLeftOfAProgramThatIgnoresSignalsWhenItsHostIsKilled) {
+  Tool host(
+      marked("trap 'echo no' TERM; trap '' INT HUP; echo here; "
+             "while :; do sleep 0.05; done"));
+  ASSERT_TRUE(host.wait_for("here"));
+  for (const int number : {SIGHUP, SIGINT, SIGTERM}) host.signal(number);
+  EXPECT_TRUE(host.wait_for("no")) << "it has the last word on its own end";
+  EXPECT_FALSE(processes_with(mark_).empty());
+  host.signal(SIGKILL);
+  expect_nothing_left();
+}
+
+TEST_P(ExecEnd, DaemonsThatIgnoreSignalsAreGoneWhenTheHostEnds) {
+  // Forked twice, in sessions of their own, deaf, and of a parent that ended before.
+  const std::string daemon =
+      "(setsid sh -c \"trap : TERM INT HUP; echo up; echo >&3; while :; do sleep 0.05; done\" &) "
+      "& ";
+  // The program ends when both have said through a pipe that they are up.
+  const ToolResult ended = run_program(
+      marked("{ { " + daemon + daemon + "} 3>&1 1>&4 | { read a; read b; }; } 4>&1; exit 4"));
+  EXPECT_TRUE(processes_with(mark_).empty()) << "at once, for exec waits for them";
+  EXPECT_EQ(ended.status, 4) << ended.err;
+  EXPECT_EQ(ended.out, "up\nup\n");
+  expect_nothing_left();
+}
+
+TEST_P(ExecEnd, HostThatIsKilledAndStartedAgainAtOnceHasItsNameAgain) {
+  // The kernel releases TAP devices and io_uring of a killed process before the bus.
+  std::vector<std::unique_ptr<Tool>> hosts;
+  for (int round = 0; round < 20; ++round) {
+    hosts.push_back(std::make_unique<Tool>(
+        host_line({"sh", "-c", "echo here; sleep 1000"},
+                  {"--name", "a", "--mac", "b2:a0:00:00:00:01", "--ip", "198.18.0.1/24"})));
+    ASSERT_TRUE(hosts.back()->wait_for("here")) << round << ": " << hosts.back()->finish().err;
+    hosts.back()->signal(SIGKILL);
+  }
+}
+
+TEST_P(ExecEnd, NameOfALivingHostIsRefusedToOthers) {
+  const auto host = start("a", "sleep 1000");
+  const ToolResult refused = run({"true"}, {"--name", "a"});
+  EXPECT_EQ(refused.status, 125);
+  EXPECT_NE(refused.err.find("as \"a\": the name is taken by port \"a\" of process"),
+            std::string::npos)
+      << refused.err;
+  EXPECT_EQ(live_ports(), 1);
+}
+
+TEST_P(ExecEnd, HostThatLeadsASessionEndsWithItsTerminal) {
+  // As with `ssh -t`: no shell passes the hang-up on. The program has left the session, so that
+  // the terminal's own signal does not reach it.
+  UniqueFd master(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+  ASSERT_TRUE(master && ::grantpt(master.get()) == 0 && ::unlockpt(master.get()) == 0);
+  const std::string name = ::ptsname(master.get());
+  std::vector<std::string> line = marked("exec setsid sh -c 'sleep 1000'");
+  std::fflush(nullptr);
+  const pid_t host = ::fork();
+  if (host == 0) {
+    ::setsid();
+    const int terminal = ::open(name.c_str(), O_RDWR | O_CLOEXEC);
+    for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(terminal, fd);
+    std::vector<char*> words;
+    for (std::string& word : line) words.push_back(word.data());
+    words.push_back(nullptr);
+    ::execvp(words[0], words.data());
+    ::_exit(99);
+  }
+  EXPECT_TRUE(eventually([&] { return port("a") && port("a")->up; }));
+  EXPECT_TRUE(eventually([&] { return processes_with(mark_).size() >= 3; }));
+  ::usleep(100000);  // for setsid
+  master.reset();
+  int status = -1;
+  EXPECT_TRUE(eventually([&] { return ::waitpid(host, &status, WNOHANG) == host; }));
+  EXPECT_EQ(status, W_EXITCODE(128 + SIGHUP, 0));
+  expect_nothing_left();
+  if (status == -1) ::kill(host, SIGKILL);
+}
+
+/// The process gives up its port at SIGTERM, and ends when another port has the slot.
+TEST(StopOfAPort, DoesNotWaitForWhoeverHasItsSlotNext) {
+  const TempDir dir;
+  const std::string bus = dir.file("bus");
+  Bus::create(bus, {.ring_bytes = 1U << 20U}).value();
+  const auto name = [](const char* text) {
+    PortOptions options;
+    options.name = text;
+    return options;
+  };
+  std::array<int, 2> pair{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()), 0);
+  const UniqueFd ours(pair[0]);
+  UniqueFd theirs(pair[1]);
+  char byte = 'x';
+  const pid_t process = ::fork();
+  ASSERT_GE(process, 0);
+  if (process == 0) {
+    ::close(pair[0]);
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    ::sigprocmask(SIG_BLOCK, &signals, nullptr);
+    Port leaving(name("leaving"));
+    int number = 0;
+    if (!leaving.attach(bus) || ::send(pair[1], &byte, 1, 0) != 1) ::_exit(1);
+    if (::sigwait(&signals, &number) != 0 || leaving.detach()) ::_exit(1);
+    ::_exit(::send(pair[1], &byte, 1, 0) == 1 && ::recv(pair[1], &byte, 1, 0) == 1 ? 0 : 1);
+  }
+  theirs.reset();
+  ASSERT_EQ(::recv(ours.get(), &byte, 1, 0), 1);
+  const unsigned slot = Bus::open(bus).value().info().ports.at(0).slot;
+  Port next(name("next"));
+  std::thread attaches([&] {
+    if (::recv(ours.get(), &byte, 1, 0) != 1) return;
+    EXPECT_TRUE(next.attach(bus));
+    EXPECT_EQ(::send(ours.get(), &byte, 1, MSG_NOSIGNAL), 1);
+  });
+  const ToolResult stopped = run_tool({"stop", bus, "--port", "leaving"});
+  EXPECT_EQ(stopped.status, 0) << stopped.err;
+  ::kill(process, SIGKILL);  // if it has not ended
+  attaches.join();
+  int status = 0;
+  EXPECT_EQ(::waitpid(process, &status, 0), process);
+  EXPECT_EQ(status, 0);
+  const BusInfo info = Bus::open(bus).value().info();
+  ASSERT_EQ(info.ports.size(), 1U);
+  EXPECT_EQ(info.ports[0].name, "next");
+  EXPECT_EQ(info.ports[0].slot, slot);
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,305 @@
+// shmifctl exec as a job of an interactive shell, typed at a real terminal.
+
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "tests/support/traced_family.hpp"
+#include "tests/tools/shmifctl/exec_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+/// An interactive bash on a terminal of its own.
+class Shell {
+ public:
+  explicit Shell(const std::string& mark) : master_(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)) {
+    EXPECT_TRUE(master_ && ::grantpt(master_.get()) == 0 && ::unlockpt(master_.get()) == 0);
+    const std::string name = ::ptsname(master_.get());
+    std::fflush(nullptr);
+    shell_ = ::fork();
+    if (shell_ == 0) {
+      ::setsid();
+      const int terminal = ::open(name.c_str(), O_RDWR | O_CLOEXEC);
+      for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(terminal, fd);
+      ::putenv(const_cast<char*>(mark.c_str()));
+      ::setenv("PS1", "$ ", 1);
+      ::execlp("bash", "bash", "--norc", "--noprofile", "--noediting", "-i", nullptr);
+      ::_exit(99);
+    }
+  }
+  Shell(const Shell&) = delete;
+  Shell& operator=(const Shell&) = delete;
+  ~Shell() {
+    master_.reset();
+    ::kill(shell_, SIGKILL);
+    ::waitpid(shell_, nullptr, 0);
+  }
+
+  void type(const std::string& keys) const {
+    (void)!::write(master_.get(), keys.data(), keys.size());
+  }
+  /// Waits for `text` on the screen, and forgets the screen up to its end.
+  bool shows(const std::string& text) {
+    const auto deadline = std::chrono::steady_clock::now() + kGenerousTime;
+    for (;;) {
+      const std::size_t at = screen_.find(text);
+      if (at != std::string::npos) {
+        passed_ = screen_.substr(0, at);
+        screen_.erase(0, at + text.size());
+        return true;
+      }
+      pollfd entry{master_.get(), POLLIN, 0};
+      if (std::chrono::steady_clock::now() >= deadline) return false;
+      if (::poll(&entry, 1, 50) <= 0) continue;
+      std::array<char, 4096> chunk{};
+      const ssize_t n = ::read(master_.get(), chunk.data(), chunk.size());
+      if (n <= 0) return false;
+      screen_.append(chunk.data(), static_cast<std::size_t>(n));
+    }
+  }
+  /// Types a command whose answer nothing else prints. Result: whether this shell gives it.
+  bool answers(const std::string& name) {
+    type("echo " + name + "-$((6*7))-$$\n");
+    return shows(name + "-42-" + std::to_string(shell_));
+  }
+  /// Whether a job of this shell is in the foreground, and not the shell.
+  bool has_job_in_foreground() const {
+    const pid_t group = ::tcgetpgrp(master_.get());
+    return group > 0 && group != shell_;
+  }
+  const std::string& screen() const { return screen_; }
+  /// What was on the screen before what shows() found last.
+  const std::string& passed() const { return passed_; }
+
+ private:
+  UniqueFd master_;
+  pid_t shell_ = -1;
+  std::string screen_;
+  std::string passed_;
+};
+
+class ExecJob : public ExecRig {
+ protected:
+  void SetUp() override {
+    ExecRig::SetUp();
+    if (!has_program("bash")) GTEST_SKIP() << "no bash here";
+  }
+  std::string line(std::vector<std::string> program) const {
+    std::string text;
+    for (const std::string& word : host_line(std::move(program), {"--name", "a"})) {
+      text += '\'' + word + "' ";
+    }
+    return text;
+  }
+  const std::string mark_ = fresh_mark();
+};
+
+INSTANTIATE_TEST_SUITE_P(Each, ExecJob, ::testing::ValuesIn(exec_settings()),
+                         [](const auto& each) { return each.param.name; });
+
+TEST_P(ExecJob, ShellInTheBackgroundStopsAndComesBackByFg) {
+  for (const std::vector<std::string>& inner :
+       {std::vector<std::string>{"bash", "--norc", "--noediting"}, {"sh"}}) {
+    Shell shell(mark_);
+    ASSERT_TRUE(shell.answers("first"));
+    shell.type(line(inner) + "&\n");
+    ASSERT_TRUE(eventually([&] { return port("a").has_value(); })) << shell.screen();
+    // The user's shell has the terminal, and tells that its job has stopped.
+    ASSERT_TRUE(eventually([&] {
+      shell.type("jobs\n");
+      EXPECT_TRUE(shell.answers("mine")) << inner[0] << shell.screen();
+      return shell.passed().find("Stopped") != std::string::npos || HasFailure();
+    })) << shell.screen();
+    shell.type("fg\n");
+    // The shell in there now has the terminal: its number is of its own pid namespace.
+    shell.type("echo inner-$((6*7))-$$-\n");
+    ASSERT_TRUE(shell.shows("inner-42-2-")) << inner[0] << shell.screen();
+    shell.type("exit 5\n");
+    shell.type("echo status-$?-\n");
+    EXPECT_TRUE(shell.shows("status-5-")) << shell.screen();
+    EXPECT_TRUE(shell.answers("last")) << shell.screen();
+  }
+}
+
+TEST_P(ExecJob, JobHasTheTerminalEachTimeThatItsShellMovesItIntoTheForeground) {
+  const std::string go = file("go");  // then the program asks for a word
+  Shell shell(mark_);
+  ASSERT_TRUE(shell.answers("first"));
+  // Not dash: it makes its children by vfork, and waits where nothing can stop it for a child that
+  // Ctrl-Z stopped before its exec.
+  shell.type(line({"bash", "-c",
+                   "while :; do if test -e " + go + "; then rm -f " + go +
+                       "; read word; echo \"got <$word>\"; fi; sleep 0.02; done"}) +
+             "&\n");
+  ASSERT_TRUE(eventually([&] { return port("a") && port("a")->up; })) << shell.screen();
+  for (int round = 0; round < 5; ++round) {
+    ASSERT_TRUE(shell.answers("runs")) << round;
+    shell.type("fg\n");
+    ASSERT_TRUE(eventually([&] { return shell.has_job_in_foreground(); })) << round;
+    std::ofstream(go).close();
+    const std::string word = "word" + std::to_string(round);
+    shell.type(word + "\n");
+    ASSERT_TRUE(shell.shows("got <" + word + ">")) << shell.screen();
+    shell.type("\x1a");  // Ctrl-Z
+    ASSERT_TRUE(shell.answers("stopped")) << shell.screen();
+    shell.type("bg\n");
+  }
+  shell.type("kill %%\n");
+  EXPECT_TRUE(eventually([&] { return processes_with(mark_).size() == 1; })) << "the shell's";
+}
+
+TEST_P(ExecJob, ShellInABackgroundPipelineDoesNotTakeTheTerminal) {
+  Shell shell(mark_);
+  ASSERT_TRUE(shell.answers("first"));
+  shell.type(line({"bash", "--norc", "--noediting"}) + "| cat &\n");
+  ASSERT_TRUE(eventually([&] { return port("a").has_value(); }));
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(shell.answers("mine")) << shell.screen();
+    ::usleep(50000);
+  }
+}
+
+TEST_P(ExecJob, NothingSpinsWhenTheShellOfABackgroundGuestIsGone) {
+  for (const char* inner : {"bash", "sh"}) {
+    {
+      Shell shell(mark_);
+      ASSERT_TRUE(shell.answers("first"));
+      // A shell between, that ends: nobody is left to continue the job. Its port may be gone again
+      // before anybody has looked.
+      const std::string begun = file(std::string("begun-") + inner);
+      shell.type("(set -m; " + line({"sh", "-c", "touch " + begun + "; exec " + inner}) + "&)\n");
+      ASSERT_TRUE(eventually([&] { return std::filesystem::exists(begun); }));
+      ASSERT_TRUE(shell.answers("mine")) << shell.screen();
+      // The command is told that no shell looks after it, and ends.
+      EXPECT_TRUE(eventually([&] { return !port("a"); })) << inner;
+      EXPECT_TRUE(shell.answers("last")) << shell.screen();
+    }
+    EXPECT_TRUE(eventually([&] { return processes_with(mark_).empty(); })) << inner;
+  }
+}
+
+TEST_P(ExecJob, EnteredProgramIsAJobAsAnyOther) {
+  const auto host = start("h", "sleep 601");
+  std::string enter;
+  for (const std::string& word : by_caller({shmifctl_path(), "enter", bus(), "h", "--"})) {
+    enter += '\'' + word + "' ";
+  }
+  Shell shell(mark_);
+  ASSERT_TRUE(shell.answers("first"));
+  // A shell in there has job control of its own.
+  shell.type(enter + "bash --norc --noediting -i\n");
+  shell.type("echo inner-$((6*7))-$(hostname)-\n");
+  ASSERT_TRUE(shell.shows("inner-42-h-")) << shell.screen();
+  shell.type("exit 5\n");
+  shell.type("echo status-$?-\n");
+  EXPECT_TRUE(shell.shows("status-5-")) << shell.screen();
+  // Ctrl-Z stops the job, fg continues it, and Ctrl-C ends it.
+  shell.type(enter + "sh -c 'echo up-$((6*7)); exec cat'\n");
+  ASSERT_TRUE(shell.shows("up-42")) << shell.screen();
+  shell.type("\x1a");
+  ASSERT_TRUE(shell.shows("Stopped")) << shell.screen();
+  ASSERT_TRUE(shell.answers("mine")) << shell.screen();
+  shell.type("fg\n");
+  ASSERT_TRUE(shell.shows("exec cat'\r\n")) << shell.screen();
+  shell.type("typed\n");
+  ASSERT_TRUE(shell.shows("typed\r\ntyped")) << shell.screen();
+  shell.type("\x03");
+  ASSERT_TRUE(shell.shows("^C") && shell.shows("$ ")) << shell.screen();
+  shell.type("echo status-$?-\n");
+  EXPECT_TRUE(shell.shows("status-130-")) << shell.screen();
+  EXPECT_TRUE(port("h"));
+}
+
+/// Whether the process was sent `signal`, which it has blocked.
+bool has_pending(pid_t process, int signal) {
+  std::ifstream status("/proc/" + std::to_string(process) + "/status");
+  for (std::string word; status >> word;) {
+    std::uint64_t set = 0;
+    if (word == "ShdPnd:" && status >> std::hex >> set) return (set >> (signal - 1) & 1U) != 0;
+  }
+  return false;
+}
+
+TEST_P(ExecJob, InterruptKeyBeforeAnEnteredProgramExistsReachesItOnce) {
+  const auto host = start("h", "sleep 601");
+  std::vector<std::string> argv = by_caller({shmifctl_path(), "enter", bus(), "h", "--"});
+  argv.insert(argv.end(), {"sleep", "2"});
+  for (const bool is_forked : {false, true}) {  // when the key is typed
+    SCOPED_TRACE(is_forked);
+    bool typed = false;
+    bool still_has_its_own = false;
+    unsigned passed_on = 0;
+    pid_t helper = -1;
+    pid_t program = -1;
+    TracedFamily family(argv);
+    const bool ended = family.run([&](const TracedFamily::Stage& stage) {
+      const bool forks = stage.number == SYS_clone || stage.number == SYS_clone3;
+      if (forks && stage.process != family.member(0)) helper = stage.process;
+      const bool leaves_our_group = stage.number == SYS_setpgid && stage.process != helper;
+      if (leaves_our_group) program = stage.process;
+      if (!typed) {
+        const bool now = is_forked ? leaves_our_group : stage.process == helper;
+        if (!now) return TracedFamily::Go::on;
+        family.type("\x03");
+        typed = eventually([&] { return has_pending(stage.process, SIGINT); });
+      } else if (stage.process == helper && stage.number == SYS_kill) {
+        ++passed_on;
+      } else if (stage.process == program && stage.number == SYS_recvfrom && passed_on == 0) {
+        still_has_its_own = has_pending(program, SIGINT);  // still pending
+      }
+      return TracedFamily::Go::on;
+    });
+    EXPECT_TRUE(typed) << family.screen();
+    ASSERT_TRUE(ended) << family.survivors() << family.screen();
+    EXPECT_EQ(passed_on, 1U) << "the supervisor had it, too, and passes it on";
+    EXPECT_FALSE(still_has_its_own);
+    EXPECT_EQ(family.end().status, 130) << family.screen();
+  }
+}
+
+TEST_P(ExecJob, InterruptIsForEveryProcessOfTheJob) {
+  Shell shell(mark_);
+  ASSERT_TRUE(shell.answers("first"));
+  std::string enter;
+  for (const std::string& word : by_caller({shmifctl_path(), "enter", bus(), "a", "--"})) {
+    enter += '\'' + word + "' ";
+  }
+  // This shell heeds its trap only when its child has ended, so the child must get the signal, too.
+  const std::string job =
+      "sh -c \"trap 'echo inter''rupted; exit 0' INT; sh -c 'echo rea''dy; exec sleep 601'\" ";
+  const auto ends_by = [&](const std::string& keys) {
+    EXPECT_TRUE(shell.shows("ready")) << shell.screen();
+    shell.type(keys);
+    EXPECT_TRUE(shell.shows("interrupted")) << shell.screen();
+    EXPECT_TRUE(shell.answers("last")) << shell.screen();
+  };
+  shell.type(line({}) + job + '\n');
+  ends_by("\x03");
+  const auto host = start("a", "sleep 601");
+  shell.type(enter + job + '\n');
+  ends_by("\x03");
+  shell.type(enter + job + "&\n");
+  ends_by("kill -INT %%\n");
+}
+
+TEST_P(ExecJob, InterruptKeyJustBeforeTheProgramExistsIsForTheProgram) {
+  bool typed = false;
+  TracedFamily family(host_line({"sleep", "2"}, {"--name", "a"}));
+  const bool ended = family.run([&](const TracedFamily::Stage& stage) {
+    const bool forks = stage.number == SYS_clone || stage.number == SYS_clone3;
+    if (!forks || stage.process != family.member(1)) return TracedFamily::Go::on;
+    family.type("\x03");
+    typed = eventually([&] { return has_pending(stage.process, SIGINT); });
+    return TracedFamily::Go::alone;
+  });
+  EXPECT_TRUE(typed) << family.screen();
+  ASSERT_TRUE(ended) << family.survivors() << family.screen();
+  EXPECT_EQ(family.end().status, 130) << family.screen();
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,577 @@
+// shmifctl exec: programs as hosts on a bus.
+
+#include <signal.h>
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "shmif/bus.hpp"
+#include "shmif/port.hpp"
+#include "tests/support/temp_dir.hpp"
+#include "tests/tools/shmifctl/exec_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+using Exec = ExecRig;
+INSTANTIATE_TEST_SUITE_P(Each, Exec, ::testing::ValuesIn(exec_settings()),
+                         [](const auto& each) { return each.param.name; });
+
+TEST_P(Exec, HostsReachEachOtherOverBothIps) {
+  const auto other = start("a", "sleep 600", {"--ip", "198.18.0.1/24", "--ip", "fd00::1/64"});
+  const ToolResult pinged = run_shell("ping -q -c 1 -W 5 198.18.0.1 && ping -q -c 1 -W 60 fd00::1",
+                                      {"--ip", "198.18.0.2/24", "--ip", "fd00::2/64"});
+  EXPECT_EQ(pinged.status, 0) << pinged.out << pinged.err;
+}
+
+TEST_P(Exec, HostsExchangeABulkOfDataWhole) {
+  if (!has_program("busybox")) GTEST_SKIP() << "no busybox here: its httpd is the server";
+  {
+    std::ofstream bulk(file("bulk"));
+    for (int i = 0; i < 1000000; ++i) bulk << i << '\n';
+  }
+  ::chmod(file("bulk").c_str(), 0644);
+  const auto server =
+      start("a", "exec busybox httpd -f -p 5001 -h \"$(dirname " + file("bulk") + ")\"",
+            {"--ip", "198.18.0.1/24"});
+  const ToolResult fetched =
+      run_shell("for i in $(seq 100); do busybox wget -q -O - http://198.18.0.1:5001/bulk > " +
+                    file("fetched") + " && break; sleep 0.05; done",
+                {"--ip", "198.18.0.2/24"});
+  EXPECT_EQ(fetched.status, 0) << fetched.err;
+  EXPECT_EQ(run_program({"cmp", file("bulk"), file("fetched")}).status, 0);
+}
+
+TEST_P(Exec, WaitReturnsWhenPortsAreUpAndTheirServicesAnswerOverBothIps) {
+  if (!has_program("busybox")) GTEST_SKIP() << "no busybox here: its httpd is the server";
+  const auto idle = start("idle", "sleep 600", {"--ip", "198.18.0.9/24"});
+  const auto server = start(
+      "web",
+      "until [ -e " + file("go") + " ]; do sleep 0.02; done; exec busybox httpd -f -p 80 -h /usr",
+      {"--ip", "198.18.0.1/24", "--ip", "fd00::1/64"});
+  const auto wait = [&](std::vector<std::string> more) {
+    std::vector<std::string> words = {shmifctl_path(), "wait", bus()};
+    words.insert(words.end(), more.begin(), more.end());
+    return by_caller(std::move(words));
+  };
+  const auto failure = [&](std::vector<std::string> more) {
+    const ToolResult result = run_program(wait(std::move(more)));
+    EXPECT_EQ(result.status, 1);
+    return result.err;
+  };
+  EXPECT_NE(failure({"--tcp", "[fd00::8]:80", "--timeout", "0.1"})
+                .find("no host on the bus has the address fd00::8"),
+            std::string::npos);
+  if (GetParam().via == "tap") {  // once is enough: it takes its whole time
+    const std::string err =
+        failure({"--tcp", "198.18.0.9:80", "--from", "198.18.0.250", "--timeout", "1"});
+    EXPECT_NE(err.find("nothing listens on port 80"), std::string::npos) << err;
+  }
+  Tool waiting(wait({"--port", "idle", "--port", "web", "--tcp", "198.18.0.1:80", "--tcp",
+                     "[fd00::1]:80", "--timeout", "100"}));
+  Tool from(wait({"--tcp", "198.18.0.1:80", "--from", "198.18.0.250", "--timeout", "100"}));
+  std::ofstream(file("go")).close();
+  for (Tool* const tool : {&waiting, &from}) {
+    const ToolResult result = tool->finish();
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(result.out + result.err, "");
+  }
+}
+
+TEST_P(Exec, AHostThatSetsItsInterfaceDownHasNoCarrierAndAnswersNoPing) {
+  if (!has_program("ip")) GTEST_SKIP() << "no ip here";
+  const auto host =
+      start("a", "PATH=$PATH:/sbin:/usr/sbin; sleep 0.1; ip link set tap0 down; read line", {});
+  ASSERT_TRUE(eventually([&] { return port("a") && !port("a")->carrier; }));
+  const ToolResult ping =
+      run_program(by_caller({shmifctl_path(), "ping", bus(), "-c", "1", "--timeout", "0.1"}));
+  EXPECT_EQ(ping.status, 1) << ping.out;
+}
+
+// As a container runtime in the host would: to a namespace, to one of a user namespace below, and
+// back.
+TEST_P(Exec, APortFollowsTheInterfaceThatItsHostMoves) {
+  if (!has_program("ip")) GTEST_SKIP() << "no ip here";
+  const auto host = start(
+      "a", "PATH=$PATH:/sbin:/usr/sbin; await() { until [ -e " + file("$1") +
+               " ]; do sleep 0.02; done; }; mkdir -p /run/netns && ip netns add x && "
+               "ip link set tap0 netns x && ip -n x link set tap0 address 02:00:00:00:00:01 up && "
+               "await one && ip -n x link set tap0 down && await two && "
+               "{ unshare -Urn sh -c 'touch /run/made; exec sleep 600' & } && "
+               "until [ -e /run/made ]; do sleep 0.02; done && ip -n x link set tap0 netns $! && "
+               "nsenter -t $! -n ip link set tap0 name eth7 address 02:00:00:00:00:02 up && "
+               "await three && nsenter -t $! -n ip link set eth7 netns 1 && "
+               "ip link set eth7 address 02:00:00:00:00:03 up && sleep 600");
+  const auto is = [&](const char* mac, bool carrier) {
+    return eventually([&] {
+      const auto now = port("a");
+      return now && now->mac == *MacAddress::parse(mac) && now->carrier == carrier &&
+             now->carrier_known;
+    });
+  };
+  EXPECT_TRUE(is("02:00:00:00:00:01", true));
+  std::ofstream(file("one")).close();
+  EXPECT_TRUE(is("02:00:00:00:00:01", false));
+  std::ofstream(file("two")).close();
+  EXPECT_TRUE(is("02:00:00:00:00:02", true));
+  const ToolResult waited =
+      run_program(by_caller({shmifctl_path(), "wait", bus(), "--port", "a", "--timeout", "100"}));
+  EXPECT_EQ(waited.status, 0) << waited.err;
+  std::ofstream(file("three")).close();
+  EXPECT_TRUE(is("02:00:00:00:00:03", true));
+  const ToolResult ping = run_program(
+      by_caller({shmifctl_path(), "ping", bus(), "--to", "a", "-c", "1", "--timeout", "100"}));
+  EXPECT_EQ(ping.status, 0) << ping.err;
+}
+
+TEST_P(Exec, WhatAnInterfaceWasGivenIsThereAgainWhenItComesUpAgain) {
+  if (!has_program("ip")) GTEST_SKIP() << "no ip here";
+  const std::string await =
+      "await() { for i in $(seq 400); do ip addr show dev $1 | grep -q $2 && ip -4 route | grep -q "
+      "'default via 198.18.0.254' && ip -6 route | grep -q 'default via fd00::ff' && return; "
+      "sleep 0.05; done; ip addr; ip route; ip -6 route; exit 1; }; ";
+  for (const char* const face : {"tap0", "lan0"}) {
+    std::vector<std::string> options{"--ip",      "198.18.0.1/24", "--ip",      "fd00::1/64",
+                                     "--ip",      "fd00::2/64",    "--gateway", "198.18.0.254",
+                                     "--gateway", "fd00::ff"};
+    if (face == std::string("lan0")) options.emplace_back("--lan");
+    const ToolResult seen = run_shell(
+        "PATH=$PATH:/sbin:/usr/sbin; IF=" + std::string(face) + "; " + await +
+            "ip link set $IF down; ip link set $IF up; await $IF fd00::1/64; await $IF fd00::2/64; "
+            // What somebody removed stays away.
+            "ip addr del fd00::1/64 dev $IF; ip link set $IF down; ip link set $IF up; "
+            "await $IF fd00::2/64; ip -6 addr show dev $IF | grep fd00::1/; true",
+        options);
+    EXPECT_EQ(seen.status, 0) << seen.out << seen.err;
+    EXPECT_EQ(seen.out, "");
+  }
+}
+
+TEST_P(Exec, AnAddressWithoutAGatewayIsThereAgainWhenItsInterfaceComesUpAgain) {
+  if (!has_program("ip")) GTEST_SKIP() << "no ip here";
+  const ToolResult seen = run_shell(
+      "PATH=$PATH:/sbin:/usr/sbin; ip link set tap0 down; ip link set tap0 up; "
+      "for i in $(seq 400); do ip addr show dev tap0 | grep -q fd00::1/64 && exit; sleep 0.05; "
+      "done; ip addr; exit 1",
+      {"--ip", "fd00::1/64"});
+  EXPECT_EQ(seen.status, 0) << seen.out << seen.err;
+}
+
+TEST_P(Exec, AnIpv6AddressThatAnotherHostHasIsTakenAwayAlsoIfItIsAddedLater) {
+  if (!has_program("ip")) GTEST_SKIP() << "no ip here";
+  if (::access("/proc/sys/net/ipv6/conf/default/optimistic_dad", F_OK) != 0)
+    GTEST_SKIP() << "this kernel has no optimistic detection";
+  const auto first = start("a", "sleep 600", {"--ip", "fd00::5/64", "--ip", "fd00::6/64"});
+  const ToolResult second = run_shell(
+      "PATH=$PATH:/sbin:/usr/sbin; ip -6 addr add fd00::6/64 dev tap0; for i in $(seq 400); do "
+      "[ $(ip -6 addr show dev tap0 | grep -c 'fd00::[56].*dadfailed') = 2 ] && exit; sleep 0.05; "
+      "done; ip addr; exit 1",
+      {"--ip", "fd00::5/64"});
+  EXPECT_EQ(second.status, 0) << second.out;
+  EXPECT_NE(second.err.find("has the address fd00::5, too"), std::string::npos) << second.err;
+}
+
+TEST_P(Exec, InterfaceHasTheMtuOfTheBus) {
+  bus("bus", 9000);
+  // The probe of SetUp has made it already, with the default; so a second one.
+  const std::string jumbo = bus("jumbo", 9000);
+  const std::vector<std::string> first = {"--bus", jumbo, "--ip", "198.18.1.1/24"};
+  const auto other = start("a", "sleep 600", first);
+  const ToolResult pinged =
+      run_shell("cat /sys/class/net/tap1/mtu; ping -q -c 1 -W 60 -M do -s 8972 198.18.1.1",
+                {"--bus", jumbo, "--ip", "198.18.1.2/24"});
+  EXPECT_EQ(pinged.status, 0) << pinged.out << pinged.err;
+  EXPECT_EQ(pinged.out.substr(0, 5), "9000\n");
+}
+
+TEST_P(Exec, RouterOnTwoBusesForwards) {
+  const std::string far = bus("far");
+  const auto router = start("r", "echo 1 > /proc/sys/net/ipv4/ip_forward; sleep 600",
+                            {"--ip", "198.18.0.254/24", "--ifname", "left", "--bus", far, "--ip",
+                             "198.18.1.254/24", "--ifname", "right"});
+  Tool end(by_caller({shmifctl_path(), "exec", far, "--ip", "198.18.1.1/24", "--gateway",
+                      "198.18.1.254", "--", "sh", "-c", "echo there; sleep 600"}));
+  ASSERT_TRUE(end.wait_for("there"));
+  const ToolResult pinged =
+      run_shell("for i in 1 2 3 4 5; do ping -q -c 1 -W 1 198.18.1.1 && exit 0; done; exit 1",
+                {"--ip", "198.18.0.1/24", "--gateway", "198.18.0.254"});
+  EXPECT_EQ(pinged.status, 0) << pinged.out << pinged.err;
+}
+
+TEST_P(Exec, BareHostHasItsInterfaceUpAndNoAddress) {
+  const ToolResult seen = run_shell("cat /sys/class/net/tap0/carrier; ip -4 addr show dev tap0");
+  EXPECT_EQ(seen.out.substr(0, 2), "1\n");
+  EXPECT_EQ(seen.out.find("inet "), std::string::npos) << seen.out;
+}
+
+TEST_P(Exec, HostSeesItsOwnInterfacesOnly) {
+  const ToolResult seen = run_shell("ls /sys/class/net; cat /sys/class/net/net7/address",
+                                    {"--ifname", "net7", "--mac", "02:00:00:00:00:07"});
+  EXPECT_EQ(seen.out, "lo\nnet7\n02:00:00:00:00:07\n") << seen.err;
+}
+
+TEST_P(Exec, PortSaysWhatItIs) {
+  const auto host = start("a", "sleep 600", {"--mac", "02:00:00:00:00:01"});
+  const std::optional<PortInfo> info = port("a");
+  ASSERT_TRUE(info);
+  EXPECT_STREQ(to_string(info->link), GetParam().via.c_str());
+  EXPECT_EQ(info->mac.to_string(), "02:00:00:00:00:01");
+}
+
+TEST_P(Exec, PortAnswersPings) {
+  const auto host = start("a", "sleep 600");
+  const ToolResult answered = run_tool({"ping", bus(), "--to", "a", "-c", "2", "--timeout", "100"});
+  EXPECT_EQ(answered.status, 0) << answered.out << answered.err;
+}
+
+TEST_P(Exec, NameOrMacThatIsTakenIsRefused) {
+  const auto host = start("a", "sleep 600", {"--mac", "02:00:00:00:00:01"});
+  EXPECT_EQ(run({"true"}, {"--name", "a"}).status, 125);
+  EXPECT_EQ(run({"true"}, {"--mac", "02:00:00:00:00:01"}).status, 125);
+}
+
+TEST_P(Exec, DebugLinesTellTheAddressThatTheInterfaceHasInTheEnd) {
+  const auto told = [this](std::vector<std::string> options) {
+    options.insert(options.begin(), {"--debug=guest", "--name", "h", "--ifname", "net7"});
+    const ToolResult ran = run({"cat", "/sys/class/net/net7/address"}, options);
+    EXPECT_EQ(ran.status, 0) << ran.err;
+    const std::string mac = ran.out.substr(0, ran.out.find('\n'));
+    std::vector<std::string> lines;
+    std::istringstream in(ran.err);
+    for (std::string line; std::getline(in, line);) {
+      const std::size_t text = line.find("interface net7 ");
+      if (text == std::string::npos) continue;
+      line = line.substr(text);
+      if (const std::size_t at = line.find(mac); at != std::string::npos) {
+        line.replace(at, mac.size(), "MINE");
+      }
+      lines.push_back(line);
+    }
+    return lines;
+  };
+  using Lines = std::vector<std::string>;
+  EXPECT_EQ(told({}), (Lines{"interface net7 is there, with MTU 1500",
+                             "interface net7 gets MAC address MINE"}));
+  EXPECT_EQ(told({"--mac", "02:00:00:00:00:07"}),
+            Lines{"interface net7 is there, with MAC address MINE and MTU 1500"});
+}
+
+TEST_P(Exec, AHostThatIsStartedAgainHasItsMacAgainAlsoOnABusThatItMadeItself) {
+  const std::string made = file("made");
+  std::vector<std::string> macs;
+  for (const char* const name : {"a", "a", "b"}) {
+    const ToolResult seen = run_program(
+        by_caller({shmifctl_path(), "exec", made, "--create", "--via", GetParam().via, "--name",
+                   name, "--", "sh", "-c", "cat /sys/class/net/tap0/address"}));
+    ASSERT_EQ(seen.status, 0) << seen.err;
+    macs.push_back(seen.out);
+  }
+  EXPECT_EQ(macs[0], macs[1]);
+  EXPECT_NE(macs[0], macs[2]);
+  EXPECT_NE(macs[0], run_shell("cat /sys/class/net/tap0/address", {"--name", "a"}).out)
+      << "on another bus";
+}
+
+TEST_P(Exec, AHostWhoseMacIsTakenHasAnotherOneAndItsPortToo) {
+  const std::string first = run_shell("cat /sys/class/net/tap0/address", {"--name", "a"}).out;
+  Port other({.name = "other", .mac = MacAddress::parse(first.substr(0, 17))});
+  ASSERT_TRUE(other.attach(bus()));
+  const auto host = start("a", "cat /sys/class/net/tap0/address; sleep 600");
+  ASSERT_TRUE(host->wait_for("\n"));
+  EXPECT_NE(host->so_far().out, first);
+  EXPECT_EQ(host->so_far().out, port("a")->mac.to_string() + '\n');
+}
+
+TEST_P(Exec, NeighboursHearOfAHostThatComesUpAndItHearsWhoHasItsAddresses) {
+  if (!has_program("ip")) GTEST_SKIP() << "no ip here";
+  const std::vector<std::string> ips{"--ip", "198.18.0.1/24", "--ip", "fd00::1/64"};
+  const auto neighbour =
+      start("n",
+            "PATH=$PATH:/sbin:/usr/sbin; ip neigh add 198.18.0.1 dev tap0 lladdr "
+            "02:00:00:00:00:09 nud stale; ip neigh add fd00::1 dev tap0 lladdr 02:00:00:00:00:09 "
+            "nud stale; echo there; while :; do ip neigh show dev tap0; sleep 0.05; done",
+            {"--ip", "198.18.0.2/24", "--ip", "fd00::2/64"});
+  ASSERT_TRUE(neighbour->wait_for("there"));
+  const auto host = start("a", "sleep 600", ips);
+  const std::string mac = port("a")->mac.to_string();
+  EXPECT_TRUE(neighbour->wait_for("198.18.0.1 lladdr " + mac));
+  EXPECT_TRUE(neighbour->wait_for("fd00::1 lladdr " + mac));
+  const auto second = start("b", "sleep 600", ips);
+  for (const char* const address : {"198.18.0.1", "fd00::1"}) {
+    EXPECT_TRUE(second->wait_for(std::string("has the address ") + address + ", too: " + mac +
+                                 " (port \"a\")"))
+        << second->so_far().err;
+  }
+  EXPECT_EQ(host->so_far().err, "") << "the second one keeps quiet";
+}
+
+TEST_P(Exec, ExitStatusInputAndOutputPassThrough) {
+  const ToolResult said = run({"sh", "-c", "cat; echo oops >&2; exit 7"}, {}, "hello\n");
+  EXPECT_EQ(said.status, 7);
+  EXPECT_EQ(said.out, "hello\n");
+  EXPECT_EQ(said.err, "oops\n");
+  EXPECT_EQ(run_shell("kill -9 $$").status, 137);
+}
+
+TEST_P(Exec, ProgramGetsItsArgumentsUntouched) {
+  EXPECT_EQ(run({"printf", "%s|", "a,b c", "--ip", "--", "-c", ""}).out, "a,b c|--ip|--|-c||");
+}
+
+TEST_P(Exec, ProgramThatCannotRunIs127Or126) {
+  const ToolResult missing = run({"no-such-program-anywhere"});
+  EXPECT_EQ(missing.status, 127);
+  EXPECT_EQ(missing.err.find("shmifctl: cannot run \"no-such-program-anywhere\""), 0U)
+      << missing.err;
+  EXPECT_EQ(run({"/etc/passwd"}).status, 126);
+}
+
+TEST_P(Exec, EndOfTheOutputIsSeenWhenTheProgramClosesIt) {
+  Tool host(host_line({"sh", "-c", "echo out; exec >&- 2>&-; sleep 600"}, {"--name", "a"}));
+  ASSERT_TRUE(host.wait_for("out"));
+  // wait_for() answers early when both streams have ended. The supervisor keeps standard error, to
+  // complain; standard output ends.
+  const ToolResult piped = run_program(
+      {"sh", "-c", "timeout 10 sh -c '" + [&] {
+         std::string line;
+         for (const std::string& word : host_line({"sh", "-c", "exec >&-; sleep 3"}, {})) {
+           line += (word.find(' ') == std::string::npos ? word : '"' + word + '"') + ' ';
+         }
+         return line;
+       }() + "' | { cat; echo ended; }"});
+  EXPECT_EQ(piped.out, "ended\n") << piped.err;
+}
+
+TEST_P(Exec, TerminationReachesTheProgram) {
+  const auto host =
+      start("a", "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.02; done");
+  ASSERT_TRUE(host->wait_for("ready"));
+  host->signal(SIGTERM);
+  const ToolResult ended = host->finish();
+  EXPECT_EQ(ended.status, 3);
+  EXPECT_NE(ended.out.find("bye"), std::string::npos);
+  EXPECT_FALSE(port("a")) << "the port is gone with the host";
+}
+
+TEST_P(Exec, NothingIsLeftWhenShmifctlIsKilled) {
+  const std::string alive = file("alive");
+  // The flock is held by processes of the host only, so it is free when they are gone.
+  if (!has_program("flock")) GTEST_SKIP() << "no flock here";
+  const auto host =
+      start("a", "flock " + alive + " sh -c \"trap '' TERM HUP; echo held; sleep 600; sleep 600\"");
+  ASSERT_TRUE(host->wait_for("held"));
+  EXPECT_EQ(run_program({"flock", "-n", alive, "true"}).status, 1);
+  host->signal(SIGKILL);
+  EXPECT_EQ(run_program({"flock", "-w", "20", alive, "true"}).status, 0);
+  EXPECT_TRUE(eventually([&] { return !port("a"); }));
+}
+
+TEST_P(Exec, PromiscuousInterfaceMakesThePortPromiscuous) {
+  if (!has_program("tcpdump")) GTEST_SKIP() << "no tcpdump here";
+  const auto host = start("a", "PATH=$PATH:/usr/sbin:/sbin; while ! test -e " + file("go") +
+                                   "; do sleep 0.02; done; timeout 60 tcpdump -nli tap0 -c 1 icmp; "
+                                   "echo over; sleep 600");
+  EXPECT_FALSE(port("a")->promiscuous);
+  std::ofstream(file("go")).close();
+  ASSERT_TRUE(eventually([&] { return port("a")->promiscuous; }));
+  // A conversation of others, which only a promiscuous port hears.
+  const auto other = start("b", "sleep 600", {"--ip", "198.18.0.1/24"});
+  const ToolResult pinged =
+      run_shell("ping -q -c 3 -i 0.2 -W 60 198.18.0.1", {"--ip", "198.18.0.2/24"});
+  EXPECT_EQ(pinged.status, 0) << pinged.out;
+  EXPECT_TRUE(host->wait_for("over"));
+  EXPECT_TRUE(eventually([&] { return !port("a")->promiscuous; }));
+}
+
+TEST_P(Exec, PortStaysPromiscuousWhereThatWasAskedFor) {
+  const auto host = start("a", "sleep 600", {"--promisc"});
+  EXPECT_TRUE(port("a")->promiscuous);
+}
+
+TEST_P(Exec, HostThatRemovesItsInterfaceGoesOn) {
+  const ToolResult gone = run_shell("ip link delete tap0; sleep 0.3; exit 6");
+  EXPECT_EQ(gone.status, 6);
+  EXPECT_NE(gone.err.find("goes on without it"), std::string::npos) << gone.err;
+}
+
+TEST_P(Exec, MissingBusIsAnErrorUnlessItIsToBeCreated) {
+  const std::string path = file("new");
+  const auto line = [&](std::vector<std::string> more) {
+    std::vector<std::string> words = {shmifctl_path(), "exec", path};
+    words.insert(words.end(), more.begin(), more.end());
+    return by_caller(words);
+  };
+  const ToolResult refused = run_program(line({"--", "true"}));
+  EXPECT_EQ(refused.status, 125);
+  EXPECT_NE(refused.err.find(path), std::string::npos) << refused.err;
+  const ToolResult made = run_program(line(
+      {"--create", "--size", "128K", "--mtu", "1400", "--", "cat", "/sys/class/net/tap0/mtu"}));
+  EXPECT_EQ(made.status, 0) << made.err;
+  EXPECT_EQ(made.out, "1400\n");
+  EXPECT_EQ(::access(path.c_str(), F_OK), 0);
+  EXPECT_EQ(run_program(line({"--create", "--mtu", "1500", "--", "true"})).status, 125);
+}
+
+TEST_P(Exec, BusThatItMakesCanPause) {
+  const std::string path = file("new");
+  const auto exec = [&](const std::string& flow) {
+    return run_program(
+        by_caller({shmifctl_path(), "exec", path, "--create", "--flow", flow, "--", "true"}));
+  };
+  const ToolResult made = exec("pause");
+  EXPECT_EQ(made.status, 0) << made.err;
+  EXPECT_EQ(Bus::open(path).value().info().flow, Flow::pause);
+  EXPECT_EQ(exec("pause").status, 0) << "it pauses, as asked";
+  const ToolResult refused = exec("ethernet");
+  EXPECT_EQ(refused.status, 125);
+  EXPECT_NE(refused.err.find("exists with the flow pause, ethernet was asked for"),
+            std::string::npos)
+      << refused.err;
+}
+
+TEST_P(Exec, FindsRootsProgramsThoughTheCallersPathLacksThem) {
+  const auto path_in = [&](const std::string& path, std::vector<std::string> words) {
+    words.insert(words.begin(), {"env", "PATH=" + path, shmifctl_path()});
+    words.insert(words.end(), {"--", "sh", "-c", "echo $PATH"});
+    const ToolResult result = run_program(by_caller(words));
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result.out;
+  };
+  const auto host = start("there", "sleep 600");
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"exec", bus(), "--via", GetParam().via},
+        std::vector<std::string>{"enter", bus(), "there"}}) {
+    EXPECT_EQ(path_in("/usr/bin:/bin", words), "/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin\n");
+    EXPECT_EQ(path_in("/sbin:/usr/bin:/x/usr/sbin", words),
+              "/sbin:/usr/bin:/x/usr/sbin:/usr/local/sbin:/usr/sbin\n");
+    EXPECT_EQ(path_in("/usr/sbin:/usr/bin:/sbin:/usr/local/sbin", words),
+              "/usr/sbin:/usr/bin:/sbin:/usr/local/sbin\n");
+  }
+}
+
+TEST_P(Exec, HostThatCannotBeMadeLeavesNoBusBehind) {
+  const std::string path = file("new");
+  const ToolResult refused = run_program(by_caller(
+      {shmifctl_path(), "exec", path, "--create", "--gateway", "198.18.0.1", "--", "true"}));
+  EXPECT_EQ(refused.status, 2) << refused.err;
+  EXPECT_NE(::access(path.c_str(), F_OK), 0);
+}
+
+TEST_P(Exec, Ipv6OnABusTooSmallForItSaysWhatItNeeds) {
+  const std::string small = bus("small", 1279);
+  const ToolResult r = run_shell("true", {"--bus", small, "--ip", "fd00::1/64"});
+  EXPECT_EQ(r.status, 125);
+  EXPECT_NE(r.err.find("(IPv6 needs an MTU of 1280, the interface has 1279)"), std::string::npos)
+      << r.err;
+}
+
+TEST_P(Exec, WrongUsageIsToldInOneLine) {
+  for (const std::vector<std::string>& options : std::vector<std::vector<std::string>>{
+           {"--ip", "198.18.0.1"},
+           {"--ip", "198.18.0.0/24"},
+           {"--ip", "fd00::1/129"},
+           {"--ip", "198.18.0.1/24", "--ip", "198.18.0.1/24"},
+           {"--gateway", "here"},
+           {"--mac", "01:00:5e:00:00:01"},
+           {"--mac", "02:00:00:00:00:01", "--mac", "02:00:00:00:00:02"},
+           {"--ifname", "far too long a name"},
+           {"--ifname", "lo"},
+           {"--ifname", ""},
+           {"--ifname", "left", "--ifname", "right"},
+           {"--tap", "tap0"},
+           {"--lan", "--tap", "a/b"},
+           {"--lan", "--tap", "far-too-long-name"},
+           {"--lan", "--tap", "tap0", "--tap", "tap0"},
+           {"--lan", "--tap", "bus0"},
+           {"--lan", "--tap", "lan0"},
+           {"--lan", "--tap", "eth0", "--ifname", "eth0"},
+           {"--lan", "--bus", file("bus"), "--tap", "tap0"},
+           {"--name", ""},
+           {"--name", "web", "--name", "db"},
+           {"--ifname", "tap1", "--bus", file("bus")},
+           {"--via", "pigeon"},
+           {"--size", "64K"}}) {
+    const ToolResult refused = run({"true"}, options);
+    EXPECT_EQ(refused.status, 2) << options[0] << ' ' << options[1] << '\n' << refused.err;
+    EXPECT_EQ(std::count(refused.err.begin(), refused.err.end(), '\n'), 1) << refused.err;
+  }
+  EXPECT_EQ(run_tool({"exec", bus(), "true"}).status, 2) << "no program behind --";
+  EXPECT_EQ(run_tool({"exec", bus(), "--"}).status, 2);
+}
+
+TEST(ExecNotes, EachThingThatCouldNotBeHadIsTold) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: masks parts of /proc and /sys";
+  const TempDir directory;
+  const std::string bus = directory.file("bus");
+  const ToolResult said = run_program(
+      {"unshare", "-m", "sh", "-c",
+       "mount -t tmpfs none /proc/tty && mount -t tmpfs none /sys/firmware && exec \"$@\"", "sh",
+       shmifctl_path(), "exec", bus, "--create", "--via", "veth", "--", "echo", "runs"});
+  if (said.status == 77) GTEST_SKIP() << "no hosts here: " << said.err;
+  EXPECT_EQ(said.status, 0) << said.err;
+  EXPECT_EQ(said.out, "runs\n");
+  for (const char* what :
+       {"exec: cannot mount a private /proc: Operation not permitted (a container may hide parts "
+        "of "
+        "/proc: start it with --security-opt unmask=ALL for podman, --security-opt "
+        "systempaths=unconfined for docker): the host sees the outer processes there\n",
+        "exec: cannot mount a private /sys: Operation not permitted: the host sees the outer "
+        "interfaces in /sys/class/net\n"}) {
+    EXPECT_NE(said.err.find(what), std::string::npos) << said.err;
+  }
+}
+
+TEST(ExecWithoutIpv6, SaysThatThisMachineHasNone) {
+  const TempDir directory;
+  const std::string bus = directory.file("bus");
+  const auto host = [&](std::vector<std::string> more) {
+    std::vector<std::string> line{"env",
+                                  std::string("LD_PRELOAD=") + SHMIF_WITHOUT_IPV6,
+                                  shmifctl_path(),
+                                  "exec",
+                                  bus,
+                                  "--create",
+                                  "--via",
+                                  "veth"};
+    line.insert(line.end(), more.begin(), more.end());
+    return run_program(line);
+  };
+  const ToolResult only_ipv4 = host({"--ip", "198.18.0.1/24", "--", "echo", "runs"});
+  if (only_ipv4.status == 77) GTEST_SKIP() << "no hosts here: " << only_ipv4.err;
+  EXPECT_EQ(only_ipv4.status, 0) << only_ipv4.err;
+  EXPECT_EQ(only_ipv4.out, "runs\n");
+  const ToolResult refused = host({"--ip", "198.18.0.1/24", "--ip", "fd00::1/64", "--", "true"});
+  EXPECT_EQ(refused.status, 125);
+  EXPECT_NE(refused.err.find("cannot add address fd00::1/64 to interface \"tap0\": Address family "
+                             "not supported by protocol (this machine has no IPv6, as with "
+                             "ipv6.disable=1 on the kernel's command line: give IPv4 addresses "
+                             "only)\n"),
+            std::string::npos)
+      << refused.err;
+}
+
+TEST(ExecVia, TapThatCannotBeHadIs77AndLeavesNoBusBehind) {
+  if (::geteuid() == 0 && ::access("/usr/bin/setpriv", X_OK) != 0) GTEST_SKIP() << "no setpriv";
+  struct stat device{};
+  if (::stat("/dev/net/tun", &device) == 0 && (device.st_mode & 0006) != 0) {
+    GTEST_SKIP() << "everybody may open /dev/net/tun here";
+  }
+  const TempDir directory;
+  ::chmod(directory.path().c_str(), 0777);
+  std::vector<std::string> line = {
+      shmifctl_path(), "exec", directory.file("new"), "--create", "--via", "tap", "--", "true"};
+  if (::geteuid() == 0) {
+    line.insert(line.begin(),
+                {"setpriv", "--reuid", "65001", "--regid", "65001", "--clear-groups"});
+  }
+  const ToolResult refused = run_program(line);
+  EXPECT_EQ(refused.status, 77) << refused.err;
+  EXPECT_NE(refused.err.find("/dev/net/tun: Permission denied ("), std::string::npos)
+      << refused.err;
+  EXPECT_NE(::access(directory.file("new").c_str(), F_OK), 0);
+}
+
+}  // namespace
+}  // namespace shmif::test

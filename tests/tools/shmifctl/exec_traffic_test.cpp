@@ -1,0 +1,115 @@
+// What crosses between hosts, and what a stopped host costs the others.
+
+#include <signal.h>
+
+#include <algorithm>
+#include <fstream>
+#include <string>
+
+#include "shmif/capture/pcap_link.hpp"
+#include "tests/support/frames.hpp"
+#include "tests/tools/shmifctl/exec_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+using ExecTraffic = ExecRig;
+INSTANTIATE_TEST_SUITE_P(Each, ExecTraffic, ::testing::ValuesIn(exec_settings()),
+                         [](const auto& each) { return each.param.name; });
+
+Bytes frame_to(const char* destination, std::size_t size, std::uint64_t seed, unsigned tags = 0) {
+  Bytes frame = make_frame(size, seed, tags);
+  std::memcpy(frame.data(), MacAddress::parse(destination)->bytes.data(), 6);
+  return frame;
+}
+
+/// One of every kind that an Ethernet carries, up to the largest that `mtu` allows with one tag.
+std::vector<Bytes> frames_of_every_kind(const char* receiver, std::uint32_t mtu) {
+  std::vector<Bytes> frames;
+  std::uint64_t seed = 1;
+  for (const char* to : {receiver, "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:fb", "33:33:00:00:00:01",
+                         "01:80:c2:00:00:0e", "b2:a0:00:00:00:77"}) {
+    for (const std::size_t size : {std::size_t{60}, std::size_t{61}, std::size_t{mtu} + 14}) {
+      frames.push_back(frame_to(to, size, ++seed));
+    }
+    frames.push_back(frame_to(to, 64, ++seed, 1));
+    frames.push_back(frame_to(to, mtu + 18, ++seed, 1));
+    frames.push_back(frame_to(to, mtu + 18, ++seed, 1));
+    frames.back()[12] = std::byte{0x88};  // 802.1ad, not 802.1Q
+    frames.back()[13] = std::byte{0xa8};
+    frames.push_back(frame_to(to, 68, ++seed, 2));
+  }
+  return frames;
+}
+
+std::vector<Bytes> recorded(const std::string& path) {
+  std::vector<Bytes> frames;
+  Result<PcapReader> reader = PcapReader::open(path);
+  if (!reader) return frames;  // not yet
+  FrameBatch batch(64, std::size_t{1} << 20U);
+  for (ReceiveResult got; !got.error;) {
+    batch.clear();
+    got = reader->receive(batch);
+    for (const FrameView& f : batch.frames()) {
+      if (is_suite_frame(f)) frames.push_back(to_bytes(f));
+    }
+  }
+  return frames;
+}
+
+TEST_P(ExecTraffic, FramesOfEveryKindCrossUnchangedInOrder) {
+  for (const std::uint32_t mtu : {1500U, 9000U}) {
+    SCOPED_TRACE("MTU " + std::to_string(mtu));
+    const std::string wire = bus("wire" + std::to_string(mtu), mtu);
+    const std::string sent = file("sent" + std::to_string(mtu));
+    const std::string heard = file("heard" + std::to_string(mtu));
+    const std::vector<Bytes> frames = frames_of_every_kind("b2:a0:00:00:00:0b", mtu);
+    {
+      PcapWriter writer = PcapWriter::create(sent).value();
+      ASSERT_EQ(writer.send(views(frames)).taken, frames.size());
+    }
+    ::chmod(sent.c_str(), 0644);
+    const auto on_wire = [&](const std::string& mac, const std::string& script) {
+      return by_caller({shmifctl_path(), "exec", wire, "--via", GetParam().via, "--mac", mac, "--",
+                        "sh", "-c", script});
+    };
+    Tool listener(on_wire("b2:a0:00:00:00:0b", std::string("exec ") + shmifctl_path() +
+                                                   " bridge packet:tap0 pcap:" + heard));
+    ASSERT_TRUE(eventually([&] {
+      const BusInfo info = Bus::open(wire).value().info();
+      return std::any_of(info.ports.begin(), info.ports.end(),
+                         [](const PortInfo& p) { return p.up && p.promiscuous; });
+    })) << "the listener's interface never became promiscuous";
+    const std::string replay =
+        std::string(shmifctl_path()) + " bridge pcap:" + sent + " packet:tap0";
+    const ToolResult replayed = run_program(on_wire("b2:a0:00:00:00:0a", replay));
+    ASSERT_EQ(replayed.status, 0) << replayed.err;
+    EXPECT_TRUE(eventually([&] { return recorded(heard).size() >= frames.size(); }))
+        << recorded(heard).size() << " of " << frames.size();
+    listener.signal(SIGTERM);
+    listener.finish();
+    EXPECT_EQ(recorded(heard), frames);
+  }
+}
+
+TEST_P(ExecTraffic, HostStoppedWhileItSendsFlatOutDoesNotHoldUpTheOthers) {
+  const auto flooded = start("flooded", "sleep 600", {"--ip", "198.18.0.1/24"});
+  const auto flooder =
+      start("flooder", "exec ping -f -q -s 1400 198.18.0.1", {"--ip", "198.18.0.2/24"});
+  for (int round = 0; round < 5; ++round) {
+    const std::uint64_t before = port("flooder")->tx_frames;
+    ASSERT_TRUE(eventually([&] { return port("flooder")->tx_frames > before + 100; }));
+    flooder->signal(SIGSTOP);
+    // With -w it asks until three are answered. Without it, whoever is answered late counts as
+    // lost.
+    const ToolResult pinged =
+        run_shell("ping -q -c 3 -i 0.2 -w 10 198.18.0.1", {"--ip", "198.18.0.3/24"});
+    EXPECT_EQ(pinged.status, 0) << pinged.out;
+    EXPECT_NE(pinged.out.find(" 3 received"), std::string::npos) << pinged.out;
+    flooder->signal(SIGCONT);
+  }
+  EXPECT_EQ(run_program({shmifctl_path(), "audit", bus()}).status, 0);
+}
+
+}  // namespace
+}  // namespace shmif::test
