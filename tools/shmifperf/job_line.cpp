@@ -96,7 +96,7 @@ Options options_of_run() {
       .flag("parse-only", "check the job files and options without running them, and exit");
   add_rows(options);
   options
-      .example("shmifperf run --profile rfc2544 --bus /dev/shm/bus0",
+      .example("shmifperf run --profile rfc2544",
                "for each frame size, the highest rate at which no frame is lost")
       .example(
           "shmifperf run --rw=tx --bs=imix --rate=2Gbit --runtime=30 --engine=bus,tap,packet,unix",
