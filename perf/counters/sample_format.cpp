@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/quantity.hpp"
+#include "base/text.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -175,9 +176,8 @@ class CallChains final : public SampleFormat {
 
 Result<std::vector<FormatTerm>> read_format_terms(std::string_view argument) {
   std::vector<FormatTerm> terms;
-  for (bool more = !argument.empty(); more;) {  // each round takes a word
-    const std::size_t comma = argument.find(',');
-    const std::string_view word = argument.substr(0, comma);
+  if (argument.empty()) return terms;
+  for (const std::string_view word : base::split(argument, ',')) {
     const std::size_t equals = std::min(word.find('='), word.size());
     FormatTerm term{std::string(word.substr(0, equals)), {}};
     if (equals < word.size()) term.value = word.substr(equals + 1);
@@ -188,8 +188,6 @@ Result<std::vector<FormatTerm>> read_format_terms(std::string_view argument) {
       return Error(Errc::bad_argument, '"' + term.key + "\" is given twice");
     }
     terms.push_back(std::move(term));
-    more = comma != std::string_view::npos;
-    argument.remove_prefix(more ? comma + 1 : argument.size());
   }
   return terms;
 }

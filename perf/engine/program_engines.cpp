@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/text.hpp"
 #include "base/unique_fd.hpp"
 #include "perf/engine/link_end.hpp"
 #include "perf/engine/wires.hpp"
@@ -30,13 +31,8 @@ constexpr std::size_t kProgramEnds = 2;
 constexpr std::chrono::milliseconds kConnectPatience{10'000};
 
 std::vector<std::string> places_of(const std::string& list) {
-  std::vector<std::string> places;
-  for (std::size_t from = 0; from <= list.size();) {
-    const std::size_t comma = std::min(list.find(',', from), list.size());
-    places.push_back(list.substr(from, comma - from));
-    from = comma + 1;
-  }
-  return places;
+  const auto parts = base::split(list, ',');
+  return {parts.begin(), parts.end()};
 }
 
 Error wrong_number(const JobOptions& job, const std::string& wanted) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/quantity.hpp"
+#include "base/text.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -46,12 +47,8 @@ std::vector<std::string> split_numbers(std::string_view text) {
     for (std::string word; blanks >> word;) words.push_back(word);
     return words;
   }
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    words.emplace_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return words;
+  const auto parts = base::split(text, ',');
+  return {parts.begin(), parts.end()};
 }
 
 }  // namespace

@@ -73,16 +73,13 @@ Result<DamonSpace> read_damon_space(std::string_view word) {
 Result<std::vector<AddressRange>> read_address_ranges(std::string_view text) {
   constexpr std::size_t kMax = 1024;
   std::vector<AddressRange> ranges;
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    const std::string_view word = text.substr(begin, end - begin);
+  for (const std::string_view word : base::split(text, ',')) {
     const std::uint64_t least = ranges.empty() ? 0 : ranges.back().end;
     const std::string wrong = read_range(word, least, ranges.emplace_back());
     if (!wrong.empty()) {
       return Error(Errc::bad_argument, '"' + base::printable(word) + "\" " + wrong);
     }
     if (ranges.size() > kMax) return Error(Errc::bad_argument, "there are more than 1024 ranges");
-    begin = end + 1;
   }
   return ranges;
 }

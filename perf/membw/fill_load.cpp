@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "base/quantity.hpp"
+#include "base/text.hpp"
 #include "perf/stats/clock.hpp"
 
 namespace shmif::perf {
@@ -309,11 +310,9 @@ Result<FillOptions> read_fill_load(std::string_view text) {
   FillOptions options;
   if (text == kName) return options;
   if (!text.starts_with("fill:")) return not_a_load(text, "write fill, or fill:size=250M,op=read");
-  for (std::size_t at = kName.size() + 1; at <= text.size();) {
-    const std::size_t end = std::min(text.find(',', at), text.size());
-    const std::string wrong = read_setting(text.substr(at, end - at), options);
+  for (const std::string_view setting : base::split(text.substr(kName.size() + 1), ',')) {
+    const std::string wrong = read_setting(setting, options);
     if (!wrong.empty()) return not_a_load(text, wrong);
-    at = end + 1;
   }
   return options;
 }

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/raw_text.hpp"
+#include "base/text.hpp"
 #include "perf/job/values.hpp"
 #include "perf/option/option_table.hpp"
 
@@ -233,17 +234,14 @@ const Word<T>* find_word(std::span<const Word<T>> words, std::string_view name) 
 template <class T>
 Result<std::vector<T>> read_words(std::span<const Word<T>> words, std::string_view value) {
   std::vector<T> read;
-  std::string_view rest = value;
-  for (;;) {
-    const std::size_t comma = rest.find(',');
-    const Word<T>* const word = find_word(words, rest.substr(0, comma));
+  for (const std::string_view part : base::split(value, ',')) {
+    const Word<T>* const word = find_word(words, part);
     if (word == nullptr) {
       return refused(value, "is not known (" + listed(words) + ", or several separated by commas)");
     }
     read.push_back(word->value);
-    if (comma == std::string_view::npos) return read;
-    rest.remove_prefix(comma + 1);
   }
+  return read;
 }
 
 /// One of a few words.
@@ -428,17 +426,9 @@ class Rows {
   OptionRow& describe(const std::string& names, OnServer on_server, Kind<Options>& kind,
                       std::string_view text, std::string_view standard) {
     OptionRow& row = into_.emplace_back();
-    std::size_t begin = 0;
-    while (begin < names.size()) {
-      const std::size_t end = std::min(names.find(' ', begin), names.size());
-      const std::string name = names.substr(begin, end - begin);
-      if (begin == 0) {
-        row.name = name;
-      } else {
-        row.aliases.push_back(name);
-      }
-      begin = end + 1;
-    }
+    const auto all = base::split(names, ' ');
+    row.name = all.front();
+    row.aliases.assign(all.begin() + 1, all.end());
     row.category = category_;
     row.placeholder = std::move(kind.placeholder);
     row.unit = std::move(kind.unit);

@@ -1,5 +1,6 @@
 // The rows about verification, latency, searches and records.
 
+#include "base/text.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/option/option_kinds.hpp"
 
@@ -57,17 +58,14 @@ Kind<J> steady_state() {
 Result<std::vector<double>> parse_percentiles(std::string_view text) {
   constexpr std::size_t kMax = 20;
   std::vector<double> list;
-  for (std::string_view rest = text;;) {
-    const std::size_t colon = rest.find(':');
-    const auto each = parse_per_cent(rest.substr(0, colon));
+  for (const std::string_view part : base::split(text, ':')) {
+    const auto each = parse_per_cent(part);
     if (!each || *each <= 0 || list.size() == kMax) {
       return refused(
           text,
           "is not a list of percentiles (up to 20 numbers above 0, up to 100, as 50:99:99.9)");
     }
     list.push_back(*each);
-    if (colon == std::string_view::npos) break;
-    rest.remove_prefix(colon + 1);
   }
   std::sort(list.begin(), list.end());
   list.erase(std::unique(list.begin(), list.end()), list.end());

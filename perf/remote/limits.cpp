@@ -16,6 +16,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "base/text.hpp"
 #include "perf/job/values.hpp"
 #include "perf/option/option_table.hpp"
 #include "perf/remote/job_texts.hpp"
@@ -293,9 +294,9 @@ class Check {
     const auto whole = [&](const std::string& path) { return allowed_path(limits_, path); };
     std::string places;
     bool is_local = uses(EngineKind::dgram);  // LOCAL,REMOTE,LOCAL,...
-    for (std::size_t from = 0; from <= value.size();) {
-      const std::size_t comma = std::min(value.find(',', from), value.size());
-      Result<std::string> place = value.substr(from, comma - from);
+    const char* before = "";
+    for (const std::string_view part : base::split(value, ',')) {
+      Result<std::string> place = std::string(part);
       if (vde && !limits_.allow_exec) place = plain_vde_url(*place, whole);
       if (place && sockets && !place->empty() && !is_address(*place)) place = whole(*place);
       if (!place) return refuse(name, place.error().message);
@@ -304,8 +305,7 @@ class Check {
         if (is_local) check_own_port(name, parts->port.value_or(0));
       }
       is_local = uses(EngineKind::dgram) && !is_local;
-      places += (from == 0 ? "" : ",") + *place;
-      from = comma + 1;
+      places += std::exchange(before, ",") + *place;
     }
     (void)set_option(*find_option(name), places, options_);
   }

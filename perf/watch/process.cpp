@@ -12,6 +12,7 @@
 #include <string>
 
 #include "base/quantity.hpp"
+#include "base/text.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -87,9 +88,8 @@ Result<std::vector<pid_t>> read_pids(std::string_view text) {
   constexpr std::size_t kMaxPids = 1024;
   constexpr std::uint64_t kMaxNumber = 1U << 22U;  // PID_MAX_LIMIT of the kernel
   std::vector<pid_t> pids;
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    const std::string word(text.substr(begin, end - begin));
+  for (const std::string_view part : base::split(text, ',')) {
+    const std::string word(part);
     const auto number = base::read_digits(word);
     if (!number || *number == 0 || *number > kMaxNumber) {
       return Error(Errc::bad_argument, '"' + word + "\" is not the number of a process");
@@ -99,7 +99,6 @@ Result<std::vector<pid_t>> read_pids(std::string_view text) {
       return Error(Errc::bad_argument, "process " + word + " is given twice");
     }
     pids.push_back(pid);
-    begin = end + 1;
   }
   if (pids.size() > kMaxPids) return Error(Errc::bad_argument, "more than 1024 processes");
   return pids;

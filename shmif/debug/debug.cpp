@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "base/printable.hpp"
+#include "base/text.hpp"
 #include "shmif/debug/whole_lines.hpp"
 
 namespace shmif {
@@ -114,9 +115,7 @@ std::span<const DebugCategory> debug_categories() noexcept {
 
 Result<void> add_debug(std::string_view names) {
   std::uint32_t wanted = 0;
-  for (;;) {
-    const std::size_t comma = names.find(',');
-    const std::string_view name = names.substr(0, comma);
+  for (const std::string_view name : base::split(names, ',')) {
     const auto* const found = std::find_if(kCategories.begin(), kCategories.end(),
                                            [&](const DebugCategory& c) { return c.name == name; });
     if (name == "all") {
@@ -126,8 +125,6 @@ Result<void> add_debug(std::string_view names) {
     } else {
       wanted |= bit(found->category);
     }
-    if (comma == std::string_view::npos) break;
-    names.remove_prefix(comma + 1);
   }
   (void)debug_logger();  // made now, so that a forked process need not make it
   detail::debug_mask.fetch_or(wanted, std::memory_order_relaxed);

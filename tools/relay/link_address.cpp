@@ -110,12 +110,12 @@ PeerPlaces two_sockets(const LinkAddress& address, const std::string& text) {
   const std::string& target = address.target;
   const std::size_t comma = target.find(',');
   if (comma == std::string::npos)
-    throw UsageError{"\"" + text + "\" lacks the other socket (dgram:LOCAL,REMOTE)"};
+    throw UsageError{"\"" + text + "\" lacks the other socket (" + address.row->form() + ')'};
   const std::string here = target.substr(0, comma);
   const std::string there = target.substr(comma + 1);
   if (here.empty() || there.empty())
-    throw UsageError{'"' + text + "\": " + (here.empty() ? "LOCAL" : "REMOTE") +
-                     " is missing (dgram:LOCAL,REMOTE)"};
+    throw UsageError{'"' + text + "\": " + (here.empty() ? "LOCAL" : "REMOTE") + " is missing (" +
+                     address.row->form() + ')'};
   if (one_file(here, there))
     throw UsageError{'"' + text +
                      "\": both sockets are the same (the program has a socket of its own)"};

@@ -56,6 +56,7 @@ struct LinkRow {
   /// Finds out where the programs are. `text`: the link as on the command line. Throws UsageError.
   /// Null if the link does not lead to programs.
   PeerPlaces (*places)(const LinkAddress& address, const std::string& text) = nullptr;
+  bool takes_network_address = false;  ///< a path of the target can also be ADDRESS:PORT
   /// How programs that connect are spoken to; null if none can connect.
   const PeerProtocol* protocol = nullptr;
   Serve serve = nullptr;  ///< listens; null if the link does not
@@ -67,6 +68,8 @@ struct LinkRow {
   bool listens() const noexcept { return serve != nullptr; }
   bool is_side() const noexcept { return !leads_to_programs(); }
   bool is_any() const noexcept { return true; }
+  bool is_captured() const noexcept { return is_capture; }
+  bool is_networked() const noexcept { return takes_network_address; }
   std::string prefix() const;  ///< "stream:"
   std::string form() const;    ///< "stream:PATH"
   std::string told() const;    ///< for --help: what the link is

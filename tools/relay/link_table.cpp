@@ -50,6 +50,8 @@ constexpr auto kLinkRows = std::to_array<LinkRow>({
      .target = "FILE",
      .help = "a capture file: as the first link it is replayed with the recorded gaps, as the "
              "second it is written",
+     .example = "pcap:all.pcap",
+     .example_text = "record every frame in a capture file",
      .is_file = true,
      .is_capture = true,
      .open = {.check = check_capture_side,
@@ -63,6 +65,7 @@ constexpr auto kLinkRows = std::to_array<LinkRow>({
      .example_text = "put virtual machines on the bus: qemu -device virtio-net,netdev=n,mac=... "
                      "-netdev stream,id=n,server=off,addr.type=unix,addr.path=/tmp/q.sock",
      .places = socket_place,
+     .takes_network_address = true,
      .protocol = &kStreamProtocol,
      .serve = listen_there,
      .join = connect_there},
@@ -93,6 +96,7 @@ constexpr auto kLinkRows = std::to_array<LinkRow>({
      .target = "LOCAL,REMOTE",
      .help = "  dgram:LOCAL,REMOTE exchanges one datagram for each frame",
      .places = two_sockets,
+     .takes_network_address = true,
      .join = exchange_there},
     {.word = "vde",
      .target = "URL",

@@ -46,6 +46,9 @@ namespace {
 
 using Sides = std::array<LinkSide, 2>;
 
+/// How long a name of ports can be to which later ports add a hyphen and a number.
+constexpr std::size_t kMaxPrefix = 27;
+
 Options bridge_options() {
   Options options("bridge", "LINK LINK");
   options.words(2, 2).about(
@@ -57,13 +60,14 @@ Options bridge_options() {
          Or one link is bus:PATH, and the other one leads to programs with sockets, such as virtual
          machines:
 )" + list_of_links(&LinkRow::leads_to_programs, &LinkRow::told, ";\n", ";\n") +
-      R"(.
-For stream: and dgram:, a path can also be ADDRESS:PORT (TCP, UDP). The ports of these
+      ".\nFor " + list_of_links(&LinkRow::is_networked, &LinkRow::prefix, " and ") +
+      R"(, a path can also be ADDRESS:PORT (TCP, UDP). The ports of these
          links receive broadcasts, multicasts, and frames for the addresses from which their
          programs have sent. The options --fault, --fault-right, --fault-left and --no-offload are
          refused; for faults, join two buses by a second bridge. The bridge goes on until a signal
          comes, whatever the programs do.)");
   const std::string listening = list_of_links(&LinkRow::listens, &LinkRow::form);
+  const std::string capture = list_of_links(&LinkRow::is_captured, &LinkRow::form);
   add_bus_options(options);
   add_offload_option(options,
                      ", and has the port of a packet: link cut super-frames into segments");
@@ -71,16 +75,17 @@ For stream: and dgram:, a path can also be ADDRESS:PORT (TCP, UDP). The ports of
       .value(
           "port-name", "NAME",
           R"(the name of the bridge's port, on each bus (default: the next free portN). Where )" +
-              listening +
-              R"( listens, NAME has at most 27 characters: programs that are connected at the
+              listening + " listens, NAME has at most " + std::to_string(kMaxPrefix) +
+              R"( characters: programs that are connected at the
                  same time get the ports NAME, NAME-2, NAME-3 and so on. Names that ports of other
                  processes have are left out)")
       .value("max-peers", "N",
              "how many programs a " + listening +
                  " link serves at a time (default: 64); more are refused")
-      .value("max-gap", "SECONDS",
-             "in a replay of a first link pcap:FILE, wait at most that time between two frames")
-      .flag("force", "replace the capture file of a second link pcap:FILE, if it exists")
+      .value(
+          "max-gap", "SECONDS",
+          "in a replay of a first link " + capture + ", wait at most that time between two frames")
+      .flag("force", "replace the capture file of a second link " + capture + ", if it exists")
       .repeatable(
           "fault", "FAULTS",
           R"(add faults in both directions: one or several of these, with commas between them.
@@ -119,8 +124,7 @@ For stream: and dgram:, a path can also be ADDRESS:PORT (TCP, UDP). The ports of
     options.example(std::string("shmifctl bridge bus:/dev/shm/bus0 ") + row.example,
                     row.example_text);
   }
-  return options.example("shmifctl bridge bus:/dev/shm/bus0 pcap:all.pcap",
-                         "record every frame in a capture file");
+  return options;
 }
 
 /// Refuses a bridge from a link to itself: every frame would go round forever.
@@ -373,7 +377,6 @@ UsageError only_listening() {
 /// Serves programs with sockets. `bus_at`: which of the two links is the bus.
 int run_with_peers(const Arguments& args, Sides& ends, const BusWish& wish, std::size_t bus_at,
                    const JsonOutput& json) {
-  constexpr std::size_t kMaxPrefix = 27;  // later ports add a hyphen and a number
   LinkSide& bus = ends[bus_at];
   const LinkAddress& peer = ends[1 - bus_at].address;
   const LinkRow& row = *peer.row;
@@ -388,7 +391,8 @@ int run_with_peers(const Arguments& args, Sides& ends, const BusWish& wish, std:
   if (row.protocol != nullptr) bridge.protocol = row.protocol;
   const PeerPlaces places = row.places(peer, bridge.peer_text);
   if (serves && bridge.port_name.size() > kMaxPrefix)
-    throw UsageError{"--port-name has at most 27 characters beside " +
+    throw UsageError{"--port-name has at most " + std::to_string(kMaxPrefix) +
+                     " characters beside " +
                      list_of_links(&LinkRow::listens, &LinkRow::prefix, " and ")};
   if (args.given("max-peers") && !serves) throw only_listening();
   bridge.max_peers = args.count("max-peers", 1, kMaxPeers).value_or(kDefaultMaxPeers);
@@ -460,8 +464,8 @@ int run_bridge(const CommandLine& line) {
   const bool records_to_output =
       ends[1].address.row->is_capture && is_standard_output(ends[1].address.target);
   if (records_to_output && args.flag("json")) {
-    throw UsageError{"--json and " + names[1] +
-                     " both need standard output (give pcap: the name of another file)"};
+    throw UsageError{"--json and " + names[1] + " both need standard output (give " +
+                     ends[1].address.row->prefix() + " the name of another file)"};
   }
   const JsonOutput json(args.flag("json"));
   if (!records_to_output && !json.is_wanted()) base::let_lost_output_vanish();

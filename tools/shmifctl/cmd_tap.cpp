@@ -49,12 +49,11 @@ Options tap_options() {
       .about(
           R"(Connects a TAP device to the bus, until a signal ends the command. Frames that this
              machine sends through the device go to the bus. The device receives broadcasts,
-             multicasts, and the frames for its MAC address. It also receives the frames for
-             every address that was the source of a frame that it sent: those of machines behind
-             it. When the command ends, even by SIGKILL, a device that existed before gets back
-             its offloads, MTU, MAC address, addresses, default routes and state (up or down).
-             Needs /dev/net/tun, and CAP_NET_ADMIN in the network namespace of the device. With
-             --netns, it is needed only in that namespace's own user namespace: the user who
+             multicasts, frames for its MAC address, and frames for machines behind it (learned
+             addresses). When the command ends, even by SIGKILL, a device that existed before
+             gets back its offloads, MTU, MAC address, addresses, default routes and state (up or
+             down). Needs /dev/net/tun, and CAP_NET_ADMIN in the network namespace of the device.
+             With --netns, it is needed only in that namespace's own user namespace: the user who
              started a rootless container has it there. 'shmifctl exec' needs neither.)")
       .value("name", "NAME",
              R"(the device (not the port: see --port-name), which is made unless it exists

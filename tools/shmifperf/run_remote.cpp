@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/text.hpp"
 #include "perf/remote/address.hpp"
 #include "perf/remote/combine.hpp"
 #include "perf/report/report.hpp"
@@ -19,17 +20,14 @@ using Results = std::vector<perf::HostResult>;
 constexpr std::size_t kMaxServers = 256;
 
 void add_servers(std::string_view list, std::vector<std::string>& into) {
-  for (;;) {
-    const std::size_t comma = list.find(',');
-    const std::string name(list.substr(0, comma));
+  for (const std::string_view part : base::split(list, ',')) {
+    const std::string name(part);
     const auto address = perf::parse_server_address(name);
     if (!address) throw UsageError{"--client: " + address.error().message};
     if (std::find(into.begin(), into.end(), name) != into.end()) {
       throw UsageError{"--client: \"" + name + "\" is given twice (a server runs one set of jobs)"};
     }
     into.push_back(name);
-    if (comma == std::string_view::npos) return;
-    list.remove_prefix(comma + 1);
   }
 }
 

@@ -1,10 +1,10 @@
 // Which parts of their bus the jobs used: a map of each job below the throughput chart, on its time axis.
 function busHeat() {
   const jobs = result.jobs.filter((job) => job.heat);
-  const kMostMaps = 8;
+  const kMaxMaps = 8;
   const mapped = jobs.filter((job) => job.heat.map && job.heat.map.rows.length);
   const uneven = mapped.filter((job) => !alikeIn(job.heat.map));
-  const drawn = uneven.slice(0, kMostMaps);
+  const drawn = uneven.slice(0, kMaxMaps);
   const kCellHeight = 2;
   const kSharp = 2;  // pixels of the picture per pixel of the page
   const kLight = ['#d3e5f5', '#4f97d0', '#08306b'];
@@ -193,8 +193,8 @@ function busHeat() {
       + (maps.length ? ' In the maps, addresses go down: the header, the table of ports, and the ring.' : '')
       + (uneven.length > drawn.length ? ` The first eight of ${units.count(uneven.length)} maps are drawn.` : ''));
     const even = mapped.filter((job) => alikeIn(job.heat.map));
-    const more = even.length - kMostMaps;
-    const texts = even.slice(0, kMostMaps).map(alikeSentence);
+    const more = even.length - kMaxMaps;
+    const texts = even.slice(0, kMaxMaps).map(alikeSentence);
     if (more > 0) texts.push(`${units.count(more)} more ${more === 1 ? 'job' : 'jobs'} used all parts of the bus alike, or none; the table has the figures.`);
     const sentences = texts.map((text) => element('p', { class: 'note alike' }, text));
     if (!maps.length) return [note, ...sentences, figures()];

@@ -18,6 +18,7 @@
 #include "tap/bridge.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/tools/common/bus_rig.hpp"
+#include "tools/common/command.hpp"
 #include "tools/relay/address_watch.hpp"
 #include "tools/relay/link_address.hpp"
 #include "tools/relay/link_row.hpp"
@@ -325,6 +326,27 @@ TEST(LinkRows, AreListedInOneOrderAsWordsOrWithTheirTargets) {
             "stream:, vhost-user:, memif:, dgram: and vde:");
   EXPECT_EQ(tools::list_of_links(&LinkRow::listens, &LinkRow::form, "; ", "; "),
             "stream:PATH; vhost-user:PATH; memif:PATH");
+  EXPECT_EQ(tools::list_of_links(&LinkRow::is_captured, &LinkRow::form), "pcap:FILE");
+  EXPECT_EQ(tools::list_of_links(&LinkRow::is_networked, &LinkRow::prefix, " and "),
+            "stream: and dgram:");
+}
+
+/// Whether the row's function finds an address and a port in a target made of these.
+bool reads_network_address(const tools::LinkRow& row) {
+  const bool two = std::string(row.target).find(',') != std::string::npos;
+  const std::string target = two ? "198.18.0.1:7,198.18.0.2:7" : "198.18.0.1:7";
+  try {
+    return row.places({&row, false, target}, row.prefix() + target).here.host.has_value();
+  } catch (const tools::UsageError&) {
+    return false;
+  }
+}
+
+TEST(LinkRows, SayOfWhichLinksThePlaceCanBeANetworkAddress) {
+  for (const tools::LinkRow& row : tools::link_rows()) {
+    EXPECT_EQ(row.takes_network_address, row.places != nullptr && reads_network_address(row))
+        << row.word;
+  }
 }
 
 TEST(LinkAddresses, AreOfTheirKindAndLeadSomewhere) {
