@@ -255,9 +255,9 @@ const std::vector<RunCase>& run_cases() {
        [](R r) { return r.outputs == std::vector<OutputPlace>{{"a:b", OutputFormat::json_plus}}; },
        {"json:", ""}},
       {"output",
-       "jsonx:o",
-       [](R r) { return r.outputs == std::vector<OutputPlace>{{"jsonx:o", {}}}; },
-       {""}},
+       "./jsonx:o",
+       [](R r) { return r.outputs == std::vector<OutputPlace>{{"./jsonx:o", {}}}; },
+       {"jsonx:o", ""}},
       {"output-format",
        "json+,terse",
        [](R r) {
