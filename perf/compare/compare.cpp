@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <utility>
 
 #include "perf/report/fields.hpp"
@@ -17,11 +18,28 @@ namespace {
 using Verdict = ComparedFigure::Verdict;
 using Samples = std::vector<double>;
 
+enum class Better : std::uint8_t { more, less };
+/// As the row of T says.
+template <class T>
+consteval Better better_of(std::string_view key) {
+  for (const Figure<T>& row : kRowsOf<T>) {
+    if (row.key == key && row.is_in(kMoreIsBetter)) return Better::more;
+    if (row.key == key && row.is_in(kLessIsBetter)) return Better::less;
+  }
+  throw "the row of the figure does not say what is better";
+}
+/// Times are in a histogram, which has no rows.
+constexpr Better kSooner = Better::less;
+
+/// Whether a worse figure makes the whole comparison worse. The highest percentiles are of so few
+/// frames that they differ by chance.
+enum class Weight : std::uint8_t { decides, shown };
+
 /// A figure of a job: how to find it in a job and in an interval.
 struct Kind {
   const char* name;
-  bool more_is_better;
-  bool decides;
+  Better better;
+  Weight weight;
   std::optional<double> (*whole)(const ReportJson& job);
   std::optional<double> (*of_interval)(const ReportJson& interval);
 };
@@ -51,31 +69,34 @@ std::optional<double> no_interval(const ReportJson& /*interval*/) {
 
 using Of = const ReportJson&;
 const Kind kKinds[] = {
-    {figure_name::kTxFps, true, true, [](Of j) { return nested(j, "tx", "rate_fps"); },
-     rate_of_interval<true>},
-    {figure_name::kRxFps, true, true, [](Of j) { return nested(j, "rx", "rate_fps"); },
-     rate_of_interval<false>},
-    {figure_name::kLostShare, false, true, [](Of j) { return nested(j, "loss", "lost_share"); },
-     loss_of_interval},
-    {figure_name::kLatencyMean, false, true, [](Of j) { return nested(j, "latency_ns", "mean"); },
+    {figure_name::kTxFps, better_of<TrafficResult>("rate_fps"), Weight::decides,
+     [](Of j) { return nested(j, "tx", "rate_fps"); }, rate_of_interval<true>},
+    {figure_name::kRxFps, better_of<TrafficResult>("rate_fps"), Weight::decides,
+     [](Of j) { return nested(j, "rx", "rate_fps"); }, rate_of_interval<false>},
+    {figure_name::kLostShare, better_of<FlowResult>("lost_share"), Weight::decides,
+     [](Of j) { return nested(j, "loss", "lost_share"); }, loss_of_interval},
+    {figure_name::kLatencyMean, kSooner, Weight::decides,
+     [](Of j) { return nested(j, "latency_ns", "mean"); },
      [](Of i) { return figure(i, "latency_mean_ns"); }},
-    {figure_name::kLatencyP50, false, true, [](Of j) { return nested(j, "latency_ns", "p50"); },
+    {figure_name::kLatencyP50, kSooner, Weight::decides,
+     [](Of j) { return nested(j, "latency_ns", "p50"); },
      [](Of i) { return figure(i, "latency_p50_ns"); }},
-    {figure_name::kLatencyP99, false, true, [](Of j) { return nested(j, "latency_ns", "p99"); },
+    {figure_name::kLatencyP99, kSooner, Weight::decides,
+     [](Of j) { return nested(j, "latency_ns", "p99"); },
      [](Of i) { return figure(i, "latency_p99_ns"); }},
-    {"latency_ns_p99_9", false, false, [](Of j) { return nested(j, "latency_ns", "p99_9"); },
-     no_interval},
-    {"latency_ns_p99_99", false, false, [](Of j) { return nested(j, "latency_ns", "p99_99"); },
-     no_interval},
-    {"latency_ns_max", false, false, [](Of j) { return nested(j, "latency_ns", "max"); },
+    {"latency_ns_p99_9", kSooner, Weight::shown,
+     [](Of j) { return nested(j, "latency_ns", "p99_9"); }, no_interval},
+    {"latency_ns_p99_99", kSooner, Weight::shown,
+     [](Of j) { return nested(j, "latency_ns", "p99_99"); }, no_interval},
+    {"latency_ns_max", kSooner, Weight::shown, [](Of j) { return nested(j, "latency_ns", "max"); },
      no_interval},
 };
 
 const char* const kRepeats = "repeats";
 
 /// A figure of a search, not of a job.
-const Kind kFound{figure_name::kFoundFps, true, true, [](Of s) { return figure(s, "found_fps"); },
-                  no_interval};
+const Kind kFound{figure_name::kFoundFps, better_of<SearchResult>("found_fps"), Weight::decides,
+                  [](Of s) { return figure(s, "found_fps"); }, no_interval};
 
 /// The jobs, searches and repetitions of a result by their names. A result may have many of them:
 /// to look for each name among all would take quadratic time.
@@ -180,7 +201,7 @@ Verdict judge(const ComparedFigure& f, const Kind& kind, bool significant,
               const CompareOptions& options) {
   const double change = size_of_change(f);
   if (!significant || !(std::fabs(change) > threshold_of(f.figure, options))) return Verdict::same;
-  return (change > 0) == kind.more_is_better ? Verdict::better : Verdict::worse;
+  return (change > 0) == (kind.better == Better::more) ? Verdict::better : Verdict::worse;
 }
 
 std::optional<Difference> tested(const std::pair<Samples, Samples>& values, const std::string& from,
@@ -262,7 +283,7 @@ class Comparer {
     if (!before || !after) return;
     f.before = *before;
     f.after = *after;
-    f.decides = kind.decides;
+    f.decides = kind.weight == Weight::decides;
     f.change = *after - *before;
     f.change_share = share_of(f.change, *before);
     f.factor = share_of(*after, *before);

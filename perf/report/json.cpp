@@ -8,7 +8,6 @@
 #include <optional>
 #include <span>
 #include <string_view>
-#include <variant>
 
 #include "perf/report/json_figures.hpp"
 #include "perf/report/json_values.hpp"
@@ -24,12 +23,6 @@ using Json = OrderedJson;
 
 // ---- With repetitions (--repeat), figures are medians ----
 
-/// Figures have a median over repetitions if they are rates, shares or times. Counts have none,
-/// because the counts of one run belong together. is_computed() finds the rates and shares that a
-/// row computes; these are the keys of the others.
-constexpr std::array<std::string_view, 7> kMedianKeys{
-    "jitter_ns", "user_seconds", "system_seconds", "found_fps",
-    "found_bps", "limit_fps",    "limit_share"};
 constexpr std::array<std::string_view, 3> kHistograms{"latency_ns", "service_ns",
                                                       "spacing_error_ns"};
 
@@ -37,17 +30,15 @@ bool is_one_of(std::span<const std::string_view> names, std::string_view name) {
   return std::ranges::find(names, name) != names.end();
 }
 
-/// Whether a row of T computes this figure from others: a rate or a share.
-template <class T>
-bool is_computed(std::string_view key) {
-  return std::ranges::any_of(kRowsOf<T>, [&](const Figure<T>& row) {
-    return row.key == key && std::holds_alternative<std::optional<double> (*)(const T&)>(row.from);
-  });
+/// Whether a row with that key asks for it. `limit_fps` and `limit_share` are of jobs, too.
+template <class... T>
+bool has_median_in(std::string_view key) {
+  const auto is_it = [&](const auto& row) { return row.key == key && row.has_median(); };
+  return (... || std::ranges::any_of(kRowsOf<T>, is_it));
 }
 
 bool has_median(std::string_view key) {
-  return is_one_of(kMedianKeys, key) || is_computed<TrafficResult>(key) ||
-         is_computed<FlowResult>(key) || is_computed<CpuResult>(key);
+  return has_median_in<TrafficResult, FlowResult, CpuResult, TcpResult, SearchResult>(key);
 }
 
 void put_median(Json& value, const std::vector<const Json*>& all) {
@@ -184,13 +175,8 @@ Json shown_trial_json(const SearchResult& search) {
 Json search_json(const SearchResult& search) {
   Json json = {{"jobname", search.job},
                {"kind", word_of(search.kind)},
-               {"frame_bytes", frame_bytes(search.frame_bytes)},
-               {"found_fps", json_number(search.found_fps)},
-               {"found_bps", json_number(search.found_bps)},
-               {"why_none", json_text(search.why_none)},
-               {"limited_by_maximum", search.limited_by_maximum},
-               {"limit_fps", json_number(search.limit_fps)},
-               {"limit_share", json_number(share_of_limit(search.found_fps, search.limit_fps))}};
+               {"frame_bytes", frame_bytes(search.frame_bytes)}};
+  put_figures(json, search, kInResult);
   json["shown_trial"] = shown_trial_json(search);
   Json& trials = json["trials"] = Json::array();
   for (const TrialResult& t : search.trials) {

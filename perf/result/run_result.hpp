@@ -72,7 +72,8 @@ inline constexpr auto kRowsOf<TrafficResult> = rows_of<TrafficResult>({
      "Of those frames, without FCS.", column("bytes", Format::bytes)},
     {"rate_fps",
      [](const TrafficResult& t) { return per_second(static_cast<double>(t.frames), t.seconds); },
-     Sum::none, kBothWays | kOfProgram, "Frames per second.", column("rate", Format::fps)},
+     Sum::none, kBothWays | kOfProgram | kMoreIsBetter, "Frames per second.",
+     column("rate", Format::fps)},
     {"rate_bps",
      [](const TrafficResult& t) { return per_second(static_cast<double>(t.bytes) * 8, t.seconds); },
      Sum::none,
@@ -186,7 +187,7 @@ inline constexpr auto kRowsOf<FlowResult> = rows_of<FlowResult>({
        return per_second(static_cast<double>(f.lost), static_cast<double>(f.sent));
      },
      Sum::none,
-     kInResult,
+     kInResult | kLessIsBetter,
      "lost / sent.",
      {.title = "", .page = "lost share", .format = Format::share}},
     {"duplicate_frames", &FlowResult::duplicates, Sum::add, kInResult,
@@ -207,7 +208,7 @@ inline constexpr auto kRowsOf<FlowResult> = rows_of<FlowResult>({
     {"corrupt_copies", &FlowResult::corrupt_copies, Sum::add, kInResult,
      "Damaged copies beside the fates: of a frame that came whole, or damaged before."},
     {"truncated_copies", &FlowResult::truncated_copies, Sum::add, kInResult},
-    {"jitter_ns", &FlowResult::jitter_ns, Sum::greatest, kInResult,
+    {"jitter_ns", &FlowResult::jitter_ns, Sum::greatest, kInResult | kHasMedian,
      "RFC 3550, section 6.4.1; of several flows the greatest.", column("jitter", Format::ns)},
     {"verification_complete", &FlowResult::verification_complete, Sum::all, kInResult},
 });
@@ -244,9 +245,9 @@ struct CpuResult {
 };
 template <>
 inline constexpr auto kRowsOf<CpuResult> = rows_of<CpuResult>({
-    {"user_seconds", &CpuResult::user_seconds, Sum::add, kInResult, nullptr,
+    {"user_seconds", &CpuResult::user_seconds, Sum::add, kInResult | kHasMedian, nullptr,
      column("user", Format::seconds)},
-    {"system_seconds", &CpuResult::system_seconds, Sum::add, kInResult, nullptr,
+    {"system_seconds", &CpuResult::system_seconds, Sum::add, kInResult | kHasMedian, nullptr,
      column("system", Format::seconds)},
     {"frames_per_busy_second",
      [](const CpuResult& c) {
@@ -522,6 +523,22 @@ struct SearchResult {
   /// What the harness itself can send of such frames, paced as in a trial; empty: not measured.
   std::optional<double> limit_fps;
 };
+template <>
+inline constexpr auto kRowsOf<SearchResult> = rows_of<SearchResult>({
+    {"found_fps", &SearchResult::found_fps, Sum::none, kInResult | kHasMedian | kMoreIsBetter,
+     "null: there is none, see why_none."},
+    {"found_bps", &SearchResult::found_bps, Sum::none, kInResult | kHasMedian},
+    {"why_none", &SearchResult::why_none, Sum::none, kInResult},
+    {"limited_by_maximum", &SearchResult::limited_by_maximum, Sum::none, kInResult,
+     "The highest rate that was tried passed: the true one may be higher."},
+    {"limit_fps", &SearchResult::limit_fps, Sum::none, kInResult | kHasMedian,
+     "What the harness itself can send of such frames, paced as in a trial; null: not measured."},
+    {"limit_share",
+     [](const SearchResult& s) {
+       return s.found_fps && s.limit_fps ? per_second(*s.found_fps, *s.limit_fps) : std::nullopt;
+     },
+     Sum::none, kInResult, "found_fps as a share of limit_fps; 0.8 or more carries a warning."},
+});
 
 /// The steady state of a job that ends when it reaches it (`steadystate`).
 struct SteadyStateResult {

@@ -33,8 +33,8 @@ enum class Sum : std::uint8_t {
   all,       ///< whether it holds for each part
 };
 
-/// Where a figure appears; the values are bits.
-using Places = std::uint8_t;
+/// Where a figure appears, and what it is like; the values are bits.
+using Places = std::uint16_t;
 inline constexpr Places kInResult = 1;     ///< in the JSON of a result
 inline constexpr Places kInStream = 2;     ///< in --json-stream and --format=influx
 inline constexpr Places kInMessages = 4;   ///< in the progress that a server sends to its client
@@ -42,6 +42,11 @@ inline constexpr Places kOfSender = 8;     ///< of traffic: what a job sent
 inline constexpr Places kOfReceiver = 16;  ///< of traffic: what a job received
 inline constexpr Places kOfProgram = 32;   ///< of traffic: known for a program (exec), too
 inline constexpr Places kZeroIsNone = 64;  ///< 0 stands for a missing figure: null in JSON
+/// With --repeat, the result has the median of this measured rate or time. Counts have no median:
+/// those of one run belong together.
+inline constexpr Places kHasMedian = 128;
+inline constexpr Places kMoreIsBetter = 256;  ///< `shmifperf compare` judges it so
+inline constexpr Places kLessIsBetter = 512;
 
 /// How people read a figure. The page shows exact_bytes rounded, tables of text all digits.
 enum class Format : std::uint8_t { count, bytes, exact_bytes, ns, seconds, fps, bps, share, text };
@@ -90,6 +95,10 @@ struct Figure {
   Column column = {};
 
   constexpr bool is_in(Places place) const noexcept { return (places & place) != 0; }
+  /// What a row computes is a rate or a share, so it has a median, too.
+  constexpr bool has_median() const noexcept {
+    return is_in(kHasMedian) || std::holds_alternative<std::optional<double> (*)(const T&)>(from);
+  }
 };
 
 /// The rows of T, in the order of its outputs.
