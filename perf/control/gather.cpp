@@ -33,18 +33,9 @@ Span around(Span a, Span b) {
 }
 
 TrafficResult tx_of(const JobBlock& b, const JobOptions& o) {
-  TrafficResult tx;
-  const SentCounts& counts = b.sent[Period::window];
-  tx.frames = counts.frames.get();
-  tx.bytes = counts.bytes.get();
-  tx.offered_frames = counts.offered_frames.get();
-  tx.offered_bytes = counts.offered_bytes.get();
-  tx.skipped_frames = counts.skipped.get();
-  tx.refused_frames = counts.refused.get();
-  tx.batches = counts.batches.get();
-  tx.errors = counts.errors.get();
+  TrafficResult tx = b.sent[Period::window].get();
   tx.first_error = b.first_tx_error.get();
-  tx.ramp_frames = b.sent[Period::ramp].frames.get();
+  tx.ramp_frames = b.sent[Period::ramp][&TrafficResult::frames].get();
   set_window(tx, {b.window_begin_ns.load(), b.window_end_ns.load()});
   const std::uint64_t until = b.offered_until_ns.get();
   tx.offered_seconds = until == 0 ? tx.seconds : seconds(b.window_begin_ns.load(), until);
@@ -56,16 +47,9 @@ TrafficResult tx_of(const JobBlock& b, const JobOptions& o) {
 }
 
 TrafficResult rx_of(const JobBlock& b) {
-  TrafficResult rx;
-  const ReceivedCounts& counts = b.received[Period::window];
-  rx.frames = counts.frames.get();
-  rx.bytes = counts.bytes.get();
-  rx.batches = counts.batches.get();
-  rx.errors = counts.errors.get();
+  TrafficResult rx = b.received[Period::window].get();
   rx.first_error = b.first_rx_error.get();
-  rx.ramp_frames = b.received[Period::ramp].frames.get();
-  rx.foreign_frames = counts.foreign.get();
-  rx.stale_frames = counts.stale.get();
+  rx.ramp_frames = b.received[Period::ramp][&TrafficResult::frames].get();
   return rx;
 }
 

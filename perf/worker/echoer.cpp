@@ -32,24 +32,25 @@ void Echoer::account(std::size_t sent, IntervalRecorder& recorder) {
     const std::uint64_t bytes = replies_[i].size();
     SentCounts& counts = job_.sent[about_[i].period];
     // Each request asks for one reply.
-    counts.offered_frames.add(1);
-    counts.offered_bytes.add(bytes);
+    counts[&TrafficResult::offered_frames].add(1);
+    counts[&TrafficResult::offered_bytes].add(bytes);
     if (i >= sent) continue;
     any[about_[i].period] = true;
     all_bytes += bytes;
-    counts.frames.add(1);
-    counts.bytes.add(bytes);
+    counts[&TrafficResult::frames].add(1);
+    counts[&TrafficResult::bytes].add(bytes);
   }
   if (sent == 0) return;
   job_.all_tx_frames.add(sent);
   job_.all_tx_bytes.add(all_bytes);
-  job_.sent[any[Period::window] ? Period::window : Period::ramp].batches.add(1);
+  job_.sent[any[Period::window] ? Period::window : Period::ramp][&TrafficResult::batches].add(1);
   recorder.sent(sent, all_bytes);
 }
 
 /// Counts the replies after the first `sent` as refused. They are sent later.
 void Echoer::refused(std::size_t sent) {
-  for (std::size_t i = sent; i < about_.size(); ++i) job_.sent[about_[i].period].refused.add(1);
+  for (std::size_t i = sent; i < about_.size(); ++i)
+    job_.sent[about_[i].period][&TrafficResult::refused_frames].add(1);
 }
 
 /// Result: how many replies were sent.

@@ -178,13 +178,13 @@ void Generator::account(std::size_t taken, std::uint64_t now) {
     const FrameSource::Unsent& of = gone[period];
     if (of.frames == 0) continue;
     SentCounts& counts = job_.sent[period];
-    counts.frames.add(of.frames);
-    counts.bytes.add(of.bytes);
-    counts.offered_frames.add(of.frames);
-    counts.offered_bytes.add(of.bytes);
+    counts[&TrafficResult::frames].add(of.frames);
+    counts[&TrafficResult::bytes].add(of.bytes);
+    counts[&TrafficResult::offered_frames].add(of.frames);
+    counts[&TrafficResult::offered_bytes].add(of.bytes);
     // A batch that crosses the border counts in the window, because some of its frames do.
     const bool last = period == Period::window || gone[Period::window].frames == 0;
-    if (last) counts.batches.add(1);
+    if (last) counts[&TrafficResult::batches].add(1);
   }
   if (gone[Period::ramp].frames != 0) flow_.ramp_sent.add(gone[Period::ramp].frames);
   const std::uint64_t bytes = gone[Period::ramp].bytes + gone[Period::window].bytes;
@@ -217,7 +217,8 @@ void Generator::refused(const SendResult& result, std::uint64_t now) {
   }
   refused_ = true;
   for (const Period period : {Period::ramp, Period::window}) {
-    job_.sent[period].refused.add(total(pending_.subspan(refused_known_), period).frames);
+    job_.sent[period][&TrafficResult::refused_frames].add(
+        total(pending_.subspan(refused_known_), period).frames);
   }
   refused_known_ = pending_.size();
   if (result.error) {
@@ -288,19 +289,19 @@ void Generator::finish(std::uint64_t now) {
 void Generator::note_offered(std::uint64_t end) {
   SentCounts& counts = job_.sent[Period::window];
   const FrameSource::Unsent refused = total(pending_, Period::window);
-  counts.offered_frames.add(refused.frames);
-  counts.offered_bytes.add(refused.bytes);
+  counts[&TrafficResult::offered_frames].add(refused.frames);
+  counts[&TrafficResult::offered_bytes].add(refused.bytes);
   const std::uint64_t due = over_limit_ns_ != 0 ? over_limit_ns_ : source_->due_ns();
   const std::uint64_t until = paced_ && no_more_ ? due : end;
   if (!no_more_ && end > begin_ns_) {
     const FrameSource::Unsent unmade = source_->give_up(end);
-    counts.offered_frames.add(unmade.frames);
-    counts.offered_bytes.add(unmade.bytes);
+    counts[&TrafficResult::offered_frames].add(unmade.frames);
+    counts[&TrafficResult::offered_bytes].add(unmade.bytes);
   }
   const FrameSource::Unsent skipped = source_->skipped();
-  counts.skipped.set(skipped.frames);
-  counts.offered_frames.add(skipped.frames);
-  counts.offered_bytes.add(skipped.bytes);
+  counts[&TrafficResult::skipped_frames].set(skipped.frames);
+  counts[&TrafficResult::offered_frames].add(skipped.frames);
+  counts[&TrafficResult::offered_bytes].add(skipped.bytes);
   job_.offered_until_ns.set(std::min(until, end_ns_));
 }
 

@@ -252,12 +252,12 @@ class Host {
     block_.all_rx_frames.set(c.rx_frames);
     block_.all_rx_bytes.set(c.rx_bytes);
     const PortCounters before = before_window_.value_or(c);
-    block_.sent[Period::ramp].frames.set(before.tx_frames);
-    block_.sent[Period::window].frames.set(c.tx_frames - before.tx_frames);
-    block_.sent[Period::window].bytes.set(c.tx_bytes - before.tx_bytes);
-    block_.received[Period::ramp].frames.set(before.rx_frames);
-    block_.received[Period::window].frames.set(c.rx_frames - before.rx_frames);
-    block_.received[Period::window].bytes.set(c.rx_bytes - before.rx_bytes);
+    block_.sent[Period::ramp][&TrafficResult::frames].set(before.tx_frames);
+    block_.sent[Period::window][&TrafficResult::frames].set(c.tx_frames - before.tx_frames);
+    block_.sent[Period::window][&TrafficResult::bytes].set(c.tx_bytes - before.tx_bytes);
+    block_.received[Period::ramp][&TrafficResult::frames].set(before.rx_frames);
+    block_.received[Period::window][&TrafficResult::frames].set(c.rx_frames - before.rx_frames);
+    block_.received[Period::window][&TrafficResult::bytes].set(c.rx_bytes - before.rx_bytes);
     block_.window_begin_ns.store(std::min(window_begin_ns(), now_ns()));
     block_.window_end_ns.store(now_ns());
     // The kernel reports the usage of a child only at its end, and includes the ramp.

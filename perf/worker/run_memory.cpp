@@ -11,14 +11,14 @@ ErrorClass class_of_send_error(std::error_code why) noexcept {
 }
 
 void JobBlock::note_tx_error(Period period, std::error_code why) noexcept {
-  sent[period].errors.add(1);
+  sent[period][&TrafficResult::errors].add(1);
   if (period != Period::window) return;
   first_tx_error.set(why.message());
   note_error(class_of_send_error(why), period, why.message());
 }
 
 void JobBlock::note_rx_error(Period period, std::error_code why) noexcept {
-  received[period].errors.add(1);
+  received[period][&TrafficResult::errors].add(1);
   if (period != Period::window) return;
   first_rx_error.set(why.message());
   note_error(ErrorClass::rx, period, why.message());

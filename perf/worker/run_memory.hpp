@@ -67,7 +67,33 @@ class SharedFigures {
     return of;
   }
 
+  /// Which figure; found while the program is compiled. A member without a row does not compile.
+  class Count {
+   public:
+    // NOLINTNEXTLINE(google-explicit-constructor): counts[&T::frames] reads as an index
+    consteval Count(std::uint64_t T::* count) : at_(place_of(count)) {}
+
+   private:
+    friend SharedFigures;
+    std::size_t at_;
+  };
+  /// One figure, to count while others read.
+  Tally& operator[](Count which) noexcept { return values_[which.at_]; }
+  const Tally& operator[](Count which) const noexcept { return values_[which.at_]; }
+
  private:
+  static consteval std::size_t place_of(std::uint64_t T::* count) {
+    std::size_t i = 0, found = kRowsOf<T>.size();
+    for_each_member<T>([&](const auto&, auto member) {
+      if constexpr (std::is_same_v<decltype(member), std::uint64_t T::*>) {
+        if (member == count) found = i;
+      }
+      ++i;
+    });
+    if (found == kRowsOf<T>.size()) throw "the member has no row";
+    return found;
+  }
+
   static void write(Tally& to, std::uint64_t value) noexcept { to.set(value); }
   static void write(Tally& to, double value) noexcept {
     to.set(std::bit_cast<std::uint64_t>(value));
@@ -176,13 +202,12 @@ struct EchoBlock {
   ByPeriod<Tally> replies;
 };
 
-/// What a job sends in one period, and its errors.
-struct SentCounts {
-  Tally frames, bytes, offered_frames, offered_bytes, skipped, refused, batches, errors;
-};
+/// What a job sends in one period, and its errors. Every count of TrafficResult has its place;
+/// times and texts are elsewhere in the JobBlock.
+using SentCounts = SharedFigures<TrafficResult>;
 /// What a job receives in one period, and its errors.
-struct ReceivedCounts {
-  Tally frames, bytes, foreign, stale, batches, errors, overruns, overrun_frames;
+struct ReceivedCounts : SharedFigures<TrafficResult> {
+  Tally overruns, overrun_frames;
 };
 
 /// What a job did in one interval. The job writes it. The controller reads it once `written` counts

@@ -209,7 +209,7 @@ void Sink::take_batch() {
   // A batch with only frames of the ramp belongs to the ramp, whenever it arrives.
   const bool only_ramp =
       totals.of[Period::ramp].frames != 0 && totals.of[Period::window].frames == 0;
-  job_.received[only_ramp ? Period::ramp : period_at(now)].batches.add(1);
+  job_.received[only_ramp ? Period::ramp : period_at(now)][&TrafficResult::batches].add(1);
   publish(totals);
   lends_ =
       end_.lends() && may_take_trains() && totals.all_bytes > kLongFrameBytes * totals.all_frames;

@@ -17,13 +17,13 @@ void Sink::publish(const Totals& t) {
     const Totals::Of& of = t.of[period];
     ReceivedCounts& counts = job_.received[period];
     if (of.frames != 0) {
-      counts.frames.add(of.frames);
-      counts.bytes.add(of.bytes);
+      counts[&TrafficResult::frames].add(of.frames);
+      counts[&TrafficResult::bytes].add(of.bytes);
     }
     const std::uint64_t others = of.foreign + of.stale;
     if (others == 0) continue;
-    counts.foreign.add(of.foreign);
-    counts.stale.add(of.stale);
+    counts[&TrafficResult::foreign_frames].add(of.foreign);
+    counts[&TrafficResult::stale_frames].add(of.stale);
     job_.all_foreign.add(others);
   }
   job_.all_rx_frames.add(t.all_frames);

@@ -340,10 +340,10 @@ TEST(RunMemoryOfJobs, AnErrorOfTheRampIsCountedThereAndIsNotTheFirstOfTheWindow)
   job.note_rx_error(Period::window, early);
   EXPECT_EQ(job.first_tx_error.get(), later.message());
   EXPECT_EQ(job.first_rx_error.get(), later.message());
-  EXPECT_EQ(job.sent[Period::ramp].errors.get(), 1U);
-  EXPECT_EQ(job.sent[Period::window].errors.get(), 1U);
-  EXPECT_EQ(job.received[Period::ramp].errors.get(), 1U);
-  EXPECT_EQ(job.received[Period::window].errors.get(), 2U);
+  EXPECT_EQ(job.sent[Period::ramp][&TrafficResult::errors].get(), 1U);
+  EXPECT_EQ(job.sent[Period::window][&TrafficResult::errors].get(), 1U);
+  EXPECT_EQ(job.received[Period::ramp][&TrafficResult::errors].get(), 1U);
+  EXPECT_EQ(job.received[Period::window][&TrafficResult::errors].get(), 2U);
 }
 
 }  // namespace

@@ -90,8 +90,8 @@ TEST(GatheredWindows, OfAReceiverAreAsLongAsItsSendersHoweverLongFramesAreUnderW
     left.flow(0).last_transit_ns.set(c.last_s * kSecond);
     left.flow(0).last_arrival_ns.set((104 + c.last_s) * kSecond - 1);
     ReceivedCounts& received = left.block(1).received[Period::window];
-    received.frames.set(1000);
-    received.bytes.set(1'000'000);
+    received[&TrafficResult::frames].set(1000);
+    received[&TrafficResult::bytes].set(1'000'000);
     // Its intervals: the line is silent until the first frame, and after the last.
     const auto begin = 3 + static_cast<double>(c.first_s);
     left.jobs[1].intervals =

@@ -287,8 +287,8 @@ TEST(Echoer, GivesUpAtOnceWhenItsJobIsToldToStop) {
   };
   EXPECT_TRUE(echoer.flush(recorder).empty());
   EXPECT_EQ(waits, 3) << "a second of them is for those that are not stopped";
-  EXPECT_EQ(job.sent[Period::window].frames.get(), 0U);
-  EXPECT_EQ(job.sent[Period::window].offered_frames.get(), 1U);
+  EXPECT_EQ(job.sent[Period::window][&TrafficResult::frames].get(), 0U);
+  EXPECT_EQ(job.sent[Period::window][&TrafficResult::offered_frames].get(), 1U);
 }
 
 /// An echoer, and the wire of its replies.
@@ -338,15 +338,15 @@ TEST(Echoer, AnswersEachRequestOfItsPeriodOnceAndCountsWhatItSent) {
   }
   echo.add(4, 60, Period::ramp);
   EXPECT_EQ(echo.echoer.flush(echo.recorder).size(), 1U);
-  EXPECT_EQ(echo.sent(Period::ramp).frames.get(), 2U);
-  EXPECT_EQ(echo.sent(Period::ramp).bytes.get(), 160U);
-  EXPECT_EQ(echo.sent(Period::ramp).offered_frames.get(), 2U);
-  EXPECT_EQ(echo.sent(Period::ramp).offered_bytes.get(), 160U);
-  EXPECT_EQ(echo.sent(Period::ramp).batches.get(), 1U);
-  EXPECT_EQ(echo.sent(Period::window).frames.get(), 2U);
-  EXPECT_EQ(echo.sent(Period::window).bytes.get(), 600U);
-  EXPECT_EQ(echo.sent(Period::window).offered_bytes.get(), 600U);
-  EXPECT_EQ(echo.sent(Period::window).batches.get(), 1U);
+  EXPECT_EQ(echo.sent(Period::ramp)[&TrafficResult::frames].get(), 2U);
+  EXPECT_EQ(echo.sent(Period::ramp)[&TrafficResult::bytes].get(), 160U);
+  EXPECT_EQ(echo.sent(Period::ramp)[&TrafficResult::offered_frames].get(), 2U);
+  EXPECT_EQ(echo.sent(Period::ramp)[&TrafficResult::offered_bytes].get(), 160U);
+  EXPECT_EQ(echo.sent(Period::ramp)[&TrafficResult::batches].get(), 1U);
+  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::frames].get(), 2U);
+  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::bytes].get(), 600U);
+  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::offered_bytes].get(), 600U);
+  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::batches].get(), 1U);
   EXPECT_EQ(echo.job.all_tx_frames.get(), 4U);
   EXPECT_EQ(echo.job.all_tx_bytes.get(), 760U);
   echo.recorder.close(now_ns() + 1'000'000);
@@ -366,9 +366,10 @@ TEST(Echoer, CountsOnceWhatTheWireTookOnlyLater) {
     echo.told.full = so_far < 4;
   };
   EXPECT_EQ(echo.echoer.flush(echo.recorder).size(), 4U);
-  EXPECT_EQ(echo.sent(Period::ramp).refused.get(), 1U) << "the first was taken at once";
-  EXPECT_EQ(echo.sent(Period::window).refused.get(), 2U);
-  EXPECT_EQ(echo.sent(Period::window).frames.get(), 2U);
+  EXPECT_EQ(echo.sent(Period::ramp)[&TrafficResult::refused_frames].get(), 1U)
+      << "the first was taken at once";
+  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::refused_frames].get(), 2U);
+  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::frames].get(), 2U);
 }
 
 TEST(Echoer, AnErrorIsOfThePeriodOfTheReplyThatCouldNotBeSent) {
@@ -379,12 +380,12 @@ TEST(Echoer, AnErrorIsOfThePeriodOfTheReplyThatCouldNotBeSent) {
   const auto about = echo.echoer.flush(echo.recorder);
   ASSERT_EQ(about.size(), 1U);
   EXPECT_EQ(about[0].number, 1U);
-  EXPECT_EQ(echo.sent(Period::ramp).errors.get(), 0U);
-  EXPECT_EQ(echo.sent(Period::window).errors.get(), 1U);
-  EXPECT_EQ(echo.sent(Period::window).frames.get(), 0U);
-  EXPECT_EQ(echo.sent(Period::window).offered_frames.get(), 1U);
-  EXPECT_EQ(echo.sent(Period::window).offered_bytes.get(), 100U);
-  EXPECT_EQ(echo.sent(Period::window).batches.get(), 0U);
+  EXPECT_EQ(echo.sent(Period::ramp)[&TrafficResult::errors].get(), 0U);
+  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::errors].get(), 1U);
+  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::frames].get(), 0U);
+  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::offered_frames].get(), 1U);
+  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::offered_bytes].get(), 100U);
+  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::batches].get(), 0U);
   // What was not sent is not sent later.
   echo.add(3, 60, Period::window);
   EXPECT_EQ(echo.echoer.flush(echo.recorder).size(), 1U);
@@ -406,7 +407,7 @@ TEST(Echoer, DropsAReplyThatNobodyTakesForASecond) {
   EXPECT_TRUE(echo.echoer.flush(echo.recorder).empty());
   EXPECT_FALSE(over);
   EXPECT_GE(now_ns() - begin, 1'000'000'000U);
-  EXPECT_EQ(echo.sent(Period::window).refused.get(), 1U);
+  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::refused_frames].get(), 1U);
 }
 
 TEST(Sink, WithoutFlowsAnEndThatHasEndedIsAnErrorAndNoEndOfAllFlows) {
@@ -439,7 +440,7 @@ TEST(Sink, CountsWhatItsThreadsHaveCheckedThoughNothingMoreComes) {
     std::this_thread::sleep_for(1ms);
     EXPECT_FALSE(sink.step());
   }
-  EXPECT_EQ(job.received[Period::window].foreign.get(), 3U);
+  EXPECT_EQ(job.received[Period::window][&TrafficResult::foreign_frames].get(), 3U);
 }
 
 TEST(Generator, TheTimeThatItsLastBatchTakesIsOfItsWindow) {

@@ -112,8 +112,8 @@ TEST(SenderCounts, OnlyAnEndThatTakesNothingForTenSecondsIsGivenUp) {
   EXPECT_FALSE(sender.step(now + 10 * kSecond, 0));
   EXPECT_EQ(generator.error(), "the engine has taken no frame for 10 s");
   EXPECT_TRUE(generator.done());
-  EXPECT_EQ(sender.job.sent[Period::window].frames.get(), 3U);
-  EXPECT_EQ(sender.job.sent[Period::window].offered_frames.get(), 4U);
+  EXPECT_EQ(sender.job.sent[Period::window][&TrafficResult::frames].get(), 3U);
+  EXPECT_EQ(sender.job.sent[Period::window][&TrafficResult::offered_frames].get(), 4U);
 }
 
 TEST(SenderCounts, AnErrorEndsAJobThatWasNotToldToGoOnAfterItsClass) {
@@ -143,8 +143,9 @@ TEST(SenderCounts, AnErrorEndsAJobThatWasNotToldToGoOnAfterItsClass) {
     EXPECT_FALSE(sender.step(1200, 0, c.error));
     EXPECT_EQ(generator.done(), !c.goes_on);
     EXPECT_EQ(generator.error(), c.goes_on ? "" : "cannot send on said: " + c.error.message());
-    EXPECT_EQ(sender.job.sent[Period::window].errors.get(), 1U);
-    EXPECT_EQ(sender.job.sent[Period::window].offered_frames.get(), c.goes_on ? 0U : 2U);
+    EXPECT_EQ(sender.job.sent[Period::window][&TrafficResult::errors].get(), 1U);
+    EXPECT_EQ(sender.job.sent[Period::window][&TrafficResult::offered_frames].get(),
+              c.goes_on ? 0U : 2U);
   }
 }
 
@@ -279,7 +280,8 @@ TEST(SenderErrors, EachClassHasItsCountAndItsFirstError) {
   for (const ErrorClass other : {ErrorClass::rx, ErrorClass::verify, ErrorClass::overrun}) {
     EXPECT_EQ(errors_of(sender.job, other), Errors(0, ""));
   }
-  EXPECT_EQ(sender.job.sent[Period::window].errors.get(), 5U) << "of calls, whatever their class";
+  EXPECT_EQ(sender.job.sent[Period::window][&TrafficResult::errors].get(), 5U)
+      << "of calls, whatever their class";
 }
 
 // ---- Jobs that send in a proportion, and requests without a reply ----

@@ -113,7 +113,7 @@ TEST(SenderLimits, TheRuntimeBeginsBehindTheRampAndItsEndIsNoMoreOfIt) {
         sender.job.window_end_ns.load(), sender.job.offered_until_ns.get()}) {
     EXPECT_EQ(end, 1500U) << "though it was noticed later";
   }
-  EXPECT_EQ(sender.job.sent[Period::window].frames.get(), 3U);
+  EXPECT_EQ(sender.job.sent[Period::window][&TrafficResult::frames].get(), 3U);
   generator.stop(1200);
   EXPECT_EQ(sender.job.window_end_ns.load(), 1500U) << "it has ended once";
 }
@@ -126,7 +126,7 @@ TEST(SenderLimits, OneThatAnErrorEndsHasNoTimeUntilItsNextFrame) {
   EXPECT_TRUE(generator.done());
   EXPECT_EQ(sender.job.window_end_ns.load(), 1200U) << "one was left when it ended";
   EXPECT_EQ(sender.flow.rate_end_ns.get(), 1200U);
-  EXPECT_EQ(sender.job.sent[Period::window].offered_frames.get(), 2U);
+  EXPECT_EQ(sender.job.sent[Period::window][&TrafficResult::offered_frames].get(), 2U);
 }
 
 TEST(SenderLimits, AStopBeforeItsBeginningOffersNothing) {

@@ -128,8 +128,9 @@ struct Sender {
 
 /// frames, bytes, offered frames, offered bytes, skipped, refused, batches, errors
 inline std::vector<std::uint64_t> of(const SentCounts& c) {
-  return {c.frames.get(),  c.bytes.get(),   c.offered_frames.get(), c.offered_bytes.get(),
-          c.skipped.get(), c.refused.get(), c.batches.get(),        c.errors.get()};
+  const TrafficResult t = c.get();
+  return {t.frames,         t.bytes,          t.offered_frames, t.offered_bytes,
+          t.skipped_frames, t.refused_frames, t.batches,        t.errors};
 }
 using Counts = std::vector<std::uint64_t>;
 

@@ -171,9 +171,11 @@ TEST(SinkEnds, OfAReplayTheFramesAreCountedAndThoseBeyondThatAreCopies) {
     EXPECT_EQ(rig.flow.lost.get(), c.lost);
     EXPECT_EQ(rig.flow.all_judged.get(), 2 + c.sent);
     const ReceivedCounts& counts = rig.job.received[Period::window];
-    EXPECT_EQ(counts.frames.get(), c.came);
-    EXPECT_EQ(counts.bytes.get(), 60 + (c.came - 1) * 200);
-    EXPECT_EQ(counts.foreign.get() + counts.stale.get(), 0U);
+    EXPECT_EQ(counts[&TrafficResult::frames].get(), c.came);
+    EXPECT_EQ(counts[&TrafficResult::bytes].get(), 60 + (c.came - 1) * 200);
+    EXPECT_EQ(
+        counts[&TrafficResult::foreign_frames].get() + counts[&TrafficResult::stale_frames].get(),
+        0U);
     EXPECT_EQ(rig.job.all_rx_frames.get(), c.came);
     EXPECT_EQ(rig.job.all_foreign.get(), 0U);
   }
@@ -194,13 +196,13 @@ TEST(SinkCounts, AreOfThePeriodInWhichOthersSent) {
   rig.end.next = {frame_of(4, 7, 0)};  // of this run, and of no flow that it expects
   (void)sink.step();
   const ByPeriod<ReceivedCounts>& counts = rig.job.received;
-  EXPECT_EQ(counts[Period::ramp].foreign.get(), 2U);
-  EXPECT_EQ(counts[Period::ramp].stale.get(), 3U);
-  EXPECT_EQ(counts[Period::window].foreign.get(), 6U);
-  EXPECT_EQ(counts[Period::window].stale.get(), 7U);
-  EXPECT_EQ(counts[Period::ramp].batches.get(), 1U);
-  EXPECT_EQ(counts[Period::window].batches.get(), 2U);
-  EXPECT_EQ(counts[Period::window].frames.get(), 0U);
+  EXPECT_EQ(counts[Period::ramp][&TrafficResult::foreign_frames].get(), 2U);
+  EXPECT_EQ(counts[Period::ramp][&TrafficResult::stale_frames].get(), 3U);
+  EXPECT_EQ(counts[Period::window][&TrafficResult::foreign_frames].get(), 6U);
+  EXPECT_EQ(counts[Period::window][&TrafficResult::stale_frames].get(), 7U);
+  EXPECT_EQ(counts[Period::ramp][&TrafficResult::batches].get(), 1U);
+  EXPECT_EQ(counts[Period::window][&TrafficResult::batches].get(), 2U);
+  EXPECT_EQ(counts[Period::window][&TrafficResult::frames].get(), 0U);
   EXPECT_EQ(rig.job.all_foreign.get(), 18U);
   EXPECT_EQ(rig.job.all_rx_frames.get(), 18U);
   EXPECT_EQ(rig.job.all_rx_bytes.get(), 7 * 60 + 11 * 200U);
@@ -288,7 +290,7 @@ TEST(SinkCounts, HaveNoTimesWhereNoneAreWanted) {
     sink.begin(rig.recorder);
     rig.end.next = {frame_of(0, 7, 0)};
     (void)sink.step();
-    EXPECT_EQ(rig.job.received[Period::window].frames.get(), 1U);
+    EXPECT_EQ(rig.job.received[Period::window][&TrafficResult::frames].get(), 1U);
     EXPECT_EQ(rig.job.latency.count(), disable_lat ? 0U : 1U);
     EXPECT_EQ(rig.job.service.count(), disable_lat ? 0U : 1U);
     EXPECT_EQ(sink.error().empty(), disable_lat);
@@ -310,13 +312,13 @@ TEST(SinkCounts, RepliesThatCouldNotBeSentWereOfferedToo) {
   }
   EXPECT_EQ(echoer.flush(rig.recorder).size(), 1U);
   const ByPeriod<SentCounts>& sent = rig.job.sent;
-  EXPECT_EQ(sent[Period::ramp].offered_frames.get(), 2U);
-  EXPECT_EQ(sent[Period::ramp].offered_bytes.get(), 400U);
-  EXPECT_EQ(sent[Period::ramp].frames.get(), 1U);
-  EXPECT_EQ(sent[Period::ramp].bytes.get(), 200U);
-  EXPECT_EQ(sent[Period::window].offered_frames.get(), 1U);
-  EXPECT_EQ(sent[Period::window].offered_bytes.get(), 200U);
-  EXPECT_EQ(sent[Period::window].frames.get(), 0U);
+  EXPECT_EQ(sent[Period::ramp][&TrafficResult::offered_frames].get(), 2U);
+  EXPECT_EQ(sent[Period::ramp][&TrafficResult::offered_bytes].get(), 400U);
+  EXPECT_EQ(sent[Period::ramp][&TrafficResult::frames].get(), 1U);
+  EXPECT_EQ(sent[Period::ramp][&TrafficResult::bytes].get(), 200U);
+  EXPECT_EQ(sent[Period::window][&TrafficResult::offered_frames].get(), 1U);
+  EXPECT_EQ(sent[Period::window][&TrafficResult::offered_bytes].get(), 200U);
+  EXPECT_EQ(sent[Period::window][&TrafficResult::frames].get(), 0U);
 }
 
 TEST(SinkCounts, TheFirstReplyToARequestIsItsAndTheOthersAreCopies) {
@@ -404,13 +406,13 @@ TEST(SinkErrors, EndAJobThatWasNotToldToGoOnOrWhoseMediumIsGone) {
     EXPECT_EQ(
         rig.after(broken),
         Verdict(goes_on ? "" : "cannot receive on scripted: " + broken.message() + hint, false));
-    EXPECT_EQ(rig.job.received[Period::window].errors.get(), 1U);
+    EXPECT_EQ(rig.job.received[Period::window][&TrafficResult::errors].get(), 1U);
     EXPECT_EQ(rig.job.first_rx_error.get(), broken.message());
     for (const Errc fatal : {Errc::bus_lost, Errc::corrupt, Errc::link_ended}) {
       const std::string why = make_error_code(fatal).message();
       EXPECT_EQ(rig.after(fatal), Verdict("cannot receive on scripted: " + why, false));
     }
-    EXPECT_EQ(rig.job.received[Period::window].errors.get(), 4U);
+    EXPECT_EQ(rig.job.received[Period::window][&TrafficResult::errors].get(), 4U);
   }
 }
 
@@ -418,7 +420,7 @@ TEST(SinkErrors, TheEndOfAConnectionIsNoneOnceAllHasBeenSent) {
   Failing rig;
   rig.draining = true;
   EXPECT_EQ(rig.after(Errc::link_ended), Verdict("", false));
-  EXPECT_EQ(rig.job.received[Period::window].errors.get(), 0U);
+  EXPECT_EQ(rig.job.received[Period::window][&TrafficResult::errors].get(), 0U);
   rig.flows = false;
   EXPECT_NE(rig.after(Errc::link_ended).first, "") << "there it is not known";
   EXPECT_NE(rig.after(Errc::bus_lost).first, "");
@@ -440,14 +442,14 @@ TEST(SinkErrors, OfACaptureTheEndIsNoneAndDamageIsNamed) {
   rig.options.continue_on_error.rx = true;
   rig.flows = false;
   EXPECT_EQ(rig.after(Errc::link_ended), Verdict("the end of the capture", true));
-  EXPECT_EQ(rig.job.received[Period::window].errors.get(), 0U);
+  EXPECT_EQ(rig.job.received[Period::window][&TrafficResult::errors].get(), 0U);
   EXPECT_EQ(
       rig.after(Errc::corrupt),
       Verdict("cannot receive on scripted: the capture is damaged, and the rest cannot be read",
               false));
-  EXPECT_EQ(
-      rig.job.received[Period::window].errors.get() + rig.job.received[Period::ramp].errors.get(),
-      1U);
+  EXPECT_EQ(rig.job.received[Period::window][&TrafficResult::errors].get() +
+                rig.job.received[Period::ramp][&TrafficResult::errors].get(),
+            1U);
 }
 
 TEST(SinkErrors, AnOverrunEndsAJobThatIsToEndWithItOrThatShouldHaveNone) {
@@ -583,7 +585,7 @@ Unsent after(const std::vector<std::uint64_t>& numbers, bool killed, bool goes_o
   rig.ends(0, 10, killed ? 0 : 1'000);
   (void)sink.drained(2'000);
   sink.finish();
-  const auto foreign = rig.job.received[Period::window].foreign.get();
+  const auto foreign = rig.job.received[Period::window][&TrafficResult::foreign_frames].get();
   return {rig.of(0).received.get(), rig.of(0).lost.get(), foreign,
           errors_of(rig.job, ErrorClass::verify), sink.error()};
 }

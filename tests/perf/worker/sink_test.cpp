@@ -126,14 +126,14 @@ TEST(Sink, AnOverrunBehindAFrameOfTheRampIsOfTheRamp) {
   };
   const ByPeriod<ReceivedCounts>& counts = rig.job.received;
   receive(0, window - 1);  // it was under way for long
-  EXPECT_EQ(counts[Period::ramp].frames.get(), 1U);
-  EXPECT_EQ(counts[Period::ramp].batches.get(), 1U);
+  EXPECT_EQ(counts[Period::ramp][&TrafficResult::frames].get(), 1U);
+  EXPECT_EQ(counts[Period::ramp][&TrafficResult::batches].get(), 1U);
   EXPECT_EQ(counts[Period::ramp].overruns.get(), 1U);
   EXPECT_EQ(counts[Period::ramp].overrun_frames.get(), 10U);
   EXPECT_EQ(counts[Period::window].overruns.get(), 0U);
   receive(11, window);
-  EXPECT_EQ(counts[Period::window].frames.get(), 1U);
-  EXPECT_EQ(counts[Period::window].batches.get(), 1U);
+  EXPECT_EQ(counts[Period::window][&TrafficResult::frames].get(), 1U);
+  EXPECT_EQ(counts[Period::window][&TrafficResult::batches].get(), 1U);
   EXPECT_EQ(counts[Period::window].overruns.get(), 1U);
   EXPECT_EQ(counts[Period::ramp].overruns.get(), 1U);
   // The gaps in the numbers tell of what was lost in ramp and window, and of nothing twice.
@@ -168,7 +168,8 @@ struct MarkRig : SinkRig {
     const auto counts = [&] {
       const ReceivedCounts& all = job.received[Period::window];
       return std::array{flow.received.get(), flow.corrupt.get(), flow.truncated.get(),
-                        all.stale.get(), all.foreign.get()};
+                        all[&TrafficResult::stale_frames].get(),
+                        all[&TrafficResult::foreign_frames].get()};
     };
     constexpr std::array kFates{"received", "corrupt", "truncated", "stale", "foreign"};
     const auto before = counts();
@@ -273,10 +274,11 @@ TEST(SinkMarks, OfARecordAndOfAReplayTheyAreForeignAndReceived) {
   }
   replay.end.next = {corrupt(replay.made({}, 4)), truncated(replay.made({}, 5))};
   (void)replayed.step();
-  EXPECT_EQ(record.job.received[Period::window].foreign.get(), frames.size() - 1);
+  EXPECT_EQ(record.job.received[Period::window][&TrafficResult::foreign_frames].get(),
+            frames.size() - 1);
   EXPECT_EQ(recorded.error(), "");
-  EXPECT_EQ(replay.job.received[Period::window].frames.get(), frames.size() + 2);
-  EXPECT_EQ(replay.job.received[Period::window].foreign.get(), 0U);
+  EXPECT_EQ(replay.job.received[Period::window][&TrafficResult::frames].get(), frames.size() + 2);
+  EXPECT_EQ(replay.job.received[Period::window][&TrafficResult::foreign_frames].get(), 0U);
   EXPECT_EQ(replayed.error(), "");
   // Damage in a record is an error, even if no whole frame of its flow came before.
   MarkRig damaged;

@@ -111,10 +111,10 @@ std::string result(const Traffic& traffic, How how) {
   }
   for (const Period period : {Period::ramp, Period::window}) {
     const ReceivedCounts& counts = rig.job.received[period];
-    add("frames", counts.frames.get());
-    add("bytes", counts.bytes.get());
-    add("foreign", counts.foreign.get());
-    add("stale", counts.stale.get());
+    add("frames", counts[&TrafficResult::frames].get());
+    add("bytes", counts[&TrafficResult::bytes].get());
+    add("foreign", counts[&TrafficResult::foreign_frames].get());
+    add("stale", counts[&TrafficResult::stale_frames].get());
   }
   add("all", rig.job.all_rx_frames.get());
   add("all bytes", rig.job.all_rx_bytes.get());
@@ -176,7 +176,8 @@ TEST(SinkTrains, WithoutACrcHaveNoNumberThatTheSenderCannotHaveSent) {
     sink.begin(rig.recorder);
     rig.end.next = unchecked(first, last, kWindow - 1);
     sink.step();
-    EXPECT_EQ(rig.job.received[Period::ramp].frames.get(), frames) << first << " to " << last;
+    EXPECT_EQ(rig.job.received[Period::ramp][&TrafficResult::frames].get(), frames)
+        << first << " to " << last;
   }
 }
 
@@ -194,7 +195,7 @@ TEST(SinkTrains, WithoutACrcMayBeAheadOfWhatHasArrived) {
     rig.flow.first.set(10);
     rig.end.next = unchecked(150, 150, kWindow);
     sink.step();
-    ASSERT_EQ(rig.job.received[Period::window].frames.get(), 1U);
+    ASSERT_EQ(rig.job.received[Period::window][&TrafficResult::frames].get(), 1U);
     rig.flow.first.set(150);
     rig.end.next = unchecked(number, number, kWindow);
     sink.step();
