@@ -7,6 +7,7 @@
 
 #include "perf/control/gather.hpp"
 #include "perf/worker/interval_recorder.hpp"
+#include "tests/perf/report/own_figures.hpp"
 
 namespace shmif::perf::interval_figures {
 namespace {
@@ -89,21 +90,15 @@ TEST(IntervalFigures, OfTcpAreTheKernels) {
   const auto memory = RunMemory::create(1).value();
   IntervalBlock& block = memory->job(0).intervals[0];
   IntervalResult interval;
-  interval.tcp = TcpSample{.retransmits = 3,
-                           .rtt_ns = 5,
-                           .rttvar_ns = 7,
-                           .cwnd_bytes = 11,
-                           .mss_bytes = 13,
-                           .pmtu_bytes = 17};
+  test::OwnValues own;
+  test::fill_figures(interval.tcp.emplace(), own);
   block.set(interval);
   const auto tcp = block.get().tcp;
   ASSERT_TRUE(tcp);
-  EXPECT_EQ(tcp->retransmits, 3U);
-  EXPECT_EQ(tcp->rtt_ns, 5U);
-  EXPECT_EQ(tcp->rttvar_ns, 7U);
-  EXPECT_EQ(tcp->cwnd_bytes, 11U);
-  EXPECT_EQ(tcp->mss_bytes, 13U);
-  EXPECT_EQ(tcp->pmtu_bytes, 17U);
+  EXPECT_NE(tcp->retransmits, 0U);
+  for_each_member<TcpSample>([&](const auto& row, auto member) {
+    EXPECT_EQ((*tcp).*member, (*interval.tcp).*member) << row.key;
+  });
   interval.tcp.reset();
   block.set(interval);
   EXPECT_FALSE(block.get().tcp) << "the figures of an older interval in its place";

@@ -35,10 +35,22 @@ enum class Of {
   none,    ///< no count: an identity, a limit, a time of day
 };
 
+using Numbers = std::map<std::string, Of>;
+
+/// Adds all numbers of T.
+template <class T>
+void add_rows(const std::string& definition, Of of, Numbers& all) {
+  for_each_member<T>([&](const Figure<T>& row, auto member) {
+    using V = std::remove_cvref_t<decltype(std::declval<T&>().*member)>;
+    const bool number = !std::is_same_v<V, bool> && !std::is_same_v<V, std::string>;
+    if (number && row.is_in(kInResult)) all[definition + '.' + row.key] = of;
+  });
+}
+
 /// "definition.property" of docs/shmifperf.schema.json.
-const std::map<std::string, Of>& numbers() {
-  static const std::map<std::string, Of> kNumbers = [] {
-    std::map<std::string, Of> all;
+const Numbers& numbers() {
+  static const Numbers kNumbers = [] {
+    Numbers all;
     const auto add = [&all](const std::string& definition, Of of,
                             std::initializer_list<const char*> properties) {
       for (const char* const property : properties) all[definition + '.' + property] = of;
@@ -104,12 +116,9 @@ const std::map<std::string, Of>& numbers() {
          "snd_cwnd_bytes_max"});
     add("tcp", Of::none,
         {"mss_bytes", "pmtu_bytes", "send_buffer_bytes", "receive_buffer_bytes", "dscp"});
-    add("tcp_sample", Of::whole,
-        {"retransmits", "rtt_ns", "rttvar_ns", "snd_cwnd_bytes", "mss_bytes", "pmtu_bytes"});
     // A curve has the ramp, too, and each says whether it is of the window (`measured`).
-    add("interval", Of::whole,
-        {"at_seconds", "seconds", "tx_frames", "tx_bytes", "rx_frames", "rx_bytes", "lost_frames",
-         "overruns", "latency_mean_ns", "latency_p50_ns", "latency_p99_ns", "latency_max_ns"});
+    add_rows<TcpSample>("tcp_sample", Of::whole, all);
+    add_rows<IntervalResult>("interval", Of::whole, all);
     return all;
   }();
   return kNumbers;

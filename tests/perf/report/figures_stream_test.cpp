@@ -11,6 +11,7 @@
 #include "perf/report/units.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/figures.hpp"
+#include "tests/perf/report/row_figures.hpp"
 
 namespace shmif::perf::figures_stream {
 namespace {
@@ -24,24 +25,14 @@ double a_second(std::uint64_t count, const IntervalResult& interval) {
 
 /// The figures of an interval, without TCP.
 Figures wanted_interval(const IntervalResult& i) {
-  return {{"at_seconds", i.at_seconds},
-          {"seconds", i.seconds},
-          {"tx_frames", i.tx_frames},
-          {"tx_bytes", i.tx_bytes},
-          {"tx_fps", a_second(i.tx_frames, i)},
-          {"tx_bps", a_second(i.tx_bytes * 8, i)},
-          {"rx_frames", i.rx_frames},
-          {"rx_bytes", i.rx_bytes},
-          {"rx_fps", a_second(i.rx_frames, i)},
-          {"rx_bps", a_second(i.rx_bytes * 8, i)},
-          {"lost_frames", i.lost_frames},
-          {"overruns", i.overruns},
-          {"latency_mean_ns", *i.latency_mean_ns},
-          {"latency_p50_ns", *i.latency_p50_ns},
-          {"latency_p99_ns", *i.latency_p99_ns},
-          {"latency_max_ns", *i.latency_max_ns},
-          {"cpu_user_share", *i.cpu_user_seconds / i.seconds},
-          {"cpu_system_share", *i.cpu_system_seconds / i.seconds}};
+  Figures all{{"tx_fps", a_second(i.tx_frames, i)},
+              {"tx_bps", a_second(i.tx_bytes * 8, i)},
+              {"rx_fps", a_second(i.rx_frames, i)},
+              {"rx_bps", a_second(i.rx_bytes * 8, i)},
+              {"cpu_user_share", *i.cpu_user_seconds / i.seconds},
+              {"cpu_system_share", *i.cpu_system_seconds / i.seconds}};
+  all.merge(test::row_figures(i, kInStream));
+  return all;
 }
 
 constexpr std::array<const char*, 4> kStateNames{"running", "draining", "ramp", "verifying"};
@@ -66,13 +57,7 @@ TEST(StreamFigures, EachKeyOfALineOfJsonHoldsItsFigureAndNoneIsUnknown) {
     for (const auto& [key, value] : wanted_interval(job.last)) {
       wanted[at + "interval." + key] = value;
     }
-    const std::string tcp = at + "interval.tcp.";
-    wanted[tcp + "retransmits"] = job.last.tcp->retransmits;
-    wanted[tcp + "rtt_ns"] = job.last.tcp->rtt_ns;
-    wanted[tcp + "rttvar_ns"] = job.last.tcp->rttvar_ns;
-    wanted[tcp + "snd_cwnd_bytes"] = job.last.tcp->cwnd_bytes;
-    wanted[tcp + "mss_bytes"] = job.last.tcp->mss_bytes;
-    wanted[tcp + "pmtu_bytes"] = job.last.tcp->pmtu_bytes;
+    wanted.merge(test::row_figures(*job.last.tcp, kInStream, at + "interval.tcp."));
   }
   const Figures shown = test::flattened(Json::parse(to_json_line(progress)));
   test::expect_figures(wanted, shown);

@@ -13,6 +13,7 @@
 #include "tests/perf/remote/served_sample.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/figures.hpp"
+#include "tests/perf/report/row_figures.hpp"
 
 namespace shmif::perf::figures_text {
 namespace {
@@ -123,6 +124,19 @@ struct Row {
   void nothing(const std::string& column) const { put(column, "-"); }
 };
 
+/// The columns that the rows of T ask for. One without a title is under the title before it.
+template <class T>
+void want_columns(const Row& row) {
+  std::string title;
+  for (const Figure<T>& figure : kRowsOf<T>) {
+    const Column& column = figure.column;
+    if (column.title == nullptr) continue;
+    const bool own = *column.title != '\0';
+    if (own) title = column.title;
+    row.put(own ? title : title + " 2", test::in_words(row.of, figure.key, column.format));
+  }
+}
+
 std::string block_of(const Json& of) {
   return of.contains("jobname") ? of.at("jobname").get<std::string>()
                                 : "group " + of.at("groupname").get<std::string>();
@@ -132,20 +146,7 @@ void want_traffic_rows(Figures& all, const Json& of) {
   for (const bool sends : {true, false}) {
     const Row row{all, block_of(of) + "/traffic/" + (sends ? "sent/" : "received/"),
                   of.at(sends ? "tx" : "rx")};
-    row.count("frames", "frames");
-    row.put("bytes", format_bytes(row.of.at("bytes").get<std::uint64_t>()));
-    row.fps("rate", "rate_fps");
-    row.bps("rate 2", "rate_bps");
-    row.seconds("over", "seconds");
-    row.count("batches", "batches");
-    if (sends) {
-      row.fps("offered", "offered_fps");
-      row.bps("offered 2", "offered_bps");
-      row.count("refused", "refused_frames");
-      row.count("skipped", "skipped_frames");
-    } else {
-      for (const char* column : {"offered", "offered 2", "refused", "skipped"}) row.nothing(column);
-    }
+    want_columns<TrafficResult>(row);
   }
 }
 
@@ -164,30 +165,11 @@ void want_time_row(Figures& all, const Json& of, const std::string& name, const 
 }
 
 void want_fates_row(Figures& all, const std::string& name, const Json& fates) {
-  const Row row{all, name, fates};
-  row.count("sent", "sent_frames");
-  row.count("received", "received_frames");
-  row.count("lost", "lost_frames");
-  row.share("lost 2", "lost_share");
-  row.count("duplicate", "duplicate_frames");
-  row.count("reordered", "reordered_frames");
-  row.count("corrupt", "corrupt_frames");
-  row.count("truncated", "truncated_frames");
-  row.count("late", "late_frames");
-  row.count("cancelled", "cancelled_frames");
-  row.count("unverified", "unverified_frames");
-  row.ns("jitter", "jitter_ns");
+  want_columns<FlowResult>({all, name, fates});
 }
 
 void want_cpu_row(Figures& all, const Json& of) {
-  const Row row{all, block_of(of) + "/CPU/used/", of.at("cpu")};
-  row.seconds("user", "user_seconds");
-  row.seconds("system", "system_seconds");
-  row.fps("frames/CPU-s", "frames_per_busy_second");
-  row.count("slept", "voluntary_switches");
-  row.count("interrupted", "involuntary_switches");
-  row.count("faults", "minor_faults");
-  row.count("major faults", "major_faults");
+  want_columns<CpuResult>({all, block_of(of) + "/CPU/used/", of.at("cpu")});
 }
 
 std::string name_of_flow(const Json& flow) {
@@ -204,17 +186,7 @@ void want_block(Figures& all, const Json& job) {
   for (const Json& flow : job.at("loss").at("flows")) {
     want_fates_row(all, block + "/frames/" + name_of_flow(flow) + '/', flow);
   }
-  const Row tcp{all, block + "/TCP/sent/", job.at("tcp")};
-  tcp.count("retransmits", "retransmits");
-  tcp.ns("RTT min", "rtt_ns_min");
-  tcp.ns("mean", "rtt_ns_mean");
-  tcp.ns("max", "rtt_ns_max");
-  tcp.count("cwnd max", "snd_cwnd_bytes_max");
-  tcp.count("MSS", "mss_bytes");
-  tcp.put("congestion", tcp.of.at("congestion"));
-  tcp.count("send buffer", "send_buffer_bytes");
-  tcp.count("receive buffer", "receive_buffer_bytes");
-  tcp.count("DSCP", "dscp");
+  want_columns<TcpResult>({all, block + "/TCP/sent/", job.at("tcp")});
   const Row arrivals{all, block + "/arrivals/received/", job};
   arrivals.count("overruns", "overruns");
   arrivals.count("frames lost by them", "overrun_frames");
@@ -323,14 +295,7 @@ void want_links(Figures& all, const Json& links) {
                       l.at("direction").get<std::string>() + ' ' +
                       l.at("options").get<std::string>() + '/',
                   l};
-    row.count("frames", "frames");
-    row.count("lost", "lost_frames");
-    row.count("duplicated", "duplicated_frames");
-    row.count("reordered", "reordered_frames");
-    row.count("corrupted", "corrupted_frames");
-    row.count("truncated", "truncated_frames");
-    row.count("queue full", "queue_full_frames");
-    row.count("still under way", "under_way_frames");
+    want_columns<FaultsMade>(row);
   }
 }
 

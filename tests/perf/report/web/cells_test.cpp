@@ -9,15 +9,12 @@
 #include <string>
 #include <vector>
 
+#include "tests/perf/report/row_figures.hpp"
 #include "tests/perf/report/web/cells.hpp"
 #include "tests/perf/report/web/samples.hpp"
 
 namespace shmif::perf::page_cells {
 namespace {
-
-std::string bytes(const Json& value) {
-  return value.is_number() ? format_bytes(value.get<std::uint64_t>()) : "-";
-}
 
 std::string words(const Json& value) {
   return value.is_null() ? "-" : value.get<std::string>();
@@ -44,40 +41,37 @@ Rows joined(Rows first, const Rows& second) {
   return first;
 }
 
-Cells sent_row(const std::string& name, const Json& t) {
-  return {{"job", name + " sent"},
-          {"frames", count(t["frames"])},
-          {"bytes", bytes(t["bytes"])},
-          {"rate", fps(t["rate_fps"])},
-          {"bit rate", bps(t["rate_bps"])},
-          {"offered", fps(t["offered_fps"])},
-          {"offered bit rate", bps(t["offered_bps"])},
-          {"over", seconds(t["seconds"])},
-          {"refused", count(t["refused_frames"])},
-          {"skipped", count(t["skipped_frames"])},
-          {"errors", bad(t["errors"])},
-          {"foreign", "-"}};
+/// The columns that the rows of T ask for. `of` null: nothing is known.
+template <class T>
+Cells columns_of(const Json& of) {
+  Cells cells;
+  for (const Figure<T>& figure : kRowsOf<T>) {
+    const Column& column = figure.column;
+    if (column.page == nullptr) continue;
+    const bool exact = column.format == Format::exact_bytes;
+    std::string text =
+        page_words(test::in_words(of, figure.key, exact ? Format::bytes : column.format));
+    if (column.bad && of.at(figure.key) > 0) text += '!';
+    cells.emplace_back(column.page, std::move(text));
+  }
+  return cells;
 }
 
-Cells received_row(const std::string& name, const Json& t) {
-  return {{"job", name + " received"},
-          {"frames", count(t["frames"])},
-          {"bytes", bytes(t["bytes"])},
-          {"rate", fps(t["rate_fps"])},
-          {"bit rate", bps(t["rate_bps"])},
-          {"offered", "-"},
-          {"offered bit rate", "-"},
-          {"over", seconds(t["seconds"])},
-          {"refused", "-"},
-          {"skipped", "-"},
-          {"errors", bad(t["errors"])},
-          {"foreign", count(t["foreign_frames"])}};
+/// A row of a table: `name` below the head `head`, and these cells.
+Cells row_of(const char* head, const std::string& name, const Cells& cells) {
+  Cells row = {{head, name}};
+  row.insert(row.end(), cells.begin(), cells.end());
+  return row;
+}
+
+Cells traffic_row(const std::string& name, const Json& t) {
+  return row_of("job", name, columns_of<TrafficResult>(t));
 }
 
 Rows traffic_rows(const std::string& name, const Json& of) {
   Rows rows;
-  if (!of["tx"].is_null()) rows.push_back(sent_row(name, of["tx"]));
-  if (!of["rx"].is_null()) rows.push_back(received_row(name, of["rx"]));
+  if (!of["tx"].is_null()) rows.push_back(traffic_row(name + " sent", of["tx"]));
+  if (!of["rx"].is_null()) rows.push_back(traffic_row(name + " received", of["rx"]));
   return rows;
 }
 
@@ -106,20 +100,11 @@ Rows time_rows(const Json& job) {
 Cells fates_row(const std::string& name, const Json& f) {
   const auto damaged =
       f["corrupt_copies"].get<std::uint64_t>() + f["truncated_copies"].get<std::uint64_t>();
-  return {{"flow", name},
-          {"sent", count(f["sent_frames"])},
-          {"received", count(f["received_frames"])},
-          {"lost", bad(f["lost_frames"])},
-          {"lost share", share(f["lost_share"])},
-          {"duplicate", bad(f["duplicate_frames"])},
-          {"reordered", bad(f["reordered_frames"])},
-          {"corrupt", bad(f["corrupt_frames"])},
-          {"truncated", bad(f["truncated_frames"])},
-          {"damaged copies", bad(damaged)},
-          {"late", count(f["late_frames"])},
-          {"cancelled", count(f["cancelled_frames"])},
-          {"unverified", bad(f["unverified_frames"])},
-          {"jitter", ns(f["jitter_ns"])}};
+  Cells row = row_of("flow", name, columns_of<FlowResult>(f));
+  // Damaged copies are counted beside the fates, in one column after the damaged frames.
+  const auto after = std::ranges::find(row, "truncated", &Cells::value_type::first);
+  row.insert(after + 1, {"damaged copies", bad(damaged)});
+  return row;
 }
 
 Rows flow_rows(const Json& job) {
@@ -135,16 +120,12 @@ Rows flow_rows(const Json& job) {
 Cells cpu_row(const std::string& name, const Json& of) {
   const Json& c = of["cpu"];
   const bool known = c.is_object();
-  return {{"job", name},
-          {"user", known ? seconds(c["user_seconds"]) : "-"},
-          {"system", known ? seconds(c["system_seconds"]) : "-"},
-          {"frames per CPU-s", known ? fps(c["frames_per_busy_second"]) : "-"},
-          {"slept", known ? count(c["voluntary_switches"]) : "-"},
-          {"interrupted", known ? count(c["involuntary_switches"]) : "-"},
-          {"faults", known ? count(c["minor_faults"].get<std::uint64_t>() +
-                                   c["major_faults"].get<std::uint64_t>())
-                           : "-"},
-          {"start skew", ns(of["start_skew_ns"])}};
+  Cells row = row_of("job", name, columns_of<CpuResult>(c));
+  row.emplace_back("faults", known ? count(c["minor_faults"].get<std::uint64_t>() +
+                                           c["major_faults"].get<std::uint64_t>())
+                                   : "-");
+  row.emplace_back("start skew", ns(of["start_skew_ns"]));
+  return row;
 }
 
 Rows cpu_rows(const Json& job) {
@@ -280,17 +261,7 @@ TEST_F(TablesInABrowser, AtAGlanceAJobIsShownWithWhatItsReceiverFound) {
 TEST_F(TablesInABrowser, ATcpConnectionIsShownFigureByFigure) {
   const Json& result = test::few_jobs_json();
   const Json& tcp = result["jobs"][2]["tcp"];
-  const Rows expected = {{{"job", "load"},
-                          {"retransmits", bad(tcp["retransmits"])},
-                          {"RTT min", ns(tcp["rtt_ns_min"])},
-                          {"mean", ns(tcp["rtt_ns_mean"])},
-                          {"max", ns(tcp["rtt_ns_max"])},
-                          {"cwnd max", bytes(tcp["snd_cwnd_bytes_max"])},
-                          {"MSS", count(tcp["mss_bytes"])},
-                          {"congestion", "bbr"},
-                          {"send buffer", bytes(tcp["send_buffer_bytes"])},
-                          {"receive buffer", bytes(tcp["receive_buffer_bytes"])},
-                          {"DSCP", "46"}}};
+  const Rows expected = {row_of("job", "load", columns_of<TcpResult>(tcp))};
   EXPECT_EQ(table_of(shown("few", result), "TCP").rows, expected);
 }
 
@@ -305,7 +276,7 @@ TEST_F(TablesInABrowser, ErrorsThatJobsWentOnAfterAreCountedByTheirClass) {
   jobs[1]["errors_by_class"]["rx"] = {{"count", nullptr}, {"first", nullptr}, {"reason", "killed"}};
   jobs[2].erase("errors_by_class");  // as in older results
   jobs[3]["errors_by_class"]["verify"] = {{"count", 1}, {"first", "last"}, {"reason", nullptr}};
-  const auto name = [&](int job) { return jobs[job]["jobname"].get<std::string>(); };
+  const auto name = [&](std::size_t job) { return jobs[job]["jobname"].get<std::string>(); };
   EXPECT_EQ(table_of(shown("errors", result), "Errors").rows,
             (Rows{{{"errors", name(0) + " tx"}, {"count", "1,234"}, {"first", "<b>first</b>"}},
                   {{"errors", name(0) + " lock"}, {"count", "2"}, {"first", "-"}},
