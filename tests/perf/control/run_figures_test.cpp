@@ -124,8 +124,8 @@ struct CountedRun {
   }
 };
 
-/// Expects that each count of a direction is the one of the same row in shared memory. Frames of the
-/// ramp are those of the other period.
+/// Expects that each count of a direction is the one of the same row in shared memory. Frames of
+/// the ramp are those of the other period.
 void expect_counts(const TrafficResult& shown, const SharedFigures<TrafficResult>& window,
                    const SharedFigures<TrafficResult>& ramp, Places direction) {
   const TrafficResult counted = window.get();
