@@ -68,11 +68,13 @@ Result<std::optional<Peer>> try_open(const OpenPeer& open) {
   }
 }
 
+/// What to do if the first peer cannot be opened: try again, or throw.
+enum class IfFirstFails : bool { retry, give_up };
+
 /// Carries frames for the peers that `open` returns, one after another, until a signal comes.
-/// `open` returns no peer if a signal came first. `insists`: throws if the first peer cannot be
-/// opened.
+/// `open` returns no peer if a signal came first.
 int keep_open(const PeerBridge& bridge, PeerPort& port, const StopSignals& stop,
-              const OpenPeer& open, bool insists = false) {
+              const OpenPeer& open, IfFirstFails if_first_fails = IfFirstFails::retry) {
   Account account;
   std::string lost;
   bool said = false;
@@ -84,7 +86,7 @@ int keep_open(const PeerBridge& bridge, PeerPort& port, const StopSignals& stop,
   while (!stop.stopped()) {
     auto peer = try_open(open);
     if (!peer) {
-      const bool is_final = insists && account.total().peers == 0;
+      const bool is_final = if_first_fails == IfFirstFails::give_up && account.total().peers == 0;
       const bool for_ever = peer.error().code == Errc::not_supported ||
                             peer.error().code == std::errc::protocol_not_supported;
       if (is_final || for_ever) throw Exception(std::move(peer).error());
@@ -230,7 +232,7 @@ int route(PeerBridge bridge, const NatWish& wish, const StopSignals& stop) {
     if (!std::exchange(offered, true)) say(offer_of(wish));
     return std::optional<Peer>(nat_peer(bridge, **std::move(process), port.port()));
   };
-  return keep_open(bridge, port, stop, open, true);
+  return keep_open(bridge, port, stop, open, IfFirstFails::give_up);
 }
 
 namespace {
