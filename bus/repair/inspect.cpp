@@ -195,8 +195,8 @@ BusInfo NativeInspector::info() const {
   b.file_system = file_system_name(fixed.file_system);
   b.created_ns = fixed.created_ns;
   // Senders move `first` in front of `last`. Only if it stayed are the two of one moment.
-  constexpr int kLooks = 16;
-  for (int look = 0; look < kLooks; ++look) {
+  constexpr int kReads = 16;
+  for (int i = 0; i < kReads; ++i) {
     b.first = load_acquire(h.first);
     b.last = load_acquire(h.last);
     if (load_acquire(h.first) == b.first) break;

@@ -24,7 +24,7 @@ std::string word_of_fate(std::string_view key, std::uint64_t count) {
 
 /// "12 lost (0.0200 %), 3 duplicate"; empty if all frames arrived as they should.
 std::string bad_fates(const FlowResult& flow) {
-  const std::string others = other_fates(flow);
+  std::string others = other_fates(flow);
   if (flow.lost == 0) return others;
   const auto share =
       flow.sent == 0

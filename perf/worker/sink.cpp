@@ -566,9 +566,8 @@ void Sink::note_unsent(const Flow& flow, std::uint64_t frames, Period period,
                        const std::string& what) {
   if (frames == 0 || !setup_.options.verify) return;
   const std::string name = flow.expected.name.empty() ? "its sender" : flow.expected.name;
-  for (std::uint64_t i = 0; i < frames; ++i) {
-    job_.note_error(ErrorClass::verify, period, what + " was not sent by " + name);
-  }
+  const std::string error = what + " was not sent by " + name;
+  for (std::uint64_t i = 0; i < frames; ++i) job_.note_error(ErrorClass::verify, period, error);
   if (!setup_.options.continue_on_error.verify) {
     fail_verification("a frame was received that " + name + " has not sent");
   }
