@@ -188,7 +188,9 @@ std::string head_text(const BusInfo& info) {
                        : ""));
   row("frames", no_end == nullptr ? std::to_string(info.frames) : "-");
   row("epoch", std::to_string(info.epoch));
-  row("lock", lock + ", " + std::to_string(info.lock_acquisitions) + " acquisitions");
+  if (why_no_acquisitions(info) == nullptr)
+    lock += ", " + std::to_string(info.lock_acquisitions) + " acquisitions";
+  row("lock", lock);
   if (info.longest_hold_ns) {
     row("longest", format_milliseconds(*info.longest_hold_ns) + " that one holder kept the lock");
   }
@@ -303,6 +305,12 @@ const char* why_no_end(const BusInfo& info) noexcept {
   return is_far ? "further past first than the ring is long" : nullptr;
 }
 
+const char* why_no_acquisitions(const BusInfo& info) noexcept {
+  const bool is_known =
+      !info.lock_holder || bus::kind_of_holder(*info.lock_holder) != bus::LockHolder::nobody;
+  return is_known ? nullptr : why_no_holder(info);
+}
+
 std::string lock_text(const BusInfo& info) {
   if (const char* const why = why_no_holder(info)) {
     const bool is_repair = bus::kind_of_holder(*info.lock_holder) == bus::LockHolder::repair;
@@ -369,6 +377,7 @@ std::string to_json(const BusInfo& info) {
     set_null(json, "frames", "last is not known");
   }
   if (const char* const why = why_no_holder(info)) set_null(json, "lock_holder", why);
+  if (const char* const why = why_no_acquisitions(info)) set_null(json, "lock_acquisitions", why);
   return json_text(std::move(json));
 }
 

@@ -45,6 +45,9 @@ const char* mode_name(const PortInfo& port) noexcept;
 /// Why no record can end at `last`, as the header has it; null if one can. Without it, the
 /// generation, the number of frames, and what ports have not read are not known, either.
 const char* why_no_end(const BusInfo& info) noexcept;
+/// Why it is not known how often the lock was taken, which is in the same word as its holder; null
+/// if it is known.
+const char* why_no_acquisitions(const BusInfo& info) noexcept;
 /// Who holds the lock: "free", "slot 3", "held by a repair", or "-" and why that is not known.
 std::string lock_text(const BusInfo& info);
 /// The MAC address, or "-" if the row of the port was overwritten.

@@ -101,7 +101,10 @@ BusRates rates_between(const std::optional<Sample>& before, const Sample& now) {
     } else {
       add_up(before->info, now.info, seconds, rates);
     }
-    rates.acquisitions = per_second(before->info.lock_acquisitions, now.info.lock_acquisitions);
+    rates.acquisitions_known =
+        why_no_acquisitions(before->info) == nullptr && why_no_acquisitions(now.info) == nullptr;
+    if (rates.acquisitions_known)
+      rates.acquisitions = per_second(before->info.lock_acquisitions, now.info.lock_acquisitions);
   }
   for (const PortInfo& port : now.info.ports) {
     PortRates row{port};

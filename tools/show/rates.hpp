@@ -41,6 +41,7 @@ struct BusRates {
   /// the ring.
   bool estimated = false;
   double frames = 0, bits = 0, acquisitions = 0;
+  bool acquisitions_known = false;  ///< at both times, the lock word said how many there were
   std::vector<PortRates> ports;
 };
 

@@ -235,8 +235,9 @@ std::string head(const TopView& view, Screen::Size size) {
   const std::size_t width = size.columns;
   const BusInfo& info = view.info;
   const BusRates& rates = view.rates;
-  const auto shown = [&rates](double value) { return rates.known ? format_rate(value) : "-"; };
   const std::string lock = lock_text(info);
+  const std::string acquisitions =
+      rates.acquisitions_known ? format_rate(rates.acquisitions) : std::string("-");
   std::string out = kBold +
                     spread("shmif top  " + tame(info.path),
                            info.file_system + "  " + format_bytes(info.ring_bytes) + "  mtu " +
@@ -272,7 +273,7 @@ std::string head(const TopView& view, Screen::Size size) {
             field("slowest", slowest_text(rates), width - half),
         field("ports", ports_line(info), half) +
             field("talkers", talkers_text(rates), width - half),
-        field("lock", lock + ", " + shown(rates.acquisitions) + "/s", half) +
+        field("lock", lock + ", " + acquisitions + "/s", half) +
             field("takeovers",
                   std::to_string(info.takeovers_dead) + " dead, " +
                       std::to_string(info.takeovers_living) + " living",

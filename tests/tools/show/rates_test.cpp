@@ -60,12 +60,32 @@ TEST(Rates, OfAPortAreEachOfItsOwnCounter) {
   second.info.lock_acquisitions = 1024;
   const BusRates rates = rates_between(first, second);
   EXPECT_DOUBLE_EQ(rates.acquisitions, 12);
+  EXPECT_TRUE(rates.acquisitions_known);
   EXPECT_DOUBLE_EQ(rates.ports.at(0).rx_frames, 1);
   EXPECT_DOUBLE_EQ(rates.ports[0].rx_bits, 80);
   EXPECT_DOUBLE_EQ(rates.ports[0].lost_frames, 2);
   EXPECT_DOUBLE_EQ(rates.ports[0].wakeups, 3);
   EXPECT_DOUBLE_EQ(rates.ports[0].doorbells, 4);
   EXPECT_DOUBLE_EQ(rates.ports[0].lock_sleeps, 5);
+}
+
+// The number of acquisitions is in the same word as the holder.
+TEST(Rates, OfTheLockAreNotKnownIfItsWordWasOverwrittenAtEitherLook) {
+  const Sample sound = sample_at(1, 0, {});
+  for (const unsigned holder : {256U, 998U}) {
+    Sample overwritten = sample_at(1, 0, {});
+    overwritten.info.lock_holder = holder;
+    overwritten.info.lock_acquisitions = 5000;
+    for (const auto& [before, after] : {std::pair(sound, overwritten), {overwritten, sound}}) {
+      Sample now = after;
+      now.when = before.when + std::chrono::seconds(2);
+      const BusRates rates = rates_between(before, now);
+      EXPECT_TRUE(rates.known);
+      EXPECT_FALSE(rates.acquisitions_known);
+      EXPECT_EQ(rates.acquisitions, 0);
+    }
+  }
+  EXPECT_FALSE(rates_between(std::nullopt, sound).acquisitions_known);
 }
 
 TEST(Rates, CountASuperFrameAsTheFramesItStandsFor) {

@@ -143,23 +143,23 @@ TEST(StatText, OfNetbsdsFormatInJsonHasAReasonForEachThatIsNull) {
   BusInfo bus = netbsd_bus();
   for (const bool seen : {true, false}) {
     if (!seen) bus.netbsd->frames_in_ring = bus.netbsd->bytes_in_ring = std::nullopt;
-    const auto json = nlohmann::json::parse(tools::to_json(bus));
-    EXPECT_EQ(json["format"], "netbsd");
-    EXPECT_EQ(json["inode"], 11);
-    EXPECT_EQ(json["version"], 2);
-    EXPECT_EQ(json["geometry"]["ring_bytes"], 12);
-    EXPECT_EQ(json["geometry"]["mtu"], 13);
-    EXPECT_EQ(json["geometry"]["max_frame_bytes"], 14);
-    EXPECT_EQ(json["generation"], 15);
-    EXPECT_EQ(json["first"], 16);
-    EXPECT_EQ(json["last"], 2064);
-    EXPECT_EQ(json["first_offset"], 20);
-    EXPECT_EQ(json["last_offset"], 21);
-    EXPECT_EQ(json["lock_is_held"], false);
-    EXPECT_EQ(json["frames_in_ring"], seen ? nlohmann::json(18) : nlohmann::json(nullptr));
-    EXPECT_EQ(json["bytes_in_ring"], seen ? nlohmann::json(19) : nlohmann::json(nullptr));
-    for (const auto& [name, value] : json.items()) {
-      EXPECT_EQ(value.is_null(), json["why_null"].contains(name)) << name;
+    const auto shown = nlohmann::json::parse(tools::to_json(bus));
+    EXPECT_EQ(shown["format"], "netbsd");
+    EXPECT_EQ(shown["inode"], 11);
+    EXPECT_EQ(shown["version"], 2);
+    EXPECT_EQ(shown["geometry"]["ring_bytes"], 12);
+    EXPECT_EQ(shown["geometry"]["mtu"], 13);
+    EXPECT_EQ(shown["geometry"]["max_frame_bytes"], 14);
+    EXPECT_EQ(shown["generation"], 15);
+    EXPECT_EQ(shown["first"], 16);
+    EXPECT_EQ(shown["last"], 2064);
+    EXPECT_EQ(shown["first_offset"], 20);
+    EXPECT_EQ(shown["last_offset"], 21);
+    EXPECT_EQ(shown["lock_is_held"], false);
+    EXPECT_EQ(shown["frames_in_ring"], seen ? nlohmann::json(18) : nlohmann::json(nullptr));
+    EXPECT_EQ(shown["bytes_in_ring"], seen ? nlohmann::json(19) : nlohmann::json(nullptr));
+    for (const auto& [name, value] : shown.items()) {
+      EXPECT_EQ(value.is_null(), shown["why_null"].contains(name)) << name;
     }
   }
 }

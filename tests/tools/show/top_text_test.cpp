@@ -160,6 +160,21 @@ TEST(TopHead, CountsWhatPortsHaveLostThatAreGoneAndNamesWhoIsSlowest) {
       << head_of(ports);
 }
 
+TEST(TopHead, HasNoRateOfALockWhoseWordNamesNoSlot) {
+  tools::TopView view = view_of({});
+  view.info.lock_holder = 998;
+  view.rates.acquisitions = 12;
+  const auto lock = [&] {
+    const std::string screen = tools::top_screen(view, {.columns = 200, .rows = 20});
+    const std::size_t at = screen.find("\nlock ") + 1;
+    return screen.substr(at, screen.find("  takeovers", at) - at);
+  };
+  EXPECT_EQ(lock().find("lock       - (the lock word names no slot), -/s "), 0U) << lock();
+  view.info.lock_holder = 5;
+  view.rates.acquisitions_known = true;
+  EXPECT_EQ(lock().find("lock       slot 5, 12/s "), 0U) << lock();
+}
+
 TEST(TopHead, HasTheNewestBarsWhereTheyDoNotAllFit) {
   tools::TopView view = view_of({});
   view.look.blocks = true;

@@ -1,0 +1,105 @@
+// A bus whose lock word no program of ours writes: commands do not hang, and show neither a holder
+// nor a number of acquisitions that such a word seems to say.
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "bus/layout.hpp"
+#include "shmif/port.hpp"
+#include "tests/support/raw_bus.hpp"
+#include "tests/tools/common/bus_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+class LockWord : public ::testing::TestWithParam<std::uint64_t> {
+ protected:
+  LockWord() {
+    Port port = rig.port("alice");
+    send(port, {arp_request()});
+    overwrite();
+  }
+  void overwrite() { bus::store_seq_cst(raw.header().lock, GetParam()); }
+  /// Nobody can have it.
+  std::string slot() const { return std::to_string(bus::lock_word::holder(GetParam())); }
+
+  ToolResult run(const std::string& command, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> words{command, rig.path()};
+    words.insert(words.end(), more.begin(), more.end());
+    ToolResult result = run_tool(words);
+    EXPECT_FALSE(result.timed_out) << command;
+    return result;
+  }
+
+  const BusRig rig;
+  const RawBus raw{rig.path()};
+};
+
+TEST_P(LockWord, ThatNamesNoSlotIsShownAsSuchWithoutAnyNumberFromIt) {
+  const char* const why = "the lock word names no slot";
+  const nlohmann::json shown = nlohmann::json::parse(run("stat", {"--json"}).out);
+  EXPECT_EQ(shown.at("lock_holder"), nullptr);
+  EXPECT_EQ(shown.at("lock_acquisitions"), nullptr);
+  EXPECT_EQ(shown.at("why_null").at("lock_holder"), why);
+  EXPECT_EQ(shown.at("why_null").at("lock_acquisitions"), why);
+  EXPECT_EQ(shown.at("frames"), 1);
+  const ToolResult text = run("stat");
+  EXPECT_EQ(text.status, 0) << text.err;
+  EXPECT_NE(text.out.find("\nlock        - (the lock word names no slot)\n"), std::string::npos)
+      << text.out;
+  EXPECT_EQ(text.out.find("acquisitions"), std::string::npos) << text.out;
+
+  for (const auto& [command, more] :
+       {std::pair<std::string, std::vector<std::string>>{"top", {"-n", "2", "--interval", "0.05"}},
+        {"ps", {}},
+        {"ps", {"--json"}},
+        {"dump", {"--history", "--timeout", "0"}}}) {
+    const ToolResult result = run(command, more);
+    EXPECT_EQ(result.status, 0) << command << result.err;
+    EXPECT_EQ(result.out.find("slot " + slot()), std::string::npos) << command << result.out;
+  }
+  EXPECT_EQ(bus::load_seq_cst(raw.header().lock), GetParam()) << "looking changes nothing";
+}
+
+TEST_P(LockWord, ThatNamesNoSlotIsFoundByAuditAndMendedByRepair) {
+  const nlohmann::json report = nlohmann::json::parse(run("audit", {"--json"}).out);
+  EXPECT_EQ(report.at("findings"),
+            nlohmann::json::array(
+                {{{"invariant", "L1"},
+                  {"what", "the lock is held by slot " + slot() + ", which no port can have"}}}));
+  EXPECT_EQ(report.at("frames"), 1);
+  EXPECT_EQ(run("audit").status, 1);
+  const ToolResult repaired = run("repair", {"--json"});
+  EXPECT_EQ(repaired.status, 0) << repaired.err;
+  EXPECT_EQ(nlohmann::json::parse(repaired.out).at("lock_released"), true) << repaired.out;
+  EXPECT_TRUE(bus::lock_word::is_free(bus::load_seq_cst(raw.header().lock)));
+  EXPECT_EQ(run("audit").status, 0);
+  const nlohmann::json shown = nlohmann::json::parse(run("stat", {"--json"}).out);
+  EXPECT_FALSE(shown.contains("why_null") && shown["why_null"].contains("lock_acquisitions"));
+  EXPECT_TRUE(shown.at("lock_acquisitions").is_number());
+}
+
+TEST_P(LockWord, ThatNamesNoSlotDelaysSendersButDoesNotStopThem) {
+  Port port = rig.port("bob");
+  overwrite();
+  send(port, {arp_request(), arp_request()});
+  EXPECT_TRUE(bus::lock_word::is_free(bus::load_seq_cst(raw.header().lock)));
+  EXPECT_EQ(run("audit").status, 0);
+  EXPECT_EQ(nlohmann::json::parse(run("stat", {"--json"}).out).at("frames"), 3);
+}
+
+constexpr std::uint64_t kFirstImpossible = bus::kSlots + 1;
+INSTANTIATE_TEST_SUITE_P(Slots, LockWord,
+                         testing::Values(kFirstImpossible, 999, 1000, 1002, 1023,
+                                         UINT64_MAX - 1023 + 999, UINT64_MAX),
+                         [](const auto& each) {
+                           return std::to_string(bus::lock_word::holder(each.param)) + "_" +
+                                  std::to_string(each.index);
+                         });
+
+}  // namespace
+}  // namespace shmif::test
