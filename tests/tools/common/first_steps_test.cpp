@@ -13,6 +13,7 @@
 
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
+#include "tests/tools/common/examples.hpp"
 
 namespace shmif::test {
 namespace {
@@ -43,12 +44,6 @@ class FirstSteps : public ::testing::Test {
   TempDir directory_;
 };
 
-std::string replaced(std::string text, std::string_view was, const std::string& now) {
-  for (std::size_t at = 0; (at = text.find(was, at)) != std::string::npos; at += now.size())
-    text.replace(at, was.size(), now);
-  return text;
-}
-
 /// The commands of the first minute in README.md.
 std::string first_minute() {
   std::ifstream readme(SHMIF_README);
@@ -63,16 +58,6 @@ std::string first_minute() {
     } else if (inside) {
       script += line + '\n';
     }
-  }
-  return script;
-}
-
-/// The commands below "examples:" of --help, without what they are explained to do.
-std::string examples_of(const std::string& help) {
-  std::istringstream lines(help.substr(help.find("\nexamples:\n") + 11));
-  std::string script;
-  for (std::string line; std::getline(lines, line) && !line.empty();) {
-    if (!line.starts_with("      ") || script.ends_with("\\\n")) script += line.substr(2) + '\n';
   }
   return script;
 }

@@ -60,7 +60,7 @@ TEST_P(ClosedStreamsOf, NoCommandWritesItsMessagesOverTheBus) {
       {"dump", rig.path(), "--timeout", "0"},
       {"dump", rig.path(), "--timeout", "0", "-w", rig.file("out.pcap")},
       {"inject", rig.path(), rig.file("in.pcap")},
-      {"top", rig.path(), "--interval", "0.01", "-n", "1"},
+      {"top", rig.path(), "--interval", "0.05", "-n", "1"},
       {"ps", rig.path()},
       {"repair", rig.path()},
       {"wait", rig.path(), "--port", "none", "--timeout", "0"},
@@ -69,6 +69,7 @@ TEST_P(ClosedStreamsOf, NoCommandWritesItsMessagesOverTheBus) {
   for (const auto& words : commands) {
     const ToolResult r = run_program(with_closed(GetParam().streams, words));
     EXPECT_FALSE(r.timed_out) << words[0];
+    EXPECT_NE(r.status, 2) << words[0] << ": " << r.err;
     ASSERT_EQ(fixed_header(rig), before) << words[0];
   }
   EXPECT_EQ(run_tool({"audit", rig.path()}).status, 0);
