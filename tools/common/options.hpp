@@ -97,6 +97,8 @@ class Options {
   std::string mdoc() const;
 
  private:
+  /// Option::often of an option that may occur any number of times, but whose help does not say so.
+  static constexpr const char* kOpen = "open";
   struct Option {
     char letter = 0;
     std::string name;
