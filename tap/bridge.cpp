@@ -32,7 +32,7 @@
 // make the loop spin. If the sink has a descriptor for room (AnyLink::room_descriptor()), epoll
 // wakes the loop when there is room, and after 1 ms in any case. Otherwise the loop wakes to try
 // again: first after 50 us, the time in which a program empties a queue of ten datagrams, and then
-// less and less often. It also does so if the descriptor announced room, but there was none.
+// less and less often. It also does so if the descriptor announced room in vain.
 
 namespace shmif::tap {
 namespace {

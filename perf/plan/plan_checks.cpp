@@ -340,8 +340,8 @@ void check_alone(const JobOptions& job, std::vector<std::string>& problems) {
 
 namespace {
 
-/// Options that other code reads without asking whether they have an effect on the job. So the
-/// planner resets them on jobs on which they have none.
+/// Options that other code reads without asking whether they have an effect on the job. The planner
+/// resets them on jobs that they do not affect.
 struct Dropped {
   const char* option;
   void (*drop)(JobOptions& job);

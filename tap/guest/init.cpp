@@ -480,8 +480,8 @@ class Init {
     }
   }
 
-  /// Reports how the command ended, or why it could not be run. `only_started_others`: it has
-  /// waited for none of its children.
+  /// Reports how the command ended, or why it could not be run. `only_started_others`: it did
+  /// not wait for any of its children.
   [[noreturn]] void end_with_command(int status, bool only_started_others) {
     if (int number = 0;
         ::recv(failure_.get(), &number, sizeof number, MSG_DONTWAIT) == sizeof number) {
@@ -512,9 +512,9 @@ class Init {
     if (nobody > 0 && ::setpgid(nobody, nobody) == 0) ::tcsetpgrp(terminal_.get(), nobody);
   }
 
-  /// Whether the command, which has ended and is not reaped yet, has waited for none of its
-  /// children. When a process waits for a child, the kernel adds the child's page faults to the
-  /// cminflt of the process, see proc(5). False if the command has become another program by exec.
+  /// Whether the command, which has ended and is not reaped yet, did not wait for any child. When
+  /// a process waits for a child, the kernel adds the child's page faults to the cminflt of the
+  /// process, see proc(5). False if the command has become another program by exec.
   /// Also false if /proc is the outer one, where the command's number is that of another process.
   bool has_waited_for_nobody() const {
     if (plan_.options.command.empty()) return false;

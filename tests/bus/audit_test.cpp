@@ -217,7 +217,7 @@ TEST_F(Audit, RepairTellsWhatItFreedAndCleared) {
   raw_.slot(9).state = bus::slot_state(bus::SlotState::live, 5);   // a dead port
   raw_.claim(77, 4096, 4096, 8192);                                // of a dead writer
   raw_.claim(78, 8192, 8192, 9216);                                // of another
-  raw_.claim(idle_.slot(), 64, 64, 64 + raw_.ring().bytes() / 2);  // that is none
+  raw_.claim(idle_.slot(), 64, 64, 64 + raw_.ring().bytes() / 2);  // longer than any
   const RepairReport done = repair();
   EXPECT_EQ(done.ports_freed, 1U);
   EXPECT_EQ(done.claims_cleared, 3U);

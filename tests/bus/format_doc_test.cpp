@@ -35,7 +35,7 @@ std::string trimmed(const std::string& text) {
   return begin == std::string::npos ? "" : text.substr(begin, end - begin + 1);
 }
 
-/// The cells of a Markdown table's line, or nothing when it is none.
+/// The cells of a line of a Markdown table. Empty if the line belongs to no table.
 Row cells_of(const std::string& line) {
   Row cells;
   if (line.empty() || line.front() != '|') return cells;

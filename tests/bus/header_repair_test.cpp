@@ -183,7 +183,7 @@ TEST_F(HeaderRepair, OfABusWithoutAWholeRecordTakesForce) {
   EXPECT_TRUE(is_clean(bus_.audit()));
 }
 
-/// Four fields are evidence enough for who insists, three are none.
+/// With --force, four right fields are enough evidence, and three are not.
 TEST_F(HeaderRepair, OfFourRightFieldsWithoutARecordTakesForceAndOfThreeIsRefused) {
   const std::vector<char> junk(64U << 10U, 'x');
   put(path(), bus::kRingOffset, junk.data(), junk.size());

@@ -220,7 +220,7 @@ TEST_F(InPlace, AChildOfAForkBorrowsNothingAndReleasesNothing) {
   EXPECT_EQ(reader.counters().rx_frames, kFew);
 }
 
-/// A record that is none ends a loan, and is met when that is released.
+/// An invalid record ends a loan. It is found when the loan is released.
 TEST_F(InPlace, BrokenMemoryBehindALoanIsCounted) {
   send(kFew);
   const std::uint64_t end = raw.header().last;

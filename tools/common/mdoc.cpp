@@ -52,8 +52,8 @@ std::string set_in(std::string_view font, std::string_view text) {
   return std::string(font) + escaped(text) + std::string(kPlainFont);
 }
 
-/// The end of the option that begins at `at`: "--rate_min", "-w", "--flow=pause"; or `at`, if none
-/// does.
+/// The end of the option that begins at `at`: "--rate_min", "-w", "--flow=pause"; or `at`, if no
+/// option begins there.
 std::size_t end_of_option(std::string_view text, std::size_t at) {
   const bool is_long = text.substr(at).starts_with("--");
   std::size_t end = at + (is_long ? 2 : 1);

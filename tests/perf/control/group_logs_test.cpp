@@ -241,7 +241,7 @@ TEST_F(LogsOfAGroup, ThatCannotBeCompletedAreNamedOnce) {
                                   " is not complete: No space left on device"});
 }
 
-/// The descriptor of this process for the file; -1: it has none.
+/// The descriptor of this process for the file; -1: the file is not open.
 int descriptor_of(const std::string& path) {
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
     std::error_code gone;

@@ -112,7 +112,7 @@ TEST(ProfileObjects, AreOpenedAsTheProcessSeesThem) {
     EXPECT_EQ(notes[0].find("/gone/program: "), 0U) << notes[0];
     EXPECT_EQ(notes[0].find("cannot open"), std::string::npos) << place << notes[0];
   }
-  const Tree tree;  // the file itself is none of the process's
+  const Tree tree;  // the process has not opened the file
   SampleProfile profile(false, tree.files());
   profile.mapped({kProgram, 0x1000, 0x2000, 0, "/gone/program"});
   profile.mapped({kProgram, 0x5000, 0x1000, 0, "/gone/program"});

@@ -228,7 +228,7 @@ TEST_F(EdgeSession, SaysWhatToDoInEachState) {
   EXPECT_EQ(told(session.start()),
             "cannot start while the session is masked (restart or stop it first)");
   CounterSession moved = std::move(session);
-  // NOLINTNEXTLINE(bugprone-use-after-move): what is left is a session that is none
+  // NOLINTNEXTLINE(bugprone-use-after-move): what is left is a closed session
   EXPECT_EQ(told(session.start()), "there is no session: it was moved to another place");
   EXPECT_EQ(session.state(), SessionState::closed);
   EXPECT_EQ(session.wake_descriptor(), -1);

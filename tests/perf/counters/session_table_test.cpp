@@ -107,7 +107,7 @@ TEST(SessionTable, MeansNothingToASessionThatWasMovedAway) {
   CounterSession session = session_over({}, kernel);
   CounterSession heir = std::move(session);
   for (const SessionRow& row : kSessionRows) {
-    // NOLINTNEXTLINE(bugprone-use-after-move): what is left is a session that is none
+    // NOLINTNEXTLINE(bugprone-use-after-move): what is left is a closed session
     EXPECT_EQ(perform(row.call, session), std::optional(make_error_code(CounterErrc::bad_session)))
         << row.name;
   }

@@ -12,7 +12,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// An option, a value that is none of its defaults, what the member is then, and values that are
+/// An option, a value that is not its default, what the member is then, and values that are
 /// refused.
 template <class Options>
 struct Case {

@@ -164,7 +164,7 @@ TEST(CompareText, AChanceOfLessThanAThousandthIsSaidToBeThat) {
   const RunResult before = repeated("tx_fps", {1000, 1001, 999, 1000, 1002});
   const std::string text = to_text(compared(before, repeated("tx_fps", {500, 501, 499, 500, 502})));
   EXPECT_NE(line_with(text, "bulk tx_fps").find("  < 0.001  repeats"), std::string::npos) << text;
-  // Without any spread it is none at all.
+  // Without any spread, the chance is 0.
   const std::string sure =
       to_text(compared(repeated("tx_fps", {1000, 1000}), repeated("tx_fps", {500, 500})));
   EXPECT_NE(line_with(sure, "bulk tx_fps").find("  < 0.001  repeats"), std::string::npos) << sure;

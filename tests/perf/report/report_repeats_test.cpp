@@ -35,7 +35,7 @@ RunResult run_number(std::size_t number) {
   static const RunResult kQuiet = test::quiet_sample();
   RunResult run = kQuiet;
   std::size_t count = 1;
-  // So that the middle of two whole numbers is none.
+  // So that the middle of two whole numbers is not whole.
   const std::uint64_t odd = number == 2 ? 1 : 0;
   for (JobResult& job : run.jobs) {
     for (TrafficResult* const traffic : {&job.tx, &job.rx}) {

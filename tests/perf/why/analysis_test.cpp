@@ -48,8 +48,8 @@ TEST(Causes, NameWaitsWithTheLossesThatFellThere) {
             "fell there");
 }
 
-/// Neither for a table nor for a cause: an interval that was not seen is none in which the thread
-/// was not held back.
+/// An interval that was not seen does not count as one in which the thread was not held back,
+/// neither in a table nor for a cause.
 TEST(Causes, HaveTheShareOfTheIntervalsThatWereSeen) {
   WhySeries series = quiet_series(60);
   for (std::size_t i = 20; i < 40; ++i) series.tasks[0].steps[i].wait_us = 61'000;

@@ -407,7 +407,7 @@ TEST_F(RunGroups, AParentIsNeverMade) {
 }
 
 TEST_F(RunGroups, ItsWeightIsThatOfTheOptionOrTheRunSaysWhatItNeeds) {
-  // Works where the parent has the controller; a mount beside those of version 1 has none.
+  // Works where the parent has the controller; a mount beside those of version 1 lacks it.
   const bool has_cpu =
       bool(std::ofstream(parent_ + "/cgroup.subtree_control") << "+cpu" << std::flush);
   const std::string options = "cgroup_weight=50\ncgroup=" + made_ + '\n';

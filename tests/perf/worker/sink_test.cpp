@@ -204,8 +204,8 @@ std::vector<FrameMakerOptions> kinds_of_frames() {
   return kinds;
 }
 
-/// Frames of others: a ping, some of the EtherType of probes and of none, and UDP whose data begins
-/// like a probe.
+/// Frames of others: a ping, some with the EtherType of probes and without it, and UDP whose data
+/// begins like a probe.
 std::vector<Bytes> frames_of_others() {
   std::vector<Bytes> all;
   std::array<std::byte, kPingFrameBytes> ping{};

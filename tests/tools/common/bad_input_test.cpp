@@ -87,7 +87,7 @@ TEST_F(BadInput, MessagesNameARemedyThatCanWork) {
     expect_refusal(run_tool({command, bus}), {"'shmifctl repair'", "'shmifctl create'"});
 }
 
-/// Advice that the command itself has just shown to be of no use is none.
+/// A command does not advise what it has just shown to be useless.
 TEST_F(BadInput, RepairIsNotAdvisedByRepair) {
   for (const std::size_t bytes : {std::size_t{7}, std::size_t{100'000}, std::size_t{4'390'912}}) {
     const std::string path = directory.file("letter" + std::to_string(bytes));

@@ -266,7 +266,7 @@ TEST_F(TcpProbes, ThatLookForAnotherHostBeginAnew) {
     EXPECT_EQ(probe.tick(now), now + milliseconds(20));
     return one_sent();
   };
-  probe.look_for_another();  // it has none that could be another
+  probe.look_for_another();  // it has not found a first host yet
   (void)asks();
   now += milliseconds(20);
   EXPECT_EQ(probe.tick(now), now + milliseconds(40));
