@@ -55,8 +55,8 @@ Arguments read_create_line(const CommandLine& line) {
              R"(with --flow pause: how long senders wait for a port that reads nothing,
                     0.001 to 1 (default 0.01). Then they overrun it. They also overrun a port
                     that, while they wait, reads less than the next frame needs in this time, or
-                    less than a 256th of the ring in ten times this time. For other ports,
-                    senders wait as long as it takes)")
+                    less than a 256th of the ring in ten times this time. They wait
+                    for all other ports, without a limit)")
       .flag("json", "print the bus that was made as 'stat --json' does, for scripts")
       .example("shmifctl create /dev/shm/bus0", "a bus with a ring of 4 MiB, only for its owner")
       .example("shmifctl create /dev/shm/big --size 64M --mtu 9000 --mode 0660",

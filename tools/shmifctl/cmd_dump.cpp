@@ -144,13 +144,13 @@ Options dump_options() {
                 number is in millions of bytes; with a suffix K, M or G it is in powers of 1024)")
       .value("G,rotate-seconds", "SECONDS",
              R"(with -w: continue in a new file each time that SECONDS have passed; FILE is a
-                format for strftime, such as x-%H%M%S.pcap. It gets the time at which its span
-                began. A file is complete when its time is over, and the next one is made for
-                the next frame. A name that the format gives twice in a row gets a number)")
+                format for strftime, such as x-%H%M%S.pcap, with the time at which the file's
+                span begins. The file is closed when its span is over, and the next frame opens
+                the next one. If two files in a row would get the same name, a number is added)")
       .value("W,rotate-files", "N",
              R"(with -C alone: keep the N newest files. With -G alone: end after N files. With
-                both, N is no limit, and only sets how many digits the numbers in the file names
-                have)")
+                both, N limits nothing: it only sets how many digits the numbers in the names of
+                the files have)")
       .value("c,count", "N", "end after N frames")
       .value("timeout", "SECONDS", "end after that time")
       .repeatable("port", "NAME", "only frames that the port NAME sent")

@@ -98,7 +98,8 @@ Options exec_options() {
       .repeatable("tap", "NAME",
                   R"(with --lan: make the TAP device NAME, and connect it to the bridge. When
                      the program opens /dev/net/tun and asks for NAME, its frames go to the bus.
-                     The device exists before the program starts, and stays when it closes it)")
+                     The device exists before the program starts, and remains when the program
+                     closes it)")
       .repeatable("bus", "PATH",
                   R"(add an interface, on the bus PATH. The options --ip, --gateway, --mac,
                      --name, --ifname, --promisc, --lan and --tap after it belong to that

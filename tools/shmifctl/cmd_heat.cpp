@@ -57,7 +57,7 @@ int run_bus_heat(const CommandLine& line) {
                              .value("clients", "DIR",
                                     R"(the directory in which the processes made their sockets
                                        (their SHMIF_HEAT), as this command sees it. Needed if
-                                       the path is another one for them, as in a container.
+                                       they have another path to it, as in a container.
                                        Default: $SHMIF_HEAT, or else the SHMIF_HEAT in the
                                        environment of each process)")
                              .example("shmifctl heat /dev/shm/bus0",

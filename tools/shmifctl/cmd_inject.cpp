@@ -210,8 +210,8 @@ int run_inject(const CommandLine& line) {
                  "original (the default), flat (as fast as possible), or xN: N times as fast")
           .value("loop", "N",
                  R"(replay the file N times; 0: until a signal comes (default 1). The next loop
-                    begins one mean gap after the last frame, or after a second if all frames
-                    have one time)")
+                    begins one mean gap after the last frame, or a second after it if all frames
+                    have the same time)")
           .value("max-gap", "SECONDS",
                  "wait at most that time between two frames, such as 1 (default: as recorded)")
           .flag("json", "print JSON at the end: what was sent, and what was not")

@@ -28,16 +28,15 @@ int run_repair(const CommandLine& line) {
                  lead to one another.)")
           .value("mtu", "N",
                  R"(the MTU of the bus, if the header no longer has it. Default: 1500, or more
-                    if the largest frame in the ring needs it; while ports are attached, there
-                    is no default. With --force, N replaces the MTU in the header)")
+                    if the largest frame in the ring needs it. While ports are attached, you
+                    must give it. With --force, N replaces the MTU in the header)")
           .flag("force",
-                R"(restore the header even if it has fewer right fields, or if the frames do not
-                   lead to one another, or if the file seems to be a copy, or a bus of another
-                   version or size. If it has fewer right fields and the frames do not lead to
-                   one another, the file is refused all the same. On a bus of NetBSD's format:
-                   free a lock that somebody has held for a second, and drop the newest frame,
-                   which that process may have been writing. Do so only if that process is dead,
-                   which the format does not show)")
+                R"(restore the header even if one of these is so: it has fewer right fields; the
+                   frames do not lead to one another; the file seems to be a copy; the bus is of
+                   another version or size. If the first two are both so, --force does not help.
+                   On a bus of NetBSD's format: free a lock that a process has held for a
+                   second, and drop the newest frame, which it may have been writing. The format
+                   does not show whether that process is dead: make sure that it is)")
           .flag("json", "print JSON, for scripts")
           .example("shmifctl repair /dev/shm/rump --force",
                    "free the lock that a killed kernel left held on a bus of NetBSD's format")

@@ -279,14 +279,14 @@ int run_wait(const CommandLine& line) {
   const Arguments args =
       Options("wait", "PATH {--port NAME | --tcp ADDRESS:PORT}...")
           .about(
-              R"(Returns when every port given with --port is on the bus, sends and receives,
-                 and the network interface behind it has carrier, and when every service given
-                 with --tcp accepts connections. So a script needs no 'sleep'. Give at least one
-                 of the two options. If the bus does not exist yet, the command waits for it,
-                 too. It connects to a service over the bus, as another host would. It runs
-                 nothing inside a host. If the host that has the address leaves the bus, the
-                 command looks for another one for 2 seconds, and then exits 1. While a bridge is
-                 on the bus, it goes on, because the address may be behind the bridge.)")
+              R"(Waits until each port of --port is up and the network interface behind it has
+                 carrier, and until each service of --tcp accepts connections. So a script needs
+                 no 'sleep'. Give at least one of the two options. If the bus does not exist yet,
+                 the command waits for it, too. It connects to a service over the bus, as another
+                 host would. It runs nothing inside a host. If the host that has the address
+                 leaves the bus, the command looks for another one for 2 seconds, and then exits
+                 1. While a bridge is on the bus, it goes on, because the address may be behind
+                 the bridge.)")
           .repeatable("port", "NAME", "a port to wait for")
           .repeatable("tcp", "ADDRESS:PORT",
                       "a service to wait for, such as 198.18.0.1:80 or [fd00::1]:80")

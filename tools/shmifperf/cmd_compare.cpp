@@ -28,13 +28,12 @@ int run_compare(const CommandLine& line) {
               R"(Compares two results that 'shmifperf run' wrote as json or json+ (see
                  --output-format). It compares the rates, losses and latencies of each job that
                  is in both. It applies Welch's t-test to the repetitions of the run (--repeat).
-                 If there are none, it applies the test to the intervals of the result, which
-                 are 1 s long in runs that last more than a minute or do not set the option
-                 runtime, else 100 ms. Exits 1 in four cases: a figure became worse by more than
-                 the threshold, and not by chance; AFTER lacks a job of BEFORE; a job passed in
-                 BEFORE and failed in AFTER; a search for the highest rate, as in the profile
-                 rfc2544, found one in BEFORE and none in AFTER. One of the files may be -,
-                 standard input.)")
+                 Without repetitions, it compares the intervals of the results: 100 ms each, or 1
+                 s in runs that last more than a minute or do not set the option runtime. Exits 1
+                 in four cases: a figure became worse by more than the threshold, and not by
+                 chance; AFTER lacks a job of BEFORE; a job passed in BEFORE and failed in AFTER;
+                 a search for the highest rate, as in the profile rfc2544, found one in BEFORE
+                 and none in AFTER. One of the files may be -, standard input.)")
           .words(2, 2)
           .value("threshold", "SHARE", "how much worse is too much (default: 5%)")
           .value("loss-threshold", "SHARE",

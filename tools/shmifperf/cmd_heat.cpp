@@ -244,7 +244,7 @@ Options heat_command_line() {
                 - auto: client if the process offers it, or else written, or else clear_refs)")
       .value("clients", "DIR",
              R"(the directory in which the processes made their sockets (their SHMIF_HEAT), as
-                this command sees it. Needed if the path is another one for them, as in a
+                this command sees it. Needed if they have another path to it, as in a
                 container. Default: $SHMIF_HEAT, or else the SHMIF_HEAT in the environment of
                 each process)")
       .value("ops", "NAME",

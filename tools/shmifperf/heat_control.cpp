@@ -39,9 +39,9 @@ constexpr std::array<VerbOption, 6> kVerbOptions{{
         with the settings and targets that are given here or were given before)"},
     {"off", HeatVerb::off, "turn the monitor off; settings, targets and the result are kept"},
     {"status", HeatVerb::status, "print whether the monitor is on, its settings and its targets"},
-    {"show", HeatVerb::show, "print what the monitor knows now, or knew last"},
+    {"show", HeatVerb::show, "print the monitor's newest result, also after --off"},
     {"set", HeatVerb::set, "give the monitor settings and targets, without turning it on"},
-    {"forget", HeatVerb::forget, "end the monitor, which forgets all"},
+    {"forget", HeatVerb::forget, "end the monitor, and lose its settings, targets and result"},
 }};
 
 HeatVerb verb_of(const Arguments& args) {
