@@ -46,7 +46,7 @@ class TargetBinding {
   /// The threads of the task, by the newest list.
   const std::vector<pid_t>& threads() const noexcept { return threads_; }
   /// Readable when the target has ended. -1 if there is no such descriptor: for CPUs, for a target
-  /// that called bind() itself, and if the kernel makes none of threads.
+  /// that called bind() itself, and if the kernel does not make descriptors of threads.
   int descriptor() const noexcept { return own_ ? -1 : task_file_; }
   bool has_ended() const noexcept;
 

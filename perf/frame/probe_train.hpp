@@ -47,10 +47,10 @@ struct ProbeTrain {
 };
 
 /// Reads frames from the front, as long as each is whole, has a probe of Probe::Kind::data behind
-/// its Ethernet header (and VLAN tag), and the next number, and either all have a CRC or all have
-/// none. Reads at most as many frames as `times` has room for. Result: the frames that were read,
-/// perhaps none; read_probe() reads the others. On a CPU without instructions for CRC-32C there is
-/// never a train. Threads: any. Blocks: never.
+/// its Ethernet header (and VLAN tag), and the next number. All have a CRC, or all lack it. Reads
+/// at most as many frames as `times` has room for. Result: the frames that were read, which can be
+/// 0; read_probe() reads the others. On a CPU without instructions for CRC-32C there is never a
+/// train. Threads: any. Blocks: never.
 ProbeTrain read_train(std::span<const FrameView> frames, std::span<ProbeTimes> times) noexcept;
 
 /// Calls `take(times, count)` for each group of frames with equal times that follow each other.

@@ -109,7 +109,7 @@ class TaskWatch {
   double boot_s_;  ///< when the machine was booted, counted from the begin of the series
   std::list<Process> processes_;
   std::string foreign_;  ///< why /proc numbers processes differently; empty if it does not
-  std::string missed_;   ///< why a look at a living process failed; empty if none failed
+  std::string missed_;   ///< why a look at a living process failed; empty if all worked
   std::map<pid_t, std::size_t> jobs_;  ///< of all processes that were ever watched
   std::uint64_t looks_ = 0;
   bool too_many_ = false;  ///< too many processes or threads to keep their files open

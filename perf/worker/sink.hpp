@@ -34,7 +34,7 @@ struct ExpectedFlow {
   FlowBlock* block = nullptr;  ///< the sender's block; for replies, the requester's
   /// This sink's counts of the flow; for requests, those in the EchoBlock.
   FlowArrivals* arrivals = nullptr;
-  /// For requests and replies; null if none of the run's jobs echoes them.
+  /// For requests and replies; null if no job of the run echoes them.
   EchoBlock* echo = nullptr;
   std::uint64_t drain_ns = 0;
   std::uint64_t max_latency_ns = 0;  ///< a longer latency is an error; 0: no limit

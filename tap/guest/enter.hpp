@@ -31,7 +31,7 @@ Result<GuestTarget> look_at_guest(pid_t init, int init_file);
 Result<void> join_guest(const GuestTarget& target, int init_file);
 
 /// Moves the calling process, a child of one that called join_guest(), into the other namespaces of
-/// a foreign guest, as its root. The process keeps none of the caller's rights. No process of the
+/// a foreign guest, as its root. The process loses all rights of the caller. No process of the
 /// guest may trace it, look into it or take its descriptors. Errors: an errno, with what to do.
 Result<void> become_foreign_guest(int init_file);
 

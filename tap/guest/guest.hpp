@@ -147,7 +147,7 @@ struct GuestExit {
   /// do. They have ended with it. Counted only after an exit status of 0.
   int daemons = 0;
   /// How many processes it left in its own session, as a shell leaves jobs in the background.
-  /// Counted only if it waited for none of its children, because then it only started them.
+  /// Counted only if it did not wait for any child, because then it only started them.
   int jobs = 0;
 };
 

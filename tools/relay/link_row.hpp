@@ -57,7 +57,7 @@ struct LinkRow {
   /// Null if the link does not lead to programs.
   PeerPlaces (*places)(const LinkAddress& address, const std::string& text) = nullptr;
   bool takes_network_address = false;  ///< a path of the target can also be ADDRESS:PORT
-  /// How programs that connect are spoken to; null if none can connect.
+  /// How programs that connect are spoken to; null if programs cannot connect.
   const PeerProtocol* protocol = nullptr;
   Serve serve = nullptr;  ///< listens; null if the link does not
   /// Goes to one program or network; null if the link only listens. If it can do both, "connect="
