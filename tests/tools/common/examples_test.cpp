@@ -60,7 +60,7 @@ class Examples : public ::testing::Test {
                 "command=$1\nshift\nread=\n"
                 "case \"$command $*\" in\n"
                 "  run*) read=--parse-only ;;\n"
-                "  'stat '*' -- '* | 'sample '*' -- '* | 'why '*' -- '*) ;;\n"
+                "  'stat '*'-- '* | 'sample '*'-- '* | 'why '*'-- '*) ;;\n"
                 "  stat* | sample* | why* | heat* | membw* | server*) read=--help ;;\n"
                 "esac\n"
                 "'" SHMIFPERF_PATH "' $command $read \"$@\"\n" +

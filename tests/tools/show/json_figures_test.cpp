@@ -80,6 +80,15 @@ TEST(InjectFigures, EachStandsUnderItsNameInTextAndInJson) {
                                                      {"max_frame_bytes", 40}});
 }
 
+TEST(InjectFigures, JsonHasNoLongestOfTheFramesThatWereTooLongIfNoneWas) {
+  tools::InjectCounts counts;
+  counts.longest = 35;
+  const json shown = json::parse(tools::to_json("/bus", "-", counts));
+  EXPECT_EQ(shown["too_long_frames"], 0);
+  EXPECT_EQ(shown["longest_too_long_bytes"], nullptr);
+  EXPECT_EQ(shown["why_null"], json({{"longest_too_long_bytes", "no frame was too long"}}));
+}
+
 /// The sum of all fates of the frames of a way.
 std::uint64_t fates_in(const json& way) {
   std::uint64_t sum = 0;
