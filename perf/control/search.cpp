@@ -49,7 +49,30 @@ bool fell_short(const TrialResult& trial) {
   return shortfall > kShortfall * trial.offered_fps + kShortfallFps;
 }
 
+/// Why a failed trial says less about the link than about its sender; empty if it does not.
+std::string excuse_of(const TrialResult& trial) {
+  if (fell_short(trial)) {
+    return format("the sender itself reached only %.6g frames/s of %.6g", trial.achieved_fps,
+                  trial.offered_fps);
+  }
+  const double late_ns = trial.sender_late_ns.value_or(0);
+  if (!(late_ns > kLateNs)) return {};
+  return format("the sender was off its CPU and up to %.3g ms late, so it sent a burst",
+                late_ns / 1e6);
+}
+
 }  // namespace
+
+std::string doubt_of(const SearchResult& search) {
+  if (!search.found_fps) return {};
+  const TrialResult* decisive = nullptr;
+  for (const TrialResult& trial : search.trials) {
+    if (trial.passed || trial.offered_fps <= *search.found_fps) continue;
+    // The last trial of a rate decides.
+    if (decisive == nullptr || trial.offered_fps <= decisive->offered_fps) decisive = &trial;
+  }
+  return decisive == nullptr ? std::string() : excuse_of(*decisive);
+}
 
 RateSearchOptions rate_search_options(const JobOptions& job, double max_fps) {
   RateSearchOptions options;
@@ -116,10 +139,7 @@ std::optional<double> RateSearch::next_fps() const noexcept {
 
 std::string RateSearch::why_failed(const TrialResult& trial, bool& near) const {
   near = false;
-  if (fell_short(trial)) {
-    return format("the sender itself reached only %.6g frames/s of %.6g", trial.achieved_fps,
-                  trial.offered_fps);
-  }
+  if (fell_short(trial)) return excuse_of(trial);
   if (options_.kind == Search::latency_target) {
     const auto& latency = trial.latency_percentile_ns;
     if (latency && *latency <= options_.latency_bound_ns) return {};
@@ -172,6 +192,9 @@ void RateSearch::note(TrialResult trial) {
 void RateSearch::note_failed(const TrialResult& trial, const std::string& why) {
   failed_fps_ = trial.offered_fps;
   why_lowest_failed_ = why;
+  if (const std::string excuse = excuse_of(trial); !excuse.empty() && excuse != why) {
+    why_lowest_failed_ += "; " + excuse + " (give it its own CPU with cpus_allowed)";
+  }
   const double allowed = options_.kind == Search::pdr ? options_.allowed_loss : 0;
   const double arrived = trial.achieved_fps * (1 - trial.loss_share);
   carried_fps_.reset();

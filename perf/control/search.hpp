@@ -77,6 +77,11 @@ class RateSearch {
   bool guess_passed_ = false;   // it passed, and no trial was made since then
 };
 
+/// Why the link may carry more than the rate that `search` found: in the trial that decided that
+/// the next higher rate is too high, the sender did not send at that rate. Result: empty if it did,
+/// if no higher rate was tried, or if no rate was found (`why_none` then says it). Blocks: never.
+std::string doubt_of(const SearchResult& search);
+
 /// What a run of `job` at `fps` shows about the link, for note(). Counts the frames that the job
 /// sent and those that others sent to it. A frame counts as lost if it was not received whole and
 /// in time.

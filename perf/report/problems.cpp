@@ -6,6 +6,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "perf/control/search.hpp"
 #include "perf/job/values.hpp"
 #include "perf/report/units.hpp"
 
@@ -232,6 +233,16 @@ std::string near_limit(std::optional<double> rate, std::optional<double> limit) 
   return format_fps(rate) + " is " + what + "; the medium may be faster";
 }
 
+/// Warns about a rate that may be too low, because a higher one failed for the sender's sake.
+void add_doubt(const SearchResult& search, std::vector<std::string>& warnings) {
+  const std::string doubt = doubt_of(search);
+  if (doubt.empty()) return;
+  warnings.push_back("search of " + search.job + ": the medium may carry more than " +
+                     format_fps(search.found_fps) + ": in the trial that decided, " + doubt +
+                     " (search on an idle machine, or give the job its own CPU with "
+                     "cpus_allowed)");
+}
+
 /// Warns about rates that say more about the harness than about the medium.
 void add_near_limit(const RunResult& result, std::vector<std::string>& warnings) {
   for (const JobResult& job : result.jobs) {
@@ -241,6 +252,8 @@ void add_near_limit(const RunResult& result, std::vector<std::string>& warnings)
   for (const SearchResult& search : result.searches) {
     const std::string near = near_limit(search.found_fps, search.limit_fps);
     if (!near.empty()) warnings.push_back("search of " + search.job + ": " + near);
+    // Otherwise it is the harness's own limit that the sender did not exceed.
+    if (near.empty()) add_doubt(search, warnings);
   }
 }
 

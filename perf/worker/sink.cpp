@@ -197,6 +197,7 @@ bool Sink::step() {
 
 void Sink::take_batch() {
   const std::uint64_t now = now_ns();
+  if (now >= look_at_drains_ns_) end_drains(now);
   Totals totals;
   queued_totals_ = &totals;
   if (lends_) {

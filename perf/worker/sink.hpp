@@ -144,6 +144,7 @@ class Sink {
   void overrun(std::uint64_t lost);
   bool met_corruption() noexcept;
   void receive_failed(std::error_code error);
+  void end_drains(std::uint64_t now);
   void publish(const Totals& totals);
   void note_replies(std::span<const Echoer::Sent> replies);
   void settle_replies(const Flow& flow) const;
@@ -168,7 +169,8 @@ class Sink {
   JobBlock& job_;
   IntervalRecorder* recorder_ = nullptr;
   FrameBatch batch_;
-  bool lends_ = false;  // the next frames are lent
+  bool lends_ = false;                   // the next frames are lent
+  std::uint64_t look_at_drains_ns_ = 0;  // until then, no drain time can end
   std::vector<ProbeTimes> times_of_train_;
   std::vector<std::byte> copied_bytes_;
   std::vector<FrameView> copies_;

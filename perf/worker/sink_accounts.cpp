@@ -106,6 +106,27 @@ void Sink::deliver(const std::function<void()>& from_queue) {
   publish(totals);
 }
 
+/// Frames that are received from `now` on are late in the flows whose drain time is over, also if
+/// the sink slept when it ended. A flow that has not ended yet drains for its drain time at least,
+/// so the senders' blocks are not read with each batch.
+void Sink::end_drains(std::uint64_t now) {
+  look_at_drains_ns_ = UINT64_MAX;
+  if (!has_flows()) return;
+  for (const auto& flow : flows_) {
+    if (flow->drained) continue;
+    const FlowBlock& block = *flow->expected.block;
+    const bool ended = block.tx_done.load(std::memory_order_acquire);
+    const std::uint64_t end = ended ? block.window_end_ns.load(std::memory_order_acquire) : 0;
+    const std::uint64_t drain_end = (end == 0 ? now : end) + flow->expected.drain_ns;
+    if (end != 0 && now >= drain_end) {
+      flow->drained = true;
+      flow->receiver.end_drain(drain_end);
+    } else {
+      look_at_drains_ns_ = std::min(look_at_drains_ns_, drain_end);
+    }
+  }
+}
+
 bool Sink::drained(std::uint64_t now) {
   // Everything has been sent, so the backlog is checked from now on.
   if (queue_ && queue_->waiting() != 0) deliver([this] { queue_->catch_up(); });

@@ -1,6 +1,7 @@
 // Measurements that another program would falsify: the rate that a search finds, and what pacing
 // costs.
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -9,6 +10,7 @@
 
 #include "perf/control/campaign.hpp"
 #include "perf/control/harness_limit.hpp"
+#include "perf/control/search.hpp"
 #include "tests/perf/control/run_plan.hpp"
 
 namespace shmif::perf {
@@ -37,14 +39,21 @@ TEST(SearchRate, IsThatOfTheLinkWithinOnePerCent) {
   const auto is_near = [](const SearchResult& found) {
     return found.found_fps && std::abs(*found.found_fps - 10000) <= 100;
   };
-  // A machine that stood still for longer than the queue holds lowers what a search finds.
+  // A machine that stood still for longer than the queue holds lowers what a search finds. The
+  // search then says so, however busy the machine is.
   RunResult result = search();
   if (result.searches.size() == 1 && !is_near(result.searches[0])) result = search();
   ASSERT_EQ(result.searches.size(), 1U);
   const SearchResult& found = result.searches[0];
-  ASSERT_TRUE(found.found_fps.has_value()) << found.why_none;
-  EXPECT_NEAR(*found.found_fps, 10000, 100);
   EXPECT_GT(found.trials.size(), 2U);
+  if (!found.found_fps) {
+    EXPECT_THAT(found.why_none, testing::HasSubstr("the sender")) << "not that the link loses";
+    return;
+  }
+  EXPECT_LE(*found.found_fps, 10100);
+  if (doubt_of(found).empty()) {
+    EXPECT_GE(*found.found_fps, 9900) << "and it does not say that its sender misled it";
+  }
 }
 
 TEST(SearchRate, OfASlowLineIsFoundFromFlatOut) {

@@ -1,5 +1,6 @@
 #include "perf/control/search.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -206,6 +207,45 @@ TEST(RateSearch, ATrialWhoseSenderWasOffItsCpuIsRepeatedTwice) {
   EXPECT_LT(undisturbed.found_fps.value_or(0), 600'000) << "such losses are the link's";
 }
 
+TEST(RateSearch, ARateThatIsTooLowForTheSendersSakeIsDoubted) {
+  /// Above 400,000, the sender is so late and reaches this share of the rate, and 5 % are lost.
+  const auto found = [](double late_ns, double reached, double lost) {
+    return run({.max_fps = 1e6}, [=](double fps) {
+      const bool fine = fps <= 400'000;
+      TrialResult result = trial(fps, fine ? 0 : lost);
+      result.sender_late_ns = fine ? 1e5 : late_ns;
+      if (!fine) result.achieved_fps *= reached;
+      return result;
+    });
+  };
+  EXPECT_EQ(doubt_of(found(2.13e7, 1, 0.05)),
+            "the sender was off its CPU and up to 21.3 ms late, so it sent a burst");
+  EXPECT_EQ(doubt_of(found(1e5, 1, 0.05)), "") << "such losses are the link's";
+  EXPECT_EQ(doubt_of(found(3e6, 1, 0.05)), "");
+  const SearchResult slow = found(1e5, 0.5, 0);
+  EXPECT_THAT(doubt_of(slow), testing::StartsWith("the sender itself reached only "));
+  EXPECT_NEAR(slow.found_fps.value_or(0), 400'000, 5'000);
+  EXPECT_EQ(doubt_of(found(2e7, 1, 0)), "") << "the highest rate passed";
+  // What was late and passed when it was repeated, or at a higher rate, decides nothing.
+  SearchResult search;
+  search.found_fps = 100;
+  const auto add = [&](double fps, bool passed, double late_ns) {
+    search.trials.push_back(trial(fps, passed ? 0 : 0.1));
+    search.trials.back().passed = passed;
+    search.trials.back().sender_late_ns = late_ns;
+  };
+  add(300, false, 9e6);
+  add(200, false, 9e6);
+  add(200, false, 1e5);
+  add(100, false, 9e6);
+  add(100, true, 9e6);
+  EXPECT_EQ(doubt_of(search), "");
+  add(150, false, 5e6);
+  EXPECT_EQ(doubt_of(search), "the sender was off its CPU and up to 5 ms late, so it sent a burst");
+  search.found_fps.reset();
+  EXPECT_EQ(doubt_of(search), "") << "why_none says it";
+}
+
 TEST(RateSearch, ATrialThatFailsTwiceHasFailed) {
   unsigned trials = 0;
   const SearchResult found = run({.max_fps = 1000, .resolution = 0.1}, [&](double fps) {
@@ -323,6 +363,13 @@ TEST(RateSearch, SaysOfTheLowestRateWhyItFailed) {
   EXPECT_EQ(why(latency, trial(100, 0)),
             "no rate passed, not even 100 frames/s: there, less than 99.9 % of the frames "
             "arrived");
+  TrialResult late = trial(100, 0.05);
+  late.sender_late_ns = 4.5e6;
+  EXPECT_EQ(
+      why({}, late),
+      "no rate passed, not even 100 frames/s: there, 5 % of the frames were lost, and 0 % was "
+      "allowed; the sender was off its CPU and up to 4.5 ms late, so it sent a burst (give it "
+      "its own CPU with cpus_allowed)");
   EXPECT_EQ(why({.kind = Search::pdr, .allowed_loss = 0.02}, trial(100, 0.034)),
             "no rate passed, not even 100 frames/s: there, 3.4 % of the frames were lost, and 2 % "
             "was allowed");

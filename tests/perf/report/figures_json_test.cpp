@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <regex>
+#include <sstream>
 
 #include "perf/report/report.hpp"
 #include "perf/report/units.hpp"
@@ -410,10 +411,26 @@ void want_machine(const MachineResult& m, const Wanted& at) {
   }
 }
 
-/// With the warnings that come from figures: who did not keep its pace, and who waited for a CPU.
+/// With the warnings that come from figures: which search its sender misled, who did not keep its
+/// pace, and who waited for a CPU.
 /// The causes name no steal, so there is no warning of it.
 std::vector<std::string> wanted_warnings(const RunResult& run) {
   std::vector<std::string> all = {"the-lost-output", "the-warning"};
+  for (const SearchResult& search : run.searches) {
+    if (!search.found_fps) continue;
+    const TrialResult* lowest = nullptr;
+    for (const TrialResult& each : search.trials) {
+      if (each.passed || each.offered_fps < *search.found_fps) continue;
+      if (lowest == nullptr || each.offered_fps < lowest->offered_fps) lowest = &each;
+    }
+    if (lowest == nullptr || lowest->achieved_fps > 0.98 * lowest->offered_fps) continue;
+    std::ostringstream text;  // as %.6g writes them
+    text << "the sender itself reached only " << lowest->achieved_fps << " frames/s of "
+         << lowest->offered_fps;
+    all.push_back("search of " + search.job + ": the medium may carry more than " +
+                  format_fps(search.found_fps) + ": in the trial that decided, " + text.str() +
+                  " (search on an idle machine, or give the job its own CPU with cpus_allowed)");
+  }
   for (const JobResult& job : run.jobs) {
     const double sent = ratio(job.tx.frames, job.tx.seconds);
     const double offered = ratio(job.tx.offered_frames, job.tx.offered_seconds);

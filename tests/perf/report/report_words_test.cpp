@@ -80,6 +80,29 @@ TEST(WarningWords, OfTheHarnesssOwnLimitBeginAtFourFifthsOfIt) {
                                      "do on this machine (1.00 k/s); the medium may be faster"});
   EXPECT_EQ(search(800, std::nullopt), Words{});
   EXPECT_EQ(search(std::nullopt, 1000), Words{});
+  // A search whose sender was off its CPU when the next higher rate failed.
+  const auto misled = [](double late_ns, double limit) {
+    return warnings([&](RunResult& run, JobResult&) {
+      SearchResult& s = run.searches.emplace_back();
+      s.job = "s";
+      s.found_fps = 3930;
+      s.limit_fps = limit;
+      TrialResult& failed = s.trials.emplace_back();
+      failed.offered_fps = failed.achieved_fps = 3950;
+      failed.loss_share = 0.01;
+      failed.sender_late_ns = late_ns;
+    });
+  };
+  EXPECT_EQ(
+      misled(2.13e7, 1e6),
+      Words{"search of s: the medium may carry more than 3.93 k/s: in the trial that decided, "
+            "the sender was off its CPU and up to 21.3 ms late, so it sent a burst (search on "
+            "an idle machine, or give the job its own CPU with cpus_allowed)"});
+  EXPECT_EQ(misled(1e5, 1e6), Words{});
+  EXPECT_EQ(
+      misled(2.13e7, 4000),
+      Words{"search of s: 3.93 k/s is 98.2 % of what the harness itself can do on this machine "
+            "(4.00 k/s); the medium may be faster"});
 }
 
 TEST(WarningWords, OfStolenTimeBeginAtOnePerCentOfEachCpu) {

@@ -48,24 +48,26 @@ struct TwoFlows : SinkRig {
 };
 
 TEST(SinkEnds, WhenEachFlowHasComeOrHasBeenWaitedForTwice) {
+  constexpr std::uint64_t kHour = 3'600'000'000'000;
+  const std::uint64_t later = clock_ns() + kHour;  // frames that come now come in time
   TwoFlows rig;
   rig.of(0).measure_from_ns = rig.of(1).measure_from_ns = 1;
   Sink& sink = rig.begin(rig.setup());
   EXPECT_FALSE(sink.is_draining());
-  EXPECT_FALSE(sink.drained(1'000));
-  rig.ends(0, 2, 1'000);
+  EXPECT_FALSE(sink.drained(later + 1'000));
+  rig.ends(0, 2, later + 1'000);
   EXPECT_FALSE(sink.is_draining()) << "the other one goes on";
-  EXPECT_FALSE(sink.drained(1'050));
+  EXPECT_FALSE(sink.drained(later + 1'050));
   rig.of(1).first.set(50);
-  rig.ends(1, 1, 800);
+  rig.ends(1, 1, later + 800);
   EXPECT_TRUE(sink.is_draining());
-  EXPECT_EQ(sink.window_end_ns(), 1'000U) << "the later one";
+  EXPECT_EQ(sink.window_end_ns(), later + 1'000) << "the later one";
   rig.end.next = {frame_of(1, 7, 50)};
   (void)sink.step();
-  EXPECT_FALSE(sink.drained(1'199));
+  EXPECT_FALSE(sink.drained(later + 1'199));
   EXPECT_FALSE(rig.of(0).drained) << "both of its frames are missing";
   EXPECT_TRUE(rig.of(1).drained) << "it is whole";
-  EXPECT_TRUE(sink.drained(1'200));
+  EXPECT_TRUE(sink.drained(later + 1'200));
   EXPECT_TRUE(rig.of(0).drained);
   sink.finish();
   EXPECT_EQ(rig.of(0).lost.get(), 2U);
@@ -78,25 +80,53 @@ TEST(SinkEnds, WhenEachFlowHasComeOrHasBeenWaitedForTwice) {
 
 TEST(SinkEnds, AFrameIsLateThatComesWhenTheDrainIsOver) {
   constexpr std::uint64_t kSecond = 1'000'000'000;
-  for (const bool over : {false, true}) {
+  struct Case {
+    bool over, looked_before;  // a sink that was off its CPU has not looked before the frame comes
+  };
+  for (const Case& c : {Case{false, false}, {false, true}, {true, false}, {true, true}}) {
+    SCOPED_TRACE(testing::Message() << c.over << c.looked_before);
     TwoFlows rig;
     rig.of(0).measure_from_ns = rig.of(1).measure_from_ns = 1;
     Sink::Setup setup = rig.setup();
     setup.flows[0].drain_ns = kSecond;
     Sink& sink = rig.begin(std::move(setup));
     rig.ends(1, 0, 1'000);
-    // Its drain has been over for half a second, or is not looked at before the frame comes.
-    const std::uint64_t end = clock_ns() - kSecond * 3 / 2;
+    const std::uint64_t end = c.over ? clock_ns() - kSecond * 3 / 2 : clock_ns() + 3600 * kSecond;
     rig.ends(0, 1, end);
-    EXPECT_FALSE(sink.drained(end + kSecond - (over ? 0 : 1)));
+    if (c.looked_before) {
+      EXPECT_FALSE(sink.drained(c.over ? end + kSecond : end + kSecond - 1));
+    }
     rig.end.next = {frame_of(0, 7, 0)};
     (void)sink.step();
     EXPECT_TRUE(sink.drained(end + 2 * kSecond));
     sink.finish();
-    EXPECT_EQ(rig.of(0).late.get(), over ? 1U : 0U);
-    EXPECT_EQ(rig.of(0).received.get(), over ? 0U : 1U);
+    EXPECT_EQ(rig.of(0).late.get(), c.over ? 1U : 0U);
+    EXPECT_EQ(rig.of(0).received.get(), c.over ? 0U : 1U);
     EXPECT_EQ(rig.of(0).lost.get(), 0U);
   }
+}
+
+TEST(SinkEnds, AFrameOfASenderThatEndedLongAgoIsLateThoughAnotherSends) {
+  constexpr std::uint64_t kHour = 3'600'000'000'000;
+  TwoFlows rig;
+  rig.of(0).measure_from_ns = rig.of(1).measure_from_ns = 1;
+  Sink::Setup setup = rig.setup();
+  setup.flows[1].drain_ns = kHour;
+  Sink& sink = rig.begin(std::move(setup));
+  rig.of(1).all_sent.set(2);
+  rig.end.next = {frame_of(0, 7, 0), frame_of(1, 7, 0)};
+  rig.of(0).all_sent.set(2);
+  (void)sink.step();
+  rig.ends(0, 2, clock_ns() - 1'000);  // and its drain time of 100 ns has ended, too
+  rig.end.next = {frame_of(0, 7, 1), frame_of(1, 7, 1)};
+  (void)sink.step();
+  rig.ends(1, 2, clock_ns());
+  EXPECT_TRUE(sink.drained(clock_ns()));
+  sink.finish();
+  EXPECT_EQ(rig.of(0).received.get(), 1U);
+  EXPECT_EQ(rig.of(0).late.get(), 1U);
+  EXPECT_EQ(rig.of(1).received.get(), 2U);
+  EXPECT_EQ(rig.of(1).late.get(), 0U);
 }
 
 TEST(SinkEnds, ASenderThatWasKilledHasEndedWhenThatIsNoticed) {
