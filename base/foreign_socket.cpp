@@ -57,11 +57,11 @@ class Children {
     for (;;) {  // until the patience ends
       reap();
       const std::size_t place = free_place();
-      if (count(user, true) < kMaxWaitingChildren && place != kNoPlace) {
+      if (count(user, Of::all) < kMaxWaitingChildren && place != kNoPlace) {
         all_[place] = {.user = user, .is_taken = true};
         return place;
       }
-      const bool is_full = count(user, false) >= kMaxWaitingChildren;
+      const bool is_full = count(user, Of::left) >= kMaxWaitingChildren;
       if (Clock::now() - begun >= (is_full ? std::min(patience, kEndPatience) : patience))
         return kNoPlace;
       changed_.wait_for(lock, kLookAgain);
@@ -119,9 +119,10 @@ class Children {
     const auto* const found = std::ranges::find(all_, false, &Child::is_taken);
     return found == all_.end() ? kNoPlace : static_cast<std::size_t>(found - all_.begin());
   }
-  int count(uid_t user, bool with_looking) const {
+  enum class Of : std::uint8_t { all, left };
+  int count(uid_t user, Of which) const {
     return static_cast<int>(std::ranges::count_if(all_, [&](const Child& child) {
-      return child.is_taken && child.user == user && (with_looking || child.is_left);
+      return child.is_taken && child.user == user && (which == Of::all || child.is_left);
     }));
   }
 

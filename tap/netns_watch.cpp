@@ -84,10 +84,14 @@ Result<NetNamespaceWatch> NetNamespaceWatch::open(std::string_view text) {
   } else if (given.find('/') == std::string::npos) {
     path = "/run/netns/" + given;
   }
-  if (ended) return NetNamespaceWatch(*std::move(space), std::move(path), std::move(ended), true);
-  Result<UniqueFd> timer = open_timer();
-  if (!timer) return std::move(timer).error();
-  return NetNamespaceWatch(*std::move(space), std::move(path), *std::move(timer), false);
+  const bool has_process = static_cast<bool>(ended);
+  UniqueFd descriptor = std::move(ended);
+  if (!has_process) {
+    Result<UniqueFd> timer = open_timer();
+    if (!timer) return std::move(timer).error();
+    descriptor = *std::move(timer);
+  }
+  return NetNamespaceWatch(*std::move(space), std::move(path), std::move(descriptor), has_process);
 }
 
 std::optional<std::string> NetNamespaceWatch::look() const {

@@ -112,8 +112,9 @@ std::error_code NetbsdAttachment::up() noexcept {
   {
     const std::lock_guard guard(receive_mutex_);
     const std::optional<std::uint64_t> passed = reader_.frames_ahead();
-    const NetbsdLook look =
-        options_.start == Start::oldest ? reader_.seek_oldest(was_up_) : reader_.seek_end();
+    const NetbsdLook look = options_.start != Start::oldest ? reader_.seek_end()
+                            : was_up_                       ? reader_.seek_oldest_unless_behind()
+                                                            : reader_.seek_oldest();
     switch (look) {
       case NetbsdLook::seen: break;
       case NetbsdLook::held: error = told(NetbsdRead::held); break;

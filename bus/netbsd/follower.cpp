@@ -28,7 +28,7 @@ Result<std::unique_ptr<Follower>> NetbsdFollower::open(OpenFile file, const std:
   std::unique_ptr<NetbsdFollower> made(
       new NetbsdFollower(std::move(file.warning), *std::move(mapping), resume));
   const auto seek = [&] {
-    return start == Start::oldest ? made->reader_.seek_oldest(false) : made->reader_.seek_end();
+    return start == Start::oldest ? made->reader_.seek_oldest() : made->reader_.seek_end();
   };
   NetbsdLook look = seek();
   while (look == NetbsdLook::held && !made->stuck_.is_stuck(made->ring_)) {

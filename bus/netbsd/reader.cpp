@@ -27,11 +27,18 @@ NetbsdLook NetbsdReader::seek_end() noexcept {
   return look;
 }
 
-NetbsdLook NetbsdReader::seek_oldest(bool unless_behind) noexcept {
+NetbsdLook NetbsdReader::seek_oldest() noexcept {
+  NetbsdState state;
+  const NetbsdLook look = ring_.look(state);
+  if (look == NetbsdLook::seen) position_ = state.first;
+  return look;
+}
+
+NetbsdLook NetbsdReader::seek_oldest_unless_behind() noexcept {
   NetbsdState state;
   const NetbsdLook look = ring_.look(state);
   if (look != NetbsdLook::seen) return look;
-  const bool stays = unless_behind && position_ >= state.first && position_ <= state.end;
+  const bool stays = position_ >= state.first && position_ <= state.end;
   if (!stays) position_ = state.first;
   return look;
 }

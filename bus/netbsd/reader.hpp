@@ -43,8 +43,9 @@ class NetbsdReader {
       : ring_(ring), addresses_(addresses), sender_(sender), resume_newest_(resume_newest) {}
 
   NetbsdLook seek_end() noexcept;
-  /// Goes to the oldest frame. `unless_behind`: stays where it is, if it has read further.
-  NetbsdLook seek_oldest(bool unless_behind) noexcept;
+  NetbsdLook seek_oldest() noexcept;
+  /// The same, but stays where it is if it has read further.
+  NetbsdLook seek_oldest_unless_behind() noexcept;
 
   /// Appends frames until `into` has `most` of them.
   NetbsdRead read(FrameBatch& into, std::size_t most, NetbsdTally& tally) noexcept;

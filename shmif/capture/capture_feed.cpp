@@ -68,7 +68,7 @@ std::FILE* CaptureFeed::stream() {
 
 long CaptureFeed::serve(char* into, std::size_t bytes) noexcept {
   while (begin_at_ == end_at_ && !ended_) {
-    if (!fill(true)) {
+    if (!fill(IfEmpty::wait)) {
       errno = stopped_ ? EINTR : failure_;
       return -1;
     }
@@ -86,7 +86,8 @@ long CaptureFeed::serve(char* into, std::size_t bytes) noexcept {
 }
 
 /// Reads one piece. Result: false if no bytes are there yet, or after a failure.
-bool CaptureFeed::fill(bool wait) noexcept {
+bool CaptureFeed::fill(IfEmpty then) noexcept {
+  const bool wait = then == IfEmpty::wait;
   // `found_` is false here, or its packet was served: found_end_ need not move.
   const std::size_t done = std::min(begin_at_, scanned_);
   if (done == end_at_ || (end_at_ == buffer_.size() && done != 0)) {
@@ -145,7 +146,7 @@ bool CaptureFeed::look() noexcept {
   for (;;) {
     scan();
     if (found_ || ended_ || format_ == Format::opaque) return true;
-    if (!fill(!waits_)) return failure_ != 0;
+    if (!fill(waits_ ? IfEmpty::give_up : IfEmpty::wait)) return failure_ != 0;
   }
 }
 

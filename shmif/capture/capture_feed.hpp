@@ -60,7 +60,8 @@ class CaptureFeed {
   };
 
   long serve(char* into, std::size_t bytes) noexcept;
-  bool fill(bool wait) noexcept;
+  enum class IfEmpty : std::uint8_t { wait, give_up };
+  bool fill(IfEmpty then) noexcept;
   void scan() noexcept;
   bool step_over(std::size_t bytes) noexcept;
   bool scan_start() noexcept;

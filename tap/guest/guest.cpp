@@ -360,16 +360,17 @@ struct Guest::Impl {
   void send_signal(int number) {
     debug(Debug::guest, [&] { return "passes signal " + std::to_string(number) + " on"; });
     if (number == SIGCONT) {
-      resume(whole_job && has_terminal_to_give());
+      resume(whole_job && has_terminal_to_give() ? Gift::terminal : Gift::nothing);
     } else {
       order(GuestSays::signal, number);
     }
   }
 
-  void resume(bool with_terminal) {
-    if (with_terminal) terminal.note_modes();
+  enum class Gift : std::uint8_t { nothing, terminal };
+  void resume(Gift gift) {
+    if (gift == Gift::terminal) terminal.note_modes();
     resumed = stops;
-    order(GuestSays::resume, stops, with_terminal);
+    order(GuestSays::resume, stops, gift == Gift::terminal);
   }
 
   /// Whether we are the whole job of a shell with job control, as far as we can see. If other
@@ -433,7 +434,7 @@ struct Guest::Impl {
       // A shell moves a running job into the foreground without a SIGCONT. The number of tries is
       // limited, in case the terminal cannot be given.
       ++gifts;
-      resume(true);
+      resume(Gift::terminal);
       return;
     }
     // Stop as the terminal would have stopped us if the command were in our process group.

@@ -29,6 +29,8 @@ namespace shmif::tap {
 namespace {
 
 constexpr std::chrono::milliseconds kCarrierTime{5000};
+/// For Netlink::add_address().
+constexpr bool kOptimistic = true;
 
 /// Writes a setting of /proc/sys. A setting that is missing or read-only stays as it is.
 bool write_setting(const char* path, const char* value) {
@@ -295,7 +297,7 @@ struct GuestNet::Impl {
     for (const Cidr& address : wanted.addresses) {
       if (!address.address.is_v6()) continue;
       if (auto done = netlink.remove_address(face, address); !done) return done;
-      if (auto done = netlink.add_address(face, address, true); !done) return done;
+      if (auto done = netlink.add_address(face, address, kOptimistic); !done) return done;
     }
     return {};
   }

@@ -134,7 +134,8 @@ void TerminalRelay::pass_input(bool foreground) {
   pollfd entry{input_.get(), POLLIN, 0};
   const bool ready = pending_.empty() && ::poll(&entry, 1, 0) > 0;
   if (ready && (entry.revents & POLLHUP) != 0) {
-    end_input(true);
+    end_input();
+    lose_input();
   } else if (ready && foreground) {
     read_input();
   }
@@ -162,16 +163,20 @@ void TerminalRelay::read_input() {
   termios modes{};
   const bool has_lines = ::tcgetattr(input_.get(), &modes) == 0 && (modes.c_lflag & ICANON) != 0;
   const bool is_whole = count == static_cast<ssize_t>(bytes.size()) || pending_.ends_with('\n');
-  if (count <= 0 || (has_lines && !is_whole)) end_input(count < 0);
+  if (count <= 0 || (has_lines && !is_whole)) end_input();
+  if (count < 0) lose_input();  // if it hung up just now, the next look will find that
 }
 
 /// Types the end-of-input key into the program's terminal.
-void TerminalRelay::end_input(bool hung_up) {
+void TerminalRelay::end_input() {
   termios modes{};
   if (::tcgetattr(slave_.get(), &modes) == 0) {
     pending_ += static_cast<char>(modes.c_cc[VEOF]);
   }
-  if (!hung_up) return;  // if it hung up just now, the next look will find that
+}
+
+/// Gives up our terminal, which has hung up.
+void TerminalRelay::lose_input() {
   // Our standard streams are duplicates of input_, so the entry would outlive the close below, and
   // report the hang-up for ever.
   (void)::epoll_ctl(events_.get(), EPOLL_CTL_DEL, input_.get(), nullptr);

@@ -38,7 +38,8 @@ class TerminalRelay {
   void pass_input(bool foreground);
   void make_input_raw() const;
   void read_input();
-  void end_input(bool hung_up);
+  void end_input();
+  void lose_input();
   void watch_what_is_due(bool foreground);
 
   UniqueFd input_;   ///< our terminal, if standard input is one

@@ -7,7 +7,7 @@
 
 namespace shmif::tools {
 
-std::string to_text(const DumpCounts& counts, bool lost_is_lower_bound) {
+std::string to_text(const DumpCounts& counts) {
   const auto with_segments = [](const std::string& text, std::uint64_t frames,
                                 std::uint64_t segments) {
     return segments == frames ? text
@@ -18,11 +18,12 @@ std::string to_text(const DumpCounts& counts, bool lost_is_lower_bound) {
          ", " +
          with_segments(std::to_string(counts.filtered) + " filtered out", counts.filtered,
                        counts.filtered_segments) +
-         ", " + (lost_is_lower_bound ? "at least " : "") + std::to_string(counts.lost) + " lost";
+         ", " + (counts.lost_is_lower_bound ? "at least " : "") + std::to_string(counts.lost) +
+         " lost";
 }
 
 std::string to_json(const std::string& path, const std::optional<std::string>& file,
-                    const DumpCounts& counts, bool lost_is_lower_bound) {
+                    const DumpCounts& counts) {
   const auto if_known = [](bool known, std::uint64_t figure) {
     return known ? std::optional(figure) : std::nullopt;
   };
@@ -34,7 +35,7 @@ std::string to_json(const std::string& path, const std::optional<std::string>& f
   json["filtered_out_frames"] = counts.filtered;
   json["filtered_out_segments"] = counts.filtered_segments;
   json["lost_frames"] = counts.lost;
-  json["lost_is_lower_bound"] = lost_is_lower_bound;
+  json["lost_is_lower_bound"] = counts.lost_is_lower_bound;
   return json_text(std::move(json));
 }
 

@@ -13,6 +13,7 @@ struct DumpCounts {
   std::uint64_t captured = 0;           // frames of the bus that were shown at least in part
   std::uint64_t filtered = 0;           // frames of the bus that were not shown at all
   std::uint64_t lost = 0;               // lost frames of the bus
+  bool lost_is_lower_bound = false;     // corruption was seen, so more may be lost
   std::uint64_t captured_segments = 0;  // frames shown
   std::uint64_t filtered_segments = 0;  // frames not shown
   std::uint64_t bytes = 0;              // bytes shown
@@ -21,10 +22,10 @@ struct DumpCounts {
 };
 
 /// "1395 frames captured (44987 after segmentation), 0 filtered out, 60378 lost"
-std::string to_text(const DumpCounts& counts, bool lost_is_lower_bound);
+std::string to_text(const DumpCounts& counts);
 
 /// The same as JSON. `path`: of the bus. `file`: the capture; empty if lines were printed.
 std::string to_json(const std::string& path, const std::optional<std::string>& file,
-                    const DumpCounts& counts, bool lost_is_lower_bound);
+                    const DumpCounts& counts);
 
 }  // namespace shmif::tools

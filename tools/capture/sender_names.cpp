@@ -38,9 +38,11 @@ bool SenderNames::may_look() {
   return true;
 }
 
-void SenderNames::add(const Key& key, std::string name, std::string description, bool known) {
+void SenderNames::add(const Key& key, Sender sender) {
   const auto [at, is_new] = senders_.try_emplace(key);
-  if (is_new) at->second = {++last_id_, std::move(name), std::move(description), known};
+  if (!is_new) return;
+  sender.id = ++last_id_;
+  at->second = std::move(sender);
 }
 
 /// Reads the port table of the bus. Makes room for its ports and one more sender: forgets senders
@@ -58,7 +60,9 @@ void SenderNames::look() {
     last_ = nullptr;
   }
   const auto learn = [&](const auto& port) {
-    add(key_of(port), port.name, describe(port.slot, port.link, port.mac), port.incarnation != 0);
+    add(key_of(port), {.name = port.name,
+                       .description = describe(port.slot, port.link, port.mac),
+                       .known = port.incarnation != 0});
   };
   for (const FormerPort& port : info.former_ports) learn(port);
   for (const PortInfo& port : info.ports) learn(port);
@@ -75,7 +79,9 @@ const SenderNames::Sender& SenderNames::of(const FrameView& frame) {
       return others_;
     }
     look();
-    add(key, "slot " + std::to_string(frame.sender), "a port that has left", false);
+    add(key, {.name = "slot " + std::to_string(frame.sender),
+              .description = "a port that has left",
+              .known = false});
     found = senders_.find(key);
   }
   last_key_ = key;

@@ -20,9 +20,9 @@ class SenderNames {
  public:
   static constexpr std::uint64_t kOthers = 0;
   struct Sender {
-    std::uint64_t id = 0;     ///< unique among senders
-    std::string name;         ///< name of the port; "slot 7" if the port is no longer known
-    std::string description;  ///< slot, kind of link, MAC address
+    std::uint64_t id = 0;       ///< unique among senders
+    std::string name{};         ///< name of the port; "slot 7" if the port is no longer known
+    std::string description{};  ///< slot, kind of link, MAC address
     bool known = false;
   };
 
@@ -47,14 +47,15 @@ class SenderNames {
   using Clock = std::chrono::steady_clock;
   bool may_look();
   void look();
-  void add(const Key& key, std::string name, std::string description, bool known);
+  /// Gives the sender its `id`, if the key is new.
+  void add(const Key& key, Sender sender);
 
   std::optional<Bus> bus_;
   bool are_told_ = true;
   std::map<Key, Sender> senders_;
   std::uint64_t last_id_ = 0;
-  Sender others_{kOthers, "others", "other senders: too many to list each", false};
-  Sender untold_{1, "unknown", "the format of the bus does not name senders", false};
+  Sender others_{kOthers, "others", "other senders: too many to list each"};
+  Sender untold_{1, "unknown", "the format of the bus does not name senders"};
   std::uint64_t not_looked_up_ = 0;
   unsigned looks_left_;
   Clock::time_point looks_counted_ = Clock::now();

@@ -61,13 +61,15 @@ More: man %s, %s COMMAND --help.
       program.name, program.name);
 }
 
-/// `as_topic`: the user asked for it as a topic of "help", which also explains the formats of
-/// values.
-[[noreturn]] void refuse_unknown_command(const Program& program, const std::string& name,
-                                         bool as_topic = false) {
+/// What the user took a name for: a command, or a topic of "help", which also explains the formats
+/// of values.
+enum class NameOf : std::uint8_t { command, topic };
+
+[[noreturn]] void refuse_unknown(NameOf what_name, const Program& program,
+                                 const std::string& name) {
   std::vector<std::string> known = {"help"};
   for (const Command* command : program.commands) known.emplace_back(command->name);
-  if (as_topic) known.emplace_back("values");
+  if (what_name == NameOf::topic) known.emplace_back("values");
   std::string what = "unknown command \"" + name + '"';
   for (const Topic& topic : program.topics) {
     if (name == topic.word)
@@ -94,7 +96,7 @@ int print_mdoc(const Program& program, const std::string& name) {
     return kDone;
   }
   const Command* const command = find_command(program, name);
-  if (command == nullptr) refuse_unknown_command(program, name, true);
+  if (command == nullptr) refuse_unknown(NameOf::topic, program, name);
   return command->run({{"--help"}, std::nullopt, true});
 }
 
@@ -122,7 +124,7 @@ in mdoc.
     return kDone;
   }
   const Command* const command = find_command(program, words[0]);
-  if (command == nullptr) refuse_unknown_command(program, words[0], true);
+  if (command == nullptr) refuse_unknown(NameOf::topic, program, words[0]);
   return command->run({{"--help"}, std::nullopt});
 }
 
@@ -170,7 +172,7 @@ int run(const Program& program, std::vector<std::string> words, std::string& com
   words.erase(words.begin());
   if (name == "help") return help_command(program, words);
   const Command* const found = find_command(program, name);
-  if (found == nullptr) refuse_unknown_command(program, name);
+  if (found == nullptr) refuse_unknown(NameOf::command, program, name);
   command = name;
   return found->run(cut(std::move(words)));
 }

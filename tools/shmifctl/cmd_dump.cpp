@@ -114,13 +114,12 @@ struct WantedDump {
 };
 
 /// Prints the summary, even to a pipe whose reader is gone.
-void print_summary(const WantedDump& wanted, const JsonOutput& json, const DumpCounts& counts,
-                   bool lost_is_lower_bound) {
+void print_summary(const WantedDump& wanted, const JsonOutput& json, const DumpCounts& counts) {
   const base::SignalGuard guard(SIGPIPE);
   if (json.is_wanted()) {
-    json.print(to_json(wanted.path, wanted.output.file, counts, lost_is_lower_bound));
+    json.print(to_json(wanted.path, wanted.output.file, counts));
   } else {
-    std::fprintf(stderr, "%s\n", to_text(counts, lost_is_lower_bound).c_str());
+    std::fprintf(stderr, "%s\n", to_text(counts).c_str());
   }
 }
 
@@ -443,7 +442,8 @@ class Capture {
                (wanted_.ports.empty() ? "shown as from \"others\"" : "left out by --port"));
     }
     if (json_.is_wanted()) note_done(recorded_text());
-    print_summary(wanted_, json_, counts_, source_.counters().lost_is_lower_bound());
+    counts_.lost_is_lower_bound = source_.counters().lost_is_lower_bound();
+    print_summary(wanted_, json_, counts_);
     return corruption_.lasts() ? kFailed : code;
   }
 
@@ -492,7 +492,7 @@ int run_dump(const CommandLine& line) {
   } catch (const Exception& error) {
     // The reader was gone before the first byte, or a signal came before the reader did.
     if (error.code() != std::errc::broken_pipe && error.code() != std::errc::interrupted) throw;
-    print_summary(wanted, json, DumpCounts{}, false);
+    print_summary(wanted, json, DumpCounts{});
     return kDone;
   }
 }

@@ -109,10 +109,12 @@ struct Target {
 };
 
 Target find_target(const WantedPing& wanted) {
-  if (!wanted.to) return {MacAddress::from_u64(0xffffffffffff), "everybody", true};
+  const Target everybody{
+      .mac = MacAddress::from_u64(0xffffffffffff), .text = "everybody", .everybody = true};
+  if (!wanted.to) return everybody;
   if (const auto mac = MacAddress::parse(*wanted.to)) {
     if (!mac->is_group()) return {*mac, mac->to_string()};
-    if (mac->is_broadcast()) return {*mac, "everybody", true};
+    if (mac->is_broadcast()) return everybody;
     throw UsageError{"--to \"" + *wanted.to +
                      "\" is a group address (leave out --to to ask all ports)"};
   }

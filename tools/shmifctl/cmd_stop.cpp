@@ -86,18 +86,18 @@ bool finish(const Bus& bus, const StopTarget& target, Clock::time_point deadline
 /// The targets that the command line names. Each process appears once.
 std::vector<StopTarget> targets_of(const BusInfo& info, const Arguments& args) {
   std::vector<StopTarget> targets;
-  const auto add = [&](std::string what, bool is_host, Host process) {
+  const auto add = [&](StopTarget target) {
     const bool known = std::ranges::any_of(targets, [&](const StopTarget& other) {
-      return other.process.supervisor == process.supervisor;
+      return other.process.supervisor == target.process.supervisor;
     });
-    if (!known) targets.push_back({std::move(what), is_host, std::move(process)});
+    if (!known) targets.push_back(std::move(target));
   };
   for (std::size_t i = 1; i < args.positional().size(); ++i) {
     const std::string& name = args.positional()[i];
-    add("host \"" + name + '"', true, host_by_name(info, name));
+    add({.what = "host \"" + name + '"', .is_host = true, .process = host_by_name(info, name)});
   }
   for (const std::string& name : args.all("port")) {
-    add("port \"" + name + '"', false, process_by_port(info, name));
+    add({.what = "port \"" + name + '"', .is_host = false, .process = process_by_port(info, name)});
   }
   return targets;
 }

@@ -26,18 +26,18 @@ using Clock = std::chrono::steady_clock;
 /// Whether a port is up. If not, says why, for the message after the timeout.
 struct Sight {
   bool up = false;
-  std::string why;
-  std::string hint;  ///< advice for the user
+  std::string why{};
+  std::string hint{};  ///< advice for the user
 };
 
 Sight look(const Bus& bus, const std::string& name) {
   const BusInfo info = bus.info();
   check_port_table(info, "wait for a port on").value();
-  Sight sight{false, "no port of that name is attached",
-              "see " + base::quote_command("shmifctl stat", info.path)};
+  Sight sight{.why = "no port of that name is attached",
+              .hint = "see " + base::quote_command("shmifctl stat", info.path)};
   for (const PortInfo& port : info.ports) {
     if (port.name != name) continue;
-    if (port.live && port.up && port.carrier) return {true, "", ""};
+    if (port.live && port.up && port.carrier) return {.up = true};
     sight.why = !port.live ? "the port's process is gone"
                 : port.up  ? "the port is up, but the network interface of its host is down"
                            : "the port is attached but down";
@@ -49,11 +49,12 @@ Sight look(const Bus& bus, const std::string& name) {
 Sight why_no_bus(const std::string& path, Error error) {
   const std::string create = base::quote_command("shmifctl create", path);
   if (error.code == std::errc::no_such_file_or_directory) {
-    return {false, "there is no such bus", "make one with " + create};
+    return {.why = "there is no such bus", .hint = "make one with " + create};
   }
   if (error.code == make_error_code(Errc::not_ready)) {
-    return {false, "the file exists, but no bus has been made in it",
-            "unless another process is making the bus now, delete the file and make one with " +
+    return {
+        .why = "the file exists, but no bus has been made in it",
+        .hint = "unless another process is making the bus now, delete the file and make one with " +
                 create};
   }
   throw Exception(std::move(error));

@@ -90,7 +90,7 @@ TEST_F(NetbsdRingTest, ANewBusReadsAsOneHeaderWithoutAFrame) {
   EXPECT_EQ(now.last, 0U);
   EXPECT_EQ(now.end, 24U);
   NetbsdReader reader(ring_, nullptr, 0, false);
-  ASSERT_EQ(reader.seek_oldest(false), NetbsdLook::seen);
+  ASSERT_EQ(reader.seek_oldest(), NetbsdLook::seen);
   FrameBatch batch;
   NetbsdTally tally;
   EXPECT_EQ(reader.read(batch, 64, tally), NetbsdRead::empty);
@@ -208,7 +208,7 @@ TEST_F(NetbsdRingTest, AReaderThatJoinsReadsEachFrameOnceIfTheNewestTouchesTheEn
     header().last = at;
     header().generation = 2;
     NetbsdReader reader(ring_, nullptr, 0, false);
-    ASSERT_EQ(reader.seek_oldest(false), NetbsdLook::seen);
+    ASSERT_EQ(reader.seek_oldest(), NetbsdLook::seen);
     FrameBatch batch;
     NetbsdTally tally;
     EXPECT_EQ(reader.read(batch, 64, tally), NetbsdRead::empty);
@@ -252,7 +252,7 @@ TEST_F(NetbsdRingTest, WordsThatNoWriterWritesAreRefused) {
 TEST_F(NetbsdRingTest, AFrameWithAnImpossibleLengthCostsWhatIsBehindIt) {
   for (std::uint64_t i = 0; i < 5; ++i) ASSERT_FALSE(append(numbered(100, i)));
   NetbsdReader reader(ring_, nullptr, 0, false);
-  reader.seek_oldest(false);
+  reader.seek_oldest();
   const std::uint32_t huge = 0x7fffffff;
   std::memcpy(file_.data() + 32 + 24 + 2 * 124, &huge, sizeof huge);
   FrameBatch batch;
@@ -266,7 +266,7 @@ TEST_F(NetbsdRingTest, AFrameWithAnImpossibleLengthCostsWhatIsBehindIt) {
 TEST_F(NetbsdRingTest, AFrameThatIsLongerThanAnyCostsWhatIsBehindItAlsoIfItEndsWithinTheChain) {
   for (std::uint64_t i = 0; i < 100; ++i) ASSERT_FALSE(append(numbered(1000, i)));
   NetbsdReader reader(ring_, nullptr, 0, false);
-  reader.seek_oldest(false);
+  reader.seek_oldest();
   const std::uint32_t long_one = 1024 * 70 - 24;  // it leads to a header
   std::memcpy(file_.data() + 32 + 24 + 2 * 1024, &long_one, sizeof long_one);
   FrameBatch batch;

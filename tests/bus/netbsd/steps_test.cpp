@@ -127,7 +127,7 @@ TEST_F(NetbsdSteps, AFrameIsNeverReadWhileItIsOverwritten) {
     }
     put_header((kRecords - 1) * kRecord, kLastFrame);
     reader = NetbsdReader(ring_, nullptr, 0, false);
-    reader.seek_oldest(false);
+    reader.seek_oldest();
     batch.clear();
     tally = {};
   };
