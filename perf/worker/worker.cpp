@@ -10,12 +10,11 @@
 #include <random>
 #include <string>
 
-#include "perf/result/machine.hpp"
 #include "perf/stats/clock.hpp"
 #include "perf/verify/verify_state.hpp"
 #include "perf/worker/command.hpp"
 #include "perf/worker/equipment.hpp"
-#include "perf/worker/interval_recorder.hpp"
+#include "perf/worker/job_meter.hpp"
 #include "perf/worker/placement.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/debug/debug.hpp"
@@ -43,16 +42,16 @@ class Worker {
         setup_(context.setups[index]),
         job_(context.memory.job(index)),
         flow_(context.memory.flow(index)),
-        equipment_(context, index) {}
+        equipment_(context, index),
+        meter_(options_, setup_, job_) {}
 
   int run();
+  /// Ends the job at once. Result: the exit status.
   int fail(const std::string& why);
 
  private:
   /// For an emulated host that runs a program: the part outside the guest.
   int run_program();
-  /// Opens the counters that the job was asked for.
-  void open_counters();
   /// Everything after the creation. For an emulated host, this runs inside the guest.
   int work();
   void state(JobState next) {
@@ -66,10 +65,10 @@ class Worker {
   bool was_started() const { return job_.start_ns.load(std::memory_order_acquire) != 0; }
   /// Ends a job that was never ordered to go.
   int leave();
-  bool fails(const std::string& why) {
+  /// Keeps the first error, with which the job will end.
+  void note_failure(const std::string& why) {
     if (error_.empty()) error_ = why;
     debug(Debug::process, [&] { return "ends because of an error: " + why; });
-    return true;
   }
 
   // Before the start.
@@ -97,26 +96,14 @@ class Worker {
   std::uint64_t window_begin_ns() const;
   /// Begins to measure the job's resource use when the window has begun.
   void note_window(std::uint64_t now);
-  /// Whether the job receives flows and all their senders have ended.
-  bool senders_ended() const;
-  /// Closes an interval of the curve.
+  /// When the flows that the job receives ended: the last sender, or the last frame. Empty while
+  /// one of their senders goes on, and if there are none.
+  std::optional<std::uint64_t> flows_end(std::uint64_t now) const;
   void close_interval(std::uint64_t now);
-  /// Closes an interval of the counters, so that the counts of a job that is killed remain.
-  void close_counted_interval(std::uint64_t now);
   /// Notes that the job can send its first frame now.
   void note_begin(std::uint64_t now);
   /// Called after the first step.
   void let_others_begin();
-  /// Whose CPU time is the job's; empty for a thread job with helper threads, where it is not
-  /// known.
-  std::optional<Usage::Of> usage_of() const {
-    if (!options_.thread) return Usage::Of::process;
-    const bool has_helpers =
-        options_.verify_async != 0 || options_.io_submit_mode == IoSubmit::offload;
-    return has_helpers ? std::nullopt : std::optional(Usage::Of::thread);
-  }
-  /// Keeps the job's resource use. For a thread job with helper threads it is not known.
-  void keep_usage();
   /// When the job has something to do again, as far as known; `now` if it has something to do now.
   std::uint64_t nothing_until(std::uint64_t now);
   /// Whether a request waits and the job must not sleep meanwhile (iodepth_batch_complete_min=0).
@@ -144,16 +131,12 @@ class Worker {
   FlowBlock& flow_;
 
   Equipment equipment_;
-  std::unique_ptr<JobCounting> counting_;  // null if the job counts no events
-  std::optional<TcpWatch> tcp_;
-  std::optional<IntervalRecorder> recorder_;
+  JobMeter meter_;
   std::uint64_t begin_ns_ = 0, measure_from_ns_ = 0;
   bool in_ramp_ = false;
   bool begun_ = false;
   bool stopped_ = false;
   bool draining_ = false;
-  std::optional<Usage> usage_;  // since the measured window began
-  bool used_since_ = false;     // frames moved after the usage was kept
   std::string error_;
 };
 
@@ -164,44 +147,24 @@ int Worker::run() {
   ::setsid();
   // Done outside the guest: the guest inherits it, and has no rights to do it.
   if (auto done = take_place(options_); !done) return fail(done.error().message);
-  open_counters();
+  meter_.open_counters();
   if (!options_.exec.empty()) return run_program();
   const auto work_in_guest = [this] {
-    // The process that carries the frames has the counters. Here, only their descriptors are
-    // closed.
-    (void)counting_.release();
+    meter_.leave_counters();  // the process that carries the frames has them
     try {
       return work();
     } catch (const std::exception& error) {
       return fail(error.what());
     }
   };
-  return run_host(options_, setup_.host, setup_.end, job_, work_in_guest, counting_.get());
-}
-
-void Worker::open_counters() {
-  if (setup_.counters.empty()) return;
-  const bool has_helpers =
-      options_.verify_async != 0 || options_.io_submit_mode == IoSubmit::offload;
-  std::vector<JobEvent> events = setup_.counters;
-  if (options_.thread && has_helpers) {
-    for (JobEvent& each : events) {
-      each.reason =
-          "not supported: the job is a thread with helper threads "
-          "(without thread, they are counted)";
-    }
-  }
-  counting_ = std::make_unique<JobCounting>(events, job_.counters, options_.thread);
-  if (job_.counter_log != nullptr) {
-    counting_->log_to(*job_.counter_log, setup_.counter_interval_ns);
-  }
+  return run_host(options_, setup_.host, setup_.end, job_, work_in_guest, meter_.counting());
 }
 
 int Worker::run_program() {
   if (auto done = prepare(); !done) {
     return order() >= Order::stop ? leave() : fail(done.error().message);
   }
-  const int status = run_host(options_, setup_.host, setup_.end, job_, {}, counting_.get());
+  const int status = run_host(options_, setup_.host, setup_.end, job_, {}, meter_.counting());
   error_ = job_.error.get();
   const bool began = job_.start_skew_ns.load(std::memory_order_relaxed) != UINT64_MAX;
   conclude(began);
@@ -268,7 +231,7 @@ Result<void> Worker::initialise() {
   } else if (auto done = take_place(options_); !done) {
     return done;
   } else {
-    open_counters();
+    meter_.open_counters();
   }
   if (auto done = equipment_.make(); !done) return done;
   if (!options_.thread) {
@@ -298,13 +261,11 @@ std::string Worker::file_name(const std::string& what) const {
 
 void Worker::start() {
   const std::uint64_t start = job_.start_ns.load(std::memory_order_acquire);
-  tcp_.emplace(*equipment_.end, job_);
-  recorder_.emplace(job_, start, setup_.interval_ns, &*tcp_, usage_of());
-  if (counting_) counting_->begin_log(start, now_ns());
+  meter_.start(*equipment_.end, start);
   begin_ns_ = start + ns(options_.start_delay);
   measure_from_ns_ = begin_ns_ + ns(options_.ramp_time);
-  if (equipment_.generator) equipment_.generator->begin(begin_ns_, *recorder_);
-  if (equipment_.sink) equipment_.sink->begin(*recorder_, measure_from_ns_);
+  if (equipment_.generator) equipment_.generator->begin(begin_ns_, meter_.recorder());
+  if (equipment_.sink) equipment_.sink->begin(meter_.recorder(), measure_from_ns_);
   if (options_.verify_only) flow_.measure_from_ns.store(start, std::memory_order_release);
   in_ramp_ = options_.ramp_time.count() > 0;
   state(in_ramp_ ? JobState::ramp : JobState::running);
@@ -317,7 +278,7 @@ void Worker::start() {
   const bool listens = !equipment_.generator && options_.engine != EngineKind::pcap;
   if (listens) begin_ns_ = now_ns();
   while (!listens && now_ns() < start) ::sched_yield();
-  recorder_->begin();
+  meter_.recorder().begin();
 }
 
 void Worker::note_begin(std::uint64_t now) {
@@ -340,10 +301,10 @@ void Worker::let_others_begin() {
 void Worker::loop() {
   for (;;) {  // runs until finished() or an order
     const std::uint64_t now = now_ns();
-    if (recorder_->is_over(now)) close_interval(now);
+    if (meter_.interval_is_over(now)) close_interval(now);
     if (!obey(now)) return;
     if (!job_.measuring.load(std::memory_order_relaxed)) note_window(now);
-    if (counting_ && counting_->is_over(now)) close_counted_interval(now);
+    if (meter_.counted_interval_is_over(now)) meter_.close_counted_interval(now, flows_end(now));
     const bool begins = !begun_ && now >= begin_ns_;
     if (begins) note_begin(now);
     bool moved = false;
@@ -352,10 +313,7 @@ void Worker::loop() {
     if (equipment_.generator && equipment_.generator->step(now)) moved = true;
     if (!polls && equipment_.sink && equipment_.sink->step()) moved = true;
     if (begins) let_others_begin();
-    if (draining_ && moved != used_since_) {
-      used_since_ = moved;
-      if (!moved) keep_usage();
-    }
+    meter_.note_work(moved);
     if (finished(now)) return;
     if (!moved && !polls_for_replies()) idle(now);
   }
@@ -367,12 +325,9 @@ std::uint64_t Worker::window_begin_ns() const {
 }
 
 void Worker::note_window(std::uint64_t now) {
-  if (period_of(now, window_begin_ns()) == Period::ramp) return;
-  tcp_->begin_window();
-  if (counting_) counting_->begin_window(std::min(now, window_begin_ns()));
-  debug(Debug::rate, [] { return "its measured window begins"; });
-  usage_.emplace(options_.thread ? Usage::Of::thread : Usage::Of::process);
-  recorder_->border(std::min(now, window_begin_ns()));
+  const std::uint64_t begin = window_begin_ns();
+  if (period_of(now, begin) == Period::ramp) return;
+  meter_.begin_window(std::min(now, begin));
   job_.measuring.store(true, std::memory_order_release);
 }
 
@@ -396,10 +351,13 @@ bool Worker::finished(std::uint64_t now) {
     in_ramp_ = false;
     state(JobState::running);
   }
-  if (equipment_.generator && !equipment_.generator->error().empty())
-    return fails(equipment_.generator->error());
+  if (equipment_.generator && !equipment_.generator->error().empty()) {
+    note_failure(equipment_.generator->error());
+    return true;
+  }
   if (equipment_.sink && !equipment_.sink->error().empty()) {
-    return equipment_.sink->ended_normally() ? true : fails(equipment_.sink->error());
+    if (!equipment_.sink->ended_normally()) note_failure(equipment_.sink->error());
+    return true;
   }
   if (equipment_.generator && !equipment_.generator->done()) return false;
   if (equipment_.sink && equipment_.sink->has_flows()) {
@@ -424,29 +382,20 @@ bool Worker::all_arrived(std::uint64_t now) const {
   return now >= end + 2 * ns(options_.drain_time) + kPatienceWithReceiverNs;
 }
 
-bool Worker::senders_ended() const {
-  return equipment_.sink && equipment_.sink->has_flows() && equipment_.sink->is_draining();
+std::optional<std::uint64_t> Worker::flows_end(std::uint64_t now) const {
+  const bool have_ended =
+      equipment_.sink && equipment_.sink->has_flows() && equipment_.sink->is_draining();
+  if (!have_ended) return std::nullopt;
+  return std::min(now, equipment_.sink->window_end_ns());
 }
 
-/// If the last sender ended, or the last frame arrived, within an interval, the interval is cut
-/// there.
 void Worker::close_interval(std::uint64_t now) {
-  if (senders_ended()) {
-    const std::uint64_t end = std::min(now, equipment_.sink->window_end_ns());
-    if (!draining_ || !recorder_->is_moment(end, now)) recorder_->border(end);
-  }
-  recorder_->close(now);
-}
-
-void Worker::close_counted_interval(std::uint64_t now) {
-  if (senders_ended()) counting_->end_window(std::min(now, equipment_.sink->window_end_ns()));
-  counting_->close_interval(now);
+  meter_.close_interval(now, flows_end(now));
 }
 
 void Worker::note_draining() {
   if (draining_) return;
   draining_ = true;
-  tcp_->end_window();
   const std::uint64_t now = now_ns();
   const std::uint64_t end = equipment_.sink ? std::min(now, equipment_.sink->window_end_ns()) : now;
   debug(Debug::rate, [&] {
@@ -454,18 +403,9 @@ void Worker::note_draining() {
            " ns ago: sent " + std::to_string(job_.all_tx_frames.get()) + " frames, received " +
            std::to_string(job_.all_rx_frames.get());
   });
-  if (equipment_.sink) recorder_->border(end);
-  if (counting_) counting_->end_window(end);
-  keep_usage();
+  if (equipment_.sink) meter_.recorder().border(end);
+  meter_.end_window(end);
   state(JobState::draining);
-}
-
-void Worker::keep_usage() {
-  if (!usage_) return;  // the window has not begun
-  if (counting_) counting_->keep();
-  if (!usage_of()) return;
-  job_.cpu = usage_->so_far();
-  job_.cpu_known.store(true, std::memory_order_release);
 }
 
 std::uint64_t Worker::nothing_until(std::uint64_t now) {
@@ -482,8 +422,7 @@ void Worker::idle(std::uint64_t now) {
     equipment_.end->wait_to_send(std::chrono::milliseconds(equipment_.sink ? 1 : 50));
     return;
   }
-  std::uint64_t until = std::min(nothing_until(now), recorder_->next_ns());
-  if (counting_) until = std::min(until, counting_->next_ns());
+  const std::uint64_t until = std::min(nothing_until(now), meter_.next_ns());
   const std::uint64_t began = now_ns();
   // Frames delayed by faults go out only while the end is used or waited for. A job that only sends
   // uses its end only for its own frames.
@@ -501,24 +440,24 @@ void Worker::idle(std::uint64_t now) {
 // ---- The end ----
 
 void Worker::finish() {
-  if (!draining_) tcp_->end_window();
-  if (!draining_ || used_since_) keep_usage();
+  meter_.finish();
   if (equipment_.generator) equipment_.generator->stop(now_ns());
   state(JobState::verifying);
   if (equipment_.sink) {
     equipment_.sink->finish();
     // Frames that waited to be checked may be found damaged only now.
     if (!equipment_.sink->error().empty() && !equipment_.sink->ended_normally())
-      fails(equipment_.sink->error());
+      note_failure(equipment_.sink->error());
   }
   state(JobState::finishing);
   finish_sending();
   close_interval(now_ns());
-  if (counting_) counting_->close_interval(now_ns());
+  meter_.close_counted_interval(now_ns());
   keep_counters(options_, equipment_, job_);
   equipment_.end.reset();
   if (equipment_.generator) {
-    if (auto done = equipment_.generator->finish_record(); !done) fails(done.error().message);
+    if (auto done = equipment_.generator->finish_record(); !done)
+      note_failure(done.error().message);
   }
   if (options_.verify_state_save || job_.save_state.load()) {
     debug(Debug::verify, [&] {
@@ -526,7 +465,7 @@ void Worker::finish() {
              (options_.verify_state_save ? " (verify_state_save)" : " (the trigger fired)");
     });
     if (auto done = save_flows(options_, equipment_, context_.run.aux_path); !done) {
-      fails(done.error().message);
+      note_failure(done.error().message);
     }
   }
   conclude(true);
@@ -538,7 +477,7 @@ void Worker::conclude(bool began) {
     const std::string output = file_name("postrun.txt");
     debug(Debug::process, [&] { return "runs exec_postrun, output to " + output; });
     if (auto done = run_command(options_.exec_postrun, output, abandoned); !done) {
-      fails("exec_postrun: " + done.error().message);
+      note_failure("exec_postrun: " + done.error().message);
     }
   }
   if (!error_.empty()) {
@@ -555,13 +494,13 @@ void Worker::finish_sending() {
   if (left.error) {
     job_.note_tx_error(period_of(now_ns(), window_begin_ns()), left.error);
     if (ends_the_medium(left.error) || !options_.continue_on_error.tx) {
-      fails("cannot send on " + equipment_.end->address() + ": " + left.error.message());
+      note_failure("cannot send on " + equipment_.end->address() + ": " + left.error.message());
     }
   }
   if (left.frames != 0) {
     const bool one = left.frames == 1;
-    fails(equipment_.end->address() + " never took " + std::to_string(left.frames) +
-          (one ? " frame that was" : " frames that were") + " counted as sent");
+    note_failure(equipment_.end->address() + " never took " + std::to_string(left.frames) +
+                 (one ? " frame that was" : " frames that were") + " counted as sent");
   }
 }
 
