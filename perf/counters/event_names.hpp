@@ -25,6 +25,12 @@ class EventNames {
   /// `library`: looks up all other names in libpfm4.
   explicit EventNames(KernelFiles files = KernelFiles(), bool library = true)
       : files_(std::move(files)), library_(library) {}
+  /// The names that the kernel and its files explain, without those of libpfm4.
+  static EventNames of_kernel(KernelFiles files) {
+    EventNames names(std::move(files));
+    names.library_ = false;
+    return names;
+  }
 
   /// Errors: Errc::bad_argument for an unknown name, or a wrong term or modifier;
   /// Errc::not_supported if there is no such PMU or no tracefs; the errno of a file that cannot be

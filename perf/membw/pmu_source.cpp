@@ -147,7 +147,7 @@ Result<bool> is_on(const KernelFiles& files, int cpu, std::optional<unsigned> so
 /// Makes a counter of the event, without its CPU.
 Result<MemoryCounter> counter_of(const KernelFiles& files, const std::string& pmu,
                                  const Wanted& wanted) {
-  auto event = EventNames(files, false).find(pmu + '/' + wanted.terms + '/');
+  auto event = EventNames::of_kernel(files).find(pmu + '/' + wanted.terms + '/');
   if (!event) return std::move(event).error();
   MemoryCounter counter;
   counter.name = pmu + '/' + wanted.name + '/';
