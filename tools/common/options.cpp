@@ -393,8 +393,10 @@ void Options::refuse_odd_counts(const Arguments& given) const {
     throw UsageError{"too few arguments (give " + synopsis_ + ')'};
   }
   if (given.positional_.size() > max_) {
-    throw UsageError{"\"" + given.positional_[max_] + "\" is one argument too many (give " +
-                     synopsis_ + ')'};
+    const std::string remedy =
+        synopsis_.empty() ? "the command takes only options" : "give " + synopsis_;
+    throw UsageError{"\"" + given.positional_[max_] + "\" is one argument too many (" + remedy +
+                     ')'};
   }
 }
 

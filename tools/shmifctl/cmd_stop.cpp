@@ -128,6 +128,9 @@ int run_stop(const CommandLine& line) {
   const auto timeout = args.seconds("timeout").value_or(std::chrono::seconds(10));
   if (args.positional().size() < 2 && args.all("port").empty())
     throw UsageError{"give the NAME of a host, or --port NAME"};
+  for (const std::string& name : args.all("port")) {
+    if (name.empty()) throw UsageError{"--port \"\" names no port (give the name of a port)"};
+  }
   const Bus bus = look_at(args.positional()[0]);
   const BusInfo info = bus.info();
   check_port_table(info, "find a host on").value();

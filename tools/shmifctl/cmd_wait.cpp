@@ -254,7 +254,7 @@ WaitWish read_wait_wish(const Arguments& args) {
   wish.path = args.positional()[0];
   wish.ports = args.all("port");
   for (const std::string& name : wish.ports) {
-    if (name.empty()) throw UsageError{"--port \"\" names no port"};
+    if (name.empty()) throw UsageError{"--port \"\" names no port (give the name of a port)"};
   }
   for (const std::string& text : args.all("tcp")) {
     const Result<TcpService> service = TcpService::parse(text);

@@ -54,7 +54,10 @@ TEST(CommandMessages, SayWhatIsMissing) {
   const Line wait{"wait", "/none"};
   expect_usage(wait, "wait: --port NAME or --tcp ADDRESS:PORT is missing: say what to wait for",
                "wait ");
-  expect_usage({"wait", "/none", "--port", ""}, "wait: --port \"\" names no port", "wait ");
+  expect_usage({"wait", "/none", "--port", ""},
+               "wait: --port \"\" names no port (give the name of a port)", "wait ");
+  expect_usage({"stop", "/none", "--port", ""},
+               "stop: --port \"\" names no port (give the name of a port)", "stop ");
   expect_usage({"wait", "/none", "--port", "x", "--from", "198.18.0.1"},
                "wait: --from needs --tcp ADDRESS:PORT", "wait ");
   expect_usage({"exec", "/none", "--name", "two words", "sh", "-c", "a b"},

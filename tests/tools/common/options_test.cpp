@@ -183,6 +183,8 @@ TEST(OptionsParsed, ThatAreWrongAreRefusedByTheirNames) {
             "too few arguments (give PATH [MORE])");
   EXPECT_EQ(refusal_of(all_sorts(), line_of({"a", "b"}, LineWords{"c"})),
             "\"c\" is one argument too many (give PATH [MORE])");
+  EXPECT_EQ(refusal_of(Options("lone", "").words(0, 0), line_of({"x"})),
+            "\"x\" is one argument too many (the command takes only options)");
 }
 
 TEST(OptionsParsed, AValueMayBeOfAnyLengthAndHaveAnyCharacter) {
