@@ -186,9 +186,11 @@ bool measure_target(const std::string& clients, const char* name, std::uint64_t 
   return most <= 1;
 }
 
-[[noreturn]] void use_bus(const std::string& path, bool sends, Counter& counter) {
+enum class End : std::uint8_t { tx, rx };
+
+[[noreturn]] void use_bus(const std::string& path, End end, Counter& counter) {
   PortOptions options;
-  options.name = sends ? "tx" : "rx";
+  options.name = end == End::tx ? "tx" : "rx";
   Port port(options);
   if (!port.attach(path) || port.up()) ::_exit(1);
   std::array<std::byte, 1500> bytes{};
@@ -196,7 +198,7 @@ bool measure_target(const std::string& clients, const char* name, std::uint64_t 
   const std::vector<FrameView> frames(32, FrameView(bytes));
   FrameBatch batch(32);
   for (;;) {  // until killed
-    if (sends) {
+    if (end == End::tx) {
       counter.count += port.send(frames).taken;
       continue;
     }
@@ -212,8 +214,8 @@ bool measure_bus(const std::string& folder) {
   const std::string path = "/dev/shm/shmif-bench-heat-" + std::to_string(::getpid());
   Bus::create(path, {}).value();
   Counter* const counter = shared_counters();
-  const pid_t rx = run_beside([&] { use_bus(path, false, counter[0]); });
-  const pid_t tx = run_beside([&] { use_bus(path, true, counter[1]); });
+  const pid_t rx = run_beside([&] { use_bus(path, End::rx, counter[0]); });
+  const pid_t tx = run_beside([&] { use_bus(path, End::tx, counter[1]); });
   std::this_thread::sleep_for(std::chrono::seconds(1));
   constexpr int kRounds = 30;
   constexpr auto kTime = milliseconds(500);
@@ -302,7 +304,8 @@ bool measure_outsider(const std::string& folder) {
     watch_for(session, milliseconds(500));  // lets it settle
     const double rate = speed([&] { monitor.push_back(100 * watch_for(session, kTime)); });
     session.finish();
-    for (const HeatWindow& window : session.results()[0].windows) {
+    const auto results = session.results();
+    for (const HeatWindow& window : results[0].windows) {
       samples.push_back(window.samples / (window.end_s - window.begin_s));
     }
     return rate;
