@@ -60,19 +60,20 @@ class Race {
   Race(const Race&) = delete;
   Race& operator=(const Race&) = delete;
   ~Race() { unlink(path_.c_str()); }
+  /// What the first process does: it sends as the others do, or only now and then.
+  enum class First : std::uint8_t { busy, polite };
 
-  /// Runs `senders` processes that send batches of `batch` frames of `bytes` bytes. With
-  /// `with_polite`, the first process sends only now and then. Result: what they report; empty if
-  /// one failed.
+  /// Runs `senders` processes that send batches of `batch` frames of `bytes` bytes. Result: what
+  /// they report; empty if one failed.
   std::span<const Outcome> run(unsigned senders, std::size_t bytes, std::size_t batch,
-                               bool with_polite) {
+                               First first) {
     shared_ = new (memory_.data()) Shared;
     std::vector<pid_t> children;
     for (unsigned i = 0; i < senders; ++i) {
       children.push_back(fork());
       if (children.back() != 0) continue;
       Outcome& outcome = shared_->outcomes[i];
-      if (with_polite && i == 0) {
+      if (first == First::polite && i == 0) {
         send(60, 1, std::chrono::microseconds(200), outcome);
       } else {
         send(bytes - 4, batch, std::chrono::microseconds(0), outcome);  // a bus carries no FCS
@@ -124,7 +125,7 @@ void contention(benchmark::State& state) {
   for (auto _ : state) {
     const auto outcomes =
         race.run(static_cast<unsigned>(state.range(0)), static_cast<std::size_t>(state.range(1)),
-                 static_cast<std::size_t>(state.range(2)), false);
+                 static_cast<std::size_t>(state.range(2)), Race::First::busy);
     if (outcomes.empty()) state.SkipWithError("a sender failed");
     std::uint64_t total = 0;
     std::uint64_t min = UINT64_MAX;
@@ -148,7 +149,7 @@ void turn(benchmark::State& state) {
   for (auto _ : state) {
     const auto outcomes =
         race.run(static_cast<unsigned>(state.range(0)), static_cast<std::size_t>(state.range(1)),
-                 static_cast<std::size_t>(state.range(2)), true);
+                 static_cast<std::size_t>(state.range(2)), Race::First::polite);
     if (outcomes.empty() || outcomes.front().wait_count == 0) {
       state.SkipWithError("a sender failed");
       return;

@@ -184,7 +184,8 @@ class RingListener final : public Listener {
 
 class PacketWire final : public Wire {
  public:
-  PacketWire(const Work& work, bool rings) : work_(work), rings_(rings) {
+  enum class By : std::uint8_t { calls, rings };
+  PacketWire(const Work& work, By by) : work_(work), rings_(by == By::rings) {
     const std::size_t comma = work.place.find(',');
     if (comma == std::string::npos) give_up("--place needs two interfaces, as \"a,b\"");
     from_ = work.place.substr(0, comma);
@@ -208,11 +209,11 @@ class PacketWire final : public Wire {
 }  // namespace
 
 std::unique_ptr<Wire> make_packet_wire(const Work& work) {
-  return std::make_unique<PacketWire>(work, false);
+  return std::make_unique<PacketWire>(work, PacketWire::By::calls);
 }
 
 std::unique_ptr<Wire> make_packet_ring_wire(const Work& work) {
-  return std::make_unique<PacketWire>(work, true);
+  return std::make_unique<PacketWire>(work, PacketWire::By::rings);
 }
 
 }  // namespace shmif::bench

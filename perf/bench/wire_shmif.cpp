@@ -13,9 +13,7 @@ namespace shmif::bench {
 
 namespace {
 
-Port attached(const std::string& path, bool promiscuous) {
-  PortOptions options;
-  options.promiscuous = promiscuous;
+Port attached(const std::string& path, const PortOptions& options) {
   Port port(options);
   port.attach(path).value();
   if (const std::error_code error = port.up()) give_up(error.message());
@@ -28,7 +26,7 @@ constexpr std::array<std::size_t, 12> kImix{1514, 60, 590, 60, 60, 590, 60, 590,
 class ShmifSender final : public Sender {
  public:
   ShmifSender(const std::string& path, const Work& work)
-      : port_(attached(path, false)),
+      : port_(attached(path, {})),
         bytes_(make_frame(work.imix ? kImix.front() : work.frame_bytes)),
         frames_(work.batch, FrameView(bytes_)) {
     for (std::size_t i = 0; work.imix && i < frames_.size(); ++i) {
@@ -50,7 +48,7 @@ class ShmifSender final : public Sender {
 class ShmifListener final : public Listener {
  public:
   ShmifListener(const std::string& path, const Work& work)
-      : port_(attached(path, true)),
+      : port_(attached(path, {.promiscuous = true})),
         sleeps_(work.sleep),
         in_place_(work.in_place),
         looks_(work.look) {}

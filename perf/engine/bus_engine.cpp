@@ -98,15 +98,17 @@ class BusEnd final : public End {
 
 /// Removes the file that was made for a run, also if it was truncated and is no longer a bus.
 void remove_bus(const std::string& path) noexcept {
-  if (Bus::destroy(path, true)) return;
+  constexpr bool kForce = true;
+  if (Bus::destroy(path, kForce)) return;
   std::error_code ignored;  // already removed
   std::filesystem::remove(path, ignored);
 }
 
 class BusWire final : public Wire {
  public:
-  BusWire(std::string path, bool ours, bool pauses)
-      : path_(std::move(path)), maker_(ours ? ::getpid() : 0), pauses_(pauses) {}
+  /// `maker`: the process that made the bus for the run, and removes it; 0: it is the user's.
+  BusWire(std::string path, pid_t maker, bool pauses)
+      : path_(std::move(path)), maker_(maker), pauses_(pauses) {}
   ~BusWire() override {
     // Not in a forked job: others still use the bus.
     if (maker_ == ::getpid()) remove_bus(path_);
@@ -221,7 +223,8 @@ void remove_stale_buses() {
     std::error_code unknown;
     const auto written = entry->last_write_time(unknown);
     if (unknown || std::filesystem::file_time_type::clock::now() - written < kOld) continue;
-    const auto removed = Bus::destroy(entry->path(), false);  // refuses while a port is attached
+    constexpr bool kForce = false;  // refuses while a port is attached
+    const auto removed = Bus::destroy(entry->path(), kForce);
     if (!removed && is_ruin(removed.error())) std::filesystem::remove(entry->path(), unknown);
   }
 }
@@ -238,7 +241,7 @@ Result<std::unique_ptr<Wire>> make_bus_wire(const JobOptions& job, std::size_t e
     const auto pauses = check_bus(job, ends);
     if (!pauses) return pauses.error();
     if (auto attached = try_to_attach(job.bus); !attached) return std::move(attached).error();
-    return std::unique_ptr<Wire>(std::make_unique<BusWire>(job.bus, false, *pauses));
+    return std::unique_ptr<Wire>(std::make_unique<BusWire>(job.bus, 0, *pauses));
   }
   remove_stale_buses();
   const std::string path = fresh_path();
@@ -246,7 +249,7 @@ Result<std::unique_ptr<Wire>> make_bus_wire(const JobOptions& job, std::size_t e
                                  .mtu = job.mtu,
                                  .flow = job.bus_pause ? Flow::pause : Flow::ethernet});
   if (!made) return std::move(made).error();
-  auto wire = std::make_unique<BusWire>(path, true, job.bus_pause);
+  auto wire = std::make_unique<BusWire>(path, ::getpid(), job.bus_pause);
   JobOptions own = job;
   own.bus = path;
   if (auto fit = check_bus(own, ends); !fit) return std::move(fit).error();

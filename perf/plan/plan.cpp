@@ -64,14 +64,14 @@ void Planner::multiply_engines(const std::vector<JobOptions>& jobs) {
   for (std::size_t i = 0; i < jobs.size();) {
     std::size_t end = i + 1;
     if (jobs[i].engines.empty()) {
-      drafts_.push_back({jobs[i], jobs[i].name, false});
+      drafts_.push_back({.options = jobs[i], .written_name = jobs[i].name});
       i = end;
       continue;
     }
     while (end < jobs.size() && jobs[end].engines == jobs[i].engines && !jobs[end].stonewall) ++end;
     for (const EngineKind engine : jobs[i].engines) {
       for (std::size_t j = i; j < end; ++j) {
-        Draft draft{jobs[j], jobs[j].name, true};
+        Draft draft{.options = jobs[j], .written_name = jobs[j].name, .listed = true};
         draft.options.engine = engine;
         draft.options.engines.clear();
         draft.options.name += std::string("-") + name_of(engine);

@@ -81,10 +81,11 @@ class Client {
   void go_when_all_can();
   void show(Clock::time_point now);
   void show_interval();
-  RunProgress progress(bool of_intervals) const;
+  enum class Servers : std::uint8_t { all, with_interval };
+  RunProgress progress(Servers of) const;
   std::vector<HostResult> results();
   void keep_states(const RemoteHost& host, HostResult& result, int stops);
-  void stop_all(bool hard);
+  void stop_all(RemoteHost::Stop how);
 
   RunObserver* observer_;
   RunControl& control_;
@@ -119,7 +120,7 @@ void Client::look_for_failures(Clock::time_point now) {
   for (const auto& host : hosts_) {
     if (host->over()) continue;
     if (gone_) {
-      host->stop(false, 0);
+      host->stop(RemoteHost::Stop::orderly, 0);
     } else {
       host->give_up("");
     }
@@ -130,9 +131,9 @@ void Client::look_for_stops(Clock::time_point now) {
   const bool first = patience_.signals() == 0;
   patience_.note_signals(control_.stops.load(), now);
   if (patience_.take_hard(now)) {
-    stop_all(true);
+    stop_all(RemoteHost::Stop::at_once);
   } else if (first && patience_.signals() != 0) {
-    stop_all(false);
+    stop_all(RemoteHost::Stop::orderly);
   }
   for (const auto& host : hosts_) {
     const std::string why = patience_.why_given_up(host->may_have_started(), now);
@@ -150,8 +151,8 @@ void Client::pass_on_trigger() {
   }
 }
 
-void Client::stop_all(bool hard) {
-  for (const auto& host : hosts_) host->stop(hard, control_.signal.load());
+void Client::stop_all(RemoteHost::Stop how) {
+  for (const auto& host : hosts_) host->stop(how, control_.signal.load());
 }
 
 void Client::go_when_all_can() {
@@ -164,11 +165,11 @@ void Client::go_when_all_can() {
   for (const auto& host : hosts_) host->go(start);
 }
 
-/// All jobs of all servers as one run. `of_intervals`: only servers that have sent an interval.
-RunProgress Client::progress(bool of_intervals) const {
+/// All jobs of all servers as one run, or of those servers that have sent an interval.
+RunProgress Client::progress(Servers of) const {
   RunProgress all;
   for (const auto& host : hosts_) {
-    if (of_intervals && !host->has_interval()) continue;
+    if (of == Servers::with_interval && !host->has_interval()) continue;
     const RunProgress& one = host->progress();
     all.at_seconds = std::max(all.at_seconds, one.at_seconds);
     if (one.share && !host->over()) all.share = std::min(all.share.value_or(1), *one.share);
@@ -193,11 +194,11 @@ void Client::show(Clock::time_point now) {
       observer_->on_run(host->name() + ": " + run);
     }
   }
-  if (control_.status.exchange(false)) observer_->on_status(progress(false));
+  if (control_.status.exchange(false)) observer_->on_status(progress(Servers::all));
   show_interval();
   if (now < next_show_) return;
   next_show_ = now + kDisplayEvery;
-  observer_->on_progress(progress(false));
+  observer_->on_progress(progress(Servers::all));
 }
 
 /// Shows one interval for all servers when each has sent one, and the rest at the end.
@@ -206,7 +207,7 @@ void Client::show_interval() {
   const auto has_or_is_over = [](const auto& host) { return host->over() || host->has_interval(); };
   if (std::ranges::none_of(hosts_, has_interval)) return;
   if (!std::ranges::all_of(hosts_, has_or_is_over)) return;
-  observer_->on_interval(progress(true));
+  observer_->on_interval(progress(Servers::with_interval));
   for (const auto& host : hosts_) host->take_interval();
 }
 

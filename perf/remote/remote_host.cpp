@@ -100,7 +100,8 @@ bool RemoteHost::may_have_started() const noexcept {
   return started_ns_ || (ordered_ns_ && now_ns() >= *ordered_ns_);
 }
 
-void RemoteHost::stop(bool hard, int signal) {
+void RemoteHost::stop(Stop how, int signal) {
+  const bool hard = how == Stop::at_once;
   const bool has_run =
       stage_ == Stage::preparing || stage_ == Stage::prepared || stage_ == Stage::going;
   if (has_run) {

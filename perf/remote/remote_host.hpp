@@ -72,7 +72,8 @@ class RemoteHost {
   void look(Clock::time_point now);
   /// Orders the start, at `start_ns` of our clock.
   void go(std::uint64_t start_ns);
-  void stop(bool hard, int signal);
+  enum class Stop : std::uint8_t { orderly, at_once };
+  void stop(Stop how, int signal);
   /// Fires its trigger, because that of another server fired.
   void trigger();
   /// Stops waiting for it. `why` fails the run; empty: another server failed.

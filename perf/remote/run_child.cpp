@@ -34,15 +34,17 @@ class Reporter : public RunObserver {
   explicit Reporter(Connection& server) : server_(server) {}
   void on_run(const std::string& what) override { server_.send(RunMessage{what}); }
   void on_trigger(const std::string& why) override { server_.send(TriggeredMessage{why}); }
-  void on_progress(const RunProgress& progress) override { report(progress, false); }
-  void on_interval(const RunProgress& progress) override { report(progress, true); }
+  void on_progress(const RunProgress& progress) override {
+    report({.progress = progress, .interval = false});
+  }
+  void on_interval(const RunProgress& progress) override {
+    report({.progress = progress, .interval = true});
+  }
 
  private:
-  void report(const RunProgress& progress, bool interval) {
+  void report(const ProgressMessage& message) {
     server_.pump();
-    if (server_.waiting_bytes() < kMaxWaitingToReport) {
-      server_.send(ProgressMessage{.progress = progress, .interval = interval});
-    }
+    if (server_.waiting_bytes() < kMaxWaitingToReport) server_.send(message);
   }
   Connection& server_;
 };

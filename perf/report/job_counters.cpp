@@ -92,11 +92,14 @@ std::string few_digits(std::optional<double> value) {
   return text.data();
 }
 
-std::string counter_value(const std::string& unit, std::optional<double> value, bool per_frame) {
+enum class CountOf : std::uint8_t { job, frame };
+
+std::string counter_value(CountOf of, const std::string& unit, std::optional<double> value) {
   if (!value) return "-";
   if (unit == "ns") return format_ns(value);
-  std::string text = per_frame ? few_digits(value)
-                               : format_count(static_cast<std::uint64_t>(std::llround(*value)));
+  std::string text = of == CountOf::frame
+                         ? few_digits(value)
+                         : format_count(static_cast<std::uint64_t>(std::llround(*value)));
   if (!unit.empty()) text += ' ' + unit;
   return text;
 }
@@ -115,8 +118,9 @@ void add_counters(Table& table, std::string& notes, const std::string& before,
   for (const ReportJson& each : *found) {
     const std::string name = before + words(each, "name");
     const std::string unit = words(each, "unit");
-    table.add({name, counter_value(unit, figure(each, "value"), false),
-               counter_value(unit, figure(each, "per_frame"), true), counted_share(each)});
+    table.add({name, counter_value(CountOf::job, unit, figure(each, "value")),
+               counter_value(CountOf::frame, unit, figure(each, "per_frame")),
+               counted_share(each)});
     if (each.at("value").is_null()) {
       notes += wrapped("  " + name + ": " + words(each, "reason"), width, 4);
       continue;

@@ -74,16 +74,21 @@ std::vector<const Json*> elements(const std::vector<const Json*>& lists, std::si
   return found;
 }
 
-void put_medians_in(Json& into, const std::vector<const Json*>& all, bool histogram) {
+/// In a histogram, all but the number of its samples and its bins has a median.
+enum class Within : std::uint8_t { result, histogram };
+
+void put_medians_in(Json& into, const std::vector<const Json*>& all, Within within) {
   for (auto& [key, value] : into.items()) {
-    const bool is_figure = histogram ? key != "count" && key != "bins" : has_median(key);
+    const bool is_figure =
+        within == Within::histogram ? key != "count" && key != "bins" : has_median(key);
     if (key == "flows") {
       for (std::size_t i = 0; i < value.size(); ++i) {
-        put_medians_in(value[i], elements(members(all, key), i), false);
+        put_medians_in(value[i], elements(members(all, key), i), Within::result);
       }
     } else if (value.is_object()) {
       // Also of the percentiles of percentile_list, which are an object in the histogram.
-      put_medians_in(value, members(all, key), histogram || is_one_of(kHistograms, key));
+      put_medians_in(value, members(all, key),
+                     is_one_of(kHistograms, key) ? Within::histogram : within);
     } else if (is_figure) {
       put_median(value, members(all, key));
     }
@@ -102,7 +107,7 @@ void put_medians(Json& into, const std::vector<Json>& all, const char* name) {
         if (each.at(name) == shown.at(name) && sizes_fit) same.push_back(&each);
       }
     }
-    put_medians_in(shown, same, false);
+    put_medians_in(shown, same, Within::result);
   }
 }
 

@@ -116,12 +116,13 @@ std::string repetitions_text(const ReportJson& report, std::size_t width) {
 
 namespace {
 
-/// "loss      voip: 12 lost ...": only problems of `kind`, or all others.
-void add_problems(const ReportJson& job, const std::string& kind, bool is_kind,
-                  std::vector<std::string>& into) {
+enum class Problems : std::uint8_t { skipped_frames, others };
+
+/// "loss      voip: 12 lost ..."
+void add_problems(const ReportJson& job, Problems wanted, std::vector<std::string>& into) {
   for (const ReportJson& problem : job.at("problems")) {
     std::string of = words(problem, "kind");
-    if ((of == kind) != is_kind) continue;
+    if ((of == "skipped") != (wanted == Problems::skipped_frames)) continue;
     of.resize(std::max<std::size_t>(of.size(), 8), ' ');
     into.push_back(of + "  " + words(job, "jobname") + ": " + words(problem, "text"));
   }
@@ -144,9 +145,9 @@ std::string problems_text(const ReportJson& report, std::size_t width) {
     problems.push_back("FAILED    " + printable(failure.get<std::string>()));
   }
   // Skipped frames come last: they were offered but not sent, so they were not lost.
-  for (const bool skipped : {false, true}) {
+  for (const Problems wanted : {Problems::others, Problems::skipped_frames}) {
     for (const ReportJson& job : report.at("jobs")) {
-      add_problems(job, "skipped", skipped, problems);
+      add_problems(job, wanted, problems);
     }
   }
   std::vector<std::string> warnings;
@@ -196,7 +197,7 @@ std::string head_text(const ReportJson& report, std::size_t width) {
 bool is_troubled(const Unit& unit) {
   const auto troubled = [](const ReportJson* job) {
     std::vector<std::string> problems;
-    add_problems(*job, "skipped", false, problems);
+    add_problems(*job, Problems::others, problems);
     return !job->at("passed").get<bool>() || !problems.empty();
   };
   return troubled(unit.job) || std::any_of(unit.peers.begin(), unit.peers.end(), troubled);

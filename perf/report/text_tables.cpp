@@ -331,9 +331,14 @@ std::string how_text(const ReportJson& report) {
   return text + ')';
 }
 
-/// At most `max` causes. `whole`: adds how they were found, and where to find the others.
+enum class CausesWith : std::uint8_t {
+  sentences,
+  evidence,  ///< also how they were found, and where to find the others
+};
+
+/// At most `max` causes.
 std::string some_causes_text(const ReportJson& report, std::size_t width, std::size_t max,
-                             bool whole) {
+                             CausesWith with) {
   const auto causes = report.find("causes");
   if (causes == report.end()) return "";  // a file of an earlier version
   if (causes->is_null()) {
@@ -345,7 +350,7 @@ std::string some_causes_text(const ReportJson& report, std::size_t width, std::s
     const std::string unexplained =
         lost == 0 ? "" : "; what lost " + format_counted(lost, "frame") + " was not seen";
     return wrapped("nothing held the jobs back" + of_run(report) + unexplained +
-                       (whole ? how_text(report) : ""),
+                       (with == CausesWith::evidence ? how_text(report) : ""),
                    width, 2);
   }
   std::string text = "what held the jobs back" + of_run(report) + ", the heaviest first\n";
@@ -355,8 +360,8 @@ std::string some_causes_text(const ReportJson& report, std::size_t width, std::s
   if (causes->size() <= max) return text;
   const std::size_t rest = causes->size() - max;
   return text + "  ... and " +
-         (whole ? format_count(rest) + " more: --output-format=json"
-                : format_counted(rest, "more cause")) +
+         (with == CausesWith::evidence ? format_count(rest) + " more: --output-format=json"
+                                       : format_counted(rest, "more cause")) +
          '\n';
 }
 
@@ -364,11 +369,11 @@ std::string some_causes_text(const ReportJson& report, std::size_t width, std::s
 
 std::string causes_text(const ReportJson& report, std::size_t width) {
   constexpr std::size_t kMax = 10;
-  return some_causes_text(report, width, kMax, true);
+  return some_causes_text(report, width, kMax, CausesWith::evidence);
 }
 
 std::string main_causes_text(const ReportJson& report, std::size_t width, std::size_t max) {
-  return some_causes_text(report, width, max, false);
+  return some_causes_text(report, width, max, CausesWith::sentences);
 }
 
 // ---- The machines of the jobs: this one, or the servers' ----

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <utility>
 
 #include "base/printable.hpp"
@@ -10,31 +11,34 @@
 namespace shmif::perf {
 namespace {
 
+/// Of packets, as the host sees them.
+enum class Bound : std::uint8_t { in, out };
+
 /// A place where the IP stack loses packets on the way in, or out.
 struct Place {
   NetLoss loss;
   CauseKind kind;
-  bool inwards;
+  Bound bound;
   const char* thing;
   const char* words;  ///< "{}" becomes the number
   const char *v4, *v6;
 };
 
 constexpr std::array<Place, kNetLosses> kPlaces{{
-    {NetLoss::no_route, CauseKind::no_route, false, "packet", "{} had no route", "IpOutNoRoutes",
-     "Ip6OutNoRoutes"},
-    {NetLoss::neighbour, CauseKind::neighbour, false, "packet",
+    {NetLoss::no_route, CauseKind::no_route, Bound::out, "packet", "{} had no route",
+     "IpOutNoRoutes", "Ip6OutNoRoutes"},
+    {NetLoss::neighbour, CauseKind::neighbour, Bound::out, "packet",
      "{} were dropped because the neighbour did not answer", "ARP", "neighbour discovery"},
-    {NetLoss::retransmits, CauseKind::retransmits, false, "TCP segment",
+    {NetLoss::retransmits, CauseKind::retransmits, Bound::out, "TCP segment",
      "{} were lost or late, and sent again", "TcpRetransSegs", ""},
-    {NetLoss::reassembly, CauseKind::reassembly, true, "packet",
+    {NetLoss::reassembly, CauseKind::reassembly, Bound::in, "packet",
      "{} were dropped because fragments were missing", "IpReasmFails", "Ip6ReasmFails"},
-    {NetLoss::listen_queue, CauseKind::listen_queue, true, "connection request",
+    {NetLoss::listen_queue, CauseKind::listen_queue, Bound::in, "connection request",
      "{} were dropped because the program did not accept fast enough", "TcpExtListenDrops", ""},
-    {NetLoss::socket_memory, CauseKind::socket_memory, true, "datagram",
+    {NetLoss::socket_memory, CauseKind::socket_memory, Bound::in, "datagram",
      "{} were dropped because the kernel's memory for UDP (net.ipv4.udp_mem) was used up",
      "UdpMemErrors", "Udp6MemErrors"},
-    {NetLoss::receive_buffer, CauseKind::receive_buffer, true, "datagram",
+    {NetLoss::receive_buffer, CauseKind::receive_buffer, Bound::in, "datagram",
      "{} were dropped because the receiver did not read fast enough", "UdpRcvbufErrors",
      "Udp6RcvbufErrors"},
 }};
@@ -60,26 +64,26 @@ struct Passed {
 
 std::vector<Passed> passed_by(const WhySeries& series, std::size_t job) {
   std::vector<Passed> all;
-  const auto add = [&](const WatchedJob& of, bool inwards, bool outwards) {
-    if (!inwards && !outwards) return;
+  const auto add = [&](const WatchedJob& of, const Passed& way) {
+    if (!way.inwards && !way.outwards) return;
     for (const std::uint64_t net : of.nets) {
       if (of.is_host && net == series.own_net) continue;
       const auto at = std::ranges::find(all, net, &Passed::net);
       Passed& one = at == all.end() ? all.emplace_back(Passed{.net = net}) : *at;
-      one.inwards |= inwards;
-      one.outwards |= outwards;
+      one.inwards |= way.inwards;
+      one.outwards |= way.outwards;
     }
   };
   const WatchedJob& own = series.jobs[job];
-  add(own, own.receives, own.sends);
-  for (const std::size_t sender : own.senders) add(series.jobs[sender], false, true);
+  add(own, {.inwards = own.receives, .outwards = own.sends});
+  for (const std::size_t sender : own.senders) add(series.jobs[sender], {.outwards = true});
   return all;
 }
 
-void add_stack(const WhySeries& series, std::size_t job, const Passed& way, bool inwards,
+void add_stack(const WhySeries& series, std::size_t job, const Passed& way, Bound bound,
                std::vector<Counted>& all) {
   for (const Place& place : kPlaces) {
-    if (place.inwards != inwards || !concerns(series.jobs[job], place.loss)) continue;
+    if (place.bound != bound || !concerns(series.jobs[job], place.loss)) continue;
     for (const NetSeries& net : series.nets) {
       if (net.net != way.net) continue;
       Counted one{.kind = place.kind, .job = job, .first = net.first, .thing = place.thing};
@@ -162,13 +166,13 @@ std::vector<Counted> counted_of(const WhySeries& series, std::size_t job) {
   if (!series.jobs[job].uses_network) return all;
   const std::vector<Passed> ways = passed_by(series, job);
   for (const Passed& way : ways) {
-    if (way.outwards) add_stack(series, job, way, false, all);
+    if (way.outwards) add_stack(series, job, way, Bound::out, all);
     add_queues(series, job, way, all);
     add_devices(series, job, way, all);
   }
   add_cpus(series, job, all);
   for (const Passed& way : ways) {
-    if (way.inwards) add_stack(series, job, way, true, all);
+    if (way.inwards) add_stack(series, job, way, Bound::in, all);
   }
   return all;
 }

@@ -92,13 +92,19 @@ std::string as_mdoc(const CategoryInfo& info) {
   return text + ".El\n";
 }
 
-std::string everything(bool man) {
-  std::string text = man ? ".Sh JOB OPTIONS\n" : "";
+std::string everything_as_mdoc() {
+  std::string text = ".Sh JOB OPTIONS\n";
+  for (const CategoryInfo& info : perf::option_categories()) text += as_mdoc(info);
+  return text + values_mdoc();
+}
+
+std::string everything() {
+  std::string text;
   for (const CategoryInfo& info : perf::option_categories()) {
-    if (!man && !text.empty()) text += '\n';
-    text += man ? as_mdoc(info) : described(info);
+    if (!text.empty()) text += '\n';
+    text += described(info);
   }
-  return text + (man ? values_mdoc() : "\nValues (values)\n\n" + values_help());
+  return text + "\nValues (values)\n\n" + values_help();
 }
 
 [[noreturn]] void refuse_unknown(const std::string& name) {
@@ -130,7 +136,7 @@ std::string named(const std::string& name) {
 
 std::optional<std::string> help_asked_for(const std::vector<std::string>& words) {
   for (const std::string& word : words) {
-    if (word == "--cmdhelp" || word == "--cmdhelp=all") return everything(false);
+    if (word == "--cmdhelp" || word == "--cmdhelp=all") return everything();
     for (const char* option : {"--help=", "--cmdhelp="}) {
       if (word.starts_with(option)) return named(word.substr(word.find('=') + 1));
     }
@@ -169,7 +175,9 @@ int run_options(const CommandLine& line) {
       std::printf("%-8s  %s\n", profile.name, profile.summary);
     }
   } else {
-    print(named_one ? named(args.positional()[0]) : everything(args.flag("man")));
+    print(named_one          ? named(args.positional()[0])
+          : args.flag("man") ? everything_as_mdoc()
+                             : everything());
   }
   return kDone;
 }
