@@ -175,6 +175,10 @@ inline void copy_words(std::byte* to, const std::byte* from, std::size_t size,
 inline void copy_bytes(std::byte* to, const std::byte* from, std::size_t size) noexcept {
   constexpr std::size_t kStep = 16;
   constexpr std::size_t kShort = 128;
+  if (__builtin_constant_p(size) && size <= kStep) {
+    std::memcpy(to, from, size);  // one or two instructions
+    return;
+  }
   if (size < kStep || size > kShort) {
     // Where g++ can tell that a size is below 8 KiB, it emits `rep movs` instead of the call, which
     // takes 30 ns to begin.

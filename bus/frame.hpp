@@ -118,11 +118,25 @@ class FrameBatch {
   FrameView& next() noexcept { return frames_[size_] = {}; }
   /// Adds next(), whose bytes begin `offset` bytes into room().
   void keep(std::size_t offset = 0) noexcept {
-    used_ += (offset + frames_[size_++].size() + kAlignBytes - 1) & ~(kAlignBytes - 1);
-    if (used_ > arena_bytes_) used_ = arena_bytes_;
+    const std::size_t used = aligned(offset + frames_[size_].size());
+    keep_filled(1, used);
   }
   /// Adds next(), whose bytes stay where they are.
   void keep_lent() noexcept { ++size_; }
+  /// The views behind the last frame, for a link that fills many of them: keep_filled() adds them.
+  std::span<FrameView> unfilled() noexcept {
+    return {frames_.get() + size_, max_frames_ - size_};
+  }
+  /// Adds the first `count` of unfilled(). Their bytes take the first `used` bytes of room(), each
+  /// aligned by aligned(), or stay where they are.
+  void keep_filled(std::size_t count, std::size_t used) noexcept {
+    size_ += count;
+    used_ = std::min(used_ + used, arena_bytes_);
+  }
+  /// The bytes that a frame of `bytes` takes of room().
+  static constexpr std::size_t aligned(std::size_t bytes) noexcept {
+    return (bytes + kAlignBytes - 1) & ~(kAlignBytes - 1);
+  }
 
   /// Adds `view.size()` bytes, which begin `offset` bytes into room(), as the next frame; `view`
   /// gives its time, number, sender and true length. Call only while not full().

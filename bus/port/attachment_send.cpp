@@ -65,7 +65,12 @@ Front front_of(std::span<const FrameView> frames, const Ring& ring, std::uint64_
   std::uint64_t payload = 0;
   std::uint64_t more_segments = 0;
   std::error_code refused;
-  for (const FrameView& frame : frames) {
+  for (std::span<const FrameView> rest = frames;; rest = rest.subspan(1)) {
+    const RecordPlan::Joined joined = plan.add_all_that_join(rest, ring.max_frame(), max);
+    payload += joined.bytes;
+    rest = rest.subspan(joined.frames);
+    if (rest.empty()) break;
+    const FrameView& frame = rest.front();
     const std::size_t size = frame.size();
     std::uint64_t more = 0;
     if (size < kMinFrameBytes) {

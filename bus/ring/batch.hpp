@@ -3,6 +3,7 @@
 // sender checks its frames. The writer gets the plan of the first record with it, since most
 // batches of short frames are one record.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -38,6 +39,32 @@ class RecordPlan {
   void add(std::uint64_t body_with) noexcept {
     shared_ = body_with;
     ++frames_;
+  }
+  /// Frames that join a record, and the bytes of these frames.
+  struct Joined {
+    std::size_t frames = 0;
+    std::uint64_t bytes = 0;
+  };
+  /// Adds frames from the front of `frames`, until one does not share this record, or the record
+  /// would take more than `max` bytes. Such a frame may also be too long for the bus, which has
+  /// frames of at most `max_frame` bytes.
+  Joined add_all(std::span<const FrameView> frames, std::size_t max_frame,
+                 std::uint64_t max) noexcept {
+    const std::size_t longest = std::min(max_frame, kLongestThatShares);
+    std::uint64_t body = shared_;
+    Joined joined;
+    for (const FrameView& frame : frames) {
+      const std::size_t size = frame.size();
+      if (size < kMinFrameBytes || size > longest || frame.offload.pending()) break;
+      const std::uint64_t longer = body + entry_bytes(size);
+      if (longer > kMaxSharedBytes || record_bytes(longer) > max) break;
+      body = longer;
+      joined.bytes += size;
+      ++joined.frames;
+    }
+    shared_ = body;
+    frames_ = static_cast<std::uint16_t>(frames_ + joined.frames);
+    return joined;
   }
   std::uint16_t frames() const noexcept { return frames_; }
   /// Bytes behind the header.
@@ -95,6 +122,17 @@ class BatchPlan {
     bytes_ = bytes;
     ++frames_;
     return true;
+  }
+  /// Adds frames from the front of `frames`, as long as they share the record that the last frame
+  /// began, and within the limits of add(). This is the usual case, and takes half of add()'s time.
+  RecordPlan::Joined add_all_that_join(std::span<const FrameView> frames, std::size_t max_frame,
+                                       std::uint64_t max) noexcept {
+    if (frames_ == 0 || before_ + kTailBytes > max) return {};
+    const RecordPlan::Joined joined =
+        record_.add_all(frames, max_frame, max - kTailBytes - before_);
+    if (joined.frames != 0) bytes_ = before_ + record_bytes(record_.body());
+    frames_ += joined.frames;
+    return joined;
   }
   /// The batch of the added frames, which are the first ones of `frames`.
   Batch of(std::span<const FrameView> frames) const noexcept {

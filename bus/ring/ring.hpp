@@ -418,9 +418,18 @@ class RingReader {
   template <InRing in_ring>
   Took take_shared(const Origin& from, std::uint32_t body_bytes, std::uint64_t frames, Place& at,
                    FrameBatch& into, Chunk& chunk) noexcept;
+  /// Frames of a shared record, one behind the other, that were all passed in one way.
+  struct Run {
+    Passed how = Passed::delivered;
+    std::uint32_t frames = 0, bytes = 0;
+  };
+  template <InRing in_ring>
+  Run take_run(const Origin& from, std::uint32_t body_bytes, std::uint64_t frames, Place& at,
+               FrameBatch& into) const noexcept;
   static void copy_to(std::span<std::byte> room, const std::byte* frame, std::uint32_t bytes,
                       FrameView& view) noexcept;
   static FrameView& next_view(FrameBatch& into, const Origin& from, std::uint64_t number) noexcept;
+  bool worth_requesting(std::uint64_t position) const noexcept;
   void request(std::uint64_t position, std::uint64_t bytes) const noexcept;
   ReadStatus pass(const Chunk& chunk, ReadTally& tally, std::size_t& torn) noexcept;
   static std::uint64_t bytes_since(const Place& place, std::uint64_t position) noexcept;

@@ -187,6 +187,68 @@ TEST(SharedRecordPlan, ABatchThatIsCutShortIsPlannedAsIfNoFrameFollowed) {
   }
 }
 
+/// Frames that join a record at once are planned as one after the other.
+TEST(SharedRecordPlan, FramesThatJoinAtOnceArePlannedAsOneByOne) {
+  const std::array<std::byte, 1514> payload{};
+  std::vector<FrameView> kinds;
+  constexpr std::size_t kSizes[] = {13, 14, 60, 300, 301, 512, 513};
+  for (const std::size_t size : kSizes) kinds.emplace_back(payload.data(), size);
+  kinds.push_back(kinds[2]);
+  kinds.back().offload = {.flags = Offload::kNeedsChecksum, .csum_start = 14};
+  std::size_t joined_in_all = 0;
+  for (std::size_t mix = 0; mix < 8 * 8 * 8 * 8; ++mix) {
+    const std::array frames{kinds[2], kinds[mix % 8], kinds[mix / 8 % 8], kinds[mix / 64 % 8],
+                            kinds[mix / 512]};
+    for (std::size_t max_frame = 300; max_frame <= 512; max_frame += 212) {
+      for (std::uint64_t max = 0; max <= 1200; max += 16) {
+        SCOPED_TRACE(std::to_string(mix) + ", " + std::to_string(max_frame) + ", " +
+                     std::to_string(max));
+        bus::BatchPlan one_by_one;
+        bus::BatchPlan at_once;
+        ASSERT_EQ(at_once.add_all_that_join(frames, max_frame, max).frames, 0U);
+        if (!one_by_one.add(frames[0], max)) continue;
+        at_once.add(frames[0], max);
+        std::size_t joined = 0;
+        std::uint64_t bytes = 0;
+        // Of the same record: the next one is begun by add() alone.
+        for (const FrameView& frame : std::span(frames).subspan(1)) {
+          const bool may = frame.size() >= 14 && frame.size() <= max_frame;
+          if (!may || frame.size() > 512 || frame.offload.pending()) break;
+          if (!one_by_one.add(frame, max)) break;
+          ++joined;
+          bytes += frame.size();
+        }
+        const auto got = at_once.add_all_that_join(std::span(frames).subspan(1), max_frame, max);
+        ASSERT_EQ(got.frames, joined);
+        ASSERT_EQ(got.bytes, bytes);
+        const bus::Batch a = one_by_one.of(frames);
+        const bus::Batch b = at_once.of(frames);
+        ASSERT_EQ(a.frames.size(), b.frames.size());
+        ASSERT_EQ(a.bytes, b.bytes);
+        ASSERT_EQ(a.first.frames(), b.first.frames());
+        ASSERT_EQ(a.first.body(), b.first.body());
+        joined_in_all += joined;
+      }
+    }
+  }
+  EXPECT_GT(joined_in_all, 100000U);
+}
+
+/// A record that is full is not joined: the next frame begins another.
+TEST(SharedRecordPlan, NoFrameJoinsAFullRecord) {
+  const std::array<std::byte, 512> payload{};
+  const std::vector<FrameView> frames(10, FrameView(payload.data(), 504));
+  bus::BatchPlan plan;
+  ASSERT_TRUE(plan.add(frames[0], UINT64_MAX));
+  EXPECT_EQ(plan.add_all_that_join(std::span(frames).subspan(1), 1514, UINT64_MAX).frames, 7U);
+  EXPECT_EQ(plan.of(frames).frames.size(), 8U);
+  EXPECT_EQ(plan.of(frames).bytes, plan_batch(std::span(frames).first(8)).bytes);
+  ASSERT_TRUE(plan.add(frames[8], UINT64_MAX));
+  EXPECT_EQ(plan.add_all_that_join(std::span(frames).subspan(9), 1514, UINT64_MAX).frames, 1U);
+  EXPECT_EQ(plan.of(frames).bytes, plan_batch(frames).bytes);
+  EXPECT_EQ(plan.of(frames).first.frames(), 8U);
+}
+
 // Readers that stop between two frames.
 
 TEST_F(SharedRecord, AReaderWhoseBatchIsFullGoesOnAtTheNextFrame) {
