@@ -124,9 +124,7 @@ class FrameBatch {
   /// Adds next(), whose bytes stay where they are.
   void keep_lent() noexcept { ++size_; }
   /// The views behind the last frame, for a link that fills many of them: keep_filled() adds them.
-  std::span<FrameView> unfilled() noexcept {
-    return {frames_.get() + size_, max_frames_ - size_};
-  }
+  std::span<FrameView> unfilled() noexcept { return {frames_.get() + size_, max_frames_ - size_}; }
   /// Adds the first `count` of unfilled(). Their bytes take the first `used` bytes of room(), each
   /// aligned by aligned(), or stay where they are.
   void keep_filled(std::size_t count, std::size_t used) noexcept {

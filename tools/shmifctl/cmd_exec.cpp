@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,6 +15,7 @@
 #include "tap/carrier.hpp"
 #include "tap/guest/port.hpp"
 #include "tap/host_mac.hpp"
+#include "tap/vain_questions.hpp"
 #include "tools/common/options.hpp"
 #include "tools/relay/address_watch.hpp"
 #include "tools/relay/bus_options.hpp"
@@ -366,14 +368,21 @@ class ExecHost {
     };
     tap::Bridge bridge = tap::Bridge::create(options).value();
     std::vector<tap::GuestPort*> pairs;
+    std::deque<tap::VainQuestions> asked;  // of each pair
     for (std::size_t i = 0; i < ports_.size(); ++i) {
       tap::GuestPort& port = ports_[i];
       if (!port.is_plugged()) continue;
-      const auto look = [this, i, answer = PingAnswerer(port.port())](const FrameView& frame,
-                                                                      AnyLink& back) {
-        return addresses_.look(i, frame) || answer(frame, back);
+      tap::VainQuestions& questions = asked.emplace_back();
+      const auto look = [this, i, answer = PingAnswerer(port.port()), &questions](
+                            const FrameView& frame, AnyLink& back) {
+        return addresses_.look(i, frame) || answer(frame, back) ||
+               questions.is_vain(frame, [&] { return back.bus_frames(); });
       };
-      bridge.add(port.bus(), port.device(), look).value();
+      const auto learn = [&questions](const FrameView& frame, AnyLink&) {
+        questions.learn(frame);
+        return false;
+      };
+      bridge.add(port.bus(), port.device(), look, learn).value();
       pairs.push_back(&port);
     }
     if (pairs.empty() && std::ranges::none_of(ports_, &tap::GuestPort::waits_for_bus)) return false;

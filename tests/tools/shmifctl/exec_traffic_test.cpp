@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <fstream>
+#include <sstream>
 #include <string>
 
 #include "shmif/capture/pcap_link.hpp"
+#include "shmif/port.hpp"
 #include "tests/support/frames.hpp"
 #include "tests/tools/shmifctl/exec_rig.hpp"
 
@@ -108,6 +110,78 @@ TEST_P(ExecTraffic, HostStoppedWhileItSendsFlatOutDoesNotHoldUpTheOthers) {
     EXPECT_NE(pinged.out.find(" 3 received"), std::string::npos) << pinged.out;
     flooder->signal(SIGCONT);
   }
+  EXPECT_EQ(run_program({shmifctl_path(), "audit", bus()}).status, 0);
+}
+
+/// An ARP request to all from 198.18.0.7 for 198.18.0.`target`.
+Bytes question_for(std::uint8_t target) {
+  constexpr std::uint8_t kBytes[] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0,   7,  8, 6,
+                                     0,    1,    8,    0,    6,    4,    0, 1, 2, 0, 0,   0,  0, 7,
+                                     198,  18,   0,    7,    0,    0,    0, 0, 0, 0, 198, 18, 0};
+  Bytes frame(sizeof kBytes + 1);
+  std::memcpy(frame.data(), kBytes, sizeof kBytes);
+  frame.back() = static_cast<std::byte>(target);
+  return frame;
+}
+
+/// So many of 200 hosts that ask each other at once are answered only because each host leaves out
+/// the questions for the others while it is far behind.
+TEST_P(ExecTraffic, AHostThatIsFarBehindAnswersEachQuestionForItAndSeesFewOfThoseForOthers) {
+  constexpr std::size_t kForOthers = 2000;
+  constexpr std::size_t kForIt = 200;
+  const auto host = start("host", "sleep 600", {"--ip", "198.18.0.1/24"});
+  Port asker(PortOptions{.mac = MacAddress::parse("02:00:00:00:00:07")});
+  asker.attach(bus()).value();
+  ASSERT_FALSE(asker.up());
+  FrameBatch heard;
+  std::size_t answers = 0;
+  const auto count_answers = [&] {
+    heard.clear();
+    ASSERT_FALSE(asker.receive(heard).error);
+    for (const FrameView& f : heard.frames())
+      answers += f.size() >= 42 && f.destination() == asker.mac() && f.bytes[21] == std::byte{2};
+  };
+  const auto seen_by_host = [&] {
+    const ToolResult read = run_program(
+        by_caller({shmifctl_path(), "enter", bus(), "host", "--", "cat", "/proc/net/dev"}));
+    EXPECT_EQ(read.status, 0) << read.err;
+    const std::size_t at = read.out.find("tap0:");
+    std::istringstream line(at == std::string::npos ? "" : read.out.substr(at + 5));
+    std::uint64_t bytes = 0;
+    std::uint64_t frames = 0;
+    line >> bytes >> frames;
+    EXPECT_GT(frames, 0U) << read.out;
+    return frames;
+  };
+  const Bytes for_it = question_for(1);
+  const Bytes for_other = question_for(9);
+  ASSERT_FALSE(asker.send(std::vector{FrameView(for_it)}).error);
+  ASSERT_TRUE(eventually([&] {
+    count_answers();
+    return answers == 1;
+  }));
+  const std::uint64_t before = seen_by_host();
+  host->signal(SIGSTOP);
+  for (std::size_t i = 0; i < kForOthers; ++i) {
+    ASSERT_FALSE(asker.send(std::vector{FrameView(for_other)}).error);
+    if (i % (kForOthers / kForIt) != 0) continue;
+    ASSERT_FALSE(asker.send(std::vector{FrameView(for_it)}).error);
+  }
+  host->signal(SIGCONT);
+  EXPECT_TRUE(eventually([&] {
+    count_answers();
+    return answers == 1 + kForIt;
+  })) << answers;
+  // It has caught up, so it sees each question again.
+  ASSERT_FALSE(asker.send(std::vector{FrameView(for_other), FrameView(for_it)}).error);
+  EXPECT_TRUE(eventually([&] {
+    count_answers();
+    return answers == 2 + kForIt;
+  })) << answers;
+  const std::uint64_t seen = seen_by_host() - before;
+  // It sees 128 frames until it could have answered, and the last 256.
+  EXPECT_GE(seen, kForIt + 2 + 200);
+  EXPECT_LE(seen, kForIt + 2 + 600);
   EXPECT_EQ(run_program({shmifctl_path(), "audit", bus()}).status, 0);
 }
 

@@ -1,0 +1,68 @@
+#pragma once
+// VainQuestions: finds the questions for addresses that need not be asked of a host again.
+//
+// Every host hears each ARP request, and each solicitation of a neighbour, although only one host
+// has the address. To give a frame to a TAP device takes about 1.5 us. If 200 hosts ask each other
+// at once, each hears 39,800 questions, and all of them together would need six seconds of two CPUs.
+// Answers would wait behind the questions, and nearly everything would be asked again. So a host
+// that is far behind is asked for an address that it does not have only once a second.
+//
+// Which addresses a host has, it tells itself: they are the senders of its ARP packets, and the
+// targets of its advertisements (RFC 826, RFC 4861). A host that has not told of an address yet is
+// asked for it again until it has had the time to answer.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "bus/frame.hpp"
+
+namespace shmif::tap {
+
+/// Threads: one at a time. Blocks: never.
+class VainQuestions {
+ public:
+  /// The bridge writes a batch of at most 64 frames to the host, and then reads what the host sent.
+  /// So after as many frames as two batches, it has read the answer to the first of them.
+  static constexpr std::uint64_t kFramesToAnswer = 128;
+  /// So long after the host saw a question in vain, it sees it again.
+  static constexpr std::uint64_t kAgainNs = 1'000'000'000;
+  /// A host is far behind if this many frames wait to be read.
+  static constexpr std::uint64_t kFarBehind = 256;
+
+  /// Call it for each frame to the host, in order. Whether the host need not see the frame, because
+  /// that only asks for an address that the host was asked for in vain. `frames_on_bus`: how many
+  /// frames were sent on the bus until now; called only for questions.
+  template <typename FramesOnBus>
+  bool is_vain(const FrameView& frame, const FramesOnBus& frames_on_bus) noexcept {
+    ++seen_;
+    if (!frame.destination().is_group()) return false;
+    Known* const known = asked_in_vain(frame);
+    if (known == nullptr) return false;
+    const std::uint64_t sent = frames_on_bus();
+    if (sent > frame.number && sent - frame.number > kFarBehind) return true;
+    known->last_ns = frame.time_ns;
+    return false;
+  }
+  /// Learns the addresses of the host from a frame that it sends.
+  void learn(const FrameView& frame) noexcept;
+
+ private:
+  using Address = std::array<std::byte, 16>;  // an IPv4 address has twelve zeros behind it
+  struct Known {
+    Address address{};
+    std::uint64_t first = 0;    // frame to the host that asked it first; the first has number 1
+    std::uint64_t last_ns = 0;  // when the question that the host saw last was sent
+    bool is_own = false;
+  };
+  static constexpr std::size_t kPlaces = 512;
+
+  Known* asked_in_vain(const FrameView& frame) noexcept;
+  Known& place_of(const Address& address) noexcept;
+  void note_own(const Address& address) noexcept;
+
+  std::uint64_t seen_ = 0;
+  std::array<Known, kPlaces> known_{};
+};
+
+}  // namespace shmif::tap
