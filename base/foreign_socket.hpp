@@ -26,7 +26,7 @@ namespace shmif::base {
 /// Which descriptors may come with a message.
 struct DescriptorWish {
   unsigned kinds = 0;     ///< DescriptorKind, several by "|"
-  std::size_t most = 0;   ///< in one message, kMaxDescriptors at most; 0: none is allowed
+  std::size_t most = 0;   ///< in one message, kMaxDescriptors at most; 0: refuses all
   const char* name = "";  ///< for why(): "file in memory or eventfd"
   /// How long a file system may take to say what its file is. Asked only for kinds of files.
   std::chrono::milliseconds patience{10'000};

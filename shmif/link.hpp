@@ -31,8 +31,8 @@ inline bool is_final(std::error_code error) noexcept {
 /// `ready`.)
 /// Room: receive() appends whole frames, and stops at one for which there is no room. Only the
 /// first frame of an empty batch may be cut short, to the room that there is; its true_bytes shows
-/// this. With room for less than an Ethernet header (14 bytes), receive() returns no frame and
-/// loses none: the frame waits for a batch with more room.
+/// this. With room for less than an Ethernet header (14 bytes), receive() returns no frame:
+/// the frame is not lost, and waits for a batch with more room.
 /// Threads: one thread may send while another receives and waits, unless a link says that it allows
 /// more or less.
 /// Blocks: no call waits for the peer, with two exceptions. send() of a Port on a bus with
@@ -73,7 +73,7 @@ class AnyLink {
   /// Whether send() accepts unfinished checksums and super-frames (struct Offload, bus/frame.hpp).
   bool takes_offloads() noexcept { return self_->takes_offloads(); }
   /// After send() took fewer frames than given: a descriptor that polls as POLLOUT when send() may
-  /// take frames again; sometimes send() still takes none. It is not descriptor(), and the link
+  /// take frames again; sometimes send() still takes no frame. It is not descriptor(), and the link
   /// keeps it. After the next such send() it may be another one. -1: there is no such descriptor,
   /// so try again after some time.
   int room_descriptor() noexcept { return self_->room_descriptor(); }

@@ -69,7 +69,7 @@ class Port {
 
   struct LinkState {
     std::string path;  ///< as given to attach
-    /// False: the path no longer names the mapped file. A relative path starts from the working
+    /// False if the path no longer names the mapped file. A relative path starts from the working
     /// directory at the time of attach().
     bool still_named;
   };
@@ -183,7 +183,7 @@ class Port {
   MacAddress mac() const noexcept;
   /// Its row in the bus's port table; 0xffff if it has no row, or when not attached.
   unsigned slot() const noexcept;
-  /// The MTU of the bus, in bytes of layer 3. A port has none of its own: empty when not attached.
+  /// The MTU of the bus, in bytes of layer 3. Empty when not attached: the port itself has no MTU.
   std::optional<std::uint32_t> mtu() const noexcept;
   /// How many frames were sent on the bus so far: each of them has a smaller FrameView::number. So
   /// a loop that is told to end can first receive the frames that were sent before. 0 when not

@@ -17,7 +17,6 @@
 // a free lock to it until it has had its turn, but for a few cooldowns at most; then they delete
 // the wish. So a sender that leaves no gap between its batches does not starve the others, and a
 // wish whose owner died or sleeps delays the others only once.
-// owner died or sleeps holds up the others only once.
 
 #include <chrono>
 #include <cstdint>

@@ -118,9 +118,9 @@ std::vector<std::size_t> IntervalLogs::with_histograms() const {
   return jobs;
 }
 
-void IntervalLogs::File::line(const IntervalResult& sum, bool sent, double figure) {
+void IntervalLogs::File::line(const IntervalResult& sum, Way way, double figure) {
   line(std::to_string(std::llround(sum.at_seconds * 1000)) + ", " +
-       std::to_string(std::llround(figure)) + (sent ? ", 1, 0, 0" : ", 0, 0, 0"));
+       std::to_string(std::llround(figure)) + (way == Way::sent ? ", 1, 0, 0" : ", 0, 0, 0"));
 }
 
 void IntervalLogs::File::line(const std::string& text) {
@@ -135,7 +135,8 @@ void IntervalLogs::write(Source& source) {
   Log& log = logs_[source.log];
   for (File* const file : log.files) {
     if (file->value == Value::latency_ns) {
-      if (sum.latency_mean_ns) file->line(sum, source.is_peer, *sum.latency_mean_ns);
+      const Way way = source.is_peer ? Way::sent : Way::received;
+      if (sum.latency_mean_ns) file->line(sum, way, *sum.latency_mean_ns);
       continue;
     }
     if (source.is_peer) continue;
@@ -147,8 +148,8 @@ void IntervalLogs::write(Source& source) {
       return (bytes ? static_cast<double>(count_bytes) / 1024 : static_cast<double>(count)) /
              seconds;
     };
-    if (log.receives) file->line(sum, false, rate(sum.rx_frames, sum.rx_bytes));
-    if (log.sends) file->line(sum, true, rate(sum.tx_frames, sum.tx_bytes));
+    if (log.receives) file->line(sum, Way::received, rate(sum.rx_frames, sum.rx_bytes));
+    if (log.sends) file->line(sum, Way::sent, rate(sum.tx_frames, sum.tx_bytes));
   }
   source.sum = {};
 }

@@ -45,6 +45,7 @@ class IntervalLogs {
 
  private:
   enum class Value : std::uint8_t { kib_per_s, frames_per_s, latency_ns, histogram };
+  enum class Way : std::uint8_t { received, sent };
   struct File {
     Value value{};
     std::string path;
@@ -53,7 +54,7 @@ class IntervalLogs {
     int failure = 0;  // errno of the first failed write; later lines are left out
 
     Result<void> create(const std::vector<std::string>& inputs);
-    void line(const IntervalResult& sum, bool sent, double figure);
+    void line(const IntervalResult& sum, Way way, double figure);
     void line(const std::string& text);
   };
   /// The logs of a job.

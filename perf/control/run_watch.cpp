@@ -289,7 +289,8 @@ std::vector<std::unique_ptr<MemorySource>> sources_of(const RunState& run) {
           ? "it counts only read(2) and write(2), but these jobs use send(2) and recv(2): see "
             "software:sockets"
           : ""));
-  sources.push_back(std::make_unique<DeviceSource>(files, now_ns, true));
+  sources.push_back(
+      std::make_unique<DeviceSource>(files, now_ns, DeviceSource::Where::in_own_namespace));
   return sources;
 }
 

@@ -154,8 +154,8 @@ class End {
   virtual MacAddress mac() const noexcept = 0;
   virtual std::string address() = 0;  ///< "bus:/tmp/bus0"
   virtual WireCounters counters() noexcept { return {}; }
-  /// How many frames of the medium, for this end or for others, it has not read yet. 0 if none of
-  /// them is for it; empty if the medium does not tell.
+  /// How many frames of the medium, for this end or for others, it has not read yet. 0 if all of
+  /// them are for others; empty if the medium does not tell.
   virtual std::optional<std::uint64_t> unread() noexcept { return std::nullopt; }
   /// Empty if frames do not use TCP, or if the kernel does not tell. Up to five system calls.
   virtual std::optional<TcpState> tcp() noexcept { return std::nullopt; }

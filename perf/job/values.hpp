@@ -44,7 +44,7 @@ Result<bool> parse_boolean(std::string_view text);
 /// "64", "64-1518" (fio's bs and bsrange), "imix". Bytes without FCS, smallest first.
 Result<FrameSizes> parse_frame_sizes(std::string_view text);
 /// fio's bssplit: "64/70:1514/30", sizes or ranges, each with a weight. If all have a weight, the
-/// weights are shares of their sum. If some have none (fio: "64/70:590:1514"), the weights are
+/// weights are shares of their sum. If some lack it (fio: "64/70:590:1514"), the weights are
 /// percentages, and the parts without a weight share the rest equally.
 Result<FrameSizes> parse_frame_split(std::string_view text);
 /// In the format of parse_frame_sizes() or parse_frame_split().

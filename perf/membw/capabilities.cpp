@@ -1,4 +1,4 @@
-#include "perf/membw/capabilities.hpp"
+#include "perf/membw/measure.hpp"
 
 #include <unistd.h>
 

@@ -14,8 +14,14 @@
 
 #include "perf/membw/compare.hpp"
 #include "perf/membw/source.hpp"
+#include "perf/watch/capability.hpp"
+#include "perf/watch/kernel_files.hpp"
 
 namespace shmif::perf {
+
+/// Which sources this machine has: "membw.pmu", "membw.resctrl", "membw.allocation" and
+/// "membw.software". Changes nothing. Threads: any. Blocks: while it reads files.
+std::vector<Capability> membw_capabilities(const KernelFiles& files);
 
 struct MembwOptions {
   std::chrono::nanoseconds settle = std::chrono::seconds(1);  ///< before the first window

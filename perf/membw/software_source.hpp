@@ -104,12 +104,13 @@ class SocketSource final : public CountedSource {
 };
 
 /// What went through the network devices in the watched processes' network namespace, with TAP
-/// devices and the loopback. Without processes, or if `own` is true, it counts those in our own
-/// namespace.
+/// devices and the loopback. Without processes, it counts those in our own namespace.
 class DeviceSource final : public CountedSource {
  public:
-  explicit DeviceSource(KernelFiles files, MonotonicClock clock = now_ns, bool own = false)
-      : CountedSource(std::move(clock)), files_(std::move(files)), own_(own) {}
+  enum class Where : std::uint8_t { at_processes, in_own_namespace };
+  explicit DeviceSource(KernelFiles files, MonotonicClock clock = now_ns,
+                        Where where = Where::at_processes)
+      : CountedSource(std::move(clock)), files_(std::move(files)), where_(where) {}
   std::string part() const override { return "devices"; }
   std::string origin() const override;
   MemoryScope scope() const override { return MemoryScope::machine; }
@@ -118,10 +119,10 @@ class DeviceSource final : public CountedSource {
   Result<void> look(Snapshot& snapshot) override;
 
  private:
-  bool is_own() const noexcept { return own_ || processes().empty(); }
+  bool is_own() const noexcept { return where_ == Where::in_own_namespace || processes().empty(); }
 
   KernelFiles files_;
-  bool own_;
+  Where where_;
 };
 
 /// What the ports of a bus read from the bus and wrote to it.

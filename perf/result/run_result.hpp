@@ -181,7 +181,7 @@ inline constexpr auto kRowsOf<FlowResult> = rows_of<FlowResult>({
     {"lost_frames", &FlowResult::lost, Sum::add, kInResult,
      "Did not come. sent is the sum of received, lost, corrupt, truncated, late, cancelled and "
      "unverified.",
-     column("lost", Format::count, true)},
+     bad_column("lost")},
     {"lost_share",
      [](const FlowResult& f) {
        return per_second(static_cast<double>(f.lost), static_cast<double>(f.sent));
@@ -191,20 +191,19 @@ inline constexpr auto kRowsOf<FlowResult> = rows_of<FlowResult>({
      "lost / sent.",
      {.title = "", .page = "lost share", .format = Format::share}},
     {"duplicate_frames", &FlowResult::duplicates, Sum::add, kInResult,
-     "Whole copies that came of frames which had come.", column("duplicate", Format::count, true)},
+     "Whole copies that came of frames which had come.", bad_column("duplicate")},
     {"reordered_frames", &FlowResult::reordered, Sum::add, kInResult,
-     "Came after one that was sent later (RFC 4737).", column("reordered", Format::count, true)},
+     "Came after one that was sent later (RFC 4737).", bad_column("reordered")},
     {"corrupt_frames", &FlowResult::corrupt, Sum::add, kInResult,
-     "Came with a byte that was not sent, and in no copy whole.",
-     column("corrupt", Format::count, true)},
+     "Came with a byte that was not sent, and in no copy whole.", bad_column("corrupt")},
     {"truncated_frames", &FlowResult::truncated, Sum::add, kInResult,
-     "Came without their end, and in no copy whole.", column("truncated", Format::count, true)},
+     "Came without their end, and in no copy whole.", bad_column("truncated")},
     {"late_frames", &FlowResult::late, Sum::add, kInResult, "Came after drain_time.",
      column("late")},
     {"cancelled_frames", &FlowResult::cancelled, Sum::add, kInResult,
      "Sent to a receiver that had ended, or was killed.", column("cancelled")},
     {"unverified_frames", &FlowResult::unverified, Sum::add, kInResult,
-     "Came, and were not checked when time ran out.", column("unverified", Format::count, true)},
+     "Came, and were not checked when time ran out.", bad_column("unverified")},
     {"corrupt_copies", &FlowResult::corrupt_copies, Sum::add, kInResult,
      "Damaged copies beside the fates: of a frame that came whole, or damaged before."},
     {"truncated_copies", &FlowResult::truncated_copies, Sum::add, kInResult},
@@ -284,7 +283,7 @@ struct TcpResult {
 template <>
 inline constexpr auto kRowsOf<TcpResult> = rows_of<TcpResult>({
     {"retransmits", &TcpResult::retransmits, Sum::none, kInResult,
-     "Segments sent again in the measured window.", column("retransmits", Format::count, true)},
+     "Segments sent again in the measured window.", bad_column("retransmits")},
     {"rtt_ns_min", &TcpResult::rtt_ns_min, Sum::none, kInResult,
      "Of the samples, one at the end of each interval.", column("RTT min", Format::ns)},
     {"rtt_ns_mean", &TcpResult::rtt_ns_mean, Sum::none, kInResult, nullptr,

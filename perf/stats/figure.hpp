@@ -51,7 +51,7 @@ inline constexpr Places kLessIsBetter = 512;
 /// How people read a figure. The page shows exact_bytes rounded, tables of text all digits.
 enum class Format : std::uint8_t { count, bytes, exact_bytes, ns, seconds, fps, bps, share, text };
 
-/// The metric of a figure for Prometheus (--metrics); null: it has none.
+/// The metric of a figure for Prometheus (--metrics); null: it is not served.
 struct Metric {
   const char* name = nullptr;
   const char* help = nullptr;
@@ -61,7 +61,7 @@ struct Metric {
   bool counts = false;  ///< it counts on from run to run
 };
 
-/// The column of a figure in tables (null: the table has none), and its metric.
+/// The column of a figure in tables (null: tables do not show it), and its metric.
 struct Column {
   const char* title = nullptr;  ///< in text
   const char* page = nullptr;   ///< on the page
@@ -70,8 +70,12 @@ struct Column {
   Metric metric = {};
 };
 /// A column that text and page have under one title.
-consteval Column column(const char* title, Format format = Format::count, bool bad = false) {
-  return {.title = title, .page = title, .format = format, .bad = bad};
+consteval Column column(const char* title, Format format = Format::count) {
+  return {.title = title, .page = title, .format = format};
+}
+/// The same for a count of something bad: the page marks a value above 0.
+consteval Column bad_column(const char* title) {
+  return {.title = title, .page = title, .bad = true};
 }
 /// No column, but a metric: one that may fall, and one that counts on.
 consteval Column gauge(const char* name, const char* help) {

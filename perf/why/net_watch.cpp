@@ -104,7 +104,7 @@ void NetWatch::begin(std::uint64_t id, Net& net, WhySeries& series) {
     return "looks at the network namespace of process " + std::to_string(net.pid) + ", " +
            std::to_string(id);
   });
-  net.before = totals_of(net, series, true);
+  net.before = totals_of(net, series, Visit::first);
   read_devices_of(id, net, series);
   if (!live_) return;
   auto dump = QueueDump::open(net.pid);
@@ -121,7 +121,7 @@ void NetWatch::ask(std::uint64_t net, QueueDump dump, WhySeries& series) {
   read_queues(net, of, series);
 }
 
-NetTotals NetWatch::totals_of(Net& net, WhySeries& series, bool first) {
+NetTotals NetWatch::totals_of(Net& net, WhySeries& series, Visit visit) {
   // All texts are read into the same buffer, so keep a copy of each.
   const auto text_of = [&](RepeatedFile& file) -> std::optional<std::string> {
     const auto text = file.read(buffer_);
@@ -133,7 +133,8 @@ NetTotals NetWatch::totals_of(Net& net, WhySeries& series, bool first) {
   if (snmp && !snmp6 && net.snmp6.error() == ENOENT) snmp6.emplace();  // no IPv6
   for (const auto& [text, file] :
        {std::pair(&snmp, &net.snmp), {&netstat, &net.netstat}, {&snmp6, &net.snmp6}}) {
-    const bool has_ended = !first && (file->error() == ENOENT || file->error() == ESRCH);
+    const bool has_ended =
+        visit == Visit::later && (file->error() == ENOENT || file->error() == ESRCH);
     if (!*text && !has_ended) series.miss("/proc/PID/net/" + name_of(*file), file->why());
     if (nets_.size() > kMaxOpenNets) file->close();
   }
@@ -141,7 +142,7 @@ NetTotals NetWatch::totals_of(Net& net, WhySeries& series, bool first) {
 }
 
 void NetWatch::read_losses(Net& net, WhySeries& series) {
-  NetTotals now = totals_of(net, series);
+  NetTotals now = totals_of(net, series, Visit::later);
   NetStep step;
   for (std::size_t i = 0; i < kNetLosses; ++i) {
     const auto& then = net.before.totals.at(i);

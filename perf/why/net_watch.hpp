@@ -77,7 +77,8 @@ class NetWatch {
   void read_devices_of(std::uint64_t id, Net& net, WhySeries& series);
   void read_queues(std::uint64_t id, Net& net, WhySeries& series);
   void read_losses(Net& net, WhySeries& series);
-  NetTotals totals_of(Net& net, WhySeries& series, bool first = false);
+  enum class Visit : std::uint8_t { first, later };
+  NetTotals totals_of(Net& net, WhySeries& series, Visit visit);
   void find_neighbour(Net& net, NetStep& step, WhySeries& series);
   void read_discards(WhySeries& series);
 

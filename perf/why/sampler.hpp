@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "perf/watch/capability.hpp"
 #include "perf/watch/kernel_files.hpp"
 #include "perf/why/group_watch.hpp"
 #include "perf/why/machine_watch.hpp"
@@ -25,6 +26,10 @@
 #include "perf/why/task_watch.hpp"
 
 namespace shmif::perf {
+
+/// What `shmifperf why` can see on this machine. First "why" for the whole command, then an entry
+/// for each source that some machines lack. Threads: any. Blocks: while the kernel reads the files.
+std::vector<Capability> why_capabilities(const KernelFiles& files);
 
 /// Threads: one at a time. Blocks: only for short reads.
 class WhySampler {

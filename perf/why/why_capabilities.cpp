@@ -1,4 +1,4 @@
-#include "perf/why/why_capabilities.hpp"
+#include "perf/why/sampler.hpp"
 
 #include <algorithm>
 #include <cerrno>

@@ -71,7 +71,7 @@ class Options {
   /// Parsed like repeatable(); the command checks that each bus has at most one.
   Options& once_per_bus(const std::string& names, std::string placeholder, std::string_view text);
   /// An option that the command interprets itself, any number of times. Without `text`, --help does
-  /// not list it. `alone`: its value if the user gives none; empty if it needs a value.
+  /// not list it. `alone`: its value if the user omits it; empty if it needs a value.
   Options& open(const std::string& name, std::string placeholder, std::string_view text,
                 std::optional<std::string> alone);
   /// An option that this command does not have, but that users expect here. `where` says which

@@ -274,7 +274,7 @@ TEST_F(SeldomSoftware, OfDevicesAreThoseOfTheNamespaceThatIsAskedFor) {
   EXPECT_EQ(theirs.origin(), tree_.at("/proc/PID/net/dev"));
   EXPECT_EQ(theirs.scope(), MemoryScope::machine);
   EXPECT_EQ(theirs.part(), "devices");
-  DeviceSource own(tree_.files(), [this] { return now_; }, true);
+  DeviceSource own(tree_.files(), [this] { return now_; }, DeviceSource::Where::in_own_namespace);
   EXPECT_TRUE(own.open({10}));
   EXPECT_EQ(own.origin(), tree_.at("/proc/net/dev"));
 }

@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "perf/membw/capabilities.hpp"
 #include "perf/membw/fill_load.hpp"
+#include "perf/membw/measure.hpp"
 #include "tests/perf/membw/fake_resctrl.hpp"
 
 namespace shmif::perf::test {

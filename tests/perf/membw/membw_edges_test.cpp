@@ -13,10 +13,10 @@
 #include <vector>
 
 #include "perf/membw/allocation.hpp"
-#include "perf/membw/capabilities.hpp"
 #include "perf/membw/compare.hpp"
 #include "perf/membw/cpu_place.hpp"
 #include "perf/membw/fill_load.hpp"
+#include "perf/membw/measure.hpp"
 #include "tests/perf/membw/as_nobody.hpp"
 #include "tests/perf/membw/fake_resctrl.hpp"
 #include "tests/support/temp_dir.hpp"

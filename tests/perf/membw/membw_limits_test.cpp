@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "perf/membw/capabilities.hpp"
 #include "perf/membw/compare.hpp"
+#include "perf/membw/measure.hpp"
 #include "perf/membw/schemata.hpp"
 #include "tests/perf/membw/fake_resctrl.hpp"
 

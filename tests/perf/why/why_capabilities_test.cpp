@@ -1,6 +1,6 @@
 // What `why` can see, on this machine and on trees of others.
 
-#include "perf/why/why_capabilities.hpp"
+#include "perf/why/sampler.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
