@@ -511,8 +511,8 @@ TEST(ServerOfAClient, GoesWhenItIsPreparedAndItsClockIsKnownWell) {
   EXPECT_EQ(client.host.failures(), Texts{"it is ended"});
   EXPECT_FALSE(client.host.over()) << "it gives its result all the same";
   // Stops, of which each goes out, and the result.
-  client.host.stop(false, 2);
-  client.host.stop(true, 15);
+  client.host.stop(RemoteHost::Stop::orderly, 2);
+  client.host.stop(RemoteHost::Stop::at_once, 15);
   const auto soft = client.server.next_of<StopMessage>();
   EXPECT_FALSE(soft.hard);
   EXPECT_EQ(soft.signal, 2);
@@ -607,13 +607,13 @@ TEST(ServerOfAClient, IsAskedForItsClockOnceASecondAndNotBeforeItGreets) {
   EXPECT_EQ(client.server.pings_before<JobsMessage>(), 0) << "it had not greeted";
   client.say_prepared();
   client.answer(8);
-  client.host.stop(false, 0);
+  client.host.stop(RemoteHost::Stop::orderly, 0);
   (void)client.server.next_of<StopMessage>();
   const auto now = Clock::now() + 2s;
   for (const auto& at : {now, now, now + 500ms, now + 1s, now + 1s + 1ns, now + 2s}) {
     client.host.look(at);
   }
-  client.host.stop(false, 0);
+  client.host.stop(RemoteHost::Stop::orderly, 0);
   EXPECT_EQ(client.server.pings_before<StopMessage>(), 2);
 }
 
@@ -649,7 +649,7 @@ TEST(ServerOfAClient, IsLeftAloneByAStopWhereItHasNoRunYet) {
   Client client;
   client.host.connect();
   (void)client.server.accept(client.host);
-  client.host.stop(false, 2);
+  client.host.stop(RemoteHost::Stop::orderly, 2);
   EXPECT_TRUE(client.host.over());
   EXPECT_EQ(client.host.failures(), Texts{});
 }
