@@ -39,8 +39,9 @@ class VainQuestions {
     if (!frame.destination().is_group()) return false;
     Known* const known = asked_in_vain(frame);
     if (known == nullptr) return false;
-    const std::uint64_t sent = frames_on_bus();
-    if (sent > frame.number && sent - frame.number > kFarBehind) return true;
+    // Senders write this number all the time, so it is read only if the last one does not tell.
+    if (!is_far_behind(frame)) sent_ = frames_on_bus();
+    if (is_far_behind(frame)) return true;
     known->last_ns = frame.time_ns;
     return false;
   }
@@ -57,11 +58,15 @@ class VainQuestions {
   };
   static constexpr std::size_t kPlaces = 512;
 
+  bool is_far_behind(const FrameView& frame) const noexcept {
+    return sent_ > frame.number && sent_ - frame.number > kFarBehind;
+  }
   Known* asked_in_vain(const FrameView& frame) noexcept;
   Known& place_of(const Address& address) noexcept;
   void note_own(const Address& address) noexcept;
 
   std::uint64_t seen_ = 0;
+  std::uint64_t sent_ = 0;  // frames on the bus when it was looked at last
   std::array<Known, kPlaces> known_{};
 };
 
