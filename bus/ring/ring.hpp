@@ -436,6 +436,7 @@ class RingReader {
   static std::size_t delivered_in(std::span<const ChunkEntry> entries) noexcept;
   ReadStatus take_super_frame(FrameBatch& into, ReadTally& tally) noexcept;
   void deliver_segments(FrameBatch& into) noexcept;
+  std::uint64_t head_start() const noexcept;
   ReadStatus resume_after_overrun(ReadTally& tally) noexcept;
   ReadStatus resume_after_corruption(ReadTally& tally) noexcept;
 

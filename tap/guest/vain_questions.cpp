@@ -1,4 +1,4 @@
-#include "tap/vain_questions.hpp"
+#include "tap/guest/vain_questions.hpp"
 
 #include <netinet/in.h>
 

@@ -3,7 +3,7 @@
 //
 // Every host hears each ARP request, and each solicitation of a neighbour, although only one host
 // has the address. To give a frame to a TAP device takes about 1.5 us. If 200 hosts ask each other
-// at once, each hears 39,800 questions, and all of them together would need six seconds of two CPUs.
+// at once, each hears 39,800 questions, and together they would keep two CPUs busy for six seconds.
 // Answers would wait behind the questions, and nearly everything would be asked again. So a host
 // that is far behind is asked for an address that it does not have only once a second.
 //
