@@ -6,22 +6,14 @@
 #include <cstring>
 
 #include "bus/network_bytes.hpp"
+#include "tap/guest/neighbour_frames.hpp"
 
 namespace shmif::tap {
 namespace {
 
 using Bytes = std::span<const std::byte>;
 
-constexpr std::size_t kIpAt = 14;  // after an Ethernet header without tags
-constexpr std::size_t kArpBytes = 42;
-constexpr std::size_t kArpSenderAt = 28;
-constexpr std::size_t kArpTargetAt = 38;
-constexpr std::size_t kIcmpAt = kIpAt + bus::kIpv6Bytes;
-constexpr std::size_t kNeighbourTargetAt = kIcmpAt + 8;
-constexpr std::size_t kNeighbourBytes = kNeighbourTargetAt + 16;
-constexpr unsigned kRequest = 1;
-constexpr unsigned kSolicitation = 135;
-constexpr unsigned kAdvertisement = 136;
+constexpr std::uint16_t kRequest = 1;  // an ARP operation
 
 /// Whether the frame is an ARP packet for IPv4 on Ethernet.
 bool is_arp(Bytes f) noexcept {

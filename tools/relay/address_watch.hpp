@@ -10,9 +10,9 @@
 
 #include "base/unique_fd.hpp"
 #include "shmif/port.hpp"
-#include "tap/address_claim.hpp"
 #include "tap/bridge.hpp"
 #include "tap/cidr.hpp"
+#include "tap/guest/address_claim.hpp"
 
 namespace shmif::tools {
 

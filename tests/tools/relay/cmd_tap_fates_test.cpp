@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "shmif/port.hpp"
-#include "tap/address_claim.hpp"
+#include "tap/guest/address_claim.hpp"
 #include "tap/host_mac.hpp"
 #include "tap/netlink.hpp"
 #include "tests/support/eventually.hpp"

@@ -1,4 +1,4 @@
-#include "tap/address_claim.hpp"
+#include "tap/guest/address_claim.hpp"
 
 #include <netinet/in.h>
 
@@ -11,19 +11,10 @@
 #include <utility>
 
 #include "bus/offload.hpp"
+#include "tap/guest/neighbour_frames.hpp"
 
 namespace shmif::tap {
 namespace {
-
-constexpr std::size_t kIpAt = 14;  // after an Ethernet header without tags
-constexpr std::size_t kArpBytes = 42;
-constexpr std::size_t kArpSenderMacAt = 22;
-constexpr std::size_t kArpSenderAt = 28;
-constexpr std::size_t kIcmpAt = kIpAt + 40;
-constexpr std::size_t kNeighbourTargetAt = kIcmpAt + 8;
-constexpr std::size_t kNeighbourBytes = kNeighbourTargetAt + 16;
-constexpr std::uint8_t kSolicitation = 135;
-constexpr std::uint8_t kAdvertisement = 136;
 
 /// A small frame that is written from front to back.
 class ClaimFrame {
