@@ -109,7 +109,7 @@ struct Target {
 };
 
 Target find_target(const WantedPing& wanted) {
-  const Target everybody{
+  Target everybody{
       .mac = MacAddress::from_u64(0xffffffffffff), .text = "everybody", .everybody = true};
   if (!wanted.to) return everybody;
   if (const auto mac = MacAddress::parse(*wanted.to)) {

@@ -13,24 +13,24 @@ namespace {
 
 using tap::VainQuestions;
 
-using Bytes = std::vector<std::uint8_t>;
+using Octets = std::vector<std::uint8_t>;
 
 constexpr std::uint64_t kSecond = 1'000'000'000;
 
 /// An ARP packet from 198.18.0.`sender` (0.0.0.0 if that is 0) about 198.18.0.`target`.
-Bytes arp(std::uint8_t operation, std::uint8_t sender, std::uint8_t target, bool to_all = true) {
+Octets arp(std::uint8_t operation, std::uint8_t sender, std::uint8_t target, bool to_all = true) {
   const std::uint8_t first = to_all ? 0xff : 2;
-  Bytes f{first, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 7, 8, 6, 0, 1, 8, 0, 6, 4, 0};
+  Octets f{first, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 7, 8, 6, 0, 1, 8, 0, 6, 4, 0};
   f.insert(f.end(), {operation, 2, 0, 0, 0, 0, 7});
-  const Bytes from = sender == 0 ? Bytes(4) : Bytes{198, 18, 0, sender};
+  const Octets from = sender == 0 ? Octets(4) : Octets{198, 18, 0, sender};
   f.insert(f.end(), from.begin(), from.end());
   f.insert(f.end(), {0, 0, 0, 0, 0, 0, 198, 18, 0, target});
   return f;
 }
 
-Bytes neighbour(std::uint8_t type, std::uint8_t target) {
-  Bytes f{0x33, 0x33, 0xff, 0,    0, target, 2, 0, 0,  0,  0,
-          7,    0x86, 0xdd, 0x60, 0, 0,      0, 0, 24, 58, 255};
+Octets neighbour(std::uint8_t type, std::uint8_t target) {
+  Octets f{0x33, 0x33, 0xff, 0,    0, target, 2, 0, 0,  0,  0,
+           7,    0x86, 0xdd, 0x60, 0, 0,      0, 0, 24, 58, 255};
   f.resize(14 + 40);  // from :: to ::
   f.insert(f.end(), {type, 0, 0, 0, 0, 0, 0, 0, 0xfd});
   f.resize(f.size() + 14);
@@ -47,7 +47,7 @@ class VainQuestion : public ::testing::Test {
  protected:
   /// Whether the host need not see the frame, which was sent at that time, while `behind` frames
   /// wait.
-  bool is_vain(const Bytes& bytes, std::uint64_t time_ns = kSecond, std::uint64_t behind = 1000) {
+  bool is_vain(const Octets& bytes, std::uint64_t time_ns = kSecond, std::uint64_t behind = 1000) {
     FrameView frame(bytes.data(), bytes.size());
     frame.time_ns = time_ns;
     frame.number = ++number_;
@@ -56,10 +56,10 @@ class VainQuestion : public ::testing::Test {
       return frame.number + behind;
     });
   }
-  void sends(const Bytes& bytes) { questions_.learn(FrameView(bytes.data(), bytes.size())); }
+  void sends(const Octets& bytes) { questions_.learn(FrameView(bytes.data(), bytes.size())); }
   /// So many other frames come to the host.
   void others(unsigned count) {
-    Bytes data(60, 2);
+    Octets data(60, 2);
     for (; count > 0; --count) EXPECT_FALSE(is_vain(data));
   }
 
@@ -69,7 +69,7 @@ class VainQuestion : public ::testing::Test {
 };
 
 TEST_F(VainQuestion, OfAHostThatDoesNotAnswerIsLeftOutOnceItHadTheTimeToAnswer) {
-  for (const Bytes& question : {arp(kRequest, 1, 9), arp(kRequest, 0, 8), neighbour(135, 9)}) {
+  for (const Octets& question : {arp(kRequest, 1, 9), arp(kRequest, 0, 8), neighbour(135, 9)}) {
     EXPECT_FALSE(is_vain(question));
     others(126);
     EXPECT_FALSE(is_vain(question));  // 127 frames after the first
@@ -79,7 +79,7 @@ TEST_F(VainQuestion, OfAHostThatDoesNotAnswerIsLeftOutOnceItHadTheTimeToAnswer) 
 }
 
 TEST_F(VainQuestion, IsSeenAgainAfterASecond) {
-  const Bytes question = arp(kRequest, 1, 9);
+  const Octets question = arp(kRequest, 1, 9);
   EXPECT_FALSE(is_vain(question, 5 * kSecond));
   others(127);
   EXPECT_TRUE(is_vain(question, 6 * kSecond - 1));
@@ -89,7 +89,7 @@ TEST_F(VainQuestion, IsSeenAgainAfterASecond) {
 }
 
 TEST_F(VainQuestion, OfAnEarlierTimeIsSeen) {
-  const Bytes question = arp(kRequest, 1, 9);
+  const Octets question = arp(kRequest, 1, 9);
   EXPECT_FALSE(is_vain(question, UINT64_MAX));
   others(127);
   EXPECT_FALSE(is_vain(question, 5 * kSecond));
@@ -97,7 +97,7 @@ TEST_F(VainQuestion, OfAnEarlierTimeIsSeen) {
 }
 
 TEST_F(VainQuestion, IsSeenByAHostThatIsNotFarBehind) {
-  const Bytes question = arp(kRequest, 1, 9);
+  const Octets question = arp(kRequest, 1, 9);
   EXPECT_FALSE(is_vain(question));
   others(127);
   EXPECT_FALSE(is_vain(question, kSecond, 0));
@@ -109,14 +109,14 @@ TEST_F(VainQuestion, ForAnAddressOfTheHostIsAlwaysSeen) {
   sends(arp(kReply, 9, 1, false));
   sends(arp(kRequest, 10, 1));
   sends(neighbour(kAdvertisement, 9));
-  for (const Bytes& question :
+  for (const Octets& question :
        {arp(kRequest, 1, 9), arp(kRequest, 1, 10), neighbour(kSolicitation, 9)}) {
     for (int i = 0; i < 300; ++i) ASSERT_FALSE(is_vain(question));
   }
 }
 
 TEST_F(VainQuestion, ThatWasAnsweredLateIsSeenFromThenOn) {
-  const Bytes question = arp(kRequest, 1, 9);
+  const Octets question = arp(kRequest, 1, 9);
   EXPECT_FALSE(is_vain(question));
   others(127);
   EXPECT_TRUE(is_vain(question));
@@ -125,19 +125,19 @@ TEST_F(VainQuestion, ThatWasAnsweredLateIsSeenFromThenOn) {
 }
 
 TEST_F(VainQuestion, IsNoOtherFrame) {
-  Bytes tagged = arp(kRequest, 1, 9);
+  Octets tagged = arp(kRequest, 1, 9);
   tagged[12] = 0x81;
-  Bytes ethernet_of_another_length = arp(kRequest, 1, 9);
+  Octets ethernet_of_another_length = arp(kRequest, 1, 9);
   ethernet_of_another_length[18] = 5;
-  Bytes far_neighbour = neighbour(kSolicitation, 9);
+  Octets far_neighbour = neighbour(kSolicitation, 9);
   far_neighbour[21] = 254;  // the hop limit: it came through a router
-  Bytes cut = arp(kRequest, 1, 9);
+  Octets cut = arp(kRequest, 1, 9);
   cut.pop_back();
-  Bytes cut6 = neighbour(kSolicitation, 9);
+  Octets cut6 = neighbour(kSolicitation, 9);
   cut6.pop_back();
   const struct {
     const char* what;
-    Bytes frame;
+    Octets frame;
   } kCases[] = {
       {"an answer", arp(kReply, 1, 9)},
       {"a question to this host alone", arp(kRequest, 1, 9, false)},
