@@ -217,6 +217,43 @@ TEST_F(SharedRecord, ACountThatShrinksUnderAReaderIsCorrupt) {
   }
 }
 
+TEST_F(SharedRecord, ACountThatShrinksUnderAReaderEndsTheRecordThere) {
+  for (const bool lends : {false, true}) {
+    SCOPED_TRACE(lends);
+    bus::RingReader reader = reader_of_all();
+    Taking taking(reader, lends);
+    const std::uint32_t base = next_;
+    const std::uint64_t begin = append_equal(5);
+    append_equal(2);
+    ASSERT_EQ(taking.take(2), numbers(base, base + 2));
+    record(begin).frames = 4;
+    EXPECT_EQ(taking.take(64), numbers(base + 2, base + 4));
+    EXPECT_EQ(taking.status, ReadStatus::corrupt) << "the next number does not fit";
+    EXPECT_EQ(taking.tally.frames, 4U);
+    EXPECT_EQ(taking.tally.corrupt, 1U);
+    EXPECT_EQ(taking.tally.lost_frames, 3U);
+    record(begin).frames = 5;
+  }
+}
+
+TEST_F(SharedRecord, AFrameLongerThanAnyOfTheBusIsRefusedAlsoIfTheBodyHoldsIt) {
+  const std::uint32_t too_long = ring().max_frame() + 1;
+  ASSERT_LT(bus::entry_bytes(too_long), 6 * bus::entry_bytes(508));
+  for (const bool lends : {false, true}) {
+    SCOPED_TRACE(lends);
+    bus::RingReader reader = reader_of_all();
+    Taking taking(reader, lends);
+    const std::uint32_t base = next_;
+    const std::uint64_t begin = append(Sizes(7, 508));
+    append_equal(2);
+    entry(begin, 1, 508) = too_long;
+    EXPECT_EQ(taking.take(64), (std::vector{base, base + 7, base + 8}));
+    EXPECT_EQ(taking.tally.frames, 3U);
+    EXPECT_EQ(taking.tally.corrupt, 1U);
+    EXPECT_EQ(taking.tally.lost_frames, 6U);
+  }
+}
+
 /// However its header changes, each number is counted once.
 TEST_F(SharedRecord, ARecordThatBecomesItsOwnUnderAReaderIsOwnOnlyFromThereOn) {
   const std::uint64_t begin = append_equal(5);

@@ -249,6 +249,135 @@ TEST(SharedRecordPlan, NoFrameJoinsAFullRecord) {
   EXPECT_EQ(plan.of(frames).first.frames(), 8U);
 }
 
+/// A record that is not the first of its batch takes no more than what those before it left.
+TEST(SharedRecordPlan, FramesThatJoinALaterRecordKeepWithinTheRoomThatIsLeft) {
+  const std::array<std::byte, 1514> payload{};
+  std::vector<FrameView> frames;
+  constexpr std::size_t kSizes[] = {513, 60, 61, 62, 513};
+  for (const std::size_t size : kSizes) frames.emplace_back(payload.data(), size);
+  std::size_t most = 0;
+  for (std::uint64_t max = 0; max <= 2048; max += 4) {
+    SCOPED_TRACE(max);
+    bus::BatchPlan one_by_one;
+    bus::BatchPlan at_once;
+    for (bus::BatchPlan* const plan : {&one_by_one, &at_once}) {
+      ASSERT_TRUE(plan->add(frames[0], UINT64_MAX));
+      ASSERT_TRUE(plan->add(frames[1], UINT64_MAX));
+    }
+    std::size_t joined = 0;
+    std::uint64_t bytes = 0;
+    while (joined < 2 && one_by_one.add(frames[2 + joined], max)) bytes += 61 + joined++;
+    const auto got = at_once.add_all_that_join(std::span(frames).subspan(2), 1514, max);
+    ASSERT_EQ(got.frames, joined) << "a frame of 513 bytes has a record of its own";
+    ASSERT_EQ(got.bytes, bytes);
+    ASSERT_EQ(at_once.of(frames).bytes, one_by_one.of(frames).bytes);
+    ASSERT_EQ(at_once.of(frames).first.frames(), 1U);
+    most = std::max(most, joined);
+  }
+  EXPECT_EQ(most, 2U);
+}
+
+/// A port counts and refuses frames that would join a record as it does all others.
+TEST(SharedRecordPlan, OfFramesThatJoinAPortCountsBytesAndRefusesThoseOfAnImpossibleLength) {
+  const TempBus bus({.ring_bytes = 64U << 10U, .mtu = 100});
+  Port sender = port_on(bus.path());
+  Port reader = port_on(bus.path());
+  const std::size_t longest = RawBus(bus.path()).ring().max_frame();
+  ASSERT_LT(longest, 500U);
+  SizedBatch batch;
+  const auto too_long = batch.make(1, 0, {60, 61, longest, longest + 1, 62});
+  const SendResult first = sender.send(too_long);
+  EXPECT_EQ(first.taken, 3U);
+  EXPECT_EQ(first.error, Errc::frame_too_long);
+  EXPECT_EQ(sender.counters().tx_frames, 3U);
+  EXPECT_EQ(sender.counters().tx_bytes, 60 + 61 + longest);
+  EXPECT_EQ(sender.counters().too_long_frames, 1U);
+  EXPECT_EQ(sender.counters().refused_frames, 0U);
+  auto too_short = batch.make(1, 3, {63, 64, 60, 65});
+  too_short[2].bytes = too_short[2].bytes.first(13);
+  const SendResult second = sender.send(too_short);
+  EXPECT_EQ(second.taken, 2U);
+  EXPECT_EQ(second.error, Errc::frame_too_short);
+  EXPECT_EQ(sender.counters().tx_bytes, 60 + 61 + longest + 63 + 64);
+  EXPECT_EQ(sender.counters().too_long_frames, 1U);
+  EXPECT_EQ(sender.counters().refused_frames, 1U);
+  FrameBatch in;
+  ASSERT_FALSE(reader.receive(in).error);
+  EXPECT_EQ(whole_sequences(in), numbers(0, 5));
+  EXPECT_TRUE(is_clean(bus.audit()));
+}
+
+// What a run of frames delivers.
+
+/// The filter is asked for each new address, of which all six bytes count.
+TEST_F(SharedRecord, FramesToAddressesThatAreAlmostThatOfAPortAreForOthers) {
+  const MacAddress zeros = MacAddress::from_u64(0);
+  const MacAddress other_first = MacAddress::from_u64(kMyMac ^ 0x08'00'00'00'00'00);
+  const MacAddress other_second = MacAddress::from_u64(kMyMac ^ 0x00'01'00'00'00'00);
+  const MacAddress to[] = {zeros, kMine, other_first, kMine, other_second, kForOthers, kMine};
+  for (const bool lends : {false, true}) {
+    SCOPED_TRACE(lends);
+    ASSERT_TRUE(mine_.seek_end());
+    Taking taking(mine_, lends);
+    const std::uint32_t base = next_;
+    append(Sizes(7, 60), to);
+    EXPECT_EQ(taking.take(64), (std::vector{base + 1, base + 3, base + 6}));
+    EXPECT_EQ(taking.tally.filtered, 4U);
+    EXPECT_EQ(taking.tally.lost_frames, 0U);
+  }
+}
+
+/// Nothing of what a batch held before is left in the views of the next frames.
+TEST_F(SharedRecord, EachViewSaysWhatTheRecordSaysAndNothingOfAnEarlierFrame) {
+  const std::array<std::byte, 60> bytes{};
+  FrameView before(bytes.data(), bytes.size());
+  before.time_ns = 1;
+  before.number = 2;
+  before.true_bytes = 3000;
+  before.sender = 4;
+  before.sender_incarnation = 5;
+  before.offload = {.flags = Offload::kNeedsChecksum, .csum_start = 14};
+  for (const bool lends : {false, true}) {
+    SCOPED_TRACE(lends);
+    bus::RingReader reader = reader_of_all();
+    FrameBatch in(3);
+    while (!in.full()) in.push_lent(before);
+    in.clear();
+    const std::uint32_t base = next_;
+    record(append({60, 61, 62})).incarnation = 9;
+    ReadTally tally;
+    static_cast<void>(lends ? reader.lend(in, tally) : reader.read(in, tally));
+    ASSERT_EQ(in.size(), 3U);
+    for (std::size_t i = 0; i < 3; ++i) {
+      EXPECT_EQ(in[i].size(), 60 + i);
+      EXPECT_EQ(in[i].time_ns, time_);
+      EXPECT_EQ(in[i].number, base + i);
+      EXPECT_EQ(in[i].true_bytes, 0U);
+      EXPECT_EQ(in[i].sender, kRigSender);
+      EXPECT_EQ(in[i].sender_incarnation, 9U);
+      EXPECT_FALSE(in[i].offload.pending());
+    }
+    std::size_t torn = 0;
+    if (lends) {
+      EXPECT_EQ(reader.release(tally, torn), ReadStatus::empty);
+    }
+    EXPECT_EQ(torn, 0U);
+  }
+}
+
+/// Copies lie at multiples of 16 bytes, and no further apart than that.
+TEST_F(SharedRecord, CopiesLieBehindEachOtherAtMultiplesOfSixteenBytes) {
+  append({16, 60, 32, 17, 33});
+  append({513});
+  FrameBatch in;
+  ReadTally tally;
+  ASSERT_EQ(rig_.reader.read_all(in, tally), ReadStatus::empty);
+  std::vector<std::ptrdiff_t> offsets;
+  for (const FrameView& frame : in.frames())
+    offsets.push_back(frame.bytes.data() - in[0].bytes.data());
+  EXPECT_EQ(offsets, (std::vector<std::ptrdiff_t>{0, 16, 80, 112, 144, 192}));
+}
+
 // Readers that stop between two frames.
 
 TEST_F(SharedRecord, AReaderWhoseBatchIsFullGoesOnAtTheNextFrame) {

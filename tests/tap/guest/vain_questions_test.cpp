@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -94,6 +95,9 @@ TEST_F(VainQuestion, OfAnEarlierTimeIsSeen) {
   others(127);
   EXPECT_FALSE(is_vain(question, 5 * kSecond));
   EXPECT_TRUE(is_vain(question, 5 * kSecond));
+  EXPECT_FALSE(is_vain(question, UINT64_MAX));
+  EXPECT_FALSE(is_vain(question, kSecond / 2)) << "a difference that wraps is below a second";
+  EXPECT_TRUE(is_vain(question, kSecond / 2));
 }
 
 TEST_F(VainQuestion, IsSeenByAHostThatIsNotFarBehind) {
@@ -103,6 +107,29 @@ TEST_F(VainQuestion, IsSeenByAHostThatIsNotFarBehind) {
   EXPECT_FALSE(is_vain(question, kSecond, 0));
   EXPECT_FALSE(is_vain(question, kSecond, 256));
   EXPECT_TRUE(is_vain(question, kSecond, 257));
+}
+
+/// The second begins when the host saw the question last, also if it was not far behind then.
+TEST_F(VainQuestion, ThatAHostSawInTimeIsLeftOutForASecondFromThenOn) {
+  const Octets question = arp(kRequest, 1, 9);
+  EXPECT_FALSE(is_vain(question, 10 * kSecond));
+  others(127);
+  EXPECT_FALSE(is_vain(question, 10 * kSecond + 600'000'000, 0));
+  EXPECT_TRUE(is_vain(question, 11 * kSecond + 599'999'999));
+  EXPECT_FALSE(is_vain(question, 11 * kSecond + 600'000'000));
+}
+
+/// All senders write the number of frames on the bus.
+TEST_F(VainQuestion, LooksAtTheBusOnlyWhenWhatItSawLastNoLongerTells) {
+  const Octets question = arp(kRequest, 1, 9);
+  EXPECT_FALSE(is_vain(question));
+  others(127);
+  EXPECT_EQ(looks_, 0U);
+  // It sees 1000 frames behind the first of these, and 257 behind the last.
+  for (int i = 0; i < 744; ++i) ASSERT_TRUE(is_vain(question));
+  EXPECT_EQ(looks_, 1U);
+  EXPECT_TRUE(is_vain(question));
+  EXPECT_EQ(looks_, 2U);
 }
 
 TEST_F(VainQuestion, ForAnAddressOfTheHostIsAlwaysSeen) {
@@ -131,6 +158,19 @@ TEST_F(VainQuestion, IsNoOtherFrame) {
   ethernet_of_another_length[18] = 5;
   Octets far_neighbour = neighbour(kSolicitation, 9);
   far_neighbour[21] = 254;  // the hop limit: it came through a router
+  Octets another_operation = arp(kRequest, 1, 9);
+  another_operation[20] = 1;  // 257
+  Octets another_network = arp(kRequest, 1, 9);
+  another_network[15] = 6;
+  Octets another_protocol = arp(kRequest, 1, 9);
+  another_protocol[16] = 0x86;
+  another_protocol[17] = 0xdd;
+  Octets no_ipv6 = neighbour(kSolicitation, 9);
+  no_ipv6[13] = 0xde;
+  Octets no_icmp = neighbour(kSolicitation, 9);
+  no_icmp[20] = 17;
+  Octets another_code = neighbour(kSolicitation, 9);
+  another_code[14 + 40 + 1] = 1;
   Octets cut = arp(kRequest, 1, 9);
   cut.pop_back();
   Octets cut6 = neighbour(kSolicitation, 9);
@@ -145,7 +185,13 @@ TEST_F(VainQuestion, IsNoOtherFrame) {
       {"an advertisement", neighbour(kAdvertisement, 9)},
       {"behind a tag", tagged},
       {"another kind of ARP", ethernet_of_another_length},
+      {"an ARP operation whose low byte is that of a request", another_operation},
+      {"ARP of another kind of network", another_network},
+      {"ARP for another protocol", another_protocol},
       {"a solicitation from afar", far_neighbour},
+      {"as a solicitation, but not IPv6", no_ipv6},
+      {"as a solicitation, but UDP", no_icmp},
+      {"a solicitation with a code", another_code},
       {"cut short", cut},
       {"cut short, IPv6", cut6},
   };
@@ -157,13 +203,39 @@ TEST_F(VainQuestion, IsNoOtherFrame) {
 }
 
 TEST_F(VainQuestion, ManyAddressesAreKept) {
+  for (const bool ipv6 : {false, true}) {
+    SCOPED_TRACE(ipv6 ? "IPv6" : "IPv4");
+    questions_ = {};
+    const auto vain_of_200 = [&] {
+      unsigned vain = 0;
+      for (std::uint8_t host = 1; host <= 200; ++host)
+        vain += is_vain(ipv6 ? neighbour(kSolicitation, host) : arp(kRequest, 0, host));
+      return vain;
+    };
+    EXPECT_EQ(vain_of_200(), 0U);
+    EXPECT_GT(vain_of_200(), 60U);  // 72 were asked for 128 frames ago; some share a place
+    EXPECT_GT(vain_of_200(), 150U);
+  }
+}
+
+TEST_F(VainQuestion, ForAnAddressThatSharesThePlaceOfAnotherIsSeenFirst) {
   for (std::uint8_t host = 1; host <= 200; ++host) EXPECT_FALSE(is_vain(arp(kRequest, 0, host)));
-  unsigned vain = 0;
-  for (std::uint8_t host = 1; host <= 200; ++host) vain += is_vain(arp(kRequest, 0, host));
-  EXPECT_GT(vain, 60U);  // 72 were asked for 128 frames ago; some share a place
-  vain = 0;
-  for (std::uint8_t host = 1; host <= 200; ++host) vain += is_vain(arp(kRequest, 0, host));
-  EXPECT_GT(vain, 150U);
+  others(128);
+  for (std::uint8_t host = 1; host <= 200; ++host)
+    EXPECT_FALSE(is_vain(neighbour(kSolicitation, host)));
+}
+
+/// A place of which nothing is known yet is full of zeros.
+TEST_F(VainQuestion, ForTheAddressOfZerosIsSeenFirst) {
+  Octets arp_for_none = arp(kRequest, 1, 9);
+  std::fill(arp_for_none.end() - 4, arp_for_none.end(), std::uint8_t{0});
+  Octets solicitation_for_none = neighbour(kSolicitation, 9);
+  std::fill(solicitation_for_none.end() - 16, solicitation_for_none.end(), std::uint8_t{0});
+  for (const Octets& question : {arp_for_none, solicitation_for_none}) {
+    questions_ = {};
+    others(200);
+    EXPECT_FALSE(is_vain(question, kSecond / 2));
+  }
 }
 
 }  // namespace

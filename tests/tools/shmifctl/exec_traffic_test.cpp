@@ -15,7 +15,16 @@
 namespace shmif::test {
 namespace {
 
-using ExecTraffic = ExecRig;
+class ExecTraffic : public ExecRig {
+ protected:
+  /// A host whose program runs. From then on it answers, but its ports are up a little before.
+  std::unique_ptr<Tool> start_ready(std::vector<std::string> options) const {
+    const std::string ready = file("ready");
+    auto host = start("host", "touch " + ready + " && exec sleep 600", std::move(options));
+    EXPECT_TRUE(eventually([&] { return ::access(ready.c_str(), F_OK) == 0; }));
+    return host;
+  }
+};
 INSTANTIATE_TEST_SUITE_P(Each, ExecTraffic, ::testing::ValuesIn(exec_settings()),
                          [](const auto& each) { return each.param.name; });
 
@@ -124,37 +133,43 @@ Bytes question_for(std::uint8_t target) {
   return frame;
 }
 
+/// The frames that came to an interface, by /proc/net/dev.
+std::uint64_t frames_to(const std::string& interface, const std::string& net_dev) {
+  const std::size_t at = net_dev.find(interface + ":");
+  std::istringstream line(at == std::string::npos ? "" : net_dev.substr(at + interface.size() + 1));
+  std::uint64_t bytes = 0;
+  std::uint64_t frames = 0;
+  line >> bytes >> frames;
+  EXPECT_GT(frames, 0U) << net_dev;
+  return frames;
+}
+
+/// Whether the frame is an ARP reply to that port.
+bool answers(const FrameView& f, const Port& asker) {
+  return f.size() >= 42 && f.destination() == asker.mac() && f.bytes[21] == std::byte{2};
+}
+
 /// So many of 200 hosts that ask each other at once are answered only because each host leaves out
 /// the questions for the others while it is far behind.
 TEST_P(ExecTraffic, AHostThatIsFarBehindAnswersEachQuestionForItAndSeesFewOfThoseForOthers) {
   constexpr std::size_t kForOthers = 2000;
   constexpr std::size_t kForIt = 200;
-  const std::string ready = file("ready");
-  const auto host = start("host", "echo >" + ready + "; exec sleep 600", {"--ip", "198.18.0.1/24"});
-  // The port is up before the interface has its address, and the program runs after that.
-  ASSERT_TRUE(eventually([&] { return ::access(ready.c_str(), F_OK) == 0; }));
+  const auto host = start_ready({"--ip", "198.18.0.1/24"});
   Port asker(PortOptions{.mac = MacAddress::parse("02:00:00:00:00:07")});
   asker.attach(bus()).value();
   ASSERT_FALSE(asker.up());
   FrameBatch heard;
-  std::size_t answers = 0;
+  std::size_t answered = 0;
   const auto count_answers = [&] {
     heard.clear();
     ASSERT_FALSE(asker.receive(heard).error);
-    for (const FrameView& f : heard.frames())
-      answers += f.size() >= 42 && f.destination() == asker.mac() && f.bytes[21] == std::byte{2};
+    for (const FrameView& f : heard.frames()) answered += answers(f, asker);
   };
   const auto seen_by_host = [&] {
     const ToolResult read = run_program(
         by_caller({shmifctl_path(), "enter", bus(), "host", "--", "cat", "/proc/net/dev"}));
     EXPECT_EQ(read.status, 0) << read.err;
-    const std::size_t at = read.out.find("tap0:");
-    std::istringstream line(at == std::string::npos ? "" : read.out.substr(at + 5));
-    std::uint64_t bytes = 0;
-    std::uint64_t frames = 0;
-    line >> bytes >> frames;
-    EXPECT_GT(frames, 0U) << read.out;
-    return frames;
+    return frames_to("tap0", read.out);
   };
   const Bytes for_it = question_for(1);
   const Bytes for_other = question_for(9);
@@ -163,9 +178,9 @@ TEST_P(ExecTraffic, AHostThatIsFarBehindAnswersEachQuestionForItAndSeesFewOfThos
     EXPECT_FALSE(asker.send(std::vector{FrameView(for_it)}).error);
     static_cast<void>(asker.wait(std::chrono::milliseconds(200)));
     count_answers();
-    return answers > 0;
+    return answered > 0;
   }));
-  answers = 0;
+  answered = 0;
   const std::uint64_t before = seen_by_host();
   host->signal(SIGSTOP);
   for (std::size_t i = 0; i < kForOthers; ++i) {
@@ -176,20 +191,72 @@ TEST_P(ExecTraffic, AHostThatIsFarBehindAnswersEachQuestionForItAndSeesFewOfThos
   host->signal(SIGCONT);
   EXPECT_TRUE(eventually([&] {
     count_answers();
-    return answers == kForIt;
-  })) << answers;
+    return answered == kForIt;
+  })) << answered;
   // It has caught up, so it sees each question again.
   ASSERT_FALSE(asker.send(std::vector{FrameView(for_other), FrameView(for_it)}).error);
   EXPECT_TRUE(eventually([&] {
     count_answers();
-    return answers == kForIt + 1;
-  })) << answers;
+    return answered == kForIt + 1;
+  })) << answered;
   const std::uint64_t seen = seen_by_host() - before;
   // Of the questions for others it sees those among the first 128 frames, before it could have
   // answered, and those among the last 256, its own answers included.
   EXPECT_GE(seen, kForIt + 1 + 100);
   EXPECT_LE(seen, kForIt + 1 + 400);
   EXPECT_EQ(run_program({shmifctl_path(), "audit", bus()}).status, 0);
+}
+
+/// What a host knows of one bus tells nothing of another: it counts frames of its own, and it may
+/// have other hosts with the same addresses.
+TEST_P(ExecTraffic, AHostThatIsFarBehindOnOneBusSeesEachQuestionOfAnother) {
+  constexpr std::size_t kBehind = 2000;
+  const std::string other_bus = bus("other");
+  const auto host =
+      start_ready({"--ip", "198.18.0.1/24", "--bus", other_bus, "--ip", "198.18.1.1/24"});
+  Port asker(PortOptions{.mac = MacAddress::parse("02:00:00:00:00:07")});
+  Port other_asker(PortOptions{.mac = MacAddress::parse("02:00:00:00:00:07")});
+  asker.attach(bus()).value();
+  other_asker.attach(other_bus).value();
+  ASSERT_FALSE(asker.up());
+  ASSERT_FALSE(other_asker.up());
+  const auto is_answered = [](Port& port) {
+    FrameBatch heard;
+    EXPECT_FALSE(port.receive(heard).error);
+    return std::ranges::any_of(heard.frames(),
+                               [&](const FrameView& f) { return answers(f, port); });
+  };
+  const auto seen_on_other = [&] {
+    const ToolResult read = run_program(
+        by_caller({shmifctl_path(), "enter", bus(), "host", "--", "cat", "/proc/net/dev"}));
+    EXPECT_EQ(read.status, 0) << read.err;
+    return frames_to("tap1", read.out);
+  };
+  const Bytes for_it = question_for(1);
+  const Bytes for_none = question_for(9);
+  Bytes for_it_there = question_for(1);  // from 198.18.1.7 for 198.18.1.1
+  for_it_there[30] = for_it_there[40] = std::byte{1};
+  Bytes for_none_there = question_for(9);  // from 198.18.1.7 for 198.18.0.9
+  for_none_there[30] = std::byte{1};
+  // Frames that come before the interface works are lost.
+  ASSERT_TRUE(eventually([&] {
+    EXPECT_FALSE(other_asker.send(std::vector{FrameView(for_it_there)}).error);
+    static_cast<void>(other_asker.wait(std::chrono::milliseconds(200)));
+    return is_answered(other_asker);
+  }));
+  const std::uint64_t before = seen_on_other();
+  host->signal(SIGSTOP);
+  for (std::size_t i = 0; i < kBehind; ++i) {
+    ASSERT_FALSE(asker.send(std::vector{FrameView(for_none)}).error);
+  }
+  ASSERT_FALSE(asker.send(std::vector{FrameView(for_it)}).error);
+  host->signal(SIGCONT);
+  ASSERT_TRUE(eventually([&] { return is_answered(asker); }));
+  const std::vector<FrameView> ten(10, FrameView(for_none_there));
+  ASSERT_EQ(other_asker.send(ten).taken, ten.size());
+  ASSERT_FALSE(other_asker.send(std::vector{FrameView(for_it_there)}).error);
+  ASSERT_TRUE(eventually([&] { return is_answered(other_asker); }));
+  EXPECT_EQ(seen_on_other() - before, ten.size() + 1);
 }
 
 }  // namespace
