@@ -199,10 +199,9 @@ TEST(SharedRecordPlan, FramesThatJoinAtOnceArePlannedAsOneByOne) {
   for (std::size_t mix = 0; mix < 8 * 8 * 8 * 8; ++mix) {
     const std::array frames{kinds[2], kinds[mix % 8], kinds[mix / 8 % 8], kinds[mix / 64 % 8],
                             kinds[mix / 512]};
+    SCOPED_TRACE(mix);
     for (std::size_t max_frame = 300; max_frame <= 512; max_frame += 212) {
       for (std::uint64_t max = 0; max <= 1200; max += 16) {
-        SCOPED_TRACE(std::to_string(mix) + ", " + std::to_string(max_frame) + ", " +
-                     std::to_string(max));
         bus::BatchPlan one_by_one;
         bus::BatchPlan at_once;
         ASSERT_EQ(at_once.add_all_that_join(frames, max_frame, max).frames, 0U);
