@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
+#include <utility>
 
 #include "bus/network_bytes.hpp"
 #include "tap/guest/neighbour_frames.hpp"
@@ -14,6 +16,7 @@ namespace {
 using Bytes = std::span<const std::byte>;
 
 constexpr std::uint16_t kRequest = 1;  // an ARP operation
+constexpr std::size_t kIpv6SenderAt = kIpAt + 8;
 
 /// Whether the frame is an ARP packet for IPv4 on Ethernet.
 bool is_arp(Bytes f) noexcept {
@@ -28,58 +31,87 @@ bool is_neighbour(Bytes f, unsigned type) noexcept {
          bus::get16(f, kIcmpAt) == type << 8U;
 }
 
-/// The address that a frame to a group asks for, and nothing else. Result: whether there is one.
-bool asks_for(Bytes f, std::span<std::byte, 16> address) noexcept {
-  std::ranges::fill(address, std::byte{0});
+VainQuestions::Address address4(Bytes f, std::size_t at) noexcept {
+  VainQuestions::Address address{};
+  std::memcpy(address.data(), &f[at], 4);
+  return address;
+}
+
+VainQuestions::Address address6(Bytes f, std::size_t at) noexcept {
+  VainQuestions::Address address;
+  std::memcpy(address.data(), &f[at], address.size());
+  return address;
+}
+
+bool is_zero(const VainQuestions::Address& address) noexcept {
+  return address == VainQuestions::Address{};
+}
+
+/// The address that a frame to a group asks for, and nothing else; zeros if there is none.
+VainQuestions::Address asked_for(Bytes f) noexcept {
   if (is_arp(f) && bus::get16(f, 20) == kRequest) {
-    std::memcpy(address.data(), &f[kArpTargetAt], 4);
+    const VainQuestions::Address sender = address4(f, kArpSenderAt);
+    const VainQuestions::Address target = address4(f, kArpTargetAt);
     // An announcement asks for the sender's own address. It changes what others know.
-    return std::memcmp(&f[kArpSenderAt], &f[kArpTargetAt], 4) != 0;
+    if (sender != target) return target;
+  } else if (is_neighbour(f, kSolicitation) && !is_zero(address6(f, kIpv6SenderAt))) {
+    return address6(f, kNeighbourTargetAt);
   }
-  if (!is_neighbour(f, kSolicitation)) return false;
-  std::memcpy(address.data(), &f[kNeighbourTargetAt], address.size());
-  return true;
+  return {};
+}
+
+std::size_t place_of(const VainQuestions::Address& address) noexcept {
+  std::uint64_t halves[2];
+  std::memcpy(halves, address.data(), sizeof halves);
+  constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15U;  // spreads addresses that are neighbours
+  return ((halves[0] ^ halves[1] * 3) * kGolden) >> 55U;
 }
 
 }  // namespace
 
-VainQuestions::Known& VainQuestions::place_of(const Address& address) noexcept {
-  std::uint64_t halves[2];
-  std::memcpy(halves, address.data(), sizeof halves);
-  constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15U;  // spreads addresses that are neighbours
-  return known_[((halves[0] ^ halves[1] * 3) * kGolden) >> 55U];
-}
-
 /// What is known of the address that the frame asks for, if the host was asked for it in vain not
 /// long ago. Otherwise notes that the host sees the question, and returns nullptr.
 VainQuestions::Known* VainQuestions::asked_in_vain(const FrameView& frame) noexcept {
-  Address address;
-  if (!asks_for(frame.bytes, address)) return nullptr;
-  Known& known = place_of(address);
-  if (known.first == 0 || known.address != address)
-    known = {address, seen_, frame.time_ns, /*is_own=*/false};
-  if (known.is_own) return nullptr;
+  const Address address = asked_for(frame.bytes);
+  if (is_zero(address) || own_[place_of(address)] == address) return nullptr;
+  const bool is_news = is_news_of_sender(frame);
+  Known& known = known_[place_of(address)];
+  if (known.first == 0 || known.address != address) known = {address, seen_, frame.time_ns};
   // A time before the last one comes from another clock, so it tells nothing.
   const bool is_soon = frame.time_ns >= known.last_ns && frame.time_ns - known.last_ns < kAgainNs;
-  if (is_soon && seen_ - known.first >= kFramesToAnswer) return &known;
+  if (is_soon && !is_news && seen_ - known.first >= kFramesToAnswer) return &known;
   known.last_ns = frame.time_ns;
   return nullptr;
 }
 
+/// Whether an ARP request says something new about where its sender is.
+bool VainQuestions::is_news_of_sender(const FrameView& frame) noexcept {
+  if (!is_arp(frame.bytes)) return false;  // a solicitation tells only the host that has the target
+  const Address address = address4(frame.bytes, kArpSenderAt);
+  if (is_zero(address)) return false;
+  const MacAddress mac = MacAddress::read(&frame.bytes[kArpSenderMacAt]);
+  const auto places = std::span(senders_).subspan(place_of(address) / kWays * kWays, kWays);
+  const auto known = std::ranges::find(places, address, &Sender::address);
+  if (known != places.end()) return std::exchange(known->mac, mac) != mac;
+  places[next_way_++ % kWays] = {address, mac};
+  return true;
+}
+
 void VainQuestions::learn(const FrameView& frame) noexcept {
   const Bytes f = frame.bytes;
-  Address address{};
   if (is_arp(f)) {
-    std::memcpy(address.data(), &f[kArpSenderAt], 4);
-    note_own(address);
+    note_own(address4(f, kArpSenderAt));
   } else if (is_neighbour(f, kAdvertisement)) {
-    std::memcpy(address.data(), &f[kNeighbourTargetAt], address.size());
-    note_own(address);
+    note_own(address6(f, kNeighbourTargetAt));
+  } else if (is_neighbour(f, kSolicitation)) {
+    // A host that looks for a duplicate of an address will have it soon.
+    const Address sender = address6(f, kIpv6SenderAt);
+    note_own(is_zero(sender) ? address6(f, kNeighbourTargetAt) : sender);
   }
 }
 
 void VainQuestions::note_own(const Address& address) noexcept {
-  place_of(address) = {address, 1, 0, /*is_own=*/true};
+  own_[place_of(address)] = address;
 }
 
 }  // namespace shmif::tap

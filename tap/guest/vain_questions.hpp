@@ -7,15 +7,22 @@
 // Answers would wait behind the questions, and nearly everything would be asked again. So a host
 // that is far behind is asked for an address that it does not have only once a second.
 //
-// Which addresses a host has, it tells itself: they are the senders of its ARP packets, and the
-// targets of its advertisements (RFC 826, RFC 4861). A host that has not told of an address yet is
-// asked for it again until it has had the time to answer.
+// Which addresses a host has, it tells itself: they are the senders of its ARP packets and of its
+// solicitations, and the targets of its advertisements (RFC 826, RFC 4861). A host that has not
+// told of an address yet is asked for it again until it has had the time to answer.
+//
+// A question can do more than ask, and then a host sees it:
+//   - In IPv6, a sender without an address looks for a duplicate, once (RFC 4862). A host that looks
+//     for the same one does not answer it, but must know of it. (In IPv4 whoever has looked for
+//     duplicates announces the address, RFC 5227, and announcements are never left out.)
+//   - An ARP request says where its sender is. A host that knew another place takes the new one.
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 
 #include "bus/frame.hpp"
+#include "bus/mac.hpp"
 
 namespace shmif::tap {
 
@@ -30,6 +37,9 @@ class VainQuestions {
   /// A host is far behind if this many frames wait to be read.
   static constexpr std::uint64_t kFarBehind = 256;
 
+  /// An IPv4 address has twelve zeros behind it.
+  using Address = std::array<std::byte, 16>;
+
   /// Call it for each frame to the host, in order. Whether the host need not see the frame, because
   /// that only asks for an address that the host was asked for in vain. `frames_on_bus`: how many
   /// frames were sent on the bus until now; called only for questions.
@@ -39,35 +49,48 @@ class VainQuestions {
     if (!frame.destination().is_group()) return false;
     Known* const known = asked_in_vain(frame);
     if (known == nullptr) return false;
-    // Senders write this number all the time, so it is read only if the last one does not tell.
-    if (!is_far_behind(frame)) sent_ = frames_on_bus();
+    // Senders write this number all the time, so it is read only if the last one does not tell. It
+    // was wrong if the bus was corrupt then, so it counts for 256 frames at most.
+    if (!is_far_behind(frame) || seen_ - looked_ >= kFarBehind) {
+      sent_ = frames_on_bus();
+      looked_ = seen_;
+    }
     if (is_far_behind(frame)) return true;
     known->last_ns = frame.time_ns;
     return false;
   }
   /// Learns the addresses of the host from a frame that it sends.
   void learn(const FrameView& frame) noexcept;
+  /// The host has this address, so it sees each question for it. No question changes that; a host
+  /// with hundreds of addresses may lose the place of one to another.
+  void note_own(const Address& address) noexcept;
 
  private:
-  using Address = std::array<std::byte, 16>;  // an IPv4 address has twelve zeros behind it
   struct Known {
     Address address{};
     std::uint64_t first = 0;    // frame to the host that asked it first; the first has number 1
     std::uint64_t last_ns = 0;  // when the question that the host saw last was sent
-    bool is_own = false;
+  };
+  struct Sender {
+    Address address{};
+    MacAddress mac;
   };
   static constexpr std::size_t kPlaces = 512;
+  static constexpr std::size_t kWays = 4;  // so many senders share a group of places
 
   bool is_far_behind(const FrameView& frame) const noexcept {
     return sent_ > frame.number && sent_ - frame.number > kFarBehind;
   }
   Known* asked_in_vain(const FrameView& frame) noexcept;
-  Known& place_of(const Address& address) noexcept;
-  void note_own(const Address& address) noexcept;
+  bool is_news_of_sender(const FrameView& frame) noexcept;
 
   std::uint64_t seen_ = 0;
-  std::uint64_t sent_ = 0;  // frames on the bus when it was looked at last
+  std::uint64_t sent_ = 0;    // frames on the bus when it was looked at last
+  std::uint64_t looked_ = 0;  // seen_ at that time
   std::array<Known, kPlaces> known_{};
+  std::array<Address, kPlaces> own_{};  // all zeros: free
+  std::array<Sender, kPlaces> senders_{};
+  std::size_t next_way_ = 0;
 };
 
 }  // namespace shmif::tap

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -300,8 +301,12 @@ HostWish read_host_wish(const Arguments& args) {
 /// A program on its buses.
 class ExecHost {
  public:
+  /// `wish` must outlive this.
   ExecHost(tap::Guest guest, HostWish& wish)
-      : guest_(std::move(guest)), program_(wish.program.front()), hostname_(wish.hostname) {
+      : guest_(std::move(guest)),
+        program_(wish.program.front()),
+        hostname_(wish.hostname),
+        attachments_(wish.attachments) {
     for (std::size_t i = 0; i < wish.attachments.size(); ++i) {
       attach(wish.attachments[i], guest_.links()[i]);
     }
@@ -373,10 +378,14 @@ class ExecHost {
       tap::GuestPort& port = ports_[i];
       if (!port.is_plugged()) continue;
       tap::VainQuestions& questions = asked.emplace_back();
-      const auto look = [this, i, answer = PingAnswerer(port.port()), &questions](
+      for (const tap::Cidr& each : attachments_[i].interface.addresses) {
+        questions.note_own(std::bit_cast<tap::VainQuestions::Address>(each.address.bytes));
+      }
+      const bool sees_all = attachments_[i].port.promiscuous;  // --promisc
+      const auto look = [this, i, sees_all, answer = PingAnswerer(port.port()), &questions](
                             const FrameView& frame, AnyLink& back) {
         return addresses_.look(i, frame) || answer(frame, back) ||
-               questions.is_vain(frame, [&] { return back.bus_frames(); });
+               (!sees_all && questions.is_vain(frame, [&] { return back.bus_frames(); }));
       };
       const auto learn = [&questions](const FrameView& frame, AnyLink&) {
         questions.learn(frame);
@@ -441,6 +450,7 @@ class ExecHost {
   tap::Guest guest_;
   std::string program_;
   std::string hostname_;  ///< as given; empty means the name of the port
+  const std::vector<Attachment>& attachments_;
   std::vector<tap::GuestPort> ports_;
   BusWatch buses_;
   /// If a host has two interfaces on one bus, its kernel answers for its addresses on both.
