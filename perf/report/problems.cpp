@@ -233,7 +233,7 @@ std::string near_limit(std::optional<double> rate, std::optional<double> limit) 
   return format_fps(rate) + " is " + what + "; the medium may be faster";
 }
 
-/// Warns about a rate that may be too low, because a higher one failed for the sender's sake.
+/// Warns about a rate that may be too low, because its sender made a higher one fail.
 void add_doubt(const SearchResult& search, std::vector<std::string>& warnings) {
   const std::string doubt = doubt_of(search);
   if (doubt.empty()) return;
@@ -252,7 +252,7 @@ void add_near_limit(const RunResult& result, std::vector<std::string>& warnings)
   for (const SearchResult& search : result.searches) {
     const std::string near = near_limit(search.found_fps, search.limit_fps);
     if (!near.empty()) warnings.push_back("search of " + search.job + ": " + near);
-    // Otherwise it is the harness's own limit that the sender did not exceed.
+    // Near that limit, it is known why the sender did not send faster.
     if (near.empty()) add_doubt(search, warnings);
   }
 }

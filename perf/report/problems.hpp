@@ -31,10 +31,9 @@ std::optional<double> share_of_limit(std::optional<double> rate,
 std::optional<double> limit_share_of(const JobResult& job) noexcept;
 
 /// A sentence for each job and each search near the harness's own limit, for each search that its
-/// own sender misled, for each CPU from which
-/// the hypervisor took time (steal), and one for all jobs that were often taken off their CPUs. If
-/// the jobs were watched, the causes decide whether steal or other programs held them back; so
-/// warnings and causes agree.
+/// own sender misled, for each CPU from which the hypervisor took time (steal), and one for all
+/// jobs that were often taken off their CPUs. If the jobs were watched, the causes decide whether
+/// steal or other programs held them back; so warnings and causes agree.
 std::vector<std::string> warnings_from(const RunResult& result);
 
 }  // namespace shmif::perf

@@ -107,8 +107,8 @@ void Sink::deliver(const std::function<void()>& from_queue) {
 }
 
 /// Frames that are received from `now` on are late in the flows whose drain time is over, also if
-/// the sink slept when it ended. A flow that has not ended yet drains for its drain time at least,
-/// so the senders' blocks are not read with each batch.
+/// the sink slept when it ended. A flow that is not known to have ended is looked at again after
+/// its drain time, so the senders' blocks are not read with each batch, unless that time is 0.
 void Sink::end_drains(std::uint64_t now) {
   look_at_drains_ns_ = UINT64_MAX;
   if (!has_flows()) return;
