@@ -12,9 +12,9 @@
 // told of an address yet is asked for it again until it has had the time to answer.
 //
 // A question can do more than ask, and then a host sees it:
-//   - In IPv6, a sender without an address looks for a duplicate, once (RFC 4862). A host that looks
-//     for the same one does not answer it, but must know of it. (In IPv4 whoever has looked for
-//     duplicates announces the address, RFC 5227, and announcements are never left out.)
+//   - In IPv6, a sender without an address looks for a duplicate, once (RFC 4862). A host that
+//     looks for the same one does not answer it, but must know of it. (In IPv4 whoever has looked
+//     for duplicates announces the address, RFC 5227, and announcements are never left out.)
 //   - An ARP request says where its sender is. A host that knew another place takes the new one.
 
 #include <array>
