@@ -8,6 +8,7 @@
 
 namespace shmif {
 
+/// The errors of this library. They convert to std::error_code, and compare equal to it.
 enum class Errc {
   exists = 1,               ///< create: the path already names something
   not_a_bus,                ///< the file does not begin with the magic of a bus
@@ -51,11 +52,15 @@ enum class Errc {
 /// The category of Errc, named "shmif". Thread-safe.
 const std::error_category& error_category() noexcept;
 
+/// The error code of `e`, in error_category(). The conversion from Errc uses it. Threads: safe.
 inline std::error_code make_error_code(Errc e) noexcept {
   return {static_cast<int>(e), error_category()};
 }
 
 }  // namespace shmif
 
+// Doxygen cannot place a specialization of a class in std.
+/// @cond
 template <>
 struct std::is_error_code_enum<shmif::Errc> : std::true_type {};
+/// @endcond

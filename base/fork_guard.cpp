@@ -63,11 +63,19 @@ void before_fork() noexcept {
 void after_fork() noexcept {
   if (fork_holds) unlock_forks();
 }
+// The kernel has wiped the page, but qemu-user has not: it accepts MADV_WIPEONFORK and ignores it.
+// Without this handler, a child that forks or attaches would wait for its parent's lock for ever.
+void after_fork_in_child() noexcept {
+  Token* page = known_page.load();
+  if (page == nullptr) return;
+  page->store(0);
+  fork_lock()->store(0);
+}
 
 // This runs before main(): if another thread forked during the registration, its child would keep
 // it half done. If there is no memory for the registration, forks are not delayed.
 [[maybe_unused]] const bool forks_are_watched =
-    pthread_atfork(before_fork, after_fork, nullptr) == 0;
+    pthread_atfork(before_fork, after_fork, after_fork_in_child) == 0;
 
 }  // namespace
 

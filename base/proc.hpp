@@ -20,8 +20,11 @@ struct MappedRange {
   std::string file;
 };
 
+/// Takes the first word off `line`, with the spaces before it. Result: empty if there is none.
+std::string_view take_word(std::string_view& line);
+
 /// Result: empty if `line` has another format.
-std::optional<MappedRange> read_maps_line(const std::string& line);
+std::optional<MappedRange> read_maps_line(std::string_view line);
 
 /// The numbers after `name` in `status`, the text of a /proc/PID/status. "Uid" has four: real,
 /// effective, saved and file-system user ID. Result: empty if there is no such line.

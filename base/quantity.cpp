@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <charconv>
-#include <cstdio>
+#include <cstdint>
 #include <numeric>
 #include <span>
 #include <system_error>
@@ -95,16 +96,6 @@ std::string joined(const std::vector<std::string>& choices, const std::string& b
     text += choice;
   }
   return text;
-}
-
-/// Up to nine decimals, without trailing zeros.
-std::string decimal_text(double value) {
-  std::array<char, 400> text{};
-  const int size = std::snprintf(text.data(), text.size(), "%.9f", value);
-  std::string_view digits(text.data(), static_cast<std::size_t>(size));
-  digits.remove_suffix(digits.size() - 1 - digits.find_last_not_of('0'));
-  if (digits.back() == '.') digits.remove_suffix(1);
-  return std::string(digits);
 }
 
 }  // namespace
@@ -302,7 +293,25 @@ std::string rate_text(std::uint64_t bits_per_second) {
 }
 
 std::string share_text(double share) {
-  return decimal_text(share * 100) + '%';
+  // read_share() divides by 100, which rounds. So the number before the % sign is the shortest one
+  // whose hundredth is this share: 0.07 * 100 is not 7. A share that no text has gets the nearest.
+  const double around = share * 100;
+  const auto digits_of = [](double number) {
+    std::array<char, 400> text{};
+    char* const end =
+        std::to_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed).ptr;
+    return std::string(text.data(), end);
+  };
+  std::string shortest;
+  // The numbers beside it, without libm: programs in C do not link it by themselves.
+  const auto bits = std::bit_cast<std::uint64_t>(around);
+  for (const std::uint64_t near : {bits, bits == 0 ? bits : bits - 1, bits + 1}) {
+    const auto each = std::bit_cast<double>(near);
+    if (each / 100 != share) continue;
+    const std::string digits = digits_of(each);
+    if (shortest.empty() || digits.size() < shortest.size()) shortest = digits;
+  }
+  return (shortest.empty() ? digits_of(around) : shortest) + '%';
 }
 
 const Spelling kSpellings[5] = {

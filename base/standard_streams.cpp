@@ -26,6 +26,8 @@ int open_nothing(int more_flags) noexcept {
 }  // namespace
 
 void hold_standard_streams() noexcept {
+  output_was_closed = false;
+  errors_were_closed = false;
   // In ascending order: a file that is opened gets the lowest free number.
   for (const int stream : kStreams) {
     if (!is_closed(stream)) continue;

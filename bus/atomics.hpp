@@ -3,10 +3,19 @@
 // them.
 //
 // The words of the bus are plain integers in structs (bus/layout.hpp), accessed through
-// std::atomic_ref. The name of each function says the memory order. ThreadSanitizer does not
-// understand fences, and does not see races through two mappings of one file. So its builds leave
-// out the two fences, make the bulk copies below of relaxed atomic accesses, and let race tests
-// share one mapping.
+// std::atomic_ref. The name of each function says the memory order.
+//
+// No operation here promises a full barrier. A thread that writes one word and then looks at
+// another must use seq_cst operations for both, and so must the thread that does it the other way
+// round. Then at least one of the two sees what the other wrote. An acquire load is not enough: for
+// ARMv8.3, clang makes it an LDAPR, which need not wait for an earlier STLR.
+//
+// To check after relaxed loads whether they are of one moment, call fence_loads() before the check.
+// An acquire load is not enough: earlier loads may complete after it.
+//
+// ThreadSanitizer does not understand fences, and does not see races through two mappings of one
+// file. So its builds leave out the two fences, make the bulk copies below of relaxed atomic
+// accesses, and let race tests share one mapping.
 
 #include <atomic>
 #include <cstddef>
@@ -61,21 +70,23 @@ void store_release(T& word, T value) noexcept {
   on_shared_access();
   std::atomic_ref<T>(word).store(value, std::memory_order_release);
 }
-/// A store with a full barrier.
+/// The store comes after all accesses before it, and before every later seq_cst operation. Other
+/// later accesses may come before it.
 template <SharedWord T>
 void store_seq_cst(T& word, T value) noexcept {
   on_shared_access();
   std::atomic_ref<T>(word).store(value, std::memory_order_seq_cst);
 }
-/// Compare and swap, with a full barrier. Result: true if `word` held `expected` and now holds
-/// `desired`.
+/// Compare and swap. Result: true if `word` held `expected` and now holds `desired`. Then it is a
+/// load_seq_cst() and a store_seq_cst(), and accesses that follow may come between the two. If it
+/// failed, it is a load_seq_cst() only.
 template <SharedWord T>
 bool compare_and_swap(T& word, T expected, T desired) noexcept {
   on_shared_access();
   return std::atomic_ref<T>(word).compare_exchange_strong(expected, desired,
                                                           std::memory_order_seq_cst);
 }
-/// These three return the previous value. Full barriers.
+/// These three return the previous value. They are ordered as a compare_and_swap() that succeeds.
 template <SharedWord T>
 T fetch_add(T& word, T value) noexcept {
   on_shared_access();

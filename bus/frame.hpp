@@ -14,8 +14,8 @@
 
 namespace shmif {
 
-inline constexpr std::size_t kEthernetHeaderBytes = 14;
-inline constexpr std::size_t kVlanTagBytes = 4;  ///< IEEE 802.1Q
+inline constexpr std::size_t kEthernetHeaderBytes = 14;  ///< two MAC addresses and the EtherType
+inline constexpr std::size_t kVlanTagBytes = 4;          ///< IEEE 802.1Q
 /// Largest frame of any bus: MTU 65521, the header, and two 802.1Q/802.1ad tags.
 inline constexpr std::size_t kMaxFrameBytes = 65521 + kEthernetHeaderBytes + 8;
 
@@ -31,28 +31,35 @@ inline constexpr std::size_t kMaxSuperFrameBytes = 65535 + kEthernetHeaderBytes 
 ///   - A *super-frame* (GSO) of up to 64 KiB holds one TCP or UDP header and the payload of many
 ///     frames; each of them carries gso_size bytes of it.
 struct Offload {
-  static constexpr std::uint8_t kNeedsChecksum = 1;  // flags
-  static constexpr std::uint8_t kGsoNone = 0;        // gso_type
-  static constexpr std::uint8_t kGsoTcp4 = 1;
-  static constexpr std::uint8_t kGsoTcp6 = 4;
-  static constexpr std::uint8_t kGsoUdp = 5;  // UDP_SEGMENT: each segment is a datagram of its own
-  static constexpr std::uint8_t kGsoEcn = 0x80;  // together with one of the above
+  static constexpr std::uint8_t kNeedsChecksum = 1;  ///< of `flags`: a checksum is unfinished
+  static constexpr std::uint8_t kGsoNone = 0;        ///< of `gso_type`: an ordinary frame
+  static constexpr std::uint8_t kGsoTcp4 = 1;        ///< a super-frame of TCP over IPv4
+  static constexpr std::uint8_t kGsoTcp6 = 4;        ///< a super-frame of TCP over IPv6
+  /// A super-frame of UDP (UDP_SEGMENT): each segment is a datagram of its own.
+  static constexpr std::uint8_t kGsoUdp = 5;
+  /// Together with kGsoTcp4 or kGsoTcp6: the TCP header has the flag CWR (RFC 3168).
+  static constexpr std::uint8_t kGsoEcn = 0x80;
 
-  std::uint8_t flags = 0;
-  std::uint8_t gso_type = 0;
+  std::uint8_t flags = 0;          ///< kNeedsChecksum; other bits are ignored
+  std::uint8_t gso_type = 0;       ///< kGsoNone, or one of the other kGso
   std::uint16_t header_bytes = 0;  ///< a hint only
   std::uint16_t gso_size = 0;      ///< payload bytes of each frame to make
   std::uint16_t csum_start = 0;    ///< from the beginning of the frame
   std::uint16_t csum_offset = 0;   ///< of the field, from csum_start
 
+  /// Whether the checksum is unfinished. Only then do the csum_ members mean something.
   bool needs_checksum() const noexcept { return (flags & kNeedsChecksum) != 0; }
+  /// Whether the frame is to be split into segments.
   bool is_super_frame() const noexcept { return gso_type != kGsoNone; }
+  /// Whether the sender has left any work to the receiver.
   bool pending() const noexcept { return ((flags & kNeedsChecksum) | gso_type) != 0; }
 };
 static_assert(sizeof(Offload) == 10);
 
 /// One Ethernet frame, destination MAC first, without FCS. The view does not own the bytes.
 struct FrameView {
+  /// The frame, or only its beginning if true_bytes says so. The bytes of a frame that was received
+  /// stay until its batch is cleared; those of a frame that was lent, until it is given back.
   std::span<const std::byte> bytes;
   std::uint64_t time_ns =
       0;  ///< wall clock when it was received or sent, since the epoch; 0: unknown
@@ -63,16 +70,22 @@ struct FrameView {
   /// Which of the successive ports in this slot sent it: PortInfo::incarnation.
   std::uint32_t sender_incarnation = 0;
 
+  /// A view of no bytes.
   FrameView() = default;
+  /// A whole frame to be sent. The bytes must stay until send() has returned.
   FrameView(std::span<const std::byte> b) noexcept
       : bytes(b) {}  // NOLINT(google-explicit-constructor): a span of bytes is a frame
+  /// The same for `size` bytes at `data`.
   FrameView(const void* data, std::size_t size) noexcept
       : bytes(static_cast<const std::byte*>(data), size) {}
 
+  /// How many bytes there are: fewer than the frame has if it is cut short.
   std::size_t size() const noexcept { return bytes.size(); }
+  /// Whether `bytes` is only the beginning of the frame.
   bool truncated() const noexcept { return true_bytes > bytes.size(); }
   /// Valid only for frames of at least 14 bytes; every link delivers only such frames.
   MacAddress destination() const noexcept { return MacAddress::read(bytes.data()); }
+  /// As destination(): only for frames of at least 14 bytes.
   MacAddress source() const noexcept { return MacAddress::read(bytes.data() + 6); }
 };
 
@@ -90,10 +103,15 @@ class FrameBatch {
         frames_(std::make_unique<FrameView[]>(max_frames)),
         max_frames_(max_frames) {}
 
+  /// The frames, in the order in which they came. Valid until the batch is changed.
   std::span<const FrameView> frames() const noexcept { return {frames_.get(), size_}; }
+  /// How many frames are in the batch.
   std::size_t size() const noexcept { return size_; }
+  /// Whether no frame is in the batch.
   bool empty() const noexcept { return size_ == 0; }
+  /// Frame number `i`, counted from 0; `i` must be less than size().
   const FrameView& operator[](std::size_t i) const noexcept { return frames_[i]; }
+  /// Removes all frames, so that the batch can be filled again. Its memory stays.
   void clear() noexcept {
     size_ = 0;
     used_ = 0;
@@ -101,7 +119,9 @@ class FrameBatch {
 
   // For links that fill the batch:
 
+  /// Whether the batch has max_frames() frames. It may have no room() for a frame before that.
   bool full() const noexcept { return size_ == max_frames_; }
+  /// How many frames the batch holds at most, as given to the constructor.
   std::size_t max_frames() const noexcept { return max_frames_; }
   /// The free bytes, where the next frame may be written.
   std::span<std::byte> room() noexcept { return {arena_.get() + used_, arena_bytes_ - used_}; }
@@ -166,13 +186,13 @@ class FrameBatch {
 /// The outcome of sending a batch. The link accepted the first `taken` frames (or dropped and
 /// counted them itself, as a full device does). The caller can send the rest again.
 struct [[nodiscard]] SendResult {
-  std::size_t taken = 0;
+  std::size_t taken = 0;  ///< counted from the front of the batch
   std::error_code error;  ///< set: why frame number `taken` was refused; Errc::link_ended: for good
 };
 
 /// The outcome of a receive. No frames and no error: at present, no frame waits.
 struct [[nodiscard]] ReceiveResult {
-  std::size_t frames = 0;
+  std::size_t frames = 0;  ///< how many frames were added to the batch
   std::uint64_t lost = 0;  ///< frames lost to overruns since the last call
   std::error_code error;   ///< Errc::link_ended: no frame will ever come again (device gone, EOF)
 };

@@ -38,7 +38,10 @@ const char* to_string(BusFormat format) noexcept;
 /// every writer follows the protocol, each frame that has passed the port is counted in exactly one
 /// of rx_frames, own_frames, filtered_frames, skipped_frames and lost_frames.
 struct PortCounters {
-  std::uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0;
+  std::uint64_t tx_frames = 0,        ///< frames sent
+      tx_bytes = 0,                   ///< bytes of the frames sent, without FCS
+      rx_frames = 0,                  ///< frames delivered to its program
+      rx_bytes = 0;                   ///< bytes of the frames delivered, without FCS
   std::uint64_t own_frames = 0;       ///< not delivered: sent by this port
   std::uint64_t filtered_frames = 0;  ///< not delivered: addressed to others
   std::uint64_t skipped_frames = 0;   ///< passed while the port was down
@@ -48,11 +51,11 @@ struct PortCounters {
   std::uint64_t corrupt = 0;          ///< times the shared memory was found corrupt
   std::uint64_t wakeups = 0;          ///< times it slept and was woken
   std::uint64_t doorbells = 0;  ///< times it woke others; a batch counts once, however many it woke
-  std::uint64_t lock_sleeps = 0;  ///< cooldowns spent waiting for the lock
-  std::uint64_t pauses = 0;       ///< times it waited for a slow port (flow *pause* only)
-  std::uint64_t paused_ns = 0;    ///< for how long in total
-  /// As tx_frames and rx_frames, but a super-frame counts as the number of its segments.
-  std::uint64_t tx_segments = 0, rx_segments = 0;
+  std::uint64_t lock_sleeps = 0;      ///< cooldowns spent waiting for the lock
+  std::uint64_t pauses = 0;           ///< times it waited for a slow port (flow *pause* only)
+  std::uint64_t paused_ns = 0;        ///< for how long in total
+  std::uint64_t tx_segments = 0,      ///< tx_frames, but a super-frame counts as its segments
+      rx_segments = 0;                ///< rx_frames, but a super-frame counts as its segments
   std::uint64_t too_long_frames = 0;  ///< not sent: longer than the bus allows
   /// Not sent for another reason: too short, or with impossible work for the receiver.
   std::uint64_t refused_frames = 0;
@@ -65,17 +68,18 @@ struct PortCounters {
 
 /// One row of the port table, with the port's counters.
 struct PortInfo : PortCounters {
-  unsigned slot = 0;
+  unsigned slot = 0;  ///< number of the row, as FrameView::sender names it
   /// Which of the successive ports in this slot it is: grows at each attach. These are the low 32
   /// bits. 0: the slot changed its owner while it was read.
   std::uint32_t incarnation = 0;
-  std::string name;
+  std::string name;   ///< as PortOptions::name, or as the bus chose it
   bool live = false;  ///< false: its process is gone; the next attach or `repair` frees the slot
   /// In the pid namespace of its own process. Not greater than 0: the row was overwritten.
   std::int32_t pid = 0;
   MacAddress mac;  ///< zeros if the row was overwritten with something that no port can have
+  /// What it belongs to, as its program said (PortOptions::kind).
   LinkKind link = LinkKind::library;
-  bool up = false;
+  bool up = false;  ///< it is live, and sends and receives
   /// False: the network interface behind the port is down or has no carrier.
   bool carrier = true;
   /// False: the port cannot see its interface, which somebody has moved; `carrier` is true then.
@@ -99,52 +103,65 @@ struct PortInfo : PortCounters {
 
 /// The last port of a slot that is free now. Its frames may still be in the ring.
 struct FormerPort {
-  unsigned slot = 0;
-  std::uint32_t incarnation = 0;
-  std::string name;
-  MacAddress mac;
-  LinkKind link = LinkKind::library;
-  std::uint64_t tx_frames = 0, tx_bytes = 0, tx_segments = 0;  ///< what it sent in all
+  unsigned slot = 0;                  ///< the slot that is free now
+  std::uint32_t incarnation = 0;      ///< as PortInfo::incarnation
+  std::string name;                   ///< as PortInfo::name
+  MacAddress mac;                     ///< its last address
+  LinkKind link = LinkKind::library;  ///< as PortInfo::link
+  std::uint64_t tx_frames = 0,        ///< what it sent in all, as in PortCounters
+      tx_bytes = 0,                   ///< bytes of these frames
+      tx_segments = 0;                ///< the same frames, each super-frame counted as its segments
 };
 
 /// Everything `stat` shows. Reading the numbers stops no port. A bus of NetBSD's format has no
 /// table of ports, does not number its frames, and does not tell when it was made or who holds its
 /// lock: these members are 0 or empty then.
 struct BusInfo {
-  std::string path;
-  BusFormat format = BusFormat::shmif;
-  std::uint64_t ring_bytes = 0;
-  std::uint32_t mtu = 0, max_record_bytes = 0, slots = 0;
-  bool carries_offloads = false;  ///< whether frames may leave work to do (FrameView::offload)
-  Flow flow = Flow::ethernet;
-  std::uint64_t patience_ns = 0;  ///< how long a sender waits for a port; 0: it does not wait
-  std::uint32_t layout_signature = 0;
-  std::uint64_t device = 0, inode = 0;  ///< of the file that was opened, whatever its header says
+  std::string path;                     ///< as it was opened
+  BusFormat format = BusFormat::shmif;  ///< our own, or NetBSD's
+  std::uint64_t ring_bytes = 0;         ///< size of the ring; the file is larger
+  std::uint32_t mtu = 0,                ///< in bytes of layer 3
+      max_record_bytes = 0,  ///< the most that one frame takes in the ring, without record header
+      slots = 0;             ///< rows of the port table: how many ports can be attached at a time
+  bool carries_offloads = false;       ///< whether frames may leave work to do (FrameView::offload)
+  Flow flow = Flow::ethernet;          ///< what senders do about slow ports
+  std::uint64_t patience_ns = 0;       ///< how long a sender waits for a port; 0: it does not wait
+  std::uint32_t layout_signature = 0;  ///< of its format: folds version, sizes and key offsets
+  std::uint64_t device = 0,            ///< of the file that was opened, whatever its header says
+      inode = 0;                       ///< of the same file
   /// Device and inode of that file, as /proc/PID/maps names them; empty if /proc cannot be read.
   std::string mapped_as;
-  bool is_copy = false;  ///< the header names another file
-  std::string file_system;
-  std::uint64_t created_ns = 0;
-  std::uint64_t generation = 0, first = 0, last = 0, frames = 0, epoch = 0;
+  bool is_copy = false;          ///< the header names another file
+  std::string file_system;       ///< the name of its type: "tmpfs"
+  std::uint64_t created_ns = 0;  ///< wall clock, since the epoch
+  std::uint64_t generation = 0,  ///< how many times the ring has wrapped: last / ring_bytes
+      first = 0,                 ///< the position where the oldest record begins
+      last = 0,                  ///< the position just past the newest record
+      frames = 0,  ///< frames sent since the bus was created: the number that the next one gets
+      epoch = 0;   ///< grows, by any number, when a repair changes what ports rely on
   std::optional<unsigned> lock_holder;  ///< slot; empty: the lock is free
-  std::uint64_t lock_acquisitions = 0, takeovers_dead = 0, takeovers_living = 0;
+  std::uint64_t lock_acquisitions = 0,  ///< times that the lock was taken, takeovers included
+      takeovers_dead = 0,               ///< times that it was taken from a dead holder
+      takeovers_living = 0;  ///< times that it was taken from a living one without progress
   /// The longest time that a waiter saw one holder keep the lock; empty if no wait was long enough
   /// to show it.
   std::optional<std::uint64_t> longest_hold_ns;
-  std::uint64_t claims_freed = 0;  ///< claims of dead writers that others freed
-  std::uint64_t repairs = 0;
-  std::vector<PortInfo> ports;
-  std::vector<FormerPort> former_ports;
+  std::uint64_t claims_freed = 0;        ///< claims of dead writers that others freed
+  std::uint64_t repairs = 0;             ///< how often it was repaired, also without need
+  std::vector<PortInfo> ports;           ///< attached ports by slot, dead ones included
+  std::vector<FormerPort> former_ports;  ///< of the slots that are free again, by slot
 
   /// Values that only a bus of NetBSD's format has.
   struct Netbsd {
-    std::uint32_t version = 0;  ///< 0 until somebody rings first
-    bool lock_is_held = false;  ///< by somebody, at the moment of the look
-    /// Frames in the ring, and their bytes without headers; empty: the state could not be seen.
-    std::optional<std::uint64_t> frames_in_ring, bytes_in_ring;
-    std::uint32_t first_offset = 0, last_offset = 0;  ///< as they are in the header
+    std::uint32_t version = 0;                    ///< 0 until somebody rings first
+    bool lock_is_held = false;                    ///< by somebody, at the moment of the look
+    std::optional<std::uint64_t> frames_in_ring,  ///< empty: they could not be counted
+        bytes_in_ring;                            ///< their bytes, without headers
+    std::uint32_t first_offset = 0,               ///< of the oldest frame, as it is in the header
+        last_offset = 0;                          ///< of the newest frame, as it is in the header
   };
-  std::optional<Netbsd> netbsd;
+  std::optional<Netbsd> netbsd;  ///< empty for a bus of our own format
+  /// Whether `ports` and `former_ports` say anything. If not, their being empty means nothing.
   bool has_port_table() const noexcept { return format == BusFormat::shmif; }
 };
 
@@ -152,16 +169,21 @@ struct BusInfo {
 /// bus/netbsd/ring.hpp), and what was seen.
 struct AuditFinding {
   std::string invariant;  ///< "I4"
-  std::string what;
+  std::string what;       ///< what was seen, and where
 };
 
+/// What Bus::audit() found.
 struct AuditReport {
-  std::vector<AuditFinding> findings;
-  std::uint64_t records = 0, frames = 0, pads = 0;  ///< walked from first to last
+  std::vector<AuditFinding> findings;  ///< the broken invariants; empty: the bus is sound
+  std::uint64_t records = 0,           ///< walked from first to last, pads included
+      frames = 0,                      ///< in these records; several frames may share one
+      pads = 0;                        ///< records that only lead on
   std::vector<std::string> notes;  ///< worth knowing, but not wrong: standing claims, dead ports
+  /// Whether no invariant is broken.
   bool clean() const noexcept { return findings.empty(); }
 };
 
+/// What a repair may assume about a bus whose header or ring no longer tells it.
 struct RepairOptions {
   /// The MTU of a bus whose header no longer tells it. Empty: use what header and frames say; if
   /// they say nothing, and no port lives, use 1500 or what the largest frame in the ring needs.
@@ -172,13 +194,19 @@ struct RepairOptions {
   bool force = false;
 };
 
+/// What a repair did. On a bus of NetBSD's format, which has neither ports nor claims, their counts
+/// are 0.
 struct RepairReport {
   std::vector<std::string> header_restored;  ///< fields, for the user: "magic", "mtu to 1500"
-  unsigned ports_freed = 0;
-  unsigned claims_cleared = 0;
-  bool lock_released = false;
-  bool ring_rebuilt = false;
+  unsigned ports_freed = 0;                  ///< rows of dead ports
+  unsigned claims_cleared = 0;  ///< claims of dead ports, and claims that no port can have made
+  bool lock_released = false;   ///< its holder was dead; with NetBSD's format, `force` freed it
+  bool ring_rebuilt = false;    ///< the chain of records was written anew
+  /// The frames that the rebuilt ring has. 0 if the ring was not rebuilt (but with NetBSD's format,
+  /// always the frames in the ring).
   std::uint64_t frames_kept = 0;
+  /// BusInfo::epoch after the repair. With NetBSD's format, the generation, by which its readers
+  /// notice a repair.
   std::uint64_t epoch = 0;
 };
 

@@ -13,13 +13,15 @@ namespace shmif {
 
 /// A 48-bit MAC address in transmission order.
 struct MacAddress {
-  std::array<std::uint8_t, 6> bytes{};
+  std::array<std::uint8_t, 6> bytes{};  ///< the byte that is sent first has index 0
 
-  auto operator<=>(const MacAddress&) const = default;
+  auto operator<=>(const MacAddress&) const = default;  ///< orders as to_u64() does
 
   /// True for multicast and broadcast (IEEE 802 clause 8.2: the I/G bit).
   constexpr bool is_group() const noexcept { return (bytes[0] & 1U) != 0; }
+  /// Whether it is ff:ff:ff:ff:ff:ff.
   constexpr bool is_broadcast() const noexcept { return to_u64() == 0xffffffffffffU; }
+  /// Whether it is all zeros: as an address, "none".
   constexpr bool is_zero() const noexcept { return to_u64() == 0; }
   /// Whether a port or an interface may have this address: not a group address, and not all zeros.
   constexpr bool is_unicast() const noexcept { return !is_group() && !is_zero(); }
@@ -30,6 +32,7 @@ struct MacAddress {
     for (const std::uint8_t b : bytes) v = v << 8U | b;
     return v;
   }
+  /// The reverse of to_u64(). The upper 16 bits of `v` are ignored.
   static constexpr MacAddress from_u64(std::uint64_t v) noexcept {
     MacAddress m;
     for (unsigned i = 0; i < 6; ++i) m.bytes[i] = static_cast<std::uint8_t>(v >> (40U - 8U * i));
@@ -47,7 +50,7 @@ struct MacAddress {
   /// Accepts six hexadecimal bytes joined by ':' or '-'. Result: empty for other text.
   static std::optional<MacAddress> parse(std::string_view text) noexcept;
   /// A random locally administered address b2:a0:xx:xx:xx:xx (NetBSD if_shmem.c).
-  /// Threads: safe. Blocks: only for the kernel's random numbers at boot.
+  /// Threads: safe. Blocks: never; if the kernel has no random numbers yet, it uses time and pid.
   static MacAddress random() noexcept;
 };
 

@@ -25,14 +25,15 @@ enum class Resume : std::uint8_t {
   newest,  ///< with the next frame that is sent: catches up at once
 };
 
+/// The properties of a new port. Port::attach() checks them.
 struct PortOptions {
   std::string name =
       {};  ///< 1 to 31 printable characters, unique among live ports; empty: next "portN"
   std::optional<MacAddress> mac = std::nullopt;  ///< unset: random b2:a0:xx:xx:xx:xx
-  LinkKind kind = LinkKind::library;
-  Start start = Start::now;
-  Resume resume = Resume::first;
-  bool promiscuous = false;
+  LinkKind kind = LinkKind::library;  ///< for those who look at the bus; it changes nothing else
+  Start start = Start::now;           ///< where it begins to read
+  Resume resume = Resume::first;      ///< where it goes on after an overrun
+  bool promiscuous = false;           ///< receive the frames for all MAC addresses
   /// Also accept frames addressed to any MAC that this port has used as a source (for a link with
   /// other hosts behind it, such as a guest or a bridge).
   bool learn = false;

@@ -8,10 +8,12 @@
 #   @create end@     for the rest.
 #
 # The lines between them are what only the page says about that part. @JOB_OPTIONS@ stands for all options of jobs.
+#
+# -DEMULATOR="PROGRAM;ARGUMENT..." runs a program of another architecture.
 cmake_minimum_required(VERSION 3.25)
 
 function(ask out)
-  execute_process(COMMAND ${PROGRAM} ${ARGN} OUTPUT_VARIABLE text COMMAND_ERROR_IS_FATAL ANY)
+  execute_process(COMMAND ${EMULATOR} ${PROGRAM} ${ARGN} OUTPUT_VARIABLE text COMMAND_ERROR_IS_FATAL ANY)
   set(${out} "${text}" PARENT_SCOPE)
 endfunction()
 

@@ -13,9 +13,9 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include <perf/counters/event_names.hpp>
-#include <perf/counters/sample.hpp>
-#include <perf/counters/session.hpp>
+#include <shmif/perf/counters/event_names.hpp>
+#include <shmif/perf/counters/sample.hpp>
+#include <shmif/perf/counters/session.hpp>
 
 using namespace shmif::perf;
 using namespace std::chrono_literals;

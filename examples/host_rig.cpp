@@ -19,9 +19,9 @@
 #include <utility>
 
 #include <shmif/port.hpp>
-#include <tap/bridge.hpp>
-#include <tap/guest/guest.hpp>
-#include <tap/tap_link.hpp>
+#include <shmif/tap/bridge.hpp>
+#include <shmif/tap/guest/guest.hpp>
+#include <shmif/tap/tap_link.hpp>
 
 using namespace std::chrono_literals;
 using shmif::tap::Bridge;

@@ -22,8 +22,8 @@
 #include <utility>
 #include <vector>
 
-#include <tap/netlink.hpp>
-#include <tap/packet_link.hpp>
+#include <shmif/tap/netlink.hpp>
+#include <shmif/tap/packet_link.hpp>
 
 using namespace std::chrono_literals;
 using shmif::UniqueFd;

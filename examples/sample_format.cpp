@@ -17,9 +17,9 @@
 #include <string>
 #include <string_view>
 
-#include <perf/counters/event_names.hpp>
-#include <perf/counters/sample_format.hpp>
-#include <perf/counters/session.hpp>
+#include <shmif/perf/counters/event_names.hpp>
+#include <shmif/perf/counters/sample_format.hpp>
+#include <shmif/perf/counters/session.hpp>
 
 using namespace shmif::perf;
 

@@ -13,9 +13,9 @@
 #include <cstring>
 #include <string>
 
-#include <perf/counters/event_names.hpp>
-#include <perf/counters/sample.hpp>
-#include <perf/counters/session.hpp>
+#include <shmif/perf/counters/event_names.hpp>
+#include <shmif/perf/counters/sample.hpp>
+#include <shmif/perf/counters/session.hpp>
 #include <shmif/port.hpp>
 
 using namespace shmif::perf;

@@ -18,8 +18,8 @@
 #include <utility>
 #include <vector>
 
-#include <tap/netns.hpp>
-#include <tap/tap_link.hpp>
+#include <shmif/tap/netns.hpp>
+#include <shmif/tap/tap_link.hpp>
 
 using shmif::tap::NetNamespace;
 using shmif::tap::TapLink;

@@ -16,9 +16,9 @@
 //       does nothing more. It is not repaired.
 // And, between a correct client and us:
 //   M5. Buffers are read after the head (acquire). The tail is written after we are done with them.
-//   M6. A reader masks interrupts while it looks anyway. Before it sleeps it clears the mask with a
-//       full barrier, and looks again. The side that writes a number reads the mask after a full
-//       barrier. Not all clients have that barrier: DPDK may read the mask before others see its
+//   M6. A reader masks interrupts while it looks anyway. Before it sleeps it clears the mask, and
+//       then looks again. The side that writes a number reads the mask after that. Here all four
+//       are seq_cst. Not all clients keep this order: DPDK may read the mask before others see its
 //       head. So after clearing the mask we look again once after a short time.
 
 #include <cstddef>

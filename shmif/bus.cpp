@@ -1,5 +1,6 @@
 #include "shmif/bus.hpp"
 
+#include <sstream>
 #include <utility>
 
 #include "bus/file/making.hpp"
@@ -41,6 +42,18 @@ Result<void> compare(const std::string& path, const BusInfo& is, const BusOption
 /// Logs a warning. If that fails, the call that made the bus still succeeds.
 void warn(const std::string& path, const std::string& warning) {
   log_if_possible([&] { log_warning_once(warning, path); });
+}
+
+/// A bus that its owner may not read and write is of no use to him, and he could not remove it.
+Result<void> check_mode(const std::string& path, std::uint32_t mode) {
+  if (mode <= 0777U && (mode & 0600U) == 0600U) return {};
+  std::ostringstream octal;
+  octal << '0' << std::oct << mode;
+  return Error(Errc::bad_argument, "cannot create the bus " + path +
+                                       ": its owner must be able to "
+                                       "read and write it, so the mode " +
+                                       octal.str() +
+                                       " is not possible (0600 to 0777, such as 0660)");
 }
 
 }  // namespace
@@ -87,6 +100,7 @@ const std::string& Bus::path() const noexcept {
 }
 
 Result<void> Bus::create(const std::string& path, const BusOptions& options) {
+  if (auto ok = check_mode(path, options.mode); !ok) return ok;
   const auto made = bus::create_bus(path, options.format, to_create(options));
   if (!made) return made.error();
   warn(path, bus::warning_of_disk(made->get(), path));
@@ -95,6 +109,7 @@ Result<void> Bus::create(const std::string& path, const BusOptions& options) {
 
 Result<Bus> Bus::create_if_missing(const std::string& path, const BusOptions& options,
                                    bool ring_bytes_asked, bool mtu_asked) {
+  if (auto ok = check_mode(path, options.mode); !ok) return ok.error();
   auto provided = bus::provide_bus(path, options.format, to_create(options));
   if (!provided) return std::move(provided).error();
   const BusInfo info = provided->inspector->info();

@@ -20,11 +20,11 @@ namespace shmif {
 struct BusOptions {
   std::uint64_t ring_bytes = 4U << 20U;  ///< a power of two, 64 KiB to 1 GiB
   std::uint32_t mtu = 1500;              ///< layer 3, 68 to 65521
-  std::uint32_t mode = 0600;             ///< file mode; the umask is ignored
+  std::uint32_t mode = 0600;             ///< 0600 to 0777; the umask is ignored
   Flow flow = Flow::ethernet;            ///< what senders do about slow ports
   /// With Flow::pause: how long a sender waits for a port that has stopped reading; 1 ms to 1 s.
   std::chrono::nanoseconds patience = std::chrono::milliseconds(10);
-  BusFormat format = BusFormat::shmif;
+  BusFormat format = BusFormat::shmif;  ///< our own format, or NetBSD's
 
   /// Whether such a bus can carry unfinished checksums and super-frames (struct Offload,
   /// bus/frame.hpp, explains them). It can if its ring holds eight super-frames.
@@ -64,10 +64,12 @@ class Bus {
   /// ports are live; EOPNOTSUPP for a bus of NetBSD's format, which does not show this either.
   static Result<void> destroy(const std::string& path, bool force);
 
-  Bus(Bus&&) noexcept;
-  Bus& operator=(Bus&&) noexcept;
+  Bus(Bus&&) noexcept;             ///< the other may then only be assigned to or destroyed
+  Bus& operator=(Bus&&) noexcept;  ///< closes the bus that it showed before
   ~Bus();
 
+  /// What the bus file says now. The numbers are read one after another while ports go on, so they
+  /// may be of slightly different moments. Blocks: never.
   BusInfo info() const;
   /// Checks every invariant and changes nothing.
   AuditReport audit() const;

@@ -15,6 +15,7 @@
 
 namespace shmif {
 
+/// How a DatagramLink uses its socket.
 struct DatagramOptions {
   std::size_t max_frame_bytes = 1522;  ///< longer frames are refused; received ones are truncated
   std::string address;                 ///< for messages: "unix:", "udp:127.0.0.1:4000"
@@ -42,28 +43,29 @@ class DatagramLink {
   /// Takes ownership of a socket. It must be connected, or DatagramOptions::remote must say where
   /// frames go. Otherwise the link can only receive.
   static DatagramLink adopt(UniqueFd socket, DatagramOptions options);
-  DatagramLink(DatagramLink&&) noexcept;
-  DatagramLink& operator=(DatagramLink&&) noexcept;
+  DatagramLink(DatagramLink&&) noexcept;  ///< the other may then only be assigned to or destroyed
+  DatagramLink& operator=(DatagramLink&&) noexcept;  ///< closes the socket that it had
   ~DatagramLink();
 
   /// Errors: frame_too_short, frame_too_long (also for the path to the peer), link_ended.
   SendResult send(std::span<const FrameView> frames) noexcept;
+  /// Errors: link_ended, or once an errno of the socket.
   ReceiveResult receive(FrameBatch& into) noexcept;
-  int descriptor() noexcept;
+  int descriptor() noexcept;  ///< the socket
   /// As AnyLink::room_descriptor(). Also -1 if DatagramOptions::remote is not a Unix socket, if no
   /// socket is there, or if that socket is connected to another one.
   int room_descriptor() noexcept;
-  WaitHint prepare_wait() noexcept;
-  void finish_wait() noexcept;
-  std::size_t max_frame_bytes() noexcept;
-  std::string address();
+  WaitHint prepare_wait() noexcept;        ///< as Link
+  void finish_wait() noexcept;             ///< as Link
+  std::size_t max_frame_bytes() noexcept;  ///< DatagramOptions::max_frame_bytes
+  std::string address();                   ///< DatagramOptions::address
 
   /// Frames for this socket that the kernel dropped since the link was made, because they were not
   /// received in time. Empty if the kernel does not count them.
   std::optional<std::uint64_t> dropped() const noexcept;
   /// Frames that send() took while no socket was at DatagramOptions::remote.
   std::uint64_t undelivered() const noexcept;
-  DatagramDrops drops() const noexcept;
+  DatagramDrops drops() const noexcept;  ///< counted since the link was made; threads: any
 
  private:
   struct Impl;

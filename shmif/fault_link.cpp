@@ -7,9 +7,12 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 #include <utility>
+#include <vector>
 
 #include "base/unique_fd.hpp"
+#include "bus/offload.hpp"
 
 namespace shmif {
 namespace {
@@ -20,6 +23,8 @@ using Clock = std::chrono::steady_clock;
 /// How long to wait before asking again a link that took no frame.
 constexpr std::chrono::milliseconds kRetry{1};
 constexpr std::size_t kBatch = 64;
+/// Room for several super-frames in a batch. Unused pages cost nothing.
+constexpr std::size_t kArenaBytes = 8 * kMaxSuperFrameBytes;
 
 }  // namespace
 
@@ -31,19 +36,22 @@ struct FaultLink::Impl {
   UniqueFd timer;
   int watched = -1;  ///< the link's descriptor in epoll; -1 if it is not there
   Clock::time_point armed{};
-  FrameBatch fresh{kBatch, kBatch* std::size_t{2048} + kMaxFrameBytes};
-  std::uint64_t lost = 0;     ///< reported by the link, not yet by receive()
-  std::uint64_t refused = 0;  ///< frames that the link refused
-  std::error_code in_error;   ///< of the link's receive(), reported when `in` is empty
-  std::error_code out_error;  ///< of the link, when it takes no more frames
-  bool full = false;          ///< the link took fewer frames than it was given
-  bool prepared = false;      ///< the link's prepare_wait() was called
+  FrameBatch fresh{kBatch, kArenaBytes};
+  std::vector<std::byte> finished;  ///< the frame that is put next, if it had to be finished
+  std::uint64_t lost = 0;           ///< reported by the link, not yet by receive()
+  std::uint64_t segments_more = 0;  ///< more frames were sent than taken, by so many
+  std::uint64_t refused = 0;        ///< frames that the link refused
+  std::error_code in_error;         ///< of the link's receive(), reported when `in` is empty
+  std::error_code out_error;        ///< of the link, when it takes no more frames
+  bool full = false;                ///< the link took fewer frames than it was given
+  bool prepared = false;            ///< the link's prepare_wait() was called
 
   Impl(AnyLink l, const FaultOptions& received, const FaultOptions& sent)
-      : link(std::move(l)), in(received), out(sent) {}
+      : link(std::move(l)), in(received), out(sent), finished(kMaxSuperFrameBytes) {}
 
   std::error_code watch() noexcept;
   void unwatch() noexcept;
+  std::size_t enter(Faults& way, const FrameView& frame, Clock::time_point now) noexcept;
   void pull(Clock::time_point now) noexcept;
   std::size_t deliver(FrameBatch& into, Clock::time_point now) noexcept;
   void flush(Clock::time_point now) noexcept;
@@ -93,13 +101,44 @@ void FaultLink::Impl::unwatch() noexcept {
   watched = -1;
 }
 
+/// Puts a frame on its way as a wire would carry it. Result: how many frames it stands for; 0 if it
+/// cannot be finished, because its bytes do not match its offload header.
+std::size_t FaultLink::Impl::enter(Faults& way, const FrameView& frame,
+                                   Clock::time_point now) noexcept {
+  if (!frame.offload.pending()) {
+    way.put(frame, now);
+    return 1;
+  }
+  if (frame.truncated() || frame.size() > finished.size()) return 0;
+  FrameView one = frame;
+  one.offload = {};
+  if (!frame.offload.is_super_frame()) {
+    one.bytes = std::span(finished).first(frame.size());
+    std::memcpy(finished.data(), frame.bytes.data(), frame.size());
+    if (!bus::finish_checksum(std::span(finished).first(frame.size()), frame.offload)) return 0;
+    way.put(one, now);
+    return 1;
+  }
+  bus::Segmenter segments;
+  if (!segments.begin(frame.bytes, frame.offload)) return 0;
+  std::size_t count = 0;
+  while (!segments.done()) {
+    one.bytes = std::span(finished).first(segments.next(finished));
+    way.put(one, now);
+    if (++count % kBatch == 0 && &way == &out) flush(now);  // as in send()
+  }
+  return count;
+}
+
 /// Takes the frames that have come from the link.
 void FaultLink::Impl::pull(Clock::time_point now) noexcept {
   if (in_error) return;
   fresh.clear();
   const ReceiveResult got = link.receive(fresh);
   lost += got.lost;
-  for (const FrameView& frame : fresh.frames()) in.put(frame, now);
+  for (const FrameView& frame : fresh.frames()) {
+    if (enter(in, frame, now) == 0) ++lost;
+  }
   in_error = got.error;
   if (!is_final(in_error)) return;
   out_error = in_error;
@@ -150,20 +189,33 @@ SendResult FaultLink::send(std::span<const FrameView> frames) noexcept {
   const Clock::time_point now = Clock::now();
   self.flush(now);
   std::size_t taken = 0;
+  std::size_t put = 0;  // since the last flush
   std::error_code error;
   const std::size_t largest = self.link.max_frame_bytes();
   for (const FrameView& frame : frames) {
     if (self.full || self.out_error) break;
     if (frame.size() < kEthernetHeaderBytes) {
       error = Errc::frame_too_short;
-    } else if (frame.size() > largest) {
+    } else if (!frame.offload.is_super_frame() && frame.size() > largest) {
       error = Errc::frame_too_long;
-    } else if (frame.offload.pending()) {
-      error = Errc::not_supported;
+    } else if (frame.offload.is_super_frame() &&
+               !bus::is_deliverable(frame.bytes, frame.offload, largest)) {
+      error = Errc::bad_argument;
     }
     if (error) break;
-    self.out.put(frame, now);
-    if (++taken % kBatch == 0) self.flush(now);
+    const std::size_t count = bus::segments_of(frame);
+    if (put + count > kBatch) {  // a short queue may not hold them all
+      self.flush(now);
+      put = 0;
+      if (self.full || self.out_error) break;
+    }
+    if (self.enter(self.out, frame, now) == 0) {
+      error = Errc::bad_argument;
+      break;
+    }
+    self.segments_more += count - 1;
+    ++taken;
+    put += count;
   }
   self.flush(now);
   if (!self.out_error) return {taken, error};
@@ -234,6 +286,9 @@ void FaultLink::finish_wait() noexcept {
 std::chrono::nanoseconds FaultLink::patience() noexcept {
   return impl_->link.patience();
 }
+std::uint64_t FaultLink::bus_frames() noexcept {
+  return impl_->link.bus_frames();
+}
 std::size_t FaultLink::max_frame_bytes() noexcept {
   return impl_->link.max_frame_bytes();
 }
@@ -244,6 +299,14 @@ void FaultLink::set_faults(const FaultOptions& received, const FaultOptions& sen
   impl_->in.change(received);
   impl_->out.change(sent);
 }
+void FaultLink::hurry(bool received, bool sent) noexcept {
+  const Clock::time_point now = Clock::now();
+  if (received) impl_->in.hurry(now);
+  if (sent) impl_->out.hurry(now);
+}
+std::size_t FaultLink::discard() noexcept {
+  return impl_->in.discard() + impl_->out.discard();
+}
 const FaultCounters& FaultLink::received() const noexcept {
   return impl_->in.counters();
 }
@@ -252,6 +315,9 @@ const FaultCounters& FaultLink::sent() const noexcept {
 }
 std::uint64_t FaultLink::refused() const noexcept {
   return impl_->refused;
+}
+std::uint64_t FaultLink::segments_made() const noexcept {
+  return impl_->segments_more;
 }
 std::size_t FaultLink::under_way() const noexcept {
   return impl_->in.waiting() + impl_->out.waiting();

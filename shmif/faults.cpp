@@ -1,11 +1,10 @@
 #include "shmif/faults.hpp"
 
 #include <algorithm>
-#include <iterator>
 #include <new>
+#include <utility>
 
-#include "base/quantity.hpp"
-#include "base/text.hpp"
+#include "shmif/filter.hpp"
 
 namespace shmif {
 namespace {
@@ -18,202 +17,27 @@ constexpr std::chrono::milliseconds kLongestHold{10};
 constexpr std::size_t kMaxHeld = 64;
 constexpr std::size_t kAddressBytes = 12;
 constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
-/// A longer delay is surely a mistake, and so is a higher rate.
-constexpr std::chrono::hours kMaxDelay{1};
-constexpr std::uint64_t kMaxBps = 1'000'000'000'000;
-constexpr std::uint64_t kMaxQueued = 10'000'000;
 /// The memory that a waiting frame takes besides its bytes, approximately.
 constexpr std::size_t kBytesOfFrame = 192;
 /// How many buffers of frames that have gone are kept for later frames.
 constexpr std::size_t kMaxSpare = 256;
 
-Error bad_part(const std::string& what) {
-  return {Errc::bad_argument, "fault " + what};
-}
-
-/// What is wrong with a fault: first the faulty text, then the reason. Empty if it is valid.
-using Why = std::string;
-/// A part of the text: the characters before the value ("loss="), and the value.
-struct Part {
-  std::string before;
-  std::string_view value;
-
-  Why wrong(const char* why) const { return '"' + before + std::string(value) + "\" " + why; }
-};
-
-Why set_delay(const Part& part, FaultOptions& o) {
-  constexpr std::string_view kSigns[] = {"\u00b1", "+-"};
-  nanoseconds jitter{0};
-  Part mean = part;
-  for (const std::string_view sign : kSigns) {
-    const std::size_t at = part.value.find(sign);
-    if (at == std::string_view::npos) continue;
-    const std::string_view spread_text = part.value.substr(at + sign.size());
-    const auto spread = base::read_time(spread_text, std::nullopt);
-    if (!spread) return spread.why(spread_text, std::string(sign));
-    jitter = *spread;
-    mean.value = part.value.substr(0, at);
-    break;
-  }
-  const auto delay = base::read_time(mean.value, std::nullopt);
-  if (!delay) return delay.why(mean.value, mean.before);
-  if (*delay > kMaxDelay) return mean.wrong("is longer than an hour");
-  if (jitter > *delay) return mean.wrong("varies by more than the delay itself");
-  o.delay = *delay;
-  o.jitter = jitter;
-  return {};
-}
-
-Why set_bursts(const Part& part, FaultOptions& o) {
-  const auto parts = base::split(part.value, ':');
-  if (parts.size() < 2 || parts.size() > 4) {
-    return part.wrong(
-        "needs two to four shares, such as 1%:20%:100%:0% (to bad, to good, loss in each)");
-  }
-  FaultOptions::Bursts bursts;
-  double* const into[] = {&bursts.to_bad, &bursts.to_good, &bursts.loss_in_bad,
-                          &bursts.loss_in_good};
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    const auto share = base::read_share(parts[i]);
-    if (!share) return share.why(parts[i]);
-    *into[i] = *share;
-  }
-  o.bursts = bursts;
-  return {};
-}
-
-template <double FaultOptions::* member>
-Why set_share(const Part& part, FaultOptions& o) {
-  const auto share = base::read_share(part.value);
-  if (!share) return share.why(part.value, part.before);
-  o.*member = *share;
-  return {};
-}
-
-Why set_rate(const Part& part, FaultOptions& o) {
-  const auto rate = base::read_rate(part.value);
-  if (!rate) return rate.why(part.value, part.before);
-  if (*rate == 0 || *rate > kMaxBps) return part.wrong("is out of range (1bit to 1000Gbit)");
-  o.rate_bps = *rate;
-  return {};
-}
-
-Why set_queue(const Part& part, FaultOptions& o) {
-  const auto frames = base::read_count(part.value);
-  if (!frames) return frames.why(part.value, part.before);
-  if (*frames == 0 || *frames > kMaxQueued)
-    return part.wrong("is out of range (1 to 10000000 frames)");
-  o.queue_frames = *frames;
-  return {};
-}
-
-Why set_order(const Part& part, FaultOptions& o) {
-  if (part.value != "keep" && part.value != "free") {
-    return part.wrong("is not known (keep or free)");
-  }
-  o.keep_order = part.value == "keep";
-  return {};
-}
-
-Why set_seed(const Part& part, FaultOptions& o) {
-  const auto seed = base::read_count(part.value);
-  if (!seed) return seed.why(part.value, part.before);
-  o.seed = *seed;
-  return {};
-}
-
-struct Key {
-  std::string_view name;
-  Why (*set)(const Part& part, FaultOptions& options);
-  const char* example;
-};
-constexpr Key kKeys[] = {
-    {"loss", set_share<&FaultOptions::loss>, "1%"},
-    {"duplicate", set_share<&FaultOptions::duplicate>, "1%"},
-    {"reorder", set_share<&FaultOptions::reorder>, "1%"},
-    {"corrupt", set_share<&FaultOptions::corrupt>, "1%"},
-    {"truncate", set_share<&FaultOptions::truncate>, "1%"},
-    {"burst", set_bursts, "1%:20%"},
-    {"delay", set_delay, "5ms±1ms"},
-    {"order", set_order, "keep"},
-    {"rate", set_rate, "10Mbit"},
-    {"queue", set_queue, "1000"},
-    {"seed", set_seed, "1"},
-};
-
-std::string known_keys() {
-  std::string names;
-  for (const Key& key : kKeys) names += (names.empty() ? "" : ", ") + std::string(key.name);
-  return names;
-}
-
 }  // namespace
 
 bool FaultOptions::any() const noexcept {
   return loss > 0 || duplicate > 0 || reorder > 0 || corrupt > 0 || truncate > 0 || bursts ||
-         delay.count() > 0 || rate_bps > 0;
+         delay.count() > 0 || rate_bps > 0 || !drop.empty();
 }
 
-Result<FaultOptions> parse_faults(std::string_view text) {
-  FaultOptions options;
-  std::vector<std::string_view> given;
-  for (const std::string_view part : base::split(text, ',')) {
-    const std::size_t equals = part.find('=');
-    const std::string_view name = part.substr(0, equals);
-    const auto* const key = std::ranges::find(kKeys, name, &Key::name);
-    if (key == std::end(kKeys)) {
-      return bad_part('"' + std::string(part) + "\": there is no such fault (" + known_keys() +
-                      ")");
-    }
-    const std::string before = std::string(name) + '=';
-    if (equals == std::string_view::npos || equals + 1 == part.size()) {
-      return bad_part('"' + std::string(part) + "\" needs a value (such as " + before +
-                      key->example + ')');
-    }
-    if (std::ranges::find(given, name) != given.end()) {
-      return bad_part('"' + std::string(part) + "\": " + std::string(name) +
-                      " is given twice (leave one out)");
-    }
-    given.push_back(name);
-    const Why why = key->set({before, part.substr(equals + 1)}, options);
-    if (!why.empty()) return bad_part(why);
-  }
-  if (std::ranges::find(given, "order") != given.end() && options.jitter.count() == 0) {
-    return bad_part(
-        "\"order\" has no effect without jitter (write delay=5ms±1ms, or leave it out)");
-  }
-  return options;
-}
-
-std::string to_string(const FaultOptions& o) {
-  using namespace base;
-  std::string text;
-  const auto add = [&](const std::string& part) { text += (text.empty() ? "" : ",") + part; };
-  const auto add_share = [&](const char* name, double share) {
-    if (share > 0) add(std::string(name) + "=" + share_text(share));
-  };
-  add_share("loss", o.loss);
-  if (o.bursts) {
-    const FaultOptions::Bursts& b = *o.bursts;
-    add("burst=" + share_text(b.to_bad) + ':' + share_text(b.to_good) + ':' +
-        share_text(b.loss_in_bad) + ':' + share_text(b.loss_in_good));
-  }
-  add_share("duplicate", o.duplicate);
-  add_share("reorder", o.reorder);
-  add_share("corrupt", o.corrupt);
-  add_share("truncate", o.truncate);
-  if (o.delay.count() > 0) {
-    add("delay=" + time_text(o.delay) +
-        (o.jitter.count() > 0 ? "\u00b1" + time_text(o.jitter) : ""));
-    if (o.jitter.count() > 0 && o.keep_order) add("order=keep");
-  }
-  if (o.rate_bps > 0) {
-    add("rate=" + rate_text(o.rate_bps));
-  }
-  if (!text.empty() && o.queue_frames != FaultOptions().queue_frames) {
-    add("queue=" + std::to_string(o.queue_frames));
-  }
-  return text.empty() ? "none" : text;
+FaultCounters& FaultCounters::operator+=(const FaultCounters& more) noexcept {
+  frames += more.frames;
+  lost += more.lost;
+  duplicated += more.duplicated;
+  reordered += more.reordered;
+  corrupted += more.corrupted;
+  truncated += more.truncated;
+  queue_full += more.queue_full;
+  return *this;
 }
 
 Faults::Faults(const FaultOptions& options) : options_(options) {
@@ -227,13 +51,54 @@ void Faults::seed_random() {
     std::seed_seq seed{options_.seed & 0xffffffffU, options_.seed >> 32U, std::uint64_t{kind}};
     random_[kind].seed(seed);
   }
+  bad_ = false;
 }
 
 void Faults::change(const FaultOptions& options) {
-  const bool another_seed = options.seed != options_.seed;
   options_ = options;
   not_before_ = last_due_;
-  if (another_seed) seed_random();
+  counted_ = next_drop_ = 0;
+  seed_random();
+}
+
+void Faults::hurry(Time now) noexcept {
+  let_go(held_.size(), {});
+  Queue hurried;
+  while (!queue_.empty()) {
+    Queue::node_type node = queue_.extract(queue_.begin());
+    Frame& frame = node.mapped();
+    if (frame.due > now) {
+      if (frame.view.time_ns != 0)
+        frame.view.time_ns -= static_cast<std::uint64_t>(nanoseconds(frame.due - now).count());
+      frame.due = now;
+    }
+    node.key() = {std::min(node.key().due, now), ++turns_};
+    hurried.insert(hurried.end(), std::move(node));
+  }
+  queue_.swap(hurried);
+  last_due_ = not_before_ = now;
+  line_free_ = {};
+  line_rest_ = 0;
+  line_.clear();
+}
+
+std::size_t Faults::discard() noexcept {
+  const std::size_t count = waiting();
+  queue_.clear();
+  held_.clear();
+  line_.clear();
+  bytes_ = passing_ = 0;
+  last_due_ = not_before_ = line_free_ = {};
+  line_rest_ = 0;
+  return count;
+}
+
+/// Counts a frame for `drop`. Result: whether that is to be lost.
+bool Faults::is_to_drop() noexcept {
+  ++counted_;
+  const std::vector<FaultOptions::Range>& ranges = options_.drop;
+  while (next_drop_ < ranges.size() && ranges[next_drop_].last < counted_) ++next_drop_;
+  return next_drop_ < ranges.size() && ranges[next_drop_].first <= counted_;
 }
 
 bool Faults::happens(Kind kind, double share) noexcept {
@@ -259,14 +124,18 @@ nanoseconds Faults::draw_jitter() noexcept {
 
 /// Whether there is room for a frame that comes in now.
 bool Faults::has_room(std::size_t bytes, Time now) noexcept {
-  if (options_.queue_frames != 0) return waiting() < options_.queue_frames;
+  if (bytes_ + bytes + kBytesOfFrame > kMaxFaultBytes) return false;
+  if (options_.queue_frames != 0) return waiting() - passing_ < options_.queue_frames;
   while (!line_.empty() && line_.front() <= now) line_.pop_front();
-  return line_.size() < kMaxQueuedForLine && bytes_ + bytes + kBytesOfFrame <= kMaxFaultBytes;
+  // What waits for the bottleneck as long as the delay is rate times delay. A queue shorter than
+  // that makes a TCP connection slower than the line.
+  return options_.rate_bps == 0 || line_.size() < kMaxQueuedForLine ||
+         line_free_ - now <= options_.delay;
 }
 
 /// Whether there is also room for the copy of a frame that has just come in.
 bool Faults::has_room_for_copy() const noexcept {
-  return options_.queue_frames == 0 || waiting() < options_.queue_frames;
+  return options_.queue_frames == 0 || waiting() - passing_ < options_.queue_frames;
 }
 
 /// When a frame that comes in now is due. Reserves its time on the bottleneck. Throws bad_alloc.
@@ -292,9 +161,28 @@ Faults::Time Faults::due_of(std::size_t bytes, nanoseconds jitter, Time now) {
 
 void Faults::put(const FrameView& frame, Time now) noexcept {
   ++counters_.frames;
+  if (options_.match.filter && !options_.match.filter->matches(frame)) {
+    pass_by(frame, now);
+  } else {
+    put_matching(frame, now);
+  }
+}
+
+/// Lets a frame go on at once. It neither waits for others nor counts in any queue.
+void Faults::pass_by(const FrameView& frame, Time now) noexcept {
+  try {
+    enter(frame, now, now)->second.passes_by = true;
+    ++passing_;
+  } catch (const std::bad_alloc&) {
+    ++counters_.queue_full;
+  }
+}
+
+void Faults::put_matching(const FrameView& frame, Time now) noexcept {
   // Draw all random numbers for each frame, whatever becomes of it. Then those of the next frame do
   // not depend on that.
-  const bool lost = is_lost();
+  const bool to_drop = is_to_drop();
+  const bool lost = is_lost() || to_drop;
   const bool twice = happens(kDuplicate, options_.duplicate);
   const bool reordered = happens(kReorder, options_.reorder);
   const bool cut = happens(kTruncate, options_.truncate);
@@ -370,7 +258,7 @@ Faults::Queue::iterator Faults::enter(const FrameView& frame, Time due, Time now
   }
   entered.due = due;
   entered.number = numbers_;
-  entered.is_copy = false;
+  entered.is_copy = entered.passes_by = false;
   bytes_ += entered.bytes.size() + kBytesOfFrame;
   node.key() = {due, ++turns_};
   return queue_.insert(queue_.end(), std::move(node));
@@ -424,7 +312,9 @@ void Faults::pop(std::size_t count) noexcept {
     Queue::node_type node = queue_.extract(queue_.begin());
     const Frame& frame = node.mapped();
     bytes_ -= frame.bytes.size() + kBytesOfFrame;
-    if (!frame.is_copy) {
+    if (frame.passes_by) {
+      --passing_;
+    } else if (!frame.is_copy) {
       if (frame.number < gone_) ++counters_.reordered;
       gone_ = std::max(gone_, frame.number);
     }

@@ -26,6 +26,8 @@
 
 namespace shmif {
 
+/// Memory of this process that a monitor may watch, until this object is destroyed. Processes that
+/// set the environment variable SHMIF_HEAT take part.
 class HeatShare {
  public:
   /// Whether SHMIF_HEAT is set. Threads: any, while no thread changes the environment.
@@ -39,8 +41,8 @@ class HeatShare {
   /// any.
   static Result<HeatShare> of(void* begin, std::size_t bytes, const std::string& name);
 
-  HeatShare(HeatShare&&) noexcept;
-  HeatShare& operator=(HeatShare&&) noexcept;
+  HeatShare(HeatShare&&) noexcept;             ///< the other shares nothing any more
+  HeatShare& operator=(HeatShare&&) noexcept;  ///< swaps what the two share
   /// From then on, no monitor can watch these pages. Blocks: while page table entries are being
   /// dropped. Does nothing in the child of a fork.
   ~HeatShare();

@@ -24,6 +24,12 @@ inline bool is_final(std::error_code error) noexcept {
          error == Errc::not_linked;
 }
 
+/// Anything that sends and receives frames, with a descriptor to wait on.
+/// Calls: send() sends frames, and says how many of them the link took. receive() appends frames
+/// that have arrived to a batch. descriptor() is for poll and epoll; the link keeps it.
+/// prepare_wait() announces a sleep, and finish_wait() ends what it began. max_frame_bytes() is the
+/// length of the longest frame that send() takes, in bytes without FCS. address() says for messages
+/// what the link leads to: "tap:tap0", "bus:/tmp/b0".
 /// To wait: (1) Call prepare_wait(). (2) If its result does not say `ready`, poll descriptor() for
 /// POLLIN, no longer than the result's `at_most`. (3) Call finish_wait() in any case.
 /// If descriptor() is -1 and the result does not say `ready`, no descriptor was available: in step
@@ -51,20 +57,26 @@ concept Link = requires(L& link, std::span<const FrameView> out, FrameBatch& in)
 
 /// A Link may also have try_send() and bus_frames(), as Port describes them, and patience(),
 /// takes_offloads() and room_descriptor(), as AnyLink describes them. (FaultLink, for example, has
-/// patience(). It has no takes_offloads(), because it does not send super-frames.)
+/// takes_offloads(). It has no room_descriptor(), because it keeps frames that cannot go yet.)
 
 /// Holds any Link behind one type, for code that learns only at run time which link it has (the
 /// bridge). It costs one virtual call per batch. It is a Link itself. Its send() does not wait for
 /// slow ports: it calls try_send() if the link has that.
 class AnyLink {
  public:
+  /// Takes over `link`, which must not be null.
   template <Link L>
   explicit AnyLink(std::unique_ptr<L> link) : self_(std::make_unique<Model<L>>(std::move(link))) {}
 
+  /// As Link, but it calls try_send() if the link has that.
   SendResult send(std::span<const FrameView> frames) noexcept { return self_->send(frames); }
+  /// As Link.
   ReceiveResult receive(FrameBatch& into) noexcept { return self_->receive(into); }
+  /// As Link.
   int descriptor() noexcept { return self_->descriptor(); }
+  /// As Link.
   WaitHint prepare_wait() noexcept { return self_->prepare_wait(); }
+  /// As Link.
   void finish_wait() noexcept { self_->finish_wait(); }
   /// When a port on the bus has stopped reading, send() takes fewer frames than given, without an
   /// error, for at most this time. The time begins with the first such send(). After it, send()
@@ -79,7 +91,9 @@ class AnyLink {
   int room_descriptor() noexcept { return self_->room_descriptor(); }
   /// As Port::bus_frames(); 0 if the link's frames have no numbers.
   std::uint64_t bus_frames() noexcept { return self_->bus_frames(); }
+  /// As Link.
   std::size_t max_frame_bytes() noexcept { return self_->max_frame_bytes(); }
+  /// As Link.
   std::string address() { return self_->address(); }
 
  private:

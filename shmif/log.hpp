@@ -15,9 +15,9 @@ namespace shmif {
 /// Writes one line at a level. For this project's own layers. Callers that log much should use
 /// spdlog.
 void log_debug(std::string_view message);
-void log_info(std::string_view message);
-void log_warning(std::string_view message);
-void log_error(std::string_view message);
+void log_info(std::string_view message);     ///< as log_debug()
+void log_warning(std::string_view message);  ///< as log_debug()
+void log_error(std::string_view message);    ///< as log_debug()
 /// As log_warning(), unless this process, or a process that it was forked from, has already logged
 /// this warning. Threads: safe.
 void log_warning_once(std::string_view message);

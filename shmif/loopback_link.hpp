@@ -13,6 +13,7 @@
 
 namespace shmif {
 
+/// The sizes of a LoopbackLink, for each of its queues.
 struct LoopbackOptions {
   std::size_t queue_frames = 1024;      ///< further frames are dropped when this many wait
   std::size_t queue_bytes = 1U << 20U;  ///< the same for bytes; at least max_frame_bytes
@@ -32,21 +33,22 @@ class LoopbackLink {
   /// other receives what is still queued and then ends. Errors: as self().
   static Result<std::pair<LoopbackLink, LoopbackLink>> pair(const LoopbackOptions& options = {});
 
-  LoopbackLink(LoopbackLink&&) noexcept;
-  LoopbackLink& operator=(LoopbackLink&&) noexcept;
-  ~LoopbackLink();  ///< close()
+  LoopbackLink(LoopbackLink&&) noexcept;  ///< the other may then only be assigned to or destroyed
+  LoopbackLink& operator=(LoopbackLink&&) noexcept;  ///< close() of the link that it was
+  ~LoopbackLink();                                   ///< close()
 
   /// Ends this link and its peer, and wakes waiting threads. Threads: any.
   void close() noexcept;
 
   /// Errors: frame_too_short, frame_too_long, link_ended.
   SendResult send(std::span<const FrameView> frames) noexcept;
+  /// Errors: link_ended after close(), once the queue is empty.
   ReceiveResult receive(FrameBatch& into) noexcept;
-  int descriptor() noexcept;
-  WaitHint prepare_wait() noexcept;
-  void finish_wait() noexcept;
-  std::size_t max_frame_bytes() noexcept;
-  std::string address();  ///< "loopback:"
+  int descriptor() noexcept;               ///< as Link
+  WaitHint prepare_wait() noexcept;        ///< as Link
+  void finish_wait() noexcept;             ///< as Link
+  std::size_t max_frame_bytes() noexcept;  ///< LoopbackOptions::max_frame_bytes
+  std::string address();                   ///< "loopback:"
 
   /// Frames sent from here and dropped because the receiver's queue was full. Threads: any.
   std::uint64_t dropped() const noexcept;

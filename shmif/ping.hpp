@@ -33,19 +33,21 @@
 
 namespace shmif {
 
+/// IEEE 802 local experimental EtherType 1.
 inline constexpr std::uint16_t kPingEtherType = 0x88b5;
-inline constexpr std::size_t kPingFrameBytes = 60;
+inline constexpr std::size_t kPingFrameBytes = 60;  ///< of each request and reply
 
+/// What a ping frame is; the values are those on the wire.
 enum class PingType : std::uint8_t { request = 1, reply = 2 };
 
 /// What a ping frame says.
 struct Ping {
-  MacAddress destination;
-  MacAddress source;
-  PingType type = PingType::request;
-  std::uint32_t id = 0;
-  std::uint32_t sequence = 0;
-  std::uint64_t sent_ns = 0;  ///< by the asker's clock
+  MacAddress destination;             ///< a port's address; of a request, also broadcast
+  MacAddress source;                  ///< the address of the port that sent the frame
+  PingType type = PingType::request;  ///< whether it asks or answers
+  std::uint32_t id = 0;        ///< a random number of the asking process; the reply repeats it
+  std::uint32_t sequence = 0;  ///< counts the requests of that process, from 0
+  std::uint64_t sent_ns = 0;   ///< by the asker's clock
 };
 
 /// Writes `ping` as a frame. Threads: safe. Blocks: never.

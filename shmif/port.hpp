@@ -47,10 +47,12 @@ namespace shmif {
 /// or MAC address, and no call reports it; lost_frames counts one for each overrun.
 class Port {
  public:
+  /// Makes a detached port. attach() checks the options. If they have no MAC address, it is drawn
+  /// here, and the port keeps it on every bus.
   explicit Port(PortOptions options = {});
-  Port(Port&&) noexcept;
-  Port& operator=(Port&&) noexcept;
-  ~Port();  ///< detaches, also while up
+  Port(Port&&) noexcept;             ///< see Moves above
+  Port& operator=(Port&&) noexcept;  ///< see Moves above
+  ~Port();                           ///< detaches, also while up
 
   /// Attaches to the bus at `path`. If a disk holds its file, logs a warning, once for each bus.
   /// Errors: path_empty, path_too_long, already_linked (also when down), bad_argument for a MAC
@@ -67,6 +69,7 @@ class Port {
   /// a Receiver first: it must not run during this call. Errors: port_up, forked.
   [[nodiscard]] std::error_code detach() noexcept;
 
+  /// What link() returns.
   struct LinkState {
     std::string path;  ///< as given to attach
     /// False if the path no longer names the mapped file. A relative path starts from the working
@@ -84,8 +87,9 @@ class Port {
   /// down() waits while another thread is inside send() of this port; that send() may be waiting
   /// for the bus's lock.
   [[nodiscard]] std::error_code up() noexcept;
+  /// See up().
   [[nodiscard]] std::error_code down() noexcept;
-  bool is_up() const noexcept;
+  bool is_up() const noexcept;  ///< false when not attached; threads: any
 
   /// Sends frames in order, in batches. A batch has as many frames as fit in a quarter of the ring.
   /// Each batch takes the bus's lock once, and wakes each sleeping port that gets frames from it
@@ -157,9 +161,11 @@ class Port {
   /// For poll and epoll, see Link. The descriptor stays the same while attached. It is -1 when not
   /// attached, or if no descriptor is available; descriptor_error() gives the reason.
   int descriptor() noexcept;
+  /// Why descriptor() has no descriptor, or needs a thread to wake it. No error if neither is so.
+  /// Errors: not_linked.
   std::error_code descriptor_error() const noexcept;
-  WaitHint prepare_wait() noexcept;
-  void finish_wait() noexcept;
+  WaitHint prepare_wait() noexcept;  ///< as Link; `ready` when not attached
+  void finish_wait() noexcept;       ///< as Link
   /// A descriptor for event loops that make no call before they sleep. It is level-triggered:
   /// readable while frames wait for receive(), and quiet otherwise. It is also readable if
   /// receive() would return an error, but only 50 ms after the last error, and after interrupt()
@@ -180,6 +186,7 @@ class Port {
   std::string address();  ///< "bus:PATH"
 
   std::string name() const;  ///< as given, or as chosen by the bus
+  /// Its present address: the last of set_mac(), or that of the options, or the random one.
   MacAddress mac() const noexcept;
   /// Its row in the bus's port table; 0xffff if it has no row, or when not attached.
   unsigned slot() const noexcept;
@@ -247,11 +254,14 @@ class Follower {
   /// In these two cases it logs a warning. `take_offloads`: as in PortOptions.
   static Result<Follower> open(const std::string& path, Start start, Resume resume = Resume::first,
                                bool take_offloads = false);
-  Follower(Follower&&) noexcept;
-  Follower& operator=(Follower&&) noexcept;
+  Follower(Follower&&) noexcept;  ///< the other may then only be assigned to or destroyed
+  Follower& operator=(Follower&&) noexcept;  ///< closes the bus that it read before
   ~Follower();
 
+  /// As Port::receive(). Errors: corrupt, bus_lost, forked, lock_held.
   ReceiveResult receive(FrameBatch& into) noexcept;
+  /// Waits until receive() would return frames, at most `timeout`. Result: whether it would; false
+  /// at once in the child of a fork, and when the bus is lost. A signal ends the wait.
   bool wait(std::chrono::nanoseconds timeout) noexcept;
 
   /// For poll and epoll; wait as Link says. The descriptor is a timer. prepare_wait() sets it to
@@ -259,11 +269,13 @@ class Follower {
   /// ignore `at_most`. It is -1 if no descriptor is available; then `at_most` alone says how long
   /// to sleep. Blocks: never.
   int descriptor() noexcept;
+  /// See descriptor().
   [[nodiscard]] WaitHint prepare_wait() noexcept;
-  void finish_wait() noexcept;
+  void finish_wait() noexcept;  ///< as Link
+  /// What it received and lost since open(). The members about sending and sleeping are 0.
   PortCounters counters() const noexcept;
-  std::uint64_t bus_frames() const noexcept;  ///< as Port::bus_frames()
-  std::size_t max_frame_bytes() const noexcept;
+  std::uint64_t bus_frames() const noexcept;     ///< as Port::bus_frames()
+  std::size_t max_frame_bytes() const noexcept;  ///< as Port::max_frame_bytes()
 
  private:
   struct Impl;

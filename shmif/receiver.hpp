@@ -27,8 +27,12 @@ class Receiver {
   Receiver& operator=(const Receiver&) = delete;
   ~Receiver();  ///< stop()
 
+  /// Ends the thread. Blocks: until a callback that runs has returned, except inside the callback.
   void stop() noexcept;
+  /// Tells a callback that takes long that stop() was called.
   std::stop_token stop_token() const noexcept;
+  /// Whether the thread still receives. False once it has ended, by itself or by stop(). Threads:
+  /// any.
   bool running() const noexcept;
   /// Why the thread ended by itself: the port's error, or Errc::link_ended if a callback threw
   /// (then the exception's text is logged). Empty while the thread runs, or after stop().

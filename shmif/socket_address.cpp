@@ -133,6 +133,9 @@ Result<SocketAddress> parse_socket_address(std::string_view text) {
   const auto split = split_host_port(text);
   if (!split || !split->port) return not_an_address(text);
   if (text.starts_with('[')) {
+    if (split->host.find('%') != std::string::npos) {  // with the interface of a link-local address
+      return parse_host_address(split->host, *split->port);
+    }
     sockaddr_in6 a{};
     a.sin6_family = AF_INET6;
     a.sin6_port = htons(*split->port);

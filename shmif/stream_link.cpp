@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -39,8 +40,9 @@ constexpr std::chrono::milliseconds kOfferAgain{1};
 }  // namespace
 
 struct StreamLink::Impl {
-  UniqueFd socket;
-  UniqueFd room;  ///< the same socket, for room_descriptor()
+  UniqueFd socket;  ///< for both ways, or only to receive
+  UniqueFd out;     ///< to send, if that is not the same; it is not a socket, or used as none
+  UniqueFd room;    ///< the same as the one to send, for room_descriptor()
   StreamOptions options;
   bool ended = false;    ///< no more frames can be sent
   bool no_more = false;  ///< no more bytes arrive; the buffer may still have records
@@ -94,13 +96,25 @@ StreamLink StreamLink::adopt(UniqueFd connected, StreamOptions options) {
   return StreamLink(std::make_unique<Impl>(std::move(connected), std::move(options)));
 }
 
+Result<StreamLink> StreamLink::adopt(UniqueFd in, UniqueFd out, StreamOptions options) {
+  for (const UniqueFd* const each : {&in, &out}) {
+    const int flags = ::fcntl(each->get(), F_GETFL);
+    if (flags < 0 || ::fcntl(each->get(), F_SETFL, flags | O_NONBLOCK) != 0)
+      return Error::from_errno(errno, "cannot use the stream " + options.address);
+  }
+  StreamLink made = adopt(std::move(in), std::move(options));
+  made.impl_->out = std::move(out);
+  return made;
+}
+
 /// Result: how many bytes the socket took; 0 if it takes no bytes now, or never again.
 ssize_t StreamLink::Impl::write(iovec* what, std::size_t count) noexcept {
   msghdr message{};
   message.msg_iov = what;
   message.msg_iovlen = count;
   for (;;) {  // ends: signals do not come endlessly
-    const ssize_t n = ::sendmsg(socket.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const ssize_t n = out ? ::writev(out.get(), what, static_cast<int>(count))
+                          : ::sendmsg(socket.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (n >= 0) {
       offers = 0;
       return n;
@@ -224,7 +238,9 @@ bool StreamLink::Impl::refill() noexcept {
     end -= std::exchange(begin, 0);
   }
   for (;;) {  // ends: signals do not come endlessly
-    const ssize_t n = ::recv(socket.get(), buffer.data() + end, buffer.size() - end, MSG_DONTWAIT);
+    const ssize_t n =
+        out ? ::read(socket.get(), buffer.data() + end, buffer.size() - end)
+            : ::recv(socket.get(), buffer.data() + end, buffer.size() - end, MSG_DONTWAIT);
     if (n > 0) {
       end += static_cast<std::size_t>(n);
       const std::size_t skipped = std::min(to_skip, end - begin);
@@ -281,7 +297,8 @@ int StreamLink::descriptor() noexcept {
 }
 int StreamLink::room_descriptor() noexcept {
   Impl& self = *impl_;
-  if (!self.room) self.room.reset(::fcntl(self.socket.get(), F_DUPFD_CLOEXEC, 0));
+  const UniqueFd& sends = self.out ? self.out : self.socket;
+  if (!self.room) self.room.reset(::fcntl(sends.get(), F_DUPFD_CLOEXEC, 0));
   return self.room.get();
 }
 WaitHint StreamLink::prepare_wait() noexcept {

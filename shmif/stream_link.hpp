@@ -1,6 +1,7 @@
 #pragma once
-// StreamLink: a stream socket as a Link. Each frame is a record: its length in four bytes, big
-// endian, and then its bytes. QEMU (-netdev stream), libkrun, passt and gvproxy use this format.
+// StreamLink: a stream socket, or two pipes, as a Link. Each frame is a record: its length in four
+// bytes, big endian, and then its bytes. QEMU (-netdev stream), libkrun, passt and gvproxy use this
+// format.
 
 #include <cstddef>
 #include <cstdint>
@@ -17,6 +18,7 @@ namespace shmif {
 /// The longest record that QEMU sends or accepts: 68 KiB (64 KiB and 4 KiB more).
 inline constexpr std::size_t kMaxStreamRecordBytes = 69632;
 
+/// How a StreamLink uses its stream.
 struct StreamOptions {
   std::size_t max_frame_bytes = 1522;  ///< longer frames are refused, and dropped when received
   /// A longer record ends the link as corrupt, because no peer sends one. At least max_frame_bytes.
@@ -37,23 +39,28 @@ struct StreamDrops {
 /// Blocks: never; if the socket is full, it takes no more frames for now (SendResult::taken).
 class StreamLink {
  public:
+  /// Takes ownership of a connected stream socket.
   static StreamLink adopt(UniqueFd connected, StreamOptions options);
-  StreamLink(StreamLink&&) noexcept;
-  StreamLink& operator=(StreamLink&&) noexcept;
+  /// The same for a stream with a descriptor for each way: pipes, or a socket and its duplicate.
+  /// They become nonblocking (O_NONBLOCK), also for others who have them open. If the reader of
+  /// `out` may go, the process must ignore SIGPIPE. Errors: an errno.
+  static Result<StreamLink> adopt(UniqueFd in, UniqueFd out, StreamOptions options);
+  StreamLink(StreamLink&&) noexcept;  ///< the other may then only be assigned to or destroyed
+  StreamLink& operator=(StreamLink&&) noexcept;  ///< closes the stream that it had
   ~StreamLink();
 
   /// Errors: frame_too_short, frame_too_long, link_ended.
   SendResult send(std::span<const FrameView> frames) noexcept;
-  ReceiveResult receive(FrameBatch& into) noexcept;
-  int descriptor() noexcept;
+  ReceiveResult receive(FrameBatch& into) noexcept;  ///< errors: link_ended, corrupt
+  int descriptor() noexcept;                         ///< the socket, or the one that it reads
   /// As AnyLink::room_descriptor().
   int room_descriptor() noexcept;
-  WaitHint prepare_wait() noexcept;
-  void finish_wait() noexcept;
-  std::size_t max_frame_bytes() noexcept;
-  std::string address();
+  WaitHint prepare_wait() noexcept;        ///< as Link; sends the rest of a record
+  void finish_wait() noexcept;             ///< as Link
+  std::size_t max_frame_bytes() noexcept;  ///< StreamOptions::max_frame_bytes
+  std::string address();                   ///< StreamOptions::address
 
-  StreamDrops drops() const noexcept;
+  StreamDrops drops() const noexcept;  ///< counted since the link was made
 
  private:
   struct Impl;

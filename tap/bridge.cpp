@@ -138,6 +138,7 @@ struct Bridge::Impl {
   std::error_code watch_side(Side& e) noexcept;
   bool watch_room(Side& source) noexcept;
   void unwatch(Side& e) noexcept;
+  void follow_descriptors() noexcept;
   void finish(const Side& e, std::error_code error);
   bool retry(Side& source);
   bool is_quiet(Side& source) noexcept;
@@ -250,6 +251,15 @@ void Bridge::Impl::unwatch(Side& e) noexcept {
   if (!e.watched) return;
   (void)::epoll_ctl(epoll.get(), EPOLL_CTL_DEL, e.descriptor, nullptr);
   e.watched = false;
+}
+
+/// A watch may have changed a link so that it has another descriptor.
+void Bridge::Impl::follow_descriptors() noexcept {
+  for (Side& e : sides) {
+    if (!e.watched || e.link->descriptor() == e.descriptor) continue;
+    unwatch(e);  // the next sleep watches the new one
+    e.look = true;
+  }
 }
 
 /// Makes the next sleep end when the peer's link has room. Result: whether that is possible.
@@ -496,6 +506,7 @@ void Bridge::Impl::wait(nanoseconds at_most) {
       stop = true;
     } else if (watch != watches.end()) {
       stop = !watch->on_ready();
+      follow_descriptors();
     } else if (Side* const source = with_room(who); source != nullptr) {
       source->look = source->woken_by_room = true;
     } else {

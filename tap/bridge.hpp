@@ -42,8 +42,9 @@ using TooLongListener = std::function<void(const FrameView& frame, AnyLink& from
 /// again. Runs in the loop's thread: must not block.
 using TroubleListener = std::function<void(AnyLink& link, std::error_code error)>;
 
+/// How a bridge carries frames. The same for all pairs.
 struct BridgeOptions {
-  std::size_t batch_frames = 64;
+  std::size_t batch_frames = 64;  ///< most frames that are received at a time; at least 1
   /// How long a side may refuse frames before they are dropped; twice its own patience if that is
   /// longer.
   std::chrono::milliseconds patience{10};
@@ -53,29 +54,33 @@ struct BridgeOptions {
 
 /// What one direction of a pair has done.
 struct DirectionCounters {
-  std::uint64_t received = 0;  ///< from the source; the counts below say what became of them
-  std::uint64_t frames = 0, bytes = 0;  ///< passed on (a link may still have dropped them)
-  std::uint64_t segments = 0;           ///< the same, with each super-frame split as on a wire
-  std::uint64_t batches = 0;
-  std::uint64_t consumed = 0;          ///< by the interceptor
-  std::uint64_t lost = 0;              ///< lost in overruns, as the source reported
-  std::uint64_t dropped_full = 0;      ///< the other side took no frame for too long
+  std::uint64_t received = 0;      ///< from the source; the counts below say what became of them
+  std::uint64_t frames = 0,        ///< passed on (a link may still have dropped them)
+      bytes = 0;                   ///< bytes of the frames passed on, without FCS
+  std::uint64_t segments = 0;      ///< the same, with each super-frame split as on a wire
+  std::uint64_t batches = 0;       ///< times that frames were received, any number at a time
+  std::uint64_t consumed = 0;      ///< by the interceptor
+  std::uint64_t lost = 0;          ///< lost in overruns, as the source reported
+  std::uint64_t dropped_full = 0;  ///< the other side took no frame for too long
   std::uint64_t dropped_too_long = 0;  ///< too long for the other side
   std::uint64_t dropped_error = 0;     ///< refused for another reason, such as a port that is down
 };
+/// What both directions of a pair have done.
 struct PairCounters {
-  DirectionCounters to_right, to_left;
+  DirectionCounters to_right,  ///< from the left link to the right one
+      to_left;                 ///< from the right link to the left one
 };
 
 /// Why a bridge stopped.
 struct BridgeEnd {
+  /// The kinds of reasons.
   enum class Why : std::uint8_t {
     stopped,     ///< the stop descriptor, a watch or stop()
     link_ended,  ///< a link will never give or take a frame again
   };
-  Why why = Why::stopped;
-  std::size_t pair = 0;  ///< of the link that ended
-  std::string address;   ///< of that link: "tap:tap0"
+  Why why = Why::stopped;  ///< one of these
+  std::size_t pair = 0;    ///< of the link that ended
+  std::string address;     ///< of that link: "tap:tap0"
   /// Errc::link_ended, or why the link became useless, such as Errc::bus_lost. With `stopped`: set
   /// only if the stop descriptor could not be watched.
   std::error_code error;
@@ -87,8 +92,8 @@ class Bridge {
  public:
   /// Errors: bad_argument; an errno, if no descriptor is available.
   static Result<Bridge> create(const BridgeOptions& options = {});
-  Bridge(Bridge&&) noexcept;
-  Bridge& operator=(Bridge&&) noexcept;
+  Bridge(Bridge&&) noexcept;             ///< the other may then only be assigned to or destroyed
+  Bridge& operator=(Bridge&&) noexcept;  ///< drops its pairs and watches; not while run() runs
   ~Bridge();
 
   /// Adds a pair. An interceptor may be empty. Not while run() runs. Result: the pair's number,
@@ -97,8 +102,9 @@ class Bridge {
                           Interceptor on_to_left = {});
 
   /// Calls `on_ready` in the loop whenever `descriptor` is readable (a signalfd, a pidfd, a netlink
-  /// socket). It must read what is there, and return false to stop the bridge. Do not call this
-  /// while run() runs.
+  /// socket). It must read what is there, and return false to stop the bridge. It may change a link
+  /// of the bridge so that this has another descriptor (Line::set_faults()). Do not call this while
+  /// run() runs.
   Result<void> watch(int descriptor, std::function<bool()> on_ready);
 
   /// Carries frames until a link ends, `stop_descriptor` (-1: none) becomes readable, a watch
@@ -110,6 +116,7 @@ class Bridge {
   /// from a signal handler.
   void stop() noexcept;
 
+  /// What the pair has done since add(). `pair`: a number that add() returned.
   PairCounters counters(std::size_t pair) const noexcept;
 
  private:

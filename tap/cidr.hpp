@@ -19,10 +19,12 @@ struct IpAddress {
   int family = AF_INET;                  ///< AF_INET or AF_INET6
   std::array<std::uint8_t, 16> bytes{};  ///< the first 4, or all 16
 
-  bool operator==(const IpAddress&) const = default;
+  bool operator==(const IpAddress&) const = default;  ///< compares family and address
+  /// Whether it is an address of IPv6.
   bool is_v6() const noexcept { return family == AF_INET6; }
+  /// The length of the address in bits: the longest prefix.
   unsigned bits() const noexcept { return is_v6() ? 128 : 32; }
-  std::string to_string() const;
+  std::string to_string() const;  ///< as parse() accepts it
 
   /// Accepts "198.18.0.1" and "fd00::1", without surrounding text or zone. Does not accept short
   /// forms such as "198.18". Errors: bad_argument.
@@ -31,11 +33,12 @@ struct IpAddress {
 
 /// An interface's address with the prefix length of its network: "198.18.0.2/24", "fd00::2/64".
 struct Cidr {
-  IpAddress address;
-  unsigned prefix = 0;
+  IpAddress address;    ///< of the interface, not of the network
+  unsigned prefix = 0;  ///< of the network, in bits; at least 1 if it was parsed
 
+  /// Compares the address, too, not only the network.
   bool operator==(const Cidr&) const = default;
-  std::string to_string() const;
+  std::string to_string() const;  ///< as parse() accepts it
 
   /// Accepts ADDRESS/PREFIX. The prefix is required, and at least 1. An address that no interface
   /// can have is refused, because it is surely a typing error: unspecified, multicast, reserved, or

@@ -19,16 +19,18 @@ namespace shmif::tap {
 
 /// An interface as the kernel described it when asked.
 struct Interface {
-  unsigned index = 0;
-  std::string name;
-  unsigned flags = 0;  ///< IFF_*
-  std::uint32_t mtu = 0;
-  MacAddress mac;  ///< zero if the interface has none
+  unsigned index = 0;     ///< the kernel's number of it in its namespace
+  std::string name;       ///< it can change; `index` does not
+  unsigned flags = 0;     ///< IFF_*
+  std::uint32_t mtu = 0;  ///< in bytes of layer 3
+  MacAddress mac;         ///< zero if the interface has none
   /// How many users have set promiscuous mode: the administrator, tcpdump, a bridge that the
   /// interface belongs to.
   unsigned promiscuity = 0;
 
+  /// Whether it is set up (IFF_UP). It may still have no carrier.
   bool is_up() const noexcept { return (flags & IFF_UP) != 0; }
+  /// Whether it receives the frames for all addresses.
   bool is_promiscuous() const noexcept { return promiscuity > 0; }
   /// Up, and its other end is there: frames pass.
   bool has_carrier() const noexcept { return carries(flags); }
@@ -45,15 +47,15 @@ struct Interface {
 
 /// An interface with the addresses that it has.
 struct AddressedInterface {
-  std::string name;
-  MacAddress mac;  ///< zero if the interface has none
-  std::vector<Cidr> addresses;
+  std::string name;             ///< of the interface
+  MacAddress mac;               ///< zero if the interface has none
+  std::vector<Cidr> addresses;  ///< of IPv4 and IPv6, in the order of the kernel
 };
 
 /// A default route of the main table, with the metric that a route has if nobody chose one.
 struct DefaultRoute {
-  std::string interface;
-  IpAddress gateway;
+  std::string interface;  ///< the interface that it leads out of
+  IpAddress gateway;      ///< the next hop
 };
 
 /// Whether `name` can name an interface: 1 to 15 bytes without '/', ':', '%', blanks and control
@@ -72,8 +74,8 @@ class Netlink {
   /// Opens a session in another namespace. That may belong to another user namespace, if the caller
   /// may enter it.
   static Result<Netlink> open(const NetNamespace& where);
-  Netlink(Netlink&&) noexcept;
-  Netlink& operator=(Netlink&&) noexcept;
+  Netlink(Netlink&&) noexcept;             ///< the other may then only be assigned to or destroyed
+  Netlink& operator=(Netlink&&) noexcept;  ///< closes its session
   ~Netlink();
 
   /// Errors: ENODEV.
@@ -93,11 +95,15 @@ class Netlink {
   /// routes decide, which know the broadcast addresses of its networks. False if there is no route.
   Result<bool> leads_to_many(const IpAddress& address) const;
 
+  /// Sets the interface up, or down if `up` is false. Errors: ENODEV; EPERM.
   Result<void> set_up(const std::string& name, bool up = true);
+  /// Sets the MTU, in bytes of layer 3. Errors: ENODEV; EPERM; EINVAL if the device cannot have it.
   Result<void> set_mtu(const std::string& name, std::uint32_t mtu);
+  /// Sets the MAC address. Some drivers allow it only while the interface is down.
   Result<void> set_mac(const std::string& name, MacAddress mac);
   /// The interface must be down.
   Result<void> rename(const std::string& name, const std::string& to);
+  /// Deletes the interface. With one end of a veth pair, the other end goes, too.
   Result<void> remove(const std::string& name);
   /// The interface arrives there down and without addresses.
   Result<void> move_to(const std::string& name, const NetNamespace& where);
@@ -121,6 +127,8 @@ class Netlink {
   /// for duplicates meanwhile (IFA_F_OPTIMISTIC, RFC 4429), if the interface's optimistic_dad
   /// allows that.
   Result<void> add_address(const std::string& name, const Cidr& cidr, bool optimistic = false);
+  /// Removes an address that the interface has with this very prefix. Errors: ENODEV, or it has no
+  /// such address.
   Result<void> remove_address(const std::string& name, const Cidr& cidr);
   /// The interface must be up, and the gateway in one of its networks. If the interface has an
   /// address that is alone in its network (/32, /128), the gateway may have any address.
@@ -136,6 +144,12 @@ class Netlink {
 
   /// Blocks: until frames can pass, at most `timeout`. Errors: timed_out, ENODEV.
   Result<void> wait_for_carrier(const std::string& name, std::chrono::milliseconds timeout);
+
+  /// Waits until the interface has a link-local address, and may use each that it has: the kernel
+  /// does not look for duplicates of it (any more). Without one, the kernel cannot ask for the
+  /// neighbours of other addresses. Result: false if `timeout` was too short, or if the interface
+  /// has no IPv6: that is seen after 100 ms. Errors: ENODEV.
+  Result<bool> wait_for_link_local(const std::string& name, std::chrono::milliseconds timeout);
 
   /// Keeps the kernel from using IPv6 on the interface by itself. Call it before the interface goes
   /// up: then no link-local address is made. If /proc/sys can be written, IPv6 is off altogether.

@@ -21,6 +21,7 @@ class NetNamespace {
   static Result<NetNamespace> current();
   /// The namespace at /run/netns/NAME, where `ip netns` makes them.
   static Result<NetNamespace> by_name(const std::string& name);
+  /// The namespace that a file stands for, such as /proc/PID/ns/net or a bind mount of it.
   static Result<NetNamespace> by_path(const std::string& path);
   /// The namespace of process `pid`.
   static Result<NetNamespace> by_pid(pid_t pid);
@@ -38,10 +39,12 @@ class NetNamespace {
   /// milliseconds. Errors: not_supported, with the reason.
   static Result<NetNamespace> create();
 
+  /// For setns(2). This object keeps it.
   int descriptor() const noexcept { return fd_.get(); }
   const std::string& name() const noexcept { return name_; }  ///< for messages: "process 4711"
   /// True when the calling thread is in it.
   bool is_current() const noexcept;
+  /// Whether both are the same namespace, however they were named. False if that cannot be told.
   bool is_same(const NetNamespace& other) const noexcept;
 
  private:

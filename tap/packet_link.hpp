@@ -14,6 +14,7 @@
 
 namespace shmif::tap {
 
+/// How a PacketLink uses its interface.
 struct PacketOptions {
   /// Also receive frames addressed to other hosts, as every bridge must.
   bool promiscuous = true;
@@ -46,26 +47,27 @@ class PacketLink {
   /// itself. Errors: bad_argument if the descriptor is something else; not_supported.
   static Result<PacketLink> adopt(UniqueFd socket, const PacketOptions& options = {});
 
-  PacketLink(PacketLink&&) noexcept;
-  PacketLink& operator=(PacketLink&&) noexcept;
+  PacketLink(PacketLink&&) noexcept;  ///< the other may then only be assigned to or destroyed
+  PacketLink& operator=(PacketLink&&) noexcept;  ///< closes the socket that it had
   ~PacketLink();
 
   /// Frames may be super-frames, or have unfinished checksums: the interface or its driver does
   /// that work. The checksums of small UDP datagrams are finished here (bus/datagram.hpp). Errors:
   /// frame_too_short, frame_too_long, link_ended.
   SendResult send(std::span<const FrameView> frames) noexcept;
-  ReceiveResult receive(FrameBatch& into) noexcept;
-  int descriptor() noexcept;
-  WaitHint prepare_wait() noexcept;
-  void finish_wait() noexcept;
+  ReceiveResult receive(FrameBatch& into) noexcept;  ///< errors: link_ended, or an errno
+  int descriptor() noexcept;                         ///< the packet socket
+  WaitHint prepare_wait() noexcept;  ///< as Link; wakes to look at an interface that is down
+  void finish_wait() noexcept;       ///< as Link
   /// The interface's MTU plus the header and one tag (802.1Q or 802.1ad); follows a change of the
   /// MTU. If the socket was adopted, the kernel refuses a frame of that length with an 802.1ad tag
   /// as too long, unless the MTU has room for the tag.
   std::size_t max_frame_bytes() noexcept;
   std::string address();  ///< "packet:IFNAME"
 
+  /// Always: the interface or its driver does that work, as send() says.
   bool takes_offloads() const noexcept { return true; }
-  DeviceCounters counters() const noexcept;
+  DeviceCounters counters() const noexcept;  ///< counted since the link was opened
 
  private:
   struct Impl;

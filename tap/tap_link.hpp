@@ -18,17 +18,18 @@
 
 namespace shmif::tap {
 
+/// How a TAP device is made or found, and how it is set up.
 struct TapOptions {
   /// Attaches to an existing TAP device of that name, or creates one; empty: the next free "tapN".
   /// At most 15 characters.
   std::string name;
   std::optional<std::uint32_t> mtu;  ///< 68 to 65521
-  std::optional<MacAddress> mac;
-  std::vector<Cidr> addresses;
+  std::optional<MacAddress> mac;     ///< empty: as the device has it, or as the kernel chooses
+  std::vector<Cidr> addresses;       ///< added to those that the device has
   /// Default routes, at most one of each family; they need `up` and an address. It is no error if
   /// such a route through this device exists already.
   std::vector<IpAddress> gateways;
-  bool up = true;
+  bool up = true;        ///< set the interface up; false: leave it as it is
   bool persist = false;  ///< the device stays when this link is closed
   /// When the link is closed, or its process has died, a separate process restores a device that
   /// existed before: offloads, MTU, MAC address, addresses, gateways, up or down. A new device that
@@ -38,7 +39,7 @@ struct TapOptions {
   /// Let the host leave segmentation and checksums to us (FrameView::offload), and accept frames
   /// that leave this work to the host. For a link at the other end that carries such frames.
   bool offload = false;
-  std::string tun_device = "/dev/net/tun";
+  std::string tun_device = "/dev/net/tun";  ///< where the TUN device is
   /// The namespace of the device; nullptr: the calling thread's. Used only during open.
   const NetNamespace* where = nullptr;
 };
@@ -75,25 +76,26 @@ class TapLink {
   /// attached to the device, the kernel does not tell whether there is packet information.
   static Result<TapLink> adopt(UniqueFd tun);
 
-  TapLink(TapLink&&) noexcept;
-  TapLink& operator=(TapLink&&) noexcept;
+  TapLink(TapLink&&) noexcept;             ///< the other may then only be assigned to or destroyed
+  TapLink& operator=(TapLink&&) noexcept;  ///< closes the queue that it had
   ~TapLink();
 
   /// Errors: frame_too_short, frame_too_long, link_ended; not_supported if takes_offloads() is
   /// false and the frame has an unfinished checksum or is a super-frame.
   SendResult send(std::span<const FrameView> frames) noexcept;
-  ReceiveResult receive(FrameBatch& into) noexcept;
-  int descriptor() noexcept;
-  WaitHint prepare_wait() noexcept;
-  void finish_wait() noexcept;
+  ReceiveResult receive(FrameBatch& into) noexcept;  ///< errors: link_ended
+  int descriptor() noexcept;                         ///< the open /dev/net/tun
+  WaitHint prepare_wait() noexcept;                  ///< as Link
+  void finish_wait() noexcept;                       ///< as Link
   /// The longest frame of any bus, or the longest super-frame if takes_offloads() is true. A TAP
   /// device takes frames that are longer than its MTU, as the kernel's stack does.
   std::size_t max_frame_bytes() noexcept;
   std::string address();  ///< "tap:NAME"
 
+  /// Whether the queue has a header for an Offload (IFF_VNET_HDR).
   bool takes_offloads() const noexcept;
   const std::string& name() const noexcept;  ///< of the interface, as it was when opened
-  DeviceCounters counters() const noexcept;
+  DeviceCounters counters() const noexcept;  ///< of this queue, since it was opened
 
  private:
   struct Impl;

@@ -1,10 +1,10 @@
 # Shared by tools/demo and tools/check: packages, the build, and progress in a few lines.
 # shellcheck shell=bash
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(cd "${BASH_SOURCE[0]%lib.sh}.." && pwd)
 logs=$root/build/logs
 jobs=$(nproc)
-mkdir -p "$logs"
+[[ -d $logs ]] || mkdir -p "$logs"
 
 say() { printf '%s\n' "$*"; }
 
@@ -43,17 +43,19 @@ how_far() {
 # follow TEXT PID LOG [SECONDS]: until this child ends, prints how long it has run and how far it is. On a terminal it
 # rewrites one line; otherwise it prints a new line every so many seconds (default 15).
 follow() {
-  local text=$1 pid=$2 log=$3 every=${4:-15} begin=$SECONDS next
+  local text=$1 pid=$2 log=$3 every=${4:-15} begin=$SECONDS next never
   next=$every
-  while [[ " $(jobs -rp | paste -sd ' ') " == *" $pid "* ]]; do
+  exec {never}<> <(:) # never has anything to read, so a `read` with a time limit is a sleep without a process
+  while kill -0 "$pid" 2>/dev/null; do
     if [[ -t 1 ]]; then
       printf '\r%s\033[K' "  $text: $((SECONDS - begin)) s$(how_far "$log")"
     elif ((SECONDS - begin >= next)); then
       say "  $text: $((SECONDS - begin)) s$(how_far "$log")"
       ((next += every))
     fi
-    if ((SECONDS == begin)); then sleep 0.1; else sleep 0.5; fi
+    if ((SECONDS == begin)); then read -rt 0.1 -u "$never"; else read -rt 0.5 -u "$never"; fi || true
   done
+  exec {never}<&-
   [[ ! -t 1 ]] || printf '\r\033[K'
 }
 
@@ -79,11 +81,14 @@ packages_for() {
 
 # missing_packages GROUP...: prints the ones of them that are not installed.
 missing_packages() {
-  local package
-  for package in $(packages_for "$@"); do
+  local package packages installed
+  mapfile -t packages < <(packages_for "$@")
+  ((${#packages[@]} > 0)) || return 0
+  installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "${packages[@]}" 2>/dev/null) || true  # fails if it does not know one
+  for package in "${packages[@]}"; do
     # Node's own packages include npm and conflict with Debian's.
     [[ $package == npm ]] && command -v npm >/dev/null && continue
-    [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || echo "$package"
+    [[ $'\n'$installed$'\n' == *$'\n'"$package installed"$'\n'* ]] || echo "$package"
   done
 }
 
@@ -96,7 +101,8 @@ need_packages() {
     packages_for "$@" | paste -sd ' ' | fold -s -w 100 | sed 's/^/  /'
     return 0
   fi
-  missing=$(missing_packages "$@" | paste -sd ' ')
+  missing=$(missing_packages "$@")
+  missing=${missing//$'\n'/ }
   [[ -n $missing ]] || return 0
   if ((EUID != 0)); then
     command -v sudo >/dev/null ||

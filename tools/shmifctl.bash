@@ -15,6 +15,11 @@ _shmifctl_hosts() {
     _shmifctl_unescape
 }
 
+_shmifctl_labs() {
+  command shmifctl ls --json 2>/dev/null | sed -n 's/^      "name": "\(.*\)",$/\1/p' |
+    _shmifctl_unescape
+}
+
 # The categories of --debug. A list continues after its last comma.
 _shmifctl_categories() {
   local word begin=''
@@ -80,20 +85,22 @@ _shmifctl() {
       command=$word
     elif [[ -z $path && -e $word ]]; then
       path=$word
-    elif [[ -n $path && ${COMP_WORDS[i - 1]} != --* ]]; then
+    elif [[ -n $path${SHMIF_BUS-} && ${COMP_WORDS[i - 1]} != --* ]]; then
       named+=("$word")
     fi
   done
+  local bus=${path:-${SHMIF_BUS-}} # of a line that names none
   local only=yes # whether no other word is possible here, in particular no file
   case $option in
     --log-level) words='trace debug info warning error critical off' ;;
     --debug) words=$(_shmifctl_categories "$current") ;;
-    --port | --to) [[ -n $path ]] && words=$(_shmifctl_ports "$path") ;;
+    --port | --to) [[ -n $bus ]] && words=$(_shmifctl_ports "$bus") ;;
     --via) words='tap veth' ;;
     --with) words='slirp4netns passt' ;;
     --timing) words='original flat x2' ;;
     --flow) words='ethernet pause' ;;
     --resume) words='first newest' ;;
+    --keep) words='failed always' ;;
     --sort) words='loss lag tx rx name slot' ;;
     --format)
       words='pcap pcapng'
@@ -112,10 +119,18 @@ _shmifctl() {
       elif [[ $current == -* ]]; then
         words=$(command shmifctl "$command" --help 2>/dev/null |
           sed -n '/^options:/,/^$/ s/^  \(-.,\|   \) \(--[a-z-]*\).*/\2/p')
-      elif [[ -n $path && ($command == enter || $command == stop) ]]; then
-        words=$(_shmifctl_hosts "$path")
+      elif [[ -n $bus && ($command == enter || $command == stop) ]]; then
+        words=$(_shmifctl_hosts "$bus")
         for word in "${named[@]}"; do words=$(grep -vxF -e "$word" <<<"$words"); done
         [[ $command == stop || ${#named[@]} == 0 ]] || words=-- # a program comes next
+      elif [[ ($command == down || $command == serve) && -z $path ]]; then
+        words=$(_shmifctl_labs) # or a file
+      elif [[ -n $bus && ${#named[@]} == 0 && ($command == fault || $command == link || $command == move) ]]; then
+        words=$(_shmifctl_ports "$bus")
+      elif [[ -n $bus && $command == partition ]]; then
+        words=$(_shmifctl_ports "$bus")
+        for word in "${named[@]}"; do words=$(grep -vxF -e "$word" <<<"$words"); done
+        [[ ${#named[@]} == 0 ]] || words+=' /'
       elif [[ $command == bridge && ($kind == tap || $kind == packet) ]]; then
         words=$(_shmifctl_interfaces "$kind")
         only=yes

@@ -15,10 +15,10 @@
 //       does nothing more. It is not repaired.
 // And, between a correct driver and us:
 //   Q5. Buffers are read after the idx of the available ring (acquire), and used entries are
-//       written before the idx of the used ring (a full barrier).
-//   Q6. Sleeping: the side that wants to be notified asks for it with a full barrier, and looks
-//       again. The side that has news writes idx with a full barrier, and then looks whether it
-//       must notify. So at least one of the two sees the other's write.
+//       written before the idx of the used ring.
+//   Q6. Sleeping: the side that wants to be notified asks for it, and then looks again. The side
+//       that has news writes idx, and then looks whether it must notify. Each side keeps the two in
+//       this order (here both are seq_cst), so at least one of the two sees the other's write.
 
 #include <cstddef>
 #include <cstdint>

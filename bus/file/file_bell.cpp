@@ -16,7 +16,7 @@ void set_off_watches(int fd, const FileId& file, std::uint64_t offset,
   if (static_cast<std::uint64_t>(status.st_size) < end) return;
   rlimit limit{};
   if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= end) {
-    static_cast<void>(pwrite(fd, &value, sizeof value, static_cast<off_t>(offset)));
+    static_cast<void>(pwrite(fd, &value, sizeof value, static_cast<off_t>(offset)) == sizeof value);
     return;
   }
   // In a sandbox that may not write files, pwrite would end the process. Setting the file's present

@@ -19,6 +19,10 @@ namespace {
 
 constexpr std::size_t kGuardBytes = 128U << 10U;  // more than a record; a multiple of every page
 static_assert(kGuardBytes > kRecordHeaderBytes + kSuperFrameRecord);
+// A bus can be opened on a machine with pages of another size than where it was made.
+constexpr std::size_t kMaxPageBytes = 64U << 10U;  // of arm64
+static_assert(kRingOffset % kMaxPageBytes == 0 && kMinRingBytes % kMaxPageBytes == 0 &&
+              kGuardBytes % kMaxPageBytes == 0);
 
 /// Reserves address space for `span` bytes, with guards on both sides. The span begins where huge
 /// pages may begin. Result: its address; nullptr, and errno, on failure.

@@ -1,5 +1,6 @@
 #include "bus/file/parts.hpp"
 
+#include "bus/file/geometry.hpp"
 #include "bus/layout.hpp"
 
 namespace shmif::bus {
@@ -21,6 +22,10 @@ std::optional<std::uint64_t> ring_bytes_of_mapping(std::uint64_t mapped) noexcep
 
 std::uint32_t format_signature() noexcept {
   return kLayoutSignature;
+}
+
+Result<void> check_ring(std::uint64_t ring_bytes, std::uint32_t mtu) {
+  return check_geometry(ring_bytes, mtu);
 }
 
 bool can_be_position(std::uint64_t position) noexcept {

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <optional>
 
+#include "base/result.hpp"
+
 namespace shmif::bus {
 
 /// Bytes [begin, end) of a file.
@@ -29,6 +31,10 @@ std::uint64_t mapped_bytes(std::uint64_t ring_bytes) noexcept;
 /// The bytes of the ring of a bus whose mapping has `mapped` bytes. Result: empty if no bus is
 /// mapped like that.
 std::optional<std::uint64_t> ring_bytes_of_mapping(std::uint64_t mapped) noexcept;
+
+/// Whether a bus can have a ring of this many bytes and this MTU. Result: bad_size, bad_mtu or
+/// ring_too_small with the remedy.
+Result<void> check_ring(std::uint64_t ring_bytes, std::uint32_t mtu);
 
 /// Whether a record can begin or end at this position.
 bool can_be_position(std::uint64_t position) noexcept;

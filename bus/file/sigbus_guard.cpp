@@ -129,6 +129,11 @@ bool install_sigbus_guard() noexcept {
   return true;
 }
 
+bool renew_sigbus_guard() noexcept {
+  installed.store(false);
+  return install_sigbus_guard();
+}
+
 bool sigbus_guard_is_installed() noexcept {
   return installed.load();
 }

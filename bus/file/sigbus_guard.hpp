@@ -10,6 +10,9 @@ namespace shmif::bus {
 /// Installs the handler, once per process; an older handler is called for faults outside of any
 /// bus. Threads: safe. Result: false when the handler could not be installed.
 [[nodiscard]] bool install_sigbus_guard() noexcept;
+/// Installs it again, in a forked child that has given all signals their default actions. Threads:
+/// the only one. Result: as above.
+[[nodiscard]] bool renew_sigbus_guard() noexcept;
 /// Threads: safe.
 bool sigbus_guard_is_installed() noexcept;
 

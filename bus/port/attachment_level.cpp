@@ -8,7 +8,8 @@
 // itself every 50 ms (D2).
 //
 // A receive that fails would fail again at once, so a program that asks whenever the descriptor is
-// readable would spin. Therefore the descriptor is quiet after a failure until the lookout looks.
+// readable would spin. Therefore the descriptor is quiet for kLookUp after a failure. A look that
+// comes sooner does not end this rest: the lookout looks again at its end.
 
 #include <cerrno>
 #include <exception>
@@ -73,6 +74,7 @@ void NativeAttachment::Impl::settle(Rings rings) noexcept {
   rests = std::exchange(failed, false);
   if (rests) {
     make_quiet();
+    rests_until = std::chrono::steady_clock::now() + kLookUp;
     return lookout->look_soon();
   }
   if (mapping.lost()) return make_readable();
@@ -103,6 +105,10 @@ nanoseconds NativeAttachment::Impl::look_again() noexcept {
     return ++looks_in_vain % kMaxInVain == 0 ? nanoseconds::max() : kLookUp;
   }
   if (!level_asleep && !rests) return nanoseconds::max();
+  if (rests) {
+    const nanoseconds left = rests_until - std::chrono::steady_clock::now();
+    if (left > nanoseconds(0)) return left;
+  }
   // The descriptor may have been rung, and the program may not have read yet.
   settle(Rings::unheard);
   return level_asleep ? level_longest : nanoseconds::max();

@@ -76,7 +76,8 @@ struct NativeAttachment::Impl {
   unsigned looks_in_vain = 0;                 ///< of the lookout, while a call held the port
   bool known_readable = false;  ///< the descriptor is readable until settle() makes it quiet
   bool failed = false;          ///< the last receive failed, and settle() has not seen that yet
-  bool rests = false;           ///< quiet after a failure, until the lookout looks
+  bool rests = false;           ///< quiet after a failure, until the lookout looks after this time
+  std::chrono::steady_clock::time_point rests_until;
   std::unique_ptr<Lookout> lookout;
   std::uint64_t epoch = 0;
   bool was_up = false;

@@ -31,7 +31,10 @@ void Lookout::run(const std::stop_token& stop) {
       changed_.wait_for(lock, stop, next, is_wanted);
     }
     // A port that falls asleep meanwhile is looked at sooner than it needs, and once more later.
-    if (soon_.exchange(false) || next == kLookUp) {
+    if (next < kLookUp) {
+      soon_.store(false);  // what was asked for before is done then
+      changed_.wait_for(lock, stop, next, [] { return false; });
+    } else if (soon_.exchange(false) || next == kLookUp) {
       changed_.wait_for(lock, stop, kLookUp, [] { return false; });
     }
     if (stop.stop_requested()) return;

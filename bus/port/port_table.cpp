@@ -16,9 +16,11 @@ namespace {
 
 constexpr unsigned kMaxClaims = 1000;
 
+/// P3: a port that has published its name must not miss a competitor in a slot that was not used
+/// before. So this load comes after that store, as the loads of the slots do.
 unsigned slots_used(const Ring& ring) noexcept {
   return static_cast<unsigned>(
-      std::min<std::uint64_t>(load_acquire(ring.header().slots_used), kSlots));
+      std::min<std::uint64_t>(load_seq_cst(ring.header().slots_used), kSlots));
 }
 
 SlotState state(const PortSlot& s) noexcept {
@@ -128,7 +130,7 @@ std::optional<Conflict> find_conflict(const Ring& ring, int fd, unsigned self,
       const SlotState st = state(s);
       if (st == SlotState::free) break;
       const bool same_name = slot_name(s) == name;
-      if (!same_name && load_relaxed(s.mac) != mac.to_u64()) break;
+      if (!same_name && load_seq_cst(s.mac) != mac.to_u64()) break;  // set_mac() changes it
       if (!is_alive(fd, i)) break;
       if (st == SlotState::live || i < self || tries == 100) return Conflict{i, same_name};
       const timespec pause{0, 1'000'000};

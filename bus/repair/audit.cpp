@@ -33,6 +33,7 @@ void audit_claim(const Ring& ring, unsigned slot, bool alive, AuditReport& repor
   const std::uint64_t end = load_relaxed(s.claim_end);
   if (owner == 0 || owner == load_acquire(ring.header().lock)) return;  // no claim, or it is in use
   const std::string who = "slot " + std::to_string(slot);
+  fence_loads();  // as in RingWriter::read_claim()
   if (load_acquire(s.claim_owner) != owner) return;
   if (begin >= end || end - begin > ring.bytes() / 4 + kTailBytes) {
     report.findings.push_back({"I3", "the claim of " + who + " from " + std::to_string(begin) +

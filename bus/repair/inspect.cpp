@@ -62,6 +62,7 @@ std::optional<FormerPort> former_port(const PortSlot& s, unsigned slot, int fd) 
   p.tx_frames = load_relaxed(s.tx_frames);
   p.tx_bytes = load_relaxed(s.tx_bytes);
   p.tx_segments = p.tx_frames + load_relaxed(s.tx_more_segments);
+  fence_loads();
   if (incarnation_of(state) == 0 || p.name.empty() || is_alive(fd, slot)) return std::nullopt;
   if (load_acquire(s.state) != state) return std::nullopt;
   return p;
@@ -131,6 +132,7 @@ PortInfo port_info(const PortSlot& s, unsigned slot, int fd) {
   p.too_long_frames = load_relaxed(s.too_long_frames);
   if (const std::uint32_t other = load_relaxed(s.waits_for); other != 0 && other <= kSlots)
     p.waits_for = other - 1;
+  fence_loads();
   if (load_acquire(s.state) == state)
     p.incarnation = static_cast<std::uint32_t>(incarnation_of(state));
   return p;

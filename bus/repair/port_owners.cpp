@@ -87,14 +87,6 @@ bool is_of_calling_user(const std::string& status) {
   return ids.size() == 4 && ids[0] == ::geteuid() && ids[1] == ::geteuid();
 }
 
-std::string_view take_word(std::string_view& line) {
-  const std::size_t begin = std::min(line.find_first_not_of(' '), line.size());
-  line.remove_prefix(begin);
-  const std::string_view word = line.substr(0, line.find(' '));
-  line.remove_prefix(word.size());
-  return word;
-}
-
 /// How to recognise the lines of one bus in /proc/PID/maps.
 struct WantedMappings {
   std::string bus_file;     ///< device and inode, as /proc/PID/maps has them
@@ -111,12 +103,12 @@ struct SeenMappings {
 /// Notes what one line of /proc/PID/maps says. `line` may be cut off.
 void note_mapping(std::string_view line, const WantedMappings& wanted, SeenMappings& seen) {
   // "7f3a8c000000-7f3a8c001000 ---s 00000000 00:1a 4711   /dev/shm/bus0"
-  take_word(line);
-  if (take_word(line) != "---s") return;
-  if (take_word(line).find_first_not_of('0') != std::string_view::npos) return;
-  std::string file(take_word(line));
+  base::take_word(line);
+  if (base::take_word(line) != "---s") return;
+  if (base::take_word(line).find_first_not_of('0') != std::string_view::npos) return;
+  std::string file(base::take_word(line));
   file += ' ';
-  file += take_word(line);
+  file += base::take_word(line);
   if (file == wanted.bus_file) {
     ++seen.lifelines;
     return;

@@ -106,7 +106,7 @@ void BusLock::step_back() noexcept {
 }
 
 void BusLock::release(std::uint64_t mine) noexcept {
-  // Fails if the lock was taken over: then this port must not free it. A full barrier either way.
+  // Fails if the lock was taken over: then this port must not free it.
   compare_and_swap(header_->lock, mine, lock_word::freed(mine));
 }
 

@@ -36,7 +36,8 @@ class BusLock {
   /// Takes the lock. Result: the lock word while it is held. Threads: one at a time per slot (the
   /// caller serialises). Blocks: for other holders; at most kPatience for one without progress.
   std::uint64_t acquire() noexcept;
-  /// Gives the lock back, unless it was taken over. A full barrier.
+  /// Gives the lock back, unless it was taken over. The next holder sees all that was done before;
+  /// if the lock was taken over, the new holder need not see it (L4).
   void release(std::uint64_t mine) noexcept;
 
   /// Requests the lock's cache line, so that it is there when acquire() needs it.

@@ -28,7 +28,7 @@ HEADLINE_ROUNDS, OTHER_ROUNDS = 7, 3
 DOCUMENT = os.path.join(ROOT, "docs", "measurements.md")
 FIRST_PAGE = os.path.join(ROOT, "docs", "performance.md")
 FIGURES = os.path.join(ROOT, "docs", "figures")
-RECORD = os.path.join(ROOT, "docs", "measurements", "bench.json")
+RECORDS = os.path.join(ROOT, "docs", "measurements")  # one for each kind of CPU: bench-epyc.json
 PICTURED = ("memif-64", "memif-1514", "tcp", "growth-batch", "growth-frame", "growth-hosts-slow")  # rows with pictures in DOCUMENT
 BEGIN, END = "<!-- tools/bench --write-docs: begin -->", "<!-- tools/bench --write-docs: end -->"
 
@@ -123,7 +123,7 @@ def measure(row, rounds, setup):
     measured.line_ns = cpus.seen
     say(f"  {time.monotonic() - began:.0f} s, {rounds} rounds" + distance.text(cpus.seen))
     for cells in report.lines_of(measured):
-        say("  " + "  ".join(cell for cell in cells[1:] if cell))
+        say("  " + "  ".join(cell for cell in cells[1:-1] if cell))
     return measured
 
 
@@ -205,13 +205,29 @@ def replace_section(page, parts):
         file.write(text[:text.index(BEGIN)] + section + text[text.index(END) + len(END):])
 
 
+def kind_of(model):
+    """The word by which records tell kinds of CPUs apart: "EPYC", "Xeon", or the first word of another model."""
+    return next((word for word in ("EPYC", "Xeon", "Ryzen", "Core") if word in model), (re.findall(r"[A-Za-z]+", model) or ["CPU"])[0])
+
+
 def write_record(facts, measured):
     """All lines of the table, of which the page shows those with a target, and the figures of each round."""
-    os.makedirs(os.path.dirname(RECORD), exist_ok=True)
-    with open(RECORD, "w", encoding="utf-8") as file:
+    os.makedirs(RECORDS, exist_ok=True)
+    with open(os.path.join(RECORDS, f"bench-{kind_of(facts['model']).lower()}.json"), "w", encoding="utf-8") as file:
         json.dump({"command": "tools/bench --write-docs", "works": report.works(measured), "columns": report.HEADINGS,
                    "lines": report.lines(measured), **raw(facts, measured)}, file, indent=1, ensure_ascii=False)
         file.write("\n")
+
+
+def records():
+    """The last run on each kind of CPU, the newest first: (title, lines)."""
+    found = []
+    for name in sorted(os.listdir(RECORDS)):
+        if re.fullmatch(r"bench-\w+\.json", name):
+            with open(os.path.join(RECORDS, name), encoding="utf-8") as file:
+                found.append(json.load(file))
+    found.sort(key=lambda record: record["machine"]["date"], reverse=True)
+    return [(f"{kind_of(record['machine']['model'])}, {record['machine']['date']}", record["lines"]) for record in found]
 
 
 def write_docs(facts, measured):
@@ -219,7 +235,7 @@ def write_docs(facts, measured):
     pictures = "\n".join(f"![{name[:-4]}](figures/{name})" for name in write_figures(FIGURES, measured, PICTURED))
     about = report.wrapped(summary(facts))
     replace_section(DOCUMENT, [about, report.markdown(measured, judged_only=True), pictures])
-    replace_section(FIRST_PAGE, [about, report.brief(report.lines(measured))])
+    replace_section(FIRST_PAGE, [report.brief(records())])
 
 
 def main():
@@ -258,7 +274,7 @@ def compare(rows, options, setup):
     if options.write_docs:
         write_docs(facts, measured)
     say(f"results in {options.out}: {written}")
-    verdicts = [line[-1] for line in report.lines(measured)]
+    verdicts = [line[report.VERDICT] for line in report.lines(measured)]
     print("targets: " + ", ".join(f"{verdicts.count(v)} {v}" for v in ("met", "missed", "not measured")))
 
 

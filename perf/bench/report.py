@@ -63,6 +63,12 @@ class Measured:
         return found
 
 
+def distance_text(measured):
+    """How long a cache line took from CPU to CPU and back while the row was measured, in ns; empty if it does not matter."""
+    seen = [ns for ns in measured.line_ns if ns]
+    return f"{min(seen)}-{max(seen)}" if seen else ""
+
+
 def verdict(goal, value):
     if goal.limit is None:
         return ""
@@ -87,15 +93,16 @@ def goal_lines(measured, goal):
     star = "* " if measured.row.headline else ""
     if not goal.peers:
         judged = verdict(goal, statistics.median(ours)) if ours else "not measured" if goal.limit is not None else ""
-        return (star + measured.row.name, title, ours_text, "", "", "", target(goal), judged)
+        return (star + measured.row.name, title, ours_text, "", "", "", target(goal), judged, distance_text(measured))
     ratios = measured.ratios(goal, figure)
     theirs = measured.text(goal.peers[0], figure) if len(goal.peers) == 1 else ""
     judged = verdict(goal, statistics.median(ratios)) if ratios else "not measured" if goal.limit is not None else ""
     return (star + measured.row.name, title, ours_text, goal.text or goal.peers[0], theirs, spread(ratios) if ratios else "",
-            target(goal), judged)
+            target(goal), judged, distance_text(measured))
 
 
-HEADINGS = ("row", "figure", OURS, "peer", "its", "ratio", "target", "verdict")
+HEADINGS = ("row", "figure", OURS, "peer", "its", "ratio", "target", "verdict", "line, ns")
+VERDICT = HEADINGS.index("verdict")
 
 
 def is_of_curve(measured, subject, peer):
@@ -128,7 +135,7 @@ def curve_lines(measured):
         ratios = [(step, measured.ratios(Goal(figure.key, [f"{step}, {peer}"], numerator=step), figure)) for step in steps]
         cells = (curve_text(measured, figure), peer if theirs else "", theirs, steps_text([(step, values) for step, values in ratios if values]))
         if any(cells):
-            yield (measured.row.name, title, *cells, "", "")
+            yield (measured.row.name, title, *cells, "", "", distance_text(measured))
 
 
 def lines_of(measured):
@@ -154,14 +161,25 @@ FIRST = (
 )
 
 
-def brief(found):
-    """The table of a few rows, from lines()."""
-    text = ["| work | shmif | peer | its | ratio |", "|---|---|---|---|---|"]
+def line_about(found, row, figure, peer):
+    for one in found:
+        if one[0].removeprefix("* ") == row and one[1] == figure and one[3] == peer:
+            return one
+    raise LookupError(f"no figure \"{figure}\" beside {peer} in the row {row}")
+
+
+def brief(records):
+    """The table of a few rows, from the (title, lines) of each kind of CPU: the figure, its ratio to the peer's, and how
+    far the CPUs were apart, if that run recorded it for each row."""
+    has_distances = [len(found[0]) > VERDICT + 1 for _, found in records]
+    titles = [f"{title}: shmif | ratio" + (" | line, ns" if has else "") for (title, _), has in zip(records, has_distances)]
+    text = ["| " + " | ".join(["work", "peer", *titles]) + " |", "|---|---|" + "".join("---|---|---|" if has else "---|---|" for has in has_distances)]
     for row, figure, peer, question in FIRST:
-        line = next((one for one in found if one[0].removeprefix("* ") == row and one[1] == figure and one[3] == peer), None)
-        if line is None:
-            raise LookupError(f"no figure \"{figure}\" beside {peer} in the row {row}")
-        text.append("| " + " | ".join((question, line[2], peer, line[4], line[5])) + " |")
+        cells = [question, peer]
+        for (_, found), has in zip(records, has_distances):
+            line = line_about(found, row, figure, peer)
+            cells += [line[2], line[5], line[VERDICT + 1]] if has else [line[2], line[5]]
+        text.append("| " + " | ".join(cells) + " |")
     return "\n".join(text)
 
 
@@ -184,9 +202,9 @@ def markdown(all_measured, judged_only=False):
     """The table, and what each row does; with `judged_only`, of the figures that have a target."""
     def cells(line):
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
-    shown = [measured for measured in all_measured if not judged_only or any(line[-1] for line in lines_of(measured))]
+    shown = [measured for measured in all_measured if not judged_only or any(line[VERDICT] for line in lines_of(measured))]
     text = [cells(HEADINGS), "|" + "---|" * len(HEADINGS)]
-    text += [cells(line) for line in lines(shown) if line[-1] or not judged_only]
+    text += [cells(line) for line in lines(shown) if line[VERDICT] or not judged_only]
     text += ["", *(wrapped(f"- `{name}`: {work}", "  ") for name, work in works(shown).items())]
     return "\n".join(text)
 

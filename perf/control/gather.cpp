@@ -179,11 +179,27 @@ std::uint64_t behind_faults(std::uint64_t frames, const std::atomic<bool>& has_f
 
 /// The kernel of an emulated host may drop some of the job's frames. Its count of drops may include
 /// other frames.
-bool agree_but_for(const JobBlock::OptionalCount& drops, std::uint64_t more, std::uint64_t fewer) {
-  return more >= fewer && more - fewer <= drops.get().value_or(0);
+bool agree_but_for(std::uint64_t drops, std::uint64_t more, std::uint64_t fewer) {
+  return more >= fewer && more - fewer <= drops;
 }
 
-CountsResult counts_of(const JobBlock& b) {
+std::uint64_t damaged_on_wire(std::span<const ControlledJob> jobs) {
+  std::uint64_t damaged = 0;
+  const auto add = [&damaged](const std::atomic<bool>& has_faults, const FaultsMade& made) {
+    if (has_faults.load(std::memory_order_acquire)) damaged += made.corrupted + made.truncated;
+  };
+  for (const ControlledJob& job : jobs) {
+    const JobBlock& b = *job.block;
+    if (!b.faults_on_wire.load(std::memory_order_acquire)) continue;
+    add(b.has_faults_sent, b.faults_sent);
+    add(b.has_faults_received, b.faults_received);
+  }
+  return damaged;
+}
+
+/// `damaged`: frames of the run that faults damaged on the wire. The kernel of an emulated host
+/// drops those that it receives.
+CountsResult counts_of(const JobBlock& b, std::uint64_t damaged) {
   CountsResult c;
   c.generator_tx = b.all_tx_frames.get();
   c.receiver_rx = b.all_rx_frames.get();
@@ -195,15 +211,21 @@ CountsResult counts_of(const JobBlock& b) {
     // own.
     if (c.wire.tx_frames) c.receiver_foreign += b.wire_foreign.get();
   }
-  // With faults, an end sees more or fewer frames than the medium. The difference is known.
+  // With faults before the wire, an end sees more or fewer frames than the medium. It is known how
+  // many.
+  const bool on_wire = b.faults_on_wire.load(std::memory_order_acquire);
+  const std::uint64_t tx_drops = b.kernel_tx_drops.get().value_or(0);
+  const std::uint64_t rx_drops = b.kernel_rx_drops.get().value_or(0) + (on_wire ? damaged : 0);
   if (c.wire.tx_frames) {
-    const std::uint64_t left = behind_faults(c.generator_tx, b.has_faults_sent, b.faults_sent);
-    c.agree = agree_but_for(b.kernel_tx_drops, left, *c.wire.tx_frames);
+    const std::uint64_t left =
+        on_wire ? c.generator_tx : behind_faults(c.generator_tx, b.has_faults_sent, b.faults_sent);
+    c.agree = agree_but_for(tx_drops, left, *c.wire.tx_frames);
   }
   if (c.wire.rx_frames) {
     const std::uint64_t come =
-        behind_faults(*c.wire.rx_frames, b.has_faults_received, b.faults_received);
-    c.agree = c.agree.value_or(true) && agree_but_for(b.kernel_rx_drops, come, c.receiver_rx);
+        on_wire ? *c.wire.rx_frames
+                : behind_faults(*c.wire.rx_frames, b.has_faults_received, b.faults_received);
+    c.agree = c.agree.value_or(true) && agree_but_for(rx_drops, come, c.receiver_rx);
   }
   return c;
 }
@@ -257,6 +279,30 @@ std::uint64_t first_start_ns(std::span<const ControlledJob> jobs) {
   return first;
 }
 
+/// For shares.hpp: the job may send or receive.
+HalfFlow half_of(const ControlledJob& job) {
+  const FlowBlock& flow = *job.flow;
+  HalfFlow half;
+  if (flow.sent_log != nullptr) {
+    half.marks = flow.sent_log->marks();
+    half.window_begin_ns = job.block->window_begin_ns.load();
+    half.window_end_ns = job.block->window_end_ns.load();
+    half.first_number = flow.first.get();
+    half.end_number = flow.all_sent.get();
+  }
+  if (!job.plan.options.verify_only) return half;
+  // A job that was killed listened until it was killed, which was before its end was seen.
+  const std::uint64_t until = flow.listened_until_ns.get();
+  if (until != 0 || job.ended_ns != 0) half.listened_until_ns = until != 0 ? until : job.ended_ns;
+  half.first_arrival_ns = flow.first_arrival_ns.get();
+  half.last_arrival_ns = flow.last_arrival_ns.get();
+  half.corrupt_apart = flow.corrupt_apart.get();
+  half.truncated_apart = flow.truncated_apart.get();
+  half.first_number = flow.first_number.get();
+  half.end_number = flow.end_number.get();
+  return half;
+}
+
 /// Which job it is, and how its process ended.
 void describe_job(const ControlledJob& job, JobResult& r) {
   const JobBlock& b = *job.block;
@@ -269,6 +315,7 @@ void describe_job(const ControlledJob& job, JobResult& r) {
   r.state = job.never_started ? job.block->state.load() : JobState::reaped;
   r.thread = job.plan.options.thread;
   for (const auto& [name, value] : job.plan.options.given) r.options[name] = value;
+  if (job.plan.options.other_end_elsewhere) r.half = half_of(job);
   if (job.runner) {
     r.pid = job.runner->pid();
     r.exit_status = job.runner->exit().status;
@@ -353,7 +400,7 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number) {
   JobResult r;
   describe_job(job, r);
   add_traffic(jobs, number, r);
-  r.counts = counts_of(b);
+  r.counts = counts_of(b, damaged_on_wire(jobs));
   add_overruns(b, r);
   add_errors_by_class(job, r);
   if (b.cpu_known.load(std::memory_order_acquire)) r.cpu = b.cpu;
@@ -450,7 +497,8 @@ std::vector<std::size_t> flows_to(std::span<const ControlledJob> jobs, std::size
 
 const FlowArrivals& arrivals_of(std::span<const ControlledJob> jobs, std::size_t from,
                                 std::size_t to) {
-  if (jobs[to].plan.options.rw == Role::echo) return jobs[from].echo->requests;
+  const JobOptions& job = jobs[to].plan.options;
+  if (job.rw == Role::echo && !job.verify_only) return jobs[from].echo->requests;
   return *jobs[from].flow;
 }
 

@@ -148,6 +148,7 @@ void HeatWatch::search(Session& exact, Session& sampled) {
       (all ? exact : sampled).session.add(*process, std::move(client->source));
       continue;
     }
+    if (client->has_left) continue;  // a job may end: that is no failure
     for (auto it = first; it != last; ++it) jobs_[it->second].heat.reason = client->reason;
   }
 }

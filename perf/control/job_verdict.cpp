@@ -30,9 +30,11 @@ std::string window_text(const TrafficResult& of) {
 
 std::string standstill(const TrafficResult& tx) {
   const std::string due =
-      tx.paced ? "none of the " + std::to_string(tx.offered_frames) + " frames that were due"
-               : "no frame";
-  return "sent " + due + " in its measured window of " + window_text(tx) + " (" +
+      !tx.paced ? "sent no frame"
+      : tx.offered_frames == 1
+          ? "did not send the 1 frame that was due"
+          : "sent none of the " + std::to_string(tx.offered_frames) + " frames that were due";
+  return due + " in its measured window of " + window_text(tx) + " (" +
          (tx.refused_frames != 0 ? "the engine took no frame; is it up?"
                                  : "the causes say what held it back") +
          ')';
@@ -48,10 +50,19 @@ std::uint64_t unheard(const JobOptions& o, const JobResult& result) {
   return came == 0 ? all.lost : 0;
 }
 
-std::string deafness(std::uint64_t sent, const JobResult& result) {
-  return "received none of the " + std::to_string(sent) +
-         " frames that were sent to it in its measured window of " + window_text(result.rx) +
-         " (did they reach " + result.address + "? the causes say what held it back)";
+std::string deafness(const JobOptions& o, std::uint64_t sent, const JobResult& result) {
+  // Only the other server knows whether it got the requests, and so whether there were replies.
+  if (o.rw == Role::pingpong && o.other_end_elsewhere) {
+    return "received no reply to the " + base::counted(sent, "request") +
+           " of its measured window of " + window_text(result.rx) + " (did they reach " +
+           o.hostname + ", and the replies " + result.address + "?)";
+  }
+  const std::string missed =
+      sent == 1 ? "did not receive the 1 frame that was sent to it"
+                : "received none of the " + std::to_string(sent) + " frames that were sent to it";
+  return missed + " in its measured window of " + window_text(result.rx) + " (did " +
+         (sent == 1 ? "it" : "they") + " reach " + result.address +
+         "? the causes say what held it back)";
 }
 
 /// A hint why no frame may have been sent or received.
@@ -64,7 +75,9 @@ std::string hint_of(const ControlledJob& job, const JobResult& result) {
     }
     if (result.rx.foreign_frames != 0) return "only frames from other senders came";
     const auto sent_nothing = [](const FlowResult& flow) { return flow.sent == 0; };
-    const bool none = !result.flows.empty() && std::ranges::all_of(result.flows, sent_nothing);
+    // What others than jobs of this run have sent is not known here.
+    const bool none =
+        !o.verify_only && !result.flows.empty() && std::ranges::all_of(result.flows, sent_nothing);
     return none ? "its senders sent nothing in the measured window"
                 : "did its senders reach " + result.address + "?";
   }
@@ -134,7 +147,7 @@ void judge(const ControlledJob& job, JobResult& result, bool has_faults) {
     if (whole && still) result.errors.push_back(standstill(result.tx));
     const std::uint64_t lost =
         whole && moved && !has_faults ? unheard(job.plan.options, result) : 0;
-    if (!still && lost != 0) result.errors.push_back(deafness(lost, result));
+    if (!still && lost != 0) result.errors.push_back(deafness(job.plan.options, lost, result));
     if (whole && !still && !moved) {
       result.errors.push_back("moved no frame (" + hint_of(job, result) + ')');
     }

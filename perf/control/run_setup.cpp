@@ -45,6 +45,13 @@ Result<void> place_hosts(RunState& run, const std::vector<std::size_t>& hosts, c
   return {};
 }
 
+/// The address of a job's port.
+MacAddress address_of_port(const JobOptions& job) {
+  const bool asked = job.engine == EngineKind::bus && (job.rw == Role::rx || job.rw == Role::echo);
+  const auto mac = asked ? MacAddress::parse(job.hostname) : std::nullopt;
+  return mac.value_or(MacAddress::random());
+}
+
 Result<void> make_wires(RunState& run) {
   std::map<std::string, std::vector<std::size_t>> members;
   for (std::size_t i = 0; i < run.jobs.size(); ++i)
@@ -58,7 +65,7 @@ Result<void> make_wires(RunState& run) {
     setup.interval_ns = ns(
         interval_of(log_options(run.plan, run.plan[i]), std::chrono::nanoseconds(run.interval_ns)));
     setup.end.name = run.jobs[i].plan.options.name;
-    setup.end.mac = MacAddress::random();
+    setup.end.mac = address_of_port(run.jobs[i].plan.options);
     setup.end.sent = run.jobs[i].plan.options.fault;
     setup.end.received = run.jobs[i].plan.options.fault_rx;
     setup.end.promiscuous = hears_everything(run.plan, i);
@@ -108,11 +115,14 @@ Result<void> set_up(RunState& run) {
   auto opened = IntervalLogs::open(run.plan, run.options);
   if (!opened) return std::move(opened).error();
   run.logs = *std::move(opened);
-  std::vector<std::size_t> with_counters;
+  std::vector<std::size_t> with_counters, with_sent_logs;
   for (std::size_t i = 0; i < run.plan.size(); ++i) {
     if (!run.plan[i].options.counters.empty()) with_counters.push_back(i);
+    const JobOptions& o = run.plan[i].options;
+    if (o.other_end_elsewhere && sends(o.rw)) with_sent_logs.push_back(i);
   }
-  auto made = RunMemory::create(run.plan.size(), run.logs->with_histograms(), with_counters);
+  auto made = RunMemory::create(run.plan.size(), run.logs->with_histograms(), with_counters,
+                                with_sent_logs);
   if (!made) return std::move(made).error();
   run.memory = *std::move(made);
   for (std::size_t i = 0; i < run.plan.size(); ++i) {

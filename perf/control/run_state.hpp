@@ -44,6 +44,7 @@ struct ControlledJob {
   bool ended_by_us = false;     ///< killed because it was stuck, or by a hard stop
   std::uint64_t stop_ns = 0;    ///< when it was ordered to stop; 0: not yet
   std::uint64_t done_ns = 0;    ///< when it was first seen to be finishing
+  std::uint64_t ended_ns = 0;   ///< when its end was seen; 0: not yet
   std::uint64_t killed_ns = 0;  ///< when it was sent SIGTERM because it was stuck
 
   std::vector<IntervalResult> intervals = {};

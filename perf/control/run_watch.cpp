@@ -64,13 +64,16 @@ WatchedJob watched(const ControlledJob& job) {
   return one;
 }
 
-FaultTraffic fault_of(const std::string& where, const FaultOptions& options,
-                      const FaultsMade& made) {
-  return {.where = where,
-          .options = to_string(options),
-          .frames = made.frames,
-          .lost = made.lost + made.under_way,
-          .queue_full = made.queue_full};
+/// `on_wire`: the kernel of an emulated host receives the frames, and drops those that are damaged.
+FaultTraffic fault_of(const std::string& where, const FaultOptions& options, const FaultsMade& made,
+                      const std::atomic<bool>& on_wire) {
+  const bool drops_damaged = on_wire.load(std::memory_order_acquire);
+  return {
+      .where = where,
+      .options = to_string(options),
+      .frames = made.frames,
+      .lost = made.lost + made.under_way + (drops_damaged ? made.corrupted + made.truncated : 0),
+      .queue_full = made.queue_full};
 }
 
 /// Turns "bus:/dev/shm/bus0" into /dev/shm/bus0; empty for another wire.
@@ -176,12 +179,13 @@ std::vector<JobTraffic> RunWatch::traffic(const std::vector<JobResult>& results)
       const JobBlock& block = *run_.jobs[from].block;
       const JobOptions& o = run_.jobs[from].plan.options;
       if (block.has_faults_sent.load(std::memory_order_acquire)) {
-        one.faults.push_back(fault_of(o.name, o.fault, block.faults_sent));
+        one.faults.push_back(fault_of(o.name, o.fault, block.faults_sent, block.faults_on_wire));
       }
     }
     if (job.block->has_faults_received.load(std::memory_order_acquire)) {
       const JobOptions& o = job.plan.options;
-      one.faults.push_back(fault_of(o.name, o.fault_rx, job.block->faults_received));
+      one.faults.push_back(
+          fault_of(o.name, o.fault_rx, job.block->faults_received, job.block->faults_on_wire));
     }
     all.push_back(std::move(one));
   }

@@ -69,6 +69,7 @@ struct Runner::Impl {
   std::vector<CounterCurve> counters = std::vector<CounterCurve>(run.jobs.size());
   std::vector<bool> noticed;  // for each job: its notice was printed
   RunControl* control = nullptr;
+  std::size_t far_ends_heard = 0;
   RunResult result;
 
   void step(RunObserver* observer);
@@ -81,6 +82,7 @@ struct Runner::Impl {
   RunCauses causes();
   void gather_heat();
   void listen(RunObserver* observer);
+  void hear_far_ends();
   void tell_notices(RunObserver* observer);
   void show(RunObserver* observer, std::uint64_t now);
   void tell_interval(RunObserver* observer, std::uint64_t now);
@@ -136,6 +138,17 @@ void Runner::Impl::watch_rates(std::uint64_t now) {
   }
 }
 
+void Runner::Impl::hear_far_ends() {
+  const std::size_t count = control->far_end_count.load(std::memory_order_acquire);
+  for (; far_ends_heard < count; ++far_ends_heard) {
+    const RunControl::FarEnd& end = control->far_ends[far_ends_heard];
+    for (ControlledJob& job : run.jobs) {
+      if (job.plan.options.name != end.job.data()) continue;
+      job.flow->far_sent.store(end.frames, std::memory_order_relaxed);
+    }
+  }
+}
+
 void Runner::Impl::listen(RunObserver* observer) {
   const int stops = control->stops.load();
   if (stops >= 1 && !supervisor.stopping()) {
@@ -150,6 +163,7 @@ void Runner::Impl::listen(RunObserver* observer) {
   if (control->status.exchange(false) && observer != nullptr) {
     observer->on_status(progress(now_ns()));
   }
+  hear_far_ends();
   if (starter.first_start_ns() == 0) return;
   bool hit = false;
   for (const ControlledJob& job : run.jobs) {

@@ -14,9 +14,12 @@
 // fails, and the jobs that wait for its frames learn that no more will come. If it is the
 // controller, the kernel kills every job.
 
+#include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "base/result.hpp"
@@ -41,6 +44,21 @@ struct RunControl {
   std::atomic<std::uint64_t> start_at_ns{0};
   /// Set when the same trigger has fired on another server. Then it must fire here, too.
   std::atomic<bool> trigger{false};
+  /// Jobs here whose senders, on other servers, have ended, and how many frames these have sent.
+  struct FarEnd {
+    std::array<char, 257> job{};
+    std::uint64_t frames = 0;
+  };
+  std::array<FarEnd, 64> far_ends{};
+  std::atomic<std::size_t> far_end_count{0};  ///< release: as many are written
+  /// Adds one. If there is no room, the job listens for its whole time. Threads: one at a time.
+  void note_far_end(std::string_view job, std::uint64_t frames) noexcept {
+    const std::size_t count = far_end_count.load(std::memory_order_relaxed);
+    if (count == far_ends.size() || job.size() >= far_ends[count].job.size()) return;
+    job.copy(far_ends[count].job.data(), job.size());
+    far_ends[count].frames = frames;
+    far_end_count.store(count + 1, std::memory_order_release);
+  }
   // Written by the run.
   std::atomic<bool> ready{false};  ///< the first jobs are initialised
   /// Start of the first jobs of all runs, past or future; 0: not known yet

@@ -18,8 +18,8 @@ namespace {
 // of the link.
 constexpr double kNearLoss = 0.001;
 constexpr double kNearLatency = 1.2;
-// A sender that was later than this sent a burst, not the rate. Losses in a burst say nothing about
-// the rate.
+// A sender that was later than this sent a burst, not the rate, if the next frame was due by then.
+// Losses in a burst say nothing about the rate.
 constexpr double kLateNs = 3e6;
 constexpr int kMaxRepeatsWhenLate = 2;
 // If a sender falls short of the rate by more than the sum of these, the trial did not test that
@@ -49,16 +49,22 @@ bool fell_short(const TrialResult& trial) {
   return shortfall > kShortfall * trial.offered_fps + kShortfallFps;
 }
 
+/// Whether frames left at once that were due one after the other. At a low rate, a late frame may
+/// still leave before the next one is due.
+bool sent_burst(const TrialResult& trial) {
+  const double spacing_ns = trial.offered_fps > 0 ? 1e9 / trial.offered_fps : 0;
+  return trial.sender_late_ns.value_or(0) > std::max(kLateNs, spacing_ns);
+}
+
 /// Why a failed trial says less about the link than about its sender; empty if it does not.
 std::string excuse_of(const TrialResult& trial) {
   if (fell_short(trial)) {
     return format("the sender itself reached only %.6g frames/s of %.6g", trial.achieved_fps,
                   trial.offered_fps);
   }
-  const double late_ns = trial.sender_late_ns.value_or(0);
-  if (!(late_ns > kLateNs)) return {};
+  if (!sent_burst(trial)) return {};
   return format("the sender was off its CPU and up to %.3g ms late, so it sent a burst",
-                late_ns / 1e6);
+                *trial.sender_late_ns / 1e6);
 }
 
 }  // namespace
@@ -169,7 +175,7 @@ void RateSearch::note(TrialResult trial) {
   });
   trial.job = options_.job;
   trial.frame_bytes = options_.frame_bytes;
-  const bool late = !fell_short(trial) && trial.sender_late_ns.value_or(0) > kLateNs;
+  const bool late = !fell_short(trial) && sent_burst(trial);
   const int max = late ? kMaxRepeatsWhenLate : near ? 1 : 0;
   const bool again = !trial.passed && repeats_ < max;
   const bool guessed = failed_fps_ && !guess_passed_ && guess() == trial.offered_fps;

@@ -34,6 +34,7 @@ void Supervisor::reap() {
 
 void Supervisor::finish(std::size_t i) {
   ControlledJob& job = run_.jobs[i];
+  job.ended_ns = now_ns();
   const bool was_going = job.phase == ControlledJob::Phase::going;
   const JobExit& exit = job.runner->exit();
   const JobState state = job.block->state.load(std::memory_order_acquire);

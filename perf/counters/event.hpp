@@ -9,23 +9,24 @@
 
 namespace shmif::perf {
 
+/// What perf_event_open(2) is told about an event. EventNames::find() makes it from a name.
 struct CounterEvent {
-  std::string name;          ///< as the user wrote it
-  std::uint32_t type = 0;    ///< as in perf_event_attr: PERF_TYPE_SOFTWARE, ..., or from sysfs
-  std::uint64_t config = 0;  ///< with config1 to config3: the event of that type
-  std::uint64_t config1 = 0;
-  std::uint64_t config2 = 0;
-  std::uint64_t config3 = 0;
-  bool exclude_user = false;
-  bool exclude_kernel = false;
-  bool exclude_hypervisor = false;
-  bool exclude_host = false;
-  bool exclude_guest = false;
-  std::uint8_t precise = 0;  ///< 0 to 3, as precise_ip: 3 is the most exact address
-  double scale = 1;          ///< factor from the count to `unit`
-  std::string unit;          ///< "ns", "MiB"; empty: the value is a number of events
-  std::string source;        ///< what defines the name: a file, a library, or a header
-  std::vector<int> cpus;     ///< counts everything on these CPUs only; empty: no limit
+  std::string name;             ///< as the user wrote it
+  std::uint32_t type = 0;       ///< as in perf_event_attr: PERF_TYPE_SOFTWARE, ..., or from sysfs
+  std::uint64_t config = 0;     ///< with config1 to config3: the event of that type
+  std::uint64_t config1 = 0;    ///< most types leave it 0
+  std::uint64_t config2 = 0;    ///< most types leave it 0
+  std::uint64_t config3 = 0;    ///< most types leave it 0
+  bool exclude_user = false;    ///< do not count in user space
+  bool exclude_kernel = false;  ///< do not count in the kernel
+  bool exclude_hypervisor = false;  ///< do not count in the hypervisor
+  bool exclude_host = false;        ///< do not count outside virtual machines
+  bool exclude_guest = false;       ///< do not count in virtual machines
+  std::uint8_t precise = 0;         ///< 0 to 3, as precise_ip: 3 is the most exact address
+  double scale = 1;                 ///< factor from the count to `unit`
+  std::string unit;                 ///< "ns", "MiB"; empty: the value is a number of events
+  std::string source;               ///< what defines the name: a file, a library, or a header
+  std::vector<int> cpus;            ///< counts everything on these CPUs only; empty: no limit
 };
 
 /// Whether the event also happens in user space. A switch between threads does not, so without the
@@ -48,6 +49,7 @@ struct Sampling {
   /// has noticed.
   bool switch_set = false;
 
+  /// Whether the event is sampled, not only counted.
   bool on() const noexcept { return period != 0 || frequency != 0; }
 };
 

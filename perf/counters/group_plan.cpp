@@ -141,15 +141,20 @@ EventAttr attr_of(const EventSets& sets, std::size_t event, const TargetBinding&
 }
 
 EventAttr attr_of_clock(const TargetBinding& target) {
+  EventAttr attr = attr_of_anchor();
+  attr.base.enable_on_exec = target.target().on_exec;
+  attr.base.inherit = target.is_process();
+  attr.base.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING;
+  return attr;
+}
+
+EventAttr attr_of_anchor() {
   EventAttr attr;
   attr.base.type = PERF_TYPE_SOFTWARE;
   attr.base.config = PERF_COUNT_SW_DUMMY;
   attr.base.exclude_kernel = 1;
   attr.base.exclude_hv = 1;
   attr.base.disabled = 1;
-  attr.base.enable_on_exec = target.target().on_exec;
-  attr.base.inherit = target.is_process();
-  attr.base.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING;
   return attr;
 }
 

@@ -50,5 +50,7 @@ EventAttr attr_of(const EventSets& sets, std::size_t event, const TargetBinding&
 /// The clock of the session: an event whose count is not used. Its times are those of an event that
 /// counts all the time.
 EventAttr attr_of_clock(const TargetBinding& target);
+/// The anchor of a thread: an event that counts nothing, and that no thread inherits (C7).
+EventAttr attr_of_anchor();
 
 }  // namespace shmif::perf

@@ -47,6 +47,28 @@ Refusal offline_refusal(int cpu) {
           "echo 1 > /sys/devices/system/cpu/cpu" + number + "/online"};
 }
 
+/// From drop() to its end, the kernel swaps no events of the thread (C7).
+class Anchor {
+ public:
+  explicit Anchor(KernelCounters& kernel) : kernel_(kernel) {}
+  ~Anchor() {
+    if (file_ >= 0) kernel_.close(file_);
+  }
+  Anchor(const Anchor&) = delete;
+  Anchor& operator=(const Anchor&) = delete;
+
+  /// Gives the thread the anchor. Result: false if it has one already, or the kernel refuses.
+  bool drop(pid_t thread) {
+    if (file_ >= 0) return false;
+    file_ = kernel_.open(attr_of_anchor(), thread, -1, -1);
+    return file_ >= 0;
+  }
+
+ private:
+  KernelCounters& kernel_;
+  int file_ = -1;
+};
+
 }  // namespace
 
 // ---- Opening ----
@@ -106,14 +128,20 @@ Result<void> OpenEvents::open_group(const GroupPlan& plan, CounterPlace place,
   group.place = place;
   group.sampled = plan.sampled;
   group.limited = !target.is_process() || place.task < 0;
-  for (const std::size_t number : plan.events) {
+  Anchor anchor(kernel_);
+  while (group.members.size() < plan.events.size()) {
+    const std::size_t number = plan.events[group.members.size()];
     const int file = open_event(group, plan, number, target, ring_pages);
     if (file < 0 && may_be_left_out(-file, group, target)) {
       debug(Debug::counters, [&] { return name_of(place) + " is gone: nothing to count there"; });
-      for (const Member& member : group.members) samples_.forget(member.file, member.id);
-      close_group(group);
+      close_members(group);
       groups_.pop_back();
       return {};
+    }
+    if (file < 0 && may_have_moved(-file, group, target) && anchor.drop(place.task)) {
+      debug(Debug::counters, [&] { return name_of(place) + ": its group is opened once more"; });
+      close_members(group);
+      continue;
     }
     if (file < 0) {
       refused_member_ = !group.members.empty() && may_be_a_threads(-file);
@@ -175,6 +203,11 @@ bool OpenEvents::may_be_left_out(int error, const Group& group, const TargetBind
     return has_others && may_be_a_threads(error) && has_ended(group.place.task, target);
   }
   return (error == ESRCH && has_others) || (error == ENODEV && is_offline(group.place.cpu));
+}
+
+/// Whether an error may mean that the first events of the group are no longer with its thread (C7).
+bool OpenEvents::may_have_moved(int error, const Group& group, const TargetBinding& target) {
+  return target.is_process() && !group.members.empty() && may_be_a_threads(error);
 }
 
 /// Whether the kernel opens no more events on this thread. If a thread ends while its group is
@@ -242,12 +275,17 @@ void OpenEvents::close_group(const Group& group) noexcept {
   }
 }
 
+void OpenEvents::close_members(Group& group) noexcept {
+  for (const Member& member : group.members) samples_.forget(member.file, member.id);
+  close_group(group);
+  group.members.clear();
+}
+
 void OpenEvents::close_from(std::size_t first) noexcept {
   // These groups were opened last, so they are at the end.
   while (!groups_.empty() &&
          (groups_.back().members.empty() || groups_.back().members.front().event >= first)) {
-    for (const Member& member : groups_.back().members) samples_.forget(member.file, member.id);
-    close_group(groups_.back());
+    close_members(groups_.back());
     groups_.pop_back();
   }
 }

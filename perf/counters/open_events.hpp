@@ -99,6 +99,7 @@ class OpenEvents {
   int open_event(Group& group, const GroupPlan& plan, std::size_t number,
                  const TargetBinding& target, std::uint32_t ring_pages);
   bool may_be_left_out(int error, const Group& group, const TargetBinding& target) const;
+  static bool may_have_moved(int error, const Group& group, const TargetBinding& target);
   bool has_ended(pid_t thread, const TargetBinding& target) const;
   bool is_offline(int cpu) const;
   bool permitted_in_user_space(std::size_t number, CounterPlace place,
@@ -108,6 +109,7 @@ class OpenEvents {
   Result<void> open_ring(Group& group, const Member& member);
   Result<void> let_go(Group& group);
   void close_group(const Group& group) noexcept;
+  void close_members(Group& group) noexcept;
   /// Reads into `words_`; repeats while a thread is ending. Result: the bytes, or a negative errno.
   ssize_t read_file(const Group& group, std::size_t bytes, int tries);
   Result<void> read_words(const Group& group);

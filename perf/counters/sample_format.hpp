@@ -41,8 +41,8 @@ class SampleFormat : public SampleSink {
 
 /// A part of a format's argument.
 struct FormatTerm {
-  std::string key;
-  std::string value;
+  std::string key;    ///< "max"
+  std::string value;  ///< "100"
 };
 /// The terms of "max=100,only=user". An empty text has no terms. Errors: Errc::bad_argument for a
 /// word without "=", an empty key or value, or a key that is given twice. Threads: any. Blocks:
@@ -55,6 +55,7 @@ class SampleFormats {
   /// Makes a format without samples from its argument. Errors: Errc::bad_argument for an argument
   /// that the format does not accept; the message says which it accepts.
   using MakeWith = std::function<Result<std::unique_ptr<SampleFormat>>(std::string_view argument)>;
+  /// The same for a format that has no argument.
   using Make = std::function<std::unique_ptr<SampleFormat>()>;
 
   /// Adds a format. `about`: what it keeps, in a few words. Errors: Errc::bad_argument for a name

@@ -39,22 +39,28 @@ class SampleSink;
 
 /// What a session watches.
 struct CounterTarget {
+  /// What `task` and `cpus` mean.
   enum class Kind {
     thread,   ///< this thread, but not the threads and children that it starts
     process,  ///< all threads that it has, and all threads and children that they start later
     cpu,      ///< everything on these CPUs
-  } kind = Kind::thread;
+  } kind = Kind::thread;  ///< one of these
   TaskId task;            ///< for thread and process; start_ticks 0: any task with that number
   std::vector<int> cpus;  ///< for cpu
   bool on_exec = false;   ///< start() takes effect when the task executes a program
 
+  /// As Kind::thread.
   static CounterTarget thread(TaskId task) { return {Kind::thread, task, {}, false}; }
+  /// As Kind::process.
   static CounterTarget process(TaskId task) { return {Kind::process, task, {}, false}; }
+  /// As Kind::cpu, for these CPUs. The kernel permits it only with privileges, or if
+  /// perf_event_paranoid is at most 0.
   static CounterTarget cpu(std::vector<int> cpus) {
     return {Kind::cpu, {}, std::move(cpus), false};
   }
 };
 
+/// How a session counts. These properties hold for its whole life.
 struct SessionOptions {
   /// Puts the events of a set into one group of the kernel: they count together or not at all.
   bool group = true;
@@ -66,19 +72,21 @@ struct SessionOptions {
   std::uint32_t ring_pages = 64;
 };
 
+/// An event that program() adds.
 struct EventSetup {
-  CounterEvent event;
-  unsigned set = 0;
-  Sampling sampling{};
+  CounterEvent event;   ///< what to count
+  unsigned set = 0;     ///< the set that it belongs to, which exists: 0, or one of create_sets()
+  Sampling sampling{};  ///< by default, the event is only counted
 };
 
 /// What set_values() changes about an event. An empty member leaves the value as it is.
 struct ValueSetup {
-  std::size_t event = 0;               ///< as program() numbered it
-  std::optional<std::uint64_t> value;  ///< the event counts on from this value
-  std::optional<std::uint64_t> period;
+  std::size_t event = 0;                ///< as program() numbered it
+  std::optional<std::uint64_t> value;   ///< the event counts on from this value
+  std::optional<std::uint64_t> period;  ///< events per sample, from now on
 };
 
+/// What read() returns of one event. You set `event`.
 struct Reading {
   std::size_t event = 0;         ///< in: number of the event
   std::uint64_t value = 0;       ///< the count, from the value that set_values() gave it
@@ -89,23 +97,26 @@ struct Reading {
   bool one_instant = false;  ///< false: the target may have run between the reads of two values
 };
 
+/// An event set that create_sets() makes.
 struct SetSetup {
-  unsigned id = 0;
+  unsigned id = 0;  ///< number of the set, chosen by you; 0 exists from the start
   /// How long the set's turn lasts; 0: it does not end by time.
   std::chrono::nanoseconds turn{0};
 };
 
+/// What query_sets() returns of one set. You set `id`.
 struct SetQuery {
-  unsigned id = 0;  ///< in: number of the set
-  std::size_t events = 0;
+  unsigned id = 0;                ///< in: number of the set
+  std::size_t events = 0;         ///< how many events it has
   std::uint64_t activations = 0;  ///< since the set was created
   std::uint64_t active_ns = 0;    ///< by the session's clock
   bool is_active = false;         ///< it has its turn now, or at the next start
 };
 
+/// What one call of read_samples() has read.
 struct SampleCounts {
-  std::uint64_t samples = 0;
-  std::uint64_t lost = 0;  ///< records for which the ring was full, or whose event is unknown
+  std::uint64_t samples = 0;  ///< passed to the sink
+  std::uint64_t lost = 0;     ///< records for which the ring was full, or whose event is unknown
   /// `lost` may be too small. A kernel before Linux 6.0 reports losses only with the next record
   /// that finds room, so it does not report the last ones.
   bool lost_is_least = false;
@@ -113,8 +124,13 @@ struct SampleCounts {
 
 /// Why the kernel refused to open an event, and how to enable it.
 struct Refusal {
-  enum class State { not_supported, not_permitted, failed } state = State::failed;
-  std::string reason;
+  /// What kind of reason it is.
+  enum class State {
+    not_supported,          ///< this machine or this kernel cannot count the event
+    not_permitted,          ///< this user may not count it
+    failed,                 ///< another reason, which may pass
+  } state = State::failed;  ///< one of these
+  std::string reason;       ///< for the message: why
   std::string enable_with;  ///< empty: no remedy is known
 };
 /// What is known about a refusal besides its errno.
@@ -134,16 +150,23 @@ std::string user_space_source(const CounterEvent& event);
 
 /// Which element of a vector made a call fail.
 struct VectorFault {
-  std::size_t element = 0;
-  int number = 0;  ///< errno if the kernel refused it
-  Refusal refusal{};
+  std::size_t element = 0;  ///< its index, from 0
+  int number = 0;           ///< errno if the kernel refused it
+  Refusal refusal{};        ///< why the kernel refused it
 };
 
+/// Counts and samples events of one target: create the session, load() it on the target, start(),
+/// stop(), read(), unload(), close(). session_table.hpp says which call is legal when. Threads:
+/// any, at the same time, for every call; only construction, moving and destruction must not
+/// overlap another call. Blocks: shortly, for other calls. Fork: in the child, calls return
+/// Errc::forked.
 class CounterSession {
  public:
   /// Makes an unloaded session with the empty set 0.
   explicit CounterSession(SessionOptions options = {});
+  /// Calls on the session that was moved away return CounterErrc::bad_session.
   CounterSession(CounterSession&& other) noexcept;
+  /// Closes this session first. Then as the constructor.
   CounterSession& operator=(CounterSession&& other) noexcept;
   /// As close().
   ~CounterSession();
@@ -157,6 +180,8 @@ class CounterSession {
   /// Deletes sets with their events; other events keep their numbers. Errors: invalid for set 0,
   /// for a set that does not exist, and for a set twice in the vector.
   Result<void> delete_sets(std::span<const unsigned> ids);
+  /// Fills in each element but its `id`. Errors: invalid for a set that does not exist, and then no
+  /// element is filled in.
   Result<void> query_sets(std::span<SetQuery> sets);
 
   /// Adds events to sets. If the session is loaded, also opens them on its target; if one fails, no

@@ -20,6 +20,11 @@
 //       the thread started between two openings, they always fail; if it is ending, only for a
 //       moment. So a process counts as loaded only if its threads were the same before and after,
 //       and a read is repeated while a thread is ending.
+//   C7  If a thread has inherited all events of another, the kernel may swap the events of both
+//       instead of their counts (context_equiv in kernel/events/core.c). An event then ends with
+//       the wrong thread, and the kernel adds no more members to its group. The kernel never swaps
+//       the events of a thread that has an event which is not inherited. So if a member is refused,
+//       the thread gets such an event (an anchor) while the group is opened once more.
 
 #include <poll.h>
 

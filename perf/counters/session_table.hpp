@@ -14,6 +14,7 @@
 
 namespace shmif::perf {
 
+/// What a session is doing.
 enum class SessionState {
   unloaded,  ///< without a target; events can be changed
   loaded,    ///< on a target, not counting
@@ -22,10 +23,12 @@ enum class SessionState {
   ended,     ///< the target has ended; its counts can be read
   closed,    ///< no call is legal any more
 };
-inline constexpr std::size_t kSessionStates = 6;
+inline constexpr std::size_t kSessionStates = 6;  ///< how many states there are
+/// The names of the states, in their order.
 inline constexpr std::array<const char*, kSessionStates> kStateNames = {
     "unloaded", "loaded", "started", "masked", "ended", "closed"};
 
+/// The calls of a CounterSession whose answer depends on its state.
 enum class SessionCall {
   create_set,
   delete_set,
@@ -43,24 +46,31 @@ enum class SessionCall {
   close,
 };
 
-enum class Answer { ok, busy, invalid };
+/// What a call gets in a state.
+enum class Answer {
+  ok,       ///< the call goes on, and can fail for other reasons
+  busy,     ///< CounterErrc::busy
+  invalid,  ///< CounterErrc::invalid
+};
 
+/// One row of the table.
 struct SessionRow {
-  SessionCall call;
-  const char* name;
+  SessionCall call;                            ///< the call of this row
+  const char* name;                            ///< as the function of CounterSession is named
   std::array<Answer, kSessionStates> answers;  ///< in the order of SessionState
   std::optional<SessionState> next;            ///< the state after it; empty: unchanged
 };
 
 namespace session_rows {
 
-using Row = SessionRow;
-using Call = SessionCall;
-using State = SessionState;
-inline constexpr Answer o = Answer::ok;
-inline constexpr Answer b = Answer::busy;
-inline constexpr Answer i = Answer::invalid;
+using Row = SessionRow;                       ///< short for the table below
+using Call = SessionCall;                     ///< short for the table below
+using State = SessionState;                   ///< short for the table below
+inline constexpr Answer o = Answer::ok;       ///< short for the table below
+inline constexpr Answer b = Answer::busy;     ///< short for the table below
+inline constexpr Answer i = Answer::invalid;  ///< short for the table below
 
+/// The table: one row for each SessionCall, in their order.
 // clang-format off
 inline constexpr std::array kSessionRows = {
     //                                unloaded loaded started masked ended closed
@@ -85,12 +95,15 @@ inline constexpr std::array kSessionRows = {
 
 using session_rows::kSessionRows;
 
+/// The row of a call.
 constexpr const SessionRow& row_of(SessionCall call) noexcept {
   return kSessionRows[static_cast<std::size_t>(call)];
 }
+/// What a call gets in a state.
 constexpr Answer answer_of(SessionCall call, SessionState state) noexcept {
   return row_of(call).answers[static_cast<std::size_t>(state)];
 }
+/// The name of a state, for messages.
 constexpr const char* name_of(SessionState state) noexcept {
   return kStateNames[static_cast<std::size_t>(state)];
 }

@@ -133,6 +133,7 @@ struct HeatClient {
   pid_t pid = 0;
   std::unique_ptr<HeatSource> source;  ///< connected; null if it cannot be watched
   std::string reason;                  ///< why `source` is null
+  bool has_left = false;               ///< it went before it answered, as a program does that ends
 };
 /// The directory that SHMIF_HEAT named when the process began; empty if it was not set. Errors:
 /// EACCES, ENOENT.

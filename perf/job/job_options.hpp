@@ -150,6 +150,7 @@ struct JobOptions {
   Nanoseconds runtime{0};
   bool time_based = false;
   Nanoseconds ramp_time{0};
+  std::string server;  ///< HOST[:PORT] of the server that runs it; empty: this machine
   Nanoseconds drain_time = std::chrono::seconds(1);
   std::uint64_t loops = 1;
   std::uint64_t number_ios = 0;      ///< frames
@@ -199,6 +200,13 @@ struct JobOptions {
   std::uint64_t verify_backlog = 0;  ///< check after this many frames; 0: at once
   std::uint32_t verify_async = 0;    ///< threads that check frames
   bool verify_only = false;          ///< checks frames of any earlier run
+  /// For verify_only: what to add to the times in the frames to get times of this machine's clock.
+  /// Empty: they have no meaning here, so there are no latencies.
+  std::optional<std::int64_t> clock_shift_ns{};
+  /// The other end of its flow is a job on another server. A receiver (verify_only) then listens as
+  /// one whose sender runs for `runtime`: two drain times more, and what comes in the second one is
+  /// late. It ends at once when it was told how many frames there are, and all of them have come.
+  bool other_end_elsewhere = false;
   bool verify_state_save = false;
   std::string verify_state_load;
   ErrorClasses continue_on_error;

@@ -46,8 +46,8 @@ Kind<J> engine_list() {
 Kind<J> faults(FaultOptions J::* member) {
   return parsed(
       member, parse_faults, +[](const FaultOptions& f) { return to_string(f); }, "FAULTS",
-      "loss, duplicate, reorder, corrupt, truncate, burst, delay, order, rate, queue, seed, "
-      "separated by commas");
+      "loss, duplicate, reorder, corrupt, truncate, burst, drop, match, delay, order, rate, "
+      "queue, seed, separated by commas");
 }
 
 Kind<J> cpus(std::vector<int> J::* member) {
@@ -87,6 +87,12 @@ Kind<J> dscp() {
 
 bool is_tcp(const J& job) {
   return job.engine == EngineKind::host && job.proto == HostProtocol::tcp;
+}
+
+/// Whether frames pass in both directions whatever the role: acknowledgements, or what a program
+/// does.
+bool is_two_way(const J& job) {
+  return is_tcp(job) || (job.engine == EngineKind::host && !job.exec.empty());
 }
 
 constexpr auto kOnBus = on<EngineKind::bus, EngineKind::host>;
@@ -211,21 +217,25 @@ void add_place_of_wire_rows(Rows& rows) {
               replaced, any other file never.)")
       .to_peer()
       .only(on<EngineKind::pcap>, "is for engine=pcap");
-  rows.add("hostname", names_host, text(&J::hostname, "ADDRESS", "an IPv4 or IPv6 address", 256),
+  rows.add("hostname", names_host,
+           text(&J::hostname, "ADDRESS", "an IPv4 or IPv6 address, or a MAC address", 256),
            R"(For engine=udp: the address at which frames are received. It is an address of this
-              machine, except with no_peer. A server takes no names.)")
+              machine, except with no_peer. A server takes no names. For engine=bus: the MAC address
+              of the port at which frames are received (default: a random one, or, if
+              jobs have a server, one that follows from server and name).)")
       .to_peer()
-      .only(on<EngineKind::udp>, "is for engine=udp");
+      .only(on<EngineKind::udp, EngineKind::bus>, "is for engine=udp and bus");
   rows.add("port", names_port, number(&J::port, 0, 65535),
            "For engine=udp: the port of the receiver.", "0, a free port")
       .to_peer()
       .only(on<EngineKind::udp>, "is for engine=udp");
   rows.add("no_peer", needs_live, yes_or_no(&J::no_peer),
-           R"(For engine=udp and rw=tx: no peer is made, and the frames go to the program that
-              receives at hostname and port, on this or another machine. What arrives there is
-              not counted here. A shmifperf receives there with rw=rx, verify_only and the same
-              hostname and port.)")
-      .only(on<EngineKind::udp>, "is for engine=udp");
+           R"(For engine=udp and bus, and rw=tx: no peer is made, and the frames go to the program
+              that receives at hostname and port, on this or another machine; on engine=bus, at the
+              MAC address hostname. What arrives there is not counted here. Another shmifperf
+              receives it with rw=rx, verify_only and the same hostname and port. On engine=bus, it
+              can also reply: use rw=pingpong here, and rw=echo with verify_only there.)")
+      .only(on<EngineKind::udp, EngineKind::bus>, "is for engine=udp and bus");
   rows.add("allow_live", needs_live, yes_or_no(&J::allow_live),
            R"(Lets the job send on an existing bus to which other processes have attached ports,
               or on an existing interface that has addresses or routes. Without this option,
@@ -237,15 +247,19 @@ void add_place_of_wire_rows(Rows& rows) {
 void add_fault_rows(Rows& rows) {
   rows.add("fault", allowed, faults(&J::fault),
            R"(Faults for the frames that this job sends, such as loss=1%,delay=5ms+-1ms: see
-              shmifctl bridge --fault. With engine=host they hit the datagrams of the job, so it
-              cannot be used with programs and TCP connections.)")
-      .only([](const J& job) { return job.rw != Role::rx; },
-            "is for jobs that send (rw=tx, txrx, pingpong and echo)")
+              shmifctl bridge --fault. With engine=host they are on the wire, and hit each frame
+              of the host: segments, also those that TCP sends again, acknowledgements, address
+              resolution.)")
+      .only([](const J& job) { return job.rw != Role::rx || is_two_way(job); },
+            "is for jobs that send (rw=tx, txrx, pingpong and echo), and with engine=host for "
+            "programs and TCP")
       .once();
   rows.add("fault_rx", allowed, faults(&J::fault_rx),
-           "Faults for the frames that are sent to this job.")
-      .only([](const J& job) { return receives(job.rw); },
-            "is for jobs that receive (rw=rx, txrx, pingpong and echo)")
+           R"(Faults for the frames that are sent to this job. With engine=host, the kernel of the
+              host drops frames that arrive damaged, so they are lost.)")
+      .only([](const J& job) { return receives(job.rw) || is_two_way(job); },
+            "is for jobs that receive (rw=rx, txrx, pingpong and echo), and with engine=host for "
+            "programs and TCP")
       .once();
 }
 

@@ -57,6 +57,14 @@ void add_job_rows(std::vector<OptionRow>& into) {
   rows.add("start_delay startdelay", allowed, time(&J::start_delay, TimeUnit::seconds, 0ns, kYear),
            "Delays the start by that time.")
       .to_peer();
+  rows.add("server", client_only,
+           text(&J::server, "HOST[:PORT]", "the address of a 'shmifperf server'", 256),
+           R"(The machine that runs the job; 'shmifperf server' must be running there. Give it to
+              each job, or to none. A job may send to a job on another server (to): over
+              engine=udp with rw=tx, if that one has rw=rx, hostname and port; over engine=bus, if
+              both give a bus, and 'shmifctl uplink' joins these buses, also with rw=pingpong and
+              rw=echo. See also run --client, which runs all jobs on each server.)",
+           "this machine");
   rows.add("new_group", allowed, yes_or_no(&J::new_group),
            "Begins a new group of jobs, which has figures of its own.");
   rows.add("group_reporting", allowed, yes_or_no(&J::group_reporting),

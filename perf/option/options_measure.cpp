@@ -155,7 +155,7 @@ bool writes_logs(const J& job) {
 /// Whether this run receives what the job sends, or the job itself receives.
 bool has_receiver(const J& job) {
   if (job.rw != Role::tx) return true;
-  if (job.engine == EngineKind::udp) return !job.no_peer;
+  if (job.engine == EngineKind::udp || job.engine == EngineKind::bus) return !job.no_peer;
   return job.engine != EngineKind::pcap && job.engine != EngineKind::null;
 }
 constexpr const char* kNoReceiver =

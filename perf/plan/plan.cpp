@@ -5,6 +5,7 @@
 
 #include "perf/plan/planner.hpp"
 #include "shmif/debug/debug.hpp"
+#include "shmif/mac.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -74,6 +75,9 @@ void Planner::multiply_engines(const std::vector<JobOptions>& jobs) {
         Draft draft{.options = jobs[j], .written_name = jobs[j].name, .listed = true};
         draft.options.engine = engine;
         draft.options.engines.clear();
+        // The address of a machine is for the other engines of the list.
+        if (engine == EngineKind::bus && !MacAddress::parse(draft.options.hostname))
+          draft.options.hostname = JobOptions().hostname;
         draft.options.name += std::string("-") + name_of(engine);
         if (!draft.options.write_pcap.empty()) {
           draft.options.write_pcap += std::string(".") + name_of(engine);
@@ -137,7 +141,8 @@ bool Planner::wants_peer(const Draft& draft) const {
   const bool named_by_another = std::any_of(drafts_.begin(), drafts_.end(), [&](const Draft& by) {
     return by.options.rw == Role::txrx && by.options.to == draft.written_name;
   });
-  const bool is_received_elsewhere = job.no_peer && job.engine == EngineKind::udp;
+  const bool leads_elsewhere = job.engine == EngineKind::udp || job.engine == EngineKind::bus;
+  const bool is_received_elsewhere = job.no_peer && leads_elsewhere;
   return sends(job.rw) && job.to.empty() && job.exec.empty() && !is_received_elsewhere &&
          !alone_on_its_wire(job.engine) && !named_by_another;
 }

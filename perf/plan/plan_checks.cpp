@@ -9,6 +9,7 @@
 #include "perf/frame/probe.hpp"
 #include "perf/job/values.hpp"
 #include "perf/option/option_table.hpp"
+#include "tap/cidr.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -48,7 +49,6 @@ class Checker {
   void frames();
   void contents();
   void engine();
-  void host_faults(const FaultOptions& faults, const std::string& option);
   void searches();
   void records();
   void place();
@@ -62,13 +62,31 @@ void Checker::role() {
     const std::string role = job_.rw == Role::rx ? "rw=rx" : "rw=echo";
     require(job_.to.empty(), "to: a job with " + role + " sends nothing by itself (leave it out)");
   }
-  require(!job_.no_peer || job_.rw == Role::tx,
-          "no_peer: without a peer, no frames come back (use rw=tx)");
+  const bool on_bus = job_.engine == EngineKind::bus;
+  require(!job_.no_peer || job_.rw == Role::tx || (on_bus && job_.rw == Role::pingpong),
+          on_bus ? "no_peer: such a job sends, or asks and waits for replies (use rw=tx or "
+                   "rw=pingpong)"
+                 : "no_peer: without a peer, no frames come back (use rw=tx)");
   require(!job_.no_peer || job_.to.empty(), "no_peer: \"to\" names a receiver (leave one out)");
-  require(!job_.no_peer || job_.port != 0,
+  require(!job_.no_peer || on_bus || job_.port != 0,
           "no_peer: the receiver's port must be known (give port)");
-  require(!job_.verify_only || job_.rw == Role::rx,
-          "verify_only: such a job sends nothing (use rw=rx)");
+  const auto mac = on_bus ? MacAddress::parse(job_.hostname) : std::nullopt;
+  const bool names_port = mac && mac->is_unicast();
+  require(!on_bus || names_port || job_.hostname == JobOptions().hostname,
+          "hostname: on engine=bus, it is the MAC address of one port (give one such as "
+          "02:00:00:00:00:01)");
+  const bool receives = job_.rw == Role::rx || job_.rw == Role::echo;
+  const bool has_own_receiver = job_.to.empty() && job_.rw != Role::txrx;
+  require(!names_port || receives || job_.no_peer || has_own_receiver,
+          "hostname: on engine=bus, it is the address of a job with rw=rx or rw=echo (give it to "
+          "that job)");
+  require(!job_.no_peer || !on_bus || names_port,
+          "no_peer: the receiver's MAC address must be known (give hostname)");
+  require(!job_.no_peer || !on_bus || !job_.bus.empty(),
+          "no_peer: nobody else is on a bus that is made for the run (give bus)");
+  require(!job_.verify_only || job_.rw == Role::rx || (on_bus && job_.rw == Role::echo),
+          on_bus ? "verify_only: such a job sends nothing, or only replies (use rw=rx or rw=echo)"
+                 : "verify_only: such a job sends nothing (use rw=rx)");
   require(!job_.verify_only || (job_.verify && job_.do_verify),
           "verify_only: with verify=0 or do_verify=0, the job has nothing to check (leave these "
           "two out)");
@@ -198,7 +216,8 @@ void Checker::engine() {
   require(!receives || can.receives, "rw: " + name + " cannot receive (use rw=tx)");
   require(!transmits || can.sends, "rw: " + name + " cannot send (use rw=rx)");
   if (job_.io_submit_mode == IoSubmit::offload) {
-    require(!job_.fault.any() && !job_.fault_rx.any(),
+    const bool faults_here = job_.engine != EngineKind::host;  // those of a host are on the wire
+    require(!faults_here || (!job_.fault.any() && !job_.fault_rx.any()),
             "io_submit_mode: a link with faults cannot be used by two threads (use inline)");
     require(job_.engine != EngineKind::null,
             "io_submit_mode: engine=null cannot be used by two threads (use inline)");
@@ -216,10 +235,6 @@ void Checker::engine() {
             "sends)");
     require(job_.to.empty(), "to: no other job can be on engine=null (leave it out)");
   }
-  if (job_.engine == EngineKind::host) {
-    host_faults(job_.fault, "fault");
-    host_faults(job_.fault_rx, "fault_rx");
-  }
   require(job_.engine == EngineKind::host || job_.exec.empty(),
           "exec: only engine=host has a host to run it on (use engine=host)");
   if (!job_.exec.empty()) {
@@ -229,22 +244,12 @@ void Checker::engine() {
     require(job_.uid.empty(), "uid" + remedy);
     require(job_.gid.empty(), "gid" + remedy);
   }
+  if (job_.engine == EngineKind::host && !job_.ip.empty()) {
+    const Result<tap::Cidr> address = tap::Cidr::parse(job_.ip);
+    require(bool(address), "ip: " + (address ? "" : address.error().message));
+  }
   require(job_.engine != EngineKind::host || job_.ip.empty() || job_.numjobs == 1,
           "ip: " + std::to_string(job_.numjobs) + " jobs cannot share one address (leave it out)");
-}
-
-/// A job on engine=host has its faults where it hands over datagrams.
-void Checker::host_faults(const FaultOptions& faults, const std::string& option) {
-  if (!faults.any()) return;
-  require(
-      job_.exec.empty(),
-      option +
-          ": the frames of the program of exec do not pass there (leave it out; shmifctl bridge "
-          "--fault damages the frames of programs)");
-  require(!job_.exec.empty() || job_.proto != HostProtocol::tcp,
-          option +
-              ": it would hit what the job writes, not the segments of its TCP connection (use "
-              "proto=udp, or shmifctl bridge --fault between two buses)");
 }
 
 void Checker::searches() {

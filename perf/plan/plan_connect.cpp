@@ -73,7 +73,10 @@ void Planner::connect(const Draft& from, const Draft& to) {
                                      ", this job on engine=" + name_of(from.options.engine) +
                                      " (use one engine for both)");
   }
-  if (from.options.wire != to.options.wire || from.options.bus != to.options.bus) {
+  // Each server has a bus of its own; perf/remote says what else two servers need.
+  const bool on_one_server = from.options.server == to.options.server;
+  if (on_one_server &&
+      (from.options.wire != to.options.wire || from.options.bus != to.options.bus)) {
     return problem(from.options, name + " is on another wire (use the same bus and wire for both)");
   }
   for (std::size_t i = 0; i < from.clones.size(); ++i) {

@@ -8,6 +8,7 @@
 
 #include "bus/file/output_file.hpp"
 #include "perf/plan/planner.hpp"
+#include "shmif/mac.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -24,7 +25,7 @@ const std::string* given(const JobOptions& job, const char* name) {
 std::string wire_key(const PlannedJob& job) {
   return std::string(name_of(job.options.engine)) + '\0' + job.options.bus + '\0' +
          job.options.wire + '\0' + job.options.netdev + '\0' + job.options.socket + '\0' +
-         job.options.filename;
+         job.options.filename + '\0' + job.options.server;
 }
 
 /// Wires with room for one or two jobs become one for each job or pair, named after its first job.
@@ -76,6 +77,20 @@ void Planner::agree(const std::vector<std::size_t>& jobs, const char* name,
   for (const std::size_t i : jobs) plan_[i].options.*member = value;
 }
 
+/// On a bus, a hostname is the address of one port.
+void Planner::differ_in_address(const std::vector<std::size_t>& jobs) {
+  std::map<MacAddress, std::string> owners;
+  for (const std::size_t i : jobs) {
+    const JobOptions& job = plan_[i].options;
+    const auto mac = MacAddress::parse(job.hostname);
+    if (!mac || (job.rw != Role::rx && job.rw != Role::echo)) continue;
+    const auto [owner, is_new] = owners.emplace(*mac, job.name);
+    if (is_new) continue;
+    problem(job, "hostname: job \"" + owner->second + "\" has the address " + job.hostname +
+                     ", too (give each its own)");
+  }
+}
+
 /// A wire is made once, for all jobs on it.
 void Planner::agree_on_wires() {
   std::map<std::string, std::vector<std::size_t>> wires;
@@ -85,7 +100,11 @@ void Planner::agree_on_wires() {
     agree(jobs, "bus_size", &JobOptions::bus_size_bytes);
     agree(jobs, "bus_pause", &JobOptions::bus_pause);
     agree(jobs, "netns", &JobOptions::netns);
-    agree(jobs, "hostname", &JobOptions::hostname);
+    if (plan_[jobs.front()].options.engine == EngineKind::bus) {
+      differ_in_address(jobs);
+    } else {
+      agree(jobs, "hostname", &JobOptions::hostname);
+    }
     agree(jobs, "port", &JobOptions::port);
     // All of them must allow the effect of their frames on others.
     const bool allowed = std::all_of(jobs.begin(), jobs.end(),

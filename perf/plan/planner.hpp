@@ -86,6 +86,7 @@ class Planner {
   void connect(const Draft& from, const Draft& to);
   void check_receivers();
   void name_wires();
+  void differ_in_address(const std::vector<std::size_t>& jobs);
   void agree_on_wires();
   template <class T>
   void agree(const std::vector<std::size_t>& jobs, const char* name, T JobOptions::* member);

@@ -18,6 +18,8 @@ struct HostResult {
   std::optional<Report> report;
   std::vector<std::string> failures;  ///< why the report is missing, or other errors
   std::optional<int> refused_with{};  ///< exit code of the server's refusal; empty: not refused
+  /// What its jobs know about flows from or to other servers, by name.
+  std::vector<std::pair<std::string, HalfFlow>> halves{};
   std::vector<std::string> states{};  ///< the files of the verification states that it sent
   /// When its first jobs started, after those of the first server; each job's start_skew_ns must be
   /// added. Empty: they did not start.
@@ -32,17 +34,19 @@ struct HostResult {
 };
 
 struct RemoteOptions {
-  std::vector<std::string> servers;  ///< HOST[:PORT], each once
-  std::string version;               ///< of this program
+  /// HOST[:PORT], each once. If the jobs name servers, those: see servers_in().
+  std::vector<std::string> servers;
+  std::string version;  ///< of this program
   std::vector<std::string> command;
 };
 
-/// Lets every server run the set. If one cannot, no server starts; if one fails later, the others
-/// are stopped. If the trigger fires on one, it fires on all. Verification states that jobs of the
-/// servers have saved are written to the current directory as SERVER-JOB-verify.state. A stop from
-/// `control` goes to all servers; a second stop is hard. Threads: as Runner; `observer` gets the
-/// jobs of all servers as "HOST/JOB". Blocks: until every server has sent its result or is given
-/// up. Result: in the order of `servers`.
+/// Lets every server run the set; if the jobs name servers, each runs those that name it. If one
+/// cannot, no server starts; if one fails later, the others are stopped. If the trigger fires on
+/// one, it fires on all. Verification states that jobs of the servers have saved are written to the
+/// current directory as SERVER-JOB-verify.state. A stop from `control` goes to all servers; a
+/// second stop is hard. Threads: as Runner; `observer` gets the jobs of all servers as "HOST/JOB".
+/// Blocks: until every server has sent its result or is given up. Result: in the order of
+/// `servers`.
 std::vector<HostResult> run_on_servers(const RemoteOptions& options, const JobSet& set,
                                        RunObserver* observer, RunControl& control);
 

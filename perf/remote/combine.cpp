@@ -1,25 +1,29 @@
 #include "perf/remote/combine.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "perf/remote/flow_faults.hpp"
 #include "perf/report/table.hpp"
 #include "perf/report/text.hpp"
 #include "perf/report/units.hpp"
 #include "perf/result/machine.hpp"
 #include "perf/result/run_result.hpp"
-#include "perf/why/cause.hpp"
 
 namespace shmif::perf {
 namespace {
 
 using Json = nlohmann::json;
 
-/// Renames a job or group of a server.
+/// Renames a job or group of a server. A name with a '/' already has its server, because it is of
+/// another one.
 void rename(Json& of, const char* key, const std::string& host) {
   const auto it = of.find(key);
-  if (it != of.end() && it->is_string()) *it = host + '/' + it->get<std::string>();
+  if (it == of.end() || !it->is_string()) return;
+  const std::string name = it->get<std::string>();
+  if (name.find('/') == std::string::npos) *it = host + '/' + name;
 }
 
 void drop_bins(Json& of) {
@@ -81,25 +85,7 @@ void put_causes(Json& json, const std::vector<HostResult>& hosts) {
       all.push_back(std::move(cause));
     }
   }
-  // In the order of the causes of one machine.
-  const auto cause_of = [](const Json& one) {
-    const auto number = [&one](const char* key) {
-      return one.at(key).is_number() ? one.at(key).get<double>() : 0;
-    };
-    const auto kind = cause_kind_of(one.at("cause").get<std::string>());
-    return Cause{.job = {},
-                 .cause = kind.value_or(CauseKind::waited_for_cpu),
-                 .begin_s = number("begin_s"),
-                 .end_s = number("end_s"),
-                 .share = number("share"),
-                 .of_losses_share = number("of_losses_share"),
-                 .sentence = one.at("sentence").get<std::string>()};
-  };
-  std::ranges::sort(all, [&](const Json& one, const Json& other) {
-    const Cause a = cause_of(one), b = cause_of(other);
-    if (weighs_more(a, b) != weighs_more(b, a)) return weighs_more(a, b);
-    return a.sentence > b.sentence;
-  });
+  sort_causes(all);
   json["causes"] = known ? Json(all) : Json(nullptr);
   json["causes_reason"] = known ? Json(nullptr) : Json(reason);
 }
@@ -141,18 +127,40 @@ Json frame_of(const std::vector<HostResult>& hosts, const WholeRun& whole) {
   return Json::parse(to_json(result, Bins::without));
 }
 
-/// "2 servers, 1 FAILED"
+/// The servers that failed by themselves, without those that could not run because of them: "x",
+/// "x and y", "x and 3 others".
+std::string culprits_of(const std::vector<HostResult>& hosts) {
+  std::vector<std::string> names;
+  for (const HostResult& host : hosts) {
+    if (!host.failures.empty()) names.push_back(host.name);
+  }
+  if (names.empty()) return {};
+  if (names.size() == 1) return names[0];
+  return names[0] + " and " +
+         (names.size() == 2 ? names[1] : std::to_string(names.size() - 1) + " others");
+}
+
+/// "2 servers, 1 FAILED, 12 frames lost (exit code 1), took 3.00 s"
 std::string head_text(const std::vector<HostResult>& hosts, const WholeRun& whole) {
   Json result = {{"hosts", Json::array()},
                  {"failures", failures_of(hosts, whole)},
                  {"stopped_by_signal", whole.signal != 0 ? Json(whole.signal) : Json(nullptr)}};
-  for (const HostResult& host : hosts) result["hosts"].push_back(host_json(host));
+  for (const char* key : {"jobs", "links"}) result[key] = Json::array();
+  for (const HostResult& host : hosts) {
+    result["hosts"].push_back(host_json(host));
+    if (!host.report) continue;
+    for (const char* key : {"jobs", "links"}) {
+      for (const Json& each : host.report->json().at(key)) result[key].push_back(each);
+    }
+  }
   const std::size_t failed = failed_servers(result);
   std::string text = std::to_string(hosts.size()) + (hosts.size() == 1 ? " server" : " servers");
   if (failed != 0) text += ", " + std::to_string(failed) + " FAILED";
   if (whole.signal != 0) text += ", stopped by " + word_of_signal(whole.signal);
   if (failed == 0 && whole.signal == 0) text += ", passed";
-  return text + '\n';
+  const double took = std::chrono::duration<double>(whole.ended - whole.began).count();
+  return text + losses_text(result) + " (exit code " + std::to_string(exit_code_of(hosts, whole)) +
+         "), took " + format_seconds(took) + '\n';
 }
 
 /// How late the latest of a server's jobs started, after the server's start.
@@ -200,6 +208,8 @@ std::vector<std::string> failures_of(const std::vector<HostResult>& hosts, const
   const bool stopped = whole.signal != 0 && std::ranges::all_of(hosts, [](const HostResult& host) {
                          return host.failures.empty();
                        });
+  // Servers that were kept from running come last, so that the reader sees first what went wrong.
+  std::vector<std::string> idle;
   for (const HostResult& host : hosts) {
     for (const std::string& why : host.failures) all.push_back(host.name + ": " + why);
     if (host.report) {
@@ -207,11 +217,14 @@ std::vector<std::string> failures_of(const std::vector<HostResult>& hosts, const
         all.push_back(host.name + ": " + why.get<std::string>());
       }
     } else if (host.failures.empty()) {
-      all.push_back(host.name +
-                    (stopped ? ": ran nothing, because the run was stopped before"
-                             : ": ran nothing, because not every server could run its jobs"));
+      const std::string who = culprits_of(hosts);
+      idle.push_back(host.name + ": ran nothing, because " +
+                     (stopped       ? "the run was stopped before"
+                      : who.empty() ? "not every server could run its jobs"
+                                    : who + " could not run its jobs"));
     }
   }
+  all.insert(all.end(), idle.begin(), idle.end());
   return all;
 }
 

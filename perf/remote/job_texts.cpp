@@ -38,6 +38,12 @@ Result<std::string> allowed_headers(const std::string& value, const ServerLimits
   return changed;
 }
 
+/// The value as the server reads it.
+Result<std::string> allowed_value(const OptionRow& row, const std::string& value,
+                                  const ServerLimits& limits) {
+  return row.on_server == OnServer::names_capture ? allowed_headers(value, limits) : value;
+}
+
 template <class Options>
 void set_all(const OptionTexts& texts, const ServerLimits& limits, const std::string& who,
              Options& into, std::vector<std::string>& problems) {
@@ -48,8 +54,7 @@ void set_all(const OptionTexts& texts, const ServerLimits& limits, const std::st
       problems.push_back(who + unknown_option(printable(name)).message);
       continue;
     }
-    const auto allowed = row->on_server == OnServer::names_capture ? allowed_headers(value, limits)
-                                                                   : Result<std::string>(value);
+    const auto allowed = allowed_value(*row, value, limits);
     const auto done = allowed ? set_option(*row, *allowed, into) : Result<void>(allowed.error());
     if (!done) problems.push_back(who + done.error().message);
   }
@@ -63,7 +68,7 @@ JobTexts texts_of(const JobSet& set) {
     if (!is_of_client(option.first)) texts.run.push_back(option);
   }
   for (const JobOptions& job : set.jobs) {
-    JobTexts::Job text{job.name, job.where, {}};
+    JobTexts::Job text{.name = job.name, .where = job.where, .options = {}};
     for (auto it = job.given.begin(); it != job.given.end(); ++it) {
       const OptionRow* const row = find_option(it->first);
       // The section of the job replaced the value of [global].
@@ -71,7 +76,8 @@ JobTexts texts_of(const JobSet& set) {
                             std::any_of(it + 1, job.given.end(), [&](const auto& later) {
                               return later.first == it->first;
                             });
-      if (it->first != "name" && !replaced) text.options.push_back(*it);
+      const bool is_sent = it->first != "name" && !replaced && !is_of_client(it->first);
+      if (is_sent) text.options.push_back(*it);
     }
     texts.jobs.push_back(std::move(text));
   }
@@ -98,6 +104,8 @@ JobSet job_set_of(const JobTexts& texts, const ServerLimits& limits,
     job.where = printable(text.where);
     set_all(text.options, limits, "job \"" + printable(text.name) + "\": ", job, problems);
     job.name = text.name;  // overrides an option "name"
+    job.clock_shift_ns = text.clock_shift_ns;
+    job.other_end_elsewhere = text.other_end_elsewhere;
     set.jobs.push_back(std::move(job));
   }
   if (problems.size() > kMaxProblems) problems.resize(kMaxProblems);

@@ -10,7 +10,6 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string_view>
 #include <system_error>
 #include <type_traits>
@@ -20,6 +19,7 @@
 #include "perf/job/values.hpp"
 #include "perf/option/option_table.hpp"
 #include "perf/remote/job_texts.hpp"
+#include "shmif/filter.hpp"
 #include "shmif/socket_address.hpp"
 
 namespace shmif::perf {
@@ -122,63 +122,10 @@ std::string no_names(const std::string& name) {
          "\" is no IP address (write it as 198.18.0.1 or fd00::1)";
 }
 
-/// The first word of a filter of pcap-filter(7) that libpcap would look up; empty if it would look
-/// up no word. kWords has all words of the language that begin with a letter.
-std::string_view name_in_filter(std::string_view filter) {
-  static const std::set<std::string_view> kWords = {"host",         "net",
-                                                    "port",         "portrange",
-                                                    "src",          "dst",
-                                                    "gateway",      "mask",
-                                                    "inbound",      "outbound",
-                                                    "broadcast",    "multicast",
-                                                    "less",         "greater",
-                                                    "len",          "proto",
-                                                    "protochain",   "and",
-                                                    "or",           "not",
-                                                    "ether",        "link",
-                                                    "ip",           "ip6",
-                                                    "arp",          "rarp",
-                                                    "tcp",          "udp",
-                                                    "sctp",         "icmp",
-                                                    "icmp6",        "igmp",
-                                                    "igrp",         "pim",
-                                                    "ah",           "esp",
-                                                    "vrrp",         "carp",
-                                                    "vlan",         "mpls",
-                                                    "pppoed",       "pppoes",
-                                                    "stp",          "ipx",
-                                                    "iso",          "clnp",
-                                                    "esis",         "isis",
-                                                    "tcpflags",     "tcp-fin",
-                                                    "tcp-syn",      "tcp-rst",
-                                                    "tcp-push",     "tcp-ack",
-                                                    "tcp-urg",      "tcp-ece",
-                                                    "tcp-cwr",      "icmptype",
-                                                    "icmpcode",     "icmp6type",
-                                                    "icmp6code",    "icmp-echoreply",
-                                                    "icmp-unreach", "icmp-echo",
-                                                    "icmp-timxceed"};
-  constexpr std::string_view kHexAndSigns = "0123456789abcdefABCDEF:.";
-  const auto is_part = [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.' ||
-           c == ':' || c == '\\';
-  };
-  for (auto at = filter.begin(); at != filter.end();) {
-    at = std::find_if(at, filter.end(), is_part);
-    const auto end = std::find_if_not(at, filter.end(), is_part);
-    const std::string_view word(at, end);
-    at = end;
-    if (kWords.contains(word)) continue;
-    // A number, a range, an IPv4 address; or an IPv6 or MAC address, which has a colon.
-    const bool is_number = word.find_first_not_of("0123456789.-") == std::string_view::npos;
-    const bool is_hex = word.starts_with("0x") || word.find(':') != std::string_view::npos;
-    const std::size_t digits = word.starts_with("0x") ? 2 : 0;
-    if (is_number ||
-        (is_hex && word.find_first_not_of(kHexAndSigns, digits) == std::string_view::npos))
-      continue;
-    return word;
-  }
-  return {};
+/// Why a filter with this word is refused.
+std::string no_names_in_filter(std::string_view word) {
+  return "this server looks up no names, and \"" + std::string(word) +
+         "\" is no number and no word of pcap-filter(7) (write addresses and ports as numbers)";
 }
 
 /// Checks the options of one job, or of the run.
@@ -239,10 +186,9 @@ class Check {
         return;
       case OnServer::matches_frames:
         if (limits_.directory.empty()) return refuse(name, kNoFiles);
-        if (const auto word = name_in_filter(value); !word.empty())
-          refuse(name, "this server looks up no names, and \"" + std::string(word) +
-                           "\" is no number and no word of pcap-filter(7) (write addresses and "
-                           "ports as numbers)");
+        if (const std::string_view word = name_in_filter(value); !word.empty()) {
+          refuse(name, no_names_in_filter(word));
+        }
         return;
       case OnServer::client_only:
         return refuse(name, "is only for the client, which must not send it to the server");
@@ -257,6 +203,13 @@ class Check {
   /// Refuses a host that is not an address of this machine. The job, and its peer (except with
   /// no_peer), make sockets there. If the address has gone by then, making the socket fails.
   void check_host(const std::string& name, const std::string& value) {
+    if constexpr (std::is_same_v<Options, JobOptions>) {
+      // The address of a port on a bus. A port on a bus that others use needs --allow-live anyway.
+      if (options_.engine == EngineKind::bus) {
+        if (!limits_.allow_live) refuse_live(name);
+        return;
+      }
+    }
     const auto address = parse_host_address(value, 0);
     if (!address) return refuse(name, no_names(value));
     if (limits_.allow_live || is_of_this_machine(*address)) return;

@@ -9,7 +9,7 @@
 //   headers, if it names a capture               the same for that path
 //   verify_state_save, trigger-timeout,          --directory: states are written there, and a
 //   trigger-match                                trigger saves those of all jobs
-//   trigger-match                                never with names of hosts
+//   trigger-match, match in fault and fault_rx   never with names of hosts
 //   allow_live, netdev, netns, no_peer           --allow-live: they use the machine's own network
 //   socket                                       the same, and --directory for paths of sockets
 //                                                and of buses as VDE networks; other VDE networks
@@ -30,6 +30,7 @@
 #include <cstddef>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.hpp"

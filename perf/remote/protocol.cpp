@@ -1,7 +1,11 @@
 #include "perf/remote/protocol.hpp"
 
+#include <sys/stat.h>
+
+#include <algorithm>
 #include <array>
 #include <cstdint>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
@@ -122,9 +126,10 @@ constexpr std::size_t kMaxValues =
                            kRowsOf<TcpSample>.size()));
 constexpr std::size_t kMaxTextBytes = 64U << 10U;
 
-constexpr std::array kTypes = {"hello",   "jobs",     "prepared", "refused", "busy",   "go",
-                               "started", "progress", "run",      "stop",    "notice", "triggered",
-                               "trigger", "state",    "finished", "ping",    "pong"};
+constexpr std::array kTypes = {"hello",    "jobs",      "prepared", "refused",      "busy",
+                               "go",       "started",   "progress", "run",          "stop",
+                               "notice",   "triggered", "trigger",  "sender_ended", "state",
+                               "finished", "ping",      "pong"};
 static_assert(kTypes.size() == std::variant_size_v<Message>);
 
 struct Wrong : std::runtime_error {
@@ -153,12 +158,20 @@ std::string in_hex(const std::vector<std::byte>& bytes) {
 
 struct Encoder {
   Json operator()(const HelloMessage& m) const {
-    return {{"name", m.name}, {"protocol", m.protocol}, {"version", m.version}, {"host", m.host}};
+    return {{"name", m.name},
+            {"protocol", m.protocol},
+            {"version", m.version},
+            {"host", m.host},
+            {"clock", m.clock}};
   }
   Json operator()(const JobsMessage& m) const {
     Json jobs = Json::array();
     for (const JobTexts::Job& job : m.set.jobs) {
-      jobs.push_back({{"name", job.name}, {"where", job.where}, {"options", pairs(job.options)}});
+      jobs.push_back({{"name", job.name},
+                      {"where", job.where},
+                      {"options", pairs(job.options)},
+                      {"clock_shift_ns", job.clock_shift_ns ? Json(*job.clock_shift_ns) : Json()},
+                      {"other_end_elsewhere", job.other_end_elsewhere}});
     }
     return {{"run", pairs(m.set.run)}, {"jobs", std::move(jobs)}, {"command", m.command}};
   }
@@ -177,10 +190,38 @@ struct Encoder {
   Json operator()(const NoticeMessage& m) const { return {{"what", m.what}}; }
   Json operator()(const TriggeredMessage& m) const { return {{"what", m.what}}; }
   Json operator()(const TriggerMessage& /*m*/) const { return Json::object(); }
+  Json operator()(const SenderEndedMessage& m) const {
+    return {{"job", m.job}, {"frames", m.frames}};
+  }
   Json operator()(const StateMessage& m) const {
     return {{"job", m.job}, {"state", in_hex(m.state)}};
   }
-  Json operator()(const FinishedMessage& m) const { return {{"result", m.result}}; }
+  Json operator()(const FinishedMessage& m) const {
+    Json halves = Json::array();
+    std::size_t room = kMaxMarks;
+    for (const auto& [job, half] : m.halves) {
+      Json marks = Json::array();
+      for (const SentMark& mark : half.marks) {
+        if (room == 0) break;
+        --room;
+        marks.push_back(mark.time_ns);
+        marks.push_back(mark.frames);
+      }
+      halves.push_back(
+          {{"job", job},
+           {"listened_until_ns", half.listened_until_ns ? Json(*half.listened_until_ns) : Json()},
+           {"first_arrival_ns", half.first_arrival_ns},
+           {"last_arrival_ns", half.last_arrival_ns},
+           {"corrupt_apart", half.corrupt_apart},
+           {"truncated_apart", half.truncated_apart},
+           {"first_number", half.first_number},
+           {"end_number", half.end_number},
+           {"window_begin_ns", half.window_begin_ns},
+           {"window_end_ns", half.window_end_ns},
+           {"marks", std::move(marks)}});
+    }
+    return {{"result", m.result}, {"halves", std::move(halves)}};
+  }
   Json operator()(const PingMessage& m) const { return {{"sent_ns", m.sent_ns}}; }
   Json operator()(const PongMessage& m) const {
     return {{"sent_ns", m.sent_ns}, {"clock_ns", m.clock_ns}};
@@ -244,12 +285,20 @@ OptionTexts pairs(const Json& of, const char* key) {
   return all;
 }
 
+std::optional<std::int64_t> number_or_null(const Json& of, const char* key) {
+  const Json& value = member(of, key);
+  if (value.is_null()) return std::nullopt;
+  if (!value.is_number_integer()) wrong_type(key, "a number");
+  return value.get<std::int64_t>();
+}
+
 JobsMessage jobs_message(const Json& json) {
   JobsMessage m;
   m.set.run = pairs(json, "run");
   for (const Json& job : list(json, "jobs")) {
     if (!job.is_object()) wrong_type("jobs", "a list of jobs");
-    m.set.jobs.push_back({text(job, "name", 256), text(job, "where"), pairs(job, "options")});
+    m.set.jobs.push_back({text(job, "name", 256), text(job, "where"), pairs(job, "options"),
+                          number_or_null(job, "clock_shift_ns"), flag(job, "other_end_elsewhere")});
   }
   m.command = texts(json, "command");
   return m;
@@ -273,6 +322,45 @@ ProgressMessage progress_message(const Json& json) {
   return {*std::move(progress), flag(json, "interval")};
 }
 
+/// The marks of one half, of which `room` more may come: time, frames, time, frames and so on. A
+/// list for each would need much more memory than its text.
+std::vector<SentMark> marks_of(const Json& half, std::size_t& room) {
+  std::vector<SentMark> marks;
+  const Json& numbers = list(half, "marks");
+  const bool fine =
+      numbers.size() % 2 == 0 && numbers.size() / 2 <= room &&
+      std::ranges::all_of(numbers, [](const Json& number) { return number.is_number_unsigned(); });
+  if (!fine) wrong_type("marks", "a list of times and counts of an allowed length");
+  room -= numbers.size() / 2;
+  for (std::size_t i = 0; i < numbers.size(); i += 2) {
+    marks.push_back({numbers[i].get<std::uint64_t>(), numbers[i + 1].get<std::uint64_t>()});
+  }
+  return marks;
+}
+
+FinishedMessage finished_message(const Json& json) {
+  FinishedMessage m{text(json, "result", kMaxResultBytes)};
+  std::size_t room = kMaxMarks;
+  for (const Json& each : list(json, "halves")) {
+    if (!each.is_object()) wrong_type("halves", "a list of objects");
+    HalfFlow half;
+    if (!member(each, "listened_until_ns").is_null()) {
+      half.listened_until_ns = count(each, "listened_until_ns");
+    }
+    half.first_arrival_ns = count(each, "first_arrival_ns");
+    half.last_arrival_ns = count(each, "last_arrival_ns");
+    half.corrupt_apart = count(each, "corrupt_apart");
+    half.truncated_apart = count(each, "truncated_apart");
+    half.first_number = count(each, "first_number");
+    half.end_number = count(each, "end_number");
+    half.window_begin_ns = count(each, "window_begin_ns");
+    half.window_end_ns = count(each, "window_end_ns");
+    half.marks = marks_of(each, room);
+    m.halves.emplace_back(text(each, "job", 256), std::move(half));
+  }
+  return m;
+}
+
 StateMessage state_message(const Json& json) {
   const std::string hex = text(json, "state", 2 * kMaxStateBytes);
   StateMessage m{text(json, "job", 256), std::vector<std::byte>(hex.size() / 2)};
@@ -284,13 +372,19 @@ StateMessage state_message(const Json& json) {
   return m;
 }
 
+/// A greeting of another protocol may lack what this one added. It has what tells both apart.
+HelloMessage hello_message(const Json& json) {
+  HelloMessage m{text(json, "name", 256), count(json, "protocol"), text(json, "version", 256), {}};
+  if (m.protocol != kRemoteProtocol) return m;
+  m.host = text(json, "host", 256);
+  m.clock = text(json, "clock", 256);
+  return m;
+}
+
 Message message_of(const Json& json) {
   if (!json.is_object()) throw Wrong("it is not an object");
   const std::string type = text(json, "type", 64);
-  if (type == "hello") {
-    return HelloMessage{text(json, "name", 256), count(json, "protocol"),
-                        text(json, "version", 256), text(json, "host", 256)};
-  }
+  if (type == "hello") return hello_message(json);
   if (type == "jobs") return jobs_message(json);
   if (type == "prepared") return PreparedMessage{count(json, "jobs")};
   if (type == "refused") return refused_message(json);
@@ -303,8 +397,11 @@ Message message_of(const Json& json) {
   if (type == "notice") return NoticeMessage{text(json, "what")};
   if (type == "triggered") return TriggeredMessage{text(json, "what")};
   if (type == "trigger") return TriggerMessage{};
+  if (type == "sender_ended") {
+    return SenderEndedMessage{text(json, "job", 256), count(json, "frames")};
+  }
   if (type == "state") return state_message(json);
-  if (type == "finished") return FinishedMessage{text(json, "result", kMaxResultBytes)};
+  if (type == "finished") return finished_message(json);
   if (type == "ping") return PingMessage{count(json, "sent_ns")};
   if (type == "pong") return PongMessage{count(json, "sent_ns"), count(json, "clock_ns")};
   throw Wrong("its type \"" + printable(type) + "\" is unknown");
@@ -334,6 +431,19 @@ Result<Message> decode(std::string_view json, const std::function<bool()>& stop)
   } catch (const std::exception& error) {
     return wrong(error.what());
   }
+}
+
+std::string identity_of_clock() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string boot;
+  struct stat space{};
+  // A kernel without time namespaces has no such file, and one clock.
+  if (!std::getline(file, boot)) return {};
+  if (::stat("/proc/self/ns/time", &space) != 0) space = {};
+  const std::string all = boot + ' ' + std::to_string(space.st_ino);
+  std::uint64_t hash = 0xcbf29ce484222325U;  // FNV-1a: hides the number of the boot
+  for (const char c : all) hash = (hash ^ static_cast<std::uint8_t>(c)) * 0x100000001b3U;
+  return std::to_string(hash);
 }
 
 std::string mismatch(const HelloMessage& ours, const std::string& here, const HelloMessage& theirs,

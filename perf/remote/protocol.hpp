@@ -4,6 +4,7 @@
 //   client                                     server
 //   hello  ------------------------------->
 //          <-------------------------------   hello, or `busy` or `refused`
+//   ping   <------------------------------>   pong: only if jobs send to other servers
 //   jobs   ------------------------------->   checked, planned, every job initialised
 //          <-------------------------------   prepared, or `refused`, or `finished` (not started)
 //   ping   <------------------------------>   pong: both are alive; the server's clock
@@ -11,6 +12,8 @@
 //          <-------------------------------   started, run, progress..., triggered, state...,
 //                                             finished
 //   trigger ------------------------------>   the trigger of another server fired: fire yours
+//   sender_ended ------------------------->   a job of another server sends no more: it has sent so
+//                                             many frames to one of your jobs
 //   stop   ------------------------------->   at any time; the second is a hard stop
 //
 // A message is a length of four bytes, most significant first, and that many bytes of JSON: an
@@ -65,7 +68,7 @@ nlohmann::json progress_to_json(const RunProgress& progress);
 /// Errors: bad_argument if a key is missing or has another type. Blocks: never.
 Result<RunProgress> progress_from_json(const nlohmann::json& json);
 
-inline constexpr std::uint64_t kRemoteProtocol = 5;
+inline constexpr std::uint64_t kRemoteProtocol = 8;
 /// Exit code of `shmifperf run` if the machine cannot do what was asked for.
 inline constexpr int kNotSupportedCode = 77;
 inline constexpr const char* kRemoteName = "shmifperf";
@@ -92,16 +95,27 @@ struct JobTexts {
     std::string name;
     std::string where;  ///< on the client's machine, for messages
     OptionTexts options;
+    /// What to add to the times in the frames that the job checks, to get times of the server's
+    /// clock; empty: their clock is not known.
+    std::optional<std::int64_t> clock_shift_ns{};
+    /// The other end of its flow is a job on another server.
+    bool other_end_elsewhere = false;
   };
   OptionTexts run;
   std::vector<Job> jobs;
 };
+
+/// The marks of all halves of a message; further ones are left out.
+inline constexpr std::size_t kMaxMarks = 32U << 10U;
 
 struct HelloMessage {
   std::string name = kRemoteName;
   std::uint64_t protocol = kRemoteProtocol;
   std::string version;
   std::string host;  ///< the client's host; other clients are told it with "busy"
+  /// Of a server: which clock it reads (identity_of_clock()). Two servers with the same text read
+  /// one clock.
+  std::string clock{};
 };
 struct JobsMessage {
   JobTexts set;
@@ -146,6 +160,11 @@ struct TriggeredMessage {
   std::string what;
 };
 struct TriggerMessage {};
+/// The sender of a job's frames, on another server, has ended.
+struct SenderEndedMessage {
+  std::string job;           ///< the receiver
+  std::uint64_t frames = 0;  ///< sent to it in all
+};
 /// A verification state that a job of the run has saved.
 struct StateMessage {
   std::string job;
@@ -153,6 +172,8 @@ struct StateMessage {
 };
 struct FinishedMessage {
   std::string result;  ///< to_json(), with bins
+  /// Of jobs with other_end_elsewhere, by name.
+  std::vector<std::pair<std::string, HalfFlow>> halves{};
 };
 struct PingMessage {
   std::uint64_t sent_ns = 0;  ///< by the client's clock
@@ -162,10 +183,11 @@ struct PongMessage {
   std::uint64_t clock_ns = 0;  ///< by the server's clock, when it answered
 };
 
-using Message = std::variant<HelloMessage, JobsMessage, PreparedMessage, RefusedMessage,
-                             BusyMessage, GoMessage, StartedMessage, ProgressMessage, RunMessage,
-                             StopMessage, NoticeMessage, TriggeredMessage, TriggerMessage,
-                             StateMessage, FinishedMessage, PingMessage, PongMessage>;
+using Message =
+    std::variant<HelloMessage, JobsMessage, PreparedMessage, RefusedMessage, BusyMessage, GoMessage,
+                 StartedMessage, ProgressMessage, RunMessage, StopMessage, NoticeMessage,
+                 TriggeredMessage, TriggerMessage, SenderEndedMessage, StateMessage,
+                 FinishedMessage, PingMessage, PongMessage>;
 
 /// The JSON of a message, without its length. Bytes that are not UTF-8 become U+FFFD.
 std::string encode(const Message& message);
@@ -177,6 +199,10 @@ Result<Message> decode(std::string_view json, const std::function<bool()>& stop 
 
 /// "hello": the `type` of a message.
 const char* type_of(const Message& message) noexcept;
+
+/// Which clock now_ns() reads: the same text on one machine, in one time namespace, until it is
+/// booted again. It tells nothing else about the machine. Empty if the kernel does not say.
+std::string identity_of_clock();
 
 /// Why the two sides cannot work together, with both versions; empty: they can. `here` and `there`
 /// name the sides: "this client", "the server".

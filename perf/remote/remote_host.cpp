@@ -117,11 +117,29 @@ void RemoteHost::trigger() {
   connection_->send(TriggerMessage{});
 }
 
+void RemoteHost::sender_ended(const std::string& job, std::uint64_t frames) {
+  if (stage_ != Stage::going) return;
+  debug(Debug::remote, [&] {
+    return name_ + " is told that " + job + " was sent " + std::to_string(frames) + " frames";
+  });
+  connection_->send(SenderEndedMessage{job, frames});
+}
+
 void RemoteHost::give_up(const std::string& why) {
   if (over()) return;
   if (!why.empty()) return fail(why);
   connection_.reset();
   stage_ = Stage::over;
+}
+
+bool RemoteHost::can_take_jobs() const noexcept {
+  return stage_ == Stage::greeted && clock_.answers() >= kAnswersWanted;
+}
+
+void RemoteHost::send_jobs(Clock::time_point now) {
+  stage_ = Stage::preparing;
+  deadline_ = now + kPreparedBy;
+  connection_->send(jobs_);
 }
 
 bool RemoteHost::can_go() const noexcept {
@@ -165,8 +183,11 @@ void RemoteHost::look(Clock::time_point now) {
 }
 
 std::string RemoteHost::lateness(Clock::time_point now) const {
-  if (deadline_ && now > *deadline_) {
+  // A server whose clock is known waits for others, which have their own deadlines.
+  if (deadline_ && now > *deadline_ && !can_take_jobs()) {
     if (stage_ == Stage::greeting) return "it said nothing for 5 s (is that a shmifperf server?)";
+    if (stage_ == Stage::greeted)
+      return "its clock could not be compared within 5 s (is it overloaded? start it again)";
     return std::string("it is connected, but did not ") +
            (stage_ == Stage::preparing ? "prepare the jobs" : "start them") +
            " and did not say why (is it overloaded? start it again)";
@@ -189,7 +210,13 @@ std::string RemoteHost::lateness(Clock::time_point now) const {
 
 void RemoteHost::ping(Clock::time_point now) {
   if (stage_ == Stage::greeting) return;
-  const bool in_a_hurry = stage_ == Stage::prepared && clock_.answers() < kAnswersWanted;
+  const bool compares = stage_ == Stage::prepared || stage_ == Stage::greeted;
+  // A server whose jobs send to another one is asked again at once when they have started: it may
+  // be over before the next second.
+  const bool compares_again = stage_ == Stage::going && jobs_go_ == JobsGo::when_told &&
+                              now_ns() >= ordered_ns_.value_or(0) &&
+                              clock_since_start_.answers() < kAnswersWanted;
+  const bool in_a_hurry = (compares && clock_.answers() < kAnswersWanted) || compares_again;
   if ((in_a_hurry && !pong_due_) || now > pinged_ + kPingEvery) {
     pinged_ = now;
     pong_due_ = true;
@@ -200,11 +227,12 @@ void RemoteHost::ping(Clock::time_point now) {
 void RemoteHost::hear_hello(const HelloMessage& hello, Clock::time_point now) {
   const std::string why = mismatch(hello_, "this client", hello, "the server");
   if (!why.empty()) return fail("cannot work with it: " + why);
-  stage_ = Stage::preparing;
-  deadline_ = now + kPreparedBy;
   answered_ = now;
+  clock_identity_ = hello.clock;
   connection_->allow(kMaxResultBytes);
-  connection_->send(jobs_);
+  if (jobs_go_ == JobsGo::at_once) return send_jobs(now);
+  stage_ = Stage::greeted;
+  deadline_ = now + kGreetTime;
 }
 
 std::optional<Report> RemoteHost::read_report(const std::function<bool()>& stop) {
@@ -214,6 +242,7 @@ std::optional<Report> RemoteHost::read_report(const std::function<bool()>& stop)
     const auto* const finished = message ? std::get_if<FinishedMessage>(&*message) : nullptr;
     if (finished != nullptr) {
       result_ = finished->result;
+      halves_ = finished->halves;
     } else {
       failures_.push_back(message ? "it sent a message that is too long" : message.error().message);
     }
@@ -223,6 +252,20 @@ std::optional<Report> RemoteHost::read_report(const std::function<bool()>& stop)
   if (report) return *std::move(report);
   failures_.push_back(report.error().message);
   return std::nullopt;
+}
+
+/// An interval that nobody has taken becomes the beginning of the next one.
+void RemoteHost::add_newest_interval() {
+  if (!newest_interval_) return;
+  const RunProgress before = std::exchange(interval_, *std::move(newest_interval_));
+  newest_interval_.reset();
+  for (JobProgress& job : interval_.jobs) {
+    const auto old = std::ranges::find(before.jobs, job.name, &JobProgress::name);
+    if (!has_interval_ || old == before.jobs.end()) continue;
+    const IntervalResult newest = std::exchange(job.last, old->last);
+    extend(job.last, newest);
+  }
+  has_interval_ = true;
 }
 
 void RemoteHost::hear_state(const StateMessage& state) {
@@ -250,10 +293,14 @@ void RemoteHost::hear(const Message& message, Clock::time_point now) {
   } else if (const auto* pong = std::get_if<PongMessage>(&message)) {
     pong_due_ = false;
     answered_ = now;
-    clock_.note(pong->sent_ns, now_ns(), pong->clock_ns);
+    const std::uint64_t heard = now_ns();
+    clock_.note(pong->sent_ns, heard, pong->clock_ns);
+    const bool is_later = stage_ == Stage::going && pong->sent_ns >= ordered_ns_.value_or(0);
+    if (is_later) clock_since_start_.note(pong->sent_ns, heard, pong->clock_ns);
   } else if (const auto* progress = std::get_if<ProgressMessage>(&message)) {
     progress_ = progress->progress;
-    has_interval_ = has_interval_ || progress->interval;
+    add_newest_interval();
+    if (progress->interval) newest_interval_ = progress->progress;
   } else if (const auto* run = std::get_if<RunMessage>(&message)) {
     run_ = printable(run->what);
   } else if (std::holds_alternative<PreparedMessage>(message)) {
@@ -276,6 +323,7 @@ void RemoteHost::hear(const Message& message, Clock::time_point now) {
     if (stage_ == Stage::going) hear_state(*state);
   } else if (const auto* finished = std::get_if<FinishedMessage>(&message)) {
     result_ = finished->result;
+    halves_ = finished->halves;
     connection_.reset();
     stage_ = Stage::over;
   } else if (const auto* busy = std::get_if<BusyMessage>(&message)) {
@@ -285,7 +333,9 @@ void RemoteHost::hear(const Message& message, Clock::time_point now) {
     std::vector<std::string> why = refused->why;
     if (why.empty()) why.emplace_back("it gave no reason");
     why.resize(std::min(why.size(), kMaxReasonsShown));
-    for (const std::string& reason : why) failures_.push_back("refused: " + printable(reason));
+    // A run that was on was not refused.
+    const std::string what = may_have_started() ? "its run ended early: " : "refused: ";
+    for (const std::string& reason : why) failures_.push_back(what + printable(reason));
     refused_with_ = refused->exit_code;
     connection_.reset();
     stage_ = Stage::over;

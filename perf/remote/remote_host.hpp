@@ -56,9 +56,15 @@ class RemoteHost {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// `name`: as the user wrote it.
-  RemoteHost(std::string name, const HelloMessage& hello, const JobsMessage& jobs)
-      : name_(std::move(name)), hello_(hello), jobs_(jobs) {}
+  /// When the server gets its jobs.
+  enum class JobsGo : std::uint8_t {
+    at_once,   ///< when it has greeted
+    when_told  ///< by send_jobs(), when its clock was compared
+  };
+  /// `name`: as the user wrote it. `jobs` must outlive this.
+  RemoteHost(std::string name, const HelloMessage& hello, const JobsMessage& jobs,
+             JobsGo jobs_go = JobsGo::at_once)
+      : name_(std::move(name)), hello_(hello), jobs_(jobs), jobs_go_(jobs_go) {}
 
   const std::string& name() const noexcept { return name_; }
   /// Whether it has sent its result, or never will: see failures().
@@ -70,18 +76,27 @@ class RemoteHost {
   void connect();
   /// Reads what has arrived, and checks deadlines.
   void look(Clock::time_point now);
+  /// Whether it waits for send_jobs(), and its clock is known well enough.
+  bool can_take_jobs() const noexcept;
+  void send_jobs(Clock::time_point now);
   /// Orders the start, at `start_ns` of our clock.
   void go(std::uint64_t start_ns);
   enum class Stop : std::uint8_t { orderly, at_once };
   void stop(Stop how, int signal);
   /// Fires its trigger, because that of another server fired.
   void trigger();
+  /// The sender of the frames to its job `job` has ended, on another server.
+  void sender_ended(const std::string& job, std::uint64_t frames);
   /// Stops waiting for it. `why` fails the run; empty: another server failed.
   void give_up(const std::string& why);
 
   /// Whether it is prepared, and its clock is known well enough.
   bool can_go() const noexcept;
   const ClockOffset& clock() const noexcept { return clock_; }
+  /// Its clock, compared anew since the start was ordered.
+  const ClockOffset& clock_since_start() const noexcept { return clock_since_start_; }
+  /// HelloMessage::clock.
+  const std::string& clock_identity() const noexcept { return clock_identity_; }
   /// By our clock; empty: it has not started.
   std::optional<std::uint64_t> started_ns() const noexcept { return started_ns_; }
   /// Whether it has said that it has started, or the time has passed at which go() ordered the
@@ -89,9 +104,14 @@ class RemoteHost {
   bool may_have_started() const noexcept;
 
   const RunProgress& progress() const noexcept { return progress_; }
+  /// The intervals that it has told since take_interval(), as one, but without the newest: until a
+  /// later one comes, the newest may be its last.
+  const RunProgress& interval() const noexcept { return interval_; }
   /// Whether there is an interval that take_interval() has not taken.
   bool has_interval() const noexcept { return has_interval_; }
   void take_interval() noexcept { has_interval_ = false; }
+  /// Adds the newest interval to interval(), although it may be the last one.
+  void add_newest_interval();
   /// The text of the campaign's newest run; empty if there is no new run.
   std::string take_run() { return std::exchange(run_, {}); }
 
@@ -105,6 +125,9 @@ class RemoteHost {
   /// no other server. `stop` may end it early (see JsonLimits). Empty if there is no result, or if
   /// it is invalid and failures() says why.
   std::optional<Report> read_report(const std::function<bool()>& stop = {});
+  /// What its jobs know about flows from or to other servers, by name. Complete after
+  /// read_report().
+  const std::vector<std::pair<std::string, HalfFlow>>& halves() const noexcept { return halves_; }
   /// The exit code of its refusal; empty: it has not refused.
   std::optional<int> refused_with() const noexcept { return refused_with_; }
   /// Failures that are not in its report.
@@ -116,6 +139,7 @@ class RemoteHost {
   enum class Stage : std::uint8_t {
     connecting,
     greeting,   ///< hello was sent; the jobs follow its answer
+    greeted,    ///< has answered, and gets its jobs when told
     preparing,  ///< has answered, and prepares the jobs
     prepared,
     going,  ///< was ordered to start
@@ -135,6 +159,7 @@ class RemoteHost {
   std::string name_;
   HelloMessage hello_;
   const JobsMessage& jobs_;
+  JobsGo jobs_go_;
   Stage stage_ = Stage::connecting;
   std::vector<SocketAddress> addresses_;  ///< not yet tried
   std::unique_ptr<Connection> connection_;
@@ -143,16 +168,19 @@ class RemoteHost {
   Clock::time_point pinged_{};
   bool pong_due_ = false;
   bool noticed_ = false;  ///< it has given the reason why it stops the run
-  ClockOffset clock_;
+  ClockOffset clock_, clock_since_start_;
+  std::string clock_identity_;
   std::optional<std::uint64_t> ordered_ns_;  ///< when it is to start, by our clock
   std::optional<std::uint64_t> started_ns_;
-  RunProgress progress_;
+  RunProgress progress_, interval_;
   std::string run_;
   bool has_interval_ = false;
+  std::optional<RunProgress> newest_interval_;
   std::string triggered_;
   std::vector<StateMessage> states_;
   std::size_t state_bytes_ = 0;
   bool states_lost_ = false;  ///< some were too many or too long to be kept
+  std::vector<std::pair<std::string, HalfFlow>> halves_;
   std::string result_;        ///< JSON; empty until the result arrives
   std::string last_message_;  ///< too long to be anything but a result; read by read_report()
   std::optional<int> refused_with_;

@@ -87,7 +87,11 @@ void run_to_the_end(int socket, const std::function<RunPlan()>& make_plan,
         server.send(state);
         (void)server.flush(kLastWords);  // one at a time in memory
       });
-      server.send(FinishedMessage{to_json(*result, Bins::with)});
+      FinishedMessage finished{to_json(*result, Bins::with)};
+      for (JobResult& job : result->jobs) {
+        if (job.half) finished.halves.emplace_back(job.name, *std::move(job.half));
+      }
+      server.send(finished);
     } else {
       const bool unsupported = result.error().code == Errc::not_supported;
       server.send(RefusedMessage{{result.error().message}, unsupported ? kNotSupportedCode : 1});

@@ -60,6 +60,10 @@ class RunChild {
   void stop_hard(int signal) noexcept;
   /// Fires the trigger of the run, if it has one, because it fired elsewhere.
   void trigger() noexcept { control_->trigger.store(true); }
+  /// See RunControl::note_far_end().
+  void sender_ended(const std::string& job, std::uint64_t frames) noexcept {
+    control_->note_far_end(job, frames);
+  }
   /// Sends SIGKILL to the run; the kernel then kills its jobs.
   void kill() noexcept;
 

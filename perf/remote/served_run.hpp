@@ -52,6 +52,10 @@ class ServedRun {
   void stop_hard(int signal, Clock::time_point now);
   /// The trigger has fired on another server of the client.
   void trigger() { child_->trigger(); }
+  /// The sender of the frames to that job has ended, on another server.
+  void sender_ended(const std::string& job, std::uint64_t frames) {
+    child_->sender_ended(job, frames);
+  }
   /// The client is gone, so the result is not needed.
   void abandon(Clock::time_point now);
 

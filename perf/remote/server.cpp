@@ -193,6 +193,9 @@ void Server::Impl::hear(Visitor& visitor, const Message& message) {
   if (visitor.stage == Stage::owner && run) {
     if (const auto* go = std::get_if<GoMessage>(&message)) return run->go(go->start_ns);
     if (std::holds_alternative<TriggerMessage>(message)) return run->trigger();
+    if (const auto* ended = std::get_if<SenderEndedMessage>(&message)) {
+      return run->sender_ended(ended->job, ended->frames);
+    }
     if (const auto* stop = std::get_if<StopMessage>(&message)) {
       if (stop->hard) return run->stop_hard(stop->signal, Clock::now());
       return run->stop(stop->signal, "", Clock::now());
@@ -206,6 +209,7 @@ void Server::Impl::hear(Visitor& visitor, const Message& message) {
 void Server::Impl::greet(Visitor& visitor, const HelloMessage& hello) {
   HelloMessage ours;
   ours.version = options.version;
+  ours.clock = identity_of_clock();
   visitor.connection.send(ours);
   const std::string host = printable(hello.host);
   if (!host.empty()) visitor.name += " (" + host + ')';

@@ -12,8 +12,9 @@ using Stage = Visitor::Stage;
 
 /// Time for hello, which a program can send at once.
 constexpr auto kHelloTime = 5s;
-/// Time from hello to jobs: the client sends these without waiting for its user.
-constexpr auto kJobsTime = 10s;
+/// Time from hello to jobs: the client sends these without waiting for its user, but it may first
+/// compare the clocks of all its servers, of which others may be slow to connect and to greet.
+constexpr auto kJobsTime = 20s;
 /// Limits on the time in which a client reads the last message: without progress, and in all.
 constexpr auto kFarewellTime = 5s;
 constexpr auto kLongestFarewell = 10min;

@@ -59,6 +59,15 @@ std::string other_fates(const FlowResult& flow) {
   return text;
 }
 
+std::string loss_problem(const FlowResult& flow) {
+  const std::string bad = bad_fates(flow);
+  if (bad.empty()) return {};
+  const char* const what = flow.kind == FlowResult::Kind::request ? " requests"
+                           : flow.kind == FlowResult::Kind::reply ? " replies"
+                                                                  : "";
+  return bad + ", of " + format_count(flow.sent) + what + " sent by " + flow.from;
+}
+
 OrderedJson problems_json(const RunResult& run, const JobResult& job, const std::string& error) {
   OrderedJson list = OrderedJson::array();
   const auto add = [&](const char* kind, const std::string& text) {
@@ -68,12 +77,7 @@ OrderedJson problems_json(const RunResult& run, const JobResult& job, const std:
     add("failed", error.empty() ? std::string("ended in state ") + name_of(job.state) : error);
   }
   for (const FlowResult& flow : job.flows) {
-    const std::string bad = bad_fates(flow);
-    if (bad.empty()) continue;
-    const char* const what = flow.kind == FlowResult::Kind::request ? " requests"
-                             : flow.kind == FlowResult::Kind::reply ? " replies"
-                                                                    : "";
-    add("loss", bad + ", of " + format_count(flow.sent) + what + " sent by " + flow.from);
+    if (const std::string text = loss_problem(flow); !text.empty()) add("loss", text);
   }
   if (job.overruns.value_or(0) > 0) {
     add("overrun",

@@ -14,6 +14,9 @@ namespace shmif::perf {
 /// empty if nothing did. The words follow from the rows of FlowResult.
 std::string other_fates(const FlowResult& flow);
 
+/// The text of a problem of kind "loss"; empty if all frames of the flow arrived as they should.
+std::string loss_problem(const FlowResult& flow);
+
 /// `problems` of a job: [{kind, text}], where kind is the subject of the text. `error`: the error
 /// of the job, in one line; left out if a failure of the run contains it.
 OrderedJson problems_json(const RunResult& run, const JobResult& job, const std::string& error);

@@ -85,13 +85,20 @@ std::string verdict_of(const ReportJson& report) {
   return report.at("failures").empty() && !stopped.empty() ? stopped : "FAILED";
 }
 
+std::string losses_text(const nlohmann::json& report) {
+  const std::uint64_t lost = lost_frames(report);
+  if (lost == 0) return "";
+  return ", " + format_counted(lost, "frame") + " lost" + blame_for(report, lost);
+}
+
 std::size_t failed_servers(const nlohmann::json& result) {
   const bool stopped = !result.at("stopped_by_signal").is_null();
   const ReportJson& failures = result.at("failures");
   const auto failed = [&](const ReportJson& host) {
     if (host.at("passed").get<bool>()) return false;
-    if (!stopped || !host.at("failures").empty()) return true;
-    if (host.at("time").is_null()) return false;  // it ran no jobs
+    if (!host.at("failures").empty()) return true;
+    if (host.at("time").is_null()) return false;  // others kept it from running its jobs
+    if (!stopped) return true;
     const std::string prefix = name_in(host, "hostname") + ": ";
     return std::ranges::any_of(failures, [&](const ReportJson& failure) {
       return failure.get<std::string>().starts_with(prefix);
@@ -165,14 +172,6 @@ std::string command_text(const ReportJson& command) {
     out += (out.empty() ? "" : " ") + base::quote_word(printable(argument.get<std::string>()));
   }
   return out;
-}
-
-/// ", 57 frames lost by the requested faults". Without it, "passed" would suggest that all frames
-/// arrived.
-std::string losses_text(const ReportJson& report) {
-  const std::uint64_t lost = lost_frames(report);
-  if (lost == 0) return "";
-  return ", " + format_counted(lost, "frame") + " lost" + blame_for(report, lost);
 }
 
 std::string head_text(const ReportJson& report, std::size_t width) {

@@ -27,8 +27,13 @@ std::string to_summary(const Report& report, std::size_t width = 0,
 /// the number of the rest.
 std::string to_verdict(const Report& report, std::size_t width = 0);
 
-/// How many servers of a combined result failed. A server that was only stopped, without a failure
-/// there, does not count. `result` needs only `hosts`, `failures` and `stopped_by_signal`.
+/// ", 57 frames lost by the requested faults"; empty if none were lost. Without it, "passed" would
+/// suggest that all frames arrived. `report` needs only `jobs` and `links`.
+std::string losses_text(const nlohmann::json& report);
+
+/// How many servers of a combined result failed by themselves. A server that was only stopped, or
+/// that ran nothing because another one failed, does not count. `result` needs only `hosts`,
+/// `failures` and `stopped_by_signal`.
 std::size_t failed_servers(const nlohmann::json& result);
 
 /// The version of the lines of to_terse(), which is their first field. Fields are only added, at

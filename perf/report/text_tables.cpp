@@ -406,10 +406,11 @@ std::string window_of(const ReportJson& m, std::size_t width) {
   return table.text(width);
 }
 
-/// Each server: how it ended, when it started, and its machine. No job ran on the client's machine.
+/// Each server: how it ended, when its jobs were let go, and its machine. Each job begins later by
+/// its start skew. No job ran on the client's machine.
 std::string hosts_text(const ReportJson& report, std::size_t width) {
   Table table;
-  table.add({"server", "", "exit code", "began after the first", "+-"});
+  table.add({"server", "", "exit code", "let go after the first", "+-"});
   std::string machines;
   for (const ReportJson& host : report.at("hosts")) {
     const bool passed = host.at("passed").get<bool>();

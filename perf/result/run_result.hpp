@@ -166,6 +166,9 @@ struct FlowResult {
   /// FlowReceiver::result() sets it; in the result of a run, the uncounted frames of a killed
   /// sender are added to `sent`.
   std::uint64_t unexplained = 0;
+  /// Among the damaged copies: those whose numbers the receiver does not know, or does not know to
+  /// have been sent. Each may be the fate of a frame.
+  std::uint64_t corrupt_apart = 0, truncated_apart = 0;
   std::vector<std::pair<std::uint64_t, std::uint64_t>> gaps;  ///< the first ones, [from, to)
   std::optional<double> jitter_ns;
   bool verification_complete = true;
@@ -434,6 +437,29 @@ inline constexpr auto kRowsOf<ClassErrors> = rows_of<ClassErrors>({
     {"reason", &ClassErrors::reason, Sum::none, kInResult, "Why they were not counted."},
 });
 
+/// `frames` frames of a flow had been sent before `time_ns` (CLOCK_MONOTONIC); all others were sent
+/// then or later.
+struct SentMark {
+  std::uint64_t time_ns = 0;
+  std::uint64_t frames = 0;
+  bool operator==(const SentMark&) const = default;
+};
+/// What one end knows about a flow whose other end is on another server. Only both ends together
+/// know which frames were lost (perf/remote/shares.hpp).
+struct HalfFlow {
+  // A receiver. Times of CLOCK_MONOTONIC.
+  std::optional<std::uint64_t> listened_until_ns{};         ///< empty: not known
+  std::uint64_t first_arrival_ns = 0, last_arrival_ns = 0;  ///< of frames of the window; 0: none
+  std::uint64_t corrupt_apart = 0, truncated_apart = 0;     ///< as in FlowResult
+  /// Of what it sent or received, [first, end). Of a receiver that was killed, or that received
+  /// nothing, both are 0.
+  std::uint64_t first_number = 0, end_number = 0;
+  // A sender: its window, 0 if it is not known; and marks in no order.
+  std::uint64_t window_begin_ns = 0, window_end_ns = 0;
+  std::vector<SentMark> marks{};
+  bool operator==(const HalfFlow&) const = default;
+};
+
 struct JobResult {
   std::string name;
   std::string group;
@@ -473,6 +499,7 @@ struct JobResult {
   std::vector<CounterResult> counters;  ///< those that the option `counters` asked for
   std::vector<CounterInterval> counter_intervals;
   std::shared_ptr<const HeatOfJob> heat;  ///< null: it was not asked for
+  std::optional<HalfFlow> half;           ///< if the other end of its flow is on another server
 };
 
 struct GroupResult {

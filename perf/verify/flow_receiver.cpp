@@ -150,7 +150,7 @@ std::uint64_t FlowReceiver::not_whole(std::uint64_t first, std::uint64_t end) co
 
 std::uint64_t FlowReceiver::missing(std::uint64_t first, std::uint64_t end) const noexcept {
   const std::uint64_t absent = not_whole(first, end);
-  return absent - std::min(absent, only_damaged_.size() + all_unknown_ + all_unverified_);
+  return absent - std::min(absent, not_lost());
 }
 
 /// Decides which damaged arrivals are the fate of one of the `missing` frames with numbers from
@@ -170,17 +170,21 @@ void FlowReceiver::judge_damaged(std::uint64_t from, std::uint64_t to, std::uint
     const bool known = each.number >= from && each.number < to && !ledger_.has(each.number);
     const bool is_fate = !again && known && left != 0;
     if (is_fate) --left;
+    const bool apart = !again && !is_fate && !ledger_.has(each.number);
+    if (apart) ++(each.truncated ? result.truncated_apart : result.corrupt_apart);
     if (each.truncated) ++(is_fate ? result.truncated : result.truncated_copies);
     if (!each.truncated) ++(is_fate ? result.corrupt : result.corrupt_copies);
   }
-  const auto guess = [&left](std::uint64_t unknown, std::uint64_t& fates, std::uint64_t& copies) {
+  const auto guess = [&left](std::uint64_t unknown, std::uint64_t& fates, std::uint64_t& copies,
+                             std::uint64_t& apart) {
     const std::uint64_t taken = std::min(unknown, left);
     left -= taken;
     fates += taken;
     copies += unknown - taken;
+    apart += unknown - taken;
   };
-  guess(corrupt_unknown_, result.corrupt, result.corrupt_copies);
-  guess(truncated_unknown_, result.truncated, result.truncated_copies);
+  guess(corrupt_unknown_, result.corrupt, result.corrupt_copies, result.corrupt_apart);
+  guess(truncated_unknown_, result.truncated, result.truncated_copies, result.truncated_apart);
 }
 
 FlowResult FlowReceiver::result(const FlowSent& sent, std::size_t max_gaps) const {

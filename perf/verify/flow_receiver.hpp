@@ -122,6 +122,10 @@ class FlowReceiver {
   std::uint64_t not_whole(std::uint64_t first, std::uint64_t end) const noexcept;
   /// The same without those that came damaged, or were not checked.
   std::uint64_t missing(std::uint64_t first, std::uint64_t end) const noexcept;
+  /// How many frames came damaged and not whole, or without a number, or were not checked.
+  std::uint64_t not_lost() const noexcept {
+    return only_damaged_.size() + all_unknown_ + all_unverified_;
+  }
   const SequenceLedger& ledger() const noexcept { return ledger_; }
 
   /// The result, without the names of the jobs. Includes the first `max_gaps` gaps of the window;

@@ -16,12 +16,16 @@ namespace shmif::perf {
 /// What helps if a call failed because file descriptors ran out; empty for every other errno.
 const char* descriptor_remedy(int number) noexcept;
 
+/// The files in which the kernel describes itself (/proc, /sys), below one root directory. Threads:
+/// any. Blocks: while the kernel reads or writes the file.
 class KernelFiles {
  public:
+  /// `root`: the directory that stands for "/". It need not exist: then no file does.
   explicit KernelFiles(std::string root = "/");
 
   /// Where `name` is: "/proc/stat" is "/tmp/tree/proc/stat" for the root "/tmp/tree".
   std::string path(std::string_view name) const;
+  /// Whether there is such a file or directory. False also if it cannot be looked at.
   bool has(std::string_view name) const;
 
   /// Reads the whole text of a file of at most 16 MiB. Errors: the errno of the call that failed;

@@ -79,10 +79,7 @@ Weighed weighed(const WhySeries& series, const Evidence& evidence, const CauseWi
   const double noticed = cause.end_s + kNoticedLater;
   cause.of_losses_share = losses.within(cause.begin_s, noticed, cause.share);
   cause.sentence = sentence_of(series, evidence, window);
-  if (cause.of_losses_share.value_or(0) > 0) {
-    cause.sentence +=
-        "; " + percent_text(*cause.of_losses_share) + " of all lost frames fell there";
-  }
+  cause.sentence += fell_text(cause.of_losses_share.value_or(0));
   cause.sentence += losses.others_within(cause.begin_s, noticed);
   one.held_s = window.held_s;
   return one;
@@ -95,11 +92,6 @@ bool is_worth_naming(const WhySeries& series, const Evidence& evidence, const Ca
   const double enough = std::clamp(kWorthNamingShare * watched, kBlinkSeconds, kWorthNamingSeconds);
   if (window.held_s >= enough && window.share >= evidence.threshold) return true;
   return one.cause.of_losses_share.value_or(0) >= kWorthNamingLosses;
-}
-
-std::string explains_text(const Cause& cause) {
-  if (cause.of_losses_share.value_or(0) <= 0) return {};
-  return "; that explains " + percent_text(*cause.of_losses_share) + " of its lost frames";
 }
 
 /// Adds the requested faults. They explain their losses, so no other cause has to.
@@ -124,7 +116,7 @@ void add_faults(const WhySeries& series, const JobTraffic& traffic, Losses& loss
       one.cause.sentence =
           base::printable(traffic.job) + ": " +
           (asked_for ? whose + " took " : "the queue of " + whose + " was full and dropped ") +
-          counted_text(count, "frame") + explains_text(one.cause);
+          counted_text(count, "frame") + explains_text(one.cause.of_losses_share.value_or(0));
       one.number = found.size();
       found.push_back(std::move(one));
     }
@@ -158,7 +150,8 @@ Losses add_counted(const WhySeries& series, std::size_t job, bool of_port, Losse
       const bool many = window.lost >= kFewDrops && cause.share >= kWhyThresholds.device;
       const bool by_itself = counted.named_anyway || of_port || !losses.known();
       if (!(many && by_itself) && cause.of_losses_share.value_or(0) < kWorthNamingLosses) continue;
-      cause.sentence = sentence_of(series, counted, window) + explains_text(cause);
+      cause.sentence =
+          sentence_of(series, counted, window) + explains_text(cause.of_losses_share.value_or(0));
       one.held_s = cause.share * (cause.end_s - cause.begin_s);
       one.number = found.size();
       found.push_back(std::move(one));

@@ -59,6 +59,10 @@ std::string sentence_of(const WhySeries& series, const Evidence& evidence,
 std::string counted_text(std::uint64_t count, const std::string& thing);
 /// "61 %", "4.2 %", "100 %".
 std::string percent_text(double share);
+/// What a cause says of this share of the losses; empty if it is 0: "; that explains 61 % of its
+/// lost frames" if packets were counted, "; 61 % of all lost frames fell there" if time was.
+std::string explains_text(double of_losses_share);
+std::string fell_text(double of_losses_share);
 /// "2.0 s"
 std::string second_text(double seconds);
 

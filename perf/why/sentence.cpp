@@ -92,6 +92,16 @@ std::string percent_text(double share) {
   return text.data();
 }
 
+std::string explains_text(double of_losses_share) {
+  if (of_losses_share <= 0) return {};
+  return "; that explains " + percent_text(of_losses_share) + " of its lost frames";
+}
+
+std::string fell_text(double of_losses_share) {
+  if (of_losses_share <= 0) return {};
+  return "; " + percent_text(of_losses_share) + " of all lost frames fell there";
+}
+
 std::string second_text(double seconds) {
   std::array<char, 64> text{};
   std::snprintf(text.data(), text.size(), "%.1f s", seconds + 0.0);

@@ -142,6 +142,7 @@ bool Generator::step(std::uint64_t now) {
 }
 
 bool Generator::submit(std::uint64_t now) {
+  if (flow_.sent_log != nullptr) flow_.sent_log->note(now, sequence_ - first_sequence_);
   const SendResult result = end_.send(views_);
   const std::size_t taken = std::min(result.taken, pending_.size());
   if (taken != 0) account(taken, now);

@@ -23,6 +23,7 @@
 #include "tap/bridge.hpp"
 #include "tap/cidr.hpp"
 #include "tap/guest/port.hpp"
+#include "tap/line/line.hpp"
 #include "tap/netlink.hpp"
 
 namespace shmif::perf {
@@ -59,7 +60,8 @@ class Host {
       : job_(job),
         block_(block),
         counting_(counting),
-        offload_(Bus::open(setup.bus).value().info().carries_offloads),
+        // Faults hit segments, as on a wire, so the host's kernel makes them.
+        offload_(!has_faults(job) && Bus::open(setup.bus).value().info().carries_offloads),
         own_port_(port_of(setup.local)),
         guest_(make_guest(setup, options, work)),
         port_(tap::GuestPort::attach(guest_.links()[0], Bus::open(setup.bus).value(),
@@ -68,6 +70,7 @@ class Host {
                                       .learn = true,
                                       .take_offloads = offload_})
                   .value()) {
+    port_.line().set_faults({.received = job.fault_rx, .sent = job.fault}).value();
     port_.up().value();
     block_.on_bus.store(true, std::memory_order_release);
   }
@@ -92,6 +95,8 @@ class Host {
   }
 
  private:
+  static bool has_faults(const JobOptions& job) { return job.fault.any() || job.fault_rx.any(); }
+
   tap::Guest make_guest(const HostSetup& setup, const EndOptions& options,
                         const std::function<int()>& work) {
     tap::GuestOptions guest;
@@ -213,7 +218,23 @@ class Host {
     return true;
   }
 
+  /// Faults are on the wire: they hit whatever the host sends and receives, also what its kernel
+  /// says by itself (address resolution, segments that are sent again, acknowledgements).
+  void keep_faults() {
+    block_.faults_on_wire.store(true, std::memory_order_release);
+    const tap::LineCounters line = port_.line().counters();
+    if (job_.fault.any()) {
+      block_.faults_sent = FaultsMade{line.sent, line.to_send};
+      block_.has_faults_sent.store(true, std::memory_order_release);
+    }
+    if (job_.fault_rx.any()) {
+      block_.faults_received = FaultsMade{line.received, line.to_receive};
+      block_.has_faults_received.store(true, std::memory_order_release);
+    }
+  }
+
   void keep_counters() {
+    keep_faults();
     if (counting_ != nullptr) {
       counting_->end_window(now_ns());
       counting_->close_interval(now_ns());
@@ -331,6 +352,9 @@ static Result<void> introduce_peer(const HostSetup& host) {
 Result<std::unique_ptr<End>> open_host_end(const JobOptions& job, const HostSetup& host,
                                            const EndOptions& options) {
   if (auto done = introduce_peer(host); !done) return std::move(done).error();
+  // Its faults are on the wire, not here.
+  EndOptions sound = options;
+  sound.sent = sound.received = FaultOptions();
   // IP and UDP headers take part of the interface's MTU.
   const bool v6 = host.local.starts_with('[');
   const std::size_t room = job.mtu - (v6 ? 48U : 28U);
@@ -339,7 +363,7 @@ Result<std::unique_ptr<End>> open_host_end(const JobOptions& job, const HostSetu
       .remote = host.remote,
       .max_frame_bytes =
           job.proto == HostProtocol::udp ? room : std::max(host.max_bytes, kMinStreamBytes),
-      .end = options,
+      .end = std::move(sound),
       .mss_bytes = job.mss_bytes,
       .congestion = job.congestion,
       .window_bytes = job.window_bytes,

@@ -5,6 +5,10 @@
 //
 //   job's process: the guest's supervisor        the guest: the job's work, or a program of its own
 //   bus port <--- bridge ---> TAP or veth end <-------> interface, IP stack, socket <---> worker
+//         faults
+//
+// The faults of the job (fault, fault_rx) are between the port and the bridge, as on a cable. They
+// hit every frame of the host, also those of TCP and of programs.
 //
 // Both processes are forks of one process, so the worker in the guest writes to the same shared
 // memory as any other worker.

@@ -21,6 +21,18 @@ bool is_echo(const WorkerContext& context, std::size_t to) {
   return to != kNoJob && context.plan[to].options.rw == Role::echo;
 }
 
+/// The port at which a job on a bus receives; empty if that was not said.
+std::optional<MacAddress> named_port(const JobOptions& job) {
+  return job.engine == EngineKind::bus ? MacAddress::parse(job.hostname) : std::nullopt;
+}
+
+/// The address to which job `i` sends. Without a receiver, that of the job itself.
+MacAddress destination_of(const WorkerContext& context, std::size_t i) {
+  const PlannedJob& job = context.plan[i];
+  const auto elsewhere = job.options.no_peer ? named_port(job.options) : std::nullopt;
+  return elsewhere.value_or(context.setups[job.to == kNoJob ? i : job.to].end.mac);
+}
+
 /// How the frames of flow `i` look when they arrive at job `index`. A reply has the addresses of
 /// its request, swapped.
 FrameMakerOptions made_again(const WorkerContext& context, std::size_t i, std::size_t index) {
@@ -28,9 +40,8 @@ FrameMakerOptions made_again(const WorkerContext& context, std::size_t i, std::s
   const std::uint32_t max = SizeChooser(sender.options.bs.tx, 0).max();
   FrameMakerOptions frames =
       frame_maker_options(sender.options, static_cast<std::uint32_t>(i), max);
-  const std::size_t to = sender.to == kNoJob ? i : sender.to;
   frames.source = context.setups[i].end.mac;
-  frames.destination = context.setups[to].end.mac;
+  frames.destination = destination_of(context, i);
   if (i == index && sender.options.rw == Role::pingpong)
     std::swap(frames.source, frames.destination);
   return frames;
@@ -39,7 +50,8 @@ FrameMakerOptions made_again(const WorkerContext& context, std::size_t i, std::s
 }  // namespace
 
 bool hears_everything(std::span<const PlannedJob> plan, std::size_t index) {
-  if (plan[index].options.verify_only) return true;
+  // The other run sends to the port of a job that has a named one.
+  if (plan[index].options.verify_only) return !named_port(plan[index].options);
   return std::ranges::any_of(plan, [index](const PlannedJob& job) {
     if (job.to != index) return false;
     if (!job.options.replay.empty()) return true;
@@ -76,7 +88,7 @@ Result<std::unique_ptr<FrameSource>> make_source(const WorkerContext& context, s
   const FlowState* const state = flow_from(before, job.options.name);
   const bool asks = job.options.rw == Role::pingpong;
   return make_probe_source({.job = job.options,
-                            .to = context.setups[job.to == kNoJob ? index : job.to].end.mac,
+                            .to = destination_of(context, index),
                             .from = context.setups[index].end.mac,
                             .flow = static_cast<std::uint32_t>(index),
                             .nonce = context.setups[index].nonce,
@@ -129,10 +141,10 @@ std::vector<ExpectedFlow> expected_flows(const WorkerContext& context, std::size
   for (std::size_t i = 0; i < context.plan.size(); ++i) {
     if (!is_flow_to(context, i, index)) continue;
     const JobOptions& sender = context.plan[i].options;
-    const std::size_t from = job.options.rw == Role::pingpong ? job.to : i;
+    const bool answered = job.options.rw == Role::pingpong;
     ExpectedFlow flow{.flow = static_cast<std::uint32_t>(i),
                       .name = sender.name,
-                      .from = context.setups[from].end.mac,
+                      .from = answered ? destination_of(context, index) : context.setups[i].end.mac,
                       .block = &context.memory.flow(i)};
     if (job.options.rw == Role::echo) {
       flow.echo = &context.memory.echo(i);

@@ -31,11 +31,22 @@ void JobBlock::note_error(ErrorClass of, Period period, std::string_view what) n
   errors.first.set(what);
 }
 
+std::vector<SentMark> SentLog::marks() const {
+  std::vector<SentMark> all(count_.load(std::memory_order_acquire));
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    all[i] = {.time_ns = marks_[i].time_ns.load(std::memory_order_acquire),
+              .frames = marks_[i].frames.load(std::memory_order_relaxed)};
+  }
+  return all;
+}
+
 Result<std::unique_ptr<RunMemory>> RunMemory::create(std::size_t jobs,
                                                      std::span<const std::size_t> with_histograms,
-                                                     std::span<const std::size_t> with_counters) {
+                                                     std::span<const std::size_t> with_counters,
+                                                     std::span<const std::size_t> with_sent_logs) {
   const std::size_t bytes = jobs * (sizeof(JobBlock) + sizeof(FlowBlock) + sizeof(EchoBlock)) +
                             alignof(JobBlock) + with_counters.size() * sizeof(CounterLog) +
+                            with_sent_logs.size() * sizeof(SentLog) +
                             with_histograms.size() * kHistogramBlocks * sizeof(HistogramBlock);
   auto memory = base::SharedMemory::anonymous(bytes, "cannot get " + std::to_string(bytes) +
                                                          " bytes of memory for " +
@@ -47,6 +58,10 @@ Result<std::unique_ptr<RunMemory>> RunMemory::create(std::size_t jobs,
   for (const std::size_t job : with_counters) {
     made->job(job).counter_log = new (at) CounterLog();
     at += sizeof(CounterLog);
+  }
+  for (const std::size_t job : with_sent_logs) {
+    made->flow(job).sent_log = new (at) SentLog();
+    at += sizeof(SentLog);
   }
   for (const std::size_t job : with_histograms) {
     auto* const blocks = reinterpret_cast<HistogramBlock*>(at);

@@ -23,6 +23,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.hpp"
 #include "base/shared_memory.hpp"
@@ -168,13 +169,57 @@ struct FlowArrivals {  // (R)
   /// the frames that were sent and that arrived only damaged; the last two count the damaged
   /// copies.
   Tally corrupt, truncated, corrupt_copies, truncated_copies;
-  Tally last_arrival_ns;
+  Tally first_arrival_ns, last_arrival_ns;
+  /// FlowResult::corrupt_apart and truncated_apart; and when the receiver stopped listening, 0: not
+  /// yet. Only if the sender is on another server.
+  Tally corrupt_apart, truncated_apart, listened_until_ns;
+  Tally first_number, end_number;  ///< HalfFlow::first_number and end_number, likewise
   /// Transit times of the first and the last frame that arrived.
   Tally first_transit_ns, last_transit_ns;
   std::atomic<bool> complete{false};  ///< release: the receiver has written all its counts
   Tally jitter_ps;                    ///< plus 1; 0: not known
   std::array<std::array<std::uint64_t, 2>, 16> gaps;
   Tally gap_count;
+};
+
+/// When a sender had sent how many frames (J), as exactly as there is room: first of each batch,
+/// later of every second one, and so on.
+class SentLog {
+ public:
+  /// Notes that `frames` frames were sent before `time_ns`, and all others later.
+  void note(std::uint64_t time_ns, std::uint64_t frames) noexcept {
+    if (frames < next_) return;
+    std::size_t count = count_.load(std::memory_order_relaxed);
+    if (count == marks_.size()) count = thin_out();
+    put(count, time_ns, frames);
+    count_.store(count + 1, std::memory_order_release);
+    next_ = frames + step_;
+  }
+  /// Each of them is true, also if the job was killed while it noted one.
+  std::vector<SentMark> marks() const;
+
+ private:
+  struct Mark {
+    std::atomic<std::uint64_t> time_ns{0}, frames{0};
+  };
+  /// If the job is killed in between, the mark says that more frames had been sent, never fewer.
+  void put(std::size_t i, std::uint64_t time_ns, std::uint64_t frames) noexcept {
+    marks_[i].frames.store(frames, std::memory_order_relaxed);
+    marks_[i].time_ns.store(time_ns, std::memory_order_release);
+  }
+  std::size_t thin_out() noexcept {
+    const std::size_t half = marks_.size() / 2;
+    for (std::size_t i = 1; i < half; ++i) {
+      put(i, marks_[2 * i].time_ns.load(std::memory_order_relaxed),
+          marks_[2 * i].frames.load(std::memory_order_relaxed));
+    }
+    step_ *= 2;
+    count_.store(half, std::memory_order_release);
+    return half;
+  }
+  std::array<Mark, 1024> marks_{};
+  std::atomic<std::size_t> count_{0};
+  std::uint64_t next_ = 0, step_ = 1;
 };
 
 /// Counts of one flow, from job number `flow` to its receiver. For a pingpong job, they are about
@@ -189,6 +234,9 @@ struct FlowBlock : FlowArrivals {
   std::atomic<bool> tx_done{false};  ///< (J, C) release: the counts of the sender are final
   Tally first;                       ///< the first number; not 0 if an earlier run is continued
   std::atomic<bool> drained{false};  ///< (R, C) the receiver has stopped waiting for frames
+  SentLog* sent_log = nullptr;       ///< null: the receiver is not on another server
+  /// (C) How many frames the sender, on another server, has sent in all; UINT64_MAX: not known yet
+  std::atomic<std::uint64_t> far_sent{UINT64_MAX};
   // The sender writes these with each batch. The receiver reads those above with each batch, and
   // would otherwise wait for their cache line.
   alignas(kCacheLineBytes) Tally all_sent;  ///< one more than the last number used
@@ -334,6 +382,8 @@ struct alignas(kCacheLineBytes) JobBlock {
   std::atomic<bool> cpu_known{false};
   FaultsMade faults_sent, faults_received;
   std::atomic<bool> has_faults_sent{false}, has_faults_received{false};
+  /// For an emulated host: the counts of the wire are those between the job and its faults.
+  std::atomic<bool> faults_on_wire{false};
 
   // (J) The newest intervals. Interval number n is at index n % kIntervalBlocks.
   std::atomic<std::uint64_t> intervals_written{0};  // release
@@ -353,10 +403,12 @@ struct alignas(kCacheLineBytes) JobBlock {
 class RunMemory {
  public:
   /// Errors: an errno, if there is no memory. `with_histograms`: the jobs with a
-  /// write_hist_log. `with_counters`: those with the option `counters`.
+  /// write_hist_log. `with_counters`: those with the option `counters`. `with_sent_logs`: those
+  /// that send to another server.
   static Result<std::unique_ptr<RunMemory>> create(
       std::size_t jobs, std::span<const std::size_t> with_histograms = {},
-      std::span<const std::size_t> with_counters = {});
+      std::span<const std::size_t> with_counters = {},
+      std::span<const std::size_t> with_sent_logs = {});
   RunMemory(const RunMemory&) = delete;
   RunMemory& operator=(const RunMemory&) = delete;
   ~RunMemory() = default;

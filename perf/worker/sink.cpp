@@ -30,8 +30,9 @@ Sink::Sink(Setup setup, End& end, JobBlock& job)
              std::max<std::size_t>(256U << 10U, 4 * end.max_frame_bytes())),
       times_of_train_(batch_.max_frames()),
       echoer_(end, job),
-      // Recorded frames were sent long ago, so they have no latency.
-      times_(!setup_.options.disable_lat && setup_.recorded == nullptr) {
+      // Recorded frames were sent long ago, or by another clock, so they have no latency.
+      times_(!setup_.options.disable_lat &&
+             (setup_.recorded == nullptr || setup_.options.clock_shift_ns)) {
   job_.overruns_are_errors.store(setup_.pauses, std::memory_order_relaxed);
   for (ExpectedFlow& expected : setup_.flows) add_flow(std::move(expected));
 }
@@ -39,11 +40,14 @@ Sink::Sink(Setup setup, End& end, JobBlock& job)
 void Sink::add_flow(ExpectedFlow expected) {
   // In a round trip, the pingpong job keeps the times.
   const bool keeps_times = times_ && !setup_.echoes;
+  // Jitter needs no common clock: it is of differences between transit times.
+  const bool keeps_jitter =
+      times_ || (setup_.options.other_end_elsewhere && !setup_.options.disable_lat);
   const FlowReceiver::Options options{.flow = expected.flow,
                                       .measure_from_ns = UINT64_MAX,
                                       .latency = keeps_times ? &job_.latency : nullptr,
                                       .service = keeps_times ? &job_.service : nullptr,
-                                      .jitter = times_};
+                                      .jitter = keeps_jitter};
   FlowReceiver receiver(options, std::move(expected.before));
   if (expected.arrivals == nullptr) expected.arrivals = expected.block;
   auto flow = std::make_unique<Flow>(Flow{std::move(expected), std::move(receiver)});
@@ -93,6 +97,7 @@ Sink::Flow* Sink::flow_of(const FrameView& frame, const Probe& probe) {
   add_flow(std::move(expected));
   Flow& flow = *flows_.back();
   flow.receiver.measure_from(0);
+  flow.receiver.end_drain(recorded_drain_ns_);
   flow.measured_from = true;
   return &flow;
 }
@@ -135,6 +140,7 @@ std::uint64_t Sink::window_begin_ns() const noexcept {
 
 std::uint64_t Sink::window_end_ns() const noexcept {
   std::uint64_t last = 0;
+  if (setup_.recorded != nullptr) last = setup_.recorded->window_end_ns.load();
   for (const auto& flow : flows_) {
     const auto end = flow->expected.block->window_end_ns.load(std::memory_order_acquire);
     last = std::max({last, end, flow->last_arrival_ns});
@@ -408,10 +414,11 @@ void Sink::take_probe(const FrameView& frame, const ProbeReading& reading, std::
                       Totals& totals) {
   const Probe& probe = reading.probe;
   // An echo job takes requests, and a pingpong job takes replies. A record contains both.
-  const bool for_us = setup_.recorded != nullptr
-                          ? probe.kind != Probe::Kind::reply
-                          : (probe.kind == Probe::Kind::request) == setup_.echoes &&
-                                (probe.kind == Probe::Kind::reply) == (setup_.window != nullptr);
+  const bool for_us =
+      setup_.recorded != nullptr
+          ? (setup_.echoes ? probe.kind == Probe::Kind::request : probe.kind != Probe::Kind::reply)
+          : (probe.kind == Probe::Kind::request) == setup_.echoes &&
+                (probe.kind == Probe::Kind::reply) == (setup_.window != nullptr);
   Flow* const flow = for_us ? flow_of(frame, probe) : nullptr;
   // A medium that floods also delivers frames for others.
   if (flow == nullptr) {
@@ -432,7 +439,15 @@ void Sink::take_probe(const FrameView& frame, const ProbeReading& reading, std::
   learn_window(*flow);
   flow->touched = true;
   if (setup_.window != nullptr) (void)setup_.window->replied(probe.sequence);
-  note_probe(*flow, frame.size(), probe, now, totals);
+  if (setup_.recorded != nullptr && setup_.options.clock_shift_ns.value_or(0) != 0) {
+    Probe here = probe;
+    const auto shift = static_cast<std::uint64_t>(*setup_.options.clock_shift_ns);
+    here.intended_ns += shift;  // modulo 2^64
+    here.sent_ns += shift;
+    note_probe(*flow, frame.size(), here, now, totals);
+  } else {
+    note_probe(*flow, frame.size(), probe, now, totals);
+  }
   // Every copy of a request gets a reply.
   if (setup_.echoes) {
     echoer_.add(frame, probe_offset(frame.bytes), probe, flow->receiver.period_of(probe));

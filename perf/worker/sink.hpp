@@ -84,6 +84,11 @@ class Sink {
   bool step();
   /// Checks which flows have ended and drained. Result: whether all have.
   bool drained(std::uint64_t now);
+  /// For verify_only: the sender ends, or was stopped, at `end_ns`. What comes `drain_ns` later, or
+  /// after that, is late.
+  void sender_ends(std::uint64_t end_ns, std::uint64_t drain_ns) noexcept;
+  /// For verify_only: whether all of so many frames of its only flow have come.
+  bool has_all_of(std::uint64_t frames);
   /// Whether all senders have ended, so that the sink waits only for their last frames.
   bool is_draining() const noexcept;
   /// What has been received of each flow. A later run continues from it.
@@ -154,6 +159,7 @@ class Sink {
   std::uint64_t lost_of_all(const Flow& flow, std::uint64_t all_sent) const;
   bool is_of_replies(const Flow& flow) const noexcept;
   void finish(Flow& flow);
+  void publish_recorded();
   void finish_recorded();
   void add_flow(ExpectedFlow expected);
   Flow* flow_of(std::uint32_t flow, std::uint32_t nonce) noexcept;
@@ -179,6 +185,9 @@ class Sink {
   std::unique_ptr<VerifyQueue> queue_;
   Totals* queued_totals_ = nullptr;  // where frames delivered by the queue are counted
   std::uint64_t own_begin_ns_ = 0;
+  std::uint64_t recorded_drain_ns_ = UINT64_MAX;  // when the flows of a record end to drain
+  // Damaged frames of a sender on another server of which no whole frame has come yet.
+  std::uint64_t flowless_corrupt_ = 0, flowless_truncated_ = 0;
   std::uint64_t corrupt_ = 0;      // how often the medium has found itself corrupt so far
   bool in_window_ = false;         // the first window has begun
   bool has_frames_ = false;        // a frame of a window has come

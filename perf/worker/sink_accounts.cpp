@@ -10,6 +10,17 @@ namespace {
 /// If no frame has arrived for this long, no frame is on its way, unless it is delayed on purpose.
 constexpr std::uint64_t kStillComingNs = 10'000'000;
 
+void put_jitter_and_gaps(const FlowResult& result, FlowArrivals& block) {
+  block.jitter_ps.set(result.jitter_ns ? static_cast<std::uint64_t>(*result.jitter_ns * 1000) + 1
+                                       : 0);
+  std::size_t n = 0;
+  for (const auto& [from, to] : result.gaps) {
+    if (n == block.gaps.size()) break;
+    block.gaps[n++] = {from, to};
+  }
+  block.gap_count.set(n);
+}
+
 }  // namespace
 
 void Sink::publish(const Totals& t) {
@@ -35,6 +46,42 @@ void Sink::publish(const Totals& t) {
     note_lost(*flow, lost_so_far(*flow));
     if (has_flows()) publish(*flow);
   }
+  if (setup_.recorded != nullptr) publish_recorded();
+}
+
+/// What others see of the counts meanwhile, and what is left of them if the job is killed.
+void Sink::publish_recorded() {
+  FlowBlock& block = *setup_.recorded;
+  FlowCounts sum;
+  std::uint64_t first = 0, last = 0, lost = 0;
+  for (const auto& flow : flows_) {
+    lost += flow->lost;
+    sum.received += flow->receiver.counts().received;
+    sum.late += flow->receiver.counts().late;
+    if (flow->last_arrival_ns == 0) continue;
+    if (first == 0) first = flow->first_arrival_ns;
+    first = std::min(first, flow->first_arrival_ns);
+    last = std::max(last, flow->last_arrival_ns);
+  }
+  block.received.set(sum.received);
+  block.late.set(sum.late);
+  block.all_lost_so_far.set(lost);
+  block.first_arrival_ns.set(first);
+  block.last_arrival_ns.set(last);
+}
+
+void Sink::sender_ends(std::uint64_t end_ns, std::uint64_t drain_ns) noexcept {
+  if (setup_.recorded == nullptr) return;
+  recorded_drain_ns_ = end_ns + drain_ns;
+  setup_.recorded->window_end_ns.store(end_ns, std::memory_order_release);
+  for (const auto& flow : flows_) flow->receiver.end_drain(recorded_drain_ns_);
+}
+
+bool Sink::has_all_of(std::uint64_t frames) {
+  if (queue_ && queue_->waiting() != 0) deliver([this] { queue_->catch_up(); });
+  if (flows_.size() != 1) return frames == 0;
+  const FlowCounts& counts = flows_.front()->receiver.counts();
+  return counts.received + counts.late >= frames;
 }
 
 /// If a later frame fills a gap, its loss is taken back.
@@ -47,8 +94,11 @@ void Sink::note_lost(Flow& flow, std::uint64_t lost) {
 /// Frames of ramp and window that are missing, although later ones came.
 std::uint64_t Sink::lost_so_far(const Flow& flow) const {
   const FlowReceiver& receiver = flow.receiver;
-  // The first number in a flow of an earlier run is not known.
-  if (setup_.recorded != nullptr) return receiver.counts().lost_so_far();
+  if (setup_.recorded != nullptr) {
+    // The first number in a flow of an earlier run is not known.
+    const std::uint64_t absent = receiver.counts().lost_so_far();
+    return absent - std::min(absent, receiver.not_lost());
+  }
   const std::uint64_t missing = receiver.missing(flow.expected.block->first.get(), receiver.end());
   // A request that did not arrive whole has no reply, so no reply of it is lost.
   const std::uint64_t none =
@@ -248,21 +298,17 @@ void Sink::finish(Flow& flow) {
   block.truncated_copies.set(result.truncated_copies);
   block.late.set(result.late);
   block.unverified.set(result.unverified);
-  block.jitter_ps.set(result.jitter_ns ? static_cast<std::uint64_t>(*result.jitter_ns * 1000) + 1
-                                       : 0);
-  std::size_t n = 0;
-  for (const auto& [from, to] : result.gaps) {
-    if (n == block.gaps.size()) break;
-    block.gaps[n++] = {from, to};
-  }
-  block.gap_count.set(n);
+  put_jitter_and_gaps(result, block);
 }
 
 /// The missing frames of a record are the gaps between the first and the last number of each flow.
-/// Only the sender knew how many were sent after the last one.
+/// Only the sender knew how many were sent after the last one. Which numbers are missing is told if
+/// there is one flow, because the numbers of several cannot be told apart.
 void Sink::finish_recorded() {
   FlowBlock& block = *setup_.recorded;
   FlowResult sum;
+  sum.corrupt_copies = sum.corrupt_apart = flowless_corrupt_;
+  sum.truncated_copies = sum.truncated_apart = flowless_truncated_;
   for (const auto& flow : flows_) {
     const FlowCounts& counts = flow->receiver.counts();
     const std::uint64_t span = counts.end > counts.begin ? counts.end - counts.begin : 0;
@@ -270,7 +316,15 @@ void Sink::finish_recorded() {
     one.sent = span;
     note_lost(*flow, one.lost);
     sum += one;
+    if (setup_.options.other_end_elsewhere && flows_.size() == 1 && span != 0) {
+      put_jitter_and_gaps(one, block);
+      block.first_number.set(counts.begin);
+      block.end_number.set(counts.end);
+    }
+    sum.corrupt_apart += one.corrupt_apart;
+    sum.truncated_apart += one.truncated_apart;
   }
+  publish_recorded();
   block.all_sent.set(sum.sent);
   block.all_judged.set(sum.sent);
   block.received.set(sum.received);
@@ -281,8 +335,14 @@ void Sink::finish_recorded() {
   block.truncated.set(sum.truncated);
   block.corrupt_copies.set(sum.corrupt_copies);
   block.truncated_copies.set(sum.truncated_copies);
+  block.corrupt_apart.set(sum.corrupt_apart);
+  block.truncated_apart.set(sum.truncated_apart);
   block.unverified.set(sum.unverified);
-  block.window_end_ns.store(now_ns(), std::memory_order_release);
+  // A sender on another server may have ended before.
+  const std::uint64_t now = now_ns();
+  const std::uint64_t ended =
+      setup_.options.other_end_elsewhere ? block.window_end_ns.load() : UINT64_MAX;
+  block.window_end_ns.store(std::min(now, ended), std::memory_order_release);
   block.complete.store(true, std::memory_order_release);
 }
 

@@ -15,13 +15,16 @@ struct Sink::Flow {
   ExpectedFlow expected;
   FlowReceiver receiver;
   std::optional<FrameMaker> maker{};  // makes the expected frame, to compare every byte
-  std::uint64_t last_arrival_ns = 0;
+  std::uint64_t first_arrival_ns = 0, last_arrival_ns = 0;
   std::uint64_t first_transit_ns = 0, last_transit_ns = 0;  // of frames of the window
 
   /// Notes that a frame of the window arrived at `now_ns` and was sent at `sent_ns`.
   void arrived(std::uint64_t now_ns, std::uint64_t sent_ns) noexcept {
     last_transit_ns = now_ns - std::min(now_ns, sent_ns);
-    if (last_arrival_ns == 0) first_transit_ns = last_transit_ns;
+    if (last_arrival_ns == 0) {
+      first_transit_ns = last_transit_ns;
+      first_arrival_ns = now_ns;
+    }
     last_arrival_ns = now_ns;
   }
   bool measured_from = false;  // its sender has said when its window begins

@@ -144,6 +144,8 @@ void Sink::take_damaged(const FrameView& frame, Finding finding, std::uint64_t n
     learn_window(*sender);
     sender->receiver.note_damaged(finding, std::nullopt, now);
     sender->touched = true;
+  } else if (setup_.options.other_end_elsewhere) {
+    ++(corrupt ? flowless_corrupt_ : flowless_truncated_);
   }
   if (!setup_.options.verify) return;
   note_damage(said, corrupt, now);

@@ -86,10 +86,15 @@ class Worker {
   /// Follows orders. Result: false if the job must end at once.
   bool obey(std::uint64_t now);
   bool finished(std::uint64_t now);
-  /// Whether the receiver has all frames. The receiver says so; until then, faults may still hold
-  /// some frames. If a receiver has said nothing by twice the drain time, it is stuck: otherwise it
-  /// would have stopped listening by then.
+  /// Whether the receiver has all frames. The receiver says so, unless it is on another server;
+  /// until then, faults may still hold some frames. If a receiver has said nothing by twice the
+  /// drain time, it is stuck: otherwise it would have stopped listening by then.
   bool all_arrived(std::uint64_t now) const;
+  /// Whether it has listened to a job on another server for as long as to one of the run: until its
+  /// end, and for two drain times. That job has the same order to stop at about the same time.
+  bool has_heard_out(std::uint64_t now);
+  /// For has_heard_out(): notes when the sender ends.
+  void sender_ends(std::uint64_t end_ns);
   void note_draining();
   /// When the first window of the job begins, for what it sends or what it receives; UINT64_MAX if
   /// that is not known yet.
@@ -133,6 +138,7 @@ class Worker {
   Equipment equipment_;
   JobMeter meter_;
   std::uint64_t begin_ns_ = 0, measure_from_ns_ = 0;
+  std::uint64_t sender_end_ns_ = 0;  // of a sender on another server
   bool in_ramp_ = false;
   bool begun_ = false;
   bool stopped_ = false;
@@ -267,6 +273,9 @@ void Worker::start() {
   if (equipment_.generator) equipment_.generator->begin(begin_ns_, meter_.recorder());
   if (equipment_.sink) equipment_.sink->begin(meter_.recorder(), measure_from_ns_);
   if (options_.verify_only) flow_.measure_from_ns.store(start, std::memory_order_release);
+  if (options_.verify_only && options_.other_end_elsewhere) {
+    sender_ends(measure_from_ns_ + ns(options_.runtime));
+  }
   in_ramp_ = options_.ramp_time.count() > 0;
   state(in_ramp_ ? JobState::ramp : JobState::running);
   // Everything is prepared, so the measured skew is only the lateness of the start. Waking a job
@@ -342,8 +351,27 @@ bool Worker::obey(std::uint64_t now) {
     stopped_ = true;
     debug(Debug::process, [] { return "is ordered to stop: it sends no more, and drains"; });
     if (equipment_.generator) equipment_.generator->stop(now);
+    if (sender_end_ns_ > now) sender_ends(now);
   }
   return true;
+}
+
+void Worker::sender_ends(std::uint64_t end_ns) {
+  sender_end_ns_ = end_ns;
+  equipment_.sink->sender_ends(end_ns, ns(options_.drain_time));
+}
+
+/// Whether a job that listens to a sender on another server need listen no more.
+bool Worker::has_heard_out(std::uint64_t now) {
+  const std::uint64_t sent = flow_.far_sent.load(std::memory_order_relaxed);
+  if (sent != UINT64_MAX && equipment_.sink->has_all_of(sent)) {
+    if (now < sender_end_ns_) sender_ends(now);
+    note_draining();
+    return true;
+  }
+  if (now < sender_end_ns_) return false;
+  note_draining();
+  return now >= sender_end_ns_ + 2 * ns(options_.drain_time);
 }
 
 bool Worker::finished(std::uint64_t now) {
@@ -371,15 +399,18 @@ bool Worker::finished(std::uint64_t now) {
     return all_arrived(now);
   }
   // The job listens to any frames.
+  if (sender_end_ns_ != 0) return has_heard_out(now);
   const std::uint64_t runtime = ns(options_.runtime);
   return stopped_ || (runtime != 0 && now >= measure_from_ns_ + runtime);
 }
 
 bool Worker::all_arrived(std::uint64_t now) const {
-  if (!equipment_.generator || plan_.to == kNoJob) return true;
+  if (!equipment_.generator) return true;
+  const bool far = options_.other_end_elsewhere && equipment_.has_faults;
+  if (plan_.to == kNoJob && !far) return true;
   if (flow_.drained.load(std::memory_order_acquire)) return true;
   const std::uint64_t end = job_.window_end_ns.load(std::memory_order_acquire);
-  return now >= end + 2 * ns(options_.drain_time) + kPatienceWithReceiverNs;
+  return now >= end + 2 * ns(options_.drain_time) + (far ? 0 : kPatienceWithReceiverNs);
 }
 
 std::optional<std::uint64_t> Worker::flows_end(std::uint64_t now) const {
@@ -441,6 +472,7 @@ void Worker::idle(std::uint64_t now) {
 
 void Worker::finish() {
   meter_.finish();
+  flow_.listened_until_ns.set(now_ns());
   if (equipment_.generator) equipment_.generator->stop(now_ns());
   state(JobState::verifying);
   if (equipment_.sink) {

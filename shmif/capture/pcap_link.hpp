@@ -13,9 +13,11 @@
 
 #include "base/result.hpp"
 #include "shmif/link.hpp"
+#include "shmif/mac.hpp"
 
 namespace shmif {
 
+/// How a capture file is replayed.
 struct PcapReadOptions {
   /// How fast frames come: 1 as recorded, 2 twice as fast, and so on; 0 as fast as possible.
   double speed = 0;
@@ -45,20 +47,21 @@ class PcapReader {
   /// not a capture file, or its frames are not Ethernet; not_supported if libpcap is not installed;
   /// interrupted if the stop descriptor ended the wait for the file's beginning.
   static Result<PcapReader> open(const std::string& path, const PcapReadOptions& options = {});
-  PcapReader(PcapReader&&) noexcept;
-  PcapReader& operator=(PcapReader&&) noexcept;
+  PcapReader(PcapReader&&) noexcept;  ///< the other may then only be assigned to or destroyed
+  PcapReader& operator=(PcapReader&&) noexcept;  ///< closes the file that it read before
   ~PcapReader();
 
+  /// Accepts every frame, and drops it.
   SendResult send(std::span<const FrameView> frames) noexcept;
   /// Returns the frames that are due. The clock starts at the first receive() or prepare_wait().
   ReceiveResult receive(FrameBatch& into) noexcept;
   /// Readable when the next frame is due, or has arrived on a pipe; -1 for a file at speed 0, where
   /// a frame is always due.
   int descriptor() noexcept;
-  WaitHint prepare_wait() noexcept;
-  void finish_wait() noexcept;
-  std::size_t max_frame_bytes() noexcept;
-  std::string address();  ///< "pcap:PATH"
+  WaitHint prepare_wait() noexcept;        ///< as Link; calls PcapReadOptions::on_long_gap
+  void finish_wait() noexcept;             ///< as Link
+  std::size_t max_frame_bytes() noexcept;  ///< kMaxFrameBytes
+  std::string address();                   ///< "pcap:PATH"
 
   /// Once the link has ended: success, or why part of the file did not arrive. Errors: io_error for
   /// a damaged record; not_supported for files that libpcap does not read (several link types or
@@ -71,8 +74,9 @@ class PcapReader {
   /// Frames so far that the capture marks as unsegmented (TSO). They did not look like that on a
   /// wire.
   std::uint64_t unsegmented() const noexcept;
+  /// What too_long() returns.
   struct TooLong {
-    std::uint64_t records = 0;
+    std::uint64_t records = 0;        ///< how many there were so far
     std::uint64_t longest_bytes = 0;  ///< true length of the longest
   };
   /// Records with more than kMaxFrameBytes.
@@ -91,6 +95,7 @@ class PcapReader {
 
 static_assert(Link<PcapReader>);
 
+/// How PcapWriter writes its file.
 struct PcapWriteOptions {
   std::uint32_t snap_bytes = 0;          ///< keep at most this many bytes of each frame; 0: all
   std::size_t buffer_bytes = 1U << 20U;  ///< written when full; at least 128 KiB
@@ -112,21 +117,22 @@ class PcapWriter {
   /// another kind of file is there (a bus, a text), which stays as it is, or a capture that may not
   /// be replaced.
   static Result<PcapWriter> create(const std::string& path, const PcapWriteOptions& options = {});
-  PcapWriter(PcapWriter&&) noexcept;
-  PcapWriter& operator=(PcapWriter&&) noexcept;
-  ~PcapWriter();  ///< flush()
+  PcapWriter(PcapWriter&&) noexcept;  ///< the other may then only be assigned to or destroyed
+  PcapWriter& operator=(PcapWriter&&) noexcept;  ///< flush() of the file that it wrote before
+  ~PcapWriter();                                 ///< flush()
 
   /// Frames without a time get the current time. Errors: frame_too_short, frame_too_long. If the
   /// file takes no more frames, because the disk is full or the pipe was closed: an errno once,
   /// and link_ended from then on. The process gets no SIGPIPE or SIGXFSZ. A regular file is
   /// then truncated to its last whole record.
   SendResult send(std::span<const FrameView> frames) noexcept;
+  /// No frames; link_ended once a write has failed.
   ReceiveResult receive(FrameBatch& into) noexcept;
-  int descriptor() noexcept;
-  WaitHint prepare_wait() noexcept;  ///< flushes
-  void finish_wait() noexcept;
-  std::size_t max_frame_bytes() noexcept;
-  std::string address();  ///< "pcap:PATH"
+  int descriptor() noexcept;               ///< readable once a write has failed
+  WaitHint prepare_wait() noexcept;        ///< flushes
+  void finish_wait() noexcept;             ///< as Link
+  std::size_t max_frame_bytes() noexcept;  ///< kMaxFrameBytes
+  std::string address();                   ///< "pcap:PATH"
 
   /// Writes the buffered frames. Errors: as send().
   [[nodiscard]] std::error_code flush() noexcept;
@@ -147,6 +153,7 @@ static_assert(Link<PcapWriter>);
 /// Whether a file name asks for the format pcapng: it ends with ".pcapng".
 bool names_pcapng(std::string_view path) noexcept;
 
+/// How PcapngWriter writes its file.
 struct PcapngWriteOptions {
   std::uint32_t snap_bytes = 0;          ///< keep at most this many bytes of each frame; 0: all
   std::size_t buffer_bytes = 1U << 20U;  ///< written when full; at least 128 KiB
@@ -158,10 +165,12 @@ struct PcapngWriteOptions {
   std::string comment = {};      ///< about the whole file
 };
 
-/// What a pcapng file says about one source of frames.
+/// What a pcapng file says about one source of frames. An empty member is left out.
 struct PcapngInterface {
-  std::string name;
-  std::string description = {};
+  std::string name;                    ///< its name, as Wireshark shows it
+  std::string description = {};        ///< more about it, for people
+  std::string hardware = {};           ///< what kind of interface it is
+  std::optional<MacAddress> mac = {};  ///< its address
 };
 
 /// What a pcapng file says about one frame.
@@ -178,18 +187,19 @@ struct PcapngStatistics {
 };
 
 /// Records frames in a pcapng file (draft-ietf-opsawg-pcapng): Ethernet, nanoseconds, any number of
-/// interfaces, and notes on frames. All interfaces have the same link type and snapshot length, so
-/// libpcap can read the file, too. send() records frames on the first interface, or on a nameless
-/// one if none was added. Texts are cut at 60,000 bytes. Threads, buffering and errors: as
-/// PcapWriter.
+/// interfaces, and notes on frames. The number of a frame of a bus becomes its packet id
+/// (epb_packetid), so the segments of a super-frame have the same one. All interfaces have the same
+/// link type and snapshot length, so libpcap can read the file, too. send() records frames on the
+/// first interface, or on a nameless one if none was added. Texts are cut at 60,000 bytes. Threads,
+/// buffering and errors: as PcapWriter.
 class PcapngWriter {
  public:
   /// As PcapWriter::create().
   static Result<PcapngWriter> create(const std::string& path,
                                      const PcapngWriteOptions& options = {});
-  PcapngWriter(PcapngWriter&&) noexcept;
-  PcapngWriter& operator=(PcapngWriter&&) noexcept;
-  ~PcapngWriter();  ///< flush()
+  PcapngWriter(PcapngWriter&&) noexcept;  ///< the other may then only be assigned to or destroyed
+  PcapngWriter& operator=(PcapngWriter&&) noexcept;  ///< flush() of the file that it wrote before
+  ~PcapngWriter();                                   ///< flush()
 
   /// Result: the number of the interface, counted from 0.
   std::uint32_t add_interface(const PcapngInterface& about) noexcept;
@@ -198,19 +208,23 @@ class PcapngWriter {
                                     const PcapngNotes& notes = {}) noexcept;
   /// Records the totals of `interface`; call it once, at the end of the capture.
   void put_statistics(std::uint32_t interface, const PcapngStatistics& statistics) noexcept;
+  /// Begins a new section of the file, which has no interfaces and this comment: a text that
+  /// belongs to no frame. Wireshark and capinfos show it. No frame may follow.
+  void put_section(std::string_view comment) noexcept;
 
+  /// As PcapWriter::send(), on the first interface.
   SendResult send(std::span<const FrameView> frames) noexcept;
-  ReceiveResult receive(FrameBatch& into) noexcept;
-  int descriptor() noexcept;
-  WaitHint prepare_wait() noexcept;  ///< flushes
-  void finish_wait() noexcept;
-  std::size_t max_frame_bytes() noexcept;
-  std::string address();  ///< "pcap:PATH"
+  ReceiveResult receive(FrameBatch& into) noexcept;  ///< as PcapWriter::receive()
+  int descriptor() noexcept;                         ///< as PcapWriter::descriptor()
+  WaitHint prepare_wait() noexcept;                  ///< flushes
+  void finish_wait() noexcept;                       ///< as Link
+  std::size_t max_frame_bytes() noexcept;            ///< kMaxFrameBytes
+  std::string address();                             ///< "pcap:PATH"
 
-  [[nodiscard]] std::error_code flush() noexcept;
-  Result<void> status() const;
-  std::uint64_t written() const noexcept;
-  std::uint64_t bytes() const noexcept;
+  [[nodiscard]] std::error_code flush() noexcept;  ///< as PcapWriter::flush()
+  Result<void> status() const;                     ///< as PcapWriter::status()
+  std::uint64_t written() const noexcept;          ///< as PcapWriter::written()
+  std::uint64_t bytes() const noexcept;            ///< as PcapWriter::bytes()
 
  private:
   struct Impl;

@@ -24,9 +24,12 @@ constexpr std::uint16_t kComment = 1;           // of every block
 constexpr std::uint16_t kShbApplication = 4;    // shb_userappl
 constexpr std::uint16_t kIfName = 2;            // if_name
 constexpr std::uint16_t kIfDescription = 3;     // if_description
+constexpr std::uint16_t kIfMacAddress = 6;      // if_MACaddr
 constexpr std::uint16_t kIfTimeResolution = 9;  // if_tsresol
+constexpr std::uint16_t kIfHardware = 15;       // if_hardware
 constexpr std::uint16_t kEpbFlags = 2;          // epb_flags
 constexpr std::uint16_t kEpbDropCount = 4;      // epb_dropcount
+constexpr std::uint16_t kEpbPacketId = 5;       // epb_packetid
 constexpr std::uint16_t kIsbReceived = 4;       // isb_ifrecv
 constexpr std::uint16_t kIsbDropped = 5;        // isb_ifdrop
 constexpr std::uint16_t kIsbAccepted = 6;       // isb_filteraccept
@@ -36,7 +39,7 @@ constexpr std::uint16_t kEthernet = 1;         // LINKTYPE_ETHERNET
 constexpr std::uint32_t kMaxBytes = 262144;    // of a frame: the most that Wireshark accepts
 constexpr std::uint8_t kNanoseconds = 9;       // times count units of 10^-9 s
 constexpr std::size_t kMaxTextBytes = 60'000;  // an option's length has 16 bits
-constexpr std::size_t kFixedBytes = 64;        // more than any block has without data and options
+constexpr std::size_t kFixedBytes = 96;        // more than any block has without data and texts
 constexpr std::size_t kOptionBytes = 4;        // of an option's head; also the end of options
 
 constexpr std::size_t padded(std::size_t bytes) noexcept {
@@ -55,6 +58,11 @@ std::uint32_t flags_of(const FrameView& frame) noexcept {
   const bool tcp = type == Offload::kGsoTcp4 || type == Offload::kGsoTcp6;
   return (frame.offload.needs_checksum() ? kChecksumNotReady : 0) |
          (tcp ? kSegmentationOffloaded : 0);
+}
+
+/// Whether FrameView::number is that of its bus. The first frame of a bus has the number 0.
+bool is_numbered(const FrameView& frame) noexcept {
+  return frame.sender != FrameView().sender;
 }
 
 /// Room for a text as an option, and for the end of options.
@@ -111,6 +119,20 @@ class Block {
   bool has_options_ = false;
 };
 
+/// A section header: the beginning of a file, or of a later part of it. `to` has room for the
+/// block. Result: its bytes.
+std::size_t make_section(std::byte* to, std::string_view comment,
+                         std::string_view application) noexcept {
+  Block section(to, BlockType::section_header);
+  section.number(kByteOrder);
+  section.number(std::uint16_t{1});  // version 1.0
+  section.number(std::uint16_t{0});
+  section.number(std::int64_t{-1});  // the length of the section: unknown
+  section.option(kComment, comment);
+  section.option(kShbApplication, application);
+  return section.finish();
+}
+
 }  // namespace
 
 bool names_pcapng(std::string_view path) noexcept {
@@ -123,8 +145,8 @@ struct PcapngWriter::Impl {
   std::uint32_t interfaces = 0;
 
   std::uint32_t add(const PcapngInterface& about) noexcept {
-    std::byte* const to =
-        file->reserve(kFixedBytes + room_for(about.name) + room_for(about.description));
+    std::byte* const to = file->reserve(kFixedBytes + room_for(about.name) +
+                                        room_for(about.description) + room_for(about.hardware));
     if (to != nullptr) {
       Block block(to, BlockType::interface_description);
       block.number(kEthernet);
@@ -132,7 +154,9 @@ struct PcapngWriter::Impl {
       block.number(snap_bytes != 0 ? snap_bytes : kMaxBytes);
       block.option(kIfName, about.name);
       block.option(kIfDescription, about.description);
+      if (about.mac) block.option(kIfMacAddress, about.mac->bytes.data(), about.mac->bytes.size());
       block.option(kIfTimeResolution, &kNanoseconds, sizeof kNanoseconds);
+      block.option(kIfHardware, about.hardware);
       file->commit(block.finish(), CaptureFile::Holds::no_frame);
     }
     return interfaces++;
@@ -153,6 +177,7 @@ struct PcapngWriter::Impl {
     block.option(kComment, notes.comment);
     if (const std::uint32_t flags = flags_of(frame); flags != 0)
       block.option(kEpbFlags, &flags, sizeof flags);
+    if (is_numbered(frame)) block.option(kEpbPacketId, frame.number);
     if (notes.lost_before != 0) block.option(kEpbDropCount, notes.lost_before);
     file->commit(block.finish(), CaptureFile::Holds::frame);
   }
@@ -162,14 +187,7 @@ Result<PcapngWriter> PcapngWriter::create(const std::string& path,
                                           const PcapngWriteOptions& options) {
   std::vector<std::byte> header(kFixedBytes + room_for(options.comment) +
                                 room_for(options.application));
-  Block section(header.data(), BlockType::section_header);
-  section.number(kByteOrder);
-  section.number(std::uint16_t{1});  // version 1.0
-  section.number(std::uint16_t{0});
-  section.number(std::int64_t{-1});  // the length of the section: unknown
-  section.option(kComment, options.comment);
-  section.option(kShbApplication, options.application);
-  header.resize(section.finish());
+  header.resize(make_section(header.data(), options.comment, options.application));
   auto file = CaptureFile::create(path,
                                   {.buffer_bytes = options.buffer_bytes,
                                    .replace = replaceable(options.replace),
@@ -220,6 +238,13 @@ void PcapngWriter::put_statistics(std::uint32_t interface,
   block.option(kIsbDropped, statistics.lost);
   block.option(kIsbAccepted, statistics.accepted);
   impl_->file->commit(block.finish(), CaptureFile::Holds::no_frame);
+}
+
+void PcapngWriter::put_section(std::string_view comment) noexcept {
+  const std::lock_guard lock(impl_->file->mutex);
+  std::byte* const to = impl_->file->reserve(kFixedBytes + room_for(comment));
+  if (to == nullptr) return;
+  impl_->file->commit(make_section(to, comment, {}), CaptureFile::Holds::no_frame);
 }
 
 SendResult PcapngWriter::send(std::span<const FrameView> frames) noexcept {

@@ -51,7 +51,8 @@ std::optional<uid_t> owner_of(pid_t init) {
 /// of one user.
 std::optional<uid_t> user_of(pid_t init) {
   std::ifstream file("/proc/" + std::to_string(init) + "/status");
-  const std::string status{std::istreambuf_iterator<char>(file), {}};
+  std::string status;
+  std::getline(file, status, '\0');  // an iterator would throw if the process ends meanwhile
   const auto ids = base::status_numbers(status, "Uid");
   if (ids.empty() || std::ranges::count(ids, ids.front()) != std::ssize(ids)) return std::nullopt;
   return static_cast<uid_t>(ids.front());

@@ -279,7 +279,7 @@ struct Guest::Impl {
       if (ready < 0) continue;
       GuestMessage m;
       UniqueFd fd;
-      switch (hear(socket, m, &fd)) {
+      switch (entered ? hear(socket, m, &fd) : hear_own_init(socket.get(), m, fd)) {
         case Heard::nothing: continue;
         case Heard::end:
           if (!socket.why().empty()) {
@@ -599,7 +599,10 @@ GuestNews Guest::dispatch() {
   if (impl_->init > 0) impl_->obey_init();  // first, to know which stop a SIGCONT ends
   if (impl_->init > 0) impl_->forward_signals();
   if (impl_->init > 0) impl_->pass_terminal();
-  if (impl_->watch) impl_->watch->read(news.interfaces);
+  if (impl_->watch) {
+    impl_->watch->read(news.interfaces);
+    news.addresses = impl_->watch->take_addresses();
+  }
   if (impl_->init <= 0) news.exit = impl_->exit;
   return news;
 }

@@ -27,6 +27,7 @@
 // - Private layers over /etc and /var/lib; for an ordinary user, also over /var/log and /var/cache.
 //   So what a DHCP client does to /etc/resolv.conf stays in the guest. Without overlay, only
 //   /etc/resolv.conf is private among these.
+// - If asked for, a kernel that forwards packets, as a router does.
 // - If asked for, a bridge that connects an interface and persistent TAP devices (GuestLan).
 // - net.ipv4.ping_group_range open. IPv6 addresses that were asked for can be used at once. If the
 //   kernel is able to, it looks for duplicates meanwhile (optimistic_dad), and removes an address
@@ -77,6 +78,7 @@
 
 namespace shmif::tap {
 
+/// What the guest's interfaces are made of.
 enum class Via : std::uint8_t {
   any,   ///< tap if possible, otherwise veth
   tap,   ///< a TAP device, or not_supported
@@ -85,20 +87,21 @@ enum class Via : std::uint8_t {
 
 /// A kernel bridge in the guest, for programs that open TAP devices themselves.
 struct GuestLan {
-  std::string bridge = "lan0";
+  std::string bridge = "lan0";  ///< its name
   /// TAP devices in the bridge. They have no owner, so every user of the guest who may open
   /// /dev/net/tun may attach to them, and they stay when a program closes them.
   std::vector<std::string> taps;
 };
 
+/// An interface that the guest gets.
 struct GuestInterface {
-  std::string name = "tap0";
+  std::string name = "tap0";        ///< its name in the guest
   std::vector<Cidr> addresses;      ///< empty: up, for other protocols or a DHCP client
   std::vector<IpAddress> gateways;  ///< default routes, at most one per family
   std::optional<MacAddress> mac;    ///< unset: random b2:a0:xx:xx:xx:xx
   /// The MAC address comes with release(). Until then the interface is down.
   bool mac_comes_later = false;
-  std::uint32_t mtu = 1500;
+  std::uint32_t mtu = 1500;  ///< in bytes of layer 3
   /// Let the guest leave segmentation and checksums to the program that serves our end.
   bool offload = false;
   /// Puts the interface into a bridge. The bridge has the same MAC address. It has the addresses
@@ -106,22 +109,29 @@ struct GuestInterface {
   std::optional<GuestLan> lan{};
 };
 
+/// What a guest is, and what it runs.
 struct GuestOptions {
   std::vector<std::string> command;  ///< searched for in PATH
   /// If `command` is empty, this runs in its place. Its result is the exit status. It sees a copy
   /// of the caller's memory, and memory that the caller shares. Close-on-exec descriptors are
   /// closed.
   std::function<int()> body;
-  std::vector<GuestInterface> interfaces;
-  Via via = Via::any;
+  /// Runs in the guest, in the process that then becomes `command`; empty: nothing. Result: false:
+  /// it has said why the command must not start, and the exit status is 125.
+  std::function<bool()> before_command{};
+  std::vector<GuestInterface> interfaces;  ///< may be empty: only loopback
+  Via via = Via::any;                      ///< for all interfaces
+  /// The guest forwards IPv4 and IPv6 packets between its interfaces, from before the command
+  /// starts. Otherwise it does not, whatever the machine does.
+  bool forward = false;
   std::string hostname;  ///< empty: the outer host name
-  /// Name servers for /etc/resolv.conf, beside the outer one's search and options lines; empty: as
-  /// outside.
-  std::vector<IpAddress> name_servers;
+  /// Name servers for /etc/resolv.conf, beside the outer one's search and options lines; none at
+  /// all if the list has none. Empty: as outside.
+  std::optional<std::vector<IpAddress>> name_servers;
   /// Take the signals that are sent to this process and forward them. They are blocked in the
   /// calling thread, and in the threads that it starts, as long as the guest lives.
   bool forward_signals = true;
-  std::string tun_device = "/dev/net/tun";
+  std::string tun_device = "/dev/net/tun";  ///< for interfaces that are TAP devices
   /// How long processes that the command left behind may take to end. They get a SIGTERM when it
   /// ends.
   std::chrono::milliseconds grace{100};
@@ -129,11 +139,11 @@ struct GuestOptions {
 
 /// Our end of one of the guest's interfaces.
 struct GuestLink {
-  std::string interface;  ///< its name in the guest
-  LinkKind kind = LinkKind::tap;
-  UniqueFd descriptor;  ///< tap: the TAP's file; veth: a packet socket bound to our end
-  MacAddress mac;       ///< of the guest's interface; zero if it comes later
-  std::uint32_t mtu = 0;
+  std::string interface;          ///< its name in the guest
+  LinkKind kind = LinkKind::tap;  ///< tap or veth
+  UniqueFd descriptor;            ///< tap: the TAP's file; veth: a packet socket bound to our end
+  MacAddress mac;                 ///< of the guest's interface; zero if it comes later
+  std::uint32_t mtu = 0;          ///< of the guest's interface, as it was made
 };
 
 /// How the command ended.
@@ -153,7 +163,7 @@ struct GuestExit {
 
 /// The current state of the guest's interface number `interface`.
 struct GuestInterfaceState {
-  std::size_t interface = 0;
+  std::size_t interface = 0;  ///< index in GuestOptions::interfaces
   /// A program receives all frames (tcpdump does). The bridge of a GuestLan does not count, because
   /// the port learns the addresses behind it.
   bool promiscuous = false;
@@ -161,18 +171,27 @@ struct GuestInterfaceState {
   /// False: the interface is in a namespace into which nobody here may look. Then `carrier` is
   /// true.
   bool carrier_known = true;
-  std::uint32_t mtu = 0;
-  MacAddress mac{};  ///< its own address; zero if not known
+  std::uint32_t mtu = 0;  ///< in bytes of layer 3
+  MacAddress mac{};       ///< its own address; zero if not known
   /// Other addresses for which it receives frames: those of macvlans, VLANs and programs. At most
   /// 16; with more, the interface counts as promiscuous.
   std::vector<MacAddress> other_macs{};
 
-  bool operator==(const GuestInterfaceState&) const = default;
+  bool operator==(const GuestInterfaceState&) const = default;  ///< whether nothing has changed
+};
+
+/// IP addresses that the guest's interfaces have got since the last look, including those of
+/// loopback, bridges and the like. The kernel answers for each of them on every interface. Those in
+/// further namespaces of the guest are not among them.
+struct GuestAddresses {
+  std::vector<IpAddress> added{};  ///< empty: no new ones
+  bool missed = false;             ///< there may be more: the kernel had no room to tell them
 };
 
 /// What happened since the last dispatch().
 struct GuestNews {
-  std::optional<GuestExit> exit;
+  std::optional<GuestExit> exit;                ///< empty: the command still runs
+  GuestAddresses addresses{};                   ///< addresses that came
   std::vector<GuestInterfaceState> interfaces;  ///< those whose state changed
 };
 
@@ -195,8 +214,8 @@ class Guest {
   /// stay in the guest. Blocks, Errors: as start(); EPERM or EACCES if the guest belongs to another
   /// user.
   static Result<Guest> enter(pid_t init, int init_file, GuestOptions options);
-  Guest(Guest&&) noexcept;
-  Guest& operator=(Guest&&) noexcept;
+  Guest(Guest&&) noexcept;             ///< the other may then only be assigned to or destroyed
+  Guest& operator=(Guest&&) noexcept;  ///< as the destructor; then as the constructor
   ~Guest();  ///< kills every process of the guest, and waits for their end
 
   /// One per interface, in the order of the options. Move the descriptors out.

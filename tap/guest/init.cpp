@@ -400,6 +400,7 @@ class Init {
     argv.push_back(nullptr);
     take_callers_place();
     add_roots_directories_to_path();
+    if (plan_.options.before_command && !before_command()) ::_exit(125);
     ::execvp(argv[0], argv.data());
     int number = errno;
     // execvp also returns EACCES if the caller may not look into a directory of PATH. But if no
@@ -407,6 +408,14 @@ class Init {
     if (number == EACCES && !exists_in_path(plan_.options.command[0])) number = ENOENT;
     (void)!::write(failure, &number, sizeof number);
     ::_exit(125);
+  }
+
+  bool before_command() const {
+    try {
+      return plan_.options.before_command();
+    } catch (const std::exception&) {
+      return false;
+    }
   }
 
   /// Reaps, reports and forwards until the end.

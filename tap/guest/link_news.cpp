@@ -1,5 +1,6 @@
 #include "tap/guest/link_news.hpp"
 
+#include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
 #include <linux/net_namespace.h>
@@ -12,6 +13,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 #include <memory>
 #include <utility>
 
@@ -82,6 +84,23 @@ std::optional<LinkNews> read_link(nlmsghdr* header) {
   return news;
 }
 
+/// The address of an interface, if the message is about one that is there.
+std::optional<IpAddress> read_address(nlmsghdr* header) {
+  if (header->nlmsg_type != RTM_NEWADDR) return std::nullopt;
+  std::array<nlattr*, IFA_MAX + 1> found{};
+  if (::nlmsg_parse(header, sizeof(ifaddrmsg), found.data(), IFA_MAX, nullptr) < 0)
+    return std::nullopt;
+  IpAddress address;
+  address.family = static_cast<const ifaddrmsg*>(::nlmsg_data(header))->ifa_family;
+  if (address.family != AF_INET && address.family != AF_INET6) return std::nullopt;
+  // With a peer, IFA_ADDRESS is the peer's.
+  const nlattr* const own = found[IFA_LOCAL] != nullptr ? found[IFA_LOCAL] : found[IFA_ADDRESS];
+  const std::size_t size = address.bits() / 8;
+  if (own == nullptr || static_cast<std::size_t>(::nla_len(own)) != size) return std::nullopt;
+  std::memcpy(address.bytes.data(), ::nla_data(own), size);
+  return address;
+}
+
 /// The number of a namespace; negative if it has no number.
 std::optional<int> read_number(nlmsghdr* header) {
   std::array<nla_policy, NETNSA_MAX + 1> policy{};
@@ -128,6 +147,7 @@ LinkNewsBatch read_link_news(std::span<const std::byte> datagram) {
   LinkNewsBatch batch;
   for_each_message(datagram, [&](nlmsghdr* header) {
     if (const auto news = read_link(header)) batch.links.push_back(*news);
+    if (const auto address = read_address(header)) batch.addresses.push_back(*address);
     batch.lists = batch.lists || is_neighbour(header);
   });
   return batch;

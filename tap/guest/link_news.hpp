@@ -1,6 +1,6 @@
 #pragma once
-// Messages of the kernel about the interfaces of a network namespace: news, and answers to
-// questions. Internal to tap/guest.
+// Messages of the kernel about the interfaces of a network namespace and their addresses: news, and
+// answers to questions. Internal to tap/guest.
 
 #include <cstddef>
 #include <cstdint>
@@ -12,6 +12,7 @@
 
 #include "base/unique_fd.hpp"
 #include "shmif/mac.hpp"
+#include "tap/cidr.hpp"
 
 namespace shmif::tap {
 
@@ -40,6 +41,8 @@ struct LinkNews {
 struct LinkNewsBatch {
   std::vector<LinkNews> links;
   bool lists = false;  ///< the list of an interface has changed
+  /// IP addresses that an interface has got, or of which the kernel says something new.
+  std::vector<IpAddress> addresses{};
 };
 /// Reads the rtnetlink messages of one datagram, and ignores malformed ones.
 LinkNewsBatch read_link_news(std::span<const std::byte> datagram);

@@ -353,8 +353,8 @@ bool bind_resolv_conf(const std::string& resolv_conf, bool run_is_private) {
 
 }  // namespace
 
-Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid,
-                                         const std::vector<IpAddress>& name_servers) {
+Result<GuestMounts> arrange_guest_mounts(
+    uid_t outer_uid, const std::optional<std::vector<IpAddress>>& name_servers) {
   GuestMounts world;
   std::vector<std::string>& notes = world.notes;
   // Slave, not private. Otherwise a mount that is unmounted outside would stay busy in the guest.
@@ -364,11 +364,11 @@ Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid,
                            " (this machine restricts what user namespaces may do)");
   }
   std::ostringstream resolv_conf;
-  for (const IpAddress& each : name_servers)
+  for (const IpAddress& each : name_servers.value_or(std::vector<IpAddress>{}))
     resolv_conf << "nameserver " << each.to_string() << '\n';
   std::ifstream outer(kResolvConf);
   for (std::string line; std::getline(outer, line);) {
-    if (name_servers.empty() || says_how_to_search(line)) resolv_conf << line << '\n';
+    if (!name_servers || says_how_to_search(line)) resolv_conf << line << '\n';
   }
 
   if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) {
@@ -412,8 +412,8 @@ Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid,
   });
   if (!world.etc_is_private && !bind_resolv_conf(resolv_conf.str(), run_is_private)) {
     notes.push_back("cannot make /etc/resolv.conf private" + because() +
-                    (name_servers.empty() ? ": a DHCP client in the host may change the outer one"
-                                          : ": the host has the name servers of the outer one"));
+                    (!name_servers ? ": a DHCP client in the host may change the outer one"
+                                   : ": the host has the name servers of the outer one"));
   }
   return world;
 }

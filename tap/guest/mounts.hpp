@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,10 +19,10 @@ struct GuestMounts {
 
 /// Makes the calling process's mount namespace a guest's: fresh /proc and /sys, a private /run,
 /// private state directories, and private layers over /etc and /var/lib; for an ordinary user, also
-/// over /var/log and /var/cache. `outer_uid`: the guest's caller, for /run/user/UID. If there are
-/// `name_servers`, they replace those in the guest's /etc/resolv.conf. Errors: not_supported if
-/// mounting is forbidden altogether, otherwise bad_argument.
+/// over /var/log and /var/cache. `outer_uid`: the guest's caller, for /run/user/UID. If there is a
+/// list of `name_servers`, it replaces those in the guest's /etc/resolv.conf. Errors: not_supported
+/// if mounting is forbidden altogether, otherwise bad_argument.
 Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid,
-                                         const std::vector<IpAddress>& name_servers);
+                                         const std::optional<std::vector<IpAddress>>& name_servers);
 
 }  // namespace shmif::tap

@@ -29,6 +29,8 @@ namespace shmif::tap {
 namespace {
 
 constexpr std::chrono::milliseconds kCarrierTime{5000};
+/// The kernel looks for duplicates for at most 2 s, where it cannot be told not to.
+constexpr std::chrono::milliseconds kLinkLocalTime{3000};
 /// For Netlink::add_address().
 constexpr bool kOptimistic = true;
 
@@ -55,11 +57,25 @@ bool tune_namespace() {
   // Duplicate address detection would keep link-local addresses unusable for more than a second.
   // They follow from the MAC address, which is unique on the bus, so they need no detection.
   // Without a link-local address, the kernel could not ask for the neighbours of other addresses.
-  // Detection begins when the interface has the link-local addresses.
+  // Detection begins when the interface may use its link-local address.
   set_ipv6("all", "accept_dad", "0");
   set_ipv6("default", "accept_dad", "0");
   set_ipv6("default", "use_optimistic", "1");
   return set_ipv6("default", "optimistic_dad", "1");
+}
+
+/// Makes the namespace a router, or none: a new one forwards IPv4 if the machine does, as each does
+/// on which Docker or podman has run. A kernel without IPv6 forwards only IPv4. Errors: the
+/// system's, if it cannot become a router.
+Result<void> set_forwarding(bool on) {
+  constexpr const char* kIpv4 = "/proc/sys/net/ipv4/ip_forward";
+  constexpr const char* kIpv6 = "/proc/sys/net/ipv6/conf/all/forwarding";
+  for (const char* const path : {kIpv4, kIpv6}) {
+    if (write_setting(path, on ? "1" : "0") || !on || (path == kIpv6 && errno == ENOENT)) continue;
+    return Error::from_errno(errno, std::string("cannot turn on forwarding with ") + path,
+                             "--forward needs a /proc/sys that can be written");
+  }
+  return {};
 }
 
 /// Why there is no TAP device. If only descriptors ran out, the machine itself could have made one.
@@ -290,10 +306,19 @@ struct GuestNet::Impl {
     return {};
   }
 
-  /// Lets the kernel look for duplicates of IPv6 addresses, also of those that come later.
+  /// Lets the kernel look for duplicates of IPv6 addresses, also of those that come later. The
+  /// kernel finishes a link-local address in the background: if it had not done so before it is
+  /// told to look, it would look for duplicates of that address first, for up to 2 s.
   Result<void> detect_duplicates(const GuestInterface& wanted) {
     const std::string& face = face_of(wanted);
-    if (!optimistic || !set_ipv6(face, "accept_dad", "1")) return {};
+    const bool can_tell = set_ipv6(face, "accept_dad", "0");
+    const bool uses_ipv6 = std::ranges::any_of(
+        wanted.addresses, [](const Cidr& each) { return each.address.is_v6(); });
+    if (can_tell || uses_ipv6) {
+      if (const auto done = netlink.wait_for_link_local(face, kLinkLocalTime); !done)
+        return done.error();
+    }
+    if (!optimistic || !can_tell || !set_ipv6(face, "accept_dad", "1")) return {};
     for (const Cidr& address : wanted.addresses) {
       if (!address.address.is_v6()) continue;
       if (auto done = netlink.remove_address(face, address); !done) return done;
@@ -309,6 +334,7 @@ GuestNet::~GuestNet() = default;
 
 Result<GuestNet> GuestNet::make(const GuestOptions& options) {
   const bool optimistic = tune_namespace();
+  if (auto done = set_forwarding(options.forward); !done) return std::move(done).error();
   auto guest = NetNamespace::current();
   if (!guest) return std::move(guest).error();
   auto netlink = Netlink::open();
@@ -334,7 +360,7 @@ std::vector<GuestEnd>& GuestNet::ends() noexcept {
 }
 
 Result<std::vector<UniqueFd>> GuestNet::open_watch() const {
-  auto sockets = open_watch_sockets();
+  auto sockets = open_guest_watch_sockets();
   if (!sockets || !impl_->far) return sockets;
   auto guest = NetNamespace::current();
   if (!guest) return std::move(guest).error();

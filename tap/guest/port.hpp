@@ -12,6 +12,7 @@
 #include "shmif/link.hpp"
 #include "shmif/port.hpp"
 #include "tap/guest/guest.hpp"
+#include "tap/line/line.hpp"
 
 namespace shmif::tap {
 
@@ -27,8 +28,9 @@ class GuestPort {
   /// Sets the port up: frames pass from now on. Errors: those of Port::up.
   Result<void> up();
 
-  Port& port() const noexcept { return *port_; }
-  AnyLink& bus() const noexcept { return *bus_; }             ///< the port, for a bridge
+  Port& port() const noexcept { return line_->port(); }
+  Line& line() const noexcept { return *line_; }              ///< the port, and faults before it
+  AnyLink& bus() const noexcept { return line_->link(); }     ///< the line, for a bridge
   AnyLink& device() const noexcept { return *device_; }       ///< our end of the interface
   const std::string& path() const noexcept { return path_; }  ///< of the bus
   const std::string& interface() const noexcept { return interface_; }
@@ -39,6 +41,10 @@ class GuestPort {
   void show(const GuestInterfaceState& now);
   /// Gives the interface carrier, or takes the carrier away. Errors: those of tap::set_carrier().
   [[nodiscard]] std::error_code set_carrier(bool on) noexcept;
+  /// Cuts the line, and takes the carrier away, as when somebody pulls the cable; or joins the line
+  /// again. If the bus is lost, the interface gets carrier only when there is a bus again. Errors:
+  /// as set_carrier(); the line is cut or joined in any case.
+  [[nodiscard]] std::error_code set_link(bool up);
   /// The MTU of the bus or of the interface, if `side` is one of the two links.
   std::optional<std::uint32_t> mtu_of(const AnyLink& side) const noexcept;
 
@@ -50,12 +56,19 @@ class GuestPort {
   /// Attaches to the bus that is now at the path, if it has the properties of the earlier bus,
   /// because the interface was made for those. Result: whether frames pass again.
   bool attach_again();
+  /// Attaches a second port, with the name, the address and the options of this one, to another
+  /// bus, and sets it up. Errors: those of Port::attach and Port::up. Blocks: as Port::attach.
+  Result<Port> attach_to(const Bus& bus) const;
+  /// Puts that port in the place of the present one, which leaves its bus. Call it while no bridge
+  /// uses the links, or let the bridge stop next: the port has another descriptor.
+  void replace(Port moved);
 
  private:
   GuestPort() = default;
 
-  Port* port_ = nullptr;  // inside bus_
-  std::unique_ptr<AnyLink> bus_, device_;
+  PortOptions options_;
+  std::unique_ptr<Line> line_;
+  std::unique_ptr<AnyLink> device_;
   std::string path_;
   std::string interface_;
   LinkKind kind_ = LinkKind::tap;

@@ -9,7 +9,8 @@
 //
 // Which addresses a host has, it tells itself: they are the senders of its ARP packets and of its
 // solicitations, and the targets of its advertisements (RFC 826, RFC 4861). A host that has not
-// told of an address yet is asked for it again until it has had the time to answer.
+// told of an address yet is asked for it again until it has had the time to answer. Who knows the
+// addresses of a host better (its kernel tells them to exec) notes them with note_own().
 //
 // A question can do more than ask, and then a host sees it:
 //   - In IPv6, a sender without an address looks for a duplicate, once (RFC 4862). A host that
@@ -64,6 +65,9 @@ class VainQuestions {
   /// The host has this address, so it sees each question for it. No question changes that; a host
   /// with hundreds of addresses may lose the place of one to another.
   void note_own(const Address& address) noexcept;
+  /// The host may have got any address: it sees each question again until it has had the time to
+  /// answer.
+  void forget() noexcept { known_ = {}; }
 
  private:
   struct Known {

@@ -52,7 +52,8 @@ bool leave_out_neighbours(int socket) {
 
 Result<UniqueFd> open_route_socket(unsigned groups) {
   UniqueFd s(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE));
-  if (s && (groups & RTMGRP_NEIGH) != 0 && !leave_out_neighbours(s.get())) groups = RTMGRP_LINK;
+  if (s && (groups & RTMGRP_NEIGH) != 0 && !leave_out_neighbours(s.get()))
+    groups &= ~unsigned{RTMGRP_NEIGH};
   sockaddr_nl address{};
   address.nl_family = AF_NETLINK;
   address.nl_groups = groups;
@@ -86,6 +87,11 @@ Result<std::vector<UniqueFd>> open_abroad_sockets() {
 
 Result<std::vector<UniqueFd>> open_watch_sockets() {
   return open_route_sockets({RTMGRP_LINK | RTMGRP_NEIGH, 0, 0, 0});
+}
+
+Result<std::vector<UniqueFd>> open_guest_watch_sockets() {
+  return open_route_sockets(
+      {RTMGRP_LINK | RTMGRP_NEIGH | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR, 0, 0, 0});
 }
 
 WatchSockets WatchSockets::take(std::vector<UniqueFd>& from) {
@@ -125,6 +131,7 @@ struct GuestWatch::Impl {
   Clock::time_point busy_until;
   std::optional<Clock::time_point> timer_at;  ///< when the timer fires, if it is set
   bool wants_answer = false;                  ///< ask as soon as `may_ask_at` allows
+  GuestAddresses heard_addresses;
 
   Link* find(unsigned index) {
     const auto it = std::ranges::find_if(
@@ -143,6 +150,8 @@ struct GuestWatch::Impl {
 
   void take(const LinkNewsBatch& batch) {
     wants_answer = wants_answer || batch.lists;
+    heard_addresses.added.insert(heard_addresses.added.end(), batch.addresses.begin(),
+                                 batch.addresses.end());
     for (const LinkNews& each : batch.links) {
       Link* const link = find(each.index);
       if (link == nullptr) {
@@ -250,6 +259,7 @@ struct GuestWatch::Impl {
                                     reinterpret_cast<sockaddr*>(&from), &length);
     if (size < 0 && errno == ENOBUFS) {  // lost messages; an interface may have come up
       wants_answer = true;
+      heard_addresses.missed = true;
       for (Link& link : links) link.is.comes_up_later = false;
       return true;
     }
@@ -347,6 +357,10 @@ void GuestWatch::read(std::vector<GuestInterfaceState>& changes) {
   if (Clock::now() >= impl_->next_question()) impl_->ask();
   impl_->set_timer();
   impl_->tell(changes);
+}
+
+GuestAddresses GuestWatch::take_addresses() {
+  return std::exchange(impl_->heard_addresses, {});
 }
 
 void show_carrier_on(Port& port, const GuestInterfaceState& now) {

@@ -52,6 +52,8 @@ struct WatchSockets {
 /// Makes the four sockets, in their order, in the calling process's namespace. Errors: the
 /// system's.
 Result<std::vector<UniqueFd>> open_watch_sockets();
+/// The same, for a watch that also hears which IP addresses the interfaces of the namespace get.
+Result<std::vector<UniqueFd>> open_guest_watch_sockets();
 /// Makes the last two, in the calling process's namespace, if the far ends of veth pairs are there.
 Result<std::vector<UniqueFd>> open_abroad_sockets();
 
@@ -81,6 +83,8 @@ class GuestWatch {
   int descriptor() const noexcept;
   /// Reads the news that has come, asks if it is time, and appends the states that changed.
   void read(std::vector<GuestInterfaceState>& changes);
+  /// What it has heard about IP addresses since the last call.
+  GuestAddresses take_addresses();
 
  private:
   struct Impl;

@@ -58,4 +58,23 @@ Heard hear(base::ForeignSocket& socket, GuestMessage& message, UniqueFd* descrip
   return Heard::message;
 }
 
+Heard hear_own_init(int socket, GuestMessage& message, UniqueFd& descriptor) noexcept {
+  iovec part{&message, sizeof message};
+  base::RightsRoom<1> room;
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  base::allow_rights(header, room);
+  ssize_t got = 0;
+  bool was_reset = false;  // as above
+  do {
+    got = ::recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  } while (got < 0 && (errno == EINTR || (errno == ECONNRESET && !std::exchange(was_reset, true))));
+  if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return Heard::nothing;
+  if (got >= 0) base::for_each_right(header, [&](int fd) { descriptor.reset(fd); });
+  if (got != static_cast<ssize_t>(sizeof message)) return Heard::end;
+  message.text.back() = '\0';
+  return Heard::message;
+}
+
 }  // namespace shmif::tap

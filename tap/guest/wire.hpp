@@ -71,4 +71,8 @@ Heard hear(int socket, GuestMessage& message, IfBlocked if_blocked) noexcept;
 /// base::ForeignSocket::receive().
 Heard hear(base::ForeignSocket& socket, GuestMessage& message, UniqueFd* descriptor);
 
+/// Does the same before the command of a guest of our own has started. Until then init runs only
+/// this program, so its message is trusted, and no child looks at the descriptor.
+Heard hear_own_init(int socket, GuestMessage& message, UniqueFd& descriptor) noexcept;
+
 }  // namespace shmif::tap

@@ -10,11 +10,13 @@
 #include <netlink/route/link.h>
 #include <netlink/route/link/inet6.h>
 #include <netlink/route/neighbour.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -58,7 +60,50 @@ AddrPtr rtnl_address(rtnl_link* link, const Cidr& cidr) {
   return address;
 }
 
+/// How many link-local addresses an interface has, and how many of them it may not use yet.
+struct LinkLocals {
+  unsigned all = 0;
+  unsigned tentative = 0;
+};
+
+Result<LinkLocals> link_locals(nl_sock* socket, int index) {
+  nl_cache* addresses = nullptr;
+  if (const int e = rtnl_addr_alloc_cache(socket, &addresses); e < 0) {
+    return libnl_failure(e, "cannot list addresses");
+  }
+  const CachePtr owned(addresses);
+  LinkLocals found;
+  for (nl_object* each = nl_cache_get_first(addresses); each != nullptr;
+       each = nl_cache_get_next(each)) {
+    auto* const address = reinterpret_cast<rtnl_addr*>(each);
+    if (rtnl_addr_get_ifindex(address) != index || rtnl_addr_get_family(address) != AF_INET6 ||
+        rtnl_addr_get_scope(address) != RT_SCOPE_LINK)
+      continue;
+    ++found.all;
+    // An optimistic one is tentative, too, and no source of a question for a neighbour.
+    if ((rtnl_addr_get_flags(address) & IFA_F_TENTATIVE) != 0) ++found.tentative;
+  }
+  return found;
+}
+
 }  // namespace
+
+Result<bool> Netlink::wait_for_link_local(const std::string& name,
+                                          std::chrono::milliseconds timeout) {
+  using std::chrono::steady_clock;
+  constexpr std::chrono::milliseconds kTimeToAppear{100};
+  const auto begun = steady_clock::now();
+  const auto link = impl_->get(name);
+  if (!link) return link.error();
+  for (;;) {  // until the time is over
+    const auto found = link_locals(impl_->socket.get(), rtnl_link_get_ifindex(link->get()));
+    if (!found) return found.error();
+    if (found->all > 0 && found->tentative == 0) return true;
+    const auto since = steady_clock::now() - begun;
+    if (since >= timeout || (found->all == 0 && since >= kTimeToAppear)) return false;
+    ::poll(nullptr, 0, 1);
+  }
+}
 
 Result<void> Netlink::add_address(const std::string& name, const Cidr& cidr, bool optimistic) {
   const std::string what =

@@ -27,8 +27,16 @@ TEST(MapsLine, HasItsRangeAndItsFile) {
 }
 
 TEST(MapsLine, ThatIsCutShortIsNone) {
-  for (const char* line : {"", "7f3a10000000", "7f3a10000000-7f3a10002000 rw-s 00001000 00:1a"})
+  for (const char* line : {"", "7f3a10000000", "7f3a10000000-", "7f3a10000000-7f3a10002000",
+                           "7f3a10000000-7f3a10002000 rw-s 00001000 00:1a",
+                           "7f3a10000000-7f3a10002000 rw-s 00001000 00:1a "})
     EXPECT_FALSE(read_maps_line(line)) << line;
+}
+
+TEST(MapsLine, WithoutTwoAddressesIsNone) {
+  for (const char* range : {"x-7f3a10002000", "7f3a10000000 7f3a10002000", "7f3a10000000-x",
+                            "17f3a100000000000-7f3a10002000"})
+    EXPECT_FALSE(read_maps_line(std::string(range) + " rw-s 00001000 00:1a 66728")) << range;
 }
 
 TEST(MapsLine, OfThisProcessNamesAMappingByItsAddress) {

@@ -274,7 +274,7 @@ TEST(Quantity, TextsComeBack) {
   EXPECT_EQ(share_text(0.005), "0.5%");
   EXPECT_EQ(share_text(1), "100%");
   EXPECT_EQ(share_text(0.25), "25%");
-  EXPECT_EQ(share_text(1e-11), "0.000000001%");
+  EXPECT_EQ(share_text(*value_of(read_share("0.000000001%"))), "0.000000001%");
 }
 
 TEST(Quantity, EverySpellingThatHelpShowsIsTaken) {

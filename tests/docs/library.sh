@@ -16,7 +16,7 @@ for page in README.md docs/library.md; do
     grep -v '^#include' "$work/block"
     echo "}"
   } >"$work/program.cpp"
-  c++ -std=c++20 -Wall -Wextra -Werror -I"$source" -fsyntax-only "$work/program.cpp"
+  c++ -std=c++20 -Wall -Wextra -Werror -I"$build/include" -fsyntax-only "$work/program.cpp"
 done
 
 awk '/^```/ { inside = !inside; next } inside && /^c\+\+ / { found = 1 } inside && found' "$source/docs/library.md" \

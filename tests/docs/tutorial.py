@@ -4,8 +4,9 @@
 The blocks of ```sh are its commands. They run in one shell, which begins in the folder of the sources; BUILD takes the
 place of build/release. A block of ```text right after them is what the last of these commands prints: each of its lines
 must be printed, in this order, where numbers and their units may be others, but no IPv4 addresses, and "..." stands for whatever else there
-is. A command must succeed, unless `echo $?` comes next, whose answer must be the very number. A comment "<!-- needs:
-PROGRAM... /DEVICE... -->" says what the machine must have, and a line "Debian packages: ..." tells readers.
+is. A block of ```python is run by python3; after a line "File `NAME`:", it is written to that file. A command must
+succeed, unless `echo $?` comes next, whose answer must be the very number. A comment "<!-- needs: PROGRAM... /DEVICE...
+-->" says what the machine must have, and a line "Debian packages: ..." tells readers.
 With a section "Clean up", the document must leave no file in its folder, in that of temporary files, or in /dev/shm.
 With "<!-- user: ordinary -->", root follows the document as the user nobody, and with "<!-- exact -->" numbers are
 compared, too. To a document that needs the word "machine", $kernel and $initrd are those of tests/machines/boot.
@@ -27,8 +28,14 @@ NOBODY = 65534
 UNIT = r"%|[num]?s|[kMGT]?B|[kMGT]?bit/s|[kMGT]?/s|[kM]?iB|MHz"
 
 
+# A command that is surely complete, so that no shell must be asked: words and strings, and perhaps a & at the end.
+PLAIN = re.compile(r"""(?!(?:if|for|while|until|case|select|function)\b)(?:[\w./=:,@%+~$ -]|"[^"`\\]*"|'[^']*')+&?""")
+
+
 def complete(lines):
     """Whether a shell would run these lines now, and not wait for more of the command."""
+    if len(lines) == 1 and PLAIN.fullmatch(lines[0]):
+        return True
     for i, line in enumerate(lines):
         here = re.search(r"<<-?\s*['\"]?(\w+)", line)
         if here and here[1] not in lines[i + 1:]:
@@ -42,24 +49,36 @@ def commands_of(text):
     """Of each command: the line in the document, its text, and the lines that it is to print."""
     found = []
     block = ""          # what kind of block this line is in
+    file = ""           # where to write it
     before = ""         # the last block, if only empty lines came after it
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith("```"):
+            if block == "python":
+                found[-1][1].append("END_OF_BLOCK")
             block, before = ("", block) if block else (line[3:] or "other", before)
+            if block == "python":
+                found.append((number, [f"cat > {file} <<'END_OF_BLOCK'" if file else "python3 - <<'END_OF_BLOCK'"], []))
         elif not block:
             before = before if line == "" else ""
+            named = re.fullmatch(r"File `([^`]+)`:", line)
+            file = named[1] if named else file if line == "" else ""
+        elif block == "python":
+            found[-1][1].append(line)
         elif block == "sh" and found and not complete(found[-1][1]):
             found[-1][1].append(line)
         elif block == "sh" and line:
             found.append((number, [line], []))
-        elif block == "text" and before == "sh" and line.strip() not in ("", "..."):
+        elif block == "text" and before in ("sh", "python") and line.strip() not in ("", "..."):
             found[-1][2].append((number, line))
     return [(number, "\n".join(lines), shown) for number, lines, shown in found]
 
 
 # The Debian packages of what a document needs, where they have other names, or are more than one.
 PACKAGES = {"podman": ["podman", "uidmap"], "pgrep": ["procps"], "ip": ["iproute2"], "ping": ["iputils-ping"], "qemu-system-x86_64": ["qemu-system-x86"],
-            "scapy": ["python3-scapy"], "machine": [], "/usr/lib/cni/host-local": ["containernetworking-plugins"]}
+            "scapy": ["python3-scapy"], "pytest": ["python3-pytest"], "cffi-backend": ["python3-cffi-backend"], "machine": [],
+            "/usr/lib/cni/host-local": ["containernetworking-plugins"]}
+# Those that are modules of Python, and not programs.
+MODULES = {"scapy": "scapy.all", "pytest": "pytest", "cffi-backend": "_cffi_backend"}
 LETTERS = str.maketrans("0123456789.", "abcdefghij_")
 
 
@@ -186,9 +205,9 @@ def missing(text, user):
                 return "no TUN device here" if need == "/dev/net/tun" else f"no {need} here"
             if need.startswith("/") and not os.path.exists(need):
                 return f"no {need} here"
-            if need == "scapy" and not can("/usr/bin/python3", "-c", "import scapy.all"):
-                return "no scapy here"
-            if not need.startswith("/") and need not in ("machine", "scapy") and shutil.which(need) is None:
+            if need in MODULES and not can("/usr/bin/python3", "-c", f"import {MODULES[need]}"):
+                return "no scapy here" if need == "scapy" else f"{PACKAGES[need][0]} is not installed"
+            if not need.startswith("/") and need != "machine" and need not in MODULES and shutil.which(need) is None:
                 return f"no {need} here"
     return None
 

@@ -63,7 +63,8 @@ const std::vector<Line>& lines() {
       {&tools::kDumpCommand, {"--history", "--timeout", "0", "-w", "/dev/null", "--json"}},
       {&tools::kInjectCommand, {capture_path(), "--timing", "flat", "--json"}},
       {&tools::kBridgeCommand, {"--json"}, "pcap:" + capture_path()},
-      // No gateway: it starts another program, and ends only at a signal.
+      // No gateway and no uplink: they start other programs, and end only at a signal.
+      // No serve: it loads a module, and shows what stat, ps and dump show.
   };
   return all;
 }

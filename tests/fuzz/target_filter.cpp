@@ -26,6 +26,8 @@ namespace shmif::fuzz {
 
 void filter(Bytes bytes) {
   const std::string expression(bytes.begin(), bytes.end());
+  const std::string_view name = name_in_filter(expression);
+  require(name.empty() || expression.find(name) != std::string::npos, "a name from elsewhere");
   const auto compiled = FrameFilter::compile(expression);
   if (!compiled) {
     require(compiled.error().message.size() > expression.size(), "a refusal without a reason");

@@ -4,6 +4,7 @@
 #include "bus/check_options.hpp"
 #include "bus/file/geometry.hpp"
 #include "bus/port/port_table.hpp"
+#include "shmif/control/change_text.hpp"
 #include "shmif/faults.hpp"
 #include "shmif/mac.hpp"
 #include "tap/cidr.hpp"
@@ -11,6 +12,9 @@
 #include "tests/fuzz/targets.hpp"
 #include "tools/common/command.hpp"
 #include "tools/common/values.hpp"
+#include "tools/uplink/far_counts.hpp"
+#include "tools/uplink/hello.hpp"
+#include "tools/uplink/uplink_wish.hpp"
 
 namespace shmif::fuzz {
 
@@ -37,10 +41,35 @@ void text(Bytes bytes) {
   if (const auto mode = tools::parse_mode(words)) require(*mode <= 0777, "no such mode");
   static_cast<void>(base::read_count(words));
   static_cast<void>(base::read_packet_bytes(words));
-  if (const auto faults = parse_faults(words)) {
+  // A filter may have a host name, and would ask the resolver; target_filter.cpp is about filters.
+  const bool has_filter = words.find("match") != std::string_view::npos;
+  if (const auto line = has_filter ? Error(Errc::bad_argument, "") : parse_line_faults(words)) {
+    const auto again = parse_line_faults(to_string(*line));
+    require(again.has_value(), "faults of a line that do not come back");
+    require(again->sent.drop == line->sent.drop, "other frames are dropped");
+  }
+  if (const auto faults = has_filter ? Error(Errc::bad_argument, "") : parse_faults(words)) {
     const std::string again = to_string(*faults);
     require(again == "none" || parse_faults(again).has_value(), "faults that do not come back");
     require(faults->jitter <= faults->delay, "a frame that arrives before it was sent");
+  }
+  if (const auto change = parse_change(words)) {
+    const std::string again = to_text(*change);
+    const auto second = parse_change(again);
+    require(second && to_text(*second) == again, "a change that does not come back");
+  }
+  if (const auto hello = tools::Hello::parse(words)) {
+    const std::string line = hello->to_line();
+    const auto again = tools::Hello::parse(line.substr(0, line.size() - 1));
+    require(again && again->name == hello->name && again->mtu == hello->mtu, "another greeting");
+  }
+  if (const auto counts = tools::FarCounts::parse(words))
+    require(tools::FarCounts::parse(counts->to_line()).has_value(), "counts that do not come back");
+  try {
+    const tools::FarBus far = tools::FarBus::parse(words);
+    require(!far.host.starts_with('-') && !far.path.empty(), "an option for ssh");
+  } catch (const tools::UsageError& error) {
+    require(!error.what.empty(), "a refusal without a reason");
   }
   if (bus::is_valid_name(words)) require(words.size() < bus::kNameBytes, "a name that is too long");
   static const std::array<std::string, 3> known{"interval", "timeout", "count"};

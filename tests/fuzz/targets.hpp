@@ -17,6 +17,7 @@ void port(Bytes bytes);      ///< a port's whole life, and a follower's
 void netbsd(Bytes bytes);    ///< a port, a follower, audit and repair on a bus of NetBSD's format
 void audit(Bytes bytes);     ///< audit and info
 void repair(Bytes bytes);    ///< repair; afterwards there is traffic again
+void board(Bytes bytes);     ///< requests, answers, journal, lines and partitions of a board
 void commands(Bytes bytes);  ///< every command of shmifctl that reads a bus
 void pcap(Bytes bytes);      ///< capture files
 void frame(Bytes bytes);     ///< the decoder of dump, ping frames, filters applied
@@ -24,6 +25,7 @@ void filter(Bytes bytes);    ///< filter expressions
 void heat(Bytes bytes);      ///< attributes, regions, and texts of the monitor and of the kernel
 void state(Bytes bytes);     ///< what a job of shmifperf saves for a later run
 void jobs(Bytes bytes);      ///< job files, the options in them, and plans of those
+void labs(Bytes bytes);      ///< files of labs
 void netlink(Bytes bytes);   ///< what is believed to be the kernel's news of interfaces
 void proc(Bytes bytes);      ///< what the kernel says about threads, CPUs, interfaces and groups
 void resctrl(Bytes bytes);   ///< files of resctrl, and counters of processes and devices
@@ -35,7 +37,7 @@ void nat(Bytes bytes);       ///< frames both ways through the filter of a gatew
 void events(Bytes bytes);    ///< names of events, as people write them
 void formats(Bytes bytes);   ///< what sysfs says about the events of a PMU
 void symbols(Bytes bytes);   ///< ELF files, the mappings of a process, and symbols of the kernel
-void text(Bytes bytes);      ///< addresses, sizes, times and names as people write them
+void text(Bytes bytes);      ///< what people write, and the first lines of an uplink
 
 struct Target {
   const char* name;
@@ -50,7 +52,8 @@ inline constexpr std::array kTargets{
     Target{"remote", remote},   Target{"netlink", netlink},   Target{"heat", heat},
     Target{"resctrl", resctrl}, Target{"proc", proc},         Target{"symbols", symbols},
     Target{"stream", stream},   Target{"vhost", vhost},       Target{"memif", memif},
-    Target{"nat", nat},         Target{"netbsd", netbsd},
+    Target{"nat", nat},         Target{"netbsd", netbsd},     Target{"labs", labs},
+    Target{"board", board},
 };
 
 }  // namespace shmif::fuzz

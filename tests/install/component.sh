@@ -7,11 +7,11 @@ project() {
   cat >"$work/CMakeLists.txt" <<END
 cmake_minimum_required(VERSION 3.25)
 project(parts LANGUAGES CXX)
-find_package(shmif 0.1 REQUIRED COMPONENTS $*)
+find_package(shmif 0.2 REQUIRED COMPONENTS $*)
 END
   rm -rf "$work/build"
 }
-project shmif tap counters
+project shmif c tap counters
 cmake -S "$work" -B "$work/build" -DCMAKE_PREFIX_PATH="$1"
 project shmif kitchen
 if cmake -S "$work" -B "$work/build" -DCMAKE_PREFIX_PATH="$1" >"$work/log" 2>&1; then

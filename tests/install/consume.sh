@@ -13,17 +13,18 @@ case $way in
     ;;
   pkg-config)
     pc=shmif
-    case ${folder##*/} in tap | counters) pc=shmif-${folder##*/} ;; esac
+    case ${folder##*/} in tap | counters) pc=shmif-${folder##*/} ;; shared) pc=shmif-c ;; esac
     PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name shmif.pc)")
-    export PKG_CONFIG_PATH
+    LD_LIBRARY_PATH=${PKG_CONFIG_PATH%/pkgconfig} # as it is where that folder is a standard one
+    export PKG_CONFIG_PATH LD_LIBRARY_PATH
     read -ra cflags < <(pkg-config --cflags "$pc")
     read -ra libs < <(pkg-config --libs "$pc")
     if [[ -f $folder/main.c ]]; then
-      compiler=(cc -std=c11 "$folder/main.c")
+      compiler=(cc -std=c99 -pedantic-errors "$folder/main.c")
     else
       compiler=(c++ -std=c++20 "$folder/main.cpp")
     fi
-    "${compiler[@]}" "${cflags[@]}" -o "$work/consumer" "${libs[@]}"
+    "${compiler[@]}" -I"$folder" "${cflags[@]}" -o "$work/consumer" "${libs[@]}"
     ;;
 esac
 "$work/consumer" "$work/bus"

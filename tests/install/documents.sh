@@ -32,5 +32,6 @@ done
 for example in "$source"/examples/*.{c,cpp,py}; do
   cmp "$example" "$documents/examples/${example##*/}" || status=1
 done
+diff -r "$source/examples/go" "$documents/examples/go" || status=1
 [[ -x $documents/examples/cni/shmif ]] || fail "the plugin for podman cannot be run"
 exit $status

@@ -19,6 +19,9 @@ for prefix in "$1" "$work/moved"; do
   [[ $shown == *"shmif ping request"* ]] || fail "$shmifctl shows no ping: $shown"
   said=$("$shmifctl" wait "$bus" --tcp 198.18.0.1:80 --timeout 0 2>&1) && fail "somebody is there"
   [[ $said == *"no host on the bus has the address"* ]] || fail "$shmifctl asked nobody: $said"
+  wireshark=$(find "$prefix" -type d -path '*/lib*/wireshark')
+  [[ $("$wireshark/extcap/shmif" --extcap-dlts) == "dlt {number=1}"* ]] || fail "extcap/shmif does not lead to shmifctl"
+  [[ -s $wireshark/plugins/shmif.lua ]] || fail "Wireshark finds no shmif.lua"
 done
 find "$work/moved" -name shmifctl_packets.so -delete
 said=$("$work/moved/bin/shmifctl" dump "$bus" --timeout 0 2>&1) && fail "the module was not missed"

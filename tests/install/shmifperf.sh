@@ -8,6 +8,8 @@ documents=$prefix/share/doc/shmif
 
 "$shmifperf" --version
 for file in "$prefix/share/man/man1/shmifperf.1" "$prefix/share/bash-completion/completions/shmifperf" \
+  "$prefix"/share/fish/vendor_completions.d/shmif{ctl,perf}.fish "$prefix/share/zsh/site-functions/_shmif" \
+  "$prefix/share/shmif/complete.bash" "$prefix/share/shmif/apparmor/shmif" \
   "$documents"/shmifperf.md "$documents"/shmifperf-terse.md "$documents"/shmifperf-streams.md "$documents"/shmifperf.schema.json; do
   [[ -s $file ]] || { echo "was not installed: $file"; exit 1; }
 done

@@ -21,6 +21,7 @@
 #include "shmif/bus.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
+#include "tests/tools/lab/podman_rig.hpp"
 
 namespace shmif::test {
 namespace {
@@ -300,6 +301,18 @@ TEST_F(Machines, ThatOpenATapInTheLanOfAHostReachTheHostsOfTheBus) {
       << result.out;
   const ToolResult sum = run_program({"sh", "-c", "md5sum < " + file("www/data")});
   EXPECT_NE(result.out.find(sum.out), std::string::npos) << result.out << sum.out;
+}
+
+TEST_F(Machines, AndAContainerAreHostsOfALab) {
+  if (const std::string why = prepare_podman(file("podman")); !why.empty()) GTEST_SKIP() << why;
+  ASSERT_EQ(::setenv("XDG_RUNTIME_DIR", directory_.path().c_str(), 1), 0);
+  Tool lab({shmifctl_path(), "up", SHMIF_SOURCE "/examples/labs/kinds.toml", "--artifacts",
+            file("out")});
+  const ToolResult r = lab.finish(kBoot + kBoot);
+  EXPECT_EQ(r.status, 0) << r.out << r.err;
+  EXPECT_EQ(times_in(r.out, "test    | of a machine\n"), 1U) << r.out;
+  EXPECT_EQ(times_in(r.out, "test    | of a container\n"), 1U) << r.out;
+  end_podman();
 }
 
 #ifdef SHMIF_PLUGIN_DIRECTORY

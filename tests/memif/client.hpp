@@ -96,7 +96,7 @@ class ClientRing {
   std::uint16_t tail() const {
     return std::atomic_ref(header_->tail).load(std::memory_order_acquire);
   }
-  /// Shows the server what was given, with a full barrier.
+  /// Shows the server what was given. What is_masked() says then is newer.
   void show() const { std::atomic_ref(header_->head).store(given); }
   bool is_masked() const {
     return (std::atomic_ref(header_->flags).load() & memif::RingHeader::kMasked) != 0;

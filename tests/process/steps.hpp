@@ -98,6 +98,28 @@ class Steps : public ::testing::Test {
     EXPECT_LT(missed, visits / 4 + 2);
   }
 
+  /// Stops fresh children after n steps, for n = offset, offset + stride ... with an offset of
+  /// chance, until three in a row have met their end() before. For short pieces of code whose way
+  /// is a matter of luck: no moment has to be met again, but each child makes its way step by step.
+  void after_every_count(std::uint64_t stride, const Body& body, const Advance& advance,
+                         const Visit& visit) {
+    constexpr int kEndsInARow = 3;
+    std::uint64_t visits = 0, steps = random_() % stride;
+    for (int ends = 0; ends < kEndsInARow; steps += stride, ++visits) {
+      SCOPED_TRACE("after " + std::to_string(steps) + " steps");
+      Tracee victim(body);
+      ASSERT_TRUE(victim.run_to_begin() && advance(victim));
+      const bool ended = !victim.step(steps);
+      ends = ended ? ends + 1 : 0;
+      visit(victim, ended);
+      if (HasFatalFailure()) return;
+    }
+    std::printf("%llu visits, at every %llu. of %llu instructions\n",
+                static_cast<unsigned long long>(visits), static_cast<unsigned long long>(stride),
+                static_cast<unsigned long long>(steps));
+    EXPECT_GT(visits, 5U);
+  }
+
   std::mt19937_64 random_;
 };
 

@@ -89,6 +89,17 @@ TEST(Create, GivesTheFileExactlyTheModeAskedForUnderAnyUmask) {
   }
 }
 
+TEST(Create, RefusesAModeThatKeepsItsOwnerFromReadingOrWriting) {
+  const TempDir dir;
+  for (const std::uint32_t mode : {0U, 0200U, 0400U, 0177U, 0577U, 01666U, 07777U}) {
+    expect_refused(Bus::create(dir.file("b"), {.mode = mode}), Errc::bad_argument,
+                   {dir.file("b"), "its owner must be able to read and write it"});
+    expect_refused(Bus::create_if_missing(dir.file("b"), {.mode = mode}, false, false),
+                   Errc::bad_argument, {"0600 to 0777"});
+  }
+  EXPECT_EQ(files_in(dir), 0U);
+}
+
 TEST(Create, RefusesAPathThatNamesAnythingAndLeavesItAlone) {
   const TempDir dir;
   std::ofstream(dir.file("file")) << "keep me";

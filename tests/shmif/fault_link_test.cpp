@@ -417,16 +417,6 @@ TEST(FaultLink, AFrameThatCameCutShortKeepsItsTrueLengthWhereItIsCutAgain) {
   EXPECT_EQ(small[0].true_bytes, 1400U);
 }
 
-TEST(FaultLink, TakesNoFrameThatLeavesWorkToOthers) {
-  Cable cable({}, {});
-  const Bytes bytes = make_frame(60, 1);
-  FrameView frame(bytes.data(), bytes.size());
-  frame.offload.flags = Offload::kNeedsChecksum;
-  const SendResult sent = cable.near->send({&frame, 1});
-  EXPECT_EQ(sent.taken, 0U);
-  EXPECT_EQ(sent.error, Errc::not_supported);
-}
-
 TEST(FaultLink, WhatTheLinkRefusesIsCountedAndTheRestGoesOn) {
   const TempBus bus;
   Port listener = port_on(bus.path());

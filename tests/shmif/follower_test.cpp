@@ -224,7 +224,7 @@ TEST(Follower, ItsDescriptorWakesWhenTheNextLookIsDueAndIsQuietAfterIt) {
 
 TEST(Follower, AnUnprivilegedUserMayFollowAFileThatHeMayOnlyReadAndChangesNothing) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root, to become somebody else";
-  const TempBus bus({.ring_bytes = 64U << 10U, .mode = 0444});
+  const TempBus bus({.ring_bytes = 64U << 10U, .mode = 0644});
   ASSERT_EQ(chmod(bus.path().substr(0, bus.path().rfind('/')).c_str(), 0755), 0);
   Port port = port_on(bus.path());
   send(port, 0, 10);

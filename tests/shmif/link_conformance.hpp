@@ -330,8 +330,9 @@ TYPED_TEST_P(LinkConformance, DoesNotReceiveItsOwnFrames) {
 TYPED_TEST_P(LinkConformance, WithNothingThereReceiveBringsNoFramesAndNoError) {
   if constexpr (!TypeParam::kReceives || TypeParam::kLive) {
     FrameBatch batch;
-    while (this->link().receive(batch).frames > 0) batch.clear();  // others' traffic
-    const ReceiveResult r = this->link().receive(batch);
+    ReceiveResult r;
+    int others = 0;  // frames of the kernel, which may come at any time
+    while ((r = this->link().receive(batch)).frames > 0 && ++others < 1000) batch.clear();
     EXPECT_EQ(r.frames, 0U);
     EXPECT_EQ(r.lost, 0U);
     EXPECT_FALSE(r.error) << r.error.message();

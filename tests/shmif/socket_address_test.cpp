@@ -54,6 +54,7 @@ TEST(SocketAddress, IsReadAndWrittenInBothFamilies) {
 TEST(SocketAddress, OfALinkKeepsItsInterface) {
   const SocketAddress here = parse_host_address("fe80::1%lo", 80).value();
   EXPECT_EQ(here.to_string(), "[fe80::1%lo]:80");
+  EXPECT_EQ(parse_socket_address(here.to_string()).value().to_string(), "[fe80::1%lo]:80");
   EXPECT_EQ(here.with_port(81).to_string(), "[fe80::1%lo]:81");
   EXPECT_EQ(parse_host_address("198.18.0.1", 80).value().to_string(), "198.18.0.1:80");
   EXPECT_EQ(parse_host_address("::1", 80).value().to_string(), "[::1]:80");

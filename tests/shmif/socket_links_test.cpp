@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <csignal>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -73,6 +74,75 @@ using PacketsRig = SocketRig<DatagramLink, SOCK_SEQPACKET>;
 INSTANTIATE_TYPED_TEST_SUITE_P(Stream, LinkConformance, testing::Types<StreamRig>);
 INSTANTIATE_TYPED_TEST_SUITE_P(Datagram, LinkConformance, testing::Types<DatagramRig>);
 INSTANTIATE_TYPED_TEST_SUITE_P(Packets, LinkConformance, testing::Types<PacketsRig>);
+
+/// A stream that has a pipe for each way, as the standard input and output of a program.
+class PipesRig {
+ public:
+  static constexpr bool kSends = true, kReceives = true, kLive = true, kEnds = true;
+  static constexpr std::size_t kLargest = 9022;
+  static std::string unavailable() { return {}; }
+
+  PipesRig() : PipesRig(pipe_ends(), pipe_ends()) {}
+  StreamLink& link() { return *near_; }
+  std::size_t largest() { return kLargest; }
+  void feed(const std::vector<Bytes>& frames) {
+    ASSERT_EQ(far_->send(views(frames)).taken, frames.size());
+  }
+  std::vector<Bytes> heard() {
+    std::vector<Bytes> out;
+    FrameBatch batch;
+    while (far_->receive(batch).frames > 0) {
+      for (const FrameView& f : batch.frames()) out.push_back(to_bytes(f));
+      batch.clear();
+    }
+    return out;
+  }
+  void end() { far_.reset(); }
+
+ private:
+  static std::array<UniqueFd, 2> pipe_ends() {
+    std::signal(SIGPIPE, SIG_IGN);  // as the header asks
+    std::array<int, 2> ends{-1, -1};
+    EXPECT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+    EXPECT_GT(::fcntl(ends[1], F_SETPIPE_SZ, 1 << 20), 0);
+    return {UniqueFd(ends[0]), UniqueFd(ends[1])};
+  }
+  PipesRig(std::array<UniqueFd, 2> there, std::array<UniqueFd, 2> back)
+      : near_(StreamLink::adopt(std::move(back[0]), std::move(there[1]),
+                                {.max_frame_bytes = kLargest, .address = "near"})
+                  .value()),
+        far_(StreamLink::adopt(std::move(there[0]), std::move(back[1]),
+                               {.max_frame_bytes = kLargest, .address = "far"})
+                 .value()) {}
+  std::optional<StreamLink> near_, far_;
+};
+INSTANTIATE_TYPED_TEST_SUITE_P(Pipes, LinkConformance, testing::Types<PipesRig>);
+
+TEST(StreamLink, OverPipesKeepsARecordWholeThatThePipeTakesInParts) {
+  std::array<int, 2> there{-1, -1}, back{-1, -1};
+  ASSERT_EQ(::pipe2(there.data(), O_CLOEXEC), 0);
+  ASSERT_EQ(::pipe2(back.data(), O_CLOEXEC), 0);
+  ASSERT_GT(::fcntl(there[1], F_SETPIPE_SZ, 4096), 0);
+  const StreamOptions options{.max_frame_bytes = 9022, .address = "near"};
+  auto near = StreamLink::adopt(UniqueFd(back[0]), UniqueFd(there[1]), options).value();
+  auto far = StreamLink::adopt(UniqueFd(there[0]), UniqueFd(back[1]), options).value();
+  const std::vector<Bytes> frames{make_frame(9000, 1), make_frame(60, 2), make_frame(8999, 3)};
+  std::size_t taken = 0;
+  std::vector<Bytes> heard;
+  FrameBatch batch;
+  EXPECT_TRUE(eventually([&] {
+    const std::vector<FrameView> out = views(frames);
+    taken += near.send(std::span(out).subspan(taken)).taken;
+    static_cast<void>(near.prepare_wait());  // offers the rest
+    batch.clear();
+    static_cast<void>(far.receive(batch));
+    for (const FrameView& f : batch.frames()) heard.push_back(to_bytes(f));
+    return heard.size() == frames.size();
+  }));
+  EXPECT_EQ(heard, frames);
+  pollfd room{.fd = near.room_descriptor(), .events = POLLOUT, .revents = 0};
+  EXPECT_EQ(::poll(&room, 1, 0), 1) << "the pipe that it sends to has room";
+}
 
 TEST(DatagramLink, WhoSendsToAPeerThatIsGoneIsTold) {
   auto pair = socket_pair(SOCK_DGRAM);

@@ -6,8 +6,12 @@
 // Tracee::end(), which are signals that only the tracer sees. A step takes tens of microseconds on
 // a virtual machine, so a run is recorded once, step by step; later children then go to a place of
 // it in one leap, by a breakpoint. Children of one parent have their code at the same addresses.
+// A call of the vDSO is one step: it reads a clock anew if the kernel ticks meanwhile, and by
+// single steps on a busy machine no reading is ever done before the next tick.
 // x86-64 only.
 
+#include <elf.h>
+#include <sys/auxv.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
@@ -59,11 +63,13 @@ class Tracee {
   /// Lets it run to its begin(). Result: false when it ended before.
   bool run_to_begin() { return run_to_mark(SIGUSR1); }
   bool run_to_end() { return run_to_mark(SIGUSR2); }
-  /// Lets it execute one instruction. Result: false when it met end(), or is gone.
+  /// Lets it execute one instruction, or what it has called of the vDSO. Result: false when it met
+  /// end(), or is gone.
   bool step() {
     if (!go(PTRACE_SINGLESTEP)) return false;
     const int stop = wait_for_stop();
-    return stop > 0 && stop != SIGUSR2;
+    if (stop <= 0 || stop == SIGUSR2) return false;
+    return !vdso().has(registers().rip) || leave_function();
   }
   /// Result: false when it met end() before it had made `count` steps.
   bool step(std::uint64_t count) {
@@ -169,6 +175,28 @@ class Tracee {
     user_regs_struct r{};
     ptrace(PTRACE_GETREGS, pid_, nullptr, &r);
     return r;
+  }
+  /// Where the kernel has put its own code, in this process and so in each child.
+  struct Code {
+    std::uint64_t begin = 0, end = 0;
+    bool has(std::uint64_t address) const { return address >= begin && address < end; }
+  };
+  static Code vdso() {
+    static const Code code = [] {
+      const std::uint64_t begin = getauxval(AT_SYSINFO_EHDR);
+      if (begin == 0) return Code{};
+      const auto* elf = reinterpret_cast<const Elf64_Ehdr*>(begin);
+      // Its sections come last in the file, and what follows their headers is not mapped.
+      return Code{begin, begin + elf->e_shoff + std::uint64_t{elf->e_shnum} * elf->e_shentsize};
+    }();
+    return code;
+  }
+  /// From the first instruction of a function to after its return.
+  bool leave_function() {
+    errno = 0;
+    const long caller = ptrace(PTRACE_PEEKDATA, pid_, registers().rsp, nullptr);
+    if (errno != 0) throw std::runtime_error("cannot read the stack");
+    return run_to_breakpoint(static_cast<std::uint64_t>(caller));
   }
   /// Result: false when it met end() before. The breakpoint is gone then.
   bool run_to_breakpoint(std::uint64_t address) {

@@ -9,6 +9,51 @@
 
 namespace shmif::tools {
 
+void say_no_comments() {
+  complain(
+      "something was changed on the bus ('shmifctl changes' shows it), and a pcap file cannot "
+      "hold that (write a pcapng file, with a name that ends with .pcapng)");
+}
+
+void CaptureWriter::note_changes(const std::string& bus_path) {
+  notes_.emplace(bus_path, ChangeLog::From::now);
+  if (PcapngWriter* const file = pcapng()) file->add_interface({});
+}
+
+/// Each frame by itself: this happens only after a change.
+SendResult CaptureWriter::send_noted(std::span<const FrameView> frames) noexcept {
+  SendResult all;
+  for (const FrameView& frame : frames) {
+    const std::string texts = notes_->before(frame.number);
+    PcapngWriter* const file = pcapng();
+    SendResult one;
+    if (texts.empty() || file == nullptr) {
+      if (!texts.empty() && !std::exchange(said_no_comments_, true)) say_no_comments();
+      one = std::visit([&frame](auto& each) { return each.send({&frame, 1}); }, file_);
+    } else {
+      one.error = file->put(0, frame, {.comment = texts});
+      one.taken = one.error ? 0 : 1;
+    }
+    all.taken += one.taken;
+    all.error = one.error;
+    if (one.taken == 0) break;
+  }
+  return all;
+}
+
+void CaptureWriter::finish() noexcept {
+  if (notes_) {
+    notes_->look();
+    const std::string texts = notes_->rest();
+    if (PcapngWriter* const file = pcapng(); file != nullptr && !texts.empty()) {
+      file->put_section("changes after the last frame:\n" + texts);
+    } else if (!texts.empty() && !std::exchange(said_no_comments_, true)) {
+      say_no_comments();
+    }
+  }
+  static_cast<void>(flush());
+}
+
 void say_long_gap(const std::string& file, std::chrono::nanoseconds left) {
   const auto whole = std::chrono::duration_cast<std::chrono::minutes>(left).count();
   constexpr std::int64_t kMinutesInHour = 60;

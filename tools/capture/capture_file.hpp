@@ -3,10 +3,12 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 
 #include "shmif/capture/pcap_link.hpp"
+#include "tools/capture/change_notes.hpp"
 #include "tools/common/options.hpp"
 
 namespace shmif::tools {
@@ -29,7 +31,17 @@ class CaptureWriter {
   explicit CaptureWriter(PcapWriter file) : file_(std::move(file)) {}
   explicit CaptureWriter(PcapngWriter file) : file_(std::move(file)) {}
 
+  /// From now on, send() adds each change of this bus as a comment to the first frame after it. A
+  /// pcap file has no comments, so that is said once. Call finish() at the end.
+  void note_changes(const std::string& bus_path);
+  /// Adds the changes after which no frame came, and writes all that waits.
+  void finish() noexcept;
+
   SendResult send(std::span<const FrameView> frames) noexcept {
+    if (notes_) {
+      notes_->look();
+      if (notes_->any()) return send_noted(frames);
+    }
     return std::visit([&](auto& file) { return file.send(frames); }, file_);
   }
   ReceiveResult receive(FrameBatch& into) noexcept {
@@ -65,8 +77,15 @@ class CaptureWriter {
   PcapngWriter* pcapng() noexcept { return std::get_if<PcapngWriter>(&file_); }
 
  private:
+  SendResult send_noted(std::span<const FrameView> frames) noexcept;
+
   std::variant<PcapWriter, PcapngWriter> file_;
+  std::optional<ChangeNotes> notes_;
+  bool said_no_comments_ = false;
 };
+
+/// Says that a pcap file cannot hold the changes of a bus.
+void say_no_comments();
 
 static_assert(Link<CaptureWriter>);
 

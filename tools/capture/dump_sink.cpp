@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string_view>
 #include <utility>
 
 #include "base/text.hpp"
 #include "bus/offload.hpp"
+#include "tools/common/command.hpp"
 
 namespace shmif::tools {
 
@@ -15,6 +17,20 @@ namespace {
 
 constexpr std::size_t kTextBytes = 1U << 20U;  // larger than the lines of any frame, with --hex
 constexpr std::size_t kMaxInterfaces = 1024;   // all further senders share one
+
+/// Both texts, and `between` if neither is empty.
+std::string joined(std::string text, const char* between, const std::string& more) {
+  if (!text.empty() && !more.empty()) text += between;
+  return text += more;
+}
+
+/// What a super-frame stands for. The format has a flag only for TCP, and no number.
+std::string super_frame_text(const FrameView& frame) {
+  if (!frame.offload.is_super_frame()) return {};
+  const bool udp = (frame.offload.gso_type & ~Offload::kGsoEcn) == Offload::kGsoUdp;
+  return std::string("unsegmented: its ") + (udp ? "UDP" : "TCP") +
+         " payload is sent in frames of " + base::counted(frame.offload.gso_size, "byte") + " each";
+}
 
 }  // namespace
 
@@ -68,8 +84,9 @@ void DumpSink::finish_checksum(FrameView& frame) {
   frame.offload.flags &= static_cast<std::uint8_t>(~Offload::kNeedsChecksum);
 }
 
-void DumpSink::put(FrameView frame, std::uint64_t lost_before) {
+void DumpSink::put(FrameView frame, std::uint64_t lost_before, const std::string& changes) {
   if (capture_) finish_checksum(frame);
+  if (text_ && !changes.empty()) put_change_lines(changes);
   if (wanted_.snap_bytes != 0 && frame.size() > wanted_.snap_bytes) {
     if (!frame.truncated()) frame.true_bytes = static_cast<std::uint32_t>(frame.size());
     frame.bytes = frame.bytes.first(wanted_.snap_bytes);
@@ -87,8 +104,9 @@ void DumpSink::put(FrameView frame, std::uint64_t lost_before) {
   file_counts_.lost += lost_before;
   // failed() reports a failure, once for each batch.
   if (PcapngWriter* const file = capture_->file().pcapng()) {
-    put_pcapng(*file, frame, lost_before);
+    put_pcapng(*file, frame, lost_before, changes);
   } else {
+    if (!changes.empty()) say_no_changes();
     (void)capture_->file().send({&frame, 1});
   }
 }
@@ -96,27 +114,50 @@ void DumpSink::put(FrameView frame, std::uint64_t lost_before) {
 void DumpSink::put_line(const FrameView& frame) {
   DecodeOptions options = wanted_.lines;
   if (wanted_.senders) options.sender = names_->of(frame).name;
-  const std::string line = packets_->decode(frame, options);
+  put_text(packets_->decode(frame, options), CaptureFile::Holds::frame);
+}
+
+void DumpSink::put_text(const std::string& line, CaptureFile::Holds holds) {
   std::byte* const to = text_->reserve(line.size());
   if (to == nullptr) return;
   std::memcpy(to, line.data(), line.size());
-  text_->commit(line.size(), CaptureFile::Holds::frame);
+  text_->commit(line.size(), holds);
 }
 
-void DumpSink::put_pcapng(PcapngWriter& file, const FrameView& frame, std::uint64_t lost_before) {
+void DumpSink::put_change_lines(const std::string& changes) {
+  for (const std::string_view each : base::split(changes, '\n'))
+    put_text("-- " + std::string(each) + '\n', CaptureFile::Holds::no_frame);
+}
+
+void DumpSink::say_no_changes() {
+  if (!std::exchange(said_no_changes_, true)) say_no_comments();
+}
+
+void DumpSink::put_changes(const std::string& changes) {
+  if (!changes.empty()) put_change_lines(changes);
+}
+
+void DumpSink::put_pcapng(PcapngWriter& file, const FrameView& frame, std::uint64_t lost_before,
+                          const std::string& changes) {
   const SenderNames::Sender& sender = names_->of(frame);
   const bool is_full = interfaces_.size() >= kMaxInterfaces;
   auto found = interfaces_.find(sender.id);
   if (found == interfaces_.end() && is_full) found = interfaces_.find(SenderNames::kOthers);
   if (found == interfaces_.end()) {
     const SenderNames::Sender& named = is_full ? names_->others() : sender;
-    const std::uint32_t number = file.add_interface({named.name, named.description});
+    const std::uint32_t number = file.add_interface(
+        {.name = named.name,
+         .description = joined(named.description, ", ", is_full ? "" : names_->process_of(frame)),
+         .hardware = named.link.empty() ? "" : "shmif port, " + named.link,
+         .mac = named.mac});
     found = interfaces_.emplace(named.id, number).first;
   }
   std::string comment;
   if (lost_before != 0)
     comment = base::counted(lost_before, "frame of the bus was", "frames of the bus were") +
               " lost before this one";
+  comment = joined(comment, "\n", super_frame_text(frame));
+  comment = joined(comment, "\n", changes);
   (void)file.put(found->second, frame, {.lost_before = lost_before, .comment = comment});
 }
 
@@ -151,10 +192,14 @@ std::chrono::nanoseconds DumpSink::time_left() const {
   return capture_ ? capture_->time_left() : std::chrono::hours(24);
 }
 
-Result<void> DumpSink::finish(const PcapngStatistics& statistics) {
+Result<void> DumpSink::finish(const PcapngStatistics& statistics, const std::string& changes) {
+  if (text_ && !changes.empty()) put_change_lines(changes);
   if (capture_ && capture_->is_open()) {
     if (PcapngWriter* const file = capture_->file().pcapng()) {
       file->put_statistics(0, rotated_ ? file_counts_ : statistics);
+      if (!changes.empty()) file->put_section("changes after the last frame:\n" + changes);
+    } else if (!changes.empty()) {
+      say_no_changes();
     }
   }
   flush();

@@ -40,7 +40,12 @@ class DumpSink {
   static bool needs_senders(const WantedOutput& wanted);
 
   /// Outputs a frame. `lost_before`: how many frames were lost between the last frame and this one.
-  void put(FrameView frame, std::uint64_t lost_before);
+  /// `changes`: what was changed on the bus between the two, as lines of text. A pcap file cannot
+  /// hold that; the first time, this says so.
+  void put(FrameView frame, std::uint64_t lost_before, const std::string& changes = {});
+  /// Prints changes after which no frame came yet. Only if prints_lines().
+  void put_changes(const std::string& changes);
+  bool prints_lines() const { return text_ != nullptr; }
   /// Makes all output visible. Call it before a possible pause.
   void flush();
   /// Completes a file whose time is over. Call it when time_left() has passed, or more often.
@@ -52,8 +57,9 @@ class DumpSink {
   std::chrono::nanoseconds time_left() const;  ///< of the current file
   /// Ends the output. A pcapng file gets the totals of the whole capture; if there are several
   /// files, each gets the totals of its own part. Result: success, or the failure. It is not a
-  /// failure if the reader is gone.
-  Result<void> finish(const PcapngStatistics& statistics);
+  /// failure if the reader is gone. `changes`: those after which no frame came. A pcapng file gets
+  /// them as the comment of a section without frames, which Wireshark and capinfos show.
+  Result<void> finish(const PcapngStatistics& statistics, const std::string& changes = {});
   /// How many frames were completely written.
   std::uint64_t arrived() const;
   bool records() const { return capture_.has_value(); }
@@ -64,7 +70,11 @@ class DumpSink {
   Result<void> status() const;
   void finish_checksum(FrameView& frame);
   void put_line(const FrameView& frame);
-  void put_pcapng(PcapngWriter& file, const FrameView& frame, std::uint64_t lost_before);
+  void put_text(const std::string& line, CaptureFile::Holds holds);
+  void put_change_lines(const std::string& changes);
+  void say_no_changes();
+  void put_pcapng(PcapngWriter& file, const FrameView& frame, std::uint64_t lost_before,
+                  const std::string& changes);
   void begin_file();
   void end_file();
   std::string comment() const;
@@ -76,6 +86,7 @@ class DumpSink {
   std::optional<RotatingCapture> capture_;             // or this
   std::map<std::uint64_t, std::uint32_t> interfaces_;  // of the current file, by sender id
   bool rotated_ = false;
+  bool said_no_changes_ = false;
   std::uint64_t earlier_files_ = 0;  // frames in earlier files
   PcapngStatistics file_counts_;     // of the current file, in frames of the bus
   UnitOfBus last_unit_;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "tools/capture/port_process.hpp"
+
 namespace shmif::tools {
 
 namespace {
@@ -62,7 +64,9 @@ void SenderNames::look() {
   const auto learn = [&](const auto& port) {
     add(key_of(port), {.name = port.name,
                        .description = describe(port.slot, port.link, port.mac),
-                       .known = port.incarnation != 0});
+                       .known = port.incarnation != 0,
+                       .link = to_string(port.link),
+                       .mac = port.mac.is_zero() ? std::nullopt : std::optional(port.mac)});
   };
   for (const FormerPort& port : info.former_ports) learn(port);
   for (const PortInfo& port : info.ports) learn(port);
@@ -87,6 +91,20 @@ const SenderNames::Sender& SenderNames::of(const FrameView& frame) {
   last_key_ = key;
   last_ = &found->second;
   return *last_;
+}
+
+std::string SenderNames::process_of(const FrameView& frame) {
+  if (!bus_ || !are_told_) return {};
+  const auto found = senders_.find(Key{frame.sender, frame.sender_incarnation});
+  if (found == senders_.end() || !found->second.known) return {};
+  Sender& sender = found->second;
+  if (!sender.process_is_read && searched_ < kMaxSearch) {
+    const Clock::time_point begin = Clock::now();
+    sender.process = process_text(bus_->info(), frame.sender, frame.sender_incarnation);
+    sender.process_is_read = true;
+    searched_ += Clock::now() - begin;
+  }
+  return sender.process;
 }
 
 std::vector<std::string> SenderNames::live() const {

@@ -12,6 +12,7 @@
 
 #include "shmif/bus.hpp"
 #include "shmif/frame.hpp"
+#include "shmif/mac.hpp"
 
 namespace shmif::tools {
 
@@ -19,11 +20,17 @@ namespace shmif::tools {
 class SenderNames {
  public:
   static constexpr std::uint64_t kOthers = 0;
+  static constexpr std::chrono::seconds kMaxSearch{2};
   struct Sender {
     std::uint64_t id = 0;       ///< unique among senders
     std::string name{};         ///< name of the port; "slot 7" if the port is no longer known
     std::string description{};  ///< slot, kind of link, MAC address
     bool known = false;
+    std::string link{};  ///< the kind of link, such as "tap"; empty if not known
+    std::optional<MacAddress> mac{};
+    /// As process_text() says it; empty until process_of() has looked.
+    std::string process{};
+    bool process_is_read = false;
   };
 
   /// If the bus cannot be opened, senders have no names.
@@ -33,6 +40,10 @@ class SenderNames {
   /// reference is valid until the next call. A writer can forge any number of senders, so reads of
   /// the port table are limited. All senders beyond the limit share one entry, "others".
   const Sender& of(const FrameView& frame);
+  /// The process of the frame's sender, as process_text() says it. It is looked up once, so that a
+  /// port that has left since keeps its process. All look-ups together take at most kMaxSearch;
+  /// then, and if the process is not known, the text is empty.
+  std::string process_of(const FrameView& frame);
   /// The sender named "others".
   const Sender& others() const { return others_; }
   /// How many frames got the answer "others".
@@ -54,6 +65,7 @@ class SenderNames {
   bool are_told_ = true;
   std::map<Key, Sender> senders_;
   std::uint64_t last_id_ = 0;
+  Clock::duration searched_{0};  // the time that process_of() has taken
   Sender others_{kOthers, "others", "other senders: too many to list each"};
   Sender untold_{1, "unknown", "the format of the bus does not name senders"};
   std::uint64_t not_looked_up_ = 0;

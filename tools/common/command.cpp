@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/printable.hpp"
+#include "tools/common/default_bus.hpp"
 #include "tools/common/output.hpp"
 
 namespace shmif::tools {
@@ -44,7 +45,7 @@ void complain(std::string_view message) {
   flush_output();  // keeps the order of both outputs
   // A path or a name may contain any characters, but the message must stay one line, and must not
   // control the terminal.
-  std::string text(message);
+  std::string text = with_origin_of_bus(std::string(message));
   std::ranges::replace_if(text, [](char c) { return c == '\n' || c == '\r'; }, ' ');
   const std::string line = std::string(program_name()) + ": " + base::printable(text) + '\n';
   std::fwrite(line.data(), 1, line.size(), stderr);

@@ -42,11 +42,21 @@ inline constexpr int kOwnFailure = 125;     // as with env and nohup
 inline constexpr int kNotSupported = 77;    // "skipped" for Automake and Meson
 inline constexpr int kEndedBySignal = 128;  // plus the number of the signal
 
+/// What a lab wants of `exec`, in a process that it has forked.
+struct InHost {
+  /// Is called in the host before its program starts; empty: nothing. Result: whether the program
+  /// may start; if not, it has said why.
+  std::function<bool()> prepare{};
+  /// Whether to say what this machine does not permit. One host of a lab does that for all.
+  bool tells_notes = true;
+};
+
 /// The words after the command's name, split at the first "--" before any parser sees them.
 struct CommandLine {
   std::vector<std::string> words;                // the words before "--"
   std::optional<std::vector<std::string>> tail;  // the words after "--"; empty if there was no "--"
   bool as_mdoc = false;                          // with --help: as an entry of the manual page
+  InHost in_host{};                              // of exec
 };
 
 /// A row of the table of commands.

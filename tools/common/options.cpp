@@ -13,6 +13,7 @@
 #include "base/raw_text.hpp"
 #include "shmif/debug/debug.hpp"
 #include "shmif/log.hpp"
+#include "tools/common/default_bus.hpp"
 
 namespace shmif::tools {
 
@@ -230,6 +231,13 @@ Options& Options::words(std::size_t min, std::size_t max) {
   return *this;
 }
 
+Options& Options::bus_first(std::string_view condition, bool (*is_left_out)(const Arguments&)) {
+  has_bus_ = true;
+  bus_condition_ = condition;
+  is_bus_left_out_ = is_left_out;
+  return *this;
+}
+
 Options& Options::takes_program() {
   program_words_ = Program::required;
   return *this;
@@ -381,6 +389,32 @@ void Options::refuse_odd_values(const std::vector<std::string>& words) const {
   }
 }
 
+/// No option has a meaning for an empty value. It comes from an empty variable of a shell.
+void Options::refuse_empty_values(const Arguments& given) const {
+  for (const auto& [name, value] : given.options_) {
+    const auto option = std::ranges::find(options_, name, &Option::name);
+    if (!value.empty() || option == options_.end() || option->placeholder.empty()) continue;
+    throw UsageError{dashed(name) + " \"\" is empty (give " + option->placeholder + ", or leave " +
+                     dashed(name) + " out)"};
+  }
+}
+
+/// Puts the bus of SHMIF_BUS before the words, if they lack a bus. A line that has all its words is
+/// left alone.
+void Options::take_default_bus(Arguments& given) const {
+  if (!has_bus_) return;
+  const auto bus = default_bus();
+  const bool lacks_one = given.positional_.size() + 1 == min_;
+  if (!bus || !(lacks_one || (is_bus_left_out_ != nullptr && is_bus_left_out_(given)))) return;
+  given.positional_.insert(given.positional_.begin(), note_default_bus(*bus));
+}
+
+std::string Options::too_few_words() const {
+  const std::string give = "too few arguments (give " + synopsis_;
+  if (!has_bus_) return give + ')';
+  return give + ", or set " + kBusVariable + " and leave out the path of the bus)";
+}
+
 void Options::refuse_odd_counts(const Arguments& given) const {
   for (const Option& option : options_) {
     // A flag may be repeated, as in -nn.
@@ -390,7 +424,7 @@ void Options::refuse_odd_counts(const Arguments& given) const {
     }
   }
   if (given.positional_.size() < min_) {
-    throw UsageError{"too few arguments (give " + synopsis_ + ')'};
+    throw UsageError{too_few_words()};
   }
   if (given.positional_.size() > max_) {
     const std::string remedy =
@@ -458,6 +492,7 @@ Arguments Options::parse(const CommandLine& line) const {
   }
   for (const std::string& level : result.all("log-level")) apply_log_level(level);
   for (const std::string& categories : result.all("debug")) apply_debug(categories);
+  refuse_empty_values(result);
 
   if (program_words_ == Program::required || (program_words_ == Program::optional && line.tail)) {
     if (!line.tail || line.tail->empty()) {
@@ -467,6 +502,7 @@ Arguments Options::parse(const CommandLine& line) const {
   } else if (line.tail) {
     result.positional_.insert(result.positional_.end(), line.tail->begin(), line.tail->end());
   }
+  take_default_bus(result);
   refuse_odd_counts(result);
   return result;
 }

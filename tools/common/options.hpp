@@ -80,14 +80,19 @@ class Options {
   Options& example(std::string command_line, std::string_view text);
   /// How many words that are not options the command takes. Default: exactly one.
   Options& words(std::size_t min, std::size_t max);
+  /// The first word is the path of a bus. Users may leave it out if SHMIF_BUS has it
+  /// (tools/common/default_bus.hpp): the line then has one word less than words() permits, or
+  /// `is_left_out` tells. `condition`: what else must be true of the line, for --help.
+  Options& bus_first(std::string_view condition = {},
+                     bool (*is_left_out)(const Arguments&) = nullptr);
   /// "--" must be given, followed by a program to run. Without this call, words after "--" are
   /// ordinary words.
   Options& takes_program();
   /// "--" may be given, followed by a program to run.
   Options& may_take_program();
 
-  /// Parses the line. Throws Exit after printing --help, and UsageError for a wrong line. Sets the
-  /// log level.
+  /// Parses the line. Throws Exit after printing --help, and UsageError for a wrong line. An empty
+  /// value is wrong for every option. Sets the log level.
   Arguments parse(const CommandLine& line) const;
   std::string help() const;
   /// The same as an entry of the manual page, in mdoc, without the options that every command has,
@@ -118,11 +123,14 @@ class Options {
   [[noreturn]] void refuse_unknown(const std::string& name, const CommandLine& line) const;
   std::vector<std::string> split_letters(const std::vector<std::string>& words) const;
   void refuse_odd_values(const std::vector<std::string>& words) const;
+  void refuse_empty_values(const Arguments& given) const;
   void refuse_odd_counts(const Arguments& given) const;
   Arguments read_words(const CommandLine& line) const;
   std::optional<bool> takes_next_word(const std::string& word) const;
   std::optional<std::size_t> begin_of_program(const std::vector<std::string>& words) const;
   std::string program_remedy(const CommandLine& line) const;
+  void take_default_bus(Arguments& given) const;
+  std::string too_few_words() const;
 
   std::vector<std::pair<std::string, std::string>> elsewhere_;
   std::string command_;
@@ -132,6 +140,9 @@ class Options {
   std::vector<std::pair<std::string, std::string>> examples_;
   std::size_t min_ = 1;
   std::size_t max_ = 1;
+  bool has_bus_ = false;  ///< bus_first() was called
+  std::string bus_condition_;
+  bool (*is_bus_left_out_)(const Arguments&) = nullptr;
   enum class Program { none, optional, required } program_words_ = Program::none;
 };
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/quantity.hpp"
+#include "tools/common/default_bus.hpp"
 #include "tools/common/mdoc.hpp"
 #include "tools/common/options.hpp"
 
@@ -67,9 +68,15 @@ std::string values_mdoc() {
 }
 
 std::string Options::help() const {
-  std::string out = std::string("usage: ") + program_name() + ' ' + command_ + " [OPTION]... " +
-                    synopsis_ + "\n\n";
+  std::string out = std::string("usage: ") + program_name() + ' ' + command_ + " [OPTION]..." +
+                    (synopsis_.empty() ? "" : ' ' + synopsis_) + "\n\n";
   out += wrapped(about_, 0, 0) + '\n';
+  if (has_bus_) {
+    out += wrapped("If PATH is left out" + bus_condition_ + ", the bus is that of the variable " +
+                       kBusVariable + " in the environment.",
+                   0, 0) +
+           '\n';
+  }
   std::vector<Option> rows;
   for (const Option& option : options_) {
     if (!option.text.empty()) rows.push_back(option);

@@ -1,14 +1,19 @@
 #include "tools/common/program.hpp"
 
+#include <stdio_ext.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <exception>
 #include <new>
+#include <utility>
 
 #include "base/raw_text.hpp"
 #include "base/signal_state.hpp"
 #include "base/standard_streams.hpp"
+#include "bus/file/sigbus_guard.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/log.hpp"
 #include "tools/common/options.hpp"
@@ -139,7 +144,8 @@ CommandLine cut(std::vector<std::string> words) {
 }
 
 /// Runs the command that `words` ask for. Sets `command` as soon as the command's name is known.
-int run(const Program& program, std::vector<std::string> words, std::string& command) {
+int run(const Program& program, std::vector<std::string> words, const InHost& in_host,
+        std::string& command) {
   while (!words.empty() && words[0].starts_with('-') && words[0] != "--") {
     const std::string option = words[0];
     words.erase(words.begin());
@@ -174,7 +180,9 @@ int run(const Program& program, std::vector<std::string> words, std::string& com
   const Command* const found = find_command(program, name);
   if (found == nullptr) refuse_unknown(NameOf::command, program, name);
   command = name;
-  return found->run(cut(std::move(words)));
+  CommandLine line = cut(std::move(words));
+  line.in_host = in_host;
+  return found->run(line);
 }
 
 /// Makes sure that printed text has arrived: a full disk or a closed pipe is a failure.
@@ -185,14 +193,15 @@ int finish_output(int code) {
   return code == kDone ? kFailed : code;
 }
 
-int guarded_main(const Program& program, std::vector<std::string> words) {
+int guarded_main(const Program& program, std::vector<std::string> words,
+                 const InHost& in_host = {}) {
   // If somebody truncates a bus, the command reports an error and does not crash.
-  if (!install_sigbus_guard()) {
+  if (!bus::renew_sigbus_guard()) {
     log_warning("cannot catch SIGBUS: this command will crash if its bus is truncated");
   }
   std::string command;
   try {
-    return finish_output(run(program, std::move(words), command));
+    return finish_output(run(program, std::move(words), in_host, command));
   } catch (const Exit& exit) {
     return finish_output(exit.code);
   } catch (const UsageError& error) {
@@ -212,14 +221,53 @@ int guarded_main(const Program& program, std::vector<std::string> words) {
   }
 }
 
+const Program* this_program = nullptr;
+/// The memory of the arguments, which lists of processes show, and of the environment behind them.
+std::span<char> words_memory;
+
+/// Notes the memory that the kernel has filled from `argv` and the environment: one text behind the
+/// other.
+void note_shown_words(char** argv) {
+  char* end = argv[0];
+  const auto take = [&end](char** texts) {
+    for (; *texts != nullptr && *texts == end; ++texts) end += std::strlen(*texts) + 1;
+  };
+  take(argv);
+  take(environ);
+  words_memory = std::span(argv[0], end);
+}
+
+/// Makes lists of processes show these words. The environment must not be in its old place any
+/// more.
+void show_words(const std::string& name, const std::vector<std::string>& words) {
+  if (words_memory.size() < 2) return;
+  std::string text = name;
+  for (const std::string& word : words) text += ' ' + word;
+  std::ranges::replace(text, '\0', ' ');
+  // The kernel takes a text that ends behind the arguments for one that a program has put there.
+  std::ranges::fill(words_memory, '\0');
+  text.copy(words_memory.data(), words_memory.size() - 1);
+}
+
 }  // namespace
 
 int run_program(const Program& program, int argc, char** argv) {
+  this_program = &program;
+  note_shown_words(argv);
   base::hold_standard_streams();
   base::begin_with_plain_signals();
   begin_output();
   set_program_name(program.name);
   return guarded_main(program, std::vector<std::string>(argv + 1, argv + argc));
+}
+
+int run_in_child(std::vector<std::string> words, const InHost& in_host) {
+  ::__fpurge(stdout);  // the parent will write that
+  show_words(this_program->name, words);
+  base::hold_standard_streams();
+  base::begin_with_plain_signals();
+  begin_output();
+  return guarded_main(*this_program, std::move(words), in_host);
 }
 
 }  // namespace shmif::tools

@@ -1,8 +1,10 @@
 #pragma once
 // Shared by both programs: a table of commands, and what main() does with it.
 
+#include <functional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "tools/common/command.hpp"
 
@@ -29,5 +31,11 @@ struct Program {
 /// Everything that main() does: --help, --version, --log-level, the command, and its errors.
 /// Threads: the main thread. Result: the exit code.
 int run_program(const Program& program, int argc, char** argv);
+
+/// In a forked child of this program that has the signals, streams and environment of a program
+/// that is just started: does what main() does with `words`, without the time that exec(2) and the
+/// dynamic linker take. Lists of processes show `words`. `in_host`: see CommandLine. Threads: the
+/// only one. Blocks: as the command. Result: the exit code.
+int run_in_child(std::vector<std::string> words, const InHost& in_host);
 
 }  // namespace shmif::tools

@@ -42,8 +42,10 @@ AddressWatch::AddressWatch(std::string command, std::function<bool(MacAddress)> 
 
 std::size_t AddressWatch::add(Port& port, const std::string& path,
                               const std::vector<tap::Cidr>& addresses) {
-  const auto tell = [this, path](const tap::IpAddress& address, MacAddress owner) {
+  // The other host may have been there before, and heard only the question for the address.
+  const auto tell = [this, path, &port](const tap::IpAddress& address, MacAddress owner) {
     if (is_own_(owner)) return false;
+    tap::AddressClaim::tell(port, address, owner);
     log_warning(command_ + ": another host on " + path + " has the address " + address.to_string() +
                 ", too: " + owner.to_string() + port_text(path, owner) +
                 "; neighbours reach only one of the two (give one of them another --ip)");
@@ -78,7 +80,7 @@ Result<void> AddressWatch::join(tap::Bridge& bridge) {
 
 bool AddressWatch::look(std::size_t port, const FrameView& frame) {
   const Watched& watched = all_[port];
-  all_[port].claim.look(frame, watched.port->mac());
+  if (all_[port].claim.look(frame, watched.port->mac())) return true;
   return !frame.destination().is_broadcast() && frame.destination().is_group() &&
          std::chrono::steady_clock::now() - begun_ < kDefence &&
          watched.claim.defend(frame, *watched.port);

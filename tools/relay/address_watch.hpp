@@ -1,6 +1,7 @@
 #pragma once
 // AddressWatch: claims the addresses of a host on its buses. If another host has one of them, it
-// reports that. It announces the other addresses to the neighbours.
+// reports that, and tells the other host, which then reports it, too. It announces the other
+// addresses to the neighbours.
 
 #include <chrono>
 #include <functional>
@@ -33,8 +34,8 @@ class AddressWatch {
   void begin();
   /// Announces the addresses while the bridge runs; the bridge must not outlive this.
   Result<void> join(tap::Bridge& bridge);
-  /// Looks at a frame that the port has received. Result: true if it has answered the frame, which
-  /// is then not for the host.
+  /// Looks at a frame that the port has received. Result: true if the frame is not for the host,
+  /// because the watch has answered it, or because it is what the watch of another host told.
   bool look(std::size_t port, const FrameView& frame);
 
  private:

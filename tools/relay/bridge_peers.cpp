@@ -96,6 +96,7 @@ int keep_open(const PeerBridge& bridge, PeerPort& port, const StopSignals& stop,
     }
     if (!*peer) break;
     said = false;
+    bridge.keep_bus();
     say(bridge.peer_text + ": connected, as port " + port.port().name() + size_text(bridge));
     const auto begun = std::chrono::steady_clock::now();
     std::string gone;
@@ -267,6 +268,7 @@ int exchange_datagrams(const PeerBridge& bridge, const SocketPlace& local,
   auto owned = std::make_unique<DatagramLink>(DatagramLink::adopt(std::move(socket), options));
   const DatagramLink* const datagrams = owned.get();
   AnyLink link(std::move(owned));
+  bridge.keep_bus();
   say(bridge.peer_text + ": ready, as port " + port.port().name() + size_text(bridge));
   Account account;
   const auto drops = [datagrams] {

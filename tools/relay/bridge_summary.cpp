@@ -36,18 +36,25 @@ struct Fates {
 Fates fates_of(const BridgeWay& way) {
   const tap::DirectionCounters& c = way.counters;
   const std::uint64_t by_device = way.sink_device.dropped_down + way.sink_device.dropped_full;
-  const std::uint64_t gone = by_device + way.sink_refused + way.sink_waiting;
+  const std::uint64_t gone = by_device + way.sink_refused + way.sink_waiting + way.cut_at_sink +
+                             way.sink_faults.lost + way.sink_faults.queue_full;
+  const std::uint64_t taken = c.frames + way.sink_segments + way.sink_faults.duplicated;
   Fates fates;
-  fates.came = (way.has_faults ? way.faults.frames : c.received) + c.lost;
+  // Faults may have been set later than the first frame came, so the frames that met them are not
+  // all.
+  const std::uint64_t made_to_come = c.received + c.lost + way.faults.lost + way.faults.queue_full +
+                                     way.faults.under_way + way.cut_at_source + way.unheard +
+                                     way.sink_segments;
+  fates.came = made_to_come - std::min(made_to_come, way.faults.duplicated);
   // A sink may also have dropped a loop probe, which did not come from the source.
-  fates.arrived = c.frames - std::min(c.frames, gone);
+  fates.arrived = taken - std::min(taken, gone);
   fates.refused = c.dropped_error + way.sink_refused;
   fates.filtered = std::min(way.filtered.value_or(0), c.consumed);  // the filter goes on counting
   fates.answered = c.consumed - fates.filtered;
   const std::uint64_t in_bridge =
       c.received - c.frames - c.consumed - c.dropped_full - c.dropped_too_long - c.dropped_error;
   fates.under_way = way.faults.under_way + way.sink_waiting + in_bridge;
-  if (gone == 0) {
+  if (gone == 0 && taken == c.frames) {
     fates.segments = c.segments;
     fates.bytes = c.bytes;
   } else if (by_device != 0) {
@@ -56,35 +63,81 @@ Fates fates_of(const BridgeWay& way) {
   return fates;
 }
 
-Json faults_json(const BridgeWay::Faults& met, const FaultOptions& options) {
-  return {{"options", to_string(options)},
-          {"seed", options.seed},
-          {"frames", met.frames},
-          {"lost_frames", met.lost},
-          {"duplicated_frames", met.duplicated},
-          {"reordered_frames", met.reordered},
-          {"corrupted_frames", met.corrupted},
-          {"truncated_frames", met.truncated},
-          {"queue_full_frames", met.queue_full},
-          {"under_way_frames", met.under_way}};
+/// All faults of a way: those at its source, and those at its sink.
+BridgeWay::Faults all_faults(const BridgeWay& way) {
+  BridgeWay::Faults all = way.faults;
+  static_cast<FaultCounters&>(all) += way.sink_faults;
+  if (way.has_sink_faults) all.under_way += way.sink_waiting;
+  // A frame that came meets both, and is one.
+  if (way.has_faults && way.has_sink_faults) all.frames = way.faults.frames;
+  return all;
+}
+
+/// Adds what faults did.
+void add_fault_counts(Json& json, const BridgeWay::Faults& met) {
+  json.update({{"frames", met.frames},
+               {"lost_frames", met.lost},
+               {"duplicated_frames", met.duplicated},
+               {"reordered_frames", met.reordered},
+               {"corrupted_frames", met.corrupted},
+               {"truncated_frames", met.truncated},
+               {"queue_full_frames", met.queue_full},
+               {"under_way_frames", met.under_way}});
+}
+
+/// The faults at one end of a way.
+Json end_json(const std::string& at, const FaultOptions& options, const BridgeWay::Faults& met) {
+  Json json{{"at", at}, {"options", to_string(options)}, {"seed", options.seed}};
+  add_fault_counts(json, met);
+  return json;
+}
+
+/// The sum of all faults of a way, and those of each end that has some. `options`: those at the
+/// source.
+Json faults_json(const BridgeWay& way, const FaultOptions& options) {
+  Json json = Json::object();
+  if (way.has_faults && way.has_sink_faults) {
+    const char* const kTwo = "each end has its own: see ends";
+    set_null(json, "options", kTwo);
+    set_null(json, "seed", kTwo);
+  } else {
+    const FaultOptions& only = way.has_faults ? options : way.sink_options;
+    json.update({{"options", to_string(only)}, {"seed", only.seed}});
+  }
+  add_fault_counts(json, all_faults(way));
+  Json ends = Json::array();
+  if (way.has_faults) ends.push_back(end_json(way.from, options, way.faults));
+  if (way.has_sink_faults)
+    ends.push_back(end_json(way.to, way.sink_options, {way.sink_faults, way.sink_waiting}));
+  json["ends"] = std::move(ends);
+  return json;
 }
 
 }  // namespace
+
+bool met_faults(const FaultOptions& options, const FaultCounters& met) noexcept {
+  return options.any() || met.lost > 0 || met.duplicated > 0 || met.reordered > 0 ||
+         met.corrupted > 0 || met.truncated > 0 || met.queue_full > 0;
+}
 
 std::string to_text(const BridgeWay& way) {
   const tap::DirectionCounters& c = way.counters;
   const tap::DeviceCounters& device = way.sink_device;
   const Fates fates = fates_of(way);
-  const std::uint64_t lost = way.faults.lost + way.faults.queue_full + c.lost;
+  const BridgeWay::Faults faults = all_faults(way);
+  const std::uint64_t lost = faults.lost + faults.queue_full + c.lost;
+  const std::uint64_t cut = way.cut_at_source + way.cut_at_sink;
   std::string how_lost;
-  add_part(how_lost, way.faults.lost, "by faults");
-  add_part(how_lost, way.faults.queue_full, "by the full queue of the faults");
+  add_part(how_lost, faults.lost, "by faults");
+  add_part(how_lost, faults.queue_full, "by the full queue of the faults");
   add_part(how_lost, c.lost, "by overrun");
   std::string how_dropped;
   add_part(how_dropped, c.dropped_too_long, "too long");
   add_part(how_dropped, c.dropped_full, "not taken in time");
   add_part(how_dropped, fates.refused, "refused");
   add_part(how_dropped, fates.filtered, "by the rules of the gateway");
+  add_part(how_dropped, cut, "while the link was down");
+  add_part(how_dropped, way.unheard, "from ports of another part");
   add_part(how_dropped, device.dropped_down, "while the interface was down");
   add_part(how_dropped, device.dropped_full, "with its queue full");
   std::string text = base::counted(fates.arrived, "frame");
@@ -92,22 +145,26 @@ std::string to_text(const BridgeWay& way) {
     text += " (" + base::counted(*fates.segments, "segment") + ")";
   if (fates.bytes) text += ", " + std::to_string(*fates.bytes) + " bytes";
   const std::uint64_t dropped = c.dropped_too_long + c.dropped_full + fates.refused +
-                                fates.filtered + device.dropped_down + device.dropped_full;
+                                fates.filtered + cut + way.unheard + device.dropped_down +
+                                device.dropped_full;
   text += total(lost, "lost", how_lost) + total(dropped, "dropped", how_dropped);
   std::string rest;
   add_part(rest, fates.answered, "answered or found here");
   add_part(rest, fates.under_way, "still under way");
   if (!rest.empty()) text += ", " + rest;
   text += " = " + std::to_string(fates.came) + " came";
-  if (way.faults.duplicated != 0)
-    text += " + " + std::to_string(way.faults.duplicated) + " duplicated by faults";
+  if (faults.duplicated != 0)
+    text += " + " + std::to_string(faults.duplicated) + " duplicated by faults";
   return name_of(way) + ": " + text + '\n';
 }
 
-std::string faults_text(const BridgeWay& way, const FaultOptions& options) {
-  const BridgeWay::Faults& met = way.faults;
-  std::string text = name_of(way) + ": faults " + to_string(options) +
-                     ",seed=" + std::to_string(options.seed) + ": " +
+namespace {
+
+/// `at`: the end that has them; empty if only one does.
+std::string faults_line(const BridgeWay& way, const std::string& at, const BridgeWay::Faults& met,
+                        const FaultOptions& options) {
+  std::string text = name_of(way) + ": faults " + (at.empty() ? "" : "at " + at + ' ') +
+                     to_string(options) + ",seed=" + std::to_string(options.seed) + ": " +
                      base::counted(met.frames, "frame") + " came";
   for (const auto& [count, what] : {std::pair{met.lost, "lost"},
                                     {met.duplicated, "duplicated"},
@@ -119,6 +176,18 @@ std::string faults_text(const BridgeWay& way, const FaultOptions& options) {
     text += ", " + std::to_string(count) + ' ' + what;
   }
   return text + '\n';
+}
+
+}  // namespace
+
+std::string faults_text(const BridgeWay& way, const FaultOptions& options) {
+  const bool both = way.has_faults && way.has_sink_faults;
+  const auto end = [both](const std::string& at) { return both ? base::printable(at) : ""; };
+  std::string text;
+  if (way.has_faults) text += faults_line(way, end(way.from), way.faults, options);
+  if (way.has_sink_faults)
+    text += faults_line(way, end(way.to), {way.sink_faults, way.sink_waiting}, way.sink_options);
+  return text;
 }
 
 Json to_json(const BridgeWay& way, const FaultOptions& options) {
@@ -138,6 +207,8 @@ Json to_json(const BridgeWay& way, const FaultOptions& options) {
   set_figure(json, "rule_refused_frames",
              way.filtered ? std::optional(fates.filtered) : std::nullopt,
              "only a gateway has rules");
+  json["link_down_frames"] = way.cut_at_source + way.cut_at_sink;
+  json["unheard_frames"] = way.unheard;
   const auto of_device = [&way](std::uint64_t figure) {
     return way.has_device ? std::optional(figure) : std::nullopt;
   };
@@ -147,8 +218,8 @@ Json to_json(const BridgeWay& way, const FaultOptions& options) {
              kNoDevice);
   json["consumed_frames"] = fates.answered;
   json["under_way_frames"] = fates.under_way;
-  if (way.has_faults) {
-    json["faults"] = faults_json(way.faults, options);
+  if (way.has_faults || way.has_sink_faults) {
+    json["faults"] = faults_json(way, options);
   } else {
     set_null(json, "faults", "no faults were asked for");
   }

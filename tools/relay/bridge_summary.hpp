@@ -23,6 +23,15 @@ struct BridgeWay {
   };
   bool has_faults = false;
   Faults faults{};  ///< what the source's fault link did to the frames that came
+  /// What faults did to the frames that the sink took, if the sink is a line whose host sends them,
+  /// and which faults. So many segments more than frames met them.
+  bool has_sink_faults = false;
+  FaultCounters sink_faults{};
+  FaultOptions sink_options{};
+  std::uint64_t sink_segments = 0;
+  /// Frames that did not pass a line: while that was cut at the source, while it was cut at the
+  /// sink, and because the host at the source does not hear their sender.
+  std::uint64_t cut_at_source = 0, cut_at_sink = 0, unheard = 0;
   /// If the sink is a fault link for the way back: frames that it took and then could not pass on,
   /// and frames that it has not passed on yet.
   std::uint64_t sink_refused = 0, sink_waiting = 0;
@@ -31,11 +40,15 @@ struct BridgeWay {
   tap::DeviceCounters sink_device{};
 };
 
+/// Whether faults are set, or have hit a frame.
+bool met_faults(const FaultOptions& options, const FaultCounters& met) noexcept;
+
 /// One line whose sum is right: the frames that were passed on, lost, dropped and answered here add
 /// up to the frames that came.
 std::string to_text(const BridgeWay& way);
 
-/// A line that says what the faults did. `options`: the faults that were asked for.
+/// A line that says what the faults did, for those at the source and for those at the sink; empty
+/// without faults. `options`: the faults that were asked for at the source.
 std::string faults_text(const BridgeWay& way, const FaultOptions& options);
 
 /// The same as an object, with each number of the two lines. `options`: as for faults_text(), used

@@ -1,6 +1,17 @@
 #include "tools/relay/bus_options.hpp"
 
+#include <sys/stat.h>
+
+#include <exception>
+
 namespace shmif::tools {
+namespace {
+
+/// Twice the library's default: four TCP streams of super-frames overrun a ring of 4 MiB, and then
+/// retransmit 25,000 segments or more in 2 s; with this ring, none.
+constexpr std::uint64_t kRingOfHosts = 8U << 20U;
+
+}  // namespace
 
 void add_bus_options(Options& options) {
   options
@@ -8,7 +19,7 @@ void add_bus_options(Options& options) {
             R"(make the bus if it does not exist. A bus that exists must have the --size, the
                --mtu and the --flow that are given)")
       .value("size", "BYTES",
-             "with --create: the ring size, a power of two from 64K to 1G (default 4M)")
+             "with --create: the ring size, a power of two from 64K to 1G (default 8M)")
       .value("mtu", "N", "with --create: the MTU, 68 to 65521 (default 1500)")
       .value("flow", "KIND",
              R"(with --create: "pause" makes senders wait for slow ports (default "ethernet":
@@ -31,8 +42,33 @@ void add_offload_option(Options& options, const std::string& also) {
                    "not take them cuts them into segments");
 }
 
+void add_fault_option(Options& options, const std::string& whose) {
+  options.repeatable(
+      "fault", "FAULTS",
+      "faults " + whose +
+          R"(: lose, delay, damage or limit frames, for example "loss=1%,delay=5ms±1ms" (the list is
+          in 'shmifctl bridge --help'). FAULTS holds for both directions, in:FAULTS only for frames
+          from the bus, out:FAULTS only for frames to the bus; with semicolons between them they add
+          up, and so do several of these options. Super-frames are cut into segments, which meet
+          the faults one by one)");
+}
+
+LineFaults line_faults_of(const std::vector<std::string>& texts) {
+  std::string all;
+  for (const std::string& text : texts) all += (all.empty() ? "" : ";") + text;
+  auto parsed = parse_line_faults(all);
+  if (!parsed) throw UsageError{"--fault: " + parsed.error().message};
+  return *std::move(parsed);
+}
+
+std::optional<LineFaults> line_faults_option(const Arguments& args) {
+  if (!args.given("fault")) return std::nullopt;
+  return line_faults_of(args.all("fault"));
+}
+
 BusWish bus_wish(const Arguments& args) {
   BusWish wish;
+  wish.options.ring_bytes = kRingOfHosts;
   wish.lock_memory = args.flag("lock-memory");
   wish.create = args.flag("create");
   if (const auto bytes = args.size("size")) {
@@ -62,14 +98,27 @@ std::optional<Flow> flow_option(const Arguments& args) {
   throw UsageError{"--flow \"" + *kind + "\" is not known (ethernet or pause)"};
 }
 
-std::optional<std::string> name_option(const Arguments& args, const std::string& option) {
-  auto name = args.text(option);
-  if (name && name->empty()) throw UsageError{"--" + option + " needs a name"};
-  return name;
+NewBus::~NewBus() {
+  if (path_.empty()) return;
+  struct stat now{};
+  const bool is_ours =
+      ::lstat(path_.c_str(), &now) == 0 && now.st_ino == inode_ && now.st_dev == device_;
+  try {
+    if (is_ours) static_cast<void>(Bus::destroy(path_, false));
+  } catch (const std::exception&) {
+    return;  // no memory: the bus stays
+  }
 }
 
-Result<Bus> provide_bus(const std::string& path, const BusWish& wish) {
+Result<Bus> provide_bus(const std::string& path, const BusWish& wish, NewBus& made) {
   if (!wish.create) return Bus::open(path);
+  // If this fails, the call below does, too, or finds the bus of somebody who was faster.
+  struct stat status{};
+  if (::lstat(path.c_str(), &status) != 0 && Bus::create(path, wish.options)) {
+    Result<Bus> bus = Bus::open(path);
+    if (bus) made = NewBus(path, bus->info());
+    return bus;
+  }
   auto bus = Bus::create_if_missing(path, wish.options, wish.ring_bytes_asked, wish.mtu_asked);
   if (!bus || !wish.flow_asked) return bus;
   const Flow is = bus->info().flow;

@@ -101,10 +101,23 @@ void DeviceWatch::follow(const tap::GuestInterfaceState& now) {
            std::to_string(now.mtu) + " and MAC address " + now.mac.to_string() +
            (now.promiscuous ? ", and is promiscuous" : "");
   });
+  device_ = now;
+  show();
+}
+
+void DeviceWatch::set_link(bool up) {
+  is_up_ = up;
+  show();
+}
+
+void DeviceWatch::show() {
+  if (!device_) return;
+  tap::GuestInterfaceState seen = *device_;
+  seen.carrier = seen.carrier && is_up_;
   if (hears_ == Hears::all_for_others) {
-    tap::show_carrier_on(port_, now);
+    tap::show_carrier_on(port_, seen);
   } else {
-    tap::show_on(port_, now, hears_ == Hears::all);
+    tap::show_on(port_, seen, hears_ == Hears::all);
   }
 }
 

@@ -34,14 +34,20 @@ class DeviceWatch {
               Hears hears, tap::GivenAddresses given);
   /// Follows the device while the bridge runs; the bridge must not outlive this.
   Result<void> join(tap::Bridge& bridge);
+  /// The link of the port is down, or up again: from now on, the port has no carrier, whatever news
+  /// of the device come later.
+  void set_link(bool up);
 
  private:
   void follow(const tap::GuestInterfaceState& now);
+  void show();
 
   Port& port_;
   Hears hears_;
   tap::GuestWatch watch_;
-  std::optional<tap::Upkeep> upkeep_;  ///< if the device was given addresses
+  std::optional<tap::Upkeep> upkeep_;               ///< if the device was given addresses
+  std::optional<tap::GuestInterfaceState> device_;  ///< what was last heard of it
+  bool is_up_ = true;                               ///< the link of the port
 };
 
 /// A session with the namespace `where`; nullptr means this one. Throws if that fails.

@@ -9,6 +9,7 @@
 #include "base/result.hpp"
 #include "tap/tap_link.hpp"
 #include "tools/common/command.hpp"
+#include "tools/common/default_bus.hpp"
 #include "tools/relay/link_row.hpp"
 
 namespace shmif::tools {
@@ -84,11 +85,15 @@ std::optional<LinkAddress> parse_link(std::string_view text) {
 }
 
 LinkAddress link_address(const std::string& text) {
+  const auto bus = text == "bus:" ? default_bus() : std::nullopt;
+  if (bus) return *parse_link(text + note_default_bus(*bus));
   if (auto address = parse_link(text)) return *std::move(address);
   const auto meant = meant_link(text);
   throw UsageError{"\"" + text + "\" is not a link" +
                    (meant ? ", did you mean " + *meant + '?' : std::string()) + " (" +
-                   list_of_links(&LinkRow::is_any, &LinkRow::form) + ')'};
+                   list_of_links(&LinkRow::is_any, &LinkRow::form) +
+                   (text == "bus:" ? std::string("; or set ") + kBusVariable : std::string()) +
+                   ')'};
 }
 
 PeerPlaces socket_place(const LinkAddress& address, const std::string& text) {

@@ -50,7 +50,7 @@ void bring_up(const LinkSide& side) {
 }  // namespace
 
 const Bus& bus_of(LinkSide& side, const BusWish& wish) {
-  if (!side.bus) side.bus.emplace(provide_bus(side.address.target, wish).value());
+  if (!side.bus) side.bus.emplace(provide_bus(side.address.target, wish, side.new_bus).value());
   return *side.bus;
 }
 
@@ -75,15 +75,17 @@ void attach_side(LinkSide& side, LinkSide& other, const LinkWish& wish) {
   const Bus& bus = bus_of(side, wish.bus);
   PortOptions options;
   options.take_offloads =
-      wish.offload &&
-      (other.link ? other.link->takes_offloads() : bus_beside(other, wish.bus).carries_offloads);
+      wish.offload && (other.line || other.link ? other.end().takes_offloads()
+                                                : bus_beside(other, wish.bus).carries_offloads);
   options.name = wish.port_name;
   options.kind = LinkKind::bridge;
   options.name_patience = kNamePatience;
   options.lock_memory = wish.bus.lock_memory;
   options.promiscuous = true;  // hosts behind the bridge can have any addresses
-  side.port = side.hold(Port(options));
-  side.port->attach(bus).value();
+  auto port = std::make_unique<Port>(options);
+  port->attach(bus).value();
+  side.port = port.get();
+  side.line.emplace(std::move(port));
   side.bus.reset();
 }
 
@@ -141,10 +143,11 @@ void read_capture_side(LinkSide& side, LinkSide&, const LinkWish& wish) {
   side.reader = side.hold(PcapReader::open(file, options).value());
 }
 
-void write_capture_side(LinkSide& side, LinkSide&, const LinkWish& wish) {
+void write_capture_side(LinkSide& side, LinkSide& other, const LinkWish& wish) {
   if (!side.is_second) return;
   side.writer = side.hold(
       create_capture(side.address.target, CaptureFormat::by_name, 0, {}, wish.stop_descriptor));
+  if (other.port != nullptr) side.writer->note_changes(other.address.target);
 }
 
 }  // namespace shmif::tools

@@ -15,6 +15,7 @@
 #include "shmif/link.hpp"
 #include "shmif/port.hpp"
 #include "tap/device_counters.hpp"
+#include "tap/line/line.hpp"
 #include "tools/capture/capture_file.hpp"
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/link_address.hpp"
@@ -24,19 +25,24 @@ namespace shmif::tools {
 /// One side of a bridge. The members that are null or empty tell of what kind the link is not.
 struct LinkSide {
   LinkAddress address;
-  bool is_second = false;  ///< the second link of the command line
-  std::optional<Bus> bus;  ///< set from the first inspection until the port is attached
-  std::optional<AnyLink> link;
+  bool is_second = false;           ///< the second link of the command line
+  NewBus new_bus;                   ///< the bus, until the bridge has started
+  std::optional<Bus> bus;           ///< set from the first inspection until the port is attached
+  std::optional<AnyLink> link;      ///< unless the link is a port
+  std::optional<tap::Line> line;    ///< the port, and the faults of frames from it and to it
   Port* port = nullptr;             ///< the link, if it is one
   PcapReader* reader = nullptr;     ///< the link, if it is one
   CaptureWriter* writer = nullptr;  ///< the link, if it is one
-  FaultLink* faults = nullptr;      ///< wraps the link, if faults apply to frames from it
+  FaultLink* faults = nullptr;      ///< wraps `link`, if faults apply to frames from it
+  FaultOptions fault_options{};     ///< those of `faults`
   /// Reads the counters of the link, if it is a device.
   std::function<tap::DeviceCounters()> device = {};
   bool mac_comes_later = false;  ///< the device is new, and is down until it has its address
   int file = -1;                 ///< descriptor of the link, even if it is wrapped
 
-  int our_end() { return faults != nullptr ? file : link->descriptor(); }
+  /// The link, for a bridge.
+  AnyLink& end() { return line ? line->link() : *link; }
+  int our_end() { return faults != nullptr ? file : end().descriptor(); }
 
   template <class L>
   L* hold(L made) {

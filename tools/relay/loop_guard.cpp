@@ -16,9 +16,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 /// A host that moves from one side to the other moves once. In a loop, each frame looks like a
-/// move.
+/// move, and a single frame that goes round over a slow line makes few of them in a second.
 constexpr unsigned kSuspicious = 32;
-constexpr std::chrono::seconds kWithin{1};
 /// A storm can drop a probe like any other frame, so the guard sends several, this far apart.
 constexpr std::chrono::milliseconds kBetweenProbes{50};
 
@@ -34,8 +33,8 @@ std::set<std::int32_t> bridges_on(const std::string& path) {
 
 }  // namespace
 
-LoopGuard::LoopGuard(std::function<void()> say)
-    : say_(std::move(say)), address_(MacAddress::random()) {}
+LoopGuard::LoopGuard(std::function<void()> say, std::chrono::milliseconds pause)
+    : say_(std::move(say)), pause_(pause), address_(MacAddress::random()) {}
 
 bool LoopGuard::look(Side side, const FrameView& frame, AnyLink& back) {
   const MacAddress source = frame.source();
@@ -66,10 +65,8 @@ bool LoopGuard::came_round(Side side, std::uint32_t id) {
 /// Notes a frame from `side` whose sender was on the other side a moment ago.
 void LoopGuard::suspect(Side side, AnyLink& back) {
   const Clock::time_point now = Clock::now();
-  if (now - since_ > kWithin) {
-    since_ = now;
-    moves_ = 0;
-  }
+  if (now - moved_ > pause_) moves_ = 0;
+  moved_ = now;
   if (++moves_ < kSuspicious || now - probed_ < kBetweenProbes) return;
   probed_ = now;
   const std::uint32_t id = std::random_device()();

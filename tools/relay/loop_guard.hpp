@@ -25,8 +25,10 @@ class LoopGuard {
  public:
   enum class Side : std::uint8_t { left, right };
 
-  /// `say` is called once, when a loop is proven.
-  explicit LoopGuard(std::function<void()> say);
+  /// `say` is called once, when a loop is proven. Moves of addresses are counted until there was
+  /// none for as long as `pause`.
+  explicit LoopGuard(std::function<void()> say,
+                     std::chrono::milliseconds pause = std::chrono::seconds(10));
 
   /// Call it for each frame from `side`; `back` is that side's link. Result: whether the frame is a
   /// probe of this guard, which must not be passed on.
@@ -41,20 +43,21 @@ class LoopGuard {
     Side side = Side::left;
   };
   std::function<void()> say_;
+  std::chrono::milliseconds pause_;
   bool said_ = false;
-  /// A probe that has not come back. In a storm, it may be on its way for longer than the time
-  /// between two probes.
+  /// A probe that has not come back. In a storm, it may be on its way for much longer than the time
+  /// between two probes: over ssh, on a busy machine, behind megabytes of other frames.
   struct Probe {
     std::uint32_t id = 0;
     Side sent_to = Side::left;
     bool under_way = false;
   };
-  std::array<Probe, 16> probes_{};
+  std::array<Probe, 256> probes_{};  ///< of 13 seconds at least
   std::size_t next_probe_ = 0;
   MacAddress address_;  ///< source address that only the probes have
   std::array<Seen, 256> seen_{};
-  unsigned moves_ = 0;  ///< changes of an address's side since `since_`
-  std::chrono::steady_clock::time_point since_;
+  unsigned moves_ = 0;  ///< changes of an address's side
+  std::chrono::steady_clock::time_point moved_;
   std::chrono::steady_clock::time_point probed_;
 };
 

@@ -18,6 +18,7 @@
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/bus_watch.hpp"
 #include "tools/relay/device_watch.hpp"
+#include "tools/relay/line_control.hpp"
 #include "tools/relay/loop_guard.hpp"
 #include "tools/relay/nat_filter.hpp"
 #include "tools/relay/ping_answerer.hpp"
@@ -47,6 +48,7 @@ namespace {
 /// What became of the frames on the way to the peers, and on the way from them.
 std::pair<BridgeWay, BridgeWay> ways_of(const PeerBridge& bridge, const Totals& totals,
                                         std::uint64_t undelivered) {
+  const tap::LineCounters& line = totals.line;
   const auto filtered = [&](NatWay way) {
     return bridge.filter != nullptr ? std::optional(bridge.filter->refused(way)) : std::nullopt;
   };
@@ -55,11 +57,22 @@ std::pair<BridgeWay, BridgeWay> ways_of(const PeerBridge& bridge, const Totals& 
        .to = bridge.peer_text,
        .counters = totals.frames.to_right,
        .filtered = filtered(NatWay::out),
+       .has_faults = met_faults(totals.faults.received, line.received),
+       .faults = {line.received, line.to_receive},
+       .cut_at_source = line.cut_received,
+       .unheard = line.deaf,
        .sink_refused = undelivered + totals.drops.not_ready + totals.drops.no_room},
       {.from = bridge.peer_text,
        .to = bridge.bus_text,
        .counters = totals.frames.to_left,
-       .filtered = filtered(NatWay::in)},
+       .filtered = filtered(NatWay::in),
+       .has_sink_faults = met_faults(totals.faults.sent, line.sent),
+       .sink_faults = line.sent,
+       .sink_options = totals.faults.sent,
+       .sink_segments = line.segments_made,
+       .cut_at_sink = line.cut_sent,
+       .sink_refused = line.refused,
+       .sink_waiting = line.to_send},
   };
 }
 
@@ -91,7 +104,7 @@ Json to_json(const PeerBridge& bridge, Connections connections, const Totals& to
   set_figure(programs, "not_ready_frames", figure_if(shares_memory, totals.drops.not_ready),
              kNoMemory);
   set_figure(programs, "no_room_frames", figure_if(shares_memory, totals.drops.no_room), kNoMemory);
-  Json json{{"directions", {to_json(to_peers), to_json(from_peers)}},
+  Json json{{"directions", {to_json(to_peers, totals.faults.received), to_json(from_peers)}},
             {"programs", std::move(programs)}};
   if (bridge.filter != nullptr) json["rule_refused_by_reason"] = bridge.filter->to_json();
   return json;
@@ -105,7 +118,8 @@ void sum_up(const PeerBridge& bridge, Connections connections, const Totals& tot
     return;
   }
   const auto [to_peers, from_peers] = ways_of(bridge, totals, undelivered);
-  std::string text = to_text(to_peers) + to_text(from_peers);
+  std::string text = to_text(to_peers) + to_text(from_peers) +
+                     faults_text(to_peers, totals.faults.received) + faults_text(from_peers, {});
   std::vector<std::string> more;
   if (totals.peers > 0 || totals.while_away > 0)
     more.push_back(count_of(totals.peers, "connection", "connections"));
@@ -164,11 +178,12 @@ PeerPort::PeerPort(const PeerBridge& bridge, const std::string& name, millisecon
   options.name_patience = patience;
   options.learn = true;  // learns the program's addresses, however many it has
   options.lock_memory = bridge.lock_memory;
-  options.take_offloads = bridge.protocol->carries_offloads;
+  // With faults, the port itself cuts super-frames into the segments that meet them.
+  options.take_offloads = bridge.protocol->carries_offloads && !bridge.faults.received.any();
   auto port = std::make_unique<Port>(options);
   port->attach(*bridge.bus).value();
-  port_ = port.get();
-  link_.emplace(std::move(port));
+  line_.emplace(std::move(port));
+  line_->set_faults(bridge.faults).value();
 }
 
 tap::BridgeEnd PeerPort::carry(AnyLink& peer, int stop, const std::function<PeerDrops()>& drops,
@@ -177,7 +192,7 @@ tap::BridgeEnd PeerPort::carry(AnyLink& peer, int stop, const std::function<Peer
   LoopGuard guard([&] { complain(loop_text(bridge_->bus_text, bridge_->peer_text, {})); });
   tap::BridgeOptions options;
   options.on_trouble = [&](AnyLink& link, std::error_code error) {
-    if (&link == &*link_) {
+    if (&link == &line_->link()) {
       follow_bus(bridge_->bus_path, peer.descriptor(), LinkKind::bridge, error);
     } else if (error) {
       trouble = error;
@@ -185,25 +200,37 @@ tap::BridgeEnd PeerPort::carry(AnyLink& peer, int stop, const std::function<Peer
   };
   tap::Bridge bridge = tap::Bridge::create(options).value();
   BusWatch watch;
-  if (const std::error_code error = port_->up()) {
+  LineControl control(*line_, {});
+  if (!std::exchange(was_noted_, true)) control.note_start();
+  if (const std::error_code error = port().up()) {
     throw Exception(Error(
         error, "cannot bring the port up on bus " + bridge_->bus_path + ": " + error.message()));
   }
-  const Down down{*port_};
-  watch.add(*port_);
-  watch.join(bridge).value();
+  const Down down{port()};
+  watch.add(port());
+  const auto settle = [&] {
+    line_->settle();
+    return true;
+  };
+  control.show_counts();
+  watch.join(bridge, settle).value();
+  control.join(bridge).value();
   const auto look = [&](LoopGuard::Side side) {
     const bool answers = side == LoopGuard::Side::left;  // it is the port on the bus
     const NatWay way = answers ? NatWay::out : NatWay::in;
     return [&, side, answers, way](const FrameView& frame, AnyLink& back) {
-      return guard.look(side, frame, back) || (answers && PingAnswerer(*port_)(frame, back)) ||
+      if (control.is_down()) return true;
+      return guard.look(side, frame, back) || (answers && PingAnswerer(port())(frame, back)) ||
              (bridge_->filter != nullptr && bridge_->filter->keep(way, frame, back));
     };
   };
   const std::size_t pair =
-      bridge.add(*link_, peer, look(LoopGuard::Side::left), look(LoopGuard::Side::right)).value();
-  account.follow([&] {
+      bridge.add(line_->link(), peer, look(LoopGuard::Side::left), look(LoopGuard::Side::right))
+          .value();
+  account.follow([&, before = line_->counters()] {
     Totals now;
+    now.line = line_->counters().since(before);
+    now.faults = line_->faults();
     now.frames = bridge.counters(pair);
     now.drops = drops();
     return now;

@@ -17,7 +17,9 @@
 #include "shmif/link.hpp"
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
+#include "tap/line/line.hpp"
 #include "tools/common/json.hpp"
+#include "tools/relay/bus_options.hpp"
 
 namespace shmif::tools {
 
@@ -74,22 +76,31 @@ inline constexpr std::size_t kDefaultMaxPeers = 64;
 /// A bridge between a bus and programs.
 struct PeerBridge {
   const Bus* bus = nullptr;
+  NewBus* made = nullptr;  ///< the bus, if the command has made it
   /// For serve_programs(): opens the bus that is at its path now.
   std::function<Result<Bus>()> find_bus = {};
   std::string bus_path;
   std::string bus_text, peer_text;                  ///< as on the command line
   std::string port_name;                            ///< empty if the bus chooses
+  LineFaults faults;                                ///< of the line of each program
   bool lock_memory = false;                         ///< for each port
   const PeerProtocol* protocol = &kStreamProtocol;  ///< of a program that connects
   std::size_t max_peers = kDefaultMaxPeers;         ///< for serve_programs()
   NatFilter* filter = nullptr;                      ///< for route(): decides which frames may pass
   const JsonOutput* json = nullptr;                 ///< prints the counts; null: they are text
+
+  /// The bridge carries frames, or would if programs came: a bus that was made stays.
+  void keep_bus() const noexcept {
+    if (made != nullptr) made->keep();
+  }
 };
 
 /// What was carried for peers that have gone, and what their links dropped.
 struct Totals {
   tap::PairCounters frames;  ///< to_right: to the peers
   PeerDrops drops;
+  tap::LineCounters line;  ///< what the lines did between the ports and the peers
+  LineFaults faults;       ///< the last ones that were set
   std::uint64_t peers = 0;
   std::uint64_t while_away = 0;  ///< frames that passed while no peer was connected
 
@@ -110,6 +121,8 @@ struct Totals {
                             &PeerDrops::discarded, &PeerDrops::not_ready, &PeerDrops::no_room}) {
       drops.*drop += more.drops.*drop;
     }
+    line += more.line;
+    if (more.faults.any()) faults = more.faults;
     peers += more.peers;
     while_away += more.while_away;
   }
@@ -173,7 +186,10 @@ class PeerPort {
   /// `patience`: how long to wait for the name. Throws what attaching throws.
   PeerPort(const PeerBridge& bridge, const std::string& name, milliseconds patience);
 
-  Port& port() { return *port_; }
+  Port& port() { return line_->port(); }
+  /// The line between the port and the program. Its faults and its carrier may be changed while
+  /// carry() runs, by a function that its loop calls.
+  tap::Line& line() { return *line_; }
 
   /// Carries frames between the port and `peer` until one of them ends, or `stop` is readable.
   /// `account` gets what was carried and what `drops` returns. Result: how it ended.
@@ -182,8 +198,8 @@ class PeerPort {
 
  private:
   const PeerBridge* bridge_;
-  Port* port_ = nullptr;
-  std::optional<AnyLink> link_;
+  std::optional<tap::Line> line_;
+  bool was_noted_ = false;  ///< what the line has from its start is in the journal
 };
 
 /// Carries frames for one peer, until it or the bridge ends. Throws if there is no descriptor left

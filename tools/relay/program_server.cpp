@@ -89,6 +89,7 @@ class ProgramServer {
 
   int run() {
     static_cast<void>(is_another_bus());
+    bridge_.keep_bus();
     say(bridge_.peer_text + ": ready" + size_text(bridge_));
     while (!stop_.stopped() && lost_.empty()) {
       std::array<pollfd, 3> waiting{{{.fd = stop_.descriptor(), .events = POLLIN, .revents = 0},

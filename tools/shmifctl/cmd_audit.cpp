@@ -14,6 +14,7 @@ namespace {
 
 int run_audit(const CommandLine& line) {
   const Arguments args = Options("audit", "PATH")
+                             .bus_first()
                              .about(
                                  R"(Checks that the data structures of a bus are intact, and
                                     changes nothing. The rules that it checks are called

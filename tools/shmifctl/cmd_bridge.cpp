@@ -22,6 +22,7 @@
 #include "shmif/fault_link.hpp"
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
+#include "tap/carrier.hpp"
 #include "tap/netlink.hpp"
 #include "tools/capture/capture_file.hpp"
 #include "tools/common/json.hpp"
@@ -33,6 +34,7 @@
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/bus_watch.hpp"
 #include "tools/relay/device_watch.hpp"
+#include "tools/relay/line_control.hpp"
 #include "tools/relay/link_address.hpp"
 #include "tools/relay/link_row.hpp"
 #include "tools/relay/link_side.hpp"
@@ -63,9 +65,9 @@ Options bridge_options() {
       ".\nFor " + list_of_links(&LinkRow::is_networked, &LinkRow::prefix, " and ") +
       R"(, a path can also be ADDRESS:PORT (TCP, UDP). The ports of these
          links receive broadcasts, multicasts, and frames for the addresses from which their
-         programs have sent. The options --fault, --fault-right, --fault-left and --no-offload are
-         refused; for faults, join two buses by a second bridge. The bridge goes on until a signal
-         comes, whatever the programs do.)");
+         programs have sent. With --fault, --fault-right and --fault-left, the line of each program
+         gets faults of its own. The option --no-offload is refused. The bridge goes on until a
+         signal comes, whatever the programs do.)");
   const std::string listening = list_of_links(&LinkRow::listens, &LinkRow::form);
   const std::string capture = list_of_links(&LinkRow::is_captured, &LinkRow::form);
   add_bus_options(options);
@@ -89,7 +91,8 @@ Options bridge_options() {
       .repeatable(
           "fault", "FAULTS",
           R"(add faults in both directions: one or several of these, with commas between them.
-          Implies --no-offload
+          in:FAULTS holds only for frames from the bus, or from the first link if both are buses;
+          out:FAULTS only for the other direction. Between two links, implies --no-offload
           - loss=1%: lose frames with this probability
           - duplicate=1%: deliver frames twice
           - reorder=1%: let a later frame overtake
@@ -98,11 +101,17 @@ Options bridge_options() {
           - delay=5ms±1ms, or 5ms+-1ms: delay each frame by 4 to 6 ms
           - order=keep: with ±, no frame overtakes another, and the mean delay grows with the rate
             (default: free, as with tc-netem)
-          - rate=10Mbit: a bottleneck
-          - queue=500: drop frames while 500 wait for delay or bottleneck (default: 1000 for the
-            bottleneck, and for the delay what fits into 64 MiB)
+          - rate=10Mbit: a bottleneck (a number without unit is in bit/s, and at least 1000000)
+          - queue=500: drop frames while 500 wait for delay or bottleneck. By default, as many wait
+            as fit into 64 MiB, which is the limit in any case; for the bottleneck, rate times
+            delay, but at least 1000 frames: 1.2 s of full frames at 10 Mbit/s, 12 s at 1 Mbit/s.
+            For at most 0.1 s, give 8 for each Mbit/s: rate=10Mbit,queue=80
           - burst=1%:20%: before each frame, a good line turns bad with probability 1%, a bad one
             good with 20%; a bad line loses all frames
+          - drop=57,60-62: lose exactly these frames, counted from 1
+          - match='tcp port 80': all faults, and the count of drop, only for frames that match this
+            filter (pcap-filter(7), with numbers instead of names); the others pass at once, and
+            can overtake
           - seed=1: another number gives other random faults)")
       .repeatable("fault-right", "FAULTS",
                   "the faults from the first link to the second, instead of those of --fault")
@@ -117,8 +126,8 @@ Options bridge_options() {
           "imitate a bad line between them")
       .example(
           "timeout 60 shmifctl bridge bus:/dev/shm/bus0 bus:/dev/shm/bus1 --json | "
-          "jq '.directions[] | {from, tx_frames, lost_frames}'",
-          "a bridge for a minute; what it carried, and what it lost");
+          "jq '.directions[] | {from, tx_frames, lost_frames, by_faults: .faults.lost_frames}'",
+          "a bridge for a minute; what it carried, and what overruns and faults lost");
   for (const LinkRow& row : link_rows()) {
     if (row.example == nullptr) continue;
     options.example(std::string("shmifctl bridge bus:/dev/shm/bus0 ") + row.example,
@@ -137,6 +146,7 @@ void refuse_loop(const LinkAddress& left, const LinkAddress& right) {
   }
 }
 
+/// The faults from the first link to the second, and back.
 struct Directions {
   FaultOptions right, left;
   bool any() const { return right.any() || left.any(); }
@@ -152,12 +162,16 @@ std::optional<FaultOptions> faults_from(const Arguments& args, const std::string
   return *std::move(parsed);
 }
 
-/// The faults of each direction; options for one direction override those for both.
-Directions faults_from(const Arguments& args) {
+/// The faults of each direction; options for one direction override --fault. The frames of in: are
+/// those from the bus if only one link is a bus, and otherwise those to the second link.
+/// `bus_at`: which link is the only bus. `to_programs`: the other one leads to programs.
+Directions faults_from(const Arguments& args, std::size_t bus_at, bool to_programs) {
   Directions faults;
-  if (const auto both = faults_from(args, "fault")) {
-    faults.right = faults.left = *both;
-    ++faults.left.seed;  // otherwise equal frames would meet equal faults in both directions
+  if (const auto both = line_faults_option(args)) {
+    faults = bus_at == 0 ? Directions{both->received, both->sent}
+                         : Directions{both->sent, both->received};
+    // Between two links, the way to the second one has the seed as it was given.
+    if (bus_at != 0 && !to_programs) std::swap(faults.right.seed, faults.left.seed);
   }
   if (const auto right = faults_from(args, "fault-right")) faults.right = *right;
   if (const auto left = faults_from(args, "fault-left")) faults.left = *left;
@@ -168,9 +182,20 @@ Directions faults_from(const Arguments& args) {
 /// arrive.
 void wrap(LinkSide& end, const FaultOptions& faults) {
   if (!faults.any()) return;
+  if (end.line) {
+    LineFaults line = end.line->faults();
+    line.received = faults;
+    return end.line->set_faults(line).value();
+  }
   AnyLink inner = *std::move(end.link);
   end.file = inner.descriptor();
   end.faults = end.hold(FaultLink::wrap(std::move(inner), faults, {}).value());
+  end.fault_options = faults;
+}
+
+/// The faults of frames from a link.
+FaultOptions options_of(const LinkSide& source) {
+  return source.line ? source.line->faults().received : source.fault_options;
 }
 
 /// What happened to the frames from one end to the other.
@@ -180,6 +205,23 @@ BridgeWay way_of(const std::string& from, const std::string& to, const LinkSide&
   if (source.faults != nullptr) {
     way.faults = {source.faults->received(), source.faults->to_receive()};
     way.has_faults = true;
+  }
+  if (source.line) {
+    const tap::LineCounters line = source.line->counters();
+    way.faults = {line.received, line.to_receive};
+    way.has_faults = met_faults(source.line->faults().received, line.received);
+    way.cut_at_source = line.cut_received;
+    way.unheard = line.deaf;
+  }
+  if (sink.line) {
+    const tap::LineCounters line = sink.line->counters();
+    way.sink_faults = line.sent;
+    way.sink_options = sink.line->faults().sent;
+    way.has_sink_faults = met_faults(way.sink_options, line.sent);
+    way.sink_segments = line.segments_made;
+    way.cut_at_sink = line.cut_sent;
+    way.sink_waiting = line.to_send;
+    way.sink_refused = line.refused;
   }
   if (sink.faults != nullptr) {
     way.sink_waiting = sink.faults->under_way() - sink.faults->to_receive();
@@ -214,7 +256,7 @@ bool output_is_pipe() {
 /// Reports errors of a capture file, or why a link ended unexpectedly.
 int last_words(const Sides& ends, const tap::BridgeEnd& end) {
   if (ends[1].writer != nullptr) {
-    static_cast<void>(ends[1].writer->flush());
+    ends[1].writer->finish();
     const Result<void> status = ends[1].writer->status();
     if (reader_has_gone(status)) return kDone;
     if (!status) return fail(status.error());
@@ -267,14 +309,16 @@ class Carriage {
   void follow(const AnyLink& link, std::error_code error);
   void watch(tap::Bridge& bridge);
   void watch_device(std::size_t end);
+  LineMeans means_of(std::size_t end);
   tap::Interceptor interceptor(std::size_t end, LoopGuard::Side side);
-  std::size_t number_of(const AnyLink& link) const { return &link == &*ends_[0].link ? 0 : 1; }
+  std::size_t number_of(const AnyLink& link) const { return &link == &ends_[0].end() ? 0 : 1; }
 
   Sides& ends_;
   const std::vector<std::string>& names_;  ///< of the links, as on the command line
   LoopGuard guard_;
   TooLongNotice too_long_;
   BusWatch buses_;
+  std::array<std::optional<LineControl>, 2> lines_;    ///< of the ports
   std::array<std::optional<DeviceWatch>, 2> devices_;  ///< show their state on the other link
 };
 
@@ -298,6 +342,41 @@ void Carriage::follow(const AnyLink& link, std::error_code error) {
   if (ends_[bus].port == nullptr) return;
   LinkSide& other = ends_[1 - bus];
   follow_bus(ends_[bus].address.target, other.our_end(), other.address.row->device, error);
+  if (lines_[bus]) lines_[bus]->keep_down();
+}
+
+/// What others can ask of the line of a port. The host that loses its carrier is the one behind the
+/// other link.
+LineMeans Carriage::means_of(std::size_t end) {
+  LineMeans means;
+  LinkSide& other = ends_[1 - end];
+  const LinkKind kind = other.address.row->device;
+  if (kind == LinkKind::tap || kind == LinkKind::veth) {
+    means.set_carrier = [this, end, &other, kind](bool on) {
+      const std::error_code error = tap::set_carrier(other.our_end(), kind, on);
+      if (!error && devices_[1 - end]) devices_[1 - end]->set_link(on);
+      return error;
+    };
+  }
+  if (other.faults != nullptr) {
+    // From the start, the faults of frames to the bus are on the other link.
+    tap::Line& line = *ends_[end].line;
+    means.sent_elsewhere = other.fault_options;
+    means.set_faults = [&line, &other](const LineFaults& faults) -> Result<void> {
+      LineFaults from_bus = faults;
+      from_bus.sent = {};
+      if (auto done = line.set_faults(from_bus); !done) return done;
+      other.faults->set_faults(faults.sent, {});
+      other.faults->hurry(!faults.sent.any(), false);
+      other.fault_options = faults.sent;
+      return {};
+    };
+    means.counts_elsewhere = [&other]() -> LineCounts {
+      const FaultCounters& met = other.faults->received();
+      return {.dropped_out = met.lost + met.queue_full, .waiting = other.faults->to_receive()};
+    };
+  }
+  return means;
 }
 
 /// Shows the state of a device on the port at the other end.
@@ -312,10 +391,21 @@ void Carriage::watch_device(std::size_t end) {
 /// Watches all that is not frames: buses, devices, and the reader of a capture.
 void Carriage::watch(tap::Bridge& bridge) {
   for (std::size_t i = 0; i < ends_.size(); ++i) {
-    if (ends_[i].port != nullptr) buses_.add(*ends_[i].port);
+    if (ends_[i].port != nullptr) {
+      buses_.add(*ends_[i].port);
+      lines_[i].emplace(*ends_[i].line, means_of(i)).note_start();
+      lines_[i]->show_counts();
+      lines_[i]->join(bridge).value();
+    }
     watch_device(i);
   }
-  buses_.join(bridge).value();
+  const auto settle = [this] {
+    for (LinkSide& side : ends_) {
+      if (side.line) side.line->settle();
+    }
+    return true;
+  };
+  buses_.join(bridge, settle).value();
   for (std::optional<DeviceWatch>& device : devices_) {
     if (device) device->join(bridge).value();
   }
@@ -330,7 +420,9 @@ void Carriage::watch(tap::Bridge& bridge) {
 tap::Interceptor Carriage::interceptor(std::size_t end, LoopGuard::Side side) {
   const Port* const port = ends_[end].port;
   const bool both_ways = goes_both_ways(ends_);
-  return [this, port, side, both_ways](const FrameView& frame, AnyLink& back) {
+  std::optional<LineControl>& line = lines_[end];
+  return [this, port, side, both_ways, &line](const FrameView& frame, AnyLink& back) {
+    if (line && line->is_down()) return true;
     if (both_ways && guard_.look(side, frame, back)) return true;
     return port != nullptr && PingAnswerer(*port)(frame, back);
   };
@@ -346,7 +438,7 @@ std::pair<tap::BridgeEnd, tap::PairCounters> Carriage::run(const StopSignals& st
   compare_mtus(ends_, names_);
   const std::size_t pair =
       bridge
-          .add(*ends_[0].link, *ends_[1].link, interceptor(0, LoopGuard::Side::left),
+          .add(ends_[0].end(), ends_[1].end(), interceptor(0, LoopGuard::Side::left),
                interceptor(1, LoopGuard::Side::right))
           .value();
   watch(bridge);
@@ -359,12 +451,14 @@ std::string words_of_programs(const std::string& last) {
   return list_of_links(&LinkRow::leads_to_programs, &LinkRow::prefix, last);
 }
 
-void refuse_for_peers(const Arguments& args, const LinkSide& bus, const Directions& faults) {
+void refuse_for_peers(const Arguments& args, const LinkSide& bus) {
   const std::string link = "a " + words_of_programs(" or ") + " link ";
   if (!bus.address.row->is_bus)
     throw UsageError{link + "joins a bus (the other link must be bus:PATH)"};
-  if (faults.any() || args.flag("no-offload"))
-    throw UsageError{link + "takes neither faults nor --no-offload (for faults, bridge two buses)"};
+  if (args.flag("no-offload"))
+    throw UsageError{link +
+                     "does not take --no-offload (leave it out; frames that meet faults are "
+                     "segmented without it)"};
 }
 
 constexpr std::uint64_t kMaxPeers = 255;  // a bus has 256 ports
@@ -385,8 +479,11 @@ int run_with_peers(const Arguments& args, Sides& ends, const BusWish& wish, std:
   bridge.bus_path = bus.address.target;
   bridge.bus_text = args.positional()[bus_at];
   bridge.peer_text = args.positional()[1 - bus_at];
-  bridge.port_name = name_option(args, "port-name").value_or("");
+  bridge.port_name = args.text("port-name").value_or("");
   bridge.lock_memory = wish.lock_memory;
+  const Directions faults = faults_from(args, bus_at, true);
+  bridge.faults =
+      bus_at == 0 ? LineFaults{faults.right, faults.left} : LineFaults{faults.left, faults.right};
   bridge.json = &json;
   if (row.protocol != nullptr) bridge.protocol = row.protocol;
   const PeerPlaces places = row.places(peer, bridge.peer_text);
@@ -398,20 +495,24 @@ int run_with_peers(const Arguments& args, Sides& ends, const BusWish& wish, std:
   bridge.max_peers = args.count("max-peers", 1, kMaxPeers).value_or(kDefaultMaxPeers);
   const StopSignals stop;
   bridge.bus = &bus_of(bus, wish);
+  bridge.made = &bus.new_bus;
   // Programs come later, but whether they can be served is known now.
   if (serves) static_cast<void>(Bus::open(bridge.bus_path, Access::read_write).value());
   bridge.find_bus = [path = bridge.bus_path, wish] {
-    return access(path.c_str(), F_OK) == 0 ? provide_bus(path, wish) : Bus::open(path);
+    NewBus none;
+    return access(path.c_str(), F_OK) == 0 ? provide_bus(path, wish, none) : Bus::open(path);
   };
-  return (serves ? row.serve : row.join)(bridge, places, stop);
+  const int code = (serves ? row.serve : row.join)(bridge, places, stop);
+  if (code == kDone) bridge.keep_bus();  // ended before a program was there to connect to
+  return code;
 }
 
 /// Prints what happened to the frames, in each direction in which there are some.
 void sum_up_ways(const Sides& ends, const std::vector<std::string>& names,
-                 const tap::PairCounters& counters, const Directions& faults,
-                 const JsonOutput& json) {
+                 const tap::PairCounters& counters, const JsonOutput& json) {
   const base::SignalGuard guard(SIGPIPE);  // the reader of this output may be gone, too
   const BridgeWay there = way_of(names[0], names[1], ends[0], ends[1], counters.to_right);
+  const Directions faults{options_of(ends[0]), options_of(ends[1])};
   if (json.is_wanted()) {
     Json ways = Json::array({to_json(there, faults.right)});
     if (goes_both_ways(ends)) {
@@ -421,11 +522,11 @@ void sum_up_ways(const Sides& ends, const std::vector<std::string>& names,
     return json.print(json_text({{"directions", std::move(ways)}}));
   }
   std::string text = to_text(there);
-  std::string met = there.has_faults ? faults_text(there, faults.right) : "";
+  std::string met = faults_text(there, faults.right);
   if (goes_both_ways(ends)) {
     const BridgeWay back = way_of(names[1], names[0], ends[1], ends[0], counters.to_left);
     text += to_text(back);
-    if (back.has_faults) met += faults_text(back, faults.left);
+    met += faults_text(back, faults.left);
   }
   text += met;
   std::fwrite(text.data(), 1, text.size(), capture_is_output(ends) ? stderr : stdout);
@@ -456,11 +557,12 @@ bool open_ends(Sides& ends, const LinkWish& wish, const std::vector<std::string>
 int run_bridge(const CommandLine& line) {
   const Arguments args = bridge_options().parse(line);
   const BusWish wish = bus_wish(args);
-  const Directions faults = faults_from(args);
   const std::vector<std::string>& names = args.positional();
   Sides ends;
   for (std::size_t i = 0; i < ends.size(); ++i) ends[i].address = link_address(names[i]);
   ends[1].is_second = true;
+  const bool only_second_is_bus = ends[1].address.row->is_bus && !ends[0].address.row->is_bus;
+  const Directions faults = faults_from(args, only_second_is_bus ? 1 : 0, false);
   const bool records_to_output =
       ends[1].address.row->is_capture && is_standard_output(ends[1].address.target);
   if (records_to_output && args.flag("json")) {
@@ -471,11 +573,11 @@ int run_bridge(const CommandLine& line) {
   if (!records_to_output && !json.is_wanted()) base::let_lost_output_vanish();
   for (std::size_t i = 0; i < ends.size(); ++i) {
     if (!ends[i].address.row->leads_to_programs()) continue;
-    refuse_for_peers(args, ends[1 - i], faults);
+    refuse_for_peers(args, ends[1 - i]);
     return run_with_peers(args, ends, wish, 1 - i, json);
   }
   if (args.given("max-peers")) throw only_listening();
-  const std::string port_name = name_option(args, "port-name").value_or("");
+  const std::string port_name = args.text("port-name").value_or("");
   refuse_loop(ends[0].address, ends[1].address);
   const StopSignals stop;
   const LinkWish links{.bus = wish,
@@ -487,10 +589,11 @@ int run_bridge(const CommandLine& line) {
   if (!open_ends(ends, links, names, json)) return kDone;
   wrap(ends[0], faults.right);
   wrap(ends[1], faults.left);
+  for (LinkSide& side : ends) side.new_bus.keep();
   const auto [end, counters] = Carriage(ends, names).run(stop);
   const int code = last_words(ends, end);
   note_done(recorded_text(ends));
-  sum_up_ways(ends, names, counters, faults, json);
+  sum_up_ways(ends, names, counters, json);
   return code;
 }
 

@@ -31,6 +31,7 @@ BusFormat format_option(const Arguments& args) {
 
 Arguments read_create_line(const CommandLine& line) {
   return Options("create", "PATH")
+      .bus_first()
       .about(
           R"(Makes a bus. Reserves the space for the whole file, on a disk or in memory, so
                  a full disk is an error now and not later. The file appears under its name when
@@ -46,7 +47,9 @@ Arguments read_create_line(const CommandLine& line) {
              R"(largest layer-3 packet: 68 to 65521 (default 1500). The ring must hold eight
                     frames of the largest size: an MTU of 9000 needs a ring of 128K, an MTU of
                     65521 needs 1M)")
-      .value("mode", "OCTAL", "file mode; the umask is ignored (default 0600)")
+      .value("mode", "OCTAL",
+             R"(file mode; the umask is ignored (default 0600). The owner must be able to read and
+                    write)")
       .value("flow", "KIND",
              R"(what senders do when a port is slow to read: with "ethernet" (default) they
                     overwrite frames that it has not read (an overrun), with "pause" they wait
@@ -80,6 +83,11 @@ BusOptions bus_options(const Arguments& args) {
   if (const auto text = args.text("mode")) {
     const auto mode = parse_mode(*text);
     if (!mode) throw UsageError{"--mode \"" + *text + "\" is not a mode (octal digits, 0 to 0777)"};
+    if ((*mode & 0600U) != 0600U) {
+      throw UsageError{"--mode \"" + *text +
+                       "\" does not let the owner read and write the bus (0600 to "
+                       "0777, such as 0660)"};
+    }
     options.mode = *mode;
   }
   options.flow = flow_option(args).value_or(Flow::ethernet);

@@ -38,7 +38,7 @@ int run_destroy(const CommandLine& line) {
                  attached it runs.) With --force it does not wait: it removes the file at once.
                  Ports that are attached go on using the bus, which no longer has a name. A bus
                  of NetBSD's format needs --force, because it does not tell whether ports are
-                 attached.)")
+                 attached. PATH must be given: SHMIF_BUS does not choose what is removed.)")
           .flag("force", "remove it at once, even if live ports are attached")
           .value("timeout", "SECONDS", "how long to wait for the last port to leave (default 2)")
           .example("shmifctl destroy /dev/shm/bus0",

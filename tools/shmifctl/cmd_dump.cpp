@@ -18,6 +18,7 @@
 #include "shmif/filter.hpp"
 #include "shmif/log.hpp"
 #include "shmif/port.hpp"
+#include "tools/capture/change_notes.hpp"
 #include "tools/capture/dump_counts.hpp"
 #include "tools/capture/dump_gaps.hpp"
 #include "tools/capture/dump_sink.hpp"
@@ -30,6 +31,7 @@
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/bus_watch.hpp"
 #include "tools/shmifctl/commands.hpp"
+#include "tools/shmifctl/live_capture.hpp"
 
 namespace shmif::tools {
 
@@ -111,10 +113,12 @@ struct WantedDump {
   PortOptions port;  ///< how to read the bus
   WantedOutput output;
   bool json = false;
+  bool summary = true;  ///< print the counts at the end
 };
 
 /// Prints the summary, even to a pipe whose reader is gone.
 void print_summary(const WantedDump& wanted, const JsonOutput& json, const DumpCounts& counts) {
+  if (!wanted.summary) return;
   const base::SignalGuard guard(SIGPIPE);
   if (json.is_wanted()) {
     json.print(to_json(wanted.path, wanted.output.file, counts));
@@ -125,12 +129,13 @@ void print_summary(const WantedDump& wanted, const JsonOutput& json, const DumpC
 
 Options dump_options() {
   Options options("dump", "PATH [FILTER]...");
-  options
+  options.bus_first(" and there is no FILTER")
       .about(
           R"(Prints the frames on the bus, one line each, or records them, until a signal comes
              or the reader of its output has gone. At the end, prints to standard error how many
              frames were captured, filtered out and lost, and exits 0. FILTER is a tcpdump
-             expression (man pcap-filter), as one argument or several.)")
+             expression (man pcap-filter), as one argument or several; its hosts, ports and
+             protocols are numbers, because a name would have to be looked up.)")
       .value("w,write", "FILE",
              R"(record into FILE; "-" is standard output. A name that ends with .pcapng makes a
                 pcapng file, which also holds port names and losses; any other name makes a pcap
@@ -271,7 +276,7 @@ WantedDump parse(const CommandLine& line) {
     wanted.filter += (i > 1 ? " " : "") + args.positional()[i];
   }
   wanted.ports = args.all("port");
-  wanted.name = name_option(args, "name");
+  wanted.name = args.text("name");
   wanted.frames = args.count("count", 1).value_or(wanted.frames);
   wanted.timeout = args.seconds("timeout");
   wanted.port.start = args.flag("history") ? Start::oldest : Start::now;
@@ -311,6 +316,8 @@ class Capture {
         filter_(compile(wanted.filter)),
         names_(make_names(wanted)),
         source_(wanted.path, wanted.name, wanted.port),
+        changes_(wanted.path, wanted.port.start == Start::oldest ? ChangeLog::From::oldest
+                                                                 : ChangeLog::From::now),
         sink_(with_stop(wanted.output, stop_), names_.get()),
         corruption_(wanted.path) {
     source_.add_to(bus_watch_);
@@ -331,6 +338,7 @@ class Capture {
       const ReceiveResult received = source_.receive(batch);
       counts_.lost += received.lost;
       gaps_.received(batch.frames(), received.lost);
+      changes_.look();
       for (const FrameView& frame : batch.frames()) take(frame);
       if (end_) after_end += batch.size();
       sink_.end_span();
@@ -346,6 +354,7 @@ class Capture {
       }
       if (received.frames == 0 && received.lost == 0) {
         if (end_) break;
+        if (sink_.prints_lines()) sink_.put_changes(changes_.rest());
         sink_.flush();
         const auto until_look = bus_watch_.look_if_due();
         source_.wait(stop_, std::min({left, sink_.time_left(), until_look}), sink_.output());
@@ -408,7 +417,8 @@ class Capture {
     count_unit(frame, wanted);
     if (!wanted) return;
     counts_.bytes += frame.size();
-    sink_.put(frame, std::exchange(lost_before_, 0));
+    sink_.put(frame, std::exchange(lost_before_, 0),
+              changes_.any() ? changes_.before(frame.number) : std::string());
   }
 
   /// Counts the bus frame to which a segment belongs. Each bus frame counts once, and as captured
@@ -426,7 +436,8 @@ class Capture {
     progress_.clear();
     const Result<void> finished = sink_.finish({.received = counts_.captured + counts_.filtered,
                                                 .accepted = counts_.captured,
-                                                .lost = counts_.lost});
+                                                .lost = counts_.lost},
+                                               changes_.rest());
     if (const std::uint64_t arrived = sink_.arrived(); arrived != shown()) {
       // The other frames were never written. Their number in frames of the bus is known only if no
       // frame was segmented.
@@ -460,7 +471,7 @@ class Capture {
   }
 
   void show_progress() {
-    if (!sink_.records() || !progress_.due()) return;
+    if (!wanted_.summary || !sink_.records() || !progress_.due()) return;
     progress_.show(base::counted(counts_.captured, "frame") + ", " + format_bytes(counts_.bytes) +
                    ", " + std::to_string(counts_.lost) + " lost");
   }
@@ -471,6 +482,7 @@ class Capture {
   StopSignals stop_;  // before the port is visible on the bus, because others may signal it
   std::unique_ptr<SenderNames> names_;  // before the port can take the slot of a port that has left
   Source source_;
+  ChangeNotes changes_;
   DumpSink sink_;
   Corruption corruption_;
   BusWatch bus_watch_;
@@ -484,8 +496,7 @@ class Capture {
   bool unit_captured_ = false;
 };
 
-int run_dump(const CommandLine& line) {
-  const WantedDump wanted = parse(line);
+int run_wanted(const WantedDump& wanted) {
   const JsonOutput json(wanted.json);  // before anything is written to standard output
   try {
     return Capture(wanted, json).run();
@@ -497,7 +508,26 @@ int run_dump(const CommandLine& line) {
   }
 }
 
+int run_dump(const CommandLine& line) {
+  return run_wanted(parse(line));
+}
+
 }  // namespace
+
+int capture_live(const LiveCapture& asked) {
+  WantedDump wanted;
+  wanted.path = asked.bus;
+  wanted.filter = asked.filter;
+  wanted.ports = asked.ports;
+  wanted.port.start = asked.history ? Start::oldest : Start::now;
+  wanted.port.take_offloads = asked.super_frames;
+  wanted.output.bus = asked.bus;
+  wanted.output.filter = asked.filter;
+  wanted.output.file = "-";
+  wanted.output.format = CaptureFormat::pcapng;
+  wanted.summary = false;
+  return run_wanted(wanted);
+}
 
 const Command kDumpCommand{"dump", "show or record the frames on a bus", run_dump};
 

@@ -30,6 +30,7 @@ int enter_host(const Arguments& args) {
 int run_enter(const CommandLine& line) {
   const Arguments args =
       Options("enter", "PATH NAME -- PROGRAM [ARGUMENT]...")
+          .bus_first()
           .about(
               R"(Runs another program in a host that 'shmifctl exec' runs. NAME is the name of
                  the host's port. The program sees the interfaces, processes and files of the

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,6 +23,7 @@
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/bus_watch.hpp"
 #include "tools/relay/device_watch.hpp"
+#include "tools/relay/line_control.hpp"
 #include "tools/relay/name_servers.hpp"
 #include "tools/relay/ping_answerer.hpp"
 #include "tools/shmifctl/commands.hpp"
@@ -40,8 +42,12 @@ struct Attachment {
   PortOptions port;
   bool lan = false;  ///< the interface is in a bridge
   std::vector<std::string> taps;
+  std::vector<std::string> fault_texts;
+  LineFaults faults;
+  bool link_down = false;
   /// Set from the first inspection until the port is attached; empty if the bus must be made.
   std::optional<Bus> bus;
+  NewBus made;  ///< the bus, until the program has started
 };
 
 struct HostWish {
@@ -49,14 +55,16 @@ struct HostWish {
   BusWish bus;
   tap::Via via = tap::Via::any;
   bool offload = true;
+  bool forward = false;
   std::string hostname;
-  std::vector<tap::IpAddress> name_servers;
+  std::optional<std::vector<tap::IpAddress>> name_servers;
   std::vector<std::string> program;
+  InHost in_host;
 };
 
 Options exec_options() {
   Options options("exec", "PATH -- PROGRAM [ARGUMENT]...");
-  options
+  options.bus_first()
       .about(
           R"(Runs a program as a host on the bus, in namespaces of its own. Needs no privileges,
              but a kernel that permits user namespaces: if the kernel forbids them, exec exits
@@ -74,13 +82,6 @@ Options exec_options() {
              with empty directories, and its changes in /etc and /var/lib are discarded at the
              end. This is not a sandbox: the program may read and write all other files that you
              may.)")
-      .elsewhere("fault",
-                 R"(faults belong to a line between two buses: 'shmifctl bridge bus:A bus:B
-                    --fault FAULTS', with this host on A and the others on B)")
-      .elsewhere("forward",
-                 R"(start a program that turns forwarding on: -- sh -c 'sysctl -w
-                    net.ipv4.ip_forward=1; exec bash'; for IPv6:
-                    net.ipv6.conf.all.forwarding)")
       .repeatable("ip", "CIDR",
                   R"(an address, such as 198.18.0.1/24 or fd00::1/64. Without one, the interface
                      has only its IPv6 link-local address)")
@@ -105,18 +106,26 @@ Options exec_options() {
                      closes it)")
       .repeatable("bus", "PATH",
                   R"(add an interface, on the bus PATH. The options --ip, --gateway, --mac,
-                     --name, --ifname, --promisc, --lan and --tap after it belong to that
-                     interface)")
-      .repeatable("dns", "ADDRESS",
+                     --name, --ifname, --promisc, --lan, --tap, --fault and --link-down after it
+                     belong to that interface)")
+      .flag("forward",
+            R"(make the host a router: before the program starts, its kernel is told to forward
+               IPv4 and IPv6 packets between its interfaces)")
+      .repeatable("dns", "ADDRESS|none",
                   R"(a name server for the host: its /etc/resolv.conf then has these, and not
                      those of this machine. The lines search, domain and options stay. Behind
-                     shmifctl gateway, give the address that it prints)")
+                     shmifctl gateway, give the address that it prints. With none, the host has no
+                     name server: an unknown name fails at once)")
       .value("hostname", "NAME",
              R"(the host name (default: the port's name, with hyphens for characters that a host
                 name cannot have))")
       .value("via", "tap|veth",
              R"(how interfaces are made (default: tap if /dev/net/tun can be used, else veth). A
                 packet of MTU size can carry one VLAN tag with veth, two with tap)");
+  add_fault_option(options, "of the line between this interface and its bus");
+  options.once_per_bus("link-down", "",
+                       R"(begin with the link of this interface down: no frame passes until
+                          'shmifctl link --up')");
   add_bus_options(options);
   add_offload_option(options);
   options.takes_program()
@@ -124,6 +133,10 @@ Options exec_options() {
                "a shell on a host of its own")
       .example("shmifctl exec /dev/shm/bus0 --ip 198.18.0.2/24 -- ping -c 3 198.18.0.1",
                "another host pings it")
+      .example(
+          "shmifctl exec /dev/shm/bus0 --ip 198.18.0.2/24 --fault delay=20ms -- ping -c 3 "
+          "198.18.0.1",
+          "a host behind a slow line: 20 ms each way")
       .example(
           "shmifctl exec /dev/shm/bus0 --name web --ip 198.18.0.3/24 -- python3 -m http.server 80 "
           "&\n"
@@ -138,9 +151,8 @@ Options exec_options() {
           "      -device virtio-net,netdev=n",
           "a virtual machine that opens a TAP device")
       .example(
-          "shmifctl exec /dev/shm/bus0 --create --name router --ip 198.18.0.254/24 \\\n"
-          "      --bus /dev/shm/bus1 --ip 198.18.1.254/24 \\\n"
-          "      -- sh -c 'sysctl -w net.ipv4.ip_forward=1; sleep infinity' &\n"
+          "shmifctl exec /dev/shm/bus0 --create --name router --forward --ip 198.18.0.254/24 \\\n"
+          "      --bus /dev/shm/bus1 --ip 198.18.1.254/24 -- sleep infinity &\n"
           "  shmifctl wait /dev/shm/bus0 --port router",
           "a router between two buses")
       .example(
@@ -182,16 +194,18 @@ class AttachmentReader {
       last.interface.mac = mac;
     } else if (option == "name") {
       once(option, !last.port.name.empty());
-      if (value.empty()) throw UsageError{"--name needs a name"};
       last.port.name = value;
     } else if (option == "ifname") {
       once(option, !last.interface.name.empty());
-      if (value.empty()) throw UsageError{"--ifname needs a name"};
       last.interface.name = value;
     } else if (option == "lan") {
       last.lan = true;
     } else if (option == "tap") {
       last.taps.push_back(value);
+    } else if (option == "link-down") {
+      last.link_down = true;
+    } else if (option == "fault") {
+      last.fault_texts.push_back(value);
     }
   }
 
@@ -199,6 +213,7 @@ class AttachmentReader {
     for (std::size_t i = 0; i < all_.size(); ++i) {
       Attachment& each = all_[i];
       const std::string number = std::to_string(i);
+      if (!each.fault_texts.empty()) each.faults = line_faults_of(each.fault_texts);
       if (!each.taps.empty() && !each.lan) {
         throw UsageError{"--tap " + each.taps.front() +
                          " needs --lan, the bridge between that device and the bus" +
@@ -266,11 +281,24 @@ std::string host_name_for(const std::string& name) {
   return made.substr(first, made.find_last_not_of('-') - first + 1);
 }
 
+/// A value of --dns: an address, or "none", which must be the only one.
+void read_name_server(HostWish& wish, const std::string& value) {
+  const bool had_none = wish.name_servers && wish.name_servers->empty();
+  if (had_none || (value == "none" && wish.name_servers)) {
+    throw UsageError{"--dns none means that the host has no name server: give it once, and alone"};
+  }
+  if (!wish.name_servers) wish.name_servers.emplace();
+  if (value != "none") {
+    wish.name_servers->push_back(parsed_option<tap::IpAddress>("dns", value));
+  }
+}
+
 HostWish read_host_wish(const Arguments& args) {
   HostWish wish;
   wish.bus = bus_wish(args);
   wish.program = args.program();
   wish.offload = !args.flag("no-offload");
+  wish.forward = args.flag("forward");
   if (const auto via = args.text("via")) {
     if (*via != "tap" && *via != "veth" && *via != "any") {
       throw UsageError{"--via \"" + *via + "\" is neither tap nor veth"};
@@ -286,7 +314,7 @@ HostWish read_host_wish(const Arguments& args) {
   AttachmentReader reader(args.positional()[0]);
   for (const auto& [option, value] : args.in_order()) {
     if (option == "dns") {
-      wish.name_servers.push_back(parsed_option<tap::IpAddress>(option, value));
+      read_name_server(wish, value);
     } else {
       reader.take(option, value);
     }
@@ -312,6 +340,8 @@ class ExecHost {
     }
     for (std::size_t i = 0; i < ports_.size(); ++i) {
       addresses_.add(ports_[i].port(), ports_[i].path(), wish.attachments[i].interface.addresses);
+      lines_.emplace_back(ports_[i].line(), means_of(ports_[i])).note_start();
+      lines_.back().show_counts();
     }
   }
 
@@ -326,10 +356,12 @@ class ExecHost {
         .value();
     addresses_.begin();
     let_go_of_streams();
-    while (!exit_ && carry()) {  // until the program ends, or no interface is left
+    const tap::GuestExit end = carry_until_end();
+    if (end.failure.empty()) {
+      keep_buses();
+    } else {
+      complain(end.failure);  // the program was not started
     }
-    const tap::GuestExit end = exit_ ? *exit_ : guest_.wait();
-    if (!end.failure.empty()) complain(end.failure);
     if (end.daemons > 0) {
       tell_of_processes(end.daemons,
                         "a daemon must stay in the foreground: most have an option such as -f, -F, "
@@ -344,6 +376,21 @@ class ExecHost {
   }
 
  private:
+  tap::GuestExit carry_until_end() {
+    try {
+      while (!exit_ && carry()) {  // until the program ends, or no interface is left
+      }
+      return exit_ ? *exit_ : guest_.wait();
+    } catch (...) {
+      keep_buses();
+      throw;
+    }
+  }
+
+  void keep_buses() noexcept {
+    for (Attachment& each : attachments_) each.made.keep();
+  }
+
   /// Warns that background processes ended together with the program.
   void tell_of_processes(int count, const std::string& advice) const {
     log_warning("exec: \"" + program_ + "\" has ended and left " + std::to_string(count) +
@@ -355,7 +402,19 @@ class ExecHost {
     ports_.push_back(tap::GuestPort::attach(link, *attachment.bus, attachment.port).value());
     if (!attachment.port.mac) tap::take_host_mac(ports_.back().port(), attachment.bus->info());
     attachment.bus.reset();
+    ports_.back().line().set_faults(attachment.faults).value();
+    ports_.back().line().set_carrier(!attachment.link_down);
+    // The interface comes up when it has the MAC address of the port. Until then it hears nothing.
+    if (attachment.interface.mac_comes_later)
+      static_cast<void>(ports_.back().port().set_carrier(false));
     buses_.add(ports_.back().port());
+  }
+
+  /// What others can ask of the line of a port.
+  static LineMeans means_of(tap::GuestPort& port) {
+    return {.set_carrier = [&port](bool on) { return port.set_link(on); },
+            .attach_to = [&port](const Bus& bus) { return port.attach_to(bus); },
+            .replace = [&port](Port moved) { port.replace(std::move(moved)); }};
   }
 
   /// Carries frames until the program or a link ends. A link that has ended is then left out.
@@ -367,31 +426,35 @@ class ExecHost {
     };
     options.on_trouble = [this](AnyLink& link, std::error_code error) {
       for (const tap::GuestPort& port : ports_) {
-        if (&port.bus() == &link)
+        if (&port.bus() == &link && port.line().has_carrier())
           follow_bus(port.path(), port.device().descriptor(), port.kind(), error);
       }
     };
     tap::Bridge bridge = tap::Bridge::create(options).value();
     std::vector<tap::GuestPort*> pairs;
-    std::deque<tap::VainQuestions> asked;  // of each pair
+    asked_.clear();
     for (std::size_t i = 0; i < ports_.size(); ++i) {
       tap::GuestPort& port = ports_[i];
       if (!port.is_plugged()) continue;
-      tap::VainQuestions& questions = asked.emplace_back();
+      tap::VainQuestions& questions = asked_.emplace_back();
       for (const tap::Cidr& each : attachments_[i].interface.addresses) {
-        questions.note_own(std::bit_cast<tap::VainQuestions::Address>(each.address.bytes));
+        note_own(questions, each.address);
       }
+      for (const tap::IpAddress& each : added_) note_own(questions, each);
       const bool sees_all = attachments_[i].port.promiscuous;  // --promisc
-      const auto look = [this, i, sees_all, answer = PingAnswerer(port.port()), &questions](
+      LineControl& line = lines_[i];
+      const auto look = [this, i, sees_all, &line, answer = PingAnswerer(port.port()), &questions](
                             const FrameView& frame, AnyLink& back) {
-        return addresses_.look(i, frame) || answer(frame, back) ||
+        return line.is_down() || addresses_.look(i, frame) || answer(frame, back) ||
                (!sees_all && questions.is_vain(frame, [&] { return back.bus_frames(); }));
       };
-      const auto learn = [&questions](const FrameView& frame, AnyLink&) {
+      const auto learn = [&questions, &line](const FrameView& frame, AnyLink&) {
+        if (line.is_down()) return true;
         questions.learn(frame);
         return false;
       };
       bridge.add(port.bus(), port.device(), look, learn).value();
+      line.join(bridge).value();
       pairs.push_back(&port);
     }
     if (pairs.empty() && std::ranges::none_of(ports_, &tap::GuestPort::waits_for_bus)) return false;
@@ -399,6 +462,7 @@ class ExecHost {
     addresses_.join(bridge).value();
     bridge.watch(guest_.descriptor(), [this] { return take_news(); }).value();
     const tap::BridgeEnd end = bridge.run();
+    for (LineControl& line : lines_) static_cast<void>(line.was_moved());
     if (end.why == tap::BridgeEnd::Why::link_ended && end.pair < pairs.size()) {
       give_up(*pairs[end.pair], end);
       if (pairs[end.pair]->waits_for_bus()) buses_.look_soon();
@@ -413,8 +477,9 @@ class ExecHost {
   static void give_up(tap::GuestPort& lost, const tap::BridgeEnd& end) {
     std::string then = "; the program goes on without it";
     if (lost.unplug(end.error) && !lost.set_carrier(false)) {
-      then +=
-          ", and " + lost.interface() + " has no carrier until there is a bus at that path again";
+      then += ", and " + lost.interface() +
+              " has no carrier until there is a bus at that path again" +
+              (lost.line().has_carrier() ? "" : " and its link is up");
     }
     log_warning("exec: " + end.address + " is gone: " + end.error.message() + then);
   }
@@ -423,10 +488,14 @@ class ExecHost {
   bool find_buses_again() {
     bool found = false;
     for (tap::GuestPort& port : ports_) {
+      port.line().settle();
+      LineControl& line = lines_[static_cast<std::size_t>(&port - ports_.data())];
       if (!port.waits_for_bus() || !port.attach_again()) continue;
       found = true;
-      log_warning("exec: there is a bus at " + port.path() + " again, and " + port.interface() +
-                  " has carrier");
+      line.begin_again();
+      log_warning(
+          "exec: there is a bus at " + port.path() + " again, and " + port.interface() +
+          (port.line().has_carrier() ? " has carrier" : " has no carrier while its link is down"));
     }
     if (std::ranges::any_of(ports_, &tap::GuestPort::waits_for_bus)) buses_.look_soon();
     return found;
@@ -442,16 +511,44 @@ class ExecHost {
   /// Result: false if the program has ended.
   bool take_news() {
     tap::GuestNews news = guest_.dispatch();
-    for (const tap::GuestInterfaceState& now : news.interfaces) ports_[now.interface].show(now);
+    for (const tap::GuestInterfaceState& now : news.interfaces) {
+      ports_[now.interface].show(now);
+      // --link-down: the interface gets its MAC address and its routes while it has its carrier.
+      if (now.carrier) lines_[now.interface].keep_down();
+    }
+    learn(news.addresses);
     exit_ = std::move(news.exit);
     return !exit_;
   }
 
+  /// The host's kernel answers for its addresses on all interfaces.
+  void learn(const tap::GuestAddresses& addresses) {
+    for (tap::VainQuestions& each : asked_) {
+      if (addresses.missed) each.forget();
+      for (const tap::IpAddress& address : addresses.added) note_own(each, address);
+    }
+    for (const tap::IpAddress& address : addresses.added) {
+      if (std::ranges::find(added_, address) != added_.end()) continue;
+      if (added_.size() == kMaxAdded) added_.pop_front();
+      added_.push_back(address);
+    }
+  }
+
+  static void note_own(tap::VainQuestions& questions, const tap::IpAddress& address) {
+    questions.note_own(std::bit_cast<tap::VainQuestions::Address>(address.bytes));
+  }
+
+  /// More than VainQuestions has places for.
+  static constexpr std::size_t kMaxAdded = 1024;
+
   tap::Guest guest_;
   std::string program_;
   std::string hostname_;  ///< as given; empty means the name of the port
-  const std::vector<Attachment>& attachments_;
+  std::vector<Attachment>& attachments_;
   std::vector<tap::GuestPort> ports_;
+  std::deque<tap::VainQuestions> asked_;  ///< of each pair of the bridge
+  std::deque<tap::IpAddress> added_;      ///< while the host ran
+  std::deque<LineControl> lines_;         ///< of each port
   BusWatch buses_;
   /// If a host has two interfaces on one bus, its kernel answers for its addresses on both.
   AddressWatch addresses_{"exec", [this](MacAddress mac) {
@@ -470,7 +567,7 @@ void look_at_buses(HostWish& wish) {
     bool carries = wish.bus.options.carries_offloads();
     each.interface.mtu = wish.bus.options.mtu;
     if (!wish.bus.create || ::access(each.path.c_str(), F_OK) == 0) {
-      each.bus.emplace(provide_bus(each.path, wish.bus).value());
+      each.bus.emplace(provide_bus(each.path, wish.bus, each.made).value());
       const BusInfo bus = each.bus->info();
       carries = bus.carries_offloads;
       each.interface.mtu = bus.mtu;
@@ -482,7 +579,7 @@ void look_at_buses(HostWish& wish) {
 void make_missing_buses(HostWish& wish) {
   for (Attachment& each : wish.attachments) {
     if (each.bus) continue;
-    each.bus.emplace(provide_bus(each.path, wish.bus).value());
+    each.bus.emplace(provide_bus(each.path, wish.bus, each.made).value());
     const BusInfo made = each.bus->info();
     if (made.mtu == each.interface.mtu) continue;
     throw Exception(
@@ -497,7 +594,7 @@ void make_missing_buses(HostWish& wish) {
 void check_name_servers(const HostWish& wish) {
   const bool is_led = std::ranges::any_of(
       wish.attachments, [](const Attachment& each) { return !each.interface.gateways.empty(); });
-  if (!is_led || !wish.name_servers.empty()) return;
+  if (!is_led || wish.name_servers) return;
   const std::vector<tap::IpAddress> all = name_servers();
   if (!std::ranges::all_of(all, is_loopback)) return;
   log_warning(std::string("exec: the host cannot look up names, because ") + kResolvConf +
@@ -512,7 +609,9 @@ int run_host(HostWish& wish) {
   check_name_servers(wish);
   tap::GuestOptions options;
   options.command = wish.program;
+  options.before_command = wish.in_host.prepare;
   options.via = wish.via;
+  options.forward = wish.forward;
   options.hostname = wish.hostname;
   options.name_servers = wish.name_servers;
   for (const Attachment& each : wish.attachments) options.interfaces.push_back(each.interface);
@@ -521,13 +620,16 @@ int run_host(HostWish& wish) {
     throw UsageError{guest.error().message};
   }
   if (!guest) throw Exception(std::move(guest).error());
-  for (const std::string& note : guest->notes()) log_warning("exec: " + note);
+  if (wish.in_host.tells_notes) {
+    for (const std::string& note : guest->notes()) log_warning("exec: " + note);
+  }
   make_missing_buses(wish);
   return ExecHost(*std::move(guest), wish).run();
 }
 
 int run_exec(const CommandLine& line) {
   HostWish wish = read_host_wish(exec_options().parse(line));
+  wish.in_host = line.in_host;
   return code_of_program("exec", [&] { return run_host(wish); });
 }
 

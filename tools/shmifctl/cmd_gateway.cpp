@@ -23,7 +23,7 @@ namespace {
 
 Options gateway_options() {
   Options options("gateway", "PATH");
-  options
+  options.bus_first()
       .about(
           R"(Joins the bus as a router to the world, until a signal ends the command. Needs no
              privileges. Hosts get an address, a route and a name server from it by DHCP. Their
@@ -48,6 +48,7 @@ Options gateway_options() {
       .value("port-name", "NAME", "the port's name on the bus (default: gateway)")
       .flag("json",
             R"(print the counters as JSON, for scripts; all other output goes to standard error)");
+  add_fault_option(options, "of the line between the gateway and the bus");
   add_bus_options(options);
   options
       .example("shmifctl gateway /dev/shm/bus0",
@@ -114,8 +115,9 @@ int run_gateway(const CommandLine& line) {
   const Arguments args = gateway_options().parse(line);
   const JsonOutput json(args.flag("json"));
   if (!json.is_wanted()) base::let_lost_output_vanish();
-  const std::string port_name = name_option(args, "port-name").value_or("gateway");
+  const std::string port_name = args.text("port-name").value_or("gateway");
   const BusWish bus_wanted = bus_wish(args);
+  const LineFaults faults = line_faults_option(args).value_or(LineFaults());
   NatWish wish = nat_wish(args);
   const auto program = find_nat_program(wish);
   if (!program)
@@ -124,7 +126,8 @@ int run_gateway(const CommandLine& line) {
   wish.program = *program;
   const StopSignals stop;
   const std::string& path = args.positional()[0];
-  const Bus bus = provide_bus(path, bus_wanted).value();
+  NewBus made;
+  const Bus bus = provide_bus(path, bus_wanted, made).value();
   wish.mtu = bus.info().mtu;
   find_resolver(wish);
   debug(Debug::relay, [&] {
@@ -135,11 +138,13 @@ int run_gateway(const CommandLine& line) {
   });
   PeerBridge bridge;
   bridge.bus = &bus;
+  bridge.made = &made;
   bridge.bus_path = path;
   bridge.bus_text = "bus:" + path;
   bridge.peer_text = to_text(*program);
   bridge.port_name = port_name;
   bridge.lock_memory = bus_wanted.lock_memory;
+  bridge.faults = faults;
   bridge.json = &json;
   return route(bridge, wish, stop);
 }

@@ -45,6 +45,7 @@ void watch(perf::HeatSession& session, const StopSignals& stop) {
 
 int run_bus_heat(const CommandLine& line) {
   const Arguments args = Options("heat", "PATH")
+                             .bus_first()
                              .about(
                                  R"(Shows which parts of a bus each attached process accesses,
                                     and which it writes, during the next second: the header, the

@@ -201,6 +201,7 @@ class Replay {
 int run_inject(const CommandLine& line) {
   const Arguments args =
       Options("inject", "PATH FILE")
+          .bus_first()
           .about(
               R"(Replays the Ethernet frames of a capture file (pcap or pcapng, "-" is standard
                  input) onto the bus. A frame that was cut short in the capture is sent without

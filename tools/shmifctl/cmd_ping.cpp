@@ -280,6 +280,7 @@ class Asker {
 int run_ping(const CommandLine& line) {
   const Arguments args =
       Options("ping", "PATH")
+          .bus_first()
           .about(
               R"(Measures round trips of frames over the bus (EtherType 0x88b5), without any IP
                  stack. These ports answer: those of 'shmifctl exec', 'tap', 'bridge', 'gateway'
@@ -304,7 +305,7 @@ int run_ping(const CommandLine& line) {
   WantedPing wanted;
   wanted.path = args.positional()[0];
   wanted.to = args.text("to");
-  wanted.name = name_option(args, "name");
+  wanted.name = args.text("name");
   wanted.count = args.count("count", 1, kMaxRequests).value_or(wanted.count);
   wanted.interval = args.seconds("interval").value_or(wanted.interval);
   wanted.timeout = args.seconds("timeout").value_or(wanted.timeout);

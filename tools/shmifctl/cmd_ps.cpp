@@ -15,6 +15,7 @@ namespace {
 int run_ps(const CommandLine& line) {
   const Arguments args =
       Options("ps", "PATH")
+          .bus_first()
           .about(
               R"(Lists the hosts that 'shmifctl exec' runs on the bus: their names, addresses
                  and programs. PID is the number that the program has outside the host.

@@ -16,6 +16,7 @@ namespace {
 int run_repair(const CommandLine& line) {
   const Arguments args =
       Options("repair", "PATH")
+          .bus_first()
           .about(
               R"(Frees what dead ports hold: their slots (rows of the port table), the room in
                  the ring that they had claimed for frames, and the lock. (Other ports free

@@ -1,6 +1,7 @@
 // shmifctl stat: shows the state of a bus and its ports.
 
 #include <cstdio>
+#include <vector>
 
 #include "shmif/bus.hpp"
 #include "tools/common/options.hpp"
@@ -15,6 +16,7 @@ namespace {
 int run_stat(const CommandLine& line) {
   const Arguments args =
       Options("stat", "PATH")
+          .bus_first()
           .about(
               R"(Shows the sizes of a bus, where its oldest frame begins and its newest one
                  ends, who holds its lock, and every port with its counters. Signs of trouble:
@@ -29,7 +31,9 @@ int run_stat(const CommandLine& line) {
           .parse(line);
   const Bus bus = look_at(args.positional()[0]);
   const BusInfo info = bus.info();
-  const std::string text = args.flag("json") ? to_json(info) : to_text(info, terminal_columns());
+  const std::vector<LineState> lines = line_states(bus);
+  const std::string text =
+      args.flag("json") ? to_json(info, &lines) : to_text(info, terminal_columns(), &lines);
   std::fwrite(text.data(), 1, text.size(), stdout);
   return kDone;
 }

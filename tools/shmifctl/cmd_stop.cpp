@@ -102,9 +102,15 @@ std::vector<StopTarget> targets_of(const BusInfo& info, const Arguments& args) {
   return targets;
 }
 
+/// Whether the line is NAME: without --port, there must be one.
+bool lacks_bus_of_stop(const Arguments& args) {
+  return args.positional().size() == 1 && !args.given("port");
+}
+
 int run_stop(const CommandLine& line) {
   const Arguments args =
       Options("stop", "PATH {NAME | --port NAME}...")
+          .bus_first(" and there is at most one NAME", lacks_bus_of_stop)
           .about(
               R"(Ends hosts that 'shmifctl exec' runs on the bus. NAME is the name of a host's
                  port. Sends SIGTERM to the program and waits until the host has left the bus.
@@ -128,9 +134,6 @@ int run_stop(const CommandLine& line) {
   const auto timeout = args.seconds("timeout").value_or(std::chrono::seconds(10));
   if (args.positional().size() < 2 && args.all("port").empty())
     throw UsageError{"give the NAME of a host, or --port NAME"};
-  for (const std::string& name : args.all("port")) {
-    if (name.empty()) throw UsageError{"--port \"\" names no port (give the name of a port)"};
-  }
   const Bus bus = look_at(args.positional()[0]);
   const BusInfo info = bus.info();
   check_port_table(info, "find a host on").value();

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -13,7 +14,9 @@
 #include "base/standard_streams.hpp"
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
+#include "tap/carrier.hpp"
 #include "tap/host_mac.hpp"
+#include "tap/line/line.hpp"
 #include "tap/netlink.hpp"
 #include "tap/netns_watch.hpp"
 #include "tap/tap_link.hpp"
@@ -24,6 +27,7 @@
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/bus_watch.hpp"
 #include "tools/relay/device_watch.hpp"
+#include "tools/relay/line_control.hpp"
 #include "tools/relay/link_address.hpp"
 #include "tools/relay/loop_guard.hpp"
 #include "tools/relay/ping_answerer.hpp"
@@ -39,13 +43,15 @@ struct TapWish {
   tap::TapOptions device;
   std::optional<tap::NetNamespaceWatch> where;
   PortOptions port;
+  LineFaults faults;
+  bool link_down = false;
 
   const tap::NetNamespace* space() const { return where ? &where->space() : nullptr; }
 };
 
 Options tap_options() {
   Options options("tap", "PATH");
-  options
+  options.bus_first()
       .about(
           R"(Connects a TAP device to the bus, until a signal ends the command. Frames that this
              machine sends through the device go to the bus. The device receives broadcasts,
@@ -72,6 +78,9 @@ Options tap_options() {
       .flag("promisc",
             "receive every frame, not only those for the device and for machines behind it")
       .value("port-name", "NAME", "the port's name on the bus (default: the device's name)");
+  add_fault_option(options, "of the line between the device and the bus");
+  options.flag("link-down",
+               "begin with the device's link down: no frame passes until 'shmifctl link --up'");
   add_bus_options(options);
   add_offload_option(options);
   options
@@ -86,7 +95,7 @@ TapWish read_tap_wish(const Arguments& args) {
   TapWish wish;
   wish.path = args.positional()[0];
   wish.bus = bus_wish(args);
-  wish.device.name = name_option(args, "name").value_or("");
+  wish.device.name = args.text("name").value_or("");
   wish.device.mac = args.mac("mac");
   wish.device.persist = args.flag("persist");
   wish.device.offload = !args.flag("no-offload");
@@ -108,7 +117,9 @@ TapWish read_tap_wish(const Arguments& args) {
   if (const auto text = args.text("netns")) {
     wish.where.emplace(tap::NetNamespaceWatch::open(*text).value());
   }
-  wish.port.name = name_option(args, "port-name").value_or("");
+  wish.faults = line_faults_option(args).value_or(LineFaults());
+  wish.link_down = args.flag("link-down");
+  wish.port.name = args.text("port-name").value_or("");
   wish.port.kind = LinkKind::tap;
   wish.port.promiscuous = args.flag("promisc");
   wish.port.learn = true;
@@ -164,21 +175,24 @@ class TapRun {
  public:
   TapRun(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::TapLink> device);
 
+  /// Brings the port up, and says so. Throws.
+  void begin();
   int carry();
 
  private:
   tap::BridgeOptions bridge_options();
+  LineMeans means();
   bool has_address(MacAddress mac) const;
   void join();
-  void begin();
 
   const StopSignals stop_;
   const TapWish& wish_;
   Port& on_bus_;
   const std::string name_;  // of the device
   DeviceWatch watch_;
-  AnyLink left_;   // the bus
-  AnyLink right_;  // the device
+  tap::Line line_;  // the bus
+  AnyLink right_;   // the device
+  LineControl control_;
   TooLongNotice too_long_;
   tap::Bridge bridge_;
   AddressWatch addresses_;
@@ -186,7 +200,15 @@ class TapRun {
   LoopGuard guard_;
   const PingAnswerer answer_;
   std::optional<std::string> over_;  // why the network namespace has ended
+  std::string path_;                 // of the bus: a move changes it
 };
+
+tap::Line line_with(std::unique_ptr<Port> port, const TapWish& wish) {
+  tap::Line line(std::move(port));
+  line.set_faults(wish.faults).value();
+  line.set_carrier(!wish.link_down);
+  return line;
+}
 
 TapRun::TapRun(const TapWish& wish, std::unique_ptr<Port> port,
                std::unique_ptr<tap::TapLink> device)
@@ -197,13 +219,47 @@ TapRun::TapRun(const TapWish& wish, std::unique_ptr<Port> port,
              wish.port.promiscuous ? DeviceWatch::Hears::all
                                    : DeviceWatch::Hears::what_the_device_hears,
              {.addresses = wish.device.addresses, .gateways = wish.device.gateways}),
-      left_(std::move(port)),
+      line_(line_with(std::move(port), wish)),
       right_(std::move(device)),
+      control_(line_, means()),
       bridge_(tap::Bridge::create(bridge_options()).value()),
       addresses_("tap", [this](MacAddress mac) { return has_address(mac); }),
-      guard_([this] { complain(loop_text(left_.address(), right_.address(), {})); }),
-      answer_(on_bus_) {
+      guard_([this] { complain(loop_text(line_.link().address(), right_.address(), {})); }),
+      answer_(on_bus_),
+      path_(wish.path) {
+  control_.note_start();
+  control_.keep_down();
+  addresses_.add(on_bus_, wish_.path, wish_.device.addresses);
+  bus_watch_.add(on_bus_);
   join();
+}
+
+/// What others can ask of the line.
+LineMeans TapRun::means() {
+  return {.set_carrier =
+              [this](bool on) {
+                const std::error_code error =
+                    tap::set_carrier(right_.descriptor(), LinkKind::tap, on);
+                if (!error) watch_.set_link(on);
+                return error;
+              },
+          .attach_to = [this](const Bus& bus) -> Result<Port> {
+            PortOptions options = wish_.port;
+            options.name = on_bus_.name();
+            options.mac = on_bus_.mac();
+            options.name_patience = std::chrono::milliseconds(0);
+            Port port(options);
+            if (auto done = port.attach(bus); !done) return std::move(done).error();
+            if (const std::error_code error = port.up())
+              return Error(error, "cannot bring the port up: " + error.message());
+            return port;
+          },
+          .replace =
+              [this](Port moved) {
+                on_bus_ = std::move(moved);
+                static_cast<void>(line_.restart());
+                path_ = on_bus_.link().value().path;  // it is attached
+              }};
 }
 
 tap::BridgeOptions TapRun::bridge_options() {
@@ -215,7 +271,8 @@ tap::BridgeOptions TapRun::bridge_options() {
                   to.address(), on_bus_.mtu());
   };
   options.on_trouble = [this](AnyLink& link, std::error_code error) {
-    if (&link == &left_) follow_bus(wish_.path, right_.descriptor(), LinkKind::tap, error);
+    if (&link != &line_.link() || control_.is_down()) return;
+    follow_bus(path_, right_.descriptor(), LinkKind::tap, error);
   };
   return options;
 }
@@ -230,19 +287,23 @@ bool TapRun::has_address(MacAddress mac) const {
 
 /// Gives the bridge both links, and everything that looks at the frames or at the time.
 void TapRun::join() {
-  addresses_.add(on_bus_, wish_.path, wish_.device.addresses);
   addresses_.join(bridge_).value();
-  bus_watch_.add(on_bus_);
-  bus_watch_.join(bridge_).value();
+  const auto settle = [this] {
+    line_.settle();
+    return true;
+  };
+  control_.show_counts();
+  bus_watch_.join(bridge_, settle).value();
+  control_.join(bridge_).value();
   bridge_
       .add(
-          left_, right_,
+          line_.link(), right_,
           [this](const FrameView& frame, AnyLink& back) {
-            return addresses_.look(0, frame) || guard_.look(LoopGuard::Side::left, frame, back) ||
-                   answer_(frame, back);
+            return control_.is_down() || addresses_.look(0, frame) ||
+                   guard_.look(LoopGuard::Side::left, frame, back) || answer_(frame, back);
           },
           [this](const FrameView& frame, AnyLink& back) {
-            return guard_.look(LoopGuard::Side::right, frame, back);
+            return control_.is_down() || guard_.look(LoopGuard::Side::right, frame, back);
           })
       .value();
   watch_.join(bridge_).value();
@@ -265,11 +326,15 @@ void TapRun::begin() {
 }
 
 int TapRun::carry() {
-  begin();
-  const tap::BridgeEnd end = bridge_.run(stop_.descriptor());
+  tap::BridgeEnd end = bridge_.run(stop_.descriptor());
+  while (control_.was_moved()) {
+    bridge_ = tap::Bridge::create(bridge_options()).value();
+    join();
+    end = bridge_.run(stop_.descriptor());
+  }
   if (over_)
     std::printf("%s: %s leaves %s\n", over_->c_str(), base::printable(name_).c_str(),
-                base::printable(wish_.path).c_str());
+                base::printable(path_).c_str());
   if (end.why == tap::BridgeEnd::Why::stopped && !end.error) return kDone;
   return fail("cannot go on with " + (end.address.empty() ? name_ : end.address) + ": " +
               end.error.message());
@@ -343,9 +408,10 @@ int run_tap(const CommandLine& line) {
   base::let_lost_output_vanish();
   // Steps that can fail come first, and steps that leave traces come last: a bus is made when
   // everything else is ready.
+  NewBus made;
   std::optional<Bus> bus;
   if (!wish.bus.create || access(wish.path.c_str(), F_OK) == 0)
-    bus.emplace(provide_bus(wish.path, wish.bus).value());
+    bus.emplace(provide_bus(wish.path, wish.bus, made).value());
   fit_device_to_bus(wish, bus);
   need_tun_device();
   wish.device.where = wish.space();
@@ -366,13 +432,16 @@ int run_tap(const CommandLine& line) {
   wish.device.up = !mac_comes_later;
   auto device = std::make_unique<tap::TapLink>(tap::TapLink::open(wish.device).value());
   if (!bus) {
-    bus.emplace(provide_bus(wish.path, wish.bus).value());
+    bus.emplace(provide_bus(wish.path, wish.bus, made).value());
     attach(*port, wish.port, *bus, device->name(), old.has_value());
   }
   if (old && !wish.device.mac) follow_mac(*port, wish.space(), device->name());
   if (mac_comes_later) give_mac(wish, device->name(), port->mac());
   bus.reset();
-  return TapRun(wish, std::move(port), std::move(device)).carry();
+  TapRun run(wish, std::move(port), std::move(device));
+  run.begin();
+  made.keep();
+  return run.carry();
 }
 
 }  // namespace

@@ -175,6 +175,7 @@ TopOrder order_of(const std::string& word) {
 int run_top(const CommandLine& line) {
   const Arguments args =
       Options("top", "PATH")
+          .bus_first()
           .about(
               R"(Shows a bus live: rates of the bus and of every port, on one screen that adapts
                  to the size of the terminal. Ports that lose frames stand first, then those

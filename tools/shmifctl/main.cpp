@@ -1,6 +1,8 @@
 // shmifctl: the table of its commands.
 
 #include <array>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "tools/common/program.hpp"
@@ -13,17 +15,26 @@ namespace {
 
 // In alphabetical order.
 constexpr std::array kCommands = {
-    &kAuditCommand, &kBridgeCommand, &kCreateCommand,  &kDestroyCommand, &kDumpCommand,
-    &kEnterCommand, &kExecCommand,   &kGatewayCommand, &kBusHeatCommand, &kInjectCommand,
-    &kPingCommand,  &kPsCommand,     &kRepairCommand,  &kStatCommand,    &kStopCommand,
-    &kTapCommand,   &kTopCommand,    &kWaitCommand,
+    &kAuditCommand,     &kBridgeCommand, &kChangesCommand, &kCheckCommand,   &kCreateCommand,
+    &kDestroyCommand,   &kDoctorCommand, &kDownCommand,    &kDumpCommand,    &kEnterCommand,
+    &kExecCommand,      &kExtcapCommand, &kFaultCommand,   &kGatewayCommand, &kHealCommand,
+    &kBusHeatCommand,   &kInjectCommand, &kLinkCommand,    &kLsCommand,      &kMoveCommand,
+    &kPartitionCommand, &kPingCommand,   &kPsCommand,      &kRepairCommand,  &kServeCommand,
+    &kStatCommand,      &kStopCommand,   &kTapCommand,     &kTopCommand,     &kUpCommand,
+    &kUplinkCommand,    &kWaitCommand,
 };
 
 /// The words of links, which users look for under the names of commands.
 std::vector<Topic> link_topics() {
-  std::vector<Topic> topics{{"links", "bridge"}, {"link", "bridge"}};
+  std::vector<Topic> topics{{"links", "bridge"}};
   for (const LinkRow& row : link_rows()) topics.push_back({row.word, "bridge"});
   return topics;
+}
+
+/// Whether Wireshark runs this program, by a link in its folder for extcap. It names no command.
+bool is_call_of_wireshark(int argc, char** argv) {
+  const std::string_view first = argc > 1 ? argv[1] : "";
+  return first.starts_with("--extcap-") || first == "--capture";
 }
 
 int run_shmifctl(int argc, char** argv) {
@@ -33,7 +44,7 @@ int run_shmifctl(int argc, char** argv) {
       R"(A bus is one memory-mapped file that behaves as a shared Ethernet segment. Programs attach
          ports to it. Every frame passes every port. A port receives the frames for its MAC address,
          broadcasts and multicasts; a promiscuous port receives all. No port receives its own
-         frames.)",
+         frames. Commands whose PATH is left out take the bus of the variable SHMIF_BUS.)",
       R"(  shmifctl create /dev/shm/bus0
       make a bus
   shmifctl exec /dev/shm/bus0 --name web --ip 198.18.0.1/24 \
@@ -53,9 +64,13 @@ int run_shmifctl(int argc, char** argv) {
       kCommands,
       topics,
       R"(exec and enter exit as the program that they run, or with 125: shmifctl failed; 126: the
-         program cannot be executed; 127: there is no such program.)",
+         program cannot be executed; 127: there is no such program. up exits as the test of the
+         lab; 124: its time limit was up.)",
   };
-  return run_program(program, argc, argv);
+  std::vector<char*> words(argv, argv + argc);
+  std::string command = kExtcapCommand.name;
+  if (is_call_of_wireshark(argc, argv)) words.insert(words.begin() + 1, command.data());
+  return run_program(program, static_cast<int>(words.size()), words.data());
 }
 
 }  // namespace

@@ -19,6 +19,7 @@
 #include "perf/heat/control_text.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/heat_wire.hpp"
+#include "tools/common/default_bus.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/signals.hpp"
@@ -78,10 +79,23 @@ void print_heat(const Arguments& args, const HeatSession& session, const HeatOpt
   write_file("-", text).value();
 }
 
-/// Whether any target was measured. If not, says why.
-Measured measured_by(const Arguments& args, const HeatSession& session) {
+/// The bus whose processes are watched: that of --bus, or of SHMIF_BUS if the line names nothing to
+/// watch.
+std::optional<std::string> bus_to_watch(const Arguments& args, const HeatOptions& options) {
+  if (args.given("bus")) return args.text("bus");
+  const bool needs_target = options.damon.space != perf::DamonSpace::paddr;
+  const bool takes_bus =
+      options.backend == HeatBackend::automatic || options.backend == HeatBackend::client;
+  if (args.given("pid") || !args.program().empty() || !needs_target || !takes_bus) return {};
+  auto bus = default_bus();
+  if (bus) note_default_bus(*bus);
+  return bus;
+}
+
+/// Whether any target was measured. If not, says why. `bus`: whose processes they are, if any.
+Measured measured_by(const std::optional<std::string>& bus, const HeatSession& session) {
   const auto results = session.results();
-  if (const auto bus = args.text("bus"); bus && results.empty()) {
+  if (bus && results.empty()) {
     complain("nothing was measured: no process is attached to " + *bus +
              " (attach one that was started with SHMIF_HEAT, and watch again)");
     return Measured::nothing;
@@ -122,11 +136,15 @@ Watched watch_bus(const std::string& path, const HeatOptions& options, HeatSessi
 }
 
 Watched watched_of(const Arguments& args, const HeatOptions& options, HeatSession& session) {
-  const auto bus = args.text("bus");
+  const auto bus = bus_to_watch(args, options);
   // Physical memory does not belong to a process. If one is given, it only says how long to watch.
   const bool needs_none = options.damon.space == perf::DamonSpace::paddr;
   const bool has_none = !args.given("pid") && args.program().empty();
   if (!bus) {
+    if (has_none && !needs_none) {
+      throw UsageError{"nothing to watch (give -p PID, --bus PATH or -- PROGRAM, or set " +
+                       std::string(kBusVariable) + " to the path of a bus)"};
+    }
     Watched watched =
         needs_none && has_none ? Watched(std::vector<perf::Process>()) : Watched(args);
     session.add_all(watched.processes());
@@ -206,7 +224,7 @@ int watch_heat(const Arguments& args) {
   const bool is_partial = stop.stopped() && !is_done;
   if (stop.stopped() || is_done) watched.end(stop.stopped() ? stop.signal() : SIGTERM);
   print_heat(args, session, options, is_partial);
-  Measured measured = measured_by(args, session);
+  Measured measured = measured_by(bus_to_watch(args, options), session);
   if (wanted && !is_done && was_given_up(session)) measured = Measured::nothing;
   return is_done ? kDone : watched.exit_code(stop, measured);
 }
@@ -223,7 +241,8 @@ Options heat_command_line() {
   Watched::describe(options);
   options
       .value("bus", "PATH",
-             "watch the processes that are attached to this bus and were started with SHMIF_HEAT")
+             R"(watch the processes that are attached to this bus and were started with SHMIF_HEAT
+                (default, if nothing else to watch is given: the bus of $SHMIF_BUS))")
       .value("attrs", "S,A,U,MIN,MAX",
              R"(times in microseconds or with a unit, and numbers, with commas or spaces
                 (default: 5000,100000,1000000,10,1000)

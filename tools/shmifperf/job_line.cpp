@@ -8,6 +8,7 @@
 #include "perf/option/job_file.hpp"
 #include "perf/option/option_table.hpp"
 #include "perf/option/profiles.hpp"
+#include "perf/remote/shares.hpp"
 #include "tools/common/options.hpp"
 #include "tools/shmifperf/run_remote.hpp"
 
@@ -127,6 +128,7 @@ class Reader {
     refuse_errors();
     line_.plan = std::move(planning.jobs);
     line_.servers = servers_of(args_.all("client"));
+    read_servers();
     line_.show_command = args_.flag("showcmd");
     line_.parse_only = args_.flag("parse-only");
     return std::move(line_);
@@ -136,6 +138,7 @@ class Reader {
   void read_files();
   void keep_sections();
   void read_options();
+  void read_servers();
   void set(const OptionRow& row, const std::string& value, JobOptions& job);
   void refuse_errors() const;
 
@@ -208,6 +211,20 @@ void Reader::read_options() {
     common.name = "job";
     line_.set.jobs.push_back(common);
   }
+}
+
+/// The servers that jobs name.
+void Reader::read_servers() {
+  const std::vector<std::string> named = perf::servers_in(line_.set);
+  if (named.empty()) return;
+  if (!line_.servers.empty()) {
+    throw UsageError{
+        "--client runs all jobs on each server, but jobs also name servers of their own by the "
+        "option server (leave one out)"};
+  }
+  errors_ = perf::server_problems(line_.set);
+  refuse_errors();
+  line_.servers = servers_of(named);
 }
 
 void Reader::set(const OptionRow& row, const std::string& value, JobOptions& job) {

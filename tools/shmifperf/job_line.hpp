@@ -18,7 +18,7 @@ namespace shmif::tools {
 struct RunLine {
   perf::JobSet set;
   std::vector<perf::PlannedJob> plan;  ///< made from `set`
-  std::vector<std::string> servers;    ///< from --client; empty means this machine
+  std::vector<std::string> servers;    ///< from --client or the jobs; empty: here
   bool show_command = false;
   bool parse_only = false;
 };

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <ctime>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 #include "base/columns.hpp"
@@ -14,6 +15,7 @@
 #include "shmif/log.hpp"
 #include "tools/common/json.hpp"
 #include "tools/common/values.hpp"
+#include "tools/lab/state.hpp"
 
 namespace shmif::tools {
 
@@ -97,13 +99,63 @@ std::string counted(std::uint64_t n, const char* thing) {
   return std::to_string(n) + ' ' + thing + (n == 1 ? "" : "s");
 }
 
+/// What holds on the line of a port; null if that is not known.
+const LineState* line_of(const std::vector<LineState>* lines, const PortInfo& port) {
+  if (lines == nullptr) return nullptr;
+  const auto found = std::ranges::find_if(*lines, [&](const LineState& line) {
+    return line.slot == port.slot && line.incarnation == port.incarnation;
+  });
+  return found == lines->end() ? nullptr : &*found;
+}
+
+/// The fields of a port that tell of its line.
+void add_line(Json& row, const std::vector<LineState>* lines, const PortInfo& port) {
+  if (lines == nullptr) return;
+  const LineState* const line = line_of(lines, port);
+  const bool takes_changes = line != nullptr && line->takes_changes;
+  row["takes_changes"] = takes_changes;
+  if (takes_changes) {
+    row["line"] = line->text;
+  } else {
+    set_null(row, "line", "its program takes no changes, and does not tell");
+  }
+  static constexpr std::pair<const char*, std::uint64_t LineCounts::*> kCounts[] = {
+      {"line_rx_dropped_frames", &LineCounts::dropped_in},
+      {"line_tx_dropped_frames", &LineCounts::dropped_out},
+      {"line_waiting_frames", &LineCounts::waiting}};
+  for (const auto& [key, count] : kCounts) {
+    const bool counts = takes_changes && line->counts.has_value();
+    set_figure(row, key, counts ? std::optional((*line->counts).*count) : std::nullopt,
+               "its program does not count them");
+  }
+}
+
+/// What holds on the line of a port, and what it has dropped; empty if nothing is unusual.
+std::string line_text(const LineState& line, LinkKind kind) {
+  std::string text = base::printable(line.text);
+  const LineCounts counts = line.counts.value_or(LineCounts());
+  const auto add = [&](const std::string& part) { text += (text.empty() ? "" : "; ") + part; };
+  if (counts.dropped_in > 0 || counts.dropped_out > 0) {
+    const char* const far = kind == LinkKind::bridge ? "line" : "host";
+    add("dropped " + std::to_string(counts.dropped_in) + " to the " + far + ", " +
+        std::to_string(counts.dropped_out) + " from it");
+  }
+  if (counts.waiting > 0) add(std::to_string(counts.waiting) + " waiting");
+  return text;
+}
+
 std::string slot_and_name(const PortInfo& port) {
   return "slot " + std::to_string(port.slot) + " \"" + port.name + '"';
 }
 
 /// What is special about a port: `row` adds a line for each.
 template <class Row>
-void add_port_rows(const BusInfo& info, const Row& row) {
+void add_port_rows(const BusInfo& info, const std::vector<LineState>* lines, const Row& row) {
+  for (const PortInfo& port : info.ports) {
+    const LineState* const line = line_of(lines, port);
+    const std::string text = line == nullptr ? std::string() : line_text(*line, port.link);
+    if (!text.empty()) row("line", slot_and_name(port) + ": " + text);
+  }
   for (const PortInfo& port : info.ports) {
     if (port.waits_for) {
       // A port that only sends does not make room in the ring, either.
@@ -154,7 +206,7 @@ std::string position_text(std::uint64_t position, const char* wrong) {
          (wrong == nullptr ? "" : " (" + std::string(wrong) + ": see 'shmifctl audit')");
 }
 
-std::string head_text(const BusInfo& info) {
+std::string head_text(const BusInfo& info, const std::vector<LineState>* lines) {
   const auto live =
       std::count_if(info.ports.begin(), info.ports.end(), [](const PortInfo& p) { return p.live; });
   const auto dead = static_cast<std::ptrdiff_t>(info.ports.size()) - live;
@@ -198,7 +250,7 @@ std::string head_text(const BusInfo& info) {
                        std::to_string(info.takeovers_living) + " from living ones");
   row("recovered", std::to_string(info.claims_freed) + " claims of dead writers freed, " +
                        std::to_string(info.repairs) + " repairs");
-  add_port_rows(info, row);
+  add_port_rows(info, lines, row);
   row("ports", ports);
   if (std::ranges::any_of(info.ports, &PortInfo::lost_is_lower_bound)) {
     row("note", "corruption was seen; lost_frames may be too low");
@@ -280,8 +332,26 @@ std::string netbsd_text(const BusInfo& info) {
 
 }  // namespace
 
+Error with_buses_of_lab(Error error, const std::string& path) {
+  constexpr std::size_t kMaxNamed = 4;
+  if (error.code != std::errc::no_such_file_or_directory || path.find('/') != std::string::npos)
+    return error;
+  const std::optional<FoundLab> lab = find_lab(path);
+  if (!lab || !lab->alive || lab->state.buses.empty()) return error;
+  const auto& buses = lab->state.buses;
+  std::string names;
+  for (std::size_t i = 0; i < std::min(buses.size(), kMaxNamed); ++i) {
+    names += (i == 0 ? "" : ", ") + buses[i].path;
+  }
+  if (buses.size() > kMaxNamed) names += ", ... ('shmifctl ls' lists all)";
+  return Error(error.code, "cannot open the bus " + path + ": there is no such file, but " + path +
+                               " is a lab: name a bus of it, as " + names);
+}
+
 Bus look_at(const std::string& path) {
-  Bus bus = std::move(Bus::open(path)).value();
+  Result<Bus> opened = Bus::open(path);
+  if (!opened) throw Exception(with_buses_of_lab(std::move(opened).error(), path));
+  Bus bus = *std::move(opened);
   if (!bus.warning().empty()) log_warning(bus.warning());
   return bus;
 }
@@ -331,7 +401,7 @@ const char* mode_name(const PortInfo& port) noexcept {
   return port.pause ? "pause" : "ethernet";
 }
 
-std::string to_json(const BusInfo& info) {
+std::string to_json(const BusInfo& info, const std::vector<LineState>* lines) {
   if (info.netbsd) return netbsd_json(info);
   Json claims = Json::array();
   Json ports = Json::array();
@@ -339,6 +409,7 @@ std::string to_json(const BusInfo& info) {
     Json& row = ports.emplace_back(port_json(port));
     if (port.up && why_no_end(info) != nullptr)
       set_null(row, "unread_bytes", "the last of the bus is not known");
+    add_line(row, lines, port);
     if (port.claim_bytes) {
       claims.push_back({{"slot", port.slot}, {"name", port.name}, {"bytes", *port.claim_bytes}});
     }
@@ -505,9 +576,9 @@ std::string folded(const std::vector<std::vector<std::string>>& rows, std::size_
   return out;
 }
 
-std::string to_text(const BusInfo& info, std::size_t width) {
+std::string to_text(const BusInfo& info, std::size_t width, const std::vector<LineState>* lines) {
   if (info.netbsd) return netbsd_text(info);
-  std::string out = head_text(info);
+  std::string out = head_text(info, lines);
   if (info.ports.empty()) return out;
   std::vector<std::vector<std::string>> ports = {
       {"slot", "name", "state", "up", "link", "pid", "mac", "mode"}};

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "shmif/bus.hpp"
+#include "shmif/control/change.hpp"
 
 namespace shmif::tools {
 
@@ -13,15 +14,21 @@ namespace shmif::tools {
 /// different data.
 Bus look_at(const std::string& path);
 
+/// The error of opening a bus. If the path is the name of a running lab, the message names the
+/// buses of that lab. Threads: any. Blocks: for the disk.
+Error with_buses_of_lab(Error error, const std::string& path);
+
 /// Every field of the bus and its ports. The man page describes the names; they are stable.
-std::string to_json(const BusInfo& info);
+/// `lines`: what holds on their lines (line_states()); without it, these fields are left out.
+std::string to_json(const BusInfo& info, const std::vector<LineState>* lines = nullptr);
 std::string to_json(const std::string& path, const AuditReport& report);
 /// `format`: of the bus that was repaired.
 std::string to_json(const std::string& path, const RepairReport& report, BusFormat format);
 
 /// The same for people: a heading and two tables, "ports" and "counters". Tables wider than `width`
-/// are folded; 0 means that they never are.
-std::string to_text(const BusInfo& info, std::size_t width = 0);
+/// are folded; 0 means that they never are. `lines`: as for to_json().
+std::string to_text(const BusInfo& info, std::size_t width = 0,
+                    const std::vector<LineState>* lines = nullptr);
 /// A line for each finding and each note. If there is no finding, a line says so.
 std::string to_text(const std::string& path, const AuditReport& report);
 /// A part of a line that says what was repaired.

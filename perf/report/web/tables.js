@@ -172,8 +172,8 @@ function machine() {
 }
 
 function servers() {
-  const made = section('Servers', 'Began: how long after the first server’s jobs, within the accuracy of the clocks (±).',
-    table('Servers', ['server', 'passed', 'exit code', 'began', '±', 'host', 'CPUs', 'memory', 'kernel', 'clock', 'virtualization'], result.hosts.map((h) => {
+  const made = section('Servers', 'Let go: how long after the first server its jobs were let go, within the accuracy of the clocks (±). Each job begins later by its start skew.',
+    table('Servers', ['server', 'passed', 'exit code', 'let go', '±', 'host', 'CPUs', 'memory', 'kernel', 'clock', 'virtualization'], result.hosts.map((h) => {
       const m = h.machine;
       return [h.hostname, [units.yes(h.passed), h.passed ? '' : 'bad'], units.count(h.exit_code), units.ns(h.start_offset_ns), units.ns(h.clock_error_ns),
         ...(m ? [[known(m.hostname), 'words'], [cpuOf(m), 'words'], units.memory(m.memory_bytes), [known(m.kernel), 'words'], known(m.clock_source), known(m.virtualization)]

@@ -10,9 +10,9 @@
 #include <string>
 #include <string_view>
 
-#include <perf/counters/sample_format.hpp>
-#include <perf/counters/session.hpp>
-#include <perf/events/event_names.hpp>  // its former name, which older programs use
+#include <shmif/perf/counters/event_names.hpp>
+#include <shmif/perf/counters/sample_format.hpp>
+#include <shmif/perf/counters/session.hpp>
 
 using namespace shmif::perf;
 

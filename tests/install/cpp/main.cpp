@@ -3,7 +3,12 @@
 
 #include <chrono>
 
+#include "base/error.hpp"
+#include "bus/frame.hpp"
+
 int main(int, char** argv) {
+  [[maybe_unused]] const consumer::Error error;
+  [[maybe_unused]] const consumer::Frame own;
   shmif::Bus::create(argv[1], {}).value();
   shmif::Port alice, bob;
   for (shmif::Port* port : {&alice, &bob}) {

@@ -141,14 +141,16 @@ class Ratios(unittest.TestCase):
         found.failures = {"one": ["one is not installed"]}
         goal = rows.Goal("rate", ["one"], 2.5)
         self.assertEqual(report.goal_lines(found, goal),
-                         ("a-row", "received, M frames/s", "8", "one", "one is not installed", "", ">= 2.5 x", "not measured"))
+                         ("a-row", "received, M frames/s", "8", "one", "one is not installed", "", ">= 2.5 x", "not measured", ""))
 
     def test_a_goal_is_met_by_the_median(self):
         rounds = [{"shmif": {"rate": ours}, "one": {"rate": 1e6}} for ours in (1e6, 3e6, 9e6)]
-        line = report.goal_lines(self.measured(rounds), rows.Goal("rate", ["one"], 3))
-        self.assertEqual(line, ("a-row", "received, M frames/s", "3 (1-9)", "one", "1 (1-1)", "3 (1-9)", ">= 3 x", "met"))
-        line = report.goal_lines(self.measured(rounds), rows.Goal("rate", ["one"], 3.1))
-        self.assertEqual(line[-1], "missed")
+        measured = self.measured(rounds)
+        measured.line_ns = [140, None, 437]
+        line = report.goal_lines(measured, rows.Goal("rate", ["one"], 3))
+        self.assertEqual(line, ("a-row", "received, M frames/s", "3 (1-9)", "one", "1 (1-1)", "3 (1-9)", ">= 3 x", "met", "140-437"))
+        line = report.goal_lines(measured, rows.Goal("rate", ["one"], 3.1))
+        self.assertEqual(line[report.VERDICT], "missed")
 
 
 class Rounds(unittest.TestCase):
@@ -209,30 +211,35 @@ class TwoVersions(unittest.TestCase):
 class Documents(unittest.TestCase):
     FACTS = {"cpus": 2, "model": "some CPU", "kernel": "6.18", "date": "2026-11-25", "commit": "abc", "busy_percent_before": 0, "line_ns": []}
 
-    def written(self, rounds, goals):
-        """Result: the page, the record, and the names of the pictures, of rows `kept` and `other`."""
+    FIRST = (("kept", "received, M frames/s", "one", "how fast?"),)
+    OLDER = {"machine": {"model": "Intel(R) Xeon(R) Processor", "date": "2026-01-02"},
+             "lines": [["* kept", "received, M frames/s", "5", "one", "2", "2.5", "", ""]]}  # of a run that did not record distances
+
+    def written(self, rounds, goals, line_ns=()):
+        """Result: both pages, the record, and the names of the pictures, of rows `kept` and `other`."""
         measured = []
         for name in ("kept", "other"):
             found = report.Measured(row_of(dict.fromkeys(["shmif", "one"]), (RATE,), goals[name]))
-            found.row.name, found.rounds = name, rounds
+            found.row.name, found.rounds, found.line_ns = name, rounds, list(line_ns)
             measured.append(found)
         with tempfile.TemporaryDirectory() as folder:
             root = pathlib.Path(folder)
             for page in ("page.md", "first.md"):
                 (root / page).write_text(f"before\n{bench.BEGIN}\nold\n{bench.END}\nafter\n")
+            (root / "bench-xeon.json").write_text(json.dumps(self.OLDER))
             charts = types.SimpleNamespace(pictures=lambda found: {found.row.name: "<svg/>"})  # charts_test.py has the real ones
             with mock.patch.dict(sys.modules, charts=charts), \
                     mock.patch.multiple(bench, DOCUMENT=root / "page.md", FIRST_PAGE=root / "first.md", FIGURES=root / "figures",
-                                     RECORD=root / "measurements" / "bench.json", PICTURED=("kept",)), mock.patch.object(report, "FIRST", ()):
+                                     RECORDS=root, PICTURED=("kept",)), mock.patch.object(report, "FIRST", self.FIRST):
                 bench.write_docs(self.FACTS, measured)
-            return ((root / "page.md").read_text(), json.loads((root / "measurements" / "bench.json").read_text()),
+            return ((root / "page.md").read_text(), (root / "first.md").read_text(), json.loads((root / "bench-some.json").read_text()),
                     sorted(file.name for file in (root / "figures").iterdir()))
 
     def test_the_page_has_what_has_a_target_and_the_record_has_all(self):
         with_target, without = rows.Goal("rate", ["one"], 3), rows.Goal("rate", ["one"])
-        page, record, pictures = self.written([{"shmif": {"rate": 8e6}, "one": {"rate": 2e6}}], {"kept": [with_target, without], "other": [without]})
-        judged = ["kept", "received, M frames/s", "8", "one", "2", "4", ">= 3 x", "met"]
-        beside = ["received, M frames/s", "8", "one", "2", "4", "", ""]
+        page, _, record, pictures = self.written([{"shmif": {"rate": 8e6}, "one": {"rate": 2e6}}], {"kept": [with_target, without], "other": [without]})
+        judged = ["kept", "received, M frames/s", "8", "one", "2", "4", ">= 3 x", "met", ""]
+        beside = ["received, M frames/s", "8", "one", "2", "4", "", "", ""]
         self.assertEqual([line for line in page.splitlines() if line.startswith(("| kept", "| other"))], ["| " + " | ".join(judged) + " |"])
         self.assertEqual([line for line in page.splitlines() if line.startswith("- ")], ["- `kept`: some work"])
         self.assertTrue(page.startswith("before\n") and page.endswith("\nafter\n"))
@@ -240,6 +247,18 @@ class Documents(unittest.TestCase):
         self.assertEqual(record["rows"][1]["rounds"], [{"shmif": {"rate": 8e6}, "one": {"rate": 2e6}}])
         self.assertEqual((record["command"], record["machine"]), ("tools/bench --write-docs", self.FACTS))
         self.assertEqual(pictures, ["kept.svg"])
+
+    def test_the_first_page_shows_the_last_run_on_each_kind_of_cpu(self):
+        goal = rows.Goal("rate", ["one"])
+        _, first, _, _ = self.written([{"shmif": {"rate": 8e6}, "one": {"rate": 2e6}}], {"kept": [goal], "other": [goal]}, [131, 557])
+        self.assertEqual([line for line in first.splitlines() if line.startswith("|")], [
+            "| work | peer | some, 2026-11-25: shmif | ratio | line, ns | Xeon, 2026-01-02: shmif | ratio |",
+            "|---|---|---|---|---|---|---|",
+            "| how fast? | one | 8 | 4 | 131-557 | 5 | 2.5 |"])
+
+    def test_kinds_of_cpus_are_told_apart_by_a_word_of_the_model(self):
+        for model, kind in (("AMD EPYC 7B13", "EPYC"), ("Intel(R) Xeon(R) Processor", "Xeon"), ("Neoverse-N1", "Neoverse"), ("", "CPU")):
+            self.assertEqual(bench.kind_of(model), kind)
 
     def test_a_run_draws_pictures_unless_it_is_quick_or_has_nothing_to_draw_with(self):
         found = report.Measured(row_of({"shmif": None}))

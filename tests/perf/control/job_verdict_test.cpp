@@ -140,6 +140,12 @@ TEST(JobVerdict, WhoMovedNothingFailsUnlessItWasStopped) {
             "moved no frame (its senders sent nothing in the measured window)");
   EXPECT_EQ(idle([&](Judged& j) {
               unheard(j, 0);
+              j.plan.options.verify_only = true;
+            }),
+            "moved no frame (did its senders reach unix:/a?)")
+      << "they are not of this run";
+  EXPECT_EQ(idle([&](Judged& j) {
+              unheard(j, 0);
               unheard(j, 7);
             }),
             "moved no frame (did its senders reach unix:/a?)")
@@ -173,6 +179,9 @@ TEST(JobVerdict, WhoWasToSendInItsWindowAndStoodStillFails) {
             "took no frame; is it up?)");
   EXPECT_EQ(still([](Judged& j) { j.result.tx.paced = false; }),
             "sent no frame in its measured window of 2 s (the causes say what held it back)");
+  EXPECT_EQ(still([](Judged& j) { j.result.tx.offered_frames = 1; }),
+            "did not send the 1 frame that was due in its measured window of 2 s (the causes say "
+            "what held it back)");
   const auto short_of_its_time = [](Judged& j) {
     j.result.tx.paced = false;
     j.plan.options.runtime = std::chrono::seconds(20);
@@ -207,6 +216,22 @@ TEST(JobVerdict, WhoReceivedNothingInItsWindowThoughFramesWereSentToItFails) {
       "received none of the 10 frames that were sent to it in its measured window of 2 s (did "
       "they reach unix:/a? the causes say what held it back)");
   EXPECT_NE(deaf([](Judged& j) { j.plan.options.rw = Role::pingpong; }), "");
+  EXPECT_EQ(deaf([](Judged& j) {
+              j.plan.options.rw = Role::pingpong;
+              j.plan.options.other_end_elsewhere = true;
+              j.plan.options.hostname = "02:00:00:00:00:07";
+            }),
+            "received no reply to the 10 requests of its measured window of 2 s (did they reach "
+            "02:00:00:00:00:07, and the replies unix:/a?)");
+  EXPECT_EQ(deaf([](Judged& j) { j.result.flows[0].sent = j.result.flows[0].lost = 1; }),
+            "did not receive the 1 frame that was sent to it in its measured window of 2 s (did "
+            "it reach unix:/a? the causes say what held it back)");
+  EXPECT_EQ(deaf([](Judged& j) {
+              j.plan.options.rw = Role::pingpong;
+              j.plan.options.other_end_elsewhere = true;
+              j.result.flows[0].sent = j.result.flows[0].lost = 1;
+            }).find("received no reply to the 1 request of its measured window of 2 s "),
+            0U);
   EXPECT_EQ(deaf(nothing, true), "") << "it was asked for";
   EXPECT_EQ(deaf([](Judged& j) { j.plan.options.rw = Role::tx; }), "");
   EXPECT_EQ(deaf([](Judged& j) { j.result.rx.frames = 1; }), "");

@@ -52,7 +52,7 @@ TEST_F(RunPhases, JobsBehindAStonewallStartWhenThoseBeforeHaveEnded) {
 
 TEST_F(RunPhases, AJobWaitsForEveryCloneOfAnother) {
   EXPECT_TRUE(passed(run_text(global() + "[a]\nnumjobs=3\nnumber_ios=50\n"
-                                         "[b]\nnumber_ios=200\n"
+                                         "[b]\nnumber_ios=1000\n"
                                          "[c]\nwait_for=a\nnumber_ios=5\n")));
   for (const char* clone : {"a.0", "a.1", "a.2"}) EXPECT_GE(ready("c"), ended(clone));
   EXPECT_LT(ready("c"), ended("b")) << "nobody waits for that one";

@@ -56,7 +56,8 @@ const Numbers& numbers() {
       for (const char* const property : properties) all[definition + '.' + property] = of;
     };
     add("job", Of::window, {"runtime_seconds", "overruns", "overrun_frames"});
-    add("job", Of::none, {"exit_status", "exit_signal", "pid", "limit_fps"});
+    add("job", Of::none,
+        {"exit_status", "exit_signal", "pid", "limit_fps", "latency_clock_error_ns"});
     // Of a limit; of intervals; of a CPU with counters.
     add("job", Of::rarely, {"limit_share", "rate_ci95_share", "instructions_per_cycle"});
     // Jobs begin before the ramp, not after it.
@@ -232,7 +233,8 @@ void for_each_number(const RunResult& result,
   const Json report = Json::parse(to_json(result, Bins::without));
   for (const Json& job : report.at("jobs")) {
     Json whole = job;
-    whole["hostname"] = nullptr;  // of a run on servers
+    // Of a run on servers.
+    whole["hostname"] = whole["latency_clock_error_ns"] = nullptr;
     for (const char* const key : {"latency_ns", "service_ns", "spacing_error_ns"}) {
       if (whole.at(key).is_object()) whole.at(key)["bins"] = nullptr;
     }

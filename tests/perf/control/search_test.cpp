@@ -240,8 +240,10 @@ TEST(RateSearch, ARateThatIsTooLowForTheSendersSakeIsDoubted) {
   add(100, false, 9e6);
   add(100, true, 9e6);
   EXPECT_EQ(doubt_of(search), "");
-  add(150, false, 5e6);
-  EXPECT_EQ(doubt_of(search), "the sender was off its CPU and up to 5 ms late, so it sent a burst");
+  add(150, false, 8e6);
+  EXPECT_EQ(doubt_of(search), "the sender was off its CPU and up to 8 ms late, so it sent a burst");
+  add(140, false, 5e6);
+  EXPECT_EQ(doubt_of(search), "") << "a frame every 7 ms: the late one had left before the next";
   search.found_fps.reset();
   EXPECT_EQ(doubt_of(search), "") << "why_none says it";
 }
@@ -364,11 +366,11 @@ TEST(RateSearch, SaysOfTheLowestRateWhyItFailed) {
             "no rate passed, not even 100 frames/s: there, less than 99.9 % of the frames "
             "arrived");
   TrialResult late = trial(100, 0.05);
-  late.sender_late_ns = 4.5e6;
+  late.sender_late_ns = 14.5e6;
   EXPECT_EQ(
       why({}, late),
       "no rate passed, not even 100 frames/s: there, 5 % of the frames were lost, and 0 % was "
-      "allowed; the sender was off its CPU and up to 4.5 ms late, so it sent a burst (give it "
+      "allowed; the sender was off its CPU and up to 14.5 ms late, so it sent a burst (give it "
       "its own CPU with cpus_allowed)");
   EXPECT_EQ(why({.kind = Search::pdr, .allowed_loss = 0.02}, trial(100, 0.034)),
             "no rate passed, not even 100 frames/s: there, 3.4 % of the frames were lost, and 2 % "

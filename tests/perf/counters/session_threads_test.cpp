@@ -6,11 +6,15 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "perf/counters/kernel_counters.hpp"
 #include "perf/counters/session.hpp"
 #include "perf/watch/held_child.hpp"
 #include "perf/watch/kernel_files.hpp"
@@ -94,7 +98,8 @@ TEST_F(ThreadedSession, OpensAGroupAgainOfWhichAThreadHasOnlyAPart) {
   EXPECT_EQ(kernel.events.size(), static_cast<std::size_t>(kOpensOfTwoThreads));
 }
 
-TEST_F(ThreadedSession, OpensAGroupAgainIfTheKernelTookOnlyItsFirstEvent) {
+/// The first event may have ended with another thread, which an anchor prevents (C7).
+TEST_F(ThreadedSession, OpensAGroupAgainWithAnAnchorIfTheKernelTookOnlyItsFirstEvent) {
   for (const int error : {EINVAL, ENODEV, ESRCH}) {
     int opened = 0;
     kernel.before = [&](KernelCall call, int) {
@@ -105,12 +110,32 @@ TEST_F(ThreadedSession, OpensAGroupAgainIfTheKernelTookOnlyItsFirstEvent) {
     const std::array events{EventSetup{fake_event(1)}, EventSetup{fake_event(2)}};
     CounterSession one = session_over(kAlone, kernel);
     ASSERT_TRUE(one.program(events));
+    const std::size_t first = kernel.opened.size();
     const auto loaded = one.load(CounterTarget::process({kTask, 7}), &fault);
     ASSERT_TRUE(loaded) << loaded.error().message;
     EXPECT_FALSE(fault);
-    EXPECT_EQ(opened, 4 + 1 + kOpensOfTwoThreads) << "and a question whether the thread has ended";
+    EXPECT_EQ(opened, kOpensOfTwoThreads + 4)
+        << "whether the thread has ended, the anchor, and the group of two again";
+    // What was refused is not in this list.
+    const FakeCounters::Event& anchor = kernel.opened.at(first + 4);
+    EXPECT_EQ(anchor.task, kTask);
+    EXPECT_EQ(anchor.attr.base.inherit, 0);
+    EXPECT_EQ(kernel.events.size(), static_cast<std::size_t>(kOpensOfTwoThreads))
+        << "neither the anchor nor the first group is left open";
     kernel.before = {};
   }
+}
+
+TEST_F(ThreadedSession, OpensAllGroupsAgainIfAnAnchorDoesNotHelp) {
+  int opened = 0;
+  kernel.before = [&](KernelCall call, int) {
+    // The second event, and that again, after an anchor and the first event.
+    return call == KernelCall::open && (++opened == 4 || opened == 8) ? -EINVAL : 0;
+  };
+  const auto loaded = load();
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_EQ(opened, 9 + kOpensOfTwoThreads) << "9: asked once more whether the thread has ended";
+  EXPECT_EQ(kernel.events.size(), static_cast<std::size_t>(kOpensOfTwoThreads));
 }
 
 /// Since Linux 6.15, the kernel then says ENODEV.
@@ -239,12 +264,59 @@ CounterEvent clock_event(std::uint64_t config) {
   return event;
 }
 
+/// This machine's kernel, on a machine that is slow between the events of a group.
+class SlowKernel final : public KernelCounters {
+ public:
+  int open(const EventAttr& attr, pid_t task, int cpu, int group) noexcept override {
+    if (group >= 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    return real_.open(attr, task, cpu, group);
+  }
+  int control(int file, unsigned long request, std::uintptr_t argument) noexcept override {
+    return real_.control(file, request, argument);
+  }
+  ssize_t read(int file, void* to, std::size_t bytes) noexcept override {
+    return real_.read(file, to, bytes);
+  }
+  int map(int file, std::size_t bytes, void** at) noexcept override {
+    return real_.map(file, bytes, at);
+  }
+  void unmap(void* at, std::size_t bytes) noexcept override { real_.unmap(at, bytes); }
+  void close(int file) noexcept override { real_.close(file); }
+  int open_task(pid_t task, bool thread) noexcept override { return real_.open_task(task, thread); }
+  bool has_ended(int file, pid_t task) noexcept override { return real_.has_ended(file, task); }
+  std::uint64_t start_ticks(pid_t task) override { return real_.start_ticks(task); }
+  std::vector<pid_t> threads(pid_t process) override { return real_.threads(process); }
+  std::vector<int> online_cpus() override { return real_.online_cpus(); }
+  int hold(pid_t thread) noexcept override { return real_.hold(thread); }
+  void release(pid_t thread, int signal) noexcept override { real_.release(thread, signal); }
+
+ private:
+  KernelCounters& real_ = kernel_counters();
+};
+
+constexpr const char* kChurnTime = "20000";  // ms; the tests end it long before
+
+TEST(LiveThreads, MayEndMuchFasterThanTheEventsOfAGroupAreOpened) {
+  auto load = HeldChild::start({.argv = {SHMIF_KNOWN_LOAD, "churning", kChurnTime}}).value();
+  ASSERT_TRUE(load.release());
+  SlowKernel kernel;
+  for (int round = 0; round < 20; ++round) {
+    CounterSession session = session_over(kAlone, kernel);
+    const std::array events{EventSetup{clock_event(PERF_COUNT_SW_TASK_CLOCK)},
+                            EventSetup{clock_event(PERF_COUNT_SW_CPU_CLOCK)}};
+    ASSERT_TRUE(session.program(events));
+    const auto loaded = session.load(CounterTarget::process({load.pid()}));
+    ASSERT_TRUE(loaded) << loaded.error().message;
+  }
+  load.kill(SIGKILL);
+}
+
 /// On this machine's kernel: threads that come, or come and go, as fast as they can.
 TEST(LiveThreads, OfAProcessMayStartAndEndWhileItIsLoadedAndRead) {
   for (int round = 0; round < 30; ++round) {
     const std::string churn = round % 2 == 0 ? "rising" : "churning";
     auto load =
-        HeldChild::start({.argv = {SHMIF_KNOWN_LOAD, churn, round % 2 == 0 ? "300" : "2000"}})
+        HeldChild::start({.argv = {SHMIF_KNOWN_LOAD, churn, round % 2 == 0 ? "300" : kChurnTime}})
             .value();
     ASSERT_TRUE(load.release());
     const std::string threads = "/proc/" + std::to_string(load.pid()) + "/task";

@@ -137,6 +137,7 @@ const std::vector<JobCase>& job_cases() {
       {"filename", "a.pcap", [](J j) { return j.filename == "a.pcap"; }, {""}},
       {"hostname", "::1", [](J j) { return j.hostname == "::1"; }, {""}},
       {"port", "65535", [](J j) { return j.port == 65535; }, {"65536"}},
+      {"server", "lab1:7", [](J j) { return j.server == "lab1:7"; }, {""}},
       {"no_peer", "1", [](J j) { return j.no_peer; }, {"x"}},
       {"allow_live", "1", [](J j) { return j.allow_live; }, {"x"}},
       {"fault",

@@ -7,201 +7,19 @@
 #include <array>
 #include <chrono>
 #include <filesystem>
-#include <functional>
-#include <future>
-#include <memory>
-#include <mutex>
+#include <nlohmann/json.hpp>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "perf/option/job_file.hpp"
-#include "perf/remote/address.hpp"
 #include "perf/remote/client.hpp"
-#include "perf/remote/connection.hpp"
-#include "perf/report/report.hpp"
 #include "perf/report/table.hpp"
 #include "perf/stats/clock.hpp"
 #include "perf/verify/verify_state.hpp"
+#include "tests/perf/remote/client_rig.hpp"
 #include "tests/perf/report/sample_results.hpp"
-#include "tests/support/in_directory.hpp"
-#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::remote_client {
 namespace {
-
-using namespace std::chrono_literals;
-using Texts = std::vector<std::string>;
-
-/// A server whose clock is some seconds ahead. It answers pings, and keeps what else it hears.
-class OneServer {
- public:
-  explicit OneServer(std::uint64_t ahead_ns, std::chrono::milliseconds slow = 0ms)
-      : ahead_ns_(ahead_ns), slow_(slow) {
-    listener_ = listen_at(parse_socket_address("127.0.0.1:0").value()).value();
-    name_ = address_of(listener_.get()).value().to_string();
-  }
-  const std::string& name() const { return name_; }
-  std::uint64_t ahead_ns() const { return ahead_ns_; }
-  /// When its answers were sent, by the clock of the client.
-  const std::vector<std::uint64_t>& answers_ns() const { return answers_ns_; }
-  const std::vector<Message>& heard() const { return heard_; }
-  bool is_closed() const { return closed_; }
-
-  void say(const Message& message) { connection_->send(message); }
-  void look() {
-    if (!connection_) {
-      UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-      if (!fd) return;
-      connection_ = std::make_unique<Connection>(std::move(fd), kMaxResultBytes);
-    }
-    connection_->pump();
-    const auto texts = connection_->receive();
-    if (!texts) closed_ = true;
-    if (!texts) return;
-    for (const std::string& text : *texts) {
-      const Message message = decode(text).value();
-      if (const auto* const ping = std::get_if<PingMessage>(&message)) {
-        answer(*ping);
-      } else {
-        heard_.push_back(message);
-      }
-    }
-  }
-  template <class T>
-  std::vector<T> all() const {
-    std::vector<T> found;
-    for (const Message& message : heard_) {
-      if (const T* const one = std::get_if<T>(&message)) found.push_back(*one);
-    }
-    return found;
-  }
-
- private:
-  void answer(const PingMessage& ping) {
-    ::poll(nullptr, 0, static_cast<int>(slow_.count()));
-    const std::uint64_t now = now_ns();
-    answers_ns_.push_back(now);
-    // Its clock in the middle of the way, as a client takes it to be.
-    say(PongMessage{ping.sent_ns, ping.sent_ns + (now - ping.sent_ns) / 2 + ahead_ns_});
-  }
-
-  std::uint64_t ahead_ns_;
-  std::chrono::milliseconds slow_;
-  UniqueFd listener_;
-  std::string name_;
-  std::unique_ptr<Connection> connection_;
-  std::vector<std::uint64_t> answers_ns_;
-  std::vector<Message> heard_;
-  bool closed_ = false;
-};
-
-/// What a client shows.
-struct Shown {
-  std::vector<RunProgress> progress, intervals, statuses;
-  Texts runs;
-};
-
-class Watcher : public RunObserver {
- public:
-  void on_run(const std::string& what) override { add(&Shown::runs, what); }
-  void on_progress(const RunProgress& p) override { add(&Shown::progress, p); }
-  void on_interval(const RunProgress& p) override { add(&Shown::intervals, p); }
-  void on_status(const RunProgress& p) override { add(&Shown::statuses, p); }
-  Shown shown() const {
-    const std::lock_guard lock(mutex_);
-    return shown_;
-  }
-
- private:
-  template <class T>
-  void add(std::vector<T> Shown::* list, const T& what) {
-    const std::lock_guard lock(mutex_);
-    (shown_.*list).push_back(what);
-  }
-  mutable std::mutex mutex_;
-  Shown shown_;
-};
-
-/// A client of two servers, of which the first is slow to answer.
-struct Two {
-  OneServer first{5'000'000'000, 10ms};
-  OneServer second{9'000'000'000};
-  Watcher watcher;
-  RunControl control;
-  const shmif::test::TempDir states;
-  const shmif::test::InDirectory here{states.path()};
-  std::future<std::vector<HostResult>> results;
-
-  Two() {
-    JobSet set;
-    const char* const jobs = "[global]\nrepeat=2\nrw=tx\nsize=1k\n[a]\n[b]\n[c]\n";
-    EXPECT_TRUE(read_job_text("x.job", jobs, set).empty());
-    // A name that no file can have, and that is a way out of a directory.
-    set.jobs.push_back(set.jobs.front());
-    set.jobs.back().name = "a/../.sink";
-    RemoteOptions options{
-        .servers = {first.name(), second.name()}, .version = "1.2.3", .command = {"c"}};
-    results = std::async(std::launch::async, [this, options, set] {
-      return run_on_servers(options, set, &watcher, control);
-    });
-  }
-  std::array<OneServer*, 2> both() { return {&first, &second}; }
-  bool until(const std::function<bool()>& holds) {
-    for (int i = 0; i < 10'000 && !holds(); ++i) {
-      for (OneServer* const server : both()) server->look();
-      ::poll(nullptr, 0, 1);
-    }
-    return holds();
-  }
-  template <class T>
-  bool until_both_heard(std::size_t times = 1) {
-    return until([&] { return first.all<T>().size() >= times && second.all<T>().size() >= times; });
-  }
-  void greet() {
-    ASSERT_TRUE(until_both_heard<HelloMessage>());
-    for (OneServer* const server : both())
-      server->say(HelloMessage{.version = "1.2.3", .host = ""});
-    ASSERT_TRUE(until_both_heard<JobsMessage>());
-  }
-  void start() {
-    ASSERT_NO_FATAL_FAILURE(greet());
-    for (OneServer* const server : both()) server->say(PreparedMessage{2});
-    ASSERT_TRUE(until_both_heard<GoMessage>());
-  }
-  /// Says that, and waits until it is shown.
-  void show(OneServer& server, double at_seconds) {
-    RunProgress progress;
-    progress.at_seconds = at_seconds;
-    server.say(ProgressMessage{progress, false});
-    EXPECT_TRUE(until([&] {
-      const Shown shown = watcher.shown();
-      return !shown.progress.empty() && shown.progress.back().at_seconds == at_seconds;
-    }));
-  }
-  void finish(OneServer& server) {
-    server.say(FinishedMessage{to_json(shmif::test::quiet_sample(), Bins::with)});
-    EXPECT_TRUE(until([&] { return server.is_closed(); }));
-  }
-  std::vector<HostResult> end() {
-    for (OneServer* const server : both()) {
-      if (!server->is_closed()) finish(*server);
-    }
-    return results.get();
-  }
-};
-
-RunProgress progress_of(double at, double share, double left, const std::string& peer_of) {
-  RunProgress progress{.at_seconds = at, .share = share, .left_seconds = left, .jobs = {}};
-  JobProgress job;
-  job.name = "j";
-  job.group = "g";
-  job.peer_of = peer_of;
-  job.pid = 4711;
-  job.tx_frames = static_cast<std::uint64_t>(at);
-  progress.jobs = {job};
-  return progress;
-}
 
 TEST(ClientOfServers, StartsAllAtOnceByTheClockOfEachAndFarEnoughAheadForTheSlowest) {
   Two run;
@@ -229,6 +47,17 @@ TEST(ClientOfServers, StartsAllAtOnceByTheClockOfEachAndFarEnoughAheadForTheSlow
   EXPECT_EQ(results[1].start_offset_ns, 0U);
   EXPECT_GE(results[0].clock_error_ns.value(), 5'000'000U);
   EXPECT_TRUE(results[1].clock_error_ns);
+}
+
+TEST(ClientOfServers, DoesNotBelieveThatTwoReadOneClockIfTheyAnswerDifferentTimes) {
+  Two two{Two::OneEach{}};
+  ASSERT_NO_FATAL_FAILURE(two.greet("one clock"));
+  const JobTexts::Job receiver = two.second.all<JobsMessage>().at(0).set.jobs.at(0);
+  EXPECT_EQ(receiver.name, "k");
+  EXPECT_EQ(receiver.clock_shift_ns, std::nullopt)
+      << "they are 4 s apart, and the first one's answers take too long to tell how far exactly";
+  for (OneServer* const server : two.both()) two.finish(*server);
+  two.results.get();
 }
 
 TEST(ClientOfServers, ShowsTheJobsOfAllUnderTheNamesOfTheirServers) {
@@ -271,29 +100,6 @@ TEST(ClientOfServers, ShowsTheJobsOfAllUnderTheNamesOfTheirServers) {
   run.finish(run.first);
   ASSERT_TRUE(run.until([&] { return run.watcher.shown().progress.back().share == 0.5; }));
   EXPECT_EQ(run.watcher.shown().progress.back().left_seconds, 4);
-  (void)run.end();
-}
-
-TEST(ClientOfServers, ShowsAnIntervalWhenEachHasToldOneAndWhatIsLeftAtTheEnd) {
-  Two run;
-  ASSERT_NO_FATAL_FAILURE(run.start());
-  const auto intervals = [&] { return run.watcher.shown().intervals; };
-  for (std::size_t nth = 1; nth <= 2; ++nth) {
-    const double at = 10.0 * static_cast<double>(nth);
-    run.first.say(ProgressMessage{progress_of(at, 0.1, 1, ""), true});
-    run.show(run.first, at + 1);
-    EXPECT_EQ(intervals().size(), nth - 1) << "the other has not told its own";
-    run.second.say(ProgressMessage{progress_of(at + 2, 0.1, 1, ""), true});
-    ASSERT_TRUE(run.until([&] { return intervals().size() >= nth; }));
-    run.show(run.second, at + 3);
-    EXPECT_EQ(intervals().size(), nth) << "it is shown once";
-  }
-  run.second.say(ProgressMessage{progress_of(40, 0.1, 1, ""), false});
-  run.finish(run.second);
-  run.first.say(ProgressMessage{progress_of(50, 0.1, 1, ""), true});
-  ASSERT_TRUE(run.until([&] { return intervals().size() >= 3; }));
-  ASSERT_EQ(intervals()[2].jobs.size(), 1U) << "of who has told one";
-  EXPECT_EQ(intervals()[2].jobs[0].name, run.first.name() + "/j");
   (void)run.end();
 }
 
@@ -357,6 +163,27 @@ TEST(ClientOfServers, TellsAllOthersOnceWhenTheTriggerOfOneFires) {
 
 std::vector<std::byte> bytes_in(const std::string& path) {
   return read_verify_state(path, 1U << 20U).value();
+}
+
+TEST(ClientOfServers, TellsAReceiverHowManyFramesItsSenderSentUnlessThatWasKilled) {
+  for (const std::uint64_t window_end : {0U, 5U}) {
+    Two run{Two::OneEach{}};
+    ASSERT_NO_FATAL_FAILURE(run.start());
+    FinishedMessage finished{to_json(shmif::test::quiet_sample(), Bins::without)};
+    finished.halves = {{"j", {.first_number = 3, .end_number = 10, .window_end_ns = window_end}}};
+    run.first.say(finished);
+    ASSERT_TRUE(run.until([&] { return run.first.is_closed(); }));
+    const std::size_t times = window_end == 0 ? 0 : 1;
+    const auto told = [&] { return run.second.all<SenderEndedMessage>(); };
+    ASSERT_TRUE(run.until([&] { return told().size() >= times; }));
+    run.show(run.second, 7);
+    ASSERT_EQ(told().size(), times);
+    for (const SenderEndedMessage& m : told()) {
+      EXPECT_EQ(m.job + std::to_string(m.frames), "k7");
+    }
+    run.finish(run.second);
+    (void)run.results.get();
+  }
 }
 
 TEST(ClientOfServers, KeepsTheStatesThatTheyHaveSavedUnderTheirNames) {

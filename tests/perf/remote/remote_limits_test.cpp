@@ -360,7 +360,8 @@ TEST(ServerLimits, WhatNeedsLeaveIsEachOptionOfTheseAndNoOther) {
           {OnServer::needs_live, {"allow_live", "netdev", "netns", "no_peer"}},
           {OnServer::names_sockets, {"socket"}},
           {OnServer::client_only,
-           {"output", "output-format", "details", "eta", "json-stream", "format", "metrics"}}}));
+           {"server", "output", "output-format", "details", "eta", "json-stream", "format",
+            "metrics"}}}));
 }
 
 TEST(ServerLimits, APathIsBelowTheDirectoryAndNotBesideOneOfALongerName) {
@@ -533,6 +534,30 @@ TEST(ServerLimits, FiltersHaveNoNamesToLookUp) {
         said.find("trigger-match: this server looks up no names, and \"" + std::string(word) + '"'),
         std::string::npos)
         << filter << ": " << said;
+  }
+}
+
+TEST(ServerLimits, FaultsHaveNoNamesToLookUpInTheirFilter) {
+  const auto refused = [](const std::string& option, const std::string& value) {
+    JobTexts texts;
+    texts.jobs.push_back({"a", "", {{"size", "1k"}, {"rw", "txrx"}, {option, value}}});
+    std::vector<std::string> problems;
+    (void)job_set_of(texts, ServerLimits{}, problems);
+    return problems.empty() ? std::string() : problems.at(0);
+  };
+  for (const std::string option : {"fault", "fault_rx"}) {
+    for (const char* const value :
+         {"loss=1%", "match='udp port 53',loss=1%", "loss=1%,match=host 198.18.0.1",
+          "match=udp,loss=1%", "match=\"tcp\",drop=1-3"})
+      EXPECT_EQ(refused(option, value), "") << value;
+    for (const auto& [value, word] :
+         {std::pair{"match='host example.invalid',loss=1%", "example.invalid"},
+          {"loss=1%,match=host example.invalid", "example.invalid"}}) {
+      const std::string said = refused(option, value);
+      EXPECT_TRUE(said.starts_with("job \"a\": " + option + ": ")) << said;
+      EXPECT_NE(said.find('"' + std::string(word) + "\" is no number"), std::string::npos)
+          << value << ": " << said;
+    }
   }
 }
 

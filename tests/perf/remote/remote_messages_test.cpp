@@ -33,6 +33,28 @@ std::string refusal(const Message& message) {
   return back ? "" : back.error().message;
 }
 
+TEST(Greeting, OfAnotherProtocolTellsWhichItIsThoughItLacksWhatThisOneAdded) {
+  const auto greeting = [](std::uint64_t protocol) {
+    return decode(
+        Json{{"type", "hello"}, {"name", "shmifperf"}, {"protocol", protocol}, {"version", "0.0.9"}}
+            .dump());
+  };
+  for (const std::uint64_t protocol : {kRemoteProtocol - 1, kRemoteProtocol + 1}) {
+    const auto message = greeting(protocol);
+    ASSERT_TRUE(message) << message.error().message;
+    const auto& hello = std::get<HelloMessage>(*message);
+    EXPECT_EQ(hello.protocol, protocol);
+    const std::string why =
+        mismatch({.version = "1.0", .host = ""}, "the server", hello, "the client");
+    EXPECT_EQ(
+        why.find("the server is shmifperf 1.0 with protocol " + std::to_string(kRemoteProtocol) +
+                 ", the client is shmifperf 0.0.9 with protocol " + std::to_string(protocol)),
+        0U)
+        << why;
+  }
+  EXPECT_FALSE(greeting(kRemoteProtocol)) << "this one has a host and a clock";
+}
+
 TEST(MessageLimits, EachTextMayBeAsLongAsItsLimitAndNoLonger) {
   struct Text {
     const char* key;
@@ -58,7 +80,8 @@ TEST(MessageLimits, EachTextMayBeAsLongAsItsLimitAndNoLonger) {
   const std::vector<Text> texts{
       {"name", 256, [](const auto& t) { return HelloMessage{t, 2, "", ""}; }},
       {"version", 256, [](const auto& t) { return HelloMessage{"", 2, t, ""}; }},
-      {"host", 256, [](const auto& t) { return HelloMessage{"", 2, "", t}; }},
+      {"host", 256, [](const auto& t) { return HelloMessage{"", kRemoteProtocol, "", t}; }},
+      {"clock", 256, [](const auto& t) { return HelloMessage{"", kRemoteProtocol, "", "", t}; }},
       {"run", 256, jobs_with([](auto& m, auto& t) { m.set.run = {{t, ""}}; })},
       {"run", kLong, jobs_with([](auto& m, auto& t) { m.set.run = {{"", t}}; })},
       {"name", 256, jobs_with([](auto& m, auto& t) { m.set.jobs[0].name = t; })},
@@ -73,6 +96,7 @@ TEST(MessageLimits, EachTextMayBeAsLongAsItsLimitAndNoLonger) {
       {"what", kLong, [](const auto& t) { return NoticeMessage{t}; }},
       {"what", kLong, [](const auto& t) { return TriggeredMessage{t}; }},
       {"job", 256, [](const auto& t) { return StateMessage{t, {}}; }},
+      {"job", 256, [](const auto& t) { return SenderEndedMessage{t, 1}; }},
       {nullptr, 256, progress_with(&JobProgress::name)},
       {nullptr, 256, progress_with(&JobProgress::group)},
       {nullptr, 256, progress_with(&JobProgress::peer_of)}};
@@ -95,6 +119,33 @@ TEST(MessageLimits, AListMayHaveAsManyItemsAsItsLimitAndNoMore) {
   ProgressMessage progress;
   progress.progress.jobs.resize(kMaxItems + 1);
   EXPECT_EQ(refusal(progress), "cannot understand a message: no progress: no jobs");
+}
+
+TEST(MessageLimits, MarksAreSoManyInAllAndNoMoreInOneJob) {
+  const auto marks_in = [](const FinishedMessage& message) {
+    std::size_t marks = 0;
+    const Message back = decode(encode(message)).value();
+    for (const auto& [job, half] : std::get<FinishedMessage>(back).halves)
+      marks += half.marks.size();
+    return marks;
+  };
+  FinishedMessage many{.result = "{}"};
+  for (std::size_t i = 0; i < 40; ++i)
+    many.halves.emplace_back("j", HalfFlow{.marks = std::vector<SentMark>(1024)});
+  EXPECT_EQ(marks_in(many), kMaxMarks) << "the rest is left out";
+  const FinishedMessage long_one{
+      .result = "{}", .halves = {{"j", {.marks = std::vector<SentMark>(kMaxItems + 1)}}}};
+  EXPECT_EQ(refusal(long_one),
+            "cannot understand a message: its \"marks\" is not a list of an allowed length");
+  for (const char* const wrong : {"1", "1,2,3", "-1,2", "1,\"2\"", "[7,8]"}) {
+    EXPECT_FALSE(decode(R"({"type":"finished","result":"","halves":[{"job":"j",)"
+                        R"("listened_until_ns":null,"first_arrival_ns":0,"last_arrival_ns":0,)"
+                        R"("corrupt_apart":0,"truncated_apart":0,"first_number":0,"end_number":9,)"
+                        R"("window_begin_ns":0,)"
+                        R"("window_end_ns":0,"marks":[)" +
+                        std::string(wrong) + "]}]}"))
+        << wrong;
+  }
 }
 
 TEST(MessageLimits, AStateIsInHexAndOfAnAllowedSize) {

@@ -50,6 +50,7 @@ std::vector<Message> one_of_each() {
   JobsMessage jobs;
   jobs.set.run = {{"repeat", "3"}};
   jobs.set.jobs = {{"a", "x.job:3", {{"rw", "tx"}, {"bs", "64-1518"}}}, {"b", "", {}}};
+  jobs.set.jobs[1].other_end_elsewhere = true;
   jobs.command = {"shmifperf", "run"};
   return {HelloMessage{.version = "1.2.3", .host = "lab"},
           jobs,
@@ -64,8 +65,19 @@ std::vector<Message> one_of_each() {
           NoticeMessage{"why"},
           TriggeredMessage{"file x appeared"},
           TriggerMessage{},
+          SenderEndedMessage{"k", ~0ULL},
           StateMessage{"j", {std::byte{0x5a}, std::byte{0}, std::byte{0xff}}},
-          FinishedMessage{"{\"jobs\": []}\n"},
+          FinishedMessage{
+              "{\"jobs\": []}\n",
+              {{"k",
+                {.listened_until_ns = ~0ULL,
+                 .first_arrival_ns = 2,
+                 .last_arrival_ns = 3,
+                 .corrupt_apart = 4,
+                 .truncated_apart = 5,
+                 .first_number = 11,
+                 .end_number = ~0ULL}},
+               {"j", {.window_begin_ns = 6, .window_end_ns = 7, .marks = {{8, 9}, {~0ULL, 10}}}}}},
           PingMessage{3},
           PongMessage{4, 5}};
 }
@@ -86,6 +98,11 @@ TEST(RemoteProtocol, EveryMessageComesBackAsItWas) {
   EXPECT_EQ(progress.jobs[1].state, JobState::draining);
   EXPECT_EQ(progress.jobs[1].last.latency_p99_ns, 1234.5);
   EXPECT_FALSE(progress.jobs[1].last.measured);
+  const auto finished = std::get<FinishedMessage>(*decode(encode(all[15])));
+  EXPECT_EQ(finished.halves, std::get<FinishedMessage>(all[15]).halves);
+  const auto jobs = std::get<JobsMessage>(*decode(encode(all[1]))).set.jobs;
+  EXPECT_FALSE(jobs.at(0).other_end_elsewhere);
+  EXPECT_TRUE(jobs.at(1).other_end_elsewhere);
 }
 
 /// Progress as a server of this kRemoteProtocol sends it, of two jobs: no two numbers of the first
@@ -356,23 +373,41 @@ TEST(RemoteFigures, TheHeadCountsServersThatFailed) {
     WholeRun run;
     run.version = "1";
     run.signal = signal;
+    run.ended = run.began + std::chrono::seconds(3);
     const std::string text = combined_text(hosts, run);
     return text.substr(0, text.find('\n'));
   };
-  EXPECT_EQ(head({passed}, 0), "shmifperf 1: 1 server, passed");
-  EXPECT_EQ(head({passed, passed}, 0), "shmifperf 1: 2 servers, passed");
-  EXPECT_EQ(head({passed, failed}, 0), "shmifperf 1: 2 servers, 1 FAILED");
-  EXPECT_EQ(head({waited, failed}, 0), "shmifperf 1: 2 servers, 2 FAILED");
-  EXPECT_EQ(head({passed, waited}, 15), "shmifperf 1: 2 servers, stopped by SIGTERM");
-  EXPECT_EQ(head({failed, waited}, 15), "shmifperf 1: 2 servers, 1 FAILED, stopped by SIGTERM");
+  const auto ended = [](int code) {
+    return " (exit code " + std::to_string(code) + "), took 3.00 s";
+  };
+  EXPECT_EQ(head({passed}, 0), "shmifperf 1: 1 server, passed" + ended(0));
+  EXPECT_EQ(head({passed, passed}, 0), "shmifperf 1: 2 servers, passed" + ended(0));
+  EXPECT_EQ(head({passed, failed}, 0), "shmifperf 1: 2 servers, 1 FAILED" + ended(1));
+  EXPECT_EQ(head({waited, failed}, 0), "shmifperf 1: 2 servers, 1 FAILED" + ended(1))
+      << "one was only kept from running";
+  EXPECT_EQ(head({passed, waited}, 15), "shmifperf 1: 2 servers, stopped by SIGTERM" + ended(143));
+  EXPECT_EQ(head({failed, waited}, 15),
+            "shmifperf 1: 2 servers, 1 FAILED, stopped by SIGTERM" + ended(143));
+  auto lossy = nlohmann::json::parse(to_json(test::quiet_sample(), Bins::without));
+  for (nlohmann::json& job : lossy.at("jobs")) {
+    if (job.at("jobname") == "bulk.peer") job.at("loss").at("lost_frames") = 12;
+  }
+  const HostResult lost{
+      .name = "d", .report = Report::parse(lossy.dump(), "s").value(), .failures = {}};
+  EXPECT_EQ(head({passed, lost}, 0), "shmifperf 1: 2 servers, passed, 12 frames lost" + ended(0));
   WholeRun stopped;
   stopped.signal = 15;
   EXPECT_EQ(failures_of({waited}, stopped),
             std::vector<std::string>{"c: ran nothing, because the run was stopped before"});
-  const std::vector<std::string> both{"c: ran nothing, because not every server could run its jobs",
-                                      "b: it vanished"};
+  const std::vector<std::string> both{"b: it vanished",
+                                      "c: ran nothing, because b could not run its jobs"};
   EXPECT_EQ(failures_of({waited, failed}, {}), both);
   EXPECT_EQ(failures_of({waited, failed}, stopped), both) << "that was the reason";
+  const HostResult other{.name = "e", .report = {}, .failures = {"it hangs"}};
+  EXPECT_EQ(failures_of({waited, failed, other}, {}).back(),
+            "c: ran nothing, because b and e could not run its jobs");
+  EXPECT_EQ(failures_of({waited, failed, other, other}, {}).back(),
+            "c: ran nothing, because b and 2 others could not run its jobs");
 }
 
 TEST(RemoteFigures, ThatTwoBeganTogetherIsAsSureAsTheClockThatIsKnownWorst) {
@@ -503,13 +538,16 @@ TEST(RemoteProtocol, AMismatchNamesBothSides) {
   const HelloMessage ours{.version = "1.0", .host = ""};
   EXPECT_EQ(mismatch(ours, "this client", ours, "the server"), "");
   HelloMessage theirs = ours;
-  theirs.protocol = 7;
+  ++theirs.protocol;
   const std::string why = mismatch(ours, "this client", theirs, "the server");
   EXPECT_NE(
       why.find("this client is shmifperf 1.0 with protocol " + std::to_string(kRemoteProtocol)),
       std::string::npos)
       << why;
-  EXPECT_NE(why.find("the server is shmifperf 1.0 with protocol 7"), std::string::npos) << why;
+  EXPECT_NE(
+      why.find("the server is shmifperf 1.0 with protocol " + std::to_string(kRemoteProtocol + 1)),
+      std::string::npos)
+      << why;
   theirs = ours;
   theirs.version = "1.1";
   EXPECT_NE(mismatch(ours, "a", theirs, "b").find("b is shmifperf 1.1"), std::string::npos);

@@ -470,11 +470,11 @@ TEST(TextFigures, EachColumnOfTheServersHoldsItsFigure) {
   }
   test::expect_figures({{"server/lab1:7000/server 2", "passed"},
                         {"server/lab1:7000/exit code", "0"},
-                        {"server/lab1:7000/began after the first", "12.3 us"},
+                        {"server/lab1:7000/let go after the first", "12.3 us"},
                         {"server/lab1:7000/+-", "4.56 us"},
                         {"server/lab2:7000/server 2", "FAILED"},
                         {"server/lab2:7000/exit code", "77"},
-                        {"server/lab2:7000/began after the first", "-"},
+                        {"server/lab2:7000/let go after the first", "-"},
                         {"server/lab2:7000/+-", "-"}},
                        shown);
 }

@@ -68,17 +68,18 @@ TEST(Summary, OfARunOnServersThatWasStoppedCountsOnlyServersThatFailed) {
     return text.substr(17, text.find('\n') - 17) + "; " +
            summary.substr(17, summary.find('\n') - 17);
   };
-  EXPECT_EQ(
-      outcomes({calm, failed}),
-      "2 servers, 1 FAILED, stopped by SIGINT; FAILED on 1 of 2 servers, no loss in 10,000 frames "
-      "(exit code 130), took 0 s, stopped by SIGINT");
+  EXPECT_EQ(outcomes({calm, failed}),
+            "2 servers, 1 FAILED, stopped by SIGINT (exit code 130), took 0 s; "
+            "FAILED on 1 of 2 servers, no loss in 10,000 frames "
+            "(exit code 130), took 0 s, stopped by SIGINT");
   EXPECT_EQ(outcomes({calm, idle}),
-            "2 servers, stopped by SIGINT; stopped by SIGINT on 2 servers, no loss in 5,000 frames "
+            "2 servers, stopped by SIGINT (exit code 130), took 0 s; "
+            "stopped by SIGINT on 2 servers, no loss in 5,000 frames "
             "(exit code 130), took 0 s");
-  EXPECT_EQ(
-      outcomes({idle, gone, failed}),
-      "3 servers, 2 FAILED, stopped by SIGINT; FAILED on 2 of 3 servers, no loss in 5,000 frames "
-      "(exit code 130), took 0 s, stopped by SIGINT");
+  EXPECT_EQ(outcomes({idle, gone, failed}),
+            "3 servers, 2 FAILED, stopped by SIGINT (exit code 130), took 0 s; "
+            "FAILED on 2 of 3 servers, no loss in 5,000 frames "
+            "(exit code 130), took 0 s, stopped by SIGINT");
 }
 
 }  // namespace

@@ -7,8 +7,10 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -133,6 +135,106 @@ TEST(RunHosts, TheMtuOfAHostIsThatOfItsInterface) {
     EXPECT_LE(job_of(result, "j").counts.receiver_foreign, 20U) << "none is sent in parts";
   }
   EXPECT_TRUE(failed(run_v4("mtu=1000\nbs=973\n"), "which carries 972"));
+}
+
+// The kernels of hosts send a few frames of their own: they look for groups and for routers.
+constexpr std::uint64_t kOfKernels = 20;
+
+/// The UDP datagrams of this size or more that were on a bus, by one who is no port of it.
+std::uint64_t datagrams_on(const std::string& bus, std::size_t bytes) {
+  const std::vector<test::Witnessed> all = test::witnessed(bus);
+  return static_cast<std::uint64_t>(std::ranges::count_if(all, [bytes](const auto& frame) {
+    return frame.bytes.size() >= bytes && frame.bytes[12] == std::byte{8} &&
+           frame.bytes[13] == std::byte{0} && frame.bytes[23] == std::byte{17};
+  }));
+}
+
+const FaultsMade& made_by(const RunResult& result, const std::string& job,
+                          const std::string& direction) {
+  for (const LinkResult& link : result.links) {
+    if (link.job == job && link.direction == direction) return link.faults;
+  }
+  throw std::runtime_error("no faults of " + job + ' ' + direction);
+}
+
+TEST(RunHosts, LossesAreOnTheWireAndCountedInBothDirections) {
+  const test::TempBus bus(test::roomy(4));
+  const RunResult result =
+      run_text("[global]\nengine=host\nbus=" + bus.path() +
+               "\nbs=200\nnumber_ios=1000\nrate_iops=10000\ndrain_time=500ms\n"
+               "[j]\nto=k\nfault=loss=10%,seed=3\n[k]\nrw=rx\nfault_rx=loss=20%,seed=4\n");
+  ASSERT_TRUE(passed(result));
+  ASSERT_EQ(result.links.size(), 2U);
+  const FaultsMade& sent = made_by(result, "j", "sent");
+  const FaultsMade& received = made_by(result, "k", "received");
+  const std::uint64_t on_bus = datagrams_on(bus.path(), 200);
+  EXPECT_EQ(job_of(result, "j").tx.frames, 1000U);
+  EXPECT_GE(sent.frames, 1000U);
+  EXPECT_LE(sent.frames, 1000U + kOfKernels);
+  EXPECT_GT(sent.lost, 50U);
+  EXPECT_GE(on_bus + sent.lost, 1000U) << "what was lost was never on the bus";
+  EXPECT_LE(on_bus + sent.lost, 1000U + kOfKernels);
+  const std::uint64_t arrived = flow_to(result, "k").received;
+  EXPECT_GT(received.lost, 100U);
+  EXPECT_GE(arrived + received.lost, on_bus) << "what was lost then was on the bus";
+  EXPECT_LE(arrived + received.lost, on_bus + kOfKernels);
+  EXPECT_EQ(flow_to(result, "k").lost, 1000U - arrived);
+  for (const char* const job : {"j", "k"}) EXPECT_EQ(job_of(result, job).counts.agree, true);
+}
+
+TEST(RunHosts, ALossOfAllLetsNothingOntoTheBus) {
+  const test::TempBus bus(test::roomy(1));
+  const RunResult result = run_text("[j]\nengine=host\nbus=" + bus.path() +
+                                    "\nbs=200\nnumber_ios=50\ndrain_time=100ms\nfault=loss=100%\n");
+  EXPECT_TRUE(failed(result, "job \"j.sink\": moved no frame"));
+  EXPECT_EQ(datagrams_on(bus.path(), 200), 0U);
+  EXPECT_EQ(flow_to(result, "j.sink").received, 0U);
+  EXPECT_EQ(flow_to(result, "j.sink").lost, 50U);
+  EXPECT_GE(made_by(result, "j", "sent").lost, 50U);
+}
+
+TEST(RunHosts, WhatFaultsDamageTheKernelDropsAndWhatTheyDelayArrivesLate) {
+  const RunResult damaged = run_text(
+      "[j]\nengine=host\nbs=200\nnumber_ios=500\nrate_iops=5000\ndrain_time=500ms\n"
+      "fault=corrupt=20%,truncate=10%,seed=5\n");
+  EXPECT_TRUE(passed(damaged));
+  const FaultsMade& made = made_by(damaged, "j", "sent");
+  const FlowResult& flow = flow_to(damaged, "j.sink");
+  EXPECT_GT(made.corrupted, 50U);
+  EXPECT_GT(made.truncated, 20U);
+  EXPECT_EQ(flow.corrupt + flow.truncated, 0U) << "its checksum tells";
+  EXPECT_LE(flow.lost, made.corrupted + made.truncated);
+  EXPECT_GE(flow.lost + kOfKernels, std::max(made.corrupted, made.truncated));
+  const RunResult late = run_text(
+      "[j]\nengine=host\nnumber_ios=100\nrate_iops=1000\ndrain_time=5\nfault=delay=30ms\n"
+      "[k]\nengine=host\nrw=pingpong\nnumber_ios=5\nfault=delay=20ms\nfault_rx=delay=20ms\n");
+  EXPECT_TRUE(passed(late));
+  EXPECT_EQ(flow_to(late, "j.sink").received, 100U);
+  EXPECT_GE(job_of(late, "j.sink").latency->min(), 30'000'000U);
+  EXPECT_GE(job_of(late, "k").latency->min(), 40'000'000U) << "20 ms each way";
+}
+
+TEST(RunHosts, LossesOfSegmentsMakeTcpSendThemAgain) {
+  const RunResult result = run_text(
+      "[j]\nengine=host\nproto=tcp\nbs=1000\nnumber_ios=5000\nstartup_timeout=60\n"
+      "drain_time=60\nfault=loss=2%,seed=5\nfault_rx=loss=2%,seed=6\n");
+  ASSERT_TRUE(passed(result));
+  EXPECT_EQ(flow_to(result, "j.sink").received, 5000U) << "whole, nevertheless";
+  EXPECT_GT(made_by(result, "j", "sent").frames, 5000U * 1000 / 1500) << "segments";
+  EXPECT_GT(made_by(result, "j", "sent").lost, 0U);
+  EXPECT_GT(made_by(result, "j", "received").lost + made_by(result, "j", "received").frames, 0U);
+  EXPECT_GT(job_of(result, "j").tcp->retransmits, 0U);
+}
+
+TEST(RunHosts, FaultsHitWhatProgramsSend) {
+  const RunResult result = run_text(
+      "[p]\nengine=host\nfault=loss=100%\nexec=ping -c 2 -i 0.2 -W 1 198.18.0.2\n"
+      "[q]\nengine=host\nexec=sleep 3\n");
+  EXPECT_TRUE(failed(result, "job \"p\": ping ended with status 1"));
+  const FaultsMade& made = made_by(result, "p", "sent");
+  EXPECT_GT(made.frames, 0U);
+  EXPECT_EQ(made.lost, made.frames);
+  EXPECT_EQ(job_of(result, "p").tx.frames, 0U);
 }
 
 TEST(HostNames, CountUpFromTheFirstAddressToTheLast) {

@@ -120,7 +120,7 @@ TEST(RunTcp, TheConnectionIsAsAskedForAndSsSaysTheSame) {
     if (guest) ss = ss_in(*guest);
   };
   // So few frames that the window stays as it begins. On a busy machine the connection may be
-  // closed before ss has begun.
+  // closed before ss has begun, or ss begins before the host has a network of its own.
   RunResult result;
   for (int ms = 600; ms <= 9600; ms *= 2) {
     ss.clear();
@@ -128,7 +128,7 @@ TEST(RunTcp, TheConnectionIsAsAskedForAndSsSaysTheSame) {
         "[j]\nengine=host\nproto=tcp\nmtu=1400\nbs=1000\nrate_iops=100\nmss=800\nruntime=" +
             std::to_string(ms) + "ms\ncongestion=reno\ndscp=af41\n",
         look);
-    if (ss.empty() || figure(ss, "mss")) break;
+    if (ss.empty() || (ss.find(" reno ") != std::string::npos && figure(ss, "mss"))) break;
   }
   ASSERT_TRUE(passed(result));
   const TcpResult& tcp = job_of(result, "j").tcp.value();
@@ -180,7 +180,7 @@ TEST(RunTcp, RetransmitsAreCountedAsSsCountsThem) {
     }
   };
   const RunResult result =
-      run_text("[j]\nengine=host\nproto=tcp\nbs=1000\nrate_iops=100\nruntime=1800ms\n", meddle);
+      run_text("[j]\nengine=host\nproto=tcp\nbs=1000\nrate_iops=100\nruntime=4\n", meddle);
   ASSERT_TRUE(passed(result));
   const TcpResult& tcp = job_of(result, "j").tcp.value();
   EXPECT_GT(tcp.retransmits, 0U) << "nothing was acknowledged for 700 ms";

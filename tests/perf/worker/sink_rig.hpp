@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -89,16 +91,21 @@ class ScriptedEnd final : public End {
 inline Bytes frame_of(std::uint32_t flow, std::uint32_t nonce, std::uint64_t number,
                       std::uint64_t intended_ns = 1, std::size_t bytes = 200,
                       Checksum checksum = Checksum::crc) {
-  FrameMakerOptions options;
-  options.checksum = checksum;
-  options.source = MacAddress::from_u64(0xb2a000000000 + flow);
-  options.flow = flow;
-  options.max_bytes = bytes;
-  FrameMaker maker(options);
+  // A maker has buffers, so making one takes much longer than making a frame.
+  static std::map<std::tuple<std::uint32_t, std::size_t, Checksum>, FrameMaker> makers;
+  auto maker = makers.find({flow, bytes, checksum});
+  if (maker == makers.end()) {
+    FrameMakerOptions options;
+    options.checksum = checksum;
+    options.source = MacAddress::from_u64(0xb2a000000000 + flow);
+    options.flow = flow;
+    options.max_bytes = bytes;
+    maker = makers.try_emplace({flow, bytes, checksum}, options).first;
+  }
   Probe probe;
   probe.nonce = nonce;
   probe.intended_ns = probe.sent_ns = intended_ns;
-  const FrameView frame = maker.make(number, bytes, probe);
+  const FrameView frame = maker->second.make(number, bytes, probe);
   return {frame.bytes.begin(), frame.bytes.end()};
 }
 inline Bytes corrupt(Bytes frame) {

@@ -235,6 +235,53 @@ TEST(PcapngWriter, EachInterfaceHasTheSnapLengthThatWasAskedForOrTheMostThatRead
   }
 }
 
+/// The options of a block, behind its first `fixed` bytes, by their codes.
+std::map<unsigned, std::string> options_of(const Block& block, std::size_t fixed) {
+  std::map<unsigned, std::string> options;
+  for (std::size_t at = fixed; at + 4 <= block.body.size();) {
+    const auto length = number_at<std::uint16_t>(block.body, at + 2);
+    const unsigned code = number_at<std::uint16_t>(block.body, at);
+    if (code == 0) break;
+    options[code] = block.body.substr(at + 4, length);
+    at += 4U + (length + 3U) / 4 * 4;
+  }
+  return options;
+}
+
+TEST(PcapngWriter, TellsOfAnInterfaceItsNameAddressAndKindAndOfAFrameItsNumberOnTheBus) {
+  const TempDir dir;
+  const Bytes bytes = make_frame(60, 1);
+  {
+    auto writer = PcapngWriter::create(dir.file("a")).value();
+    writer.add_interface({.name = "web",
+                          .description = "slot 3",
+                          .hardware = "a port",
+                          .mac = MacAddress::from_u64(0xb2a001020304)});
+    FrameView frame(bytes.data(), bytes.size());
+    for (const std::uint64_t number : {std::uint64_t{0}, std::uint64_t{0x1'0000'0007}}) {
+      frame.number = number;
+      frame.sender = 3;
+      EXPECT_FALSE(writer.put(0, frame));
+    }
+    frame.sender = FrameView().sender;  // of no bus, so its number means nothing
+    EXPECT_FALSE(writer.put(0, frame));
+  }
+  const std::vector<Block> interfaces = blocks_of(dir.file("a"), kInterface);
+  ASSERT_EQ(interfaces.size(), 1U);
+  const std::map<unsigned, std::string> wanted{
+      {2, "web"}, {3, "slot 3"}, {6, "\xb2\xa0\x01\x02\x03\x04"}, {9, "\x09"}, {15, "a port"}};
+  EXPECT_EQ(options_of(interfaces[0], 8), wanted)
+      << "if_name, if_description, if_MACaddr, if_tsresol, if_hardware";
+  const std::vector<Block> packets = blocks_of(dir.file("a"), kPacket);
+  ASSERT_EQ(packets.size(), 3U);
+  for (const auto& [i, number] : {std::pair{0U, std::uint64_t{0}}, {1U, 0x1'0000'0007U}}) {
+    auto options = options_of(packets[i], 20 + 60);
+    ASSERT_EQ(options[5].size(), 8U) << "epb_packetid";
+    EXPECT_EQ(number_at<std::uint64_t>(options[5], 0), number);
+  }
+  EXPECT_TRUE(options_of(packets[2], 20 + 60).empty());
+}
+
 TEST(PcapngWriter, SendsOnTheFirstInterfaceAndMakesOneOnlyWhereThereIsNone) {
   const std::vector<Bytes> frames{make_frame(60, 1), make_frame(61, 2)};
   for (const unsigned added : {0U, 1U, 2U}) {

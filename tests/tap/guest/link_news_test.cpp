@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cstring>
 #include <iterator>
 #include <optional>
 #include <string>
@@ -62,6 +63,53 @@ TEST(LinkNews, SayAllOfAnInterface) {
     without.link->ifi_flags &= ~missing;
     EXPECT_FALSE(read_one(without)->carrier) << missing;
   }
+}
+
+/// News of an address of interface 3, which may have a peer.
+RouteMessage ip_news(const std::string& own, const std::string& peer = {}) {
+  const auto bytes_of = [](const std::string& text) {
+    const IpAddress address = IpAddress::parse(text).value();
+    RouteMessage::Bytes bytes(address.bits() / 8);
+    std::memcpy(bytes.data(), address.bytes.data(), bytes.size());
+    return bytes;
+  };
+  ifaddrmsg about{};
+  about.ifa_family = own.find(':') == std::string::npos ? AF_INET : AF_INET6;
+  about.ifa_index = 3;
+  RouteMessage made{.type = RTM_NEWADDR, .ip = about};
+  made.attributes = {{IFA_ADDRESS, bytes_of(peer.empty() ? own : peer)}};
+  if (!peer.empty()) made.attributes.push_back({IFA_LOCAL, bytes_of(own)});
+  return made;
+}
+
+std::vector<std::string> addresses_in(const RouteMessage& message) {
+  std::vector<std::string> all;
+  for (const IpAddress& each : read_link_news(message.bytes()).addresses)
+    all.push_back(each.to_string());
+  return all;
+}
+
+TEST(LinkNews, SayWhichIpAddressesAnInterfaceGets) {
+  using Texts = std::vector<std::string>;
+  EXPECT_EQ(addresses_in(ip_news("198.18.0.7")), Texts{"198.18.0.7"});
+  EXPECT_EQ(addresses_in(ip_news("198.18.0.7", "198.18.0.8")), Texts{"198.18.0.7"})
+      << "the other one is at the far end";
+  EXPECT_EQ(addresses_in(ip_news("fd00::7")), Texts{"fd00::7"});
+  RouteMessage gone = ip_news("198.18.0.7");
+  gone.type = RTM_DELADDR;
+  EXPECT_EQ(addresses_in(gone), Texts());
+  RouteMessage bare = ip_news("198.18.0.7");
+  bare.attributes.clear();
+  EXPECT_EQ(addresses_in(bare), Texts());
+  for (const int family : {AF_INET6, AF_PACKET}) {
+    RouteMessage wrong = ip_news("198.18.0.7");
+    wrong.ip->ifa_family = static_cast<std::uint8_t>(family);
+    EXPECT_EQ(addresses_in(wrong), Texts()) << "four bytes are no address of family " << family;
+  }
+  auto both = ip_news("198.18.0.7").bytes();
+  const auto second = ip_news("fd00::7").bytes();
+  both.insert(both.end(), second.begin(), second.end() - 1);
+  EXPECT_EQ(read_link_news(both).addresses.size(), 1U) << "the second is cut";
 }
 
 TEST(LinkNews, LeaveOutWhatTheInterfaceDoesNotHave) {

@@ -128,7 +128,7 @@ TEST(GuestMounts, WhereEtcCannotBeALayerNoResolvConfIsMadeInTheOuterOne) {
   for (const std::string link : {"", "below/none.conf"}) {
     Supervised::Options o;
     o.guest = guest_running(shell("cat /etc/resolv.conf 2>/dev/null || echo none"));
-    o.guest.name_servers = {*IpAddress::parse("198.18.0.1")};
+    o.guest.name_servers = std::vector{*IpAddress::parse("198.18.0.1")};
     o.before = [&] {
       leave_mounts();
       mount_fresh("/etc");

@@ -365,6 +365,27 @@ TEST_F(GuestNetTest, TunesItsNamespace) {
   EXPECT_EQ(shown.find(" nodad"), std::string::npos) << "duplicates are looked for: " << shown;
 }
 
+TEST_F(GuestNetTest, HasUsableLinkLocalAddressesWhenItIsMade) {
+  options_.forward = true;
+  for (const Via via : {Via::tap, Via::veth}) {
+    options_.via = via;
+    for (int i = 0; i < 20; ++i) {
+      options_.interfaces = {named("some0", "fd00:1::1/64"), named("some1", "fd00:2::1/64"),
+                             named("some2")};
+      const GuestNet net = make();
+      for (const char* const name : {"some0", "some1", "some2"}) {
+        const std::string shown = ip(std::string("-6 -o addr show scope link dev ") + name);
+        EXPECT_NE(shown.find("fe80:"), std::string::npos) << name;
+        EXPECT_EQ(shown.find("tentative"), std::string::npos) << shown;
+      }
+      EXPECT_EQ(net.given().value().size(), 2U);
+      for (const char* const name : {"some0", "some1", "some2"}) {
+        if (via == Via::veth) ip(std::string("link del ") + name);
+      }
+    }
+  }
+}
+
 TEST_F(GuestNetTest, WatchesItselfAndWhereTheFarEndsAre) {
   const NetNamespace here = NetNamespace::current().value();
   for (const Via via : {Via::tap, Via::veth}) {

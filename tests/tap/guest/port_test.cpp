@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 #include <linux/if_tun.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -16,6 +17,9 @@
 #include "shmif/bus.hpp"
 #include "shmif/loopback_link.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/frames.hpp"
+#include "tests/support/run_tool.hpp"
+#include "tests/support/temp_bus.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tap/guest/watch_rig.hpp"
 #include "tests/tap/tap_rig.hpp"
@@ -154,6 +158,78 @@ TEST_F(GuestPortTest, GivesItsInterfaceCarrierAgainOnANewBus) {
   Bus::create(path_, options).value();
   EXPECT_TRUE(port.attach_again());
   EXPECT_TRUE(has_carrier(true));
+}
+
+/// Whether the interface "handed" of the namespace has the address of this text.
+bool has_address(const TestNamespace& space, const std::string& address) {
+  const shmif::test::ToolResult shown = shmif::test::run_program(
+      {"nsenter",
+       "--net=/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(space.descriptor()),
+       "ip", "address", "show", "dev", "handed"});
+  return shown.out.find(address) != std::string::npos;
+}
+
+// The kernel removes IPv6 addresses when an interface goes down, but not when a cable is pulled.
+TEST_F(GuestPortTest,
+       AnInterfaceWhoseLinkGoesAndComesKeepsItsAddressesAndLosesOnlyWhatCameMeanwhile) {
+  Bus::create(path_, {.ring_bytes = 1U << 16U}).value();
+  GuestLink link = handed_tap();
+  GuestPort port = GuestPort::attach(link, Bus::open(path_).value(), {.name = "a"}).value();
+  port.up().value();
+  Netlink netlink = space_.netlink();
+  ASSERT_TRUE(netlink.add_address("handed", Cidr::parse("fd00::1/64").value()));
+  ASSERT_TRUE(netlink.set_up("handed"));
+  const auto has_carrier = [&](bool on) {
+    return shmif::test::eventually(
+        [&] { return netlink.interface("handed")->has_carrier() == on; });
+  };
+  ASSERT_TRUE(has_carrier(true));
+  ASSERT_TRUE(has_address(space_, "fd00::1/64"));
+  EXPECT_FALSE(port.set_link(false));
+  EXPECT_FALSE(seen().carrier) << "at once, before the kernel tells of it";
+  port.show({.carrier = true, .mtu = 1500});
+  EXPECT_FALSE(seen().carrier) << "news from before the change";
+  EXPECT_TRUE(has_carrier(false));
+  EXPECT_TRUE(has_address(space_, "fd00::1/64"));
+  Port other = shmif::test::port_on(path_);
+  const shmif::test::Bytes frame = shmif::test::make_frame(100, 1);
+  const auto send = [&] { EXPECT_EQ(other.send(FrameView(frame.data(), frame.size())).taken, 1U); };
+  send();
+  FrameBatch batch;
+  EXPECT_EQ(port.bus().receive(batch).frames, 0U);
+  EXPECT_EQ(port.line().counters().cut_received, 1U);
+  EXPECT_FALSE(port.set_link(true));
+  EXPECT_TRUE(has_carrier(true));
+  EXPECT_TRUE(has_address(space_, "fd00::1/64"));
+  send();
+  EXPECT_EQ(port.bus().receive(batch).frames, 1U);
+}
+
+TEST_F(GuestPortTest, ALinkThatWasCutStaysCutOnANewBusAndFaultsStayToo) {
+  const BusOptions options{.ring_bytes = 1U << 16U};
+  Bus::create(path_, options).value();
+  GuestLink link = handed_tap();
+  GuestPort port = GuestPort::attach(link, Bus::open(path_).value(), {.name = "a"}).value();
+  port.up().value();
+  Netlink netlink = space_.netlink();
+  ASSERT_TRUE(netlink.set_up("handed"));
+  ASSERT_TRUE(port.line().set_faults(parse_line_faults("in:drop=1").value()));
+  EXPECT_FALSE(port.set_link(false));
+  EXPECT_TRUE(port.unplug(Errc::bus_lost));
+  EXPECT_FALSE(port.set_link(true)) << "there is no bus";
+  EXPECT_FALSE(netlink.interface("handed")->has_carrier());
+  EXPECT_FALSE(port.set_link(false));
+  std::filesystem::remove(path_);
+  Bus::create(path_, options).value();
+  EXPECT_TRUE(port.attach_again());
+  EXPECT_FALSE(netlink.interface("handed")->has_carrier());
+  EXPECT_FALSE(port.set_link(true));
+  EXPECT_TRUE(shmif::test::eventually([&] { return netlink.interface("handed")->has_carrier(); }));
+  Port other = shmif::test::port_on(path_);
+  const std::vector<shmif::test::Bytes> frames{shmif::test::make_frame(100, 1),
+                                               shmif::test::make_frame(100, 2)};
+  EXPECT_EQ(other.send(shmif::test::views(frames)).taken, 2U);
+  EXPECT_TRUE(shmif::test::same_frames({frames[1]}, shmif::test::collect(port.bus(), 1)));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // Messages of rtnetlink as tests make them, and sockets that others may send to.
 
 #include <gtest/gtest.h>
+#include <linux/if_addr.h>
 #include <linux/neighbour.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -36,6 +37,7 @@ struct RouteMessage {
               .ndm_flags = NTF_SELF,
               .ndm_type = 0};
   std::optional<ifinfomsg> link{};  ///< instead of an entry
+  std::optional<ifaddrmsg> ip{};    ///< instead of either
   std::vector<Attribute> attributes{};
 
   static Bytes number(std::uint32_t value) {
@@ -60,7 +62,11 @@ struct RouteMessage {
     header.nlmsg_seq = question;
     Bytes all;
     append(all, &header, sizeof header);
-    link ? append(all, &*link, sizeof *link) : append(all, &entry, sizeof entry);
+    if (ip) {
+      append(all, &*ip, sizeof *ip);
+    } else {
+      link ? append(all, &*link, sizeof *link) : append(all, &entry, sizeof entry);
+    }
     for (const Attribute& each : attributes) {
       const nlattr head{.nla_len = static_cast<std::uint16_t>(NLA_HDRLEN + each.value.size()),
                         .nla_type = static_cast<std::uint16_t>(each.type)};

@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <initializer_list>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace shmif::test {
@@ -82,6 +84,37 @@ TEST_F(VainQuestion, OfAHostThatDoesNotAnswerIsLeftOutOnceItHadTheTimeToAnswer) 
     EXPECT_TRUE(is_vain(question));
     EXPECT_TRUE(is_vain(question));
   }
+}
+
+VainQuestions::Address address(std::initializer_list<unsigned> first) {
+  VainQuestions::Address made{};
+  std::ranges::transform(first, made.begin(), [](unsigned each) { return std::byte(each); });
+  return made;
+}
+
+TEST_F(VainQuestion, ForAnAddressThatTheHostHasGotSinceIsSeenAtOnce) {
+  for (const auto& [question, got] : {std::pair{arp(kRequest, 1, 9), address({198, 18, 0, 9})},
+                                      std::pair{neighbour(kSolicitation, 1, 0), address({0xfd})}}) {
+    EXPECT_FALSE(is_vain(question));
+    others(127);
+    EXPECT_TRUE(is_vain(question));
+    questions_.note_own(got);
+    EXPECT_FALSE(is_vain(question));
+    EXPECT_FALSE(is_vain(question));
+  }
+}
+
+TEST_F(VainQuestion, ForAnyAddressIsSeenIfItIsNotKnownWhichTheHostHasGot) {
+  EXPECT_FALSE(is_vain(arp(kRequest, 1, 8)));
+  EXPECT_FALSE(is_vain(arp(kRequest, 1, 9)));
+  others(127);
+  EXPECT_TRUE(is_vain(arp(kRequest, 1, 9)));
+  questions_.forget();
+  for (const std::uint8_t target : {std::uint8_t{8}, std::uint8_t{9}}) {
+    EXPECT_FALSE(is_vain(arp(kRequest, 1, target)));
+  }
+  others(127);
+  EXPECT_TRUE(is_vain(arp(kRequest, 1, 9))) << "it had the time to answer";
 }
 
 TEST_F(VainQuestion, IsSeenAgainAfterASecond) {

@@ -88,6 +88,31 @@ TEST(GuestWire, OnlyOneDescriptorOfAnInterfaceIsTakenAndOnlyWhereOneBelongs) {
   EXPECT_EQ(heard_with(file.get(), true), Heard::end);
 }
 
+TEST(GuestWire, AnInitThatRunsOnlyThisProgramIsHeardWithItsDescriptorAndItsLastWords) {
+  const UniqueFd file(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  Pair pair;
+  GuestMessage heard;
+  UniqueFd got;
+  EXPECT_EQ(hear_own_init(pair.supervisor.get(), heard, got), Heard::nothing);
+  ASSERT_TRUE(say(pair.supervisor.get(), exited(1)));  // which it leaves unread
+  ASSERT_TRUE(say(pair.init.get(), exited(17), file.get()));
+  ASSERT_TRUE(say(pair.init.get(), exited(18)));
+  pair.init.reset();
+  ASSERT_EQ(hear_own_init(pair.supervisor.get(), heard, got), Heard::message);
+  EXPECT_EQ(heard.a, 17);
+  struct stat sent{};
+  struct stat arrived{};
+  ASSERT_EQ(::fstat(file.get(), &sent), 0);
+  ASSERT_EQ(::fstat(got.get(), &arrived), 0);
+  EXPECT_EQ(arrived.st_rdev, sent.st_rdev);
+  EXPECT_EQ(::fcntl(got.get(), F_GETFD), FD_CLOEXEC);
+  got.reset();
+  ASSERT_EQ(hear_own_init(pair.supervisor.get(), heard, got), Heard::message);
+  EXPECT_EQ(heard.a, 18);
+  EXPECT_FALSE(got);
+  EXPECT_EQ(hear_own_init(pair.supervisor.get(), heard, got), Heard::end);
+}
+
 TEST(GuestWire, ADescriptorOfAFileThatNeverAnswersKeepsNoSupervisor) {
   const shmif::test::TempDir directory;
   std::array<Pair, 2> pairs;

@@ -90,7 +90,7 @@ TEST(DumpFile, OfPcapngSaysWhoWroteItAndWhatItIsOf) {
         "slot 0, library, " + port.mac().to_string()}) {
     EXPECT_NE(bytes.find(part), std::string::npos) << part;
   }
-  EXPECT_EQ(bytes.find("filter"), std::string::npos) << "there was none";
+  EXPECT_EQ(bytes.find(", filter \""), std::string::npos) << "there was none";
 }
 
 /// What a pcapng file says of its first interface: by the code of the option, as

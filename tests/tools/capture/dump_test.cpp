@@ -349,9 +349,11 @@ TEST(Dump, APcapngFileTellsWhereFramesWereLostAndHowMany) {
   send(port, {make_frame(60, 1)});
   Tool tool(dump(rig, {"--history", "--name", "ear", "-w", rig.file("out.pcapng")}));
   ASSERT_TRUE(rig.wait_for_port("ear"));
-  for (int i = 0; i < 2000 && std::filesystem::file_size(rig.file("out.pcapng")) < 300; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));  // until it has the first
-  }
+  ASSERT_TRUE(eventually([&] {  // it has the first
+    std::error_code none_yet;
+    const std::uintmax_t bytes = std::filesystem::file_size(rig.file("out.pcapng"), none_yet);
+    return !none_yet && bytes >= 300;
+  }));
   const OverrunDump said(overrun(rig, tool, [&] { send_200_frames(port); }).err);
   const auto [captured, lost] = said;
   ASSERT_GT(lost, 0U);

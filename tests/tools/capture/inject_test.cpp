@@ -473,6 +473,8 @@ TEST(Inject, AsJsonCountsTheFramesThatASignalKeptFromBeingSent) {
   write_capture(rig.file("in.pcap"), some_frames(1));
   Tool tool({shmifctl_path(), "inject", rig.path(), rig.file("in.pcap"), "--json"});
   ASSERT_TRUE(is_there(rig, LinkKind::inject));
+  // Until it has read the frame, and waits for room.
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
   tool.signal(SIGTERM);
   const ToolResult r = tool.finish();
   EXPECT_EQ(r.status, 128 + SIGTERM);

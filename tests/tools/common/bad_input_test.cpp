@@ -48,16 +48,21 @@ class BadInput : public ::testing::Test {
     all.insert(all.end(), parts.begin(), parts.end());
     const std::vector<std::string> before = names_in(directory.path());
     const std::string capture = directory.file("capture.pcap");
+    std::string interface = "shmif:" + path;
+    std::ranges::replace(interface, '/', ':');
     for (const std::vector<std::string>& arguments :
          std::vector<std::vector<std::string>>{{"stat", path},
                                                {"stat", path, "--json"},
                                                {"top", path},
+                                               {"serve", path, "--http", "127.0.0.1:0"},
                                                {"audit", path},
                                                {"heat", path},
                                                {"repair", path},
                                                {"dump", path, "--timeout", "1"},
+                                               {"--extcap-config", "--extcap-interface", interface},
                                                {"ping", path, "-c", "1"},
                                                {"gateway", path},
+                                               {"uplink", path, "--stdio"},
                                                {"wait", path, "--port", "a", "--timeout", "0"},
                                                {"bridge", "bus:" + path, "pcap:" + capture}}) {
       SCOPED_TRACE(arguments[0]);
@@ -113,11 +118,6 @@ TEST_F(BadInput, WhatNewcomersTryIsAnsweredWithWhatTheyMeant) {
   };
   usage({"exec", "-ip", "198.18.0.1/24", bus, "--", "true"}, "did you mean --ip?");
   usage({"create", "-size", "1M", bus}, "did you mean --size?");
-  usage({"exec", "--fault", "loss=1%", bus, "--", "true"}, "'shmifctl bridge bus:A bus:B --fault");
-  const std::string router = "sh -c 'sysctl -w net.ipv4.ip_forward=1; exec bash'";
-  usage({"exec", "--forward", bus, "--", "true"}, "unknown option --forward (");
-  usage({"exec", "--forward", bus, "--", "true"}, "-- " + router);
-  usage({"exec", bus, "--forward"}, "net.ipv6.conf.all.forwarding");
   const ToolResult named = run_tool({"exec", "--name", "a b", bus, "--", "true"});
   EXPECT_NE(named.err.find("without spaces (such as a_b)"), std::string::npos) << named.err;
 }
@@ -220,6 +220,7 @@ TEST_F(BadInput, AMissingBusIsAnErrorThatTellsHowToMakeOne) {
   for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
            {"stat", path},
            {"top", path},
+           {"serve", path, "--http", "127.0.0.1:0"},
            {"audit", path},
            {"repair", path},
            {"dump", path},

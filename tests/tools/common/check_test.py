@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""check_test.py SOURCE [CLASS]: runs tools/check on a small tree with stand-ins for cmake and ctest, as a person would."""
+"""check_test.py SOURCE [CLASS]: runs tools/check on a small tree with stand-ins for cmake and tests, as a person would."""
 import os
 import pathlib
 import pty
@@ -17,7 +17,13 @@ SOURCE = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
 # file build/slow.
 CMAKE = """#!/bin/bash
 case $1 in
--S) mkdir -p build/release && touch build/release/build.ninja && echo "${@: -1}" | sed 's/^-D//; s/=/:BOOL=/' >build/release/CMakeCache.txt ;;
+-S)
+  [[ -d build/release ]] || mkdir -p build/release
+  : >build/release/build.ninja
+  option=${!#}
+  option=${option#-D}
+  echo "${option/=/:BOOL=}" >build/release/CMakeCache.txt
+  ;;
 --build)
   echo "$$" >build/builder
   echo '[1/2] Building a'
@@ -29,11 +35,11 @@ case $1 in
   ;;
 esac
 """
-# Runs two tests. With a file build/broken, one of them fails.
-CTEST = """#!/bin/bash
-[[ $* != *' -N'* && $* != *' --show-only'* ]] || exit 0
-echo "$(cat build/release/CMakeCache.txt) $*" >>build/tested
-while [[ $1 != --output-junit ]]; do shift; done
+# Stands in for tools/run_tests: runs two tests. With a file build/broken, one of them fails.
+RUN_TESTS = """#!/bin/bash
+echo "$(<build/release/CMakeCache.txt) $*" >>build/tested
+echo "$SHMIF_STAGE_ENDS" >build/ends
+while [[ $1 != --junit ]]; do shift; done
 failures=0
 [[ ! -e build/broken ]] || failures=1
 echo '1/2 Test #1: a ... Passed'
@@ -42,8 +48,8 @@ status=run
 echo "<testsuite><testcase name=\\"a\\" status=\\"run\\"/><testcase name=\\"b\\" status=\\"$status\\"/></testsuite>" >"$2"
 exit $failures
 """
-# For CTest itself: four tests, each of which adds its name to build/ran. With a file build/broken, "breaks" fails, and
-# with a file build/worse, "worsens" does. With a file build/killer, "breaks" ends CTest. With a file build/litter, "litters" leaves a file.
+# For the real one: four tests, each of which adds its name to build/ran. With a file build/broken, "breaks" fails, and
+# with a file build/worse, "worsens" does. With a file build/killer, "breaks" ends who runs it. With a file build/litter, "litters" leaves a file.
 TESTS = """
 add_test(breaks "sh" "-c" "echo breaks >>../ran; [ ! -e ../killer ] || kill -KILL $PPID; [ ! -e ../broken ]")
 add_test(worsens "sh" "-c" "echo worsens >>../ran; [ ! -e ../worse ]")
@@ -72,32 +78,46 @@ DAMON = """#!/bin/bash
 
 
 class Tree(unittest.TestCase):
-    """A small tree in which people run tools/check."""
+    """A small tree in which people run tools/check: for each test a copy of the first one."""
+    made = None
 
     def setUp(self):
         self.holder = tempfile.TemporaryDirectory()
-        self.tree = pathlib.Path(self.holder.name)
+        self.tree = pathlib.Path(self.holder.name) / "tree"
+        self.environment = {key: value for key, value in os.environ.items() if not key.startswith(("SHMIF_", "GIT_"))}
+        self.environment["PATH"] = f"{self.tree}/bin:{self.environment['PATH']}"
+        self.environment["XDG_CACHE_HOME"] = str(self.tree / "build/cache")
+        if not Tree.made:
+            self.make()
+            Tree.made = tempfile.TemporaryDirectory()
+            shutil.copytree(self.tree, Tree.made.name, dirs_exist_ok=True)
+        else:
+            shutil.copytree(Tree.made.name, self.tree)
+
+    def make(self):
+        self.tree.mkdir()
         for folder in ("tools", "bin", "build"):
             (self.tree / folder).mkdir()
         for name in ("check", "junit", "lib.sh"):
             shutil.copy(SOURCE / "tools" / name, self.tree / "tools")
+        self.change_check("step < 150000", "step < 1500")  # of the loop that tells how fast the machine is
         (self.tree / "tools/packages.txt").write_text("# none\n")
         (self.tree / ".gitignore").write_text("/build/\n")
-        for name, text in (("cmake", CMAKE), ("ctest", CTEST)):
-            (self.tree / "bin" / name).write_text(text)
-            (self.tree / "bin" / name).chmod(0o755)
-        self.environment = {key: value for key, value in os.environ.items() if not key.startswith(("SHMIF_", "GIT_"))}
-        self.environment["PATH"] = f"{self.tree}/bin:{self.environment['PATH']}"
-        self.environment["XDG_CACHE_HOME"] = str(self.tree / "build/cache")
+        for name, text in (("bin/cmake", CMAKE), ("tools/run_tests", RUN_TESTS)):
+            (self.tree / name).write_text(text)
+            (self.tree / name).chmod(0o755)
+        self.git("init", "-q", "--template=")
         self.commit()
 
     def tearDown(self):
         self.holder.cleanup()
 
     def commit(self):
-        me = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
-        for line in (["init", "-q"], ["add", "-A"], [*me, "commit", "-q", "-m", "tree"]):
-            subprocess.run(["git", "-C", self.tree, *line], check=True, env=self.environment)
+        self.git("add", "-A")
+        self.git("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false", "commit", "-q", "-m", "tree")
+
+    def git(self, *arguments):
+        subprocess.run(["git", "-C", self.tree, *arguments], check=True, env=self.environment)
 
     def change_check(self, old, new):
         path = self.tree / "tools/check"
@@ -155,6 +175,23 @@ class Check(Tree):
         usual = self.run_check("--quick", SHMIF_CHECK_BUDGETS="1")
         self.assertRegex(usual.stdout, r"(?m)^test +\d+ s of  720 s  ok", "nothing was built from nothing")
 
+    def test_stages_before_the_build_are_judged_when_it_has_told_how_slow_the_machine_is(self):
+        self.change_check(r"^format +30 ", "format 3 ")
+        self.change_check(r"^stage_format\(\) \{$", "stage_format() {\n  sleep 4.1; return")
+        self.change_check("most_slowness=215", "most_slowness=900")
+        usual = self.run_check("format", "build", SHMIF_CHECK_BUDGETS="1")
+        self.assertEqual(usual.returncode, 1, usual.stdout)
+        self.assertRegex(usual.stdout, r"(?m)^format +\d+ s  ok$(.*\n)*^format +\d+ s of    3 s  FAILED: over its budget$")
+        self.assertEqual(self.last_line(usual), "1 passed, 1 failed")
+        shutil.rmtree(self.tree / "build/release")
+        (self.tree / "build/slow").touch()
+        self.change_check("usual_build=300", "usual_build=1")
+        slow = self.run_check("format", "build", SHMIF_CHECK_BUDGETS="1")
+        self.assertEqual(slow.returncode, 0, slow.stdout)
+        self.assertEqual(self.last_line(slow), "2 passed, 0 failed")
+        again = self.run_check("format", "build", SHMIF_CHECK_BUDGETS="1")
+        self.assertRegex(again.stdout, r"(?m)^format +\d+ s of    3 s  FAILED: over its budget$", "the build is no longer one from nothing")
+
     def test_a_machine_that_becomes_slower_after_its_build_has_longer_budgets_in_proportion(self):
         self.change_check(r"^  pace=.*EPOCHREALTIME.*$", "  pace=$((pace + 1000))")
         slower = self.run_check("--quick", SHMIF_CHECK_BUDGETS="1")
@@ -170,6 +207,16 @@ class Check(Tree):
         self.assertEqual(late.returncode, 1, late.stdout)
         self.assertRegex(late.stdout, r"(?m)^all stages: \d+ s of 1 s  FAILED: over the limit$")
         self.assertEqual(self.run_check("--quick").returncode, 0, "people have no limit")
+
+    def test_a_stage_is_told_to_end_in_its_own_time_and_in_that_of_all_stages(self):
+        ends = []
+        for limit in ("2370", "300"):
+            self.change_check(r"^limit=\d+$", f"limit={limit}")
+            run = self.run_check("--quick", SHMIF_CHECK_BUDGETS="1")
+            ends.append(int((self.tree / "build/ends").read_text()) - time.time())
+            self.assertEqual(run.returncode, 0, run.stdout)
+        self.assertTrue(400 < ends[0] <= 720 * 2.15 - 60, ends)
+        self.assertTrue(0 < ends[1] <= 300 * 2.15 - 60, ends)
 
     def test_continue_leaves_out_what_has_passed_on_this_tree(self):
         broken = self.tree / "build/broken"
@@ -291,11 +338,11 @@ class Check(Tree):
 
 
 class Rerun(Tree):
-    """What --continue runs of a stage whose tests failed. The tests are run by CTest itself."""
+    """What --continue runs of a stage whose tests failed. The tests are run by tools/run_tests itself."""
 
     def setUp(self):
         super().setUp()
-        (self.tree / "bin/ctest").unlink()
+        shutil.copy(SOURCE / "tools/run_tests", self.tree / "tools")
         (self.tree / "tests").mkdir()
         self.allow("false")
         self.build = self.tree / "build"

@@ -20,8 +20,10 @@ namespace shmif::test {
 namespace {
 
 const std::vector<std::string> kCommands = {
-    "audit",  "bridge", "create", "destroy", "dump", "enter", "exec", "gateway", "heat",
-    "inject", "ping",   "ps",     "repair",  "stat", "stop",  "tap",  "top",     "wait"};
+    "audit",  "bridge", "changes", "check",  "create",    "destroy", "doctor", "down",
+    "dump",   "enter",  "exec",    "extcap", "fault",     "gateway", "heal",   "heat",
+    "inject", "link",   "ls",      "move",   "partition", "ping",    "ps",     "repair",
+    "serve",  "stat",   "stop",    "tap",    "top",       "up",      "uplink", "wait"};
 
 /// A refusal is one line on standard error that begins with the program's name.
 void expect_one_line(const ToolResult& result) {
@@ -58,8 +60,7 @@ TEST(CommandLine, EveryCommandExplainsItselfWithExamples) {
     const ToolResult result = run_tool({command, "--help"});
     EXPECT_EQ(result.status, 0) << command;
     EXPECT_EQ(result.err, "") << command;
-    EXPECT_EQ(result.out.rfind("usage: shmifctl " + command + " [OPTION]... ", 0), 0U)
-        << result.out;
+    EXPECT_EQ(result.out.rfind("usage: shmifctl " + command + " [OPTION]...", 0), 0U) << result.out;
     EXPECT_NE(result.out.find("\nexamples:\n  shmifctl"), std::string::npos) << result.out;
     EXPECT_EQ(run_tool({"help", command}).out, result.out);
   }
@@ -136,7 +137,7 @@ TEST(CommandLine, AProgramThatIsNotBehindTheDashesIsToldWhereItBelongs) {
 TEST(CommandLine, MissingAndSuperfluousArgumentsAreRefused) {
   expect_usage_error({}, "no command");
   for (const char* command : {"audit", "create", "destroy", "repair", "stat", "tap", "top"}) {
-    expect_usage_error({command}, "(give PATH)");
+    expect_usage_error({command}, "(give PATH");
     expect_usage_error({command, "/nonexistent/a", "b"}, "\"b\"");
   }
   expect_usage_error({"bridge", "bus:/x"}, "(give LINK LINK)");

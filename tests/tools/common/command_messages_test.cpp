@@ -40,8 +40,13 @@ TEST(CommandMessages, OfCreateNameTheOptionThatCannotBe) {
             std::string("--format netbsd has one size, one MTU and no flow control: leave --") +
                 option + " out");
   }
-  for (const std::string mode : {"8", "1000", "rw", ""})
+  for (const std::string mode : {"8", "1000", "rw"})
     refused({"--mode", mode}, "--mode \"" + mode + "\" is not a mode (octal digits, 0 to 0777)");
+  for (const std::string mode : {"0", "0200", "0400", "0177"}) {
+    refused({"--mode", mode}, "--mode \"" + mode +
+                                  "\" does not let the owner read and write the bus (0600 to 0777, "
+                                  "such as 0660)");
+  }
   for (const Line& flow : {Line{}, Line{"--flow", "ethernet"}}) {
     Line words{"--patience", "0.1"};
     words.insert(words.end(), flow.begin(), flow.end());
@@ -55,9 +60,9 @@ TEST(CommandMessages, SayWhatIsMissing) {
   expect_usage(wait, "wait: --port NAME or --tcp ADDRESS:PORT is missing: say what to wait for",
                "wait ");
   expect_usage({"wait", "/none", "--port", ""},
-               "wait: --port \"\" names no port (give the name of a port)", "wait ");
+               "wait: --port \"\" is empty (give NAME, or leave --port out)", "wait ");
   expect_usage({"stop", "/none", "--port", ""},
-               "stop: --port \"\" names no port (give the name of a port)", "stop ");
+               "stop: --port \"\" is empty (give NAME, or leave --port out)", "stop ");
   expect_usage({"wait", "/none", "--port", "x", "--from", "198.18.0.1"},
                "wait: --from needs --tcp ADDRESS:PORT", "wait ");
   expect_usage({"exec", "/none", "--name", "two words", "sh", "-c", "a b"},
@@ -135,8 +140,8 @@ TEST(CommandMessages, OfAnUnknownWordNameTheNearestOne) {
                "");
   expect_usage({"--verison"}, "unknown option --verison, did you mean --version?", "");
   expect_usage({"help", "value"}, "unknown command \"value\", did you mean \"values\"?", "");
-  for (const std::string topic : {"links", "link", "bus", "packet", "pcap", "stream", "dgram",
-                                  "vhost-user", "memif", "vde"}) {
+  for (const std::string topic :
+       {"links", "bus", "packet", "pcap", "stream", "dgram", "vhost-user", "memif", "vde"}) {
     for (const Line& line : {Line{topic}, Line{"help", topic}}) {
       expect_usage(
           line, "unknown command \"" + topic + "\" (for that, read 'shmifctl bridge --help')", "");

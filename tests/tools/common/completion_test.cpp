@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -52,6 +55,7 @@ TEST(Completion, OfShmifctlKnowsTheWordsOfEachOptionAndNoOthers) {
   EXPECT_EQ(offered(ctl, "top x --sort ''"), (Offer{"loss", "lag", "tx", "rx", "name", "slot"}));
   EXPECT_EQ(offered(ctl, "create x --format ''"), (Offer{"shmif", "netbsd"}));
   EXPECT_EQ(offered(ctl, "dump x --format ''"), (Offer{"pcap", "pcapng"}));
+  EXPECT_EQ(offered(ctl, "up x --keep ''"), (Offer{"failed", "always"}));
   EXPECT_EQ(offered(ctl, "help v"), Offer{"values"});
   EXPECT_TRUE(offered(ctl, "help ''").contains("values"));
   EXPECT_FALSE(offered(ctl, "help ''").contains("--help"));
@@ -76,10 +80,36 @@ TEST(Completion, OfShmifctlAsksTheBusThatTheLineNames) {
   EXPECT_EQ(offered(ctl, "ping " + rig.path() + " --to ''"), (Offer{"alice", "bob"}));
   EXPECT_EQ(offered(ctl, "ping " + rig.path() + " --to = b"), Offer{"bob"});
   EXPECT_EQ(offered(ctl, "dump " + other.path() + " --port alice --port ''"), Offer{"carol"});
+  for (const std::string command : {"fault ", "link ", "move "})
+    EXPECT_EQ(offered(ctl, command + rig.path() + " ''"), (Offer{"alice", "bob"}));
+  EXPECT_EQ(offered(ctl, "link " + rig.path() + " alice --d"), (Offer{"--debug", "--down"}));
+  EXPECT_EQ(offered(ctl, "partition " + rig.path() + " alice ''"), (Offer{"/", "bob"}));
   EXPECT_EQ(offered(ctl, "--log-level error wait bus --port ''", rig.directory()),
             (Offer{"alice", "bob"}));
   EXPECT_EQ(offered(ctl, "ping " + rig.file("none") + " --to ''"), Offer{});
   EXPECT_EQ(offered(ctl, "stop " + rig.path() + " ''"), Offer{}) << "no port of these is a host";
+}
+
+TEST(Completion, OfShmifctlKnowsTheNamesOfLabs) {
+  const TempDir directory;
+  const std::string folder = directory.file("shmif");
+  std::filesystem::create_directory(folder);
+  std::filesystem::permissions(folder, std::filesystem::perms::owner_all);
+  // Other labs may run beside this test.
+  const std::string begin = "lab" + std::to_string(::getpid()) + '-';
+  for (const std::string end : {"one", "two"}) {
+    std::ofstream(folder + '/' + begin + end + ".json")
+        << R"({"name": ")" << begin << end << R"(", "file": "/x.toml", "results": "/x.out",
+               "pid": 1, "started": 1, "ready": true, "buses": [], "hosts": [], "groups": []})";
+  }
+  ::setenv("XDG_RUNTIME_DIR", directory.path().c_str(), 1);
+  const std::string ctl = "shmifctl";
+  for (const std::string command : {"down ", "serve "}) {
+    EXPECT_EQ(offered(ctl, command + begin), (Offer{begin + "one", begin + "two"})) << command;
+    EXPECT_EQ(offered(ctl, command + "--timeout 5 " + begin + "t"), Offer{begin + "two"});
+    EXPECT_EQ(offered(ctl, command + "/dev/null " + begin), Offer{}) << "a path was given";
+  }
+  EXPECT_EQ(offered(ctl, "stat " + begin), Offer{});
 }
 
 TEST(Completion, OfShmifperfKnowsOptionsAndTheirWords) {

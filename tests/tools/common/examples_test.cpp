@@ -110,7 +110,10 @@ TEST_F(Examples, OfEachCommandOfShmifctlAreLinesThatItTakes) {
     // There is no bus and no place for one. 125 is of exec and enter, 141 of a reader that is away,
     // and 77 of gateway, whose own programs are not there.
     for (const auto& [code, words] : runs.ended) {
-      const bool refused = code == 1 || code == 125 || code == 141;
+      // To list what there is, to try the machine, and to end what is not there, is no mistake.
+      const bool is_fine = code == 0 && (command == "ls" || command == "doctor" ||
+                                         command == "extcap" || words.starts_with("down "));
+      const bool refused = code == 1 || code == 125 || code == 141 || is_fine;
       EXPECT_TRUE(refused || (code == 77 && command == "gateway")) << code << ' ' << words;
     }
   }

@@ -92,7 +92,7 @@ TEST(FirstHelp, NamesTheExitCodesOfProgramsThatCommandsRun) {
   EXPECT_EQ(exit_codes(shmifctl_path()),
             all +
                 "exec and enter exit as the program that they run, or with 125: shmifctl failed; " +
-                cannot);
+                cannot + " up exits as the test of the lab; 124: its time limit was up.");
   EXPECT_EQ(exit_codes(SHMIFPERF_PATH),
             all + "heat, membw, sample, stat and why exit as the program that they run, or with " +
                 cannot);

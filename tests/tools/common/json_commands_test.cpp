@@ -284,6 +284,8 @@ json quiet_way(const std::string& from, const std::string& to) {
           {"timed_out_frames", 0},
           {"refused_frames", 0},
           {"rule_refused_frames", nullptr},
+          {"link_down_frames", 0},
+          {"unheard_frames", 0},
           {"interface_down_frames", nullptr},
           {"interface_queue_full_frames", nullptr},
           {"consumed_frames", 0},
@@ -348,6 +350,9 @@ TEST(JsonOfBridge, HasWhatFaultsDidAndOnlyTheWayOfAReplay) {
                    {"truncated_frames", 0},
                    {"queue_full_frames", 0},
                    {"under_way_frames", 0}};
+  json end = way["faults"];
+  end["at"] = capture;
+  way["faults"]["ends"] = json::array({end});
   way["why_null"].erase("faults");
   expect_equal(object_of(result), {{"directions", {way}}});
 }

@@ -156,6 +156,14 @@ TEST(OptionsParsed, ThatAreWrongAreRefusedByTheirNames) {
     EXPECT_EQ(refused({"a", "-size" + value}),
               "unknown option -s (in -size), did you mean --size?");
   }
+  for (const LineWords& words : {LineWords{"--size="}, LineWords{"--size", ""}}) {
+    EXPECT_EQ(refused(words), "--size \"\" is empty (give BYTES, or leave --size out)");
+  }
+  EXPECT_EQ(refused({"-nc", "", "a", "b", "c"}),
+            "--count \"\" is empty (give N, or leave --count out)");
+  EXPECT_EQ(refused({"a", "--thread="}),
+            "--thread \"\" is empty (give 0|1, or leave --thread out)");
+  EXPECT_EQ(refused({"", "--size", "1"}), "taken") << "not a value of an option";
   EXPECT_EQ(refused({"a", "--size"}), "--size needs a value");
   EXPECT_EQ(refused({"a", "--rate"}), "--rate needs a value");
   for (const std::string next : {"--size", "--size=1", "--extra", "--help"}) {
@@ -203,7 +211,6 @@ TEST(OptionsParsed, AValueMayBeOfAnyLengthAndHaveAnyCharacter) {
     EXPECT_EQ(all_sorts().parse(line_of({"path", "--port", value})).text("port"), value);
     EXPECT_EQ(all_sorts().parse(line_of({"path", "-c", value, "-n"})).text("count"), value);
   }
-  EXPECT_EQ(all_sorts().parse(line_of({"path", "--port="})).text("port"), "");
   EXPECT_EQ(all_sorts().parse(line_of({"a\nb", "-x"})).positional(), LineWords{"a\nb"});
 }
 

@@ -61,10 +61,12 @@ TEST_P(ClosedStreamsOf, NoCommandWritesItsMessagesOverTheBus) {
       {"dump", rig.path(), "--timeout", "0", "-w", rig.file("out.pcap")},
       {"inject", rig.path(), rig.file("in.pcap")},
       {"top", rig.path(), "--interval", "0.05", "-n", "1"},
+      {"serve", rig.path(), "--http", "127.0.0.1:0", "--timeout", "0.05"},
       {"ps", rig.path()},
       {"repair", rig.path()},
       {"wait", rig.path(), "--port", "none", "--timeout", "0"},
       {"bridge", "pcap:" + rig.file("in.pcap"), "bus:" + rig.path()},
+      {"uplink", rig.path(), "--stdio"},
       {"create", rig.path()}};
   for (const auto& words : commands) {
     const ToolResult r = run_program(with_closed(GetParam().streams, words));

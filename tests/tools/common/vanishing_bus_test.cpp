@@ -139,12 +139,25 @@ class VanishingBus : public ::testing::TestWithParam<Event> {
     start("top", {"top", bus(), "--interval", "0.05"})->looks = true;
     // Who has no port shows in no table: the first line tells that it has seen the bus.
     EXPECT_TRUE(all.back().tool->wait_for(" bus ")) << "top";
+    start("changes", {"changes", bus(), "--follow"})->looks = true;
+    EXPECT_TRUE(eventually_mapped(all.back().tool->pid())) << "changes";
     start("bridge", {"bridge", "bus:" + bus(), "bus:" + tmpfs.file("far")});
     for (const char* name : {"exec", "dump", "dumpw", "responder", "asker"}) {
       EXPECT_TRUE(is_up(name)) << name;
     }
-    EXPECT_TRUE(eventually_attached(all.size() - 1));
+    EXPECT_TRUE(eventually_attached(all.size() - 2));
     return all;
+  }
+  /// Whether a process that has no port, and prints nothing, comes to map the bus.
+  bool eventually_mapped(pid_t pid) const {
+    for (unsigned i = 0; i < 4000; ++i) {
+      std::ifstream maps("/proc/" + std::to_string(pid) + "/maps");
+      for (std::string line; std::getline(maps, line);) {
+        if (line.ends_with(bus())) return true;
+      }
+      usleep(5000);
+    }
+    return false;
   }
   bool eventually_attached(std::size_t ports) const {
     for (unsigned i = 0; i < 4000; ++i) {

@@ -52,6 +52,7 @@ TEST_F(Libraries, OfPacketsAreLoadedByTheCommandsThatReadPacketsOnly) {
   EXPECT_EQ(loaded_by({"top", bus, "-n", "1", "--interval", "0.05"}), "");
   EXPECT_EQ(loaded_by({"ping", bus, "-c", "1", "--timeout", "0.01"}, 1), "");
   EXPECT_EQ(loaded_by({"wait", bus, "--port", "none", "--timeout", "0"}, 1), "");
+  EXPECT_EQ(loaded_by({"serve", bus, "--http", "127.0.0.1:0", "--timeout", "0.01"}), "crypto");
   EXPECT_EQ(loaded_by({"dump", bus, "--history", "--timeout", "0", "-w", capture}), "");
   EXPECT_EQ(loaded_by({"dump", bus, "--history", "--timeout", "0", "-w", capture, "arp"}), "pcap");
   EXPECT_EQ(loaded_by({"inject", bus, capture}), "pcap");

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -62,6 +63,26 @@ TEST(BridgeCounts, WhatABusRefusesIsDroppedAlsoBehindFaultsOfTheWayBack) {
     EXPECT_TRUE(said.starts_with("bus:" + left.path() + " -> bus:" + right.path() + ": 0 frames, "))
         << said;
     EXPECT_TRUE(said.ends_with(", 0 lost, 3 dropped (3 refused) = 3 came")) << said;
+  }
+}
+
+TEST(BridgeCounts, FramesThatMeetALinkThatIsDownAreSaidToWhicheverEndThatIs) {
+  for (const bool first : {true, false}) {
+    const BusRig left;
+    const BusRig right;
+    Port from = left.port();
+    Tool tool(bridge("bus:" + left.path(), "bus:" + right.path(), {"--json"}));
+    ASSERT_TRUE(left.wait_for_port("ear"));
+    ASSERT_TRUE(right.wait_for_port("ear"));
+    const ToolResult down = run_tool({"link", (first ? left : right).path(), "ear", "--down"});
+    ASSERT_EQ(down.status, 0) << down.err;
+    send(from, std::vector<Bytes>(7, arp_request()));
+    EXPECT_TRUE(has_heard(left.path(), "ear", 7));
+    tool.signal(SIGTERM);
+    const nlohmann::json said = nlohmann::json::parse(tool.finish().out)["directions"][0];
+    EXPECT_EQ(said["link_down_frames"], 7) << said;
+    EXPECT_EQ(said["consumed_frames"], 0) << said;
+    EXPECT_EQ(said["tx_frames"], 0) << said;
   }
 }
 

@@ -57,6 +57,55 @@ TEST_F(BridgeOfPeers, CutsOffAProgramThatSendsGarbageAndServesTheOthersOn) {
   EXPECT_EQ(end(*tool).status, 0);
 }
 
+/// The lines that end with what faults did, after those that count all frames.
+TEST_F(BridgeOfPeers, TheLineOfAProgramHasFaultsThatAreCountedForEachWay) {
+  const std::string link = "stream:" + file("q");
+  for (const bool bus_is_first : {true, false}) {
+    SCOPED_TRACE(bus_is_first);
+    std::vector<std::string> words{shmifctl_path(), "bridge",  "bus:" + bus_,       link, "--fault",
+                                   "in:drop=2,4",   "--fault", "out:duplicate=100%"};
+    if (!bus_is_first) std::swap(words[2], words[3]);
+    Tool tool(words);
+    ASSERT_TRUE(tool.wait_for("ready")) << tool.so_far().err;
+    StreamLink program = peer();
+    Port host = port();
+    wait_for_ports(2);
+    for (unsigned mark = 1; mark <= 5; ++mark)
+      ASSERT_TRUE(put(host, peer_frame(kEverybody, host.mac(), mark)));
+    EXPECT_EQ(marks_from(program, 3), (Marks{1, 3, 5})) << "in: is to the program";
+    ASSERT_TRUE(put(program, peer_frame(kEverybody, mac_number(1), 7)));
+    EXPECT_EQ(marks_from(host, 2), (Marks{7, 7}));
+    const ToolResult said = end(tool);
+    EXPECT_EQ(said.status, 0) << said.err;
+    for (const std::string& line :
+         {"bus:" + bus_ + " -> " + link +
+              ": 3 frames, 180 bytes, 2 lost (2 by faults), 0 dropped = 5 came\n",
+          link + " -> bus:" + bus_ +
+              ": 2 frames, 0 lost, 0 dropped = 1 came + 1 duplicated by faults\n",
+          "bus:" + bus_ + " -> " + link + ": faults drop=2,4,seed=1: 5 frames came, 2 lost, ",
+          link + " -> bus:" + bus_ +
+              ": faults duplicate=100%,seed=2: 1 frame came, 0 lost, 1 duplicated, "}) {
+      EXPECT_NE(said.out.find(line), std::string::npos) << line << " is not in " << said.out;
+    }
+  }
+}
+
+TEST_F(BridgeOfPeers, FaultsOfOneDirectionAreForTheirLinkAlsoBesidePrograms) {
+  const auto tool = listening({"--fault-right", "drop=1", "--fault-left", "drop=2", "--json"});
+  StreamLink program = peer();
+  Port host = port();
+  wait_for_ports(2);
+  for (unsigned mark = 1; mark <= 2; ++mark) {
+    ASSERT_TRUE(put(host, peer_frame(kEverybody, host.mac(), mark)));
+    ASSERT_TRUE(put(program, peer_frame(kEverybody, mac_number(1), 10 + mark)));
+  }
+  EXPECT_EQ(marks_from(program, 1), Marks{2});
+  EXPECT_EQ(marks_from(host, 1), Marks{11});
+  const ToolResult said = end(*tool);
+  EXPECT_NE(said.out.find("\"options\": \"drop=1\""), std::string::npos) << said.out;
+  EXPECT_NE(said.out.find("\"options\": \"drop=2\""), std::string::npos) << said.out;
+}
+
 TEST_F(BridgeOfPeers, CountsFramesThatAreTooLongForTheBusOrTooShortForAFrame) {
   const auto tool = listening();
   Port host = port();
@@ -361,13 +410,14 @@ TEST_F(BridgeOfPeers, RefusesWhatMakesNoSense) {
             std::string::npos);
   EXPECT_NE(refused({"bus:" + bus_, "stream:" + std::string(200, 'x')}).find("1 to 107"),
             std::string::npos);
-  EXPECT_NE(
-      refused({"bus:" + bus_, "stream:" + file("q"), "--fault", "loss=1%"}).find("neither faults"),
-      std::string::npos);
+  EXPECT_NE(refused({"bus:" + bus_, "stream:" + file("q"), "--fault", "los=1%"})
+                .find("--fault: fault \"los=1%\": there is no such fault"),
+            std::string::npos);
   for (const std::string kind : {"stream:", "dgram:", "vde:", "vhost-user:", "memif:"}) {
     const std::string both = kind == "dgram:" ? file("q") + ',' + file("r") : file("q");
-    EXPECT_NE(refused({"bus:" + bus_, kind + both, "--no-offload"}).find("nor --no-offload"),
-              std::string::npos)
+    EXPECT_NE(
+        refused({"bus:" + bus_, kind + both, "--no-offload"}).find("does not take --no-offload"),
+        std::string::npos)
         << kind;
   }
   for (const char* const place : {"127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "::1", "[::1]"}) {

@@ -197,14 +197,14 @@ TEST_F(BridgeOfPeers, EndsWhereLibvdeplugHasNoSuchPlugin) {
 
 TEST_F(BridgeOfPeers, ANameForAPortOrADeviceIsNotEmpty) {
   expect_remedies({{{"bridge", "bus:" + bus_, "stream:" + file("q"), "--port-name", ""},
-                    "--port-name needs a name"},
+                    "--port-name \"\" is empty (give NAME"},
                    {{"bridge", "bus:" + bus_, "pcap:" + file("p"), "--port-name", ""},
-                    "--port-name needs a name"},
-                   {{"gateway", bus_, "--port-name", ""}, "--port-name needs a name"},
-                   {{"tap", bus_, "--port-name", ""}, "--port-name needs a name"},
-                   {{"tap", bus_, "--name", ""}, "--name needs a name"},
-                   {{"dump", bus_, "--name", ""}, "--name needs a name"},
-                   {{"ping", bus_, "--name", ""}, "--name needs a name"}},
+                    "--port-name \"\" is empty (give NAME"},
+                   {{"gateway", bus_, "--port-name", ""}, "--port-name \"\" is empty (give NAME"},
+                   {{"tap", bus_, "--port-name", ""}, "--port-name \"\" is empty (give NAME"},
+                   {{"tap", bus_, "--name", ""}, "--name \"\" is empty (give NAME"},
+                   {{"dump", bus_, "--name", ""}, "--name \"\" is empty (give NAME"},
+                   {{"ping", bus_, "--name", ""}, "--name \"\" is empty (give NAME"}},
                   2);
 }
 

@@ -1,12 +1,17 @@
-// --create, --size, --mtu, --flow and names: what is asked for, and what a bus that exists must be.
+// --create, --size, --mtu and --flow: what is asked for, and what a bus that exists must be.
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "shmif/capture/pcap_link.hpp"
+#include "shmif/port.hpp"
+#include "tests/support/run_tool.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tools/relay/bus_options.hpp"
 
@@ -17,7 +22,7 @@ using tools::BusWish;
 
 tools::Arguments parsed_wish(std::vector<std::string> words) {
   tools::Options options("act", "");
-  options.words(0, 0).value("name", "NAME", "a name");
+  options.words(0, 0);
   tools::add_bus_options(options);
   return options.parse({std::move(words), std::nullopt});
 }
@@ -41,7 +46,7 @@ TEST(BusWish, KnowsWhichOfTheOptionsWereGiven) {
   const BusWish made = wish_of({"--create"});
   EXPECT_TRUE(made.create);
   EXPECT_FALSE(made.ring_bytes_asked || made.mtu_asked || made.flow_asked);
-  EXPECT_EQ(made.options.ring_bytes, 4U << 20U);
+  EXPECT_EQ(made.options.ring_bytes, 8U << 20U);
   EXPECT_EQ(made.options.mtu, 1500U);
   EXPECT_EQ(made.options.flow, Flow::ethernet);
   const BusWish size = wish_of({"--create", "--size", "128K"});
@@ -63,15 +68,12 @@ TEST(BusWish, IsRefusedWhereItCouldNotBeMet) {
               "--size, --mtu and --flow apply only to a new bus: give --create, too");
   EXPECT_EQ(refusal_of_wish([] { wish_of({"--create", "--flow", "Pause"}); }),
             "--flow \"Pause\" is not known (ethernet or pause)");
-  EXPECT_EQ(refusal_of_wish([] { (void)tools::name_option(parsed_wish({"--name", ""}), "name"); }),
-            "--name needs a name");
-  EXPECT_EQ(tools::name_option(parsed_wish({"--name", "x"}), "name"), "x");
-  EXPECT_EQ(tools::name_option(parsed_wish({}), "name"), std::nullopt);
 }
 
 /// What a bus at the path is refused with, for these options.
 std::error_code code_for(const std::string& path, std::vector<std::string> words) {
-  const Result<Bus> bus = tools::provide_bus(path, wish_of(std::move(words)));
+  tools::NewBus made;
+  const Result<Bus> bus = tools::provide_bus(path, wish_of(std::move(words)), made);
   return bus ? std::error_code() : bus.error().code;
 }
 
@@ -85,8 +87,9 @@ TEST(BusWish, OfABusThatExistsIsWhatWasAskedForAndNothingElse) {
   EXPECT_EQ(code_for(other.path(), {"--create", "--size", "128K"}), Errc::geometry_differs);
   EXPECT_EQ(code_for(other.path(), {"--create", "--mtu", "1500"}), Errc::geometry_differs);
   EXPECT_EQ(code_for(other.path(), {"--create", "--flow", "ethernet"}), Errc::geometry_differs);
+  tools::NewBus none;
   const Result<Bus> refused =
-      tools::provide_bus(other.path(), wish_of({"--create", "--flow", "ethernet"}));
+      tools::provide_bus(other.path(), wish_of({"--create", "--flow", "ethernet"}), none);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().message,
             "the bus " + other.path() +
@@ -98,14 +101,80 @@ TEST(BusWish, ABusThatIsMissingIsMadeOnlyIfAskedFor) {
   const TempBus beside(small_ring());
   const std::string path = beside.file("new");
   EXPECT_EQ(code_for(path, {}), std::errc::no_such_file_or_directory);
-  const Bus made =
-      tools::provide_bus(path,
-                         wish_of({"--create", "--size", "64K", "--mtu", "3000", "--flow", "pause"}))
-          .value();
+  tools::NewBus removed_at_end;
+  const BusWish wish = wish_of({"--create", "--size", "64K", "--mtu", "3000", "--flow", "pause"});
+  const Bus made = tools::provide_bus(path, wish, removed_at_end).value();
   EXPECT_EQ(made.info().ring_bytes, 64U << 10U);
   EXPECT_EQ(made.info().mtu, 3000U);
   EXPECT_EQ(made.info().flow, Flow::pause);
   EXPECT_EQ(code_for(path, {}), std::error_code());
+}
+
+TEST(NewBus, IsRemovedUnlessItIsKeptOrUsedOrNoLongerThere) {
+  const TempBus beside(small_ring());
+  const std::string path = beside.file("new");
+  const BusWish wish = wish_of({"--create", "--size", "64K"});
+  const auto is_left = [&](const std::function<void(tools::NewBus&, const Bus&)>& use) {
+    {
+      tools::NewBus made;
+      const Bus bus = tools::provide_bus(path, wish, made).value();
+      use(made, bus);
+    }
+    const bool is = std::filesystem::exists(path);
+    std::filesystem::remove(path);
+    return is;
+  };
+  EXPECT_FALSE(is_left([](tools::NewBus&, const Bus&) {}));
+  EXPECT_TRUE(is_left([](tools::NewBus& made, const Bus&) { made.keep(); }));
+  EXPECT_FALSE(is_left([](tools::NewBus& made, const Bus&) {
+    tools::NewBus other(std::move(made));
+    made.keep();  // has nothing to keep any more
+    made = std::move(other);
+  }));
+  Port port;
+  EXPECT_TRUE(is_left([&](tools::NewBus&, const Bus& bus) { port.attach(bus).value(); }));
+  EXPECT_TRUE(is_left([&](tools::NewBus&, const Bus&) {
+    std::filesystem::remove(path);
+    Bus::create(path, small_ring()).value();  // another one
+  }));
+  Bus::create(path, small_ring()).value();
+  EXPECT_TRUE(is_left([](tools::NewBus&, const Bus&) {})) << "it was there before";
+}
+
+TEST(NewBus, OfACommandThatCannotStartIsRemoved) {
+  const TempBus beside(small_ring());
+  const std::string path = beside.file("new");
+  const std::string long_name(40, 'n');
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {"exec", path, "--create", "--", "/no/such/program"},
+           {"exec", path, "--create", "--name", long_name, "--", "true"},
+           {"exec", beside.path(), "--create", "--bus", path, "--name", long_name, "--", "true"},
+           {"tap", path, "--create", "--name", "newbus0", "--port-name", long_name},
+           {"bridge", "bus:" + path, "pcap:" + beside.file("c"), "--create", "--port-name",
+            long_name},
+           {"bridge", "bus:" + path, "stream:" + beside.file("no/socket"), "--create"},
+           {"bridge", "bus:" + path, "dgram:" + beside.file("no/one") + ',' + beside.file("no/two"),
+            "--create"},
+           {"gateway", path, "--create", "--port-name", long_name}}) {
+    const ToolResult run = run_tool(words);
+    EXPECT_NE(run.status, 0) << testing::PrintToString(words);
+    EXPECT_FALSE(std::filesystem::exists(path)) << testing::PrintToString(words) << run.err;
+    std::filesystem::remove(path);
+  }
+}
+
+TEST(NewBus, OfACommandThatRanStays) {
+  const TempBus beside(small_ring());
+  const std::string path = beside.file("new");
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"exec", path, "--create", "--", "false"},
+        {"bridge", "pcap:" + beside.file("in"), "bus:" + path, "--create"}}) {
+    static_cast<void>(PcapWriter::create(beside.file("in")).value());
+    const ToolResult run = run_tool(words);
+    EXPECT_TRUE(std::filesystem::exists(path)) << testing::PrintToString(words) << run.err;
+    std::filesystem::remove(path);
+    std::filesystem::remove(beside.file("in"));
+  }
 }
 
 }  // namespace

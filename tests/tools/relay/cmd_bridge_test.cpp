@@ -532,7 +532,8 @@ TEST_F(BridgeOfTwoBuses, ABusThatIsTruncatedEndsItWithAnError) {
 /// A guard that has sent a probe to the left, and what it says.
 struct SuspiciousGuard {
   using Side = tools::LoopGuard::Side;
-  SuspiciousGuard() {
+  explicit SuspiciousGuard(std::chrono::milliseconds pause = std::chrono::seconds(10))
+      : guard([this] { ++said; }, pause) {
     guard.look(Side::left, FrameView(first.data(), first.size()), left);
     for (unsigned i = 0; i < 200 && probes.empty(); ++i) move();
   }
@@ -555,7 +556,7 @@ struct SuspiciousGuard {
 
   const Frame first = frame_number(0);
   unsigned said = 0;
-  tools::LoopGuard guard{[this] { ++said; }};
+  tools::LoopGuard guard;
   AnyLink right{std::make_unique<LoopbackLink>(LoopbackLink::self().value())};
   AnyLink left{std::make_unique<LoopbackLink>(LoopbackLink::self().value())};
   std::vector<std::vector<std::byte>> probes;
@@ -585,13 +586,12 @@ TEST(LoopGuard, EachProbeHasANumberOfItsOwn) {
 }
 
 TEST(LoopGuard, SendsNoProbeBecauseOfMovesThatAreFarApart) {
-  SuspiciousGuard loop;
-  std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // a second counts for itself
-  loop.probes.clear();
-  for (unsigned seconds = 0; seconds < 2; ++seconds) {
+  SuspiciousGuard loop(std::chrono::milliseconds(200));
+  for (unsigned times = 0; times < 4; ++times) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(220));
+    loop.probes.clear();
     for (unsigned moves = 0; moves < 10; ++moves) loop.move();  // there and back again
     EXPECT_TRUE(loop.probes.empty());
-    std::this_thread::sleep_for(std::chrono::milliseconds(1100));
   }
 }
 

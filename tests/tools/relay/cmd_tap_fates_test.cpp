@@ -105,6 +105,26 @@ TEST_F(TapCommand, APortWhoseDeviceIsDownHasNoCarrierAndAnswersNoPing) {
   EXPECT_EQ(ping_within("15").status, 0);
 }
 
+TEST_F(TapCommand, FaultsOfEachWayHitWhatCrossesTheLineOfTheDevice) {
+  const TestNamespace space;
+  for (const auto& [faults, received] :
+       {std::pair{"in:match='ether proto 0x88b5',drop=1", "\"answered\": 2"},
+        {"out:loss=100%", "\"responders\": []"},
+        {"none", "\"answered\": 3"}}) {
+    SCOPED_TRACE(faults);
+    Tool tap(tap_in(space, {"--create", "--name", "lab0", "--fault", faults}));
+    wait_for_port("lab0");
+    const ToolResult result = run_tool(
+        {"ping", bus, "--to", "lab0", "-c", "3", "-i", "0.01", "--timeout", "1", "--json"});
+    EXPECT_NE(result.out.find(received), std::string::npos) << result.out;
+    tap.signal(SIGTERM);
+    EXPECT_EQ(tap.finish().status, 0);
+  }
+  const ToolResult refused = run_program(tap_in(space, {"--fault", "los=1%"}));
+  EXPECT_EQ(refused.status, 2) << refused.err;
+  EXPECT_NE(refused.err.find("--fault: fault \"los=1%\""), std::string::npos) << refused.err;
+}
+
 TEST_F(TapCommand, ABridgeShowsThatItsDeviceIsDownAndCountsWhatThatDropped) {
   const TestNamespace space;
   for (const bool bus_is_first : {true, false}) {

@@ -70,6 +70,7 @@ TEST_P(ExecBuses, AnInterfaceThatGoesDownAndUpAgainShowsOnItsOwnPortOnly) {
   const auto host = start(
       "a", std::string(kFindsIp) + "while read state; do ip link set tap1 $state; done <> " + go,
       {"--bus", far, "--name", "b", "--promisc"});
+  ASSERT_TRUE(eventually([&] { return port("a")->carrier && port_on(far, "b")->carrier; }));
   for (const bool up : {false, true, false, true}) {
     std::ofstream(go) << (up ? "up\n" : "down\n");
     EXPECT_TRUE(eventually([&] { return port_on(far, "b")->carrier == up; })) << up;

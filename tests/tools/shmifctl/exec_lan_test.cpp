@@ -166,7 +166,10 @@ TEST_P(ExecLan, FramesOfManyKindsCrossUnchanged) {
 
 TEST_P(ExecLan, ThePortIsPromiscuousOnlyWhenAProgramIs) {
   const std::string prepare = "export PATH=$PATH:/usr/sbin:/sbin; ip link set bus0 ";
-  const auto quiet = start("quiet", prepare + "down; sleep 600", {"--lan", "--tap", "tap0"});
+  const std::string down = file("down");
+  const auto quiet =
+      start("quiet", prepare + "down; touch " + down + "; sleep 600", {"--lan", "--tap", "tap0"});
+  ASSERT_TRUE(eventually([&] { return ::access(down.c_str(), F_OK) == 0; }));
   ASSERT_TRUE(eventually([&] { return port("quiet") && !port("quiet")->carrier; }));
   EXPECT_FALSE(port("quiet")->promiscuous) << "the bridge sets promiscuous mode on its ports";
   const auto curious =

@@ -97,12 +97,21 @@ class ExecRig : public ::testing::TestWithParam<ExecSetting> {
   ToolResult run_shell(const std::string& script, std::vector<std::string> options = {}) const {
     return run({"sh", "-c", script}, std::move(options));
   }
-  /// Starts a host that runs beside the test, and waits until its port `name` is up.
+  /// Starts a host that runs beside the test, and waits until its port `name` is up
+  /// and has carrier.
   std::unique_ptr<Tool> start(const std::string& name, const std::string& script,
                               std::vector<std::string> options = {}) const {
     options.insert(options.begin(), {"--name", name});
     auto tool = std::make_unique<Tool>(host_line({"sh", "-c", script}, std::move(options)));
     EXPECT_TRUE(eventually([&] { return port(name) && port(name)->up; })) << name;
+    // Carrier comes when its interface is up, unless its program takes the interface down at once.
+    constexpr std::chrono::seconds kSoon{5};
+    static_cast<void>(eventually(
+        [&] {
+          const std::optional<PortInfo> now = port(name);
+          return !now || now->carrier;
+        },
+        kEmulated ? 12 * kSoon : kSoon));
     return tool;
   }
 

@@ -83,8 +83,11 @@ TEST_P(Exec, WaitReturnsWhenPortsAreUpAndTheirServicesAnswerOverBothIps) {
 
 TEST_P(Exec, AHostThatSetsItsInterfaceDownHasNoCarrierAndAnswersNoPing) {
   if (!has_program("ip")) GTEST_SKIP() << "no ip here";
-  const auto host =
-      start("a", "PATH=$PATH:/sbin:/usr/sbin; sleep 0.1; ip link set tap0 down; read line", {});
+  const std::string go = file("go");
+  const auto host = start("a", "PATH=$PATH:/sbin:/usr/sbin; until [ -e " + go +
+                                   " ]; do sleep 0.02; done; ip link set tap0 down; read line");
+  ASSERT_TRUE(eventually([&] { return port("a") && port("a")->carrier; }));
+  std::ofstream(go).close();
   ASSERT_TRUE(eventually([&] { return port("a") && !port("a")->carrier; }));
   const ToolResult ping =
       run_program(by_caller({shmifctl_path(), "ping", bus(), "-c", "1", "--timeout", "0.1"}));
@@ -189,16 +192,33 @@ TEST_P(Exec, InterfaceHasTheMtuOfTheBus) {
 
 TEST_P(Exec, RouterOnTwoBusesForwards) {
   const std::string far = bus("far");
-  const auto router = start("r", "echo 1 > /proc/sys/net/ipv4/ip_forward; sleep 600",
-                            {"--ip", "198.18.0.254/24", "--ifname", "left", "--bus", far, "--ip",
-                             "198.18.1.254/24", "--ifname", "right"});
+  const auto router = start(
+      "r", "exec sleep 600",
+      {"--ip", "198.18.0.254/24", "--ip", "fd00::fe/64", "--ifname", "left", "--forward", "--bus",
+       far, "--ip", "198.18.1.254/24", "--ip", "fd00:1::fe/64", "--ifname", "right"});
   Tool end(by_caller({shmifctl_path(), "exec", far, "--ip", "198.18.1.1/24", "--gateway",
-                      "198.18.1.254", "--", "sh", "-c", "echo there; sleep 600"}));
+                      "198.18.1.254", "--ip", "fd00:1::1/64", "--gateway", "fd00:1::fe", "--", "sh",
+                      "-c", "echo there; sleep 600"}));
   ASSERT_TRUE(end.wait_for("there"));
-  const ToolResult pinged =
-      run_shell("for i in 1 2 3 4 5; do ping -q -c 1 -W 1 198.18.1.1 && exit 0; done; exit 1",
-                {"--ip", "198.18.0.1/24", "--gateway", "198.18.0.254"});
-  EXPECT_EQ(pinged.status, 0) << pinged.out << pinged.err;
+  for (const std::string across : {"198.18.1.1", "fd00:1::1"}) {
+    const ToolResult pinged =
+        run_shell("for i in 1 2 3 4 5; do ping -q -c 1 -W 1 " + across + " && exit 0; done; exit 1",
+                  {"--ip", "198.18.0.1/24", "--gateway", "198.18.0.254", "--ip", "fd00::1/64",
+                   "--gateway", "fd00::fe"});
+    EXPECT_EQ(pinged.status, 0) << across << pinged.out << pinged.err;
+  }
+}
+
+TEST_P(Exec, ForwardsFromBeforeTheProgramStartsAndOnlyIfAskedTo) {
+  const std::string script =
+      "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding "
+      "/proc/sys/net/ipv6/conf/tap0/forwarding";
+  EXPECT_EQ(run_shell(script, {"--forward"}).out, "1\n1\n1\n");
+  EXPECT_EQ(run_shell(script).out, "0\n0\n0\n");
+  // Its own addresses are usable at once nevertheless.
+  const ToolResult own =
+      run_shell("ping -q -c 1 -W 5 -I fd00::1 fd00::1", {"--forward", "--ip", "fd00::1/64"});
+  EXPECT_EQ(own.status, 0) << own.out << own.err;
 }
 
 TEST_P(Exec, BareHostHasItsInterfaceUpAndNoAddress) {
@@ -305,7 +325,13 @@ TEST_P(Exec, NeighboursHearOfAHostThatComesUpAndItHearsWhoHasItsAddresses) {
                                  " (port \"a\")"))
         << second->so_far().err;
   }
-  EXPECT_EQ(host->so_far().err, "") << "the second one keeps quiet";
+  const std::string second_mac = port("b")->mac.to_string();
+  for (const char* const address : {"198.18.0.1", "fd00::1"}) {
+    EXPECT_TRUE(host->wait_for("exec: another host on " + bus() + " has the address " + address +
+                               ", too: " + second_mac + " (port \"b\")"))
+        << host->so_far().err;
+  }
+  EXPECT_EQ(count_of_lines(host->so_far().err), 2) << "each once: " << host->so_far().err;
 }
 
 TEST_P(Exec, ExitStatusInputAndOutputPassThrough) {

@@ -578,6 +578,24 @@ TEST_P(HostsOfTwo, RootThatEntersAHostOfAnotherUserKeepsItsTerminalAndEnvironmen
   EXPECT_NE(said.find("fds=0,1,2,3,\r"), std::string::npos) << said;
 }
 
+TEST_P(Hosts, WithoutANameServerAnUnknownNameFailsAtOnce) {
+  const auto servers = [&](std::vector<std::string> options) {
+    return run({"sh", "-c", "grep ^nameserver /etc/resolv.conf"}, std::move(options)).out;
+  };
+  EXPECT_EQ(servers({"--dns", "none"}), "");
+  EXPECT_EQ(servers({"--dns", "198.18.0.53", "--dns", "fd00::53"}),
+            "nameserver 198.18.0.53\nnameserver fd00::53\n");
+  EXPECT_NE(run({"getent", "hosts", "nosuch"}, {"--dns", "none"}).status, 0);
+  for (const auto& wrong :
+       std::vector<std::vector<std::string>>{{"--dns", "none", "--dns", "none"},
+                                             {"--dns", "none", "--dns", "198.18.0.53"},
+                                             {"--dns", "198.18.0.53", "--dns", "none"}}) {
+    const ToolResult refused = run({"true"}, wrong);
+    EXPECT_EQ(refused.status, 2) << refused.err;
+    EXPECT_NE(refused.err.find("--dns none means"), std::string::npos) << refused.err;
+  }
+}
+
 TEST_P(Hosts, HostnameIsTheOneGivenOrTheNameOfThePort) {
   const auto name = [&](std::vector<std::string> options) {
     return run({"sh", "-c", "hostname; getent hosts $(hostname) | cut -c1-9"}, std::move(options))
@@ -600,7 +618,7 @@ TEST_P(Hosts, HostnameIsTheOneGivenOrTheNameOfThePort) {
     EXPECT_NE(refused.err.find("--hostname \"" + wrong + "\" is not"), std::string::npos)
         << refused.err;
   }
-  for (const char* wrong : {"a b", "a_b", "-a", "a-", "a..b", ".a", "a.", "", "a\nb", "\xc3\xa4"}) {
+  for (const char* wrong : {"a b", "a_b", "-a", "a-", "a..b", ".a", "a.", "a\nb", "\xc3\xa4"}) {
     const ToolResult said = run({"true"}, {"--hostname", wrong});
     EXPECT_EQ(said.status, 2) << wrong;
     EXPECT_NE(said.err.find("is not a host name"), std::string::npos) << said.err;

@@ -98,5 +98,94 @@ TEST_P(WaitForHost, GoesOnIfTheAddressMayBeBehindABridge) {
       << said.err;
 }
 
+/// A wait of which only the bus tells when it has begun.
+class WaitForPort : public WaitForHost {
+ protected:
+  std::unique_ptr<Tool> waiting(std::vector<std::string> options) const {
+    options.insert(options.begin(), {shmifctl_path(), "wait", bus()});
+    return std::make_unique<Tool>(by_caller(std::move(options)));
+  }
+  /// It ended by itself, because a host has gone, not because the time was over.
+  static void expect_gone(Tool& wait, const std::string& what, const std::string& why) {
+    const ToolResult said = wait.finish();
+    EXPECT_FALSE(said.timed_out);
+    EXPECT_EQ(said.status, 1) << said.err;
+    EXPECT_EQ(said.err.find("shmifctl: " + what), 0U) << said.err;
+    EXPECT_NE(said.err.find(": " + why + " ("), std::string::npos) << said.err;
+    EXPECT_EQ(said.err.find("within"), std::string::npos) << said.err;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Each, WaitForPort, ::testing::Values(exec_settings().front()),
+                         [](const auto& each) { return each.param.name; });
+
+constexpr const char* kEnded = "its host was on the bus, and has ended or left it";
+
+TEST_P(WaitForPort, ThatIsUpEndsWhenItsHostEndsBeforeTheServiceIsThere) {
+  const auto host = start("a", "exec sleep 601", {"--ip", kAddress});
+  const auto wait = waiting({"--port", "a", "--tcp", "198.18.0.1:80", "--from", "198.18.0.250"});
+  ASSERT_TRUE(eventually([&] {  // it asks, so it has seen the port
+    const BusInfo info = Bus::open(bus()).value().info();
+    return std::ranges::any_of(info.ports, [](const PortInfo& each) {
+      return each.link == LinkKind::ping && each.tx_frames >= 6;
+    });
+  }));
+  host->signal(SIGTERM);
+  expect_gone(*wait, "cannot reach TCP service 198.18.0.1:80", kEnded);
+}
+
+TEST_P(WaitForPort, ThatIsUpEndsWhenItsHostEndsBeforeAnotherIsUp) {
+  const auto host = start("a", "exec sleep 601");
+  const auto wait = waiting({"--port", "b", "--port", "a"});
+  EXPECT_FALSE(wait->wait_for("anything", std::chrono::milliseconds(500)));
+  host->signal(SIGKILL);
+  const ToolResult said = wait->finish();
+  EXPECT_EQ(said.status, 1);
+  EXPECT_EQ(said.err.find("shmifctl: cannot see port \"a\" up on bus"), 0U) << said.err;
+  EXPECT_EQ(said.err.find("within"), std::string::npos) << said.err;
+}
+
+TEST_P(WaitForPort, OfAProcessThatEndsEndsWithItThoughItNeverSawThePort) {
+  Tool host(by_caller({"sleep", "601"}));
+  const std::string pid = std::to_string(host.pid());
+  const auto wait = waiting({"--port", "web", "--pid", pid});
+  EXPECT_FALSE(wait->wait_for("anything", std::chrono::milliseconds(100))) << "it waits";
+  host.signal(SIGKILL);  // and nobody asks for its status
+  const std::string why = "process " + pid + ", which --pid names, has ended";
+  expect_gone(*wait, "cannot see port \"web\" up on bus", why);
+  host.finish();
+  expect_gone(*waiting({"--port", "web", "--pid", pid}), "cannot see port \"web\"", why);
+  expect_gone(*waiting({"--tcp", "198.18.0.1:80", "--from", "198.18.0.250", "--pid", pid}),
+              "cannot reach TCP service 198.18.0.1:80", why);
+  Tool none(
+      by_caller({shmifctl_path(), "wait", file("none"), "--tcp", "198.18.0.1:80", "--pid", pid}));
+  expect_gone(none, "cannot reach TCP service 198.18.0.1:80", why);
+  const auto web = start("web", "exec sleep 601");
+  EXPECT_EQ(waiting({"--port", "web", "--pid", pid})->finish().status, 0)
+      << "what it waits for is there";
+}
+
+TEST_P(WaitForPort, OfAKilledHostGivesAnotherTheTimeToTakeTheName) {
+  auto host = start("a", "exec sleep 601");
+  host->signal(SIGKILL);
+  host->finish();
+  ASSERT_FALSE(port("a")) << "its row is still there, but nobody lives there";
+  const auto with_pid = waiting({"--port", "a", "--pid", std::to_string(::getpid())});
+  const auto wait = waiting({"--port", "a"});
+  expect_gone(*wait, "cannot see port \"a\" up on bus",
+              "the port's process is gone, and no other took the name");
+  host = start("a", "exec sleep 601");
+  EXPECT_EQ(with_pid->finish().status, 0) << "the process of --pid may still take it";
+}
+
+TEST_P(WaitForPort, IsGivenTheNumberOfAProcess) {
+  for (const char* const wrong : {"0", "-1", "x", "2147483648", "1.5"}) {
+    const ToolResult said = waiting({"--port", "a", "--pid", wrong})->finish();
+    EXPECT_EQ(said.status, 2) << wrong;
+    EXPECT_NE(said.err.find(std::string("--pid \"") + wrong + "\" is not a whole number from 1"),
+              std::string::npos)
+        << said.err;
+  }
+}
+
 }  // namespace
 }  // namespace shmif::test

@@ -165,7 +165,7 @@ TEST(StatCommand, SaysWhyItCannotStart) {
                {{"-a", "-p", "1"}, "-p cannot be combined with -a or -C"},
                {{"-a", "-C", "0"}, "-a and -C exclude each other"},
                {{"-C", "0-"}, "\"0-\" is not a list of CPUs (write it as 0,2-3)"},
-               {{"-C", ""}, "\"\" is not a list of CPUs"},
+               {{"-C", ""}, "--cpu \"\" is empty"},
                {{"-C", "60000"}, "CPU 60000 is not online (online are 0"},
                {{"-a", "--stop-target"}, "--stop-target excludes -a and -C"},
                {{"--switch-on", "page-faults", "-e", "{cs},{faults}", "--", "x"},

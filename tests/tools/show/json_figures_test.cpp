@@ -95,8 +95,8 @@ std::uint64_t fates_in(const json& way) {
   std::uint64_t sum = 0;
   for (const char* const name :
        {"tx_frames", "lost_frames", "too_long_frames", "timed_out_frames", "refused_frames",
-        "rule_refused_frames", "interface_down_frames", "interface_queue_full_frames",
-        "consumed_frames", "under_way_frames"}) {
+        "rule_refused_frames", "link_down_frames", "unheard_frames", "interface_down_frames",
+        "interface_queue_full_frames", "consumed_frames", "under_way_frames"}) {
     if (way[name] != nullptr) sum += way[name].get<std::uint64_t>();
   }
   const json& faults = way["faults"];
@@ -138,6 +138,19 @@ TEST(BridgeFigures, JsonHasEachUnderItsNameAndTheSumIsRight) {
   way.faults.frames = 41 + 46 + 47 + way.counters.received - 42;
   FaultOptions options = parse_faults("loss=3%,delay=5ms").value();
   options.seed = 48;
+  json faults = {{"options", "loss=3%,delay=5ms"},
+                 {"seed", 48},
+                 {"frames", 1134},
+                 {"lost_frames", 41},
+                 {"duplicated_frames", 42},
+                 {"reordered_frames", 43},
+                 {"corrupted_frames", 44},
+                 {"truncated_frames", 45},
+                 {"queue_full_frames", 46},
+                 {"under_way_frames", 47}};
+  json end = faults;
+  end["at"] = "bus:/a";
+  faults["ends"] = json::array({end});
   json expected = {
       {"from", "bus:/a"},
       {"to", "tap:b"},
@@ -150,26 +163,91 @@ TEST(BridgeFigures, JsonHasEachUnderItsNameAndTheSumIsRight) {
       {"timed_out_frames", 4},
       {"refused_frames", 6 + 51},
       {"rule_refused_frames", 9},
+      {"link_down_frames", 0},
+      {"unheard_frames", 0},
       {"interface_down_frames", 34},
       {"interface_queue_full_frames", 35},
       {"consumed_frames", 11},
       {"under_way_frames", 7 + 47 + 52},
-      {"faults",
-       {{"options", "loss=3%,delay=5ms"},
-        {"seed", 48},
-        {"frames", 1134},
-        {"lost_frames", 41},
-        {"duplicated_frames", 42},
-        {"reordered_frames", 43},
-        {"corrupted_frames", 44},
-        {"truncated_frames", 45},
-        {"queue_full_frames", 46},
-        {"under_way_frames", 47}}},
+      {"faults", faults},
       {"why_null",
        {{"tx_segments", "not all of the frames that the other link took were passed on"}}}};
   const json shown = json::parse(tools::json_text(tools::to_json(way, options)));
   EXPECT_EQ(shown, expected) << json::diff(expected, shown);
   EXPECT_EQ(fates_in(shown), 1137 + 42) << "what came, and the copies";
+}
+
+/// A way whose source and sink are lines, with everything that these count.
+tools::BridgeWay way_between_lines() {
+  tools::BridgeWay way = way_of_all();
+  way.filtered = {};
+  way.has_faults = way.has_sink_faults = true;
+  OwnNumbers(41).fill(way.faults.lost, way.faults.duplicated, way.faults.queue_full,
+                      way.faults.under_way);
+  way.faults.frames = 41 + 43 + 44 + way.counters.received - 42;
+  way.cut_at_source = 61;
+  way.cut_at_sink = 62;
+  way.unheard = 63;
+  OwnNumbers(71).fill(way.sink_faults.lost, way.sink_faults.duplicated, way.sink_faults.queue_full);
+  way.sink_faults.frames = 79;
+  way.sink_options = parse_faults("duplicate=7%,seed=78").value();
+  way.sink_segments = 500;
+  way.sink_waiting = 75;
+  way.sink_refused = 76;
+  return way;
+}
+
+TEST(BridgeFigures, JsonOfAWayBetweenLinesHasWhatBothDidAndTheSumIsRight) {
+  const FaultOptions options = parse_faults("loss=3%,delay=5ms").value();
+  const json shown = json::parse(tools::json_text(tools::to_json(way_between_lines(), options)));
+  EXPECT_EQ(shown["link_down_frames"], 61 + 62);
+  EXPECT_EQ(shown["unheard_frames"], 63);
+  EXPECT_EQ(shown["tx_frames"], 1000 + 500 + 72 - 71 - 73 - 62 - 75 - 76);
+  EXPECT_EQ(shown["faults"]["lost_frames"], 41 + 71);
+  EXPECT_EQ(shown["faults"]["queue_full_frames"], 43 + 73);
+  EXPECT_EQ(shown["faults"]["under_way_frames"], 44 + 75);
+  EXPECT_EQ(shown["faults"]["duplicated_frames"], 42 + 72);
+  EXPECT_EQ(fates_in(shown), shown["offered_frames"].get<std::uint64_t>() + 42 + 72);
+}
+
+TEST(BridgeFigures, AWayBetweenLinesNamesTheFaultsOfBothEnds) {
+  const tools::BridgeWay way = way_between_lines();
+  const FaultOptions options = parse_faults("loss=3%,delay=5ms,seed=77").value();
+  const json shown = json::parse(tools::json_text(tools::to_json(way, options)))["faults"];
+  EXPECT_EQ(shown["options"], nullptr);
+  EXPECT_EQ(shown["seed"], nullptr);
+  EXPECT_EQ(shown["why_null"], json({{"options", "each end has its own: see ends"},
+                                     {"seed", "each end has its own: see ends"}}));
+  json source = {{"at", "bus:/a"},
+                 {"options", "loss=3%,delay=5ms"},
+                 {"seed", 77},
+                 {"frames", way.faults.frames},
+                 {"lost_frames", 41},
+                 {"duplicated_frames", 42},
+                 {"reordered_frames", 0},
+                 {"corrupted_frames", 0},
+                 {"truncated_frames", 0},
+                 {"queue_full_frames", 43},
+                 {"under_way_frames", 44}};
+  json sink = {{"at", "tap:b"},
+               {"options", "duplicate=7%"},
+               {"seed", 78},
+               {"frames", 79},
+               {"lost_frames", 71},
+               {"duplicated_frames", 72},
+               {"reordered_frames", 0},
+               {"corrupted_frames", 0},
+               {"truncated_frames", 0},
+               {"queue_full_frames", 73},
+               {"under_way_frames", 75}};
+  EXPECT_EQ(shown["ends"], json({source, sink}));
+  const std::string text = tools::faults_text(way, options);
+  EXPECT_NE(text.find("bus:/a -> tap:b: faults at bus:/a loss=3%,delay=5ms,seed=77: "),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("bus:/a -> tap:b: faults at tap:b duplicate=7%,seed=78: 79 frames came, 71 "),
+            std::string::npos)
+      << text;
 }
 
 TEST(BridgeFigures, JsonOfAWayOnWhichAllArrivedHasTheirSegmentsAndReasonsForTheRest) {

@@ -19,6 +19,9 @@ import sys
 WATCH = r"""
 window.seen = {texts: [], shapes: [], plots: [], violations: []};
 addEventListener('securitypolicyviolation', (e) => seen.violations.push(e.violatedDirective + ' ' + e.blockedURI));
+// Their points are read often, and are to be where that is cheap.
+const context = HTMLCanvasElement.prototype.getContext;
+HTMLCanvasElement.prototype.getContext = function (kind, how) { return context.call(this, kind, {...how, willReadFrequently: true}); };
 const draw = CanvasRenderingContext2D.prototype.fillText;
 const clear = CanvasRenderingContext2D.prototype.clearRect;
 CanvasRenderingContext2D.prototype.clearRect = function (...a) {
@@ -103,18 +106,26 @@ for (const canvas of document.querySelectorAll('.chart canvas')) {
 return wrong;
 """
 
-# How many of its points each canvas has in a colour that is not grey: axes and grids are, lines are not.
+# How many of its points each canvas has in a colour that is not grey, counted until there are enough: axes and grids are
+# grey, lines are not.
 INK = r"""
+const [enough] = arguments;
 return [...document.querySelectorAll('.chart')].map((box) => {
   const canvas = box.querySelector('canvas');
-  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  const strip = 32;
   let ink = 0;
-  for (let i = 0; i < data.length; i += 4) {
-    if (data[i + 3] > 40 && Math.max(data[i], data[i + 1], data[i + 2]) - Math.min(data[i], data[i + 1], data[i + 2]) > 60) ++ink;
+  for (let top = 0; top < canvas.height && ink < enough; top += strip) {
+    const data = canvas.getContext('2d').getImageData(0, top, canvas.width, strip).data;
+    for (let i = 0; i < data.length; i += 4) {
+      if (data[i + 3] > 40 && Math.max(data[i], data[i + 1], data[i + 2]) - Math.min(data[i], data[i + 1], data[i + 2]) > 60) ++ink;
+    }
   }
   return [box.getAttribute('aria-label'), ink];
 });
 """
+
+
+ENOUGH_INK = 150
 
 
 class Visit:
@@ -150,7 +161,7 @@ class Visit:
     def look(self, view):
         run = self.browser.execute_script
         self.blame(view, run(OVERLAPS))
-        self.blame(view, [f"the chart of {name} is empty ({ink} points of colour)" for name, ink in run(INK) if ink < 150])
+        self.blame(view, [f"the chart of {name} is empty ({ink} points of colour)" for name, ink in run(INK, ENOUGH_INK) if ink < ENOUGH_INK])
         wide = run("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
         self.blame(view, [f"the page is {wide} pixels wider than the window"] if wide > 0 else [])
         self.blame(view, [f"against its own policy: {v}" for v in run("return seen.violations")])
@@ -226,7 +237,7 @@ const chart = (u) => {
   const near = (a, b) => Math.abs(a - b) < 1.5;
   return {
     name: u.root.closest('.chart').getAttribute('aria-label'),
-    section: u.root.closest('section').querySelector('h2').textContent,
+    section: sectionOf(u),
     x: u.data[0],
     series: u.series.slice(1).map((s, i) => ({
       label: s.label, shown: s.show, scale: s.scale, colour: s.stroke ? s.stroke(u, i + 1).toUpperCase() : null, dash: s.dash || [], drawn: s.paths !== null && s.width > 0,
@@ -281,7 +292,9 @@ const heats = () => {
       label: e.getAttribute('aria-label'), says: document.querySelector('.readout').textContent};
   });
 };
-const charts = () => seen.plots.filter((u) => u.root.isConnected).map(chart);
+const sectionOf = (u) => u.root.closest('section').querySelector('h2').textContent;
+// The charts of a section, or all.
+const charts = (section) => seen.plots.filter((u) => u.root.isConnected && (!section || sectionOf(u) === section)).map(chart);
 const settled = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
 const [thorough, done] = arguments;
 (async () => {
@@ -307,7 +320,7 @@ const [thorough, done] = arguments;
     const name = button.closest('section').querySelector('h2').textContent;
     button.click();
     await settled();
-    const drawn = charts().find((c) => c.section === name);
+    const drawn = charts(name)[0];
     facts.pressed[name + ': ' + button.textContent] = drawn && {...drawn, note: texts('.note', button.closest('section'))[0]};
     first.click();
   }

@@ -187,7 +187,7 @@ TEST_F(TablesInABrowser, EachServerHasItsRowAndItsCpus) {
   Cells first = {{"server", "lab1:7000"},
                  {"passed", "yes"},
                  {"exit code", "0"},
-                 {"began", ns(ran["start_offset_ns"])},
+                 {"let go", ns(ran["start_offset_ns"])},
                  {"±", ns(ran["clock_error_ns"])},
                  {"host", m["hostname"]},
                  {"CPUs", cpus_of(m)},

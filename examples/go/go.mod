@@ -1,0 +1,3 @@
+module shmif.example/pingpong
+
+go 1.19

@@ -1,0 +1,524 @@
+// The board: requests, answers, the journal and the lines, from both sides and with hostile bytes.
+
+#include "bus/board/board.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <cstring>
+#include <filesystem>
+#include <optional>
+#include <random>
+#include <thread>
+
+#include "base/unique_fd.hpp"
+#include "bus/atomics.hpp"
+#include "bus/board/board_layout.hpp"
+#include "shmif/port.hpp"
+#include "tests/bus/board/raw_board.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::bus {
+namespace {
+
+using namespace std::chrono_literals;
+using test::Child;
+using test::Shared;
+using test::TempBus;
+
+constexpr auto kLong = std::chrono::milliseconds(20000);
+
+Board board_at(const std::string& path) {
+  return Board::open(path, Access::read_write).value();
+}
+
+/// The port of this name, as requesters find it.
+BoardPort find(const Board& board, const std::string& name) {
+  for (BoardPort& port : board.ports()) {
+    if (port.name == name) return port;
+  }
+  ADD_FAILURE() << "no port " << name;
+  return {};
+}
+
+/// A process that owns a port and answers each request with its text.
+class EchoingOwner {
+ public:
+  explicit EchoingOwner(const std::string& path, const std::string& name)
+      : child_([&, path, name]() -> int {
+          const Port port = test::port_on(path, {.name = name});
+          Board board = board_at(path);
+          BoardPort self = find(board, name);
+          self.takes_changes = true;
+          board.show(self);
+          *ready_ = true;
+          for (;; ++*looks_) {
+            if (auto taken = board.take(self.slot, self.incarnation)) {
+              ++*applied_;
+              board.answer(taken->number, {.done = true, .text = name + ": " + taken->text});
+            } else {
+              std::this_thread::sleep_for(200us);
+            }
+          }
+        }) {
+    EXPECT_TRUE(test::eventually([&] { return ready_->load(); }));
+  }
+  Child& process() { return child_; }
+  unsigned applied() const { return *applied_; }
+  /// Waits until it has looked for a request, from the beginning to the end.
+  testing::AssertionResult looks_again() const {
+    const unsigned before = *looks_;
+    if (test::eventually([&] { return *looks_ - before >= 2; })) return testing::AssertionSuccess();
+    return testing::AssertionFailure() << "it does not run";
+  }
+
+ private:
+  Shared<std::atomic<bool>> ready_;
+  Shared<std::atomic<unsigned>> applied_;
+  Shared<std::atomic<unsigned>> looks_;
+  Child child_;
+};
+
+TEST(Board, ARequestIsTakenByThePortThatIsAskedAndItsAnswerComesBack) {
+  const TempBus bus;
+  EchoingOwner owner(bus.path(), "a"), other(bus.path(), "b");
+  Board board = board_at(bus.path());
+  for (const std::string text : {"link down", "", "fault loss=5%"}) {
+    const auto answer = board.ask(find(board, "a"), text, kLong);
+    ASSERT_TRUE(answer) << answer.error().message;
+    EXPECT_TRUE(answer->done);
+    EXPECT_EQ(answer->text, "a: " + text);
+  }
+  EXPECT_EQ(owner.applied(), 3U);
+  EXPECT_EQ(other.applied(), 0U);
+}
+
+TEST(Board, ManyRequestersAtOnceEachGetTheAnswerToTheirOwnRequest) {
+  const TempBus bus;
+  EchoingOwner a(bus.path(), "a"), b(bus.path(), "b");
+  std::vector<Child> requesters;
+  constexpr int kRequesters = 6;
+  constexpr int kEach = 15;
+  for (int r = 0; r < kRequesters; ++r) {
+    requesters.emplace_back([&, r]() -> int {
+      Board board = board_at(bus.path());
+      for (int i = 0; i < kEach; ++i) {
+        const std::string to = i % 2 == 0 ? "a" : "b";
+        const std::string text = std::to_string(r) + '.' + std::to_string(i);
+        const auto answer = board.ask(find(board, to), text, kLong);
+        if (!answer || answer->text != to + ": " + text) return 1;
+      }
+      return 0;
+    });
+  }
+  for (Child& each : requesters) EXPECT_EQ(each.wait(), 0);
+  EXPECT_EQ(a.applied() + b.applied(), static_cast<unsigned>(kRequesters * kEach));
+}
+
+TEST(Board, ARequestToAStoppedProcessIsWithdrawnAndNotAppliedLater) {
+  const TempBus bus;
+  EchoingOwner owner(bus.path(), "a");
+  Board board = board_at(bus.path());
+  const BoardPort port = find(board, "a");
+  owner.process().stop();
+  const auto answer = board.ask(port, "link down", 50ms);
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, Errc::timed_out);
+  EXPECT_NE(answer.error().message.find("withdrawn"), std::string::npos) << answer.error().message;
+  owner.process().resume();
+  ASSERT_TRUE(owner.looks_again());
+  EXPECT_EQ(owner.applied(), 0U) << "the withdrawn request was applied";
+  const auto next = board.ask(port, "link up", kLong);
+  ASSERT_TRUE(next) << next.error().message;
+  EXPECT_EQ(next->text, "a: link up");
+  EXPECT_EQ(owner.applied(), 1U);
+}
+
+TEST(Board, ARequesterSeesThatTheOwnerWasKilled) {
+  const TempBus bus;
+  EchoingOwner owner(bus.path(), "a");
+  Board board = board_at(bus.path());
+  const BoardPort port = find(board, "a");
+  owner.process().stop();
+  std::jthread killer([&] {
+    std::this_thread::sleep_for(30ms);
+    owner.process().kill_and_wait();
+  });
+  const auto answer = board.ask(port, "link down", kLong);
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, std::errc::no_such_process) << answer.error().message;
+}
+
+TEST(Board, AKilledRequesterLeavesTheLockToTheNext) {
+  const TempBus bus;
+  EchoingOwner owner(bus.path(), "a"), still(bus.path(), "still");
+  Board board = board_at(bus.path());
+  const BoardPort port = find(board, "a");
+  const BoardPort silent = find(board, "still");
+  still.process().stop();
+  const RawBoard raw(bus.path());
+  {
+    Child requester([&]() -> int {
+      static_cast<void>(board_at(bus.path()).ask(silent, "link down", kLong));
+      return 0;
+    });
+    ASSERT_TRUE(test::eventually([&] {
+      return request_word::stage(load_seq_cst(raw.memory().request.word)) == request_word::kPosted;
+    }));
+    const auto busy = board.ask(port, "link down", 30ms);
+    ASSERT_FALSE(busy);
+    EXPECT_EQ(busy.error().code, Errc::timed_out);
+    EXPECT_NE(busy.error().message.find("another change"), std::string::npos);
+    const auto kept =
+        board.change_standing([](const std::string&) { return "partition a / still"; }, 30ms);
+    ASSERT_FALSE(kept) << "a request is under way";
+    EXPECT_EQ(kept.error().code, Errc::timed_out);
+    EXPECT_EQ(board.standing(), "");
+    requester.kill_and_wait();
+  }
+  const auto answer = board.ask(port, "link up", kLong);
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(answer->text, "a: link up");
+}
+
+TEST(Board, AnAnswerThatDoesNotFitItsChecksumIsNotTaken) {
+  const TempBus bus;
+  const Port port = test::port_on(bus.path(), {.name = "a"});
+  Board board = board_at(bus.path());
+  const RawBoard raw(bus.path());
+  BoardRequest& r = raw.memory().request;
+  std::jthread forger([&] {
+    const std::uint64_t number = request_word::number(load_seq_cst(r.word)) + 1;
+    std::memcpy(r.answer, "fine", 4);
+    r.answer_bytes = 4;
+    r.result = kResultDone;
+    store_seq_cst(r.answered, number);
+  });
+  forger.join();
+  const auto answer = board.ask(find(board, "a"), "link down", 30ms);
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, Errc::timed_out);
+}
+
+TEST(Board, ARequestForAnEarlierPortOfTheSlotIsNotTaken) {
+  const TempBus bus;
+  const Port port = test::port_on(bus.path(), {.name = "a"});
+  Board board = board_at(bus.path());
+  const RawBoard raw(bus.path());
+  const BoardPort self = find(board, "a");
+  raw.memory().request.slot = self.slot;
+  raw.memory().request.incarnation = self.incarnation - 1;
+  raw.memory().request.word = request_word::make(7, request_word::kPosted);
+  EXPECT_FALSE(board.take(self.slot, self.incarnation));
+  raw.memory().request.incarnation = self.incarnation;
+  EXPECT_TRUE(board.take(self.slot, self.incarnation));
+  EXPECT_FALSE(board.take(self.slot, self.incarnation)) << "taken twice";
+}
+
+TEST(Board, AnImpossibleLengthOfARequestGivesAnEmptyText) {
+  const TempBus bus;
+  const Port port = test::port_on(bus.path(), {.name = "a"});
+  Board board = board_at(bus.path());
+  const RawBoard raw(bus.path());
+  const BoardPort self = find(board, "a");
+  raw.memory().request.slot = self.slot;
+  raw.memory().request.incarnation = self.incarnation;
+  raw.memory().request.text_bytes = 0xffffffff;
+  raw.memory().request.word = request_word::make(7, request_word::kPosted);
+  const auto taken = board.take(self.slot, self.incarnation);
+  ASSERT_TRUE(taken);
+  EXPECT_EQ(taken->text, "");
+}
+
+TEST(Board, ATextThatIsTooLongIsRefusedBeforeAnythingIsWritten) {
+  const TempBus bus;
+  const Port port = test::port_on(bus.path(), {.name = "a"});
+  Board board = board_at(bus.path());
+  const RawBoard raw(bus.path());
+  const auto answer = board.ask(find(board, "a"), std::string(Board::max_text() + 1, 'x'), kLong);
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, Errc::bad_argument);
+  EXPECT_EQ(raw.memory().request.word, 0U);
+}
+
+TEST(Board, ALineIsShownOnlyForTheIncarnationThatWroteIt) {
+  const TempBus bus;
+  const std::string longest(kLineTextBytes, 'x');
+  {
+    const Port port = test::port_on(bus.path(), {.name = "a"});
+    Board board = board_at(bus.path());
+    BoardPort self = find(board, "a");
+    EXPECT_FALSE(self.takes_changes);
+    self.takes_changes = self.partitioned = true;
+    self.line = longest;
+    board.show(self);
+    EXPECT_EQ(find(board, "a").line, longest);
+    EXPECT_TRUE(find(board, "a").takes_changes);
+    EXPECT_TRUE(find(board, "a").partitioned);
+    self.line = longest + "\xc3\xa4";  // longer than the room, and ends in one character
+    board.show(self);
+    EXPECT_EQ(find(board, "a").line, longest.substr(3) + "...");
+  }
+  const Port port = test::port_on(bus.path(), {.name = "a"});
+  const BoardPort again = find(board_at(bus.path()), "a");
+  EXPECT_EQ(again.line, "");
+  EXPECT_FALSE(again.takes_changes);
+  EXPECT_FALSE(again.partitioned);
+}
+
+TEST(Board, FramesOfALineAreKnownOnceItsOwnerCountsThem) {
+  const TempBus bus;
+  const Port port = test::port_on(bus.path(), {.name = "a"});
+  Board board = board_at(bus.path());
+  BoardPort self = find(board, "a");
+  self.takes_changes = true;
+  self.line = std::string(kLineTextBytes, 'x');
+  board.show(self);
+  EXPECT_EQ(find(board, "a").counts, std::nullopt);
+  const BoardPort::Counts counts{
+      .dropped_in = 1ULL << 40U, .dropped_out = 7, .waiting = 0xffffffff};
+  self.counts = counts;
+  board.show(self);
+  EXPECT_EQ(find(board, "a").counts, counts);
+  EXPECT_EQ(find(board, "a").line, self.line);
+  EXPECT_TRUE(find(board, "a").takes_changes);
+  // What an older owner writes: a text of up to 104 bytes, and no counts.
+  RawBoard raw(bus.path());
+  raw.memory().lines[self.slot].flags = kLineTakesChanges;
+  raw.memory().lines[self.slot].text_bytes = 104;
+  EXPECT_EQ(find(board, "a").counts, std::nullopt);
+  EXPECT_EQ(find(board, "a").line, "");
+  EXPECT_TRUE(find(board, "a").takes_changes);
+}
+
+TEST(Board, TheLockIsFreeAfterEachRequestAlsoWhileTheBoardStaysOpen) {
+  const TempBus bus;
+  const EchoingOwner owner(bus.path(), "a");
+  Board one = board_at(bus.path());
+  Board two = board_at(bus.path());
+  for (Board* const each : {&one, &two, &one}) {
+    const auto answer = each->ask(find(*each, "a"), "link down", kLong);
+    ASSERT_TRUE(answer) << answer.error().message;
+    ASSERT_TRUE(each->change_standing([](const std::string&) { return "partition a / b"; }, kLong));
+  }
+}
+
+TEST(Board, ARequestToAPortWhoseSlotAnotherHasFailsAtOnce) {
+  const TempBus bus;
+  Board board = board_at(bus.path());
+  std::optional<Port> port = test::port_on(bus.path(), {.name = "a"});
+  const BoardPort gone = find(board, "a");
+  port.reset();
+  const Port next = test::port_on(bus.path(), {.name = "b"});
+  ASSERT_EQ(find(board, "b").slot, gone.slot);
+  EXPECT_FALSE(board.lives(gone.slot, gone.incarnation));
+  EXPECT_TRUE(board.lives(gone.slot, find(board, "b").incarnation));
+  const auto answer = board.ask(gone, "link down", kLong);
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, std::errc::no_such_process) << answer.error().message;
+}
+
+TEST(Board, APortThatTookTheRequestInTimeMayAnswerInTwiceTheTime) {
+  const TempBus bus;
+  const Port port = test::port_on(bus.path(), {.name = "a"});
+  Board board = board_at(bus.path());
+  const BoardPort self = find(board, "a");
+  for (const bool answers : {true, false}) {
+    std::jthread owner([&] {
+      Board own = board_at(bus.path());
+      std::optional<BoardChange> taken;
+      ASSERT_TRUE(
+          test::eventually([&] { return bool(taken = own.take(self.slot, self.incarnation)); }));
+      std::this_thread::sleep_for(1500ms);
+      if (answers) own.answer(taken->number, {.done = true, .text = "late"});
+    });
+    const auto answer = board.ask(self, "link down", answers ? 1000ms : 100ms);
+    ASSERT_EQ(bool(answer), answers) << (answers ? answer.error().message : answer->text);
+    if (answers) {
+      EXPECT_EQ(answer->text, "late");
+    } else {
+      EXPECT_EQ(answer.error().code, Errc::timed_out);
+      EXPECT_NE(answer.error().message.find("not answered within 200 ms"), std::string::npos)
+          << answer.error().message;
+    }
+  }
+}
+
+/// Owners without a futex in their event loop watch the times of the file.
+TEST(Board, ARequestChangesTheTimesOfTheFile) {
+  const TempBus bus;
+  const Port port = test::port_on(bus.path(), {.name = "a"});
+  Board board = board_at(bus.path());
+  const auto before = std::filesystem::last_write_time(bus.path()) - 1h;
+  std::filesystem::last_write_time(bus.path(), before);
+  EXPECT_FALSE(board.ask(find(board, "a"), "link down", 20ms));
+  EXPECT_GT(std::filesystem::last_write_time(bus.path()), before);
+}
+
+TEST(Board, AnOwnerThatWasKilledWhileItWroteItsLineHidesNoLaterLine) {
+  const TempBus bus;
+  const Port port = test::port_on(bus.path(), {.name = "a"});
+  Board board = board_at(bus.path());
+  const RawBoard raw(bus.path());
+  BoardPort self = find(board, "a");
+  raw.memory().lines[self.slot].sequence = 7;
+  EXPECT_EQ(find(board, "a").line, "");
+  for (const std::string line : {"link down", "fault loss=5%"}) {
+    self.line = line;
+    board.show(self);
+    EXPECT_EQ(find(board, "a").line, line);
+  }
+}
+
+TEST(Board, TheJournalKeepsTheLastEntriesAndNoneThatIsTorn) {
+  const TempBus bus;
+  Board board = board_at(bus.path());
+  constexpr std::uint64_t kAll = kJournalEntries + 30;
+  for (std::uint64_t i = 0; i < kAll; ++i) {
+    board.add({.time_ns = i,
+               .frame = 10 * i,
+               .slot = 3,
+               .incarnation = 9,
+               .name = "web",
+               .text = "change " + std::to_string(i)});
+  }
+  const BoardNotes notes = board.notes();
+  EXPECT_EQ(notes.end, kAll);
+  EXPECT_EQ(notes.begin, kAll - kJournalEntries);
+  EXPECT_FALSE(board.note(notes.begin - 1)) << "it was overwritten";
+  EXPECT_FALSE(board.note(kAll)) << "there is none yet";
+  for (std::uint64_t i = notes.begin; i < kAll; ++i) {
+    const auto note = board.note(i);
+    ASSERT_TRUE(note) << i;
+    EXPECT_EQ(note->text, "change " + std::to_string(i));
+    EXPECT_EQ(note->frame, 10 * i);
+    EXPECT_EQ(note->name, "web");
+    EXPECT_EQ(note->slot, 3U);
+  }
+  const RawBoard raw(bus.path());
+  JournalEntry& entry = raw.memory().journal[(kAll - 1) % kJournalEntries];
+  entry.text[0] = 'x';
+  EXPECT_FALSE(board.note(kAll - 1)) << "its checksum does not fit";
+  entry.text[0] = 'c';
+  EXPECT_TRUE(board.note(kAll - 1));
+  store_seq_cst(entry.marker, std::uint64_t{0});
+  EXPECT_FALSE(board.note(kAll - 1)) << "somebody is writing it";
+}
+
+TEST(Board, AnEntryThatIsWrittenOverByALateWriterIsNotTakenForAnother) {
+  const TempBus bus;
+  Board board = board_at(bus.path());
+  const RawBoard raw(bus.path());
+  board.add({.text = "early"});
+  JournalEntry& entry = raw.memory().journal[0];
+  const JournalEntry early = entry;
+  for (std::uint64_t i = 1; i <= kJournalEntries; ++i) board.add({.text = "later"});
+  ASSERT_EQ(board.note(kJournalEntries)->text, "later");
+  // The writer of entry 0 was stopped when it had drawn its number, and goes on now.
+  const std::uint64_t marker = entry.marker;
+  entry = early;
+  entry.marker = marker;
+  EXPECT_FALSE(board.note(kJournalEntries)) << "the text is that of an earlier change";
+}
+
+TEST(Board, ThePartitionsThatHoldAreThoseThatWereWrittenLast) {
+  const TempBus bus;
+  Board board = board_at(bus.path());
+  EXPECT_EQ(board.standing(), "");
+  const auto set = [&](const std::string& text) {
+    return board.change_standing([&](const std::string&) { return text; }, kLong);
+  };
+  ASSERT_TRUE(set("partition a / b"));
+  EXPECT_EQ(board_at(bus.path()).standing(), "partition a / b");
+  ASSERT_TRUE(board.change_standing([](const std::string& before) { return before + "!"; }, kLong));
+  EXPECT_EQ(board.standing(), "partition a / b!");
+  const std::string longest(Board::max_standing(), 'x');
+  ASSERT_TRUE(set(longest));
+  const auto too_long = set(longest + 'x');
+  ASSERT_FALSE(too_long);
+  EXPECT_EQ(too_long.error().code, Errc::bad_argument);
+  EXPECT_NE(too_long.error().message.find("heal"), std::string::npos) << too_long.error().message;
+  EXPECT_EQ(board.standing(), longest) << "they stay as they were";
+  const RawBoard raw(bus.path());
+  raw.memory().request.standing[7] = 'y';
+  EXPECT_EQ(board.standing(), "") << "the checksum does not fit";
+  raw.memory().request.standing[7] = 'x';
+  ++raw.memory().request.standing_sequence;  // its writer was killed
+  EXPECT_EQ(board.standing(), "");
+  ASSERT_TRUE(set("partition a / c"));
+  EXPECT_EQ(board.standing(), "partition a / c");
+}
+
+TEST(Board, ALongTextOfTheJournalEndsInDots) {
+  const TempBus bus;
+  Board board = board_at(bus.path());
+  board.add({.text = std::string(kJournalTextBytes + 1, 'x')});
+  EXPECT_EQ(board.note(0)->text, std::string(kJournalTextBytes - 3, 'x') + "...");
+}
+
+TEST(Board, ARequestCannotBeWrittenThroughABoardThatOnlyReads) {
+  const TempBus bus;
+  const Board board = Board::open(bus.path(), Access::read_only).value();
+  EXPECT_EQ(board.notes().end, 0U);
+  EXPECT_TRUE(board.ports().empty());
+}
+
+TEST(Board, ABusOfNetbsdsFormatHasNone) {
+  const test::TempDir directory;
+  const std::string path = directory.file("bus");
+  Bus::create(path, {.ring_bytes = BusOptions{}.ring_bytes, .format = BusFormat::netbsd}).value();
+  const auto board = Board::open(path, Access::read_only);
+  ASSERT_FALSE(board);
+  EXPECT_EQ(board.error().code, std::errc::operation_not_supported);
+  EXPECT_NE(board.error().message.find("shmifctl create"), std::string::npos);
+}
+
+TEST(Board, WhateverItsBytesSayEveryCallReturns) {
+  const TempBus bus;
+  const Port port = test::port_on(bus.path(), {.name = "a"});
+  Board board = board_at(bus.path());
+  const RawBoard raw(bus.path());
+  const BoardPort self = find(board, "a");
+  std::mt19937_64 random(4711);
+  const int rounds = test::kSanitized ? 200 : 1500;
+  for (int i = 0; i < rounds; ++i) {
+    // Half of the time whole garbage, else a few bytes of it in what the calls wrote themselves.
+    if (i % 2 == 0) {
+      for (std::size_t at = 0; at + 8 <= kBoardBytes; at += 8) {
+        const std::uint64_t word = random();
+        std::memcpy(raw.bytes() + at, &word, sizeof word);
+      }
+    } else {
+      for (int n = 0; n < 64; ++n)
+        raw.bytes()[random() % kBoardBytes] = static_cast<unsigned char>(random());
+    }
+    if (i % 3 == 0) {
+      raw.memory().request.slot = self.slot;
+      raw.memory().request.incarnation = self.incarnation;
+      raw.memory().request.word = request_word::make(random() >> 2U, request_word::kPosted);
+    }
+    for (const BoardPort& each : board.ports()) EXPECT_LE(each.line.size(), kLineTextBytes);
+    if (const auto taken = board.take(self.slot, self.incarnation)) {
+      EXPECT_LE(taken->text.size(), kRequestTextBytes);
+      board.answer(taken->number, {.done = i % 5 == 0, .text = taken->text});
+    }
+    EXPECT_LE(board.standing().size(), kStandingBytes);
+    const BoardNotes notes = board.notes();
+    EXPECT_LE(notes.end - notes.begin, kJournalEntries);
+    for (std::uint64_t n = notes.begin; n != notes.end; ++n) {
+      if (const auto note = board.note(n)) {
+        EXPECT_LE(note->text.size(), kJournalTextBytes);
+      }
+    }
+    board.add({.text = "x"});
+    board.show(self);
+    if (i % 100 == 0) {
+      EXPECT_FALSE(board.ask(self, "link down", 2ms));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace shmif::bus

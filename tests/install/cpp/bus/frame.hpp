@@ -1,0 +1,5 @@
+#pragma once
+// A project may have a folder with the name of one of ours.
+namespace consumer {
+struct Frame {};
+}  // namespace consumer

@@ -1,0 +1,665 @@
+// Which jobs each server gets, and what two servers say together about the frames between them.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "perf/option/job_file.hpp"
+#include "perf/remote/shares.hpp"
+#include "perf/report/report.hpp"
+#include "shmif/mac.hpp"
+#include "tests/perf/report/sample_results.hpp"
+
+namespace shmif::perf::remote_shares {
+namespace {
+
+using Json = nlohmann::json;
+
+JobSet set_of(const std::string& jobs) {
+  JobSet set;
+  const auto problems = read_job_text("x.job", jobs, set);
+  EXPECT_TRUE(problems.empty()) << problems.front();
+  return set;
+}
+std::string value_of(const JobTexts::Job& job, const std::string& name) {
+  const auto it = std::find_if(job.options.rbegin(), job.options.rend(),
+                               [&](const auto& each) { return each.first == name; });
+  return it == job.options.rend() ? "" : it->second;
+}
+const std::string kBothOnABus = "[global]\nruntime=1\nengine=bus\nbus=/b\n";
+
+TEST(Shares, OnABusBothServersAreToldTheSameAddressOfTheReceiverAndNoTwoReceiversHaveOne) {
+  const Shares shares =
+      shares_of(set_of(kBothOnABus + "[j]\nserver=a\nrw=tx\nto=k\n"
+                                     "[k]\nserver=b\nrw=rx\n"
+                                     "[l]\nserver=b\nrw=pingpong\nto=m\n"
+                                     "[m]\nserver=a\nrw=echo\n"
+                                     "[o]\nserver=a\nrw=tx\nto=p\n"
+                                     "[p]\nserver=b\nrw=rx\nhostname=02:00:00:00:00:07\n"));
+  ASSERT_EQ(shares.servers.size(), 2U);
+  const auto& of_a = shares.servers[0].texts.jobs;
+  const auto& of_b = shares.servers[1].texts.jobs;
+  ASSERT_EQ(of_a.size(), 3U);
+  ASSERT_EQ(of_b.size(), 3U);
+  const std::string k = value_of(of_b[0], "hostname");
+  const std::string m = value_of(of_a[1], "hostname");
+  EXPECT_EQ(value_of(of_a[0], "hostname"), k);
+  EXPECT_EQ(value_of(of_b[1], "hostname"), m);
+  EXPECT_NE(k, m);
+  for (const std::string& address : {k, m}) {
+    const auto mac = MacAddress::parse(address);
+    ASSERT_TRUE(mac.has_value()) << address;
+    EXPECT_EQ(address.substr(0, 3), "02:") << "one that no manufacturer gives";
+  }
+  EXPECT_EQ(value_of(of_a[2], "hostname"), "02:00:00:00:00:07");
+  EXPECT_EQ(value_of(of_b[2], "hostname"), "02:00:00:00:00:07");
+  for (const JobTexts::Job* const sender : {&of_a[0], &of_b[1]}) {
+    EXPECT_EQ(value_of(*sender, "no_peer"), "1");
+    EXPECT_EQ(value_of(*sender, "to"), "");
+  }
+  for (const JobTexts::Job* const receiver : {&of_b[0], &of_a[1]}) {
+    EXPECT_EQ(value_of(*receiver, "verify_only"), "1");
+    EXPECT_EQ(value_of(*receiver, "runtime"), "1000ms");
+    EXPECT_EQ(value_of(*receiver, "drain_time"), "1000ms");
+  }
+  for (const ServerShare& share : shares.servers) {
+    for (const JobTexts::Job& job : share.texts.jobs) EXPECT_TRUE(job.other_end_elsewhere);
+  }
+}
+
+TEST(Shares, AnOptionForAllJobsGoesToTheEndsOfAFlowThatUseIt) {
+  const Shares shares = shares_of(
+      set_of(kBothOnABus + "rate_iops=1000\nfault_rx=loss=1%\nport=7\n[j]\nserver=a\nrw=tx\n"
+                           "to=k\n[k]\nserver=b\nrw=rx\n"));
+  ASSERT_EQ(shares.servers.size(), 2U);
+  const JobTexts::Job& j = shares.servers[0].texts.jobs.at(0);
+  const JobTexts::Job& k = shares.servers[1].texts.jobs.at(0);
+  EXPECT_EQ(value_of(j, "rate_iops"), "1000");
+  EXPECT_EQ(value_of(k, "rate_iops"), "");
+  EXPECT_EQ(value_of(j, "fault_rx"), "");
+  EXPECT_EQ(value_of(k, "fault_rx"), "loss=1%");
+  for (const JobTexts::Job* const each : {&j, &k})
+    EXPECT_EQ(value_of(*each, "port"), "7") << "no job of the run uses it: the server refuses it";
+}
+
+TEST(Shares, AReceiverListensForTheTimeAndTheDrainsOfItsSender) {
+  const auto receiver = [](const std::string& of_sender, const std::string& of_receiver) {
+    const Shares shares =
+        shares_of(set_of(kBothOnABus + "[j]\nserver=a\nrw=tx\nto=k\n" + of_sender +
+                         "\n[k]\nserver=b\nrw=rx\n" + of_receiver + "\n"));
+    const JobTexts::Job& k = shares.servers.at(1).texts.jobs.at(0);
+    return value_of(k, "runtime") + ' ' + value_of(k, "drain_time");
+  };
+  EXPECT_EQ(receiver("start_delay=2\nruntime=3\ndrain_time=200ms", "drain_time=7"), "5000ms 200ms");
+  EXPECT_EQ(receiver("drain_time=0", ""), "1000ms 1000ms") << "as long as for a reply";
+  const Shares here = shares_of(set_of(kBothOnABus + "[j]\nserver=a\nrw=tx\n"));
+  EXPECT_FALSE(here.servers.at(0).texts.jobs.at(0).other_end_elsewhere);
+}
+
+TEST(Shares, AReceiverOfAnotherServerHasOneSender) {
+  const std::string receiver = "[k]\nserver=b\nrw=rx\n";
+  for (const char* const server : {"a", "b", "c"}) {
+    const auto problems =
+        server_problems(set_of(kBothOnABus + "[j]\nserver=a\nrw=tx\nto=k\n" + receiver +
+                               "[l]\nrw=tx\nto=k\nserver=" + server + "\n"));
+    ASSERT_FALSE(problems.empty()) << server;
+    EXPECT_NE(problems.front().find("to: \"l\" also sends to \"k\", which receives from one job if "
+                                    "that is on another server (give each its own receiver)"),
+              std::string::npos)
+        << problems.front();
+  }
+  EXPECT_TRUE(server_problems(set_of(kBothOnABus + "[j]\nserver=b\nrw=tx\nto=k\n" + receiver +
+                                     "[l]\nrw=tx\nto=k\nserver=b\n"))
+                  .empty())
+      << "all on one server";
+}
+
+TEST(Shares, NoJobWaitsForOneOfAnotherServer) {
+  const std::string flow = kBothOnABus + "[j]\nserver=a\nrw=tx\nto=k\n[k]\nserver=b\nrw=rx\n";
+  for (const auto& [option, name] :
+       {std::pair{"stonewall=1", "stonewall"}, {"wait_for=j", "wait_for"}}) {
+    const auto problems = server_problems(
+        set_of(flow + "[l]\nserver=a\nrw=tx\nto=m\n" + option + "\n[m]\nserver=b\nrw=rx\n"));
+    ASSERT_EQ(problems.size(), 1U) << option;
+    EXPECT_NE(problems[0].find("job \"l\": " + std::string(name) +
+                               ": servers do not wait for each other, and jobs of this run send "
+                               "from one to another (use start_delay)"),
+              std::string::npos)
+        << problems[0];
+  }
+}
+
+TEST(Shares, AServerThatIsWrittenInTwoWaysIsOne) {
+  const auto problems = server_problems(set_of(
+      kBothOnABus + "[j]\nserver=198.18.0.1\nrw=tx\nto=k\n[k]\nserver=198.18.0.1:18765\nrw=rx\n"));
+  ASSERT_FALSE(problems.empty());
+  EXPECT_NE(problems[0].find("job \"k\": server: 198.18.0.1:18765 is the same as 198.18.0.1 (write "
+                             "it in one way)"),
+            std::string::npos)
+      << problems[0];
+}
+
+TEST(Shares, TwoReceiversOnJoinedBusesHaveDifferentAddresses) {
+  const std::string address = "hostname=02:00:00:00:00:07\n";
+  const auto problems = server_problems(
+      set_of(kBothOnABus + "[j]\nserver=a\nrw=tx\nto=k\n[k]\nserver=b\nrw=rx\n" + address +
+             "[l]\nserver=a\nrw=tx\nto=m\n[m]\nserver=a\nrw=rx\n" + address));
+  ASSERT_EQ(problems.size(), 1U);
+  EXPECT_NE(problems[0].find("job \"m\": hostname: \"k\" has the address 02:00:00:00:00:07, too"),
+            std::string::npos)
+      << problems[0];
+}
+
+// ---- The results ----
+
+HostResult result_of(const std::string& server, const Json& report) {
+  HostResult result;
+  result.name = server;
+  result.report = Report::parse(report.dump(), "of " + server).value();
+  return result;
+}
+Json& job_in(Json& report, const std::string& name) {
+  for (Json& each : report.at("jobs")) {
+    if (each.at("jobname") == name) return each;
+  }
+  throw std::runtime_error("no job " + name);
+}
+
+/// A flow of which both servers tell what the quiet sample does.
+class SharedFlow : public ::testing::Test {
+ protected:
+  SharedFlow() {
+    receiver().at("latency_ns_reason") = nullptr;
+    EXPECT_FALSE(receiver().at("latency_ns").is_null());
+    EXPECT_FALSE(receiver().at("intervals").empty());
+  }
+  Json& sender() { return job_in(told_by_sender_, "bulk"); }
+  Json& receiver() { return job_in(told_by_receiver_, "bulk.peer"); }
+  HostResult together(const ClockPair& clocks) {
+    HostResult from = result_of("a", told_by_sender_);
+    HostResult to = result_of("b", told_by_receiver_);
+    account_for({"a", "bulk", "b", "bulk.peer"}, clocks, from, to);
+    return to;
+  }
+  Json told_by_sender_ = Json::parse(to_json(test::quiet_sample(), Bins::without));
+  Json told_by_receiver_ = told_by_sender_;
+};
+
+TEST_F(SharedFlow, ALatencyComesWithTheBoundOfItsClocks) {
+  const HostResult result = together({.shift_ns = 7, .error_ns = 300'000});
+  Json report = result.report->json();
+  const Json& job = job_in(report, "bulk.peer");
+  EXPECT_EQ(job.at("latency_clock_error_ns"), 300'000);
+  EXPECT_FALSE(job.at("latency_ns").is_null());
+  EXPECT_NE(report.at("warnings").dump().find("its latencies may be wrong by 300"),
+            std::string::npos)
+      << report.at("warnings");
+}
+
+TEST_F(SharedFlow, ALatencyIsTakenBackIfTheClocksRanApartDuringTheRun) {
+  const HostResult result = together({.shift_ns = 7, .error_ns = 5'000'000});
+  Json report = result.report->json();
+  const Json& job = job_in(report, "bulk.peer");
+  const std::string why =
+      "the frames come from another server, and the clocks of a and b were compared only to within "
+      "5";
+  for (const std::string key : {"latency_ns", "service_ns"}) {
+    EXPECT_TRUE(job.at(key).is_null()) << key;
+    EXPECT_EQ(job.at(key + "_reason").get<std::string>().find(why), 0U) << job.at(key + "_reason");
+  }
+  EXPECT_FALSE(job.contains("latency_clock_error_ns"));
+  for (const Json& interval : job.at("intervals")) {
+    for (const char* key :
+         {"latency_mean_ns", "latency_p50_ns", "latency_p99_ns", "latency_max_ns"})
+      EXPECT_TRUE(interval.at(key).is_null()) << key;
+  }
+  std::size_t groups = 0;
+  for (const Json& group : report.at("groups")) {
+    if (group.at("groupname") != job.at("groupname")) continue;
+    ++groups;
+    EXPECT_TRUE(group.at("latency_ns").is_null());
+  }
+  EXPECT_EQ(groups, 1U);
+  EXPECT_NE(report.at("warnings").dump().find("bulk.peer: its latencies were dropped, because "),
+            std::string::npos)
+      << report.at("warnings");
+  EXPECT_TRUE(result.failures.empty()) << "the frames were counted";
+}
+
+TEST_F(SharedFlow, FramesThatNobodySentAreAFailureThatNamesBothCounts) {
+  const std::uint64_t arrived = receiver().at("loss").at("received_frames");
+  ASSERT_GT(arrived, 0U);
+  sender().at("tx").at("frames") = arrived - 1;
+  const HostResult result = together({.shift_ns = 0});
+  ASSERT_EQ(result.failures.size(), 1U);
+  EXPECT_NE(
+      result.failures[0].find("received " + std::to_string(arrived) + " frames, more than the " +
+                              std::to_string(arrived - 1) + " of \"bulk\" on a"),
+      std::string::npos)
+      << result.failures[0];
+  EXPECT_EQ(result.exit_code(), 1);
+}
+
+TEST_F(SharedFlow, ASenderThatSaysItSentMoreMakesLosses) {
+  Json& loss = receiver().at("loss");
+  loss.at("lost_frames") =
+      loss.at("sent_frames").get<std::uint64_t>() - loss.at("received_frames").get<std::uint64_t>();
+  const std::uint64_t arrived = loss.at("received_frames");
+  sender().at("tx").at("frames") = arrived + 250;
+  Json report = together({.shift_ns = 0}).report->json();
+  const Json& found = job_in(report, "bulk.peer").at("loss");
+  EXPECT_EQ(found.at("sent_frames"), arrived + 250);
+  EXPECT_EQ(found.at("lost_frames"), 250U);
+}
+
+TEST_F(SharedFlow, ALostRequestIsNotCountedAgainAsALostReply) {
+  const auto set = [](Json& loss, std::uint64_t sent, std::uint64_t arrived) {
+    loss.at("sent_frames") = sent;
+    loss.at("received_frames") = arrived;
+    loss.at("lost_frames") = sent - arrived;
+    for (const char* const key : {"corrupt_frames", "truncated_frames", "late_frames",
+                                  "cancelled_frames", "unverified_frames"})
+      loss.at(key) = 0;
+  };
+  Json& asks = sender();
+  asks.at("rx") = receiver().at("rx");
+  asks.at("loss") = receiver().at("loss");
+  ASSERT_EQ(asks.at("loss").at("flows").size(), 1U);
+  asks.at("tx").at("frames") = 1000;
+  set(asks.at("loss"), 1000, 900);
+  set(asks.at("loss").at("flows").at(0), 1000, 900);
+  set(receiver().at("loss"), 940, 940);
+  set(receiver().at("loss").at("flows").at(0), 940, 940);
+  HostResult from = result_of("a", told_by_sender_);
+  HostResult to = result_of("b", told_by_receiver_);
+  account_for({"a", "bulk", "b", "bulk.peer"}, {}, from, to);
+  Json asked = from.report->json();
+  Json echoed = to.report->json();
+  const Json& replies = job_in(asked, "bulk").at("loss");
+  const Json& requests = job_in(echoed, "bulk.peer").at("loss");
+  for (const Json& loss : {requests, requests.at("flows").at(0)}) {
+    EXPECT_EQ(loss.at("sent_frames"), 1000);
+    EXPECT_EQ(loss.at("lost_frames"), 60);
+  }
+  for (const Json& loss : {replies, replies.at("flows").at(0)}) {
+    EXPECT_EQ(loss.at("sent_frames"), 940);
+    EXPECT_EQ(loss.at("lost_frames"), 40);
+  }
+  EXPECT_EQ(requests.at("flows").at(0).at("kind"), "request");
+  EXPECT_EQ(requests.at("flows").at(0).at("from"), "a/bulk");
+  EXPECT_EQ(replies.at("flows").at(0).at("kind"), "reply");
+  EXPECT_EQ(replies.at("flows").at(0).at("from"), "b/bulk.peer");
+}
+
+TEST_F(SharedFlow, AProblemNamesTheSenderAndWhatBothServersKnow) {
+  sender().at("tx").at("frames") = 1000;
+  Json& loss = receiver().at("loss");
+  for (Json* const each : {&loss, &loss.at("flows").at(0)}) {
+    each->at("sent_frames") = 998;
+    each->at("received_frames") = 910;
+    each->at("lost_frames") = 88;
+    for (const char* const key : {"corrupt_frames", "truncated_frames", "late_frames",
+                                  "cancelled_frames", "unverified_frames"})
+      each->at(key) = 0;
+  }
+  receiver().at("problems") = {{{"kind", "errors"}, {"text", "another"}},
+                               {{"kind", "loss"}, {"text", "88 lost, by an earlier run"}}};
+  Json told = together({}).report->json();
+  const Json& problems = job_in(told, "bulk.peer").at("problems");
+  ASSERT_EQ(problems.size(), 2U) << problems;
+  EXPECT_EQ(problems.at(0).at("text"), "another");
+  EXPECT_EQ(problems.at(1).at("text"), "90 lost (9.00 %), of 1,000 sent by a/bulk");
+}
+
+TEST_F(SharedFlow, WithoutTheSendersReportNobodyKnowsWhatWasLost) {
+  HostResult from = result_of("a", told_by_sender_);
+  from.report.reset();
+  told_by_receiver_["causes"] = {
+      {{"job", "bulk.peer"},
+       {"cause", "stopped"},
+       {"begin_s", 0.0},
+       {"end_s", 1.0},
+       {"share", 0.5},
+       {"of_losses_share", 0.6},
+       {"sentence", "it was stopped; 60 % of all lost frames fell there"}}};
+  HostResult to = result_of("b", told_by_receiver_);
+  account_for({"a", "bulk", "b", "bulk.peer"}, {}, from, to);
+  Json told = to.report->json();
+  EXPECT_EQ(told.at("causes").at(0).at("sentence"), "it was stopped");
+  EXPECT_TRUE(told.at("causes").at(0).at("of_losses_share").is_null());
+  const Json& job = job_in(told, "bulk.peer");
+  EXPECT_TRUE(job.at("loss").is_null()) << job.at("loss");
+  EXPECT_EQ(job.at("loss_reason"), "a has not reported how many frames \"bulk\" has sent");
+  EXPECT_FALSE(job.at("rx").is_null()) << "what arrived is known";
+}
+
+// ---- Receivers that ended early, and senders that were killed ----
+
+/// 1,000 frames, one each ms from 5,000,000,000 ns of the sender's clock on. The first 400 came.
+class HalfOfAFlow : public SharedFlow {
+ protected:
+  HalfOfAFlow() {
+    sender().at("tx").at("frames") = 1000;
+    sender().at("tx").at("seconds") = 1.0;
+    sender().at("exit_signal") = nullptr;
+    Json& loss = receiver().at("loss");
+    for (Json* const each : {&loss, &loss.at("flows").at(0)}) {
+      for (const char* const key :
+           {"lost_frames", "corrupt_frames", "truncated_frames", "late_frames", "cancelled_frames",
+            "unverified_frames", "corrupt_copies", "truncated_copies"})
+        each->at(key) = 0;
+      each->at("sent_frames") = each->at("received_frames") = 400;
+    }
+    receiver().at("rx").at("frames") = 400;
+    told_.window_begin_ns = kBegin;
+    told_.window_end_ns = kBegin + 1'000'000'000;
+    for (std::uint64_t i = 0; i < 1000; ++i) told_.marks.push_back({kBegin + i * 1'000'000, i});
+    heard_.first_arrival_ns = kBegin;
+    heard_.last_arrival_ns = kBegin + 399'000'000;
+  }
+  Json receiver_after(const ClockPair& clocks = {.shift_ns = 0}) {
+    from_ = result_of("a", told_by_sender_);
+    HostResult to = result_of("b", told_by_receiver_);
+    from_.halves = {{"bulk", told_}};
+    to.halves = {{"bulk.peer", heard_}};
+    account_for({"a", "bulk", "b", "bulk.peer"}, clocks, from_, to);
+    EXPECT_EQ(to.failures, std::vector<std::string>{});
+    Json report = to.report->json();
+    warnings_ = report.at("warnings").dump();
+    causes_ = report.value("causes", Json());
+    return job_in(report, "bulk.peer");
+  }
+  using Counts = std::vector<std::uint64_t>;
+  /// Lost, cancelled, corrupt, corrupt copies, truncated and truncated copies.
+  static Counts fates(const Json& job) {
+    Counts all;
+    for (const char* const key : {"lost_frames", "cancelled_frames", "corrupt_frames",
+                                  "corrupt_copies", "truncated_frames", "truncated_copies"}) {
+      all.push_back(job.at("loss").at(key));
+      EXPECT_EQ(job.at("loss").at("flows").at(0).at(key), job.at("loss").at(key)) << key;
+    }
+    return all;
+  }
+  static constexpr std::uint64_t kBegin = 5'000'000'000;
+  HalfFlow told_, heard_;
+  HostResult from_;
+  std::string warnings_;
+  Json causes_;
+};
+
+TEST_F(HalfOfAFlow, FramesSentToAReceiverThatHadEndedAreCancelledAndNoOthers) {
+  // The frames up to 449 were sent before.
+  heard_.listened_until_ns = kBegin + 449'500'000;
+  const Json job = receiver_after();
+  EXPECT_EQ(fates(job), (Counts{50, 550, 0, 0, 0, 0}));
+  EXPECT_EQ(job.at("loss").at("sent_frames"), 1000);
+  EXPECT_DOUBLE_EQ(job.at("loss").at("lost_share").get<double>(), 0.05);
+  EXPECT_DOUBLE_EQ(job.at("rx").at("seconds").get<double>(), 0.4495);
+  EXPECT_NE(job.at("problems").dump().find("50 lost (5.00 %), 550 cancelled, of 1,000 sent by"),
+            std::string::npos)
+      << job.at("problems");
+}
+
+TEST_F(HalfOfAFlow, OneThatListenedToTheEndOrOfWhichThatIsNotKnownHasNoneCancelled) {
+  EXPECT_EQ(fates(receiver_after()), (Counts{600, 0, 0, 0, 0, 0})) << "nobody knows";
+  heard_.listened_until_ns = kBegin + 999'000'001;
+  const Json job = receiver_after();
+  EXPECT_EQ(fates(job), (Counts{600, 0, 0, 0, 0, 0}));
+  heard_.listened_until_ns = kBegin + 2'000'000'000;
+  EXPECT_DOUBLE_EQ(receiver_after().at("rx").at("seconds").get<double>(), 1.0);
+  told_.marks.clear();
+  heard_.listened_until_ns = kBegin;
+  EXPECT_EQ(fates(receiver_after()), (Counts{600, 0, 0, 0, 0, 0})) << "nobody knows when it sent";
+}
+
+TEST_F(HalfOfAFlow, TheClocksMayBeAsWrongAsTheyCan) {
+  // The clock of the receiver is 3 s behind, give or take 2 ms; or 3 s ahead.
+  for (const std::int64_t apart : {-3'000'000'000, 3'000'000'000}) {
+    heard_.listened_until_ns = kBegin + 449'500'000 + static_cast<std::uint64_t>(apart);
+    EXPECT_EQ(fates(receiver_after({.shift_ns = {}, .error_ns = 2'000'000, .apart_ns = apart})),
+              (Counts{52, 548, 0, 0, 0, 0}));
+  }
+}
+
+TEST_F(HalfOfAFlow, ADamagedFrameWithANumberThatTheReceiverDidNotKnowIsAFateAndNoCopy) {
+  Json& loss = receiver().at("loss");
+  for (Json* const each : {&loss, &loss.at("flows").at(0)}) {
+    each->at("corrupt_copies") = 4;
+    each->at("truncated_copies") = 2;
+  }
+  heard_.corrupt_apart = 3;
+  heard_.truncated_apart = 2;
+  heard_.listened_until_ns = kBegin + 404'500'000;
+  EXPECT_EQ(fates(receiver_after()), (Counts{0, 595, 3, 1, 2, 0}));
+  sender().at("tx").at("frames") = 404;  // only so many are missing
+  EXPECT_EQ(fates(receiver_after()), (Counts{0, 0, 3, 1, 1, 1}));
+}
+
+TEST_F(HalfOfAFlow, RequestsThatNobodyTookHaveNoReplies) {
+  Json& asks = sender();
+  asks.at("rx") = receiver().at("rx");
+  asks.at("loss") = receiver().at("loss");
+  for (Json* const each : {&asks.at("loss"), &asks.at("loss").at("flows").at(0)}) {
+    each->at("sent_frames") = 1000;
+    each->at("received_frames") = 390;
+    each->at("lost_frames") = 610;
+  }
+  heard_.listened_until_ns = kBegin + 449'500'000;
+  EXPECT_EQ(fates(receiver_after()), (Counts{50, 550, 0, 0, 0, 0}));
+  Json asked = from_.report->json();
+  EXPECT_EQ(fates(job_in(asked, "bulk")), (Counts{10, 0, 0, 0, 0, 0}));
+  EXPECT_EQ(job_in(asked, "bulk").at("loss").at("sent_frames"), 400);
+}
+
+TEST_F(HalfOfAFlow, TheRateOfASenderThatDiedIsOverTheTimeInWhichItsFramesCame) {
+  sender().at("tx").at("seconds") = 0.0;
+  sender().at("tx").at("frames") = 398;
+  sender().at("exit_signal") = 9;
+  Json job = receiver_after();
+  EXPECT_EQ(job.at("loss").at("sent_frames"), 400) << "it had not counted the last ones";
+  EXPECT_EQ(fates(job), (Counts{0, 0, 0, 0, 0, 0}));
+  EXPECT_NEAR(job.at("rx").at("seconds").get<double>(), 0.4, 1e-9);
+  EXPECT_NEAR(job.at("rx").at("rate_fps").get<double>(), 1000, 1e-6);
+  EXPECT_NE(warnings_.find("bulk.peer: its rate is over the time in which frames arrived, because "
+                           "it is not known how long \\\"bulk\\\" on a sent"),
+            std::string::npos)
+      << warnings_;
+  // One frame has no rate.
+  receiver().at("rx").at("frames") = 1;
+  job = receiver_after();
+  for (const char* const key : {"seconds", "rate_fps", "rate_bps"})
+    EXPECT_TRUE(job.at("rx").at(key).is_null()) << key;
+  EXPECT_NE(warnings_.find("bulk.peer: it has no rate, because "), std::string::npos) << warnings_;
+}
+
+TEST_F(HalfOfAFlow, WithoutTheSendersReportTheRateIsOverTheTimeInWhichFramesCame) {
+  HostResult from = result_of("a", told_by_sender_);
+  from.report.reset();
+  HostResult to = result_of("b", told_by_receiver_);
+  to.halves = {{"bulk.peer", heard_}};
+  account_for({"a", "bulk", "b", "bulk.peer"}, {}, from, to);
+  Json report = to.report->json();
+  EXPECT_NEAR(job_in(report, "bulk.peer").at("rx").at("rate_fps").get<double>(), 1000, 1e-6);
+  EXPECT_TRUE(job_in(report, "bulk.peer").at("loss").is_null());
+}
+
+TEST_F(HalfOfAFlow, ALatencyHasItsBoundIfTheServerOfTheSenderWasLost) {
+  for (const std::uint64_t error : {300'000U, 5'000'000U}) {
+    HostResult from = result_of("a", told_by_sender_);
+    from.report.reset();
+    HostResult to = result_of("b", told_by_receiver_);
+    account_for({"a", "bulk", "b", "bulk.peer"}, {.shift_ns = 7, .error_ns = error}, from, to);
+    Json report = to.report->json();
+    const Json& job = job_in(report, "bulk.peer");
+    const bool close = error < kMaxClockErrorNs;
+    EXPECT_EQ(job.value("latency_clock_error_ns", Json(nullptr)), close ? Json(error) : Json());
+    EXPECT_EQ(job.at("latency_ns").is_null(), !close);
+    EXPECT_NE(report.at("warnings")
+                  .dump()
+                  .find(close ? "its latencies may be wrong by 300" : "its latencies were dropped"),
+              std::string::npos)
+        << report.at("warnings");
+  }
+}
+
+// ---- The intervals ----
+
+void set_lost(Json& job, const std::vector<std::uint64_t>& lost) {
+  const Json one = job.at("intervals").at(0);
+  Json& curve = job["intervals"] = Json::array();
+  for (const std::uint64_t frames : lost) {
+    curve.push_back(one);
+    curve.back()["at_seconds"] = static_cast<double>(curve.size());
+    curve.back()["seconds"] = 1.0;
+    curve.back()["lost_frames"] = frames;
+  }
+}
+/// A cause that explains six tenths of the losses that its server knew of.
+Json waited(const std::string& job) {
+  return {{"job", job},
+          {"cause", "waited_for_cpu"},
+          {"begin_s", 0.0},
+          {"end_s", 1.0},
+          {"share", 0.5},
+          {"of_losses_share", 0.6},
+          {"sentence", "it waited; 60 % of all lost frames fell there"}};
+}
+std::vector<std::uint64_t> lost_in(const Json& job) {
+  std::vector<std::uint64_t> lost;
+  for (const Json& each : job.at("intervals")) lost.push_back(each.at("lost_frames"));
+  return lost;
+}
+
+TEST_F(HalfOfAFlow, TheIntervalsAddUpToTheLossesThatTheSenderKnowsOf) {
+  set_lost(receiver(), {0, 7, 0});
+  EXPECT_EQ(lost_in(receiver_after()), (Counts{0, 7, 593}));
+  // Frames that were sent when it had ended are not lost.
+  heard_.listened_until_ns = kBegin + 404'500'000;
+  set_lost(receiver(), {1, 7, 2});
+  EXPECT_EQ(lost_in(receiver_after()), (Counts{1, 4, 0}));
+}
+
+TEST_F(HalfOfAFlow, ALostRequestIsNotALostReplyInTheIntervalsEither) {
+  Json& asks = sender();
+  asks.at("rx") = receiver().at("rx");
+  asks.at("loss") = receiver().at("loss");
+  for (Json* const each : {&asks.at("loss"), &asks.at("loss").at("flows").at(0)}) {
+    each->at("sent_frames") = 1000;
+    each->at("received_frames") = 390;
+    each->at("lost_frames") = 610;
+  }
+  set_lost(receiver(), {0, 5, 0, 0});
+  set_lost(sender(), {4, 3, 8, 595});
+  told_by_sender_["causes"] = Json::array({waited("bulk")});
+  told_by_receiver_["causes"] = Json::array();
+  // 600 requests were lost, and 10 replies.
+  EXPECT_EQ(lost_in(receiver_after()), (Counts{0, 5, 0, 595}));
+  Json asked = from_.report->json();
+  EXPECT_EQ(lost_in(job_in(asked, "bulk")), (Counts{4, 0, 6, 0}));
+  EXPECT_EQ(asked.at("causes").at(0).at("sentence"),
+            "it waited; 100 % of all lost frames fell there")
+      << "366 that its server knew of are more than there were";
+}
+
+// ---- The numbers that are missing ----
+
+TEST_F(HalfOfAFlow, MissedNumbersAreAlsoThoseBeforeAndAfterTheOnesThatCame) {
+  const auto gaps = [&](const Json& of_receiver) {
+    receiver().at("loss").at("flows").at(0).at("gaps") = of_receiver;
+    return receiver_after().at("loss").at("flows").at(0).at("gaps");
+  };
+  const Json two = Json::array({Json::array({20, 22}), Json::array({30, 31})});
+  EXPECT_EQ(gaps(two), two) << "the sender has not told its numbers";
+  told_.first_number = 10;
+  told_.end_number = 1010;
+  heard_.first_number = 12;
+  heard_.end_number = 430;
+  EXPECT_EQ(gaps(two).dump(), "[[10,12],[20,22],[30,31],[430,1010]]");
+  heard_.listened_until_ns = kBegin + 449'500'000;
+  EXPECT_EQ(gaps(two).dump(), "[[10,12],[20,22],[30,31],[430,460]]") << "550 were cancelled";
+  heard_.listened_until_ns.reset();
+  Json many = Json::array();
+  for (std::uint64_t i = 0; i < 16; ++i) many.push_back(Json::array({20 + 2 * i, 21 + 2 * i}));
+  const Json shown = gaps(many);
+  EXPECT_EQ(shown.size(), 16U);
+  EXPECT_EQ(shown.at(0).dump() + shown.at(15).dump(), "[10,12][48,49]") << "there may be more";
+  heard_.first_number = heard_.end_number = 0;
+  EXPECT_EQ(gaps(Json::array()).dump(), "[[10,1010]]") << "nothing came";
+  receiver().at("exit_signal") = 9;
+  EXPECT_EQ(gaps(Json::array()), Json::array()) << "who was killed has not told what came";
+}
+
+// ---- The causes ----
+
+TEST_F(HalfOfAFlow, RequestedFaultsOfTheSenderAreCausesOfTheReceiver) {
+  const Json link = {
+      {"wire", "bus:/b"},       {"jobname", "bulk"},      {"direction", "sent"},
+      {"options", "loss=45%"},  {"frames", 1000},         {"lost_frames", 440},
+      {"under_way_frames", 10}, {"duplicated_frames", 0}, {"reordered_frames", 0},
+      {"corrupted_frames", 0},  {"truncated_frames", 0},  {"queue_full_frames", 200}};
+  Json& links = told_by_sender_["links"] = Json::array({link, link, link});
+  links.at(0)["direction"] = "received";
+  links.at(1)["jobname"] = "another";
+  told_by_receiver_["causes"] = Json::array();
+  (void)receiver_after();
+  const Json& causes = causes_;
+  ASSERT_EQ(causes.size(), 2U) << causes;
+  EXPECT_EQ(causes.at(0).at("job"), "bulk.peer");
+  EXPECT_EQ(causes.at(0).at("cause"), "requested_faults");
+  EXPECT_DOUBLE_EQ(causes.at(0).at("share").get<double>(), 0.45);
+  EXPECT_DOUBLE_EQ(causes.at(0).at("of_losses_share").get<double>(), 0.75);
+  EXPECT_EQ(causes.at(0).at("sentence"),
+            "bulk.peer: the requested faults of a/bulk (loss=45%) took 450 frames; that explains "
+            "75 % of its lost frames");
+  EXPECT_EQ(causes.at(1).at("cause"), "fault_queue");
+  EXPECT_DOUBLE_EQ(causes.at(1).at("share").get<double>(), 0.2);
+  EXPECT_DOUBLE_EQ(causes.at(1).at("of_losses_share").get<double>(), 0.25) << "150 were left";
+  // Nothing was lost, or nobody looked.
+  sender().at("tx").at("frames") = 400;
+  (void)receiver_after();
+  EXPECT_EQ(causes_, Json::array());
+  sender().at("tx").at("frames") = 1000;
+  // 600 were lost, of which the server of the receiver knew of 100.
+  set_lost(receiver(), {40, 60});
+  told_by_sender_["links"] = Json::array();
+  told_by_receiver_["causes"] = Json::array({waited("bulk.peer")});
+  (void)receiver_after();
+  EXPECT_EQ(causes_.at(0).at("sentence"), "it waited; 10 % of all lost frames fell there");
+  told_by_receiver_["causes"] = nullptr;
+  told_by_receiver_["causes_reason"] = "nobody looked";
+  (void)receiver_after();
+  EXPECT_EQ(causes_, Json());
+}
+
+TEST_F(SharedFlow, AServerThatTellsCountsThatCannotBeHarmsNobody) {
+  const Json whole = told_by_sender_;
+  for (const std::uint64_t count : {UINT64_MAX, UINT64_MAX / 2, std::uint64_t{0}}) {
+    for (const char* const key : {"received_frames", "corrupt_frames", "late_frames"}) {
+      told_by_receiver_ = told_by_sender_ = whole;
+      receiver().at("loss").at(key) = count;
+      sender().at("tx").at("frames") = count;
+      (void)together({.shift_ns = 0});
+      (void)together({});
+    }
+  }
+  for (const char* const key : {"loss", "rx", "latency_ns"}) {
+    told_by_receiver_ = told_by_sender_ = whole;
+    receiver().at(key) = nullptr;
+    receiver().at(std::string(key) + "_reason") = "not measured";
+    EXPECT_TRUE(together({.shift_ns = 0}).failures.empty()) << key;
+  }
+  told_by_receiver_ = told_by_sender_ = whole;
+  receiver().at("groupname") = "nobody's";
+  receiver().at("loss").at("flows") = Json::array();
+  EXPECT_TRUE(together({.shift_ns = 0}).failures.empty());
+  sender().at("tx") = nullptr;
+  sender().at("tx_reason") = "not measured";
+  EXPECT_FALSE(together({.shift_ns = 0}).failures.empty());
+}
+
+}  // namespace
+}  // namespace shmif::perf::remote_shares

@@ -1,0 +1,307 @@
+// The text of faults: what it may say, and how a mistake in it is told.
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "shmif/faults.hpp"
+
+namespace shmif::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST(ParseFaults, AKindThatIsGivenTwiceIsRefusedByName) {
+  for (const auto& [text, why] :
+       {std::pair{"loss=1%,delay=5ms,loss=2%",
+                  "fault \"loss=2%\": loss is given twice (leave one out)"},
+        {"burst=1%:2%,burst=1%:2%",
+         "fault \"burst=1%:2%\": burst is given twice (leave one out)"}}) {
+    const auto parsed = parse_faults(text);
+    ASSERT_FALSE(parsed) << text;
+    EXPECT_EQ(parsed.error().message, why);
+  }
+}
+
+TEST(ParseFaults, WhetherJitterKeepsTheOrderIsAnOptionOfJitter) {
+  EXPECT_FALSE(parse_faults("delay=5ms±1ms").value().keep_order);
+  EXPECT_FALSE(parse_faults("delay=5ms±1ms,order=free").value().keep_order);
+  EXPECT_TRUE(parse_faults("order=keep,delay=5ms±1ms").value().keep_order);
+  EXPECT_EQ(to_string(parse_faults("order=keep,delay=5ms±1ms,rate=1Mbit").value()),
+            "delay=5ms±1ms,order=keep,rate=1Mbit");
+  EXPECT_EQ(parse_faults("delay=5ms±1ms,order=kept").error().message,
+            "fault \"order=kept\" is not known (keep or free)");
+  for (const char* text : {"order=keep", "delay=5ms,order=free"}) {
+    EXPECT_EQ(
+        parse_faults(text).error().message,
+        "fault \"order\" has no effect without jitter (write delay=5ms±1ms, or leave it out)");
+  }
+}
+
+TEST(ParseFaults, UnderstandsEachKindAndItsUnits) {
+  const FaultOptions o =
+      parse_faults(
+          "loss=1%,duplicate=2%,reorder=3%,corrupt=0.5%,truncate=100%,burst=1%:20%,"
+          "delay=5ms±1ms,rate=2.5Gbit,queue=77,seed=12345678901234567890")
+          .value();
+  EXPECT_DOUBLE_EQ(o.loss, 0.01);
+  EXPECT_DOUBLE_EQ(o.duplicate, 0.02);
+  EXPECT_DOUBLE_EQ(o.reorder, 0.03);
+  EXPECT_DOUBLE_EQ(o.corrupt, 0.005);
+  EXPECT_DOUBLE_EQ(o.truncate, 1);
+  ASSERT_TRUE(o.bursts);
+  EXPECT_DOUBLE_EQ(o.bursts->to_bad, 0.01);
+  EXPECT_DOUBLE_EQ(o.bursts->to_good, 0.2);
+  EXPECT_DOUBLE_EQ(o.bursts->loss_in_bad, 1);
+  EXPECT_DOUBLE_EQ(o.bursts->loss_in_good, 0);
+  EXPECT_EQ(o.delay, 5ms);
+  EXPECT_EQ(o.jitter, 1ms);
+  EXPECT_EQ(o.rate_bps, 2'500'000'000U);
+  EXPECT_EQ(o.queue_frames, 77U);
+  EXPECT_EQ(o.seed, 12345678901234567890U);
+  EXPECT_TRUE(o.any());
+  EXPECT_EQ(parse_faults("delay=1.5us+-250ns").value().jitter, 250ns);
+  EXPECT_EQ(parse_faults("delay=2s").value().delay, 2s);
+  EXPECT_EQ(parse_faults("rate=64kbit").value().rate_bps, 64'000U);
+  EXPECT_DOUBLE_EQ(parse_faults("burst=1%:2%:3%:4%").value().bursts->loss_in_good, 0.04);
+}
+
+TEST(ParseFaults, RefusesWhatMeansNothingNamingThePartAndWhatItCouldBe) {
+  for (const char* text :
+       {"",          "loss",           "loss=",      "loss=101%",     "loss=1.01",
+        "loss=-1%",  "loss=1%%",       "loss=x",     "loss= 1%",      "loss=nan",
+        "loss=inf",  "loss=1e-2",      "los=1%",     "loss=1%,",      "delay=5",
+        "delay=5w",  "delay=1ms±2ms",  "delay=ms",   "delay=2h",      "delay=3601s",
+        "rate=0bit", "rate=10MB",      "rate=0",     "rate=1001Gbit", "queue=0",
+        "queue=1.5", "queue=10000001", "seed=x",     "burst=1%",      "burst=1%:2%:3%:4%:5%",
+        "burst=1%:", "burst=0.1:1%",   "delay=5±1ms"}) {
+    const auto parsed = parse_faults(text);
+    ASSERT_FALSE(parsed) << text;
+    EXPECT_EQ(parsed.error().code, Errc::bad_argument) << text;
+    EXPECT_TRUE(parsed.error().message.starts_with("fault \"")) << parsed.error().message;
+  }
+  EXPECT_EQ(
+      parse_faults("loss=1%,los=2%").error().message,
+      "fault \"los=2%\": there is no such fault (loss, duplicate, reorder, corrupt, truncate, "
+      "burst, delay, order, rate, queue, seed, drop, match)");
+  EXPECT_EQ(parse_faults("loss=200%").error().message,
+            "fault \"loss=200%\" is not a share (such as 1% or 0.5%, from 0% to 100%)");
+  EXPECT_EQ(parse_faults("delay=1ms±2ms").error().message,
+            "fault \"delay=1ms\" varies by more than the delay itself");
+}
+
+TEST(ParseFaults, EachKindAloneIsAFaultAndQueueAndSeedAreNone) {
+  for (const char* text : {"loss=1%", "duplicate=1%", "reorder=1%", "corrupt=1%", "truncate=1%",
+                           "burst=1%:20%", "delay=1ns", "rate=1bit", "drop=1"}) {
+    EXPECT_TRUE(parse_faults(text).value().any()) << text;
+  }
+  for (const char* text : {"queue=5", "seed=7", "loss=0%", "delay=0"}) {
+    EXPECT_FALSE(parse_faults(text).value().any()) << text;
+  }
+}
+
+TEST(ParseFaults, TakesALimitAndRefusesWhatIsJustBeyond) {
+  const std::pair<const char*, const char*> limits[] = {
+      {"delay=1h", "delay=3600.000000001s"},
+      {"delay=1ms±1ms", "delay=1ms±1000001ns"},
+      {"delay=1h±1h", "delay=1h±3600.000000001s"},
+      {"rate=1bit", "rate=0bit"},
+      {"rate=1000Gbit", "rate=1000000000001bit"},
+      {"queue=1", "queue=0"},
+      {"queue=10M", "queue=10000001"},
+      {"loss=100%", "loss=100.001%"},
+      {"burst=1%:2%", "burst=1%"},
+      {"burst=1%:2%:3%:4%", "burst=1%:2%:3%:4%:5%"},
+      {"seed=18446744073709551615", "seed=18446744073709551616"}};
+  for (const auto& [within, beyond] : limits) {
+    EXPECT_TRUE(parse_faults(within)) << within;
+    EXPECT_FALSE(parse_faults(beyond)) << beyond;
+  }
+}
+
+TEST(ParseFaults, ANumberThatLacksItsUnitIsRefusedWithEachSpellingThatItCouldBe) {
+  const auto why = [](const char* text) { return parse_faults(text).error().message; };
+  for (const std::string key : {"loss", "duplicate", "reorder", "corrupt", "truncate"}) {
+    EXPECT_EQ(why((key + "=1").c_str()), "fault \"" + key + "=1\" could be 1% or 100% (write " +
+                                             key + "=1% or " + key + "=100%)");
+    EXPECT_FALSE(parse_faults(key + "=0").value().any());
+  }
+  EXPECT_EQ(why("loss=0.01"),
+            "fault \"loss=0.01\" could be 0.01% or 1% (write loss=0.01% or loss=1%)");
+  EXPECT_EQ(why("loss=5"), "fault \"loss=5\" needs a unit (write loss=5%)");
+  EXPECT_EQ(why("delay=5"), "fault \"delay=5\" could be 5ms or 5s (write delay=5ms or delay=5s)");
+  EXPECT_EQ(why("delay=5ms±1"), "fault \"±1\" could be 1ms or 1s (write ±1ms or ±1s)");
+  EXPECT_EQ(why("rate=10MB"),
+            "fault \"rate=10MB\" could be 10Mbit or 80Mbit (write rate=10Mbit or rate=80Mbit)");
+  EXPECT_EQ(why("rate=10"),
+            "fault \"rate=10\" could be 10bit or 10Mbit (write rate=10bit or rate=10Mbit)");
+  EXPECT_EQ(why("rate=999999"),
+            "fault \"rate=999999\" could be 999999bit or 999999Mbit (write rate=999999bit or "
+            "rate=999999Mbit)");
+  EXPECT_EQ(why("rate=1000"),
+            "fault \"rate=1000\" could be 1kbit or 1Gbit (write rate=1kbit or rate=1Gbit)");
+  EXPECT_EQ(parse_faults("rate=1000000").value().rate_bps, 1'000'000U);
+  EXPECT_EQ(parse_faults("rate=10bit").value().rate_bps, 10U);
+}
+
+TEST(ParseFaults, RatesAreWrittenAsForShmifperf) {
+  for (const char* text : {"rate=10Mbit", "rate=10mbit", "rate=10M", "rate=10m", "rate=10000kbit",
+                           "rate=10Mbit/s", "rate=10000000", "rate=0.01gbit"}) {
+    EXPECT_EQ(parse_faults(text).value().rate_bps, 10'000'000U) << text;
+  }
+}
+
+using Range = FaultOptions::Range;
+
+TEST(ParseFaults, AValueOfDropRunsToTheNextFault) {
+  const FaultOptions alone = parse_faults("drop=57,60-62").value();
+  EXPECT_EQ(alone.drop, (std::vector<Range>{{57, 57}, {60, 62}}));
+  const FaultOptions between = parse_faults("loss=1%,drop=9,3,delay=5ms").value();
+  EXPECT_EQ(between.drop, (std::vector<Range>{{3, 3}, {9, 9}})) << "in ascending order";
+  EXPECT_EQ(between.delay, 5ms);
+  EXPECT_EQ(parse_faults("drop=1-3,2-7,8,10").value().drop, (std::vector<Range>{{1, 8}, {10, 10}}))
+      << "joined where they touch";
+  EXPECT_EQ(to_string(parse_faults("drop=8,10,1-3,2-7").value()), "drop=1-8,10");
+  EXPECT_EQ(parse_faults("drop=18446744073709551615,5").value().drop.back().last,
+            18446744073709551615U);
+  for (const auto& [text, why] :
+       {std::pair{"drop=0", "\"drop=0\" is out of range (the first frame has the number 1)"},
+        {"drop=5,0-3", "\"drop=5,0-3\" is out of range (the first frame has the number 1)"},
+        {"drop=7-5", "\"drop=7-5\" has a range whose end is before its beginning"},
+        {"drop=5,los=1%", "\"los=1%\": there is no such fault (loss, "},
+        {"drop=5,", "\"\": there is no such fault (loss, "},
+        {"drop=1,drop=2", "\"drop=2\": drop is given twice (leave one out)"}}) {
+    const auto parsed = parse_faults(text);
+    ASSERT_FALSE(parsed) << text;
+    EXPECT_TRUE(parsed.error().message.starts_with(std::string("fault ") + why))
+        << parsed.error().message;
+  }
+  for (const char* text : {"drop=x", "drop=1-", "drop=-1", "drop=1-2-3", "drop=1.5", "drop="})
+    EXPECT_FALSE(parse_faults(text)) << text;
+}
+
+/// The filter of a text that also loses frames.
+std::string match_of(const std::string& text) {
+  return parse_faults(text).value().match.text;
+}
+
+TEST(ParseFaults, AFilterMayHaveQuotationMarksAndCommas) {
+  if (!match_frames("tcp")) GTEST_SKIP() << match_frames("tcp").error().message;
+  for (const char* text : {"match='tcp port 80',loss=1%", "match=\"tcp port 80\",loss=1%",
+                           "loss=1%,match=tcp port 80", "match=tcp port 80,loss=1%"}) {
+    EXPECT_EQ(match_of(text), "tcp port 80") << text;
+    EXPECT_EQ(to_string(parse_faults(text).value()), "match='tcp port 80',loss=1%") << text;
+  }
+  EXPECT_EQ(match_of("match=ether[0] = 3,loss=1%"), "ether[0] = 3")
+      << "no fault is called ether[0]";
+  const std::string all = "match='udp or arp',delay=5ms,drop=5-7";
+  EXPECT_EQ(to_string(parse_faults(all).value()), all);
+  for (const auto& [text, why] :
+       {std::pair{"match='tcp,loss=1%", "lacks the closing quotation mark"},
+        {"match='tcp'x,loss=1%", "goes on behind the quotation mark (write a comma there)"},
+        {"match='',loss=1%", "needs a filter (such as match='tcp port 80')"},
+        {"match=tcp prot 80,loss=1%", "cannot compile the filter \"tcp prot 80\""},
+        {"match=it's,loss=1%", "has a quotation mark"},
+        {"match='tcp',queue=5",
+         "\"match\" has no effect without a fault (add one, such as loss=1%)"},
+        {"match='tcp',match='udp',loss=1%", "match is given twice"}}) {
+    const auto parsed = parse_faults(text);
+    ASSERT_FALSE(parsed) << text;
+    EXPECT_NE(parsed.error().message.find(why), std::string::npos) << parsed.error().message;
+  }
+}
+
+TEST(ParseLineFaults, ATextWithoutPrefixHoldsForBothWaysWithOtherRandomNumbers) {
+  const LineFaults both = parse_line_faults("loss=1%,seed=7").value();
+  EXPECT_DOUBLE_EQ(both.received.loss, 0.01);
+  EXPECT_DOUBLE_EQ(both.sent.loss, 0.01);
+  EXPECT_EQ(both.received.seed, 7U);
+  EXPECT_EQ(both.sent.seed, 8U);
+  EXPECT_TRUE(both.any());
+}
+
+TEST(ParseLineFaults, APrefixNamesTheWayAndTextsForOneWayAddUp) {
+  const LineFaults in = parse_line_faults("in:loss=1%,seed=7").value();
+  EXPECT_DOUBLE_EQ(in.received.loss, 0.01);
+  EXPECT_FALSE(in.sent.any());
+  EXPECT_TRUE(in.any());
+  const LineFaults out = parse_line_faults("out:loss=1%,seed=7").value();
+  EXPECT_FALSE(out.received.any());
+  EXPECT_DOUBLE_EQ(out.sent.loss, 0.01);
+  EXPECT_EQ(out.sent.seed, 8U) << "as if it had been given for both ways";
+  const LineFaults each = parse_line_faults("delay=5ms;in:loss=1%;out:drop=3,5").value();
+  EXPECT_EQ(to_string(each.received), "loss=1%,delay=5ms");
+  EXPECT_EQ(to_string(each.sent), "delay=5ms,drop=3,5");
+}
+
+TEST(ParseLineFaults, SeedAndQueueWithoutAFaultAreRefused) {
+  for (const char* const text : {"seed=3", "queue=5", "in:seed=3", "out:queue=5,seed=1"}) {
+    const auto parsed = parse_line_faults(text);
+    ASSERT_FALSE(parsed) << text;
+    EXPECT_NE(
+        parsed.error().message.find("has no effect without a fault (add one, such as loss=1%)"),
+        std::string::npos)
+        << parsed.error().message;
+  }
+  for (const char* const text : {"loss=0%", "loss=1%;seed=5", "out:rate=1Mbit;queue=5", "none"})
+    EXPECT_TRUE(parse_line_faults(text)) << text;
+}
+
+TEST(ParseLineFaults, NoneSetsNoFaultsAndOtherMistakesAreToldByName) {
+  for (const char* text : {"none", "in:none", "in:none;out:none"})
+    EXPECT_FALSE(parse_line_faults(text).value().any()) << text;
+  EXPECT_FALSE(parse_line_faults("out:none;in:loss=1%").value().sent.any());
+  for (const auto& [text, why] :
+       {std::pair{"loss=1%;in:loss=2%", "fault \"loss=2%\": loss is given twice (leave one out)"},
+        {"loss=1%;delay=5ms;out:delay=6ms",
+         "fault \"delay=6ms\": delay is given twice (leave one out)"},
+        {"none;out:loss=1%",
+         "fault \"none\" excludes other faults of the same way (leave out one of them)"},
+        {"up:loss=1%", "fault \"up:loss=1%\": there is no such fault (loss, "},
+        {"in:loss=1%,out:loss=2%",
+         "fault \"out:loss=2%\": a direction begins the text or comes after a semicolon"},
+        {"loss=1%;", "fault \"\": there is no such fault (loss, "},
+        {"", "fault \"\": there is no such fault (loss, "}}) {
+    const auto parsed = parse_line_faults(text);
+    ASSERT_FALSE(parsed) << text;
+    EXPECT_EQ(parsed.error().code, Errc::bad_argument);
+    EXPECT_TRUE(parsed.error().message.starts_with(why)) << parsed.error().message;
+  }
+}
+
+TEST(ParseLineFaults, ReadsWhatToStringWritesWithTheSeed) {
+  for (const char* text :
+       {"none", "loss=1%", "loss=1%,seed=7", "in:loss=1%", "out:loss=1%,delay=5ms±1ms,seed=3",
+        "in:loss=1%;out:loss=2%", "in:loss=1%,seed=5;out:loss=1%",
+        "in:drop=1,3;out:drop=2,seed=18446744073709551615"}) {
+    const LineFaults faults = parse_line_faults(text).value();
+    EXPECT_EQ(to_string(faults), text);
+    const LineFaults again = parse_line_faults(to_string(faults)).value();
+    EXPECT_EQ(again.received.seed, faults.received.seed) << text;
+    EXPECT_EQ(again.sent.seed, faults.sent.seed) << text;
+  }
+  EXPECT_EQ(to_string(parse_line_faults("in:loss=1%;out:loss=1%").value()), "loss=1%");
+  if (!match_frames("tcp")) GTEST_SKIP() << match_frames("tcp").error().message;
+  const std::string matched = "in:match='tcp',loss=1%;out:delay=5ms";
+  EXPECT_EQ(to_string(parse_line_faults(matched).value()), matched);
+}
+
+TEST(ParseFaults, ReadsWhatToStringWrites) {
+  EXPECT_EQ(to_string(FaultOptions()), "none");
+  EXPECT_EQ(to_string(parse_faults("queue=5,seed=7").value()), "none");
+  for (const char* plain : {"loss=7%", "loss=0.3%", "corrupt=0.0001%"}) {
+    EXPECT_EQ(to_string(parse_faults(plain).value()), plain);
+  }
+  EXPECT_EQ(to_string(parse_faults("loss=1%,delay=5ms±1ms,rate=10Mbit").value()),
+            "loss=1%,delay=5ms±1ms,rate=10Mbit");
+  const std::string all =
+      "loss=0.5%,burst=1%:20%:100%:0%,duplicate=2%,reorder=3%,corrupt=4%,truncate=5%,delay=7us±"
+      "500ns,rate=64kbit,queue=5";
+  EXPECT_EQ(to_string(parse_faults(all).value()), all);
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,255 @@
+// SHMIF_BUS: the bus of a line that names none.
+
+#include "tools/common/default_bus.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "tests/tools/common/bus_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+using Line = std::vector<std::string>;
+
+/// SHMIF_BUS while this exists, for this process and those that it starts. Otherwise no test has it
+/// (tests/support/main.cpp).
+class Variable {
+ public:
+  explicit Variable(const std::string& value) { ::setenv(tools::kBusVariable, value.c_str(), 1); }
+  Variable(const Variable&) = delete;
+  Variable& operator=(const Variable&) = delete;
+  ~Variable() { ::unsetenv(tools::kBusVariable); }
+};
+
+/// The commands whose first operand is a bus, with the rest of a line that lacks only that.
+const std::map<std::string, Line> kRestOfLine{
+    {"audit", {}},
+    {"changes", {}},
+    {"create", {}},
+    {"dump", {"--timeout", "0"}},
+    {"enter", {"web", "--", "true"}},
+    {"exec", {"--", "true"}},
+    {"fault", {"web"}},
+    {"gateway", {}},
+    {"heal", {"--timeout", "0.01"}},
+    {"heat", {}},
+    {"inject", {"/dev/null"}},
+    {"link", {"web", "--up", "--timeout", "0.01"}},
+    {"move", {"web", "/dev/null", "--timeout", "0.01"}},
+    {"partition", {"web", "/", "db", "--timeout", "0.01"}},
+    {"ping", {"-c", "1", "--timeout", "0.01"}},
+    {"ps", {}},
+    {"repair", {}},
+    {"serve", {"--http", "127.0.0.1:0", "--timeout", "0.01"}},
+    {"stat", {}},
+    {"stop", {"web"}},
+    {"tap", {}},
+    {"top", {"-n", "1"}},
+    {"uplink", {"--stdio"}},
+    {"wait", {"--port", "web", "--timeout", "0"}},
+};
+
+Line with_rest(const std::string& command) {
+  Line line{command};
+  const Line& rest = kRestOfLine.at(command);
+  line.insert(line.end(), rest.begin(), rest.end());
+  return line;
+}
+
+std::string help_of(const std::string& command) {
+  return run_tool({command, "--help"}).out;
+}
+
+TEST(DefaultBus, IsForEveryCommandThatBeginsWithABusButDestroy) {
+  const std::string help = run_tool({"--help"}).out;
+  EXPECT_TRUE(contains(help, "SHMIF_BUS"));
+  std::istringstream lines(help.substr(help.find("\ncommands:\n") + 11));
+  std::size_t found = 0;
+  for (std::string line, command; std::getline(lines, line) && line.starts_with("  ");) {
+    std::istringstream(line) >> command;
+    if (command == "help") continue;
+    const std::string text = help_of(command);
+    const std::string usage = text.substr(0, text.find('\n'));
+    const bool begins_with_bus =
+        contains(usage, "[OPTION]... PATH") || contains(usage, "[OPTION]... LAB|PATH");
+    const bool takes_it = begins_with_bus && command != "destroy";
+    EXPECT_EQ(kRestOfLine.contains(command), takes_it) << command;
+    EXPECT_EQ(contains(text, "If PATH is left out"), takes_it) << text;
+    found += takes_it ? 1U : 0U;
+  }
+  EXPECT_EQ(found, kRestOfLine.size());
+}
+
+TEST(DefaultBus, IsNamedByTheMessageOfALineThatLacksOne) {
+  for (const auto& [command, rest] : kRestOfLine) {
+    Line line{command};
+    if (command == "exec" || command == "enter") line.insert(line.end(), {"--", "true"});
+    const std::string missing = "too few arguments (give ";
+    const std::string remedy = ", or set SHMIF_BUS and leave out the path of the bus)";
+    const ToolResult unset = run_tool(line);
+    EXPECT_EQ(unset.status, 2) << command;
+    EXPECT_TRUE(contains(unset.err, missing) && contains(unset.err, remedy)) << unset.err;
+    const Variable empty("");
+    EXPECT_EQ(run_tool(line).err, unset.err) << "an empty variable is the same as none";
+  }
+}
+
+TEST(DefaultBus, ThatIsNotThereIsRefusedWithItsOrigin) {
+  const TempDir directory;
+  const std::string none = directory.file("folder") + "/bus";
+  const Variable variable(none);
+  write_capture(directory.file("frames"), {arp_request()});
+  for (const auto& [command, rest] : kRestOfLine) {
+    Line line = with_rest(command);
+    std::ranges::replace(line, "/dev/null", directory.file("frames"));
+    const ToolResult refused = run_tool(line);
+    EXPECT_NE(refused.status, 0) << command;
+    EXPECT_NE(refused.status, 2) << command << ": " << refused.err;
+    const bool has_origin = contains(refused.err, none + " (from SHMIF_BUS)") ||
+                            contains(refused.err, none + "\" (from SHMIF_BUS)");
+    EXPECT_TRUE(has_origin) << command << ": " << refused.err;
+    EXPECT_EQ(count_of_lines(refused.err), 1U) << refused.err;
+  }
+}
+
+TEST(DefaultBus, IsMadeAndLookedAt) {
+  const TempDir directory;
+  const std::string path = directory.file("bus");
+  const Variable variable(path);
+  EXPECT_EQ(run_tool({"create", "--size", "64K", "--mtu", "1500"}).status, 0);
+  const ToolResult stat = run_tool({"stat", "--json"});
+  EXPECT_TRUE(contains(stat.out, "\"path\": \"" + path + '"')) << stat.out << stat.err;
+  EXPECT_EQ(run_tool({"audit"}).status, 0);
+  const ToolResult dump = run_tool({"dump", "--timeout", "0"});
+  EXPECT_EQ(dump.status, 0) << dump.err;
+}
+
+TEST(DefaultBus, IsTakenByLinesThatNameOnlyThePorts) {
+  const BusRig rig;
+  const Port web = rig.port("web"), db = rig.port("db");
+  const Variable variable(rig.path());
+  // These ports apply no changes: the answer is about the port, so the bus was found.
+  const auto asked = [](const Line& line) { return run_tool(line); };
+  for (const Line& line :
+       {Line{"fault", "web", "loss=5%"}, {"fault", "web", "--none"}, {"link", "web", "--down"}}) {
+    Line with_time = line;
+    with_time.insert(with_time.end(), {"--timeout", "0.01"});
+    const ToolResult said = asked(with_time);
+    EXPECT_EQ(said.status, 1);
+    EXPECT_TRUE(contains(said.err, "\"web\"")) << said.err;
+    EXPECT_FALSE(contains(said.err, "No such file")) << said.err;
+  }
+  EXPECT_TRUE(contains(asked({"fault", "web"}).out, "port web: "));
+  EXPECT_TRUE(contains(asked({"stop", "nobody"}).err, "cannot find host \"nobody\""));
+  EXPECT_TRUE(contains(asked({"stop", "--port", "nobody"}).err, "cannot find port \"nobody\""));
+  const ToolResult parts = asked({"partition", "web", "/", "db", "--timeout", "0.01"});
+  EXPECT_FALSE(contains(parts.err, "No such file")) << parts.err;
+  EXPECT_TRUE(contains(parts.err, "\"web\"") || contains(parts.out, "web")) << parts.err;
+}
+
+TEST(DefaultBus, ChangesNothingAboutALineThatNamesItsBus) {
+  const BusRig rig, other;
+  const Port web = rig.port("web"), far = other.port("far");
+  const Variable variable(other.path());
+  EXPECT_TRUE(contains(run_tool({"stat", rig.path()}).out, "web"));
+  EXPECT_TRUE(contains(run_tool({"fault", rig.path(), "web"}).out, "port web: "));
+  const ToolResult absent = run_tool({"stop", rig.path(), "far"});
+  EXPECT_TRUE(contains(absent.err, "cannot find host \"far\" on bus " + rig.path() + ':'));
+  // One word is the bus where others may follow.
+  const ToolResult dump = run_tool({"dump", rig.file("tcp"), "--timeout", "0"});
+  EXPECT_TRUE(contains(dump.err, rig.file("tcp") + ':')) << dump.err;
+  for (const Line& line : {Line{"stop", "web", "db"}, {"dump", "tcp"}, {"serve", "lab"}}) {
+    const ToolResult refused = run_tool(line);
+    EXPECT_EQ(refused.status, 1) << line[0];
+    EXPECT_FALSE(contains(refused.err, other.path())) << refused.err;
+  }
+  const ToolResult one_more = run_tool({"stat", rig.path(), "x"});
+  EXPECT_TRUE(contains(one_more.err, "\"x\" is one argument too many")) << one_more.err;
+}
+
+TEST(DefaultBus, IsNotRemovedByALineThatDoesNotNameIt) {
+  const BusRig rig;
+  const Variable variable(rig.path());
+  const ToolResult refused = run_tool({"destroy"});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_EQ(refused.err,
+            "shmifctl: destroy: too few arguments (give PATH); see 'shmifctl destroy --help'\n");
+  EXPECT_TRUE(std::filesystem::exists(rig.path()));
+}
+
+TEST(DefaultBus, IsTheLinkWithoutAPath) {
+  const BusRig rig;
+  write_capture(rig.file("in.pcap"), {arp_request()});
+  const Line line{"bridge", "pcap:" + rig.file("in.pcap"), "bus:"};
+  const ToolResult unset = run_tool(line);
+  EXPECT_EQ(unset.status, 2);
+  EXPECT_TRUE(contains(unset.err, "\"bus:\" is not a link (bus:PATH, ")) << unset.err;
+  EXPECT_TRUE(contains(unset.err, "; or set SHMIF_BUS)")) << unset.err;
+  {
+    const Variable variable(rig.path());
+    const ToolResult carried = run_tool(line);
+    EXPECT_EQ(carried.status, 0) << carried.err;
+    EXPECT_EQ(Bus::open(rig.path()).value().info().frames, 1U);
+  }
+  const Variable wrong(rig.file("none"));
+  EXPECT_TRUE(contains(run_tool(line).err, rig.file("none") + " (from SHMIF_BUS)"));
+}
+
+TEST(DefaultBus, IsWatchedByHeatOfShmifperf) {
+  const BusRig rig;
+  const auto heat = [](const Line& more) {
+    Line line{SHMIFPERF_PATH, "heat", "--windows", "1"};
+    line.insert(line.end(), more.begin(), more.end());
+    return run_program(line);
+  };
+  const ToolResult unset = heat({});
+  EXPECT_EQ(unset.status, 2);
+  EXPECT_TRUE(contains(unset.err,
+                       "nothing to watch (give -p PID, --bus PATH or -- PROGRAM, or "
+                       "set SHMIF_BUS to the path of a bus)"))
+      << unset.err;
+  {
+    const Variable variable(rig.path());
+    const ToolResult nobody = heat({});
+    EXPECT_TRUE(contains(nobody.err, "no process is attached to " + rig.path())) << nobody.err;
+    EXPECT_FALSE(contains(heat({"--", "true"}).err, "SHMIF_BUS"));
+  }
+  const Variable wrong(rig.file("none"));
+  EXPECT_TRUE(contains(heat({}).err, rig.file("none") + " (from SHMIF_BUS)"));
+}
+
+TEST(DefaultBus, IsMarkedOnceInAMessageAndNotInWhatCanBeCopied) {
+  const std::string plain = "cannot open /x/bus: no such file";
+  EXPECT_EQ(tools::with_origin_of_bus(plain), plain);
+  tools::note_default_bus("/x/bus");
+  EXPECT_EQ(tools::with_origin_of_bus(plain), "cannot open /x/bus (from SHMIF_BUS): no such file");
+  EXPECT_EQ(tools::with_origin_of_bus("no /x/bus2 ('shmifctl create /x/bus')"),
+            "no /x/bus2 ('shmifctl create /x/bus')");
+  EXPECT_EQ(tools::with_origin_of_bus("'stat /x/bus' of /x/bus, and /x/bus"),
+            "'stat /x/bus' of /x/bus (from SHMIF_BUS), and /x/bus");
+  EXPECT_EQ(tools::with_origin_of_bus("no port on \"/x/bus\": none"),
+            "no port on \"/x/bus\" (from SHMIF_BUS): none");
+  tools::note_default_bus("");
+  EXPECT_EQ(tools::with_origin_of_bus(plain), plain);
+}
+
+TEST(DefaultBus, IsMarkedWhereItIsMeantThoughItIsAWordOfTheMessage) {
+  for (const std::string bus : {"bus", "open", "e", "cannot", " "}) {
+    tools::note_default_bus(bus);
+    const std::string begin = "cannot open the bus " + bus;
+    EXPECT_EQ(tools::with_origin_of_bus(begin + ": no such file"),
+              begin + " (from SHMIF_BUS): no such file");
+  }
+  tools::note_default_bus("");
+}
+
+}  // namespace
+}  // namespace shmif::test

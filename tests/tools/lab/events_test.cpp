@@ -1,0 +1,483 @@
+// What `at` does to the lines of a lab: by time and by event, with what was asked, what the bus
+// noted, what its captures say, and what hosts felt.
+
+#include <algorithm>
+
+#include "tests/tools/lab/lab_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+using nlohmann::json;
+
+class LabEvents : public LabRig {
+ protected:
+  /// What was done and whether that succeeded, in its order, without the first line, "ready".
+  std::vector<std::string> timeline() const {
+    std::vector<std::string> all;
+    std::ifstream in(file("out/timeline.jsonl"));
+    for (std::string line; std::getline(in, line);) {
+      const json each = json::parse(line, nullptr, false);
+      if (!each.is_object() || each["what"] == "ready") continue;
+      all.push_back(each["what"].get<std::string>() +
+                    (each["applied"] ? "" : " failed: " + each["result"].get<std::string>()));
+    }
+    return all;
+  }
+  bool wait_for_events(std::size_t count) const {
+    return eventually([&] { return timeline().size() >= count; });
+  }
+  /// The log of the bus: "x: link down".
+  std::vector<std::string> changes(const std::string& bus = "lab.b") const {
+    const ToolResult said = run_tool({"changes", file(bus), "--json"});
+    const json log = json::parse(said.out, nullptr, false);
+    std::vector<std::string> all;
+    if (!log.is_object()) return all;
+    for (const json& each : log["changes"]) {
+      const json& port = each["port"];
+      all.push_back((port.is_null() ? "" : port.get<std::string>() + ": ") +
+                    each["change"].get<std::string>());
+    }
+    return all;
+  }
+  ToolResult inside(const std::string& host, const std::string& script,
+                    const std::string& bus = "lab.b") const {
+    return run_tool({"enter", file(bus), host, "--", "sh", "-c", script});
+  }
+  bool reaches(const std::string& from, const std::string& to) const {
+    return inside(from, "ping -q -c 3 -i 0.2 -W 1 " + to).status == 0;
+  }
+  /// The comments in a capture, in their order.
+  std::vector<std::string> comments(const std::string& name) const {
+    const ToolResult said = run_program({"tshark", "-r", file("out/" + name), "-Y", "frame.comment",
+                                         "-T", "fields", "-e", "frame.comment"});
+    std::vector<std::string> all;
+    std::istringstream lines(said.out);
+    for (std::string line; std::getline(lines, line);) all.push_back(line);
+    return all;
+  }
+  void end_lab() const { EXPECT_EQ(run_tool({"down", "lab"}).status, 0); }
+};
+
+bool has_in_order(const std::vector<std::string>& texts, const std::vector<std::string>& parts) {
+  auto at = texts.begin();
+  for (const std::string& part : parts) {
+    at = std::find_if(at, texts.end(), [&](const std::string& text) {
+      return text.find(part) != std::string::npos;
+    });
+    if (at == texts.end()) return false;
+  }
+  return true;
+}
+
+/// What holds on the line of a port: "link down, fault loss=100%".
+std::string line_of(const std::string& bus, const std::string& port) {
+  const json stat = json::parse(run_tool({"stat", bus, "--json"}).out, nullptr, false);
+  if (!stat.is_object()) return "no stat";
+  for (const json& each : stat.value("ports", json::array())) {
+    if (each.value("name", "") != port) continue;
+    return each["line"].is_string() ? each["line"].get<std::string>() : "";  // null: as it was made
+  }
+  return "no port";
+}
+
+const std::string kPair = R"(
+host.a = { on = "b", ip = "198.18.0.1/24", run = "ping -i 0.1 198.18.0.9 > /dev/null" }
+host.x = { on = "b", ip = "198.18.0.2/24" }
+capture.all = { on = "b" }
+)";
+
+// Each change waits for a file, so the test looks at what holds between two of them. "z" watches
+// for them, and its lines are events.
+const std::string kSignals = R"(
+host.z.on = "b"
+host.z.run = '''
+for n in 1 2 3 4; do until [ -e go$n ]; do sleep .05; done; echo step $n; done; sleep 600'''
+)";
+
+TEST_F(LabEvents, ALineOfOutputTakesALinkDownAndGivesItBack) {
+  const std::string path = lab(kPair + kSignals + R"(
+[[at]]
+after = "log z 'step 1'"
+link = "x"
+down = true
+[[at]]
+after = "log z 'step 2'"
+link = "x"
+down = false
+)");
+  ASSERT_EQ(up(path, {"--detach"}).status, 0);
+  EXPECT_TRUE(eventually([&] { return reaches("a", "198.18.0.2"); }));
+  EXPECT_TRUE(timeline().empty());
+  std::ofstream(file("go1")) << "x";
+  ASSERT_TRUE(wait_for_events(1));
+  EXPECT_EQ(inside("x", "cat /sys/class/net/b/carrier").out, "0\n") << "the host sees it";
+  EXPECT_FALSE(reaches("a", "198.18.0.2"));
+  EXPECT_EQ(changes(), (std::vector<std::string>{"x: link down"}));
+  std::ofstream(file("go2")) << "x";
+  ASSERT_TRUE(wait_for_events(2));
+  EXPECT_EQ(inside("x", "cat /sys/class/net/b/carrier").out, "1\n");
+  EXPECT_TRUE(eventually([&] { return reaches("a", "198.18.0.2"); }));
+  end_lab();
+  EXPECT_EQ(timeline(), (std::vector<std::string>{"link x down", "link x up"}));
+  EXPECT_TRUE(has_in_order(comments("all.pcapng"), {"port x: link down", "port x: link up"}))
+      << testing::PrintToString(comments("all.pcapng"));
+}
+
+TEST_F(LabEvents, HappenInTheirOrderThoughSomeTakeLongerThanOthers) {
+  const std::string path = lab(R"(
+host.a.on = "b"
+host.x = { on = "b", count = 4 }
+at = [
+  { time = "0s", link = "x", fault = "delay=1ms" },
+  { time = "0.01s", link = "x", down = true },
+  { time = "0.02s", link = "x", down = false },
+  { time = "0.03s", stop = "x" },
+  { time = "0.04s", link = "a", down = true },
+  { time = "0.05s", stop = "a" },
+]
+)");
+  const ToolResult r = up(path, {"--keep", "always", "--time-limit", "100"});
+  EXPECT_EQ(r.status, 0) << r.err;
+  EXPECT_EQ(timeline(), (std::vector<std::string>{"fault x delay=1ms", "link x down", "link x up",
+                                                  "stop x", "link a down", "stop a"}));
+}
+
+TEST_F(LabEvents, FaultsHitALineAndEnd) {
+  const std::string path = lab(kPair + kSignals + R"(
+[[at]]
+after = "log z 'step 1'"
+link = "x"
+fault = "loss=100%"
+[[at]]
+after = "log z 'step 2'"
+link = "x"
+fault = "none"
+)");
+  ASSERT_EQ(up(path, {"--detach", "--seed", "7"}).status, 0);
+  EXPECT_TRUE(eventually([&] { return reaches("a", "198.18.0.2"); }));
+  std::ofstream(file("go1")) << "x";
+  ASSERT_TRUE(wait_for_events(1));
+  EXPECT_EQ(inside("x", "cat /sys/class/net/b/carrier").out, "1\n");
+  EXPECT_FALSE(reaches("a", "198.18.0.2"));
+  std::ofstream(file("go2")) << "x";
+  ASSERT_TRUE(wait_for_events(2));
+  EXPECT_TRUE(eventually([&] { return reaches("a", "198.18.0.2"); }));
+  const std::vector<std::string> log = changes();
+  ASSERT_EQ(log.size(), 2U) << testing::PrintToString(log);
+  EXPECT_NE(log[0].find("loss=100%"), std::string::npos) << log[0];
+  EXPECT_NE(log[0].find("seed="), std::string::npos) << "from the lab's: " << log[0];
+  end_lab();
+  EXPECT_EQ(timeline(), (std::vector<std::string>{"fault x loss=100%", "fault x none"}));
+  EXPECT_TRUE(has_in_order(comments("all.pcapng"), {"loss=100%", "none"}))
+      << testing::PrintToString(comments("all.pcapng"));
+}
+
+TEST_F(LabEvents, APartitionKeepsGroupsApartUntilItIsHealed) {
+  const std::string path = lab(R"(
+host.a = { on = "b", ip = "198.18.0.1/24", run = "ping -i 0.1 198.18.0.9 > /dev/null" }
+host.n = { on = "b", count = 2, ip = "198.18.0.11/24" }
+host.x = { on = "b", ip = "198.18.0.2/24" }
+capture.all = { on = "b" }
+)" + kSignals + R"(
+[[at]]
+after = "log z 'step 1'"
+partition = "a,n / x"
+[[at]]
+after = "log z 'step 2'"
+heal = true
+)");
+  ASSERT_EQ(up(path, {"--detach"}).status, 0);
+  EXPECT_TRUE(eventually([&] { return reaches("a", "198.18.0.2"); }));
+  std::ofstream(file("go1")) << "x";
+  ASSERT_TRUE(wait_for_events(1));
+  EXPECT_FALSE(reaches("a", "198.18.0.2"));
+  EXPECT_FALSE(reaches("x", "198.18.0.12")) << "a name of a count is all of its hosts";
+  EXPECT_TRUE(eventually([&] { return reaches("a", "198.18.0.12"); }));
+  EXPECT_EQ(changes(), (std::vector<std::string>{"partition a,n1,n2 / x"}));
+  std::ofstream(file("go2")) << "x";
+  ASSERT_TRUE(wait_for_events(2));
+  EXPECT_TRUE(eventually([&] { return reaches("a", "198.18.0.2"); }));
+  end_lab();
+  EXPECT_EQ(timeline(), (std::vector<std::string>{"partition a,n / x", "heal"}));
+  EXPECT_TRUE(has_in_order(comments("all.pcapng"), {"partition a,n1,n2 / x", "heal"}))
+      << testing::PrintToString(comments("all.pcapng"));
+}
+
+TEST_F(LabEvents, AHostMovesToAnotherBusAndTheNextEventFindsItThere) {
+  const std::string path = lab(R"(bus.c = { path = "lab.c" }
+host.a = { on = "b", ip = "198.18.0.1/24", run = "ping -i 0.1 198.18.0.9 > /dev/null" }
+host.y = { on = "c", ip = "198.18.0.3/24", run = "ping -i 0.1 198.18.0.9 > /dev/null" }
+host.x = { on = "b", ip = "198.18.0.2/24" }
+capture.all = { on = ["b", "c"] }
+)" + kSignals + R"(
+[[at]]
+after = "log z 'step 1'"
+link = "x"
+move = "c"
+[[at]]
+after = "log z 'step 2'"
+link = "x"
+down = true
+[[at]]
+after = "log z 'step 3'"
+link = "x"
+move = "b"
+)");
+  ASSERT_EQ(up(path, {"--detach"}).status, 0);
+  EXPECT_TRUE(eventually([&] { return reaches("a", "198.18.0.2"); }));
+  std::ofstream(file("go1")) << "x";
+  ASSERT_TRUE(wait_for_events(1));
+  EXPECT_TRUE(eventually([&] {
+    return reaches("y", "198.18.0.2") ||
+           inside("y", "ping -q -c 3 -i 0.2 -W 1 198.18.0.2", "lab.c").status == 0;
+  }));
+  EXPECT_FALSE(reaches("a", "198.18.0.2"));
+  std::ofstream(file("go2")) << "x";
+  ASSERT_TRUE(wait_for_events(2));
+  const std::vector<std::string> on_c = changes("lab.c");
+  EXPECT_TRUE(std::ranges::count(on_c, "x: link down") == 1) << testing::PrintToString(on_c);
+  std::ofstream(file("go3")) << "x";
+  ASSERT_TRUE(wait_for_events(3));
+  const ToolResult stat = run_tool({"stat", file("lab.b"), "--json"});
+  EXPECT_NE(stat.out.find("\"name\": \"x\""), std::string::npos) << "it is back\n" << stat.out;
+  end_lab();
+  EXPECT_EQ(timeline(), (std::vector<std::string>{"move x to c", "link x down", "move x to b"}));
+  EXPECT_TRUE(has_in_order(comments("all.pcapng"), {"port x: move"}))
+      << testing::PrintToString(comments("all.pcapng"));
+}
+
+TEST_F(LabEvents, TimesFramesReadyAndEndedHostsStartThem) {
+  // Each with its own trigger; the test looks at the order of what must be in order.
+  const std::string path = lab(R"(
+host.a = { on = "b", ip = "198.18.0.1/24" }
+host.x = { on = "b", ip = "198.18.0.2/24" }
+host.slow = { on = "b", run = "sleep 0.3; echo open; sleep 1; exit 0", ready = "log open" }
+at = [
+  { time = "1ms", link = "x", fault = "delay=1ms" },
+  { time = "300ms", link = "x", fault = "delay=2ms" },
+  { after = "ready slow", link = "a", fault = "delay=3ms" },
+  { after = "frame b 'icmp[0] == 8'", time = "50ms", link = "a", fault = "delay=4ms" },
+  { after = "ended slow", link = "x", fault = "delay=5ms" },
+  { after = "ended slow", time = "100h", link = "x", down = true },
+  { after = "frame b 'udp port 9'", link = "x", down = true },
+]
+[test]
+host = "a"
+run = '''
+ping -c 1 -W 20 x; until [ $(grep -c delay= out/timeline.jsonl) = 5 ]; do sleep .05; done'''
+)");
+  const ToolResult r =
+      up(path, {"--time-limit", "100", "--junit", file("report.xml"), "--keep", "always"});
+  EXPECT_EQ(r.status, 0) << r.out << r.err;
+  const std::vector<std::string> all = timeline();
+  EXPECT_EQ(all.size(), 7U) << testing::PrintToString(all);
+  EXPECT_EQ(std::ranges::count(all, "link x down failed: the lab ended before it"), 2)
+      << testing::PrintToString(all);
+  EXPECT_TRUE(has_in_order(all, {"x delay=1ms", "x delay=2ms", "x delay=5ms"}))
+      << testing::PrintToString(all);
+  EXPECT_TRUE(has_in_order(all, {"a delay=3ms", "a delay=4ms"})) << testing::PrintToString(all);
+  std::ifstream in(file("out/timeline.jsonl"));
+  std::int64_t at_300ms = 0;
+  for (std::string line; std::getline(in, line);) {
+    const json each = json::parse(line);
+    if (each["what"] == "fault x delay=2ms") at_300ms = each["time_ns"];
+  }
+  EXPECT_GE(at_300ms, 300'000'000) << "not before its time";
+  EXPECT_EQ(times_in(text_of(file("report.xml")), "<skipped message=\"the lab ended before it\">"),
+            2U)
+      << "no frame, and not yet its time";
+}
+
+TEST_F(LabEvents, OfAHostThatLeftFailsAndSaysSo) {
+  const std::string path = lab(R"(
+host.a = { on = "b" }
+capture.all = { on = "b" }
+host.talks = { on = "b", ip = "198.18.0.1/24", run = "ping -i 0.1 198.18.0.9 > /dev/null" }
+host.gone = { on = "b", run = "exit 0" }
+host.n = { on = "b", count = 2, run = "sleep 600" }
+at = [
+  { after = "ended gone", time = "200ms", link = "gone", fault = "loss=10%" },
+  { after = "ended gone", stop = "n1" },
+  { after = "ended n1", link = "n", fault = "loss=20%" },
+]
+[test]
+host = "a"
+run = "until [ $(grep -c loss= out/timeline.jsonl) = 2 ]; do sleep .1; done; sleep 1"
+)");
+  const ToolResult r = up(path, {"--time-limit", "100", "--junit", file("report.xml")});
+  EXPECT_EQ(r.status, 1) << r.out << r.err;
+  const std::vector<std::string> all = timeline();
+  EXPECT_TRUE(has_in_order(all, {"fault gone loss=10% failed: "})) << testing::PrintToString(all);
+  EXPECT_TRUE(has_in_order(all, {"fault n loss=20% failed: "})) << testing::PrintToString(all);
+  EXPECT_EQ(all.size(), 3U) << "each once: " << testing::PrintToString(all);
+  for (const std::string& each : comments("all.pcapng")) {
+    EXPECT_EQ(each.find("loss=20%"), std::string::npos)
+        << "of n2, because n1 comes first: " << each;
+  }
+  EXPECT_NE(r.err.find("cannot change port \"gone\""), std::string::npos) << r.err;
+  EXPECT_NE(r.err.find("the lab lab failed: at 1: fault gone loss=10%"), std::string::npos)
+      << r.err;
+}
+
+// The hosts keep a bus that was removed, and lose one that was truncated. In both cases, nobody can
+// open it to change it.
+TEST_F(LabEvents, WhileTheBusIsLostFailAndSayWhyAndTheLabGoesOn) {
+  const std::string path = lab(R"(at = [
+  { after = "log a 'lost'", link = "a", down = true },
+  { after = "log a 'lost'", bus = "b", partition = "a / c" },
+  { after = "log a 'lost'", stop = "c" },
+  { after = "ended c", start = "c" },
+]
+[host.a]
+on = "b"
+run = """
+until [ -e lost ]; do sleep 0.1; done; echo lost
+until [ -e over ]; do sleep 0.1; done
+"""
+[host.c]
+on = "b"
+)");
+  for (const bool is_removed : {true, false}) {
+    SCOPED_TRACE(is_removed ? "removed" : "truncated");
+    ASSERT_EQ(up(path, {"--detach"}).status, 0);
+    if (is_removed) {
+      std::filesystem::remove(file("lab.b"));
+    } else {
+      std::filesystem::resize_file(file("lab.b"), 4096);
+    }
+    std::ofstream(file("lost")) << "yes\n";
+    EXPECT_TRUE(wait_for_events(4));
+    const std::string why =
+        "cannot open the bus " + file("lab.b") +
+        (is_removed ? ": No such file or directory" : ": it has 4096 bytes, its header says");
+    const std::vector<std::string> done = timeline();
+    ASSERT_EQ(done.size(), 4U);
+    EXPECT_EQ(done[0].find("link a down failed: " + why), 0U) << done[0];
+    EXPECT_EQ(done[1].find("partition b a / c failed: " + why), 0U) << done[1];
+    EXPECT_EQ(done[2], "stop c");
+    EXPECT_EQ(done[3], "start c");
+    EXPECT_TRUE(eventually([&] {
+      return text_of(file("out/c.log")).find(why) != std::string::npos;
+    })) << "a host that starts now";
+    std::ofstream(file("over")) << "yes\n";  // a goes on until then
+    EXPECT_TRUE(eventually([&] { return !std::filesystem::exists(file("run/shmif/lab.json")); }));
+    const std::string log = text_of(file("out/lab.log"));
+    EXPECT_EQ(log.find("host a ended"), std::string::npos) << log;
+    expect_no_trace();
+    for (const char* each : {"lost", "over"}) std::filesystem::remove(file(each));
+  }
+}
+
+TEST_F(LabEvents, AHostThatIgnoresItsEndIsKilledAndCanStartAgain) {
+  const std::string path = lab(R"(
+host.a = { on = "b" }
+[host.x]
+on = "b"
+run = "trap '' TERM INT HUP; echo here | tee -a xs; while :; do sleep 0.2; done"
+ready = "log here"
+[test]
+host = "a"
+run = "until [ $(wc -l < xs) = 2 ]; do sleep .1; done"
+[[at]]
+time = "100ms"
+stop = "x"
+[[at]]
+after = "ended x"
+start = "x"
+)");
+  const ToolResult r = up(path, {"--time-limit", "60", "--keep", "always"});
+  EXPECT_EQ(r.status, 0) << r.out << r.err;
+  EXPECT_EQ(timeline(), (std::vector<std::string>{"stop x", "start x"}));
+  EXPECT_NE(r.err.find("host x is stopped"), std::string::npos) << r.err;
+}
+
+TEST_F(LabEvents, AStopOfAHostThatWaitsForItsRestartCancelsTheRestart) {
+  const std::string path = lab(R"(
+host.a = { on = "b" }
+[host.x]
+on = "b"
+run = "until [ -e go ]; do sleep .05; done; echo ran; exit 3"
+restart = "always"
+may_fail = true
+[test]
+host = "a"
+run = "touch go; until grep -q stop out/timeline.jsonl; do sleep .1; done; sleep 1"
+[[at]]
+after = "ended x"
+stop = "x"
+)");
+  const ToolResult r = up(path, {"--time-limit", "60", "--keep", "always"});
+  EXPECT_EQ(r.status, 0) << r.out << r.err;
+  EXPECT_EQ(timeline(), std::vector<std::string>{"stop x"});
+  EXPECT_NE(text_of(file("out/timeline.jsonl")).find("it is not started again"), std::string::npos);
+  EXPECT_EQ(times_in(text_of(file("out/x.log")), "ran"), 1U);
+}
+
+TEST_F(LabEvents, TheDelayOfAnEventThatCameBeforeTheLabWasReadyBeginsWhenItIs) {
+  const std::string path = lab(R"(
+host.x = { on = "b" }
+host.slow = { on = "b", run = "sleep 1; echo open; sleep 600", ready = "log open" }
+at = [ { after = "ready x", time = "600ms", link = "x", fault = "delay=1ms" } ]
+[test]
+host = "x"
+run = "until grep -q delay= out/timeline.jsonl; do sleep .1; done"
+)");
+  const ToolResult r = up(path, {"--time-limit", "60", "--keep", "always"});
+  EXPECT_EQ(r.status, 0) << r.out << r.err;
+  EXPECT_EQ(timeline(), std::vector<std::string>{"fault x delay=1ms"});
+  std::ifstream in(file("out/timeline.jsonl"));
+  for (std::string line; std::getline(in, line);) {
+    const json each = json::parse(line);
+    if (each["what"] != "ready") {
+      EXPECT_GE(each["time_ns"], 600'000'000);
+    }
+  }
+}
+
+TEST_F(LabEvents, AHostThatIsStartedAgainHasTheLineThatItHad) {
+  const std::string path = lab(kSignals + R"(
+host.w.on = "b"
+host.w.ip = "198.18.0.1/24"
+host.w.fault = "delay=1ms"
+host.w.run = "echo life; until [ -e die ]; do sleep .05; done; rm die; exit 1"
+host.w.restart = "on-failure"
+host.v.on = ["b", "c"]
+host.v.ip = ["198.18.0.2/24", "198.18.1.2/24"]
+bus.c.path = "lab.c"
+at = [
+  { after = "log z 'step 1'", link = "w", down = true },
+  { after = "log z 'step 1'", link = "v.c", fault = "loss=100%" },
+  { after = "log z 'step 2'", stop = "v" },
+  { after = "ended v", start = "v" },
+  { after = "log z 'step 3'", link = "w", down = false },
+]
+)");
+  ASSERT_EQ(up(path, {"--detach", "--time-limit", "200"}).status, 0);
+  EXPECT_TRUE(eventually([&] { return reaches("v", "198.18.0.1"); }));
+  std::ofstream(file("go1")) << "x";
+  ASSERT_TRUE(wait_for_events(2));
+  ASSERT_EQ(run_tool({"fault", file("lab.b"), "v", "delay=2ms"}).status, 0) << "by hand";
+  const auto lives = [&] {
+    std::size_t count = 0;
+    const std::string log = text_of(file("out/w.log"));
+    for (std::size_t at = 0; (at = log.find("life", at)) != std::string::npos; ++at) ++count;
+    return count;
+  };
+  std::ofstream(file("die")) << "x";
+  ASSERT_TRUE(eventually([&] { return lives() == 2; }));
+  EXPECT_EQ(line_of(file("lab.b"), "w"), "link down, fault delay=1ms");
+  EXPECT_EQ(inside("w", "cat /sys/class/net/b/carrier").out, "0\n") << "the host sees it";
+  EXPECT_FALSE(reaches("v", "198.18.0.1"));
+  std::ofstream(file("go2")) << "x";
+  ASSERT_TRUE(wait_for_events(4));
+  EXPECT_TRUE(eventually([&] { return line_of(file("lab.b"), "v") == "fault delay=2ms"; }));
+  EXPECT_TRUE(eventually([&] { return line_of(file("lab.c"), "v") == "fault loss=100%"; }));
+  std::ofstream(file("go3")) << "x";
+  ASSERT_TRUE(wait_for_events(5));
+  EXPECT_TRUE(eventually([&] { return reaches("v", "198.18.0.1"); }));
+  end_lab();
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,403 @@
+// Labs on several machines. Most tests use a stand-in for ssh, which runs the command on this
+// machine; one uses the real thing.
+
+#include <algorithm>
+#include <csignal>
+#include <memory>
+
+#include "tests/tools/lab/lab_rig.hpp"
+#include "tests/tools/uplink/real_ssh.hpp"
+
+namespace shmif::test {
+namespace {
+
+class LabMachines : public LabRig {
+ protected:
+  void SetUp() override {
+    LabRig::SetUp();
+    if (IsSkipped()) return;
+    std::filesystem::create_directory(file("bin"));
+    ssh_is("for last; do :; done\nexec sh -c \"$last\"\n");
+    path_before_ = std::getenv("PATH");
+    ::setenv("PATH", (file("bin") + ':' + path_before_).c_str(), 1);
+  }
+  void TearDown() override {
+    if (!path_before_.empty()) ::setenv("PATH", path_before_.c_str(), 1);
+  }
+  /// What a lab finds as ssh.
+  void ssh_is(const std::string& script) const {
+    std::ofstream(file("bin/ssh")) << "#!/bin/sh\n" << script;
+    std::filesystem::permissions(file("bin/ssh"), std::filesystem::perms::owner_all);
+  }
+  /// A lab whose name is this test's own, because buses of other machines are in /dev/shm.
+  std::string far_lab(const std::string& text) const {
+    return lab("name = \"" + name_ + "\"\nmachine.far = { ssh = \"far\", program = \"" +
+               shmifctl_path() + "\", folder = \"" + file("") + "\" }\n" + text);
+  }
+  std::string far_bus() const { return "/dev/shm/" + name_ + "-far.b"; }
+  nlohmann::json state_of(const std::string& name) const {
+    return nlohmann::json::parse(text_of(file("run/shmif/" + name + ".json")), nullptr, false);
+  }
+  pid_t far_controller() const {
+    const auto state = state_of(name_ + "-far");
+    return state.is_object() ? state["pid"].get<pid_t>() : 0;
+  }
+  void expect_nothing_left() const {
+    EXPECT_FALSE(std::filesystem::exists(far_bus()));
+    expect_no_trace(name_);
+    EXPECT_FALSE(std::filesystem::exists(file("run/shmif/" + name_ + "-far.json")));
+    EXPECT_FALSE(std::filesystem::exists(file("lab.b")));
+  }
+
+  /// Of several processes of this test that run side by side.
+  const std::string name_ = "m" + std::to_string(::getpid());
+
+ private:
+  std::string path_before_;
+};
+
+TEST_F(LabMachines, RunHostsThatReachThoseHereAndAreReadyInOrder) {
+  const std::string path = far_lab(R"(
+host.user = { on = "b", ip = "198.18.0.7/24", after = "web" }
+[host.web]
+on = "b"
+machine = "far"
+ip = "198.18.0.80/24"
+env = { A = "it's" }
+run = """
+sleep 0.3; echo $A $SHMIF_HOST $PWD; grep -c user /etc/hosts
+exec busybox httpd -f -p 80
+"""
+ready = "tcp 80"
+[host.last]
+on = "b"
+machine = "far"
+ip = "198.18.0.8/24"
+after = "user"
+run = "echo last; sleep 600"
+ready = "log last"
+[test]
+host = "user"
+run = "busybox wget -q -O - http://web/lab.toml | cmp - lab.toml && ping -q -c 1 -W 20 last"
+)");
+  const ToolResult r = up(path, {"--keep", "always"});
+  EXPECT_EQ(r.status, 0) << r.out << r.err;
+  const std::string folder = file("").substr(0, file("").size() - 1);
+  EXPECT_EQ(text_of(file("out/web.log")), "it's web " + folder + "\n1\n");
+  EXPECT_NE(r.out.find("web  | it's web " + folder + "\n"), std::string::npos) << r.out;
+  EXPECT_EQ(text_of(file("out/last.log")), "last\n");
+  expect_nothing_left();
+}
+
+TEST_F(LabMachines, HaveTheirLinesChangedStoppedAndStartedAsHere) {
+  const std::string path = far_lab(R"(
+at = [
+  { time = "0s", link = "web", down = true },
+  { after = "log web no carrier", link = "web", down = false },
+  { after = "log web carrier again", link = "web", fault = "loss=100%" },
+  { after = "log web deaf", stop = "web" },
+  { after = "ended web", start = "web" },
+]
+[host.user]
+on = "b"
+ip = "198.18.0.7/24"
+[host.web]
+on = "b"
+machine = "far"
+ip = "198.18.0.80/24"
+ready = "log begun"
+run = """
+echo begun
+[ ! -e second ] || { echo >third; exec sleep 600; }
+c=1; until [ $c = 0 ]; do read c </sys/class/net/b/carrier; sleep 0.05; done; echo no carrier
+until [ $c = 1 ]; do read c </sys/class/net/b/carrier; sleep 0.05; done
+until ping -q -c 1 -W 1 user; do :; done; echo carrier again
+while ping -q -c 1 -W 1 user; do :; done; echo >second; echo deaf
+sleep 600
+"""
+[test]
+host = "user"
+run = "i=0; until [ -e third ]; do i=$((i+1)); [ $i -lt 1200 ] || exit 1; sleep 0.1; done"
+)");
+  const ToolResult r = up(path, {"--keep", "always"});
+  EXPECT_EQ(r.status, 0) << r.out << r.err << text_of(file("out/web.log"));
+  EXPECT_EQ(times_in(text_of(file("out/timeline.jsonl")), "\"applied\":true"), 6U)
+      << text_of(file("out/timeline.jsonl"));
+  expect_nothing_left();
+}
+
+/// Two machines: "far" never hears of a change, and "other" answers it.
+const std::string kSilentSsh = R"(
+for last; do :; done
+case $last in *--stdio*) ;; *) exec sh -c "$last" ;; esac
+if [ "$last" != "${last#*other}" ]; then
+  { until [ -e asked ]; do sleep 0.1; done
+    printf '{"changed":0,"text":"all is well","number":1}\n'; } &
+  sh -c "${last#*other}"
+  kill $!
+  exit
+fi
+while IFS= read -r line; do
+  case $line in '{"change"'*) : >asked ;; *) printf '%s\n' "$line" ;; esac
+done | sh -c "$last" | cat  # which would make its output, and so this input, non-blocking
+)";
+
+TEST_F(LabMachines, MayBeSilentAboutAChangeWhenTheLabEnds) {
+  ssh_is(kSilentSsh);
+  const std::string path = far_lab(R"(
+host.here = { on = "b", ip = "198.18.0.7/24" }
+host.there = { on = "b", machine = "far" }
+at = [ { time = "0s", link = "there", down = true }, { time = "0s", link = "here", down = true } ]
+test = { host = "here", run = "until [ -e asked ]; do sleep 0.1; done" }
+)");
+  const ToolResult r = up(path, {"--junit", file("junit.xml")});
+  EXPECT_EQ(r.status, 0) << r.out << r.err;
+  EXPECT_EQ(times_in(text_of(file("junit.xml")), "<skipped message=\"the lab ended before it\""),
+            2U)
+      << text_of(file("junit.xml"));
+  expect_nothing_left();
+}
+
+TEST_F(LabMachines, ThatDoNotAnswerAChangeFailItAndNoOtherMachineAnswersForThem) {
+  ssh_is(kSilentSsh);
+  const std::string path =
+      far_lab("machine.other = { ssh = \"x\", program = \"other " + std::string(shmifctl_path()) +
+              "\", folder = \"" + file("") + "\" }\n" + R"(
+host.here = { on = "b", ip = "198.18.0.7/24" }
+host.there = { on = "b", machine = "far" }
+host.third = { on = "b", machine = "other" }
+at = [ { time = "0s", link = "there", down = true }, { time = "0s", link = "here", down = true } ]
+[test]
+host = "here"
+run = "until grep -q 0 /sys/class/net/b/carrier; do sleep 0.1; done"
+)");
+  const ToolResult r = up(path, {"--keep", "always"});
+  EXPECT_EQ(r.status, 1) << r.out << r.err;
+  EXPECT_NE(r.err.find("link there down failed: machine far did not answer within 8 s, so the "
+                       "change may still come (is its ssh connection alive?)"),
+            std::string::npos)
+      << r.err;
+  EXPECT_NE(r.err.find("machine other, ssh x, answered what nobody asked: its hosts are lost"),
+            std::string::npos)
+      << r.err;
+  const std::string timeline = text_of(file("out/timeline.jsonl"));
+  EXPECT_NE(timeline.find("\"link there down\",\"applied\":false"), std::string::npos) << timeline;
+  EXPECT_NE(timeline.find("\"link here down\",\"applied\":true"), std::string::npos) << timeline;
+  expect_nothing_left();
+}
+
+TEST_F(LabMachines, TakeEverythingDownIfOneHostThereDoesNotStart) {
+  const ToolResult r = up(far_lab(R"(
+host.good = { on = "b", ip = "198.18.0.1/24" }
+host.bad = { on = "b", machine = "far", run = "echo no config; exit 4", ready = "tcp 80" }
+)"));
+  EXPECT_EQ(r.status, 1);
+  EXPECT_NE(r.err.find("host bad ended with exit code 4 before it was ready"), std::string::npos)
+      << r.err;
+  EXPECT_NE(r.err.find("  bad | no config\n"), std::string::npos) << r.err;
+  expect_nothing_left();
+}
+
+TEST_F(LabMachines, ThatCannotBeReachedAreTheReasonThatUpSays) {
+  const std::string path = far_lab("host.x = { on = \"b\", machine = \"far\" }\n");
+  ssh_is("echo 'ssh: Could not resolve hostname far: Name or service not known' >&2; exit 255\n");
+  const ToolResult r = up(path);
+  EXPECT_EQ(r.status, 1);
+  EXPECT_NE(r.err.find("machine far, ssh far, ended with exit code 255 (try 'ssh far " +
+                       std::string(shmifctl_path()) + " --version')"),
+            std::string::npos)
+      << r.err;
+  EXPECT_NE(r.err.find("  machine-far | ssh: Could not resolve hostname far"), std::string::npos)
+      << r.err;
+  expect_nothing_left();
+  ssh_is("echo 'Welcome'; exec sleep 600\n");
+  const ToolResult strange = up(path);
+  EXPECT_EQ(strange.status, 1);
+  EXPECT_NE(strange.err.find("machine far, ssh far, sent what is no record of a lab (does a shell"),
+            std::string::npos)
+      << strange.err;
+  expect_nothing_left();
+}
+
+TEST_F(LabMachines, OfAnotherVersionAreRefused) {
+  const ToolResult r =
+      run_tool({"up", "--stdio", "lab.toml"},
+               R"({"lab":"bus.b = {}","version":"0.0.1","name":"n","machine":"far","folder":""})"
+               "\n");
+  EXPECT_EQ(r.status, 1);
+  EXPECT_NE(r.err.find("the versions differ: 0.0.1 here and "), std::string::npos) << r.err;
+  const ToolResult silent = run_tool({"up", "--stdio", "lab.toml"});
+  EXPECT_EQ(silent.status, 1);
+  EXPECT_NE(silent.err.find("no lab came"), std::string::npos) << silent.err;
+  const ToolResult wrong = run_tool({"up", "--stdio", "lab.toml"}, "{\"lab\":7}\n");
+  EXPECT_EQ(wrong.status, 1);
+  EXPECT_NE(wrong.err.find("no lab of this version"), std::string::npos) << wrong.err;
+  EXPECT_EQ(run_tool({"up", "--stdio", "lab.toml", "--detach"}).status, 2);
+}
+
+TEST_F(LabMachines, ThatSayWhatIsNotAgreedAreRefusedAndStartNothingHere) {
+  const std::string path =
+      far_lab("host.here.on = \"b\"\nhost.x = { on = \"b\", machine = \"far\" }\n");
+  struct Said {
+    const char* records;
+    const char* why;
+  };
+  for (const Said& each :
+       {Said{"i=0; while [ $i -lt 200 ]; do echo '{\"up\":true}'; i=$((i+1)); done",
+             "said twice that it is up"},
+        Said{"echo '{\"changed\":0,\"text\":\"done\"}'", "answered what nobody asked"}}) {
+    ssh_is("echo \"$*\" >> " + file("started") + "\n" + each.records + "\nexec sleep 600\n");
+    const ToolResult r = up(path);
+    EXPECT_EQ(r.status, 1);
+    EXPECT_NE(r.err.find(std::string("machine far, ssh far, ") + each.why), std::string::npos)
+        << r.err;
+    EXPECT_LE(times_in(text_of(file("started")), "\n"), 2U) << "one session, and one uplink";
+    std::filesystem::remove(file("started"));
+    expect_nothing_left();
+  }
+}
+
+TEST_F(LabMachines, HaveATemporaryFolderOfTheirOwnThatGoesWithThem) {
+  const std::string temporary = file("tmp");
+  std::filesystem::create_directory(temporary);
+  ssh_is("for last; do :; done\nTMPDIR=" + temporary + " exec sh -c \"$last\"\n");
+  const std::string path = far_lab(R"(
+host.there.on = "b"
+host.there.machine = "far"
+host.there.run = """r=$SHMIF_RESULTS
+echo mine > $r/mine; ls -d $r; stat -c %a $r; sleep 600"""
+host.there.ready = "log 700"
+)");
+  for (const bool is_killed : {false, true}) {
+    ASSERT_EQ(up(path, {"--detach"}).status, 0);
+    std::vector<std::string> names;
+    for (const auto& each : std::filesystem::directory_iterator(temporary)) {
+      names.push_back(each.path().filename().string());
+    }
+    ASSERT_EQ(names.size(), 1U);
+    const std::string begin = "shmif-" + name_ + "-far-";
+    EXPECT_EQ(names[0].rfind(begin, 0), 0U) << names[0];
+    EXPECT_EQ(names[0].size(), begin.size() + 6) << "a name that nobody could guess";
+    EXPECT_EQ(text_of(file("out/there.log")), temporary + '/' + names[0] + "\n700\n");
+    if (is_killed) ::kill(far_controller(), SIGKILL);
+    EXPECT_EQ(run_tool({"down", name_}).status, 0);
+    EXPECT_TRUE(eventually([&] { return std::filesystem::is_empty(temporary); }));
+    EXPECT_TRUE(eventually([&] { return !std::filesystem::exists(far_bus()); }));
+  }
+  expect_nothing_left();
+}
+
+TEST_F(LabMachines, EndTheirHostsWithAKilledController) {
+  const std::string path = far_lab(R"(
+host.here = { on = "b", run = "sleep 600; true" }
+host.there = { on = "b", machine = "far", run = "sleep 600; true" }
+)");
+  for (const bool kills_here : {true, false}) {
+    ASSERT_EQ(up(path, {"--detach"}).status, 0);
+    const pid_t here = state_of(name_)["pid"];
+    const pid_t there = far_controller();
+    ASSERT_GT(there, 0);
+    EXPECT_EQ(state_of(name_)["far_hosts"], nlohmann::json({"there"}));
+    std::istringstream listed(run_tool({"ls"}).out);
+    std::string word;
+    while (listed >> word && word != name_) continue;
+    std::string state, user, hosts;
+    listed >> state >> user >> hosts;
+    EXPECT_EQ(hosts, "2") << "also those on other machines";
+    std::vector<pid_t> all = family_of(there);
+    EXPECT_GE(all.size(), 4U) << "guardian, supervisor, first process, program";
+    ::kill(kills_here ? here : there, SIGKILL);
+    for (const pid_t each : all) EXPECT_TRUE(eventually([&] { return is_gone(each); }));
+    EXPECT_TRUE(eventually([&] { return !std::filesystem::exists(far_bus()); }));
+    EXPECT_EQ(is_gone(here), kills_here) << "the lab goes on";
+    EXPECT_EQ(run_tool({"down", name_}).status, 0);
+    expect_nothing_left();
+  }
+}
+
+TEST_F(LabMachines, ThatAreLostFailTheLab) {
+  const std::string path = far_lab(R"(
+host.here = { on = "b", ip = "198.18.0.1/24" }
+host.there = { on = "b", machine = "far", run = "sleep 600; true" }
+test = { host = "here", run = "touch begun; until [ -e end ]; do sleep 0.1; done" }
+)");
+  std::vector<std::string> words = up_words(path);
+  words.insert(words.begin(), shmifctl_path());
+  Tool tool(words);
+  ASSERT_TRUE(eventually([&] { return std::filesystem::exists(file("begun")); }));
+  ::kill(far_controller(), SIGKILL);
+  EXPECT_TRUE(tool.wait_for("its hosts are lost")) << tool.so_far().err;
+  std::ofstream(file("end")) << "x";
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 1) << r.err;
+  EXPECT_NE(r.err.find("failed: host there was lost with machine far"), std::string::npos) << r.err;
+  expect_nothing_left();
+}
+
+/// Two namespaces as machines, and sshd in the second one.
+class LabRealMachines : public RealSsh {};
+
+TEST_F(LabRealMachines, RunTheExampleAndLeaveNothing) {
+  connect(2, 1500);
+  const auto server = sshd(2);
+  TempDir folder("/tmp");
+  std::filesystem::create_directory(folder.file("run"));
+  std::filesystem::permissions(folder.file("run"), std::filesystem::perms::owner_all);
+  ::setenv("XDG_RUNTIME_DIR", folder.file("run").c_str(), 1);
+  // The example, with this machine's name, options of ssh, and a name of its own.
+  std::ifstream in(std::string(SHMIF_SOURCE) + "/examples/labs/two-machines.toml");
+  std::string text((std::istreambuf_iterator<char>(in)), {});
+  const std::string name = "t" + std::to_string(::getpid());
+  std::string options;
+  for (const std::string& each : ssh_options()) options += '"' + each + "\", ";
+  const std::string old = "ssh = \"localhost\"\n";
+  ASSERT_NE(text.find(old), std::string::npos);
+  text.replace(text.find(old), old.size(),
+               "ssh = \"root@" + address(2) + "\"\nprogram = \"" + shmifctl_path() +
+                   "\"\noptions = [" + options + "]\n");
+  std::ofstream(folder.file("lab.toml")) << "name = \"" << name << "\"\n" << text;
+  const std::vector<std::string> line{
+      shmifctl_path(), "up", folder.file("lab.toml"), "--artifacts", folder.file("out"),
+      "--time-limit",  "200"};
+  const ToolResult r = run_program(inside(machine(1), line));
+  EXPECT_EQ(r.status, 0) << r.out << r.err << server->so_far().err;
+  EXPECT_NE(r.out.find("test | web\n"), std::string::npos) << r.out;
+  for (const std::string path : {".lan", "-b.lan"})
+    EXPECT_FALSE(std::filesystem::exists("/dev/shm/" + name + path));
+}
+
+TEST_F(LabRealMachines, EndTheirHostsWhenTheControllerIsKilledOrTheCableIsCut) {
+  connect(2, 1500);
+  const auto server = sshd(2);
+  TempDir folder("/tmp");
+  std::filesystem::create_directory(folder.file("run"));
+  std::filesystem::permissions(folder.file("run"), std::filesystem::perms::owner_all);
+  ::setenv("XDG_RUNTIME_DIR", folder.file("run").c_str(), 1);
+  const std::string name = "k" + std::to_string(::getpid());
+  std::string options;
+  for (const std::string& each : ssh_options()) options += '"' + each + "\", ";
+  std::ofstream(folder.file("lab.toml"))
+      << "name = \"" << name << "\"\nbus.lan = { path = \"lan\" }\n[machine.b]\nssh = \"root@"
+      << address(2) << "\"\nprogram = \"" << shmifctl_path() << "\"\noptions = [" << options
+      << "]\n[host.x]\non = \"lan\"\nmachine = \"b\"\nrun = \"sleep 600; true\"\n";
+  for (const bool cuts : {false, true}) {
+    Tool tool(inside(machine(1), {shmifctl_path(), "up", folder.file("lab.toml"), "--artifacts",
+                                  folder.file("out")}));
+    ASSERT_TRUE(tool.wait_for(" is up after ")) << tool.so_far().err << server->so_far().err;
+    const std::string bus = "/dev/shm/" + name + "-b.lan";
+    EXPECT_TRUE(std::filesystem::exists(bus));
+    if (cuts) {
+      middle().netlink().set_up(cable(2), false).value();
+      EXPECT_TRUE(tool.wait_for("its hosts are lost")) << tool.so_far().err;
+    } else {
+      tool.signal(SIGKILL);
+    }
+    EXPECT_TRUE(eventually([&] { return !std::filesystem::exists(bus); })) << "20 s after a cut";
+    tool.signal(SIGTERM);
+    static_cast<void>(tool.finish());
+    if (cuts) middle().netlink().set_up(cable(2)).value();
+  }
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,299 @@
+// What decides how a lab ends, and what it leaves: restarts, limits, reports, folders.
+
+#include <algorithm>
+#include <csignal>
+
+#include "tests/tools/lab/lab_rig.hpp"
+#include "tools/lab/results.hpp"
+
+namespace shmif::test {
+namespace {
+
+using LabOutcome = LabRig;
+
+TEST_F(LabOutcome, RestartFollowsTheExitCodeAndAStopEndsIt) {
+  const std::string path = lab(R"(
+host.fine = { on = "b", run = "echo ran >> fine; sleep .1", restart = "on-failure" }
+host.every = { on = "b", run = "echo ran >> every; sleep .1", restart = "always", restarts = 3 }
+host.loop.on = "b"
+host.loop.run = "echo ran | tee -a loop; sleep 600"
+host.loop.ready = "log ran"
+host.loop.restart = "always"
+host.a = { on = "b" }
+at = [{ time = "100ms", stop = "loop" }, { after = "ended loop", time = "500ms", start = "loop" }]
+test.host = "a"
+test.run = "until [ $(wc -l < every) = 4 ] && [ $(wc -l < loop) = 2 ]; do sleep .1; done; sleep .5"
+)");
+  const ToolResult r = up(path, {"--time-limit", "100"});
+  EXPECT_EQ(r.status, 0) << r.out << r.err;
+  EXPECT_EQ(text_of(file("fine")), "ran\n") << "it ended well";
+  EXPECT_EQ(text_of(file("every")), "ran\nran\nran\nran\n") << "and three times again";
+  EXPECT_EQ(text_of(file("loop")), "ran\nran\n") << "once by the file, once by the event";
+  EXPECT_EQ(times_in(r.err, "host every ended with exit code 0; it is started again"), 3U) << r.err;
+  EXPECT_EQ(times_in(r.err, "host loop is stopped"), 1U) << r.err;
+}
+
+TEST_F(LabOutcome, TheTimeLimitAlsoCountsBeforeTheLabIsReady) {
+  const std::string path =
+      lab("host.a = { on = \"b\", run = \"sleep 600\", ready = \"tcp 1\" }\n"
+          "test = { host = \"a\", run = \"true\" }\n");
+  const ToolResult r = up(path, {"--time-limit", "700ms", "--junit", file("report.xml")});
+  EXPECT_EQ(r.status, 124) << r.err;
+  EXPECT_NE(r.err.find("was ended by the time limit of 700ms, before it was ready"),
+            std::string::npos)
+      << r.err;
+  const std::string xml = text_of(file("report.xml"));
+  EXPECT_NE(xml.find("<failure message=\"the time limit of 700ms was up\">"), std::string::npos)
+      << xml;
+  EXPECT_NE(xml.find("<skipped message=\"it was not ready when the lab ended\">"),
+            std::string::npos)
+      << xml;
+  expect_no_trace();
+}
+
+TEST_F(LabOutcome, OfAFolderThatExistsOnlyItsOwnFilesAreRemoved) {
+  std::filesystem::create_directory(file("out"));
+  std::ofstream(file("out/mine")) << "keep\n";
+  const std::string path =
+      lab("host.a = { on = \"b\" }\ncapture.all = { on = \"b\" }\n"
+          "test = { host = \"a\", run = \"echo seen\" }\n");
+  const ToolResult r = up(path);
+  EXPECT_EQ(r.status, 0) << r.err;
+  std::vector<std::string> left;
+  for (const auto& each : std::filesystem::directory_iterator(file("out"))) {
+    left.push_back(each.path().filename().string());
+  }
+  EXPECT_EQ(left, (std::vector<std::string>{"mine"}));
+  std::filesystem::remove(file("out/mine"));
+  EXPECT_EQ(up(path).status, 0);
+  EXPECT_TRUE(std::filesystem::is_directory(file("out"))) << "the lab has not made it";
+  std::filesystem::remove_all(file("out"));
+  std::ofstream(file("out")) << "a file\n";
+  const ToolResult refused = up(path);
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_NE(refused.err.find("cannot use the folder of results " + file("out")), std::string::npos)
+      << refused.err;
+  EXPECT_NE(refused.err.find("--artifacts"), std::string::npos) << refused.err;
+  expect_no_trace();
+}
+
+TEST_F(LabOutcome, WhoWaitsForADetachedLabTakesItDownWithHimIfItIsNotReady) {
+  const std::string path =
+      lab("host.a = { on = \"b\", run = \"touch begun; sleep 600\", ready = \"tcp 1\" }\n");
+  std::vector<std::string> words = up_words(path, {"--detach"});
+  words.insert(words.begin(), shmifctl_path());
+  Tool tool(words);
+  ASSERT_TRUE(eventually([&] { return std::filesystem::exists(file("begun")); }));
+  const std::vector<pid_t> family = family_of(tool.pid());
+  EXPECT_GE(family.size(), 5U);
+  tool.signal(SIGKILL);
+  tool.finish();
+  for (const pid_t each : family) EXPECT_TRUE(eventually([&] { return is_gone(each); })) << each;
+  EXPECT_TRUE(eventually([&] { return !std::filesystem::exists(file("run/shmif/lab.lock")); }));
+  expect_no_trace();
+}
+
+TEST_F(LabOutcome, ProgramsAreToldToEndAndHaveTimeForIt) {
+  const std::string path = lab(R"(host.n.on = "b"
+host.n.count = 2
+host.n.run = "trap 'sleep 0.3; echo bye {i}; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+host.n.ready = "log up"
+[host.a]
+on = "b"
+ip = "198.18.0.1/24"
+run = "trap 'ping -q -c 1 -W 1 198.18.0.2; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+ready = "log up"
+[host.x]
+on = "b"
+ip = "198.18.0.2/24"
+[capture.all]
+on = "b"
+file = "all.pcap"
+filter = "icmp or arp"
+[test]
+host = "a"
+run = "true"
+)");
+  const ToolResult r = up(path, {"--keep", "always"});
+  EXPECT_EQ(r.status, 0) << r.out << r.err;
+  EXPECT_EQ(text_of(file("out/n1.log")), "up\nbye 1\n");
+  EXPECT_EQ(text_of(file("out/n2.log")), "up\nbye 2\n");
+  const ToolResult seen =
+      run_program({"tcpdump", "-n", "-r", file("out/all.pcap"), "arp and src host 0.0.0.0 or arp"});
+  EXPECT_NE(seen.out.find("who-has 198.18.0.2 tell 198.18.0.1"), std::string::npos)
+      << "the capture has what a host sends at its end\n"
+      << seen.out << seen.err;
+}
+
+TEST_F(LabOutcome, AnOrdinaryPathIsCompletedAndProgramsKnowTheirLab) {
+  const std::string path = lab(R"(host.a.on = "b"
+host.a.env = { SHMIF_HOST = "other", MORE = "1" }
+host.a.run = "echo $PATH $SHMIF_LAB $SHMIF_HOST $SHMIF_RESULTS"
+host.x = { on = "b" }
+test = { host = "x", run = "echo $PATH $SHMIF_LAB $SHMIF_HOST $SHMIF_RESULTS$MORE" }
+)");
+  std::vector<std::string> words = up_words(path, {"--keep", "always"});
+  words.insert(words.begin(), {"env", "PATH=/usr/bin:/bin", shmifctl_path()});
+  const ToolResult r = run_program(words);
+  EXPECT_EQ(r.status, 0) << r.err;
+  const std::string full = "/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin lab ";
+  EXPECT_EQ(text_of(file("out/test.log")), full + "x " + file("out") + "\n");
+  EXPECT_EQ(text_of(file("out/a.log")).substr(0, full.size()), full);
+}
+
+TEST_F(LabOutcome, StopOfACountEndsAllOfItAndNoKeyOfTheTerminalReachesPrograms) {
+  const std::string path = lab(R"(host.n = { on = "b", count = 3, run = "sleep 600" }
+host.a = { on = "b" }
+at = [{ time = "1ms", stop = "n" }]
+test = { host = "a", run = "sleep 600" }
+)");
+  std::vector<std::string> words = up_words(path);
+  words.insert(words.begin(), shmifctl_path());
+  Tool tool(words);
+  ASSERT_TRUE(tool.wait_for("is up after"));
+  const pid_t session = ::getsid(tool.pid());
+  for (const pid_t each : children_of(tool.pid())) {
+    EXPECT_TRUE(eventually([&] { return ::getsid(each) != session; })) << each;
+  }
+  for (const char* const name : {"n1", "n2", "n3"}) {
+    EXPECT_TRUE(tool.wait_for(std::string("host ") + name + " is stopped")) << name;
+  }
+  tool.signal(SIGTERM);
+  EXPECT_EQ(tool.finish().status, 143);
+}
+
+TEST_F(LabOutcome, OfSeveralFailuresTheTestsCodeCounts) {
+  const std::string path = lab(R"(host.bad = { on = "b", run = "echo x; exit 9", ready = "log x" }
+host.told = { on = "b", run = "exit 8", may_fail = true }
+host.a = { on = "b" }
+test = { host = "a", run = "sleep 0.3; exit 6" }
+)");
+  const ToolResult r = up(path, {"--junit", file("report.xml")});
+  EXPECT_EQ(r.status, 6) << r.err;
+  const std::string xml = text_of(file("report.xml"));
+  EXPECT_NE(xml.find("failures=\"2\""), std::string::npos) << xml;
+  EXPECT_NE(xml.find("<failure message=\"ended with exit code 9\">"), std::string::npos) << xml;
+  EXPECT_NE(xml.find("<failure message=\"ended with exit code 6\">"), std::string::npos) << xml;
+  EXPECT_EQ(xml.find("exit code 8"), std::string::npos) << "it may fail: " << xml;
+}
+
+TEST_F(LabOutcome, LogsThatCannotBeWrittenAreNamedWithTheReason) {
+  std::filesystem::create_directories(file("out/timeline.jsonl"));
+  const ToolResult r =
+      up(lab("host.a = { on = \"b\" }\ntest = { host = \"a\", run = \"false\" }\n"));
+  EXPECT_EQ(r.status, 1);
+  EXPECT_NE(r.err.find("the logs in " + file("out") + " are not complete: "), std::string::npos);
+  EXPECT_NE(r.err.find("timeline.jsonl: Is a directory"), std::string::npos) << r.err;
+  EXPECT_EQ(r.err.find("disk"), std::string::npos) << r.err;
+}
+
+TEST_F(LabOutcome, ACaptureSaysOnTheTerminalThatTheDiskIsFull) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: makes a small disk";
+  std::filesystem::create_directory(file("out"));
+  const std::string path =
+      lab("host.x = { on = \"b\", ip = \"198.18.0.2/24\" }\n"
+          "host.a = { on = \"b\", ip = \"198.18.0.1/24\", after = \"x\", output = \"file\", "
+          "run = \"exec ping -q -i 0.01 -s 1400 x\" }\ncapture.all = { on = \"b\" }\n");
+  std::vector<std::string> words{"unshare",
+                                 "-m",
+                                 "sh",
+                                 "-c",
+                                 "mount -t tmpfs -o size=64k,mode=755 none \"$0\" && exec \"$@\"",
+                                 file("out"),
+                                 shmifctl_path()};
+  for (const std::string& each : up_words(path)) words.push_back(each);
+  Tool tool(words);
+  EXPECT_TRUE(tool.wait_for("capture-all ended with exit code 1: ")) << tool.so_far().err;
+  tool.signal(SIGTERM);
+  const ToolResult ended = tool.finish();
+  EXPECT_NE(ended.err.find("No space left on device"), std::string::npos) << ended.err;
+}
+
+TEST_F(LabOutcome, AReportThatCannotBeWrittenFails) {
+  const std::string path =
+      lab("host.a = { on = \"b\" }\ntest = { host = \"a\", run = \"true\" }\n");
+  const ToolResult r = up(path, {"--junit", file("no/report.xml")});
+  EXPECT_EQ(r.status, 1);
+  EXPECT_NE(r.err.find("cannot write the report " + file("no/report.xml")), std::string::npos)
+      << r.err;
+}
+
+TEST_F(LabOutcome, LongLinesAndTheLastOneWithoutAnEndAreOutput) {
+  const std::string path = lab(R"(host.a = { on = "b" }
+[test]
+host = "a"
+run = '''printf 'one\r\ntwo'; head -c 70000 /dev/zero | tr '\0' z; printf 'end' '''
+)");
+  const ToolResult r = up(path, {"--keep", "always"});
+  EXPECT_EQ(r.status, 0) << r.err;
+  EXPECT_NE(r.out.find("test | one\n"), std::string::npos) << "without the carriage return";
+  EXPECT_NE(r.out.find("test | twozzz"), std::string::npos);
+  EXPECT_NE(r.out.find("end\n"), std::string::npos) << "in a line of its own, or of the zs";
+  EXPECT_EQ(text_of(file("out/test.log")), "one\r\ntwo" + std::string(70000, 'z') + "end");
+}
+
+TEST(LabJunit, IsXmlWhateverTheProgramsPrint) {
+  const std::string xml = tools::to_junit("a<b",
+                                          {{"host \"x\"", "ended & said <no>", 1.5,
+                                            "bell \a and \xff \xef\xbf\xbe\xef\xbf\xbf\n<tag>\n"},
+                                           {"test", "", 2}},
+                                          3.25);
+  const ToolResult r = run_program(
+      {SHMIF_PYTHON, "-c",
+       "import sys, xml.etree.ElementTree as e\n"
+       "t = e.fromstring(sys.stdin.read())\n"
+       "print(t.get('name'), t.get('tests'), t.get('failures'), t.get('skipped'), t.get('time'))\n"
+       "c = t[0]\n"
+       "print(c.get('classname'), c.get('name'), c.get('time'), c[0].get('message'))\n"
+       "print('<tag>' in c[1].text, len(t[1]))\n"},
+      xml);
+  EXPECT_EQ(r.out, "a<b 2 1 0 3.250\na<b host \"x\" 1.500 ended & said <no>\nTrue 0\n")
+      << r.err << xml;
+}
+
+TEST_F(LabOutcome, TheTerminalGetsNoControlCharactersOfAHostButTabsAndColours) {
+  std::ofstream(file("say")) << "junk\r\033[Kb | forged\n\033[31mred\033[0m\tx\033]0;title\007\n"
+                                "\033[6n\033[1;32mgreen\n\033[3\n";
+  const std::string path =
+      lab("host.a = { on = \"b\", run = \"cat say; sleep 600\", ready = \"log green\" }\n"
+          "test = { host = \"a\", run = \"printf '\\\\033[c\\\\n'; false\" }\n");
+  const ToolResult r = up(path);
+  EXPECT_EQ(r.status, 1) << r.err;
+  EXPECT_NE(r.out.find("a | junk??[Kb | forged\n"), std::string::npos) << r.out;
+  EXPECT_NE(r.out.find("\033[31mred\033[0m\tx?]0;title?\033[0m\n"), std::string::npos) << r.out;
+  EXPECT_NE(r.out.find("?[6n\033[1;32mgreen\033[0m\n"), std::string::npos) << r.out;
+  EXPECT_NE(r.out.find("test | ?[c\n"), std::string::npos) << r.out;
+  EXPECT_EQ(text_of(file("out/a.log")).find(text_of(file("say"))), 0U) << "the log has all bytes";
+  std::ofstream(file("say")) << "bad \033[2J\r\n";
+  const ToolResult early =
+      up(lab("host.a = { on = \"b\", run = \"cat say; exit 3\", ready = \"tcp 1\" }\n"));
+  EXPECT_EQ(early.status, 1);
+  EXPECT_NE(early.err.find("  a | bad ?[2J\n"), std::string::npos) << early.err;
+  EXPECT_EQ(early.out.find('\033'), std::string::npos) << early.out;
+}
+
+TEST_F(LabOutcome, ReportsHaveOnlyTimesThatWereMeasured) {
+  const std::string path =
+      lab("host.a = { on = \"b\" }\n"
+          "at = [{ time = \"0s\", link = \"a\", fault = \"delay=1ms\" },\n"
+          "      { time = \"1h\", link = \"a\", down = true }]\n"
+          "test = { host = \"a\", run = \"sleep 0.4\" }\n");
+  const ToolResult r = up(path, {"--junit", file("report.xml"), "--keep", "always"});
+  EXPECT_EQ(r.status, 0) << r.err;
+  const std::string xml = text_of(file("report.xml"));
+  EXPECT_NE(xml.find("name=\"at 1: fault a delay=1ms\" time=\"0."), std::string::npos) << xml;
+  EXPECT_EQ(xml.find("time=\"0.000\""), std::string::npos) << xml;
+  EXPECT_NE(xml.find("name=\"at 2: link a down\">"), std::string::npos) << xml;
+  // Time and wall time of each line are of one moment.
+  std::ifstream in(file("out/timeline.jsonl"));
+  std::vector<std::int64_t> begins;
+  for (std::string line; std::getline(in, line);) {
+    const auto each = nlohmann::json::parse(line);
+    begins.push_back(each["wall_ns"].get<std::int64_t>() - each["time_ns"].get<std::int64_t>());
+  }
+  ASSERT_EQ(begins.size(), 3U) << "ready, and both events";
+  for (const std::int64_t each : begins) EXPECT_LT(std::abs(each - begins[0]), 5'000'000) << "ns";
+}
+
+}  // namespace
+}  // namespace shmif::test

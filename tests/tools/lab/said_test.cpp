@@ -1,0 +1,356 @@
+// What `up` and `down` say, and what they leave, where silence would mislead.
+
+#include <csignal>
+
+#include "tests/tools/lab/lab_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+using LabSaid = LabRig;
+
+constexpr const char* kNeverReady =
+    "host.a = { on = \"b\", run = \"touch begun; sleep 600\", ready = \"tcp 80\" }\n"
+    "host.c = { on = \"b\", after = \"a\" }\n";
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+TEST_F(LabSaid, ADetachedLabKeepsItsResultsThoughItHasATest) {
+  const std::string path =
+      lab("host.a = { on = \"b\", run = \"echo here; sleep 600\", ready = \"log here\" }\n"
+          "capture.all = { on = \"b\" }\n"
+          "test = { host = \"a\", run = \"true\" }\n");
+  ASSERT_EQ(up(path, {"--detach"}).status, 0);
+  EXPECT_EQ(run_tool({"down", path}).status, 0);
+  EXPECT_EQ(text_of(file("out/a.log")), "here\n");
+  EXPECT_TRUE(std::filesystem::exists(file("out/all.pcapng")));
+  EXPECT_TRUE(has(text_of(file("out/timeline.jsonl")), "\"what\":\"ready\""));
+}
+
+TEST_F(LabSaid, ALabThatTheTimeLimitEndedNamesTheHostForWhichItWaited) {
+  const std::string path = lab(kNeverReady);
+  const ToolResult r = up(path, {"--time-limit", "500ms", "--junit", file("report.xml")});
+  EXPECT_EQ(r.status, 124) << r.err;
+  EXPECT_TRUE(has(r.err, "time limit of 500ms, before it was ready: it waited for host a (tcp 80)"))
+      << r.err;
+  EXPECT_FALSE(has(r.err, "host c")) << "it waits for host a itself: " << r.err;
+  const std::string xml = text_of(file("report.xml"));
+  EXPECT_TRUE(has(xml, "tests=\"3\" failures=\"1\"")) << xml;
+  EXPECT_TRUE(has(xml, "name=\"up\"")) << xml;
+  EXPECT_TRUE(has(xml,
+                  "<failure message=\"the time limit of 500ms was up before the lab was ready: "
+                  "it waited for host a (tcp 80)\">"))
+      << xml;
+}
+
+TEST_F(LabSaid, ACommandForABusThatGetsTheNameOfALabNamesItsBuses) {
+  const std::string path = lab("host.a = { on = \"b\" }\n");
+  ASSERT_EQ(up(path, {"--detach"}).status, 0);
+  using Words = std::vector<std::string>;
+  for (const Words& words : {Words{"changes", "lab"}, Words{"stat", "lab"}, Words{"heal", "lab"},
+                             Words{"fault", "lab", "a", "loss=5%"}}) {
+    const ToolResult r = run_tool(words);
+    EXPECT_EQ(r.status, 1) << words[0];
+    EXPECT_TRUE(has(r.err,
+                    "cannot open the bus lab: there is no such file, but lab is a lab: name "
+                    "a bus of it, as " +
+                        file("lab.b") + "\n"))
+        << r.err;
+  }
+  EXPECT_EQ(run_tool({"down", path}).status, 0);
+}
+
+TEST_F(LabSaid, ATestWhoseHostHasEndedBeforeItIsToldSo) {
+  const std::string path =
+      lab("host.a = { on = \"b\", run = \"true\" }\n"
+          "host.c = { on = \"b\", run = \"sleep 1; echo x; sleep 600\", ready = \"log x\" }\n"
+          "test = { host = \"a\", run = \"true\" }\n");
+  const ToolResult r = up(path, {"--junit", file("report.xml")});
+  EXPECT_EQ(r.status, 125);
+  const std::string why = "its host a ended with exit code 0 before it";
+  EXPECT_TRUE(has(r.err, "the test of the lab lab cannot run: " + why)) << r.err;
+  EXPECT_FALSE(has(r.err, "cannot find host")) << r.err;
+  EXPECT_TRUE(has(text_of(file("report.xml")), why));
+}
+
+TEST_F(LabSaid, ATestThatEndsWithItsHostIsToldSo) {
+  // The program ends when the test has begun.
+  const std::string path =
+      lab("host.a = { on = \"b\", run = \"until [ -e begun ]; do sleep .1; done\" }\n"
+          "test = { host = \"a\", run = \"touch begun; sleep 600\" }\n");
+  const ToolResult r = up(path, {"--junit", file("report.xml")});
+  EXPECT_EQ(r.status, 128 + SIGTERM) << r.err;
+  const std::string why =
+      "was ended by signal 15 (Terminated) with its host a, whose program ended with exit code 0";
+  EXPECT_TRUE(has(r.err, "the test of the lab lab " + why)) << r.err;
+  EXPECT_TRUE(has(text_of(file("report.xml")), why));
+}
+
+TEST_F(LabSaid, AReportDoesNotReplaceABus) {
+  ASSERT_EQ(run_tool({"create", file("precious")}).status, 0);
+  for (const char* const host : {"host.a = { on = \"b\" }\n", "host.a = { on = \"none\" }\n"}) {
+    const std::string path = lab(std::string(host) + "test = { host = \"a\", run = \"true\" }\n");
+    const ToolResult r = up(path, {"--junit", file("precious")});
+    EXPECT_EQ(r.status, 1);
+    EXPECT_TRUE(has(r.err, "cannot write the report " + file("precious") + ": ")) << r.err;
+    EXPECT_TRUE(has(r.err, "bus")) << r.err;
+    EXPECT_EQ(run_tool({"stat", file("precious")}).status, 0);
+  }
+  expect_no_trace();
+}
+
+TEST_F(LabSaid, AReportReplacesNoFileThatTheLabReadsOrWrites) {
+  std::filesystem::create_symlink(file("lab.toml"), file("link.toml"));
+  std::ofstream(file("script")) << "mine\n";
+  std::ofstream(file("perf.job")) << "[x]\nrw=tx\nnumber_ios=9\n";
+  const std::string hosts =
+      "host.a = { on = \"b\", files = { \"/etc/x\" = { source = \"script\" } } }\n"
+      "capture.all = { on = \"b\" }\nperf.p = { on = \"b\", file = \"perf.job\" }\n";
+  for (const char* const more : {"", "host.z = { on = \"none\" }\n"}) {  // also with an error
+    const std::string path = lab(hosts + more + "test = { host = \"a\", run = \"touch ran\" }\n");
+    const std::string text = text_of(path);
+    for (const char* const each : {"lab.toml", "link.toml", "script", "perf.job", "lab.b",
+                                   "out/all.pcapng", "out/a.log", "out/timeline.jsonl"}) {
+      if (*more != '\0' && std::string(each).starts_with("out/")) continue;  // no folder
+      const ToolResult r = up(path, {"--junit", file(each)});
+      EXPECT_EQ(r.status, 1) << each << r.err;
+      EXPECT_TRUE(has(r.err, "cannot write the report " + file(each) + ": ")) << r.err;
+      EXPECT_EQ(text_of(path), text) << each;
+      EXPECT_FALSE(std::filesystem::exists(file("ran"))) << each;
+    }
+  }
+  EXPECT_EQ(text_of(file("script")), "mine\n");
+  EXPECT_TRUE(std::filesystem::is_symlink(file("link.toml")));
+  const ToolResult minus = up(file("lab.toml"), {"--junit", "-"});
+  EXPECT_EQ(minus.status, 2);
+  EXPECT_TRUE(has(minus.err, "./- is one of that name")) << minus.err;
+}
+
+TEST_F(LabSaid, ALabThatOnlyRunsUntilTheTimeLimitHasAFailureInItsReport) {
+  const std::string path = lab("host.a = { on = \"b\" }\n");
+  const ToolResult r = up(path, {"--time-limit", "2", "--junit", file("report.xml")});
+  EXPECT_EQ(r.status, 124) << r.err;
+  const std::string xml = text_of(file("report.xml"));
+  EXPECT_TRUE(has(xml, "tests=\"2\" failures=\"1\"")) << xml;
+  EXPECT_TRUE(has(xml, "<failure message=\"the time limit of 2 s was up\">")) << xml;
+}
+
+TEST_F(LabSaid, ALabThatDoesNotBecomeReadySaysForWhatItWaitsAndWhatEndedIt) {
+  const std::string path = lab(kNeverReady);
+  std::vector<std::string> words = up_words(path, {"--junit", file("report.xml")});
+  words.insert(words.begin(), shmifctl_path());
+  Tool tool(words);
+  EXPECT_TRUE(tool.wait_for("the lab lab is not ready yet: it waits for host a (tcp 80)"));
+  tool.signal(SIGINT);
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 130);
+  EXPECT_TRUE(has(r.err,
+                  "the lab lab was ended before it was ready, by SIGINT: it waited for host "
+                  "a (tcp 80)"))
+      << r.err;
+  EXPECT_TRUE(has(text_of(file("report.xml")),
+                  "<failure message=\"it was ended by SIGINT before it was ready\">"));
+}
+
+TEST_F(LabSaid, ALabSaysThatASignalEndedIt) {
+  const std::string path = lab("host.a = { on = \"b\" }\n");
+  std::vector<std::string> words = up_words(path);
+  words.insert(words.begin(), shmifctl_path());
+  Tool tool(words);
+  ASSERT_TRUE(tool.wait_for("is up after"));
+  EXPECT_EQ(run_tool({"down", path}).status, 0);
+  const ToolResult r = tool.finish();
+  EXPECT_TRUE(has(r.err, "the lab lab was ended by SIGTERM\n")) << r.err;
+}
+
+TEST_F(LabSaid, EventsThatDidNotHappenAreNamed) {
+  const std::string path =
+      lab("host.a = { on = \"b\", run = \"echo x; sleep 600\" }\n"
+          "at = [{ after = \"log a 'never'\", link = \"a\", down = true },\n"
+          "      { time = \"1ms\", link = \"a\", fault = \"loss=1%\" },\n"
+          "      { time = \"600s\", stop = \"a\" }]\n"
+          "test = { host = \"a\", run = \"until grep -q loss out/timeline.jsonl; do sleep .1; "
+          "done\" }\n");
+  const ToolResult r = up(path, {"--keep", "always"});
+  EXPECT_EQ(r.status, 0) << r.err;
+  EXPECT_TRUE(has(r.err,
+                  "the lab lab ended with its test, before 2 events: at 1 (link a down), "
+                  "at 3 (stop a)\n"))
+      << r.err;
+  const std::string timeline = text_of(file("out/timeline.jsonl"));
+  EXPECT_TRUE(has(timeline,
+                  "\"what\":\"link a down\",\"applied\":false,\"result\":\"the lab ended "
+                  "before it\""))
+      << timeline;
+  EXPECT_EQ(times_in(timeline, "the lab ended before it"), 2U) << timeline;
+}
+
+TEST_F(LabSaid, AReportThatCannotBeWrittenIsRefusedBeforeTheLabStarts) {
+  const std::string path = lab(
+      "host.a = { on = \"b\", run = \"touch begun\" }\ntest = { host = \"a\", run = \"true\" }\n");
+  const ToolResult r = up(path, {"--junit", file("no/report.xml")});
+  EXPECT_EQ(r.status, 1);
+  EXPECT_TRUE(has(r.err, "cannot write the report " + file("no/report.xml") +
+                             ": No such file or directory (make its directory first)"))
+      << r.err;
+  EXPECT_FALSE(std::filesystem::exists(file("begun")));
+  expect_no_trace();
+}
+
+TEST_F(LabSaid, AReportOfAnEarlierRunIsNotTakenForTheOneOfALabWithAnError) {
+  std::ofstream(file("report.xml")) << "of an earlier run";
+  const std::string path = lab("host.a = { on = \"none\" }\n");
+  const ToolResult r = up(path, {"--junit", file("report.xml")});
+  EXPECT_EQ(r.status, 1);
+  const std::string xml = text_of(file("report.xml"));
+  EXPECT_TRUE(has(xml, "tests=\"1\" failures=\"1\"")) << xml;
+  EXPECT_TRUE(has(xml, "<failure message=\"the lab " + path + " has 1 error\">")) << xml;
+  EXPECT_TRUE(has(xml, "lab.toml:2:")) << "with its place: " << xml;
+}
+
+TEST_F(LabSaid, ARunRemovesWhatAnEarlierOneOfTheSameLabHasLeft) {
+  const std::string old =
+      lab("bus.c = { path = \"lab.c\" }\nhost.old = { on = \"b\" }\n"
+          "host.a = { on = [\"b\", \"c\"], run = \"echo 1; echo 2 >&2\" }\n"
+          "capture.all = { on = [\"b\", \"c\"] }\n"
+          "test = { host = \"old\", run = \"echo no; exit 3\" }\n");
+  EXPECT_EQ(up(old).status, 3);
+  std::ofstream(file("out/mine")) << "keep";
+  EXPECT_TRUE(std::filesystem::exists(file("out/all.pcapng")));
+  EXPECT_EQ(text_of(file("out/test.log")), "no\n");
+  const std::string path = lab("host.new = { on = \"b\" }\n");
+  ASSERT_EQ(up(path, {"--detach"}).status, 0);
+  for (const char* const each : {"a.log", "test.log", "all.pcapng"}) {
+    EXPECT_FALSE(std::filesystem::exists(file(std::string("out/") + each))) << each;
+  }
+  EXPECT_EQ(text_of(file("out/mine")), "keep");
+  EXPECT_EQ(times_in(text_of(file("out/timeline.jsonl")), "ready"), 1U);
+  EXPECT_EQ(run_tool({"down", path}).status, 0);
+}
+
+TEST_F(LabSaid, TheListOfAnEarlierRunIsNotTrustedWithPaths) {
+  std::filesystem::create_directory(file("out"));
+  std::ofstream(file("precious")) << "x";
+  std::ofstream(file("out/gone")) << "x";
+  std::ofstream(file("out/.lab.files")) << "../precious\n" << file("precious") << "\n..\ngone\n";
+  EXPECT_EQ(up(lab("host.a = { on = \"b\", run = \"true\" }\n")).status, 0);
+  EXPECT_EQ(text_of(file("precious")), "x");
+  EXPECT_FALSE(std::filesystem::exists(file("out/gone")));
+}
+
+TEST_F(LabSaid, DownOfAnotherFileDoesNotEndALabOfTheSameName) {
+  const std::string path = lab("host.a = { on = \"b\" }\n");
+  ASSERT_EQ(up(path, {"--detach"}).status, 0);
+  std::filesystem::create_directory(file("other"));
+  const std::string other = file("other/lab.toml");
+  std::filesystem::copy_file(path, other);
+  const ToolResult refused = run_tool({"down", other});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_TRUE(has(refused.err, "cannot end the lab of " + other +
+                                   ": the lab lab that is up is of " + path +
+                                   " ('shmifctl down lab' ends that one)"))
+      << refused.err;
+  const ToolResult shown = run_tool({"serve", other, "--http", "127.0.0.1:0", "--timeout", "0"});
+  EXPECT_EQ(shown.status, 1);
+  EXPECT_EQ(shown.out, "");
+  EXPECT_TRUE(has(shown.err, "cannot show the lab of " + other + ": the lab lab that is up is of " +
+                                 path + " ('shmifctl serve lab' shows that one)"))
+      << shown.err;
+  EXPECT_EQ(listed_lab()["state"], "up");
+  EXPECT_EQ(run_tool({"down", path}).status, 0);
+  expect_no_trace();
+}
+
+TEST_F(LabSaid, DownAndServeFindTheLabOfAFileThatGotAnotherNameMeanwhile) {
+  const std::string path = lab("host.a = { on = \"b\" }\n");
+  const auto rename_to = [&](const std::string& name) {
+    const std::string host = "host.a = { on = \"b\" }\n";
+    std::ofstream(path) << "name = \"" << name << "\"\nbus.b.path = \"" << name << ".b\"\n" << host;
+  };
+  const std::vector<std::string> serve{"serve", path, "--http", "127.0.0.1:0", "--timeout", "0"};
+  ASSERT_EQ(up(path, {"--detach"}).status, 0);
+  rename_to("new");
+  EXPECT_EQ(run_tool(serve).status, 0);
+  const ToolResult ended = run_tool({"down", path});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(listed_lab(), nlohmann::json());
+  expect_no_trace();
+  // Of two, the one that has the name, and then the other; a third name means neither.
+  for (const char* const name : {"one", "two"}) {
+    rename_to(name);
+    ASSERT_EQ(run_tool({"up", path, "--detach", "--artifacts", file(name)}).status, 0);
+  }
+  rename_to("three");
+  for (const ToolResult& r : {run_tool({"down", path}), run_tool(serve)}) {
+    EXPECT_EQ(r.status, 1) << r.err;
+    EXPECT_TRUE(has(r.err, "there are several labs of " + path + ": one, two (give")) << r.err;
+  }
+  rename_to("two");
+  EXPECT_EQ(run_tool({"down", path}).status, 0);
+  expect_no_trace("two");
+  EXPECT_TRUE(std::filesystem::exists(file("one.b")));
+  EXPECT_EQ(run_tool({"down", path}).status, 0);
+  expect_no_trace("one");
+  EXPECT_TRUE(has(run_tool({"down", path}).err, "the lab two is not up"));
+}
+
+TEST_F(LabSaid, DownEndsTheLabOfAPathThatIsNotUtf8) {
+  const std::string path = lab("host.a = { on = \"b\" }\n");
+  std::filesystem::create_directory(file("di\xff"));
+  std::filesystem::create_directory(file("di\xfe!"));
+  const std::string odd = file("di\xff/lab.toml");
+  const std::string other = file("di\xfe!/lab.toml");
+  std::filesystem::copy_file(path, odd);
+  std::filesystem::copy_file(path, other);
+  ASSERT_EQ(up(odd, {"--detach"}).status, 0);
+  EXPECT_EQ(run_tool({"down", other}).status, 1);
+  const ToolResult ended = run_tool({"down", odd});
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  expect_no_trace();
+}
+
+TEST_F(LabSaid, ItsHostsSayInTheirLogsWhatDebugAndLogLevelOfUpAskFor) {
+  const std::string path = lab("host.a = { on = \"b\", run = \"true\" }\n");
+  const char* const debugged = " wire: port a with MAC address ";
+  const char* const logged = " port a attached to ";
+  const auto log_with = [&](const std::vector<std::string>& options) {
+    std::vector<std::string> words = up_words(path);
+    words.insert(words.begin(), options.begin(), options.end());
+    const ToolResult r = run_tool(words);
+    EXPECT_EQ(r.status, 0) << r.out << r.err;
+    return text_of(file("out/a.log"));
+  };
+  const std::string usual = log_with({});
+  EXPECT_FALSE(has(usual, debugged) || has(usual, logged)) << usual;
+  const std::string debugging = log_with({"--debug=wire"});
+  EXPECT_TRUE(has(debugging, debugged) && !has(debugging, logged)) << debugging;
+  const std::string logging = log_with({"--log-level=debug"});
+  EXPECT_TRUE(has(logging, logged) && !has(logging, debugged)) << logging;
+}
+
+TEST_F(LabSaid, OutputThatIsLostIsToldWithItsReason) {
+  const std::string ends =
+      lab("host.a = { on = \"b\" }\ntest = { host = \"a\", run = \"echo x; true\" }\n");
+  const ToolResult r = run_program({"sh", "-c", R"(exec "$0" up "$1" --artifacts "$2" >/dev/full)",
+                                    shmifctl_path(), ends, file("out")});
+  EXPECT_EQ(r.status, 1);
+  EXPECT_TRUE(has(r.err, "cannot write to standard output: No space left on device")) << r.err;
+  EXPECT_FALSE(has(r.err, "No such file")) << r.err;
+  EXPECT_EQ(text_of(file("out/test.log")), "x\n") << "the logs stay";
+}
+
+TEST_F(LabSaid, ALabWithoutATestEndsWhenNobodyReadsItsOutput) {
+  const std::string path =
+      lab("host.a = { on = \"b\", run = \"yes x | head -n 100000; sleep 600\" }\n");
+  const ToolResult r = run_program(
+      {"bash", "-c", R"("$0" up "$1" --artifacts "$2" | head -n 1; exit ${PIPESTATUS[0]})",
+       shmifctl_path(), path, file("out")});
+  EXPECT_EQ(r.status, 1);
+  EXPECT_TRUE(has(r.err, "cannot write to standard output: Broken pipe")) << r.err;
+  expect_no_trace();
+}
+
+}  // namespace
+}  // namespace shmif::test

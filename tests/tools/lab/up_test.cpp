@@ -1,0 +1,613 @@
+// shmifctl up, down and ls: labs of real hosts.
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "tests/tools/lab/lab_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+using Up = LabRig;
+
+TEST_F(Up, RunsTheTestInItsHostAndExitsAsItDoes) {
+  const std::string path = lab(R"(bus.c = { path = "lab.c" }
+host.r = { on = ["b", "c"], ip = ["198.18.1.1/24", "198.18.2.1/24"], forward = true }
+host.user = { on = "b", ip = "198.18.1.7/24", gateway = "198.18.1.1" }
+[host.web]
+on = "c"
+ip = "198.18.2.80/24"
+gateway = "198.18.2.1"
+run = "busybox httpd -f -p 80"
+ready = "tcp 80"
+[test]
+host = "user"
+run = "busybox wget -q -O - http://web/lab.toml | cmp - lab.toml && hostname && exit 3"
+)");
+  const ToolResult r = up(path);
+  EXPECT_EQ(r.status, 3) << r.out << r.err;
+  EXPECT_NE(r.out.find("test | user\n"), std::string::npos) << r.out;
+  EXPECT_NE(r.err.find("lab lab is up after "), std::string::npos) << r.err;
+  EXPECT_NE(r.err.find("exit code 3"), std::string::npos) << r.err;
+  EXPECT_EQ(text_of(file("out/test.log")), "user\n");
+  expect_no_trace();
+  EXPECT_FALSE(std::filesystem::exists(file("lab.c")));
+}
+
+TEST_F(Up, HostsAndTheTestFindTheProgramsOfTheSystem) {
+  const std::string before = std::getenv("PATH");
+  ::setenv("PATH", "/usr/bin:/bin", 1);  // as most users have it
+  const ToolResult r = up(lab("host.a = { on = \"b\", run = \"echo $PATH; exec sleep 600\", "
+                              "ready = \"log bin\" }\n"
+                              "test = { host = \"a\", run = \"echo $PATH\" }\n"),
+                          {"--keep", "always"});
+  ::setenv("PATH", before.c_str(), 1);
+  EXPECT_EQ(r.status, 0) << r.err;
+  const std::string all = "/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin\n";
+  EXPECT_EQ(text_of(file("out/a.log")), all);
+  EXPECT_EQ(text_of(file("out/test.log")), all);
+}
+
+TEST_F(Up, RemovesTheResultsOfATestThatPassedUnlessToldToKeepThem) {
+  const std::string path = lab(R"(host.a = { on = "b", ip = "198.18.0.1/24" }
+host.x = { on = "b", ip = "198.18.0.2/24" }
+capture.all = { on = "b", file = "all.pcap" }
+test = { host = "a", run = "ping -c 1 -W 10 x" }
+)");
+  const ToolResult first = up(path);
+  EXPECT_EQ(first.status, 0) << first.out << first.err;
+  EXPECT_FALSE(std::filesystem::exists(file("out")));
+  const ToolResult kept = up(path, {"--keep", "always"});
+  EXPECT_EQ(kept.status, 0) << kept.out << kept.err;
+  const ToolResult seen =
+      run_program({"tcpdump", "-n", "-r", file("out/all.pcap"), "icmp and host 198.18.0.2"});
+  EXPECT_EQ(count_of_lines(seen.out), 2) << seen.out << seen.err;
+  EXPECT_NE(text_of(file("out/timeline.jsonl")).find("\"what\":\"ready\""), std::string::npos);
+}
+
+TEST_F(Up, ACaptureOfSeveralBusesIsOneFileInTheOrderOfTime) {
+  const std::string path = lab(R"(bus.c = { path = "lab.c" }
+host.r = { on = ["b", "c"], ip = ["198.18.1.1/24", "198.18.2.1/24"], forward = true }
+host.x = { on = "c", ip = "198.18.2.2/24", gateway = "198.18.2.1" }
+host.a = { on = "b", ip = "198.18.1.2/24", gateway = "198.18.1.1" }
+capture.all = { on = ["b", "c"], file = "all.pcapng" }
+test = { host = "a", run = "ping -c 3 -i 0.2 -W 20 x" }
+)");
+  const ToolResult r = up(path, {"--keep", "always"});
+  EXPECT_EQ(r.status, 0) << r.out << r.err;
+  EXPECT_FALSE(std::filesystem::exists(file("out/all.b.pcapng"))) << "the parts are gone";
+  const auto fields = [&](const std::string& filter, const std::string& field) {
+    return run_program(
+               {"tshark", "-r", file("out/all.pcapng"), "-Y", filter, "-T", "fields", "-e", field})
+        .out;
+  };
+  // Each request is on both buses, first on b, and so is each answer, first on c.
+  EXPECT_EQ(fields("icmp", "icmp.type"), "8\n8\n0\n0\n8\n8\n0\n0\n8\n8\n0\n0\n");
+  EXPECT_EQ(fields("icmp", "ip.ttl"), "64\n63\n64\n63\n64\n63\n64\n63\n64\n63\n64\n63\n");
+  const ToolResult times = run_program(
+      {"tshark", "-r", file("out/all.pcapng"), "-Y", "icmp && frame.time_delta_displayed < 0"});
+  EXPECT_EQ(times.out, "") << "the order of time";
+}
+
+TEST_F(Up, TakesEverythingDownIfOneHostDoesNotStart) {
+  const std::string path = lab(R"(host.good = { on = "b", ip = "198.18.0.1/24" }
+host.bad = { on = "b", ip = "198.18.0.2/24", run = "echo no config; exit 4", ready = "tcp 80" }
+)");
+  const ToolResult r = up(path);
+  EXPECT_EQ(r.status, 1) << r.err;
+  EXPECT_NE(
+      r.err.find("cannot start the lab lab: host bad ended with exit code 4 before it was ready"),
+      std::string::npos)
+      << r.err;
+  EXPECT_NE(r.err.find("  bad | no config\n"), std::string::npos) << r.err;
+  EXPECT_EQ(text_of(file("out/bad.log")), "no config\n") << "the logs of a failure stay";
+  expect_no_trace();
+}
+
+TEST_F(Up, RefusesALabWithErrorsAndRunsNothing) {
+  const ToolResult r = up(lab("host.a = { on = \"c\" }\n"));
+  EXPECT_EQ(r.status, 1);
+  EXPECT_NE(r.err.find("lab.toml:2:17: there is no bus \"c\""), std::string::npos) << r.err;
+  expect_no_trace();
+  EXPECT_FALSE(std::filesystem::exists(file("out")));
+  const ToolResult none = up(file("none.toml"));
+  EXPECT_EQ(none.status, 1);
+  EXPECT_NE(none.err.find("No such file or directory"), std::string::npos) << none.err;
+  EXPECT_EQ(up(lab("host.a = { on = \"b\" }\n"), {"--keep", "some"}).status, 2);
+  EXPECT_EQ(up(lab("host.a = { on = \"b\" }\n"), {"--junit", ""}).status, 2);
+}
+
+TEST_F(Up, RefusesABusThatIsThereAlready) {
+  const std::string path = lab("host.a = { on = \"b\" }\n");
+  ASSERT_EQ(run_tool({"create", file("lab.b")}).status, 0);
+  const ToolResult r = up(path);
+  EXPECT_EQ(r.status, 1);
+  EXPECT_NE(r.err.find("shmifctl destroy"), std::string::npos) << r.err;
+  EXPECT_EQ(run_tool({"stat", file("lab.b")}).status, 0) << "it is somebody else's";
+}
+
+TEST_F(Up, GivesHostsTheirFilesNamesAndEnvironment) {
+  std::ofstream(file("tool.sh")) << "#!/bin/sh\necho ran $1\n";
+  std::filesystem::permissions(file("tool.sh"), std::filesystem::perms::owner_all);
+  std::ofstream(file("covered")) << "of the machine\n";
+  const std::string path = lab(R"([host.x]
+on = "b"
+ip = "198.18.0.9/24"
+[host.a]
+on = "b"
+ip = "198.18.0.1/24"
+env = { WORD = "it's", EMPTY = "" }
+ready = "log all done"
+run = '''
+cat /etc/lab/one.conf; grep -w x /etc/hosts
+echo "$WORD${EMPTY-unset}$SHMIF_LAB-$SHMIF_HOST"; /run/tool two; cat covered; pwd; echo all done
+'''
+[host.a.files]
+"/etc/lab/one.conf" = "a 'quoted' $line\n"
+"/run/tool" = { source = "tool.sh" }
+")" + file("covered") + "\" = \"of the host\\n\"\n[test]\nhost = \"x\"\nrun = \"true\"\n");
+  const ToolResult r = up(path, {"--keep", "always"});
+  EXPECT_EQ(r.status, 0) << r.out << r.err;
+  EXPECT_EQ(text_of(file("out/a.log")),
+            "a 'quoted' $line\n198.18.0.9\tx\nit'slab-a\nran two\nof the host\n" +
+                file("").substr(0, file("").size() - 1) + "\nall done\n");
+  EXPECT_EQ(text_of(file("covered")), "of the machine\n");
+  EXPECT_FALSE(std::filesystem::exists("/etc/lab"));
+}
+
+TEST_F(Up, AHostIsReachedByTheNameByWhichItCallsItself) {
+  const std::string path = lab(R"([host.a]
+on = "b"
+ip = ["198.18.0.1/24", "fd00::1/64"]
+run = "getent hosts a nobody; getent ahostsv4 a; echo own; exec sleep 60"
+ready = "log own"
+[host.bare]
+on = "b"
+run = "getent hosts bare; getent hosts a; grep -c '^nameserver' /etc/resolv.conf; echo own"
+ready = "log own"
+[test]
+host = "a"
+run = "getent hosts bare"
+)");
+  const ToolResult r = up(path, {"--keep", "always"});
+  EXPECT_EQ(r.status, 2) << "bare has no address: " << r.out << r.err;
+  const std::string own = text_of(file("out/a.log"));
+  EXPECT_EQ(own.find("127."), std::string::npos) << own;
+  EXPECT_EQ(own.rfind("fd00::1 ", 0), 0U) << own;
+  EXPECT_NE(own.find("\n198.18.0.1 "), std::string::npos) << own;
+  const std::string bare = text_of(file("out/bare.log"));
+  EXPECT_NE(bare.find("127.0.1.1 "), std::string::npos) << bare;
+  EXPECT_NE(bare.find("fd00::1 "), std::string::npos) << bare;
+  EXPECT_NE(bare.find("\n0\nown\n"), std::string::npos) << bare;
+}
+
+TEST_F(Up, StartsAHostWhenThoseBeforeItAreReady) {
+  // Each ready condition, one after the other. Each host says what it finds when it begins.
+  const std::string path = lab(R"(
+host.log.on = "b"
+host.log.ip = "198.18.0.1/24"
+host.log.run = "sleep 0.3; echo it is open now; sleep 600"
+host.log.ready = "log is open"
+host.file.on = "b"
+host.file.ip = "198.18.0.2/24"
+host.file.after = "log"
+host.file.run = "echo begun; sleep 0.3; touch /run/there; sleep 600"
+host.file.ready = "file /run/there"
+host.tcp.on = "b"
+host.tcp.ip = "198.18.0.3/24"
+host.tcp.after = ["log", "file"]
+host.tcp.run = "echo begun; sleep 0.3; exec busybox nc -l -p 4000"
+host.tcp.ready = "tcp 4000"
+host.udp.on = "b"
+host.udp.ip = "198.18.0.4/24"
+host.udp.after = "tcp"
+host.udp.run = "echo begun; sleep 0.3; exec /usr/bin/python3 /run/udp.py"
+host.udp.ready = "udp 53"
+host.udp.files."/run/udp.py" = """
+import socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("", 53))
+time.sleep(600)
+"""
+host.v6.on = "b"
+host.v6.after = "udp"
+host.v6.run = "echo begun; sleep 0.3; exec /usr/bin/python3 /run/udp.py"
+host.v6.ready = "udp 53"
+host.v6.files."/run/udp.py" = """
+import socket, time
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.bind(("::1", 53))
+time.sleep(600)
+"""
+host.n.on = "b"
+host.n.count = 2
+host.n.after = "v6"
+host.n.run = "echo begun; sleep 0.{i}; echo counted; sleep 600"
+host.n.ready = "log counted"
+host.last = { on = "b", ip = "198.18.0.5/24", after = "n", run = "echo begun" }
+test = { host = "log", run = "true" }
+)");
+  const ToolResult r = up(path, {"--time-limit", "200"});
+  EXPECT_EQ(r.status, 0) << r.out << r.err;
+  std::size_t at = 0;
+  for (const char* const line : {"log  | it is open now\n", "file | begun\n", "tcp  | begun\n",
+                                 "udp  | begun\n", "v6   | begun\n", "last | begun\n"}) {
+    const std::size_t found = r.out.find(line, at);
+    ASSERT_NE(found, std::string::npos) << line << " in\n" << r.out;
+    at = found;
+  }
+  for (const char* const line : {"n1   | counted\n", "n2   | counted\n"})
+    EXPECT_LT(r.out.find(line), at) << "after = \"n\" is after all of a count";
+}
+
+TEST_F(Up, DetachedRunsUntilDownAndBothCanBeRepeated) {
+  const std::string path =
+      lab("host.a = { on = \"b\", ip = \"198.18.0.1/24\", run = \"echo hello; sleep 600\" }\n");
+  const ToolResult first = up(path, {"--detach"});
+  ASSERT_EQ(first.status, 0) << first.err;
+  const pid_t controller = state()["pid"];
+  EXPECT_TRUE(state()["ready"]);
+  EXPECT_EQ(state()["buses"][0]["path"], file("lab.b"));
+  EXPECT_EQ(state()["hosts"][0]["name"], "a");
+  const auto listed = nlohmann::json::parse(run_tool({"ls", "--json"}).out);
+  EXPECT_EQ(listed_lab()["name"], "lab");
+  EXPECT_EQ(listed_lab()["state"], "up");
+  const auto bus = std::ranges::find_if(
+      listed["buses"], [&](const auto& each) { return each["path"] == file("lab.b"); });
+  ASSERT_NE(bus, listed["buses"].end());
+  EXPECT_EQ((*bus)["live_ports"], 1);
+  EXPECT_EQ((*bus)["lab"], "lab");
+  const ToolResult second = up(path);
+  EXPECT_EQ(second.status, 1);
+  EXPECT_NE(second.err.find("is up already"), std::string::npos) << second.err;
+  EXPECT_EQ(run_tool({"enter", file("lab.b"), "a", "--", "true"}).status, 0)
+      << "the refused one took nothing down";
+  EXPECT_EQ(run_tool({"down", path}).status, 0);
+  EXPECT_TRUE(is_gone(controller));
+  expect_no_trace();
+  const ToolResult again = run_tool({"down", "lab"});
+  EXPECT_EQ(again.status, 0);
+  EXPECT_NE(again.err.find("is not up"), std::string::npos) << again.err;
+  EXPECT_EQ(text_of(file("out/a.log")), "hello\n");
+  EXPECT_EQ(up(path, {"--detach"}).status, 0) << "up again";
+  EXPECT_EQ(run_tool({"down", "lab"}).status, 0);
+}
+
+TEST_F(Up, DetachedThatFailsSaysWhyAndExitsOne) {
+  const ToolResult r =
+      up(lab("host.a = { on = \"b\", run = \"exit 9\", ready = \"tcp 1\" }\n"), {"--detach"});
+  EXPECT_EQ(r.status, 1);
+  EXPECT_NE(r.err.find("host a ended with exit code 9"), std::string::npos) << r.err;
+  expect_no_trace();
+}
+
+TEST_F(Up, EndsWithEverythingAtCtrlC) {
+  const std::string path = lab(R"(
+host.a = { on = "b", ip = "198.18.0.1/24", run = "echo here; exec sleep 600" }
+host.x.on = "b"
+host.x.run = "trap '' TERM INT HUP; echo there; while :; do sleep 1; done"
+)");
+  std::vector<std::string> words = up_words(path);
+  words.insert(words.begin(), shmifctl_path());
+  Tool tool(words);
+  ASSERT_TRUE(tool.wait_for("x | there"));
+  ASSERT_TRUE(tool.wait_for("is up after"));
+  const std::vector<pid_t> family = family_of(tool.pid());
+  EXPECT_GE(family.size(), 7U);
+  tool.signal(SIGINT);
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 0) << r.err;
+  for (const pid_t each : family) EXPECT_TRUE(eventually([&] { return is_gone(each); })) << each;
+  expect_no_trace();
+}
+
+TEST_F(Up, AKilledControllerLeavesNothing) {
+  const std::string path =
+      lab(R"(host.a = { on = "b", ip = "198.18.0.1/24", run = "sleep 600 & sleep 601" }
+host.x = { on = "b", ip = "198.18.0.2/24" }
+capture.all = { on = "b" }
+)");
+  ASSERT_EQ(up(path, {"--detach"}).status, 0);
+  const pid_t controller = state()["pid"];
+  // A host without `ready` may still be starting its programs.
+  std::vector<pid_t> family;
+  EXPECT_TRUE(eventually([&] { return (family = family_of(controller)).size() >= 9U; }))
+      << family.size();
+  ::kill(controller, SIGKILL);
+  for (const pid_t each : family) EXPECT_TRUE(eventually([&] { return is_gone(each); })) << each;
+  expect_no_trace();
+}
+
+TEST_F(Up, GoesOnWithoutACaptureThatWasKilledAndFails) {
+  const std::string path = lab(R"(host.a = { on = "b" }
+capture.all = { on = "b" }
+test = { host = "a", run = "sleep 1" }
+)");
+  std::vector<std::string> words = up_words(path);
+  words.insert(words.begin(), shmifctl_path());
+  Tool tool(words);
+  ASSERT_TRUE(tool.wait_for("is up after"));
+  for (const pid_t each : children_of(tool.pid())) {
+    if (text_of("/proc/" + std::to_string(each) + "/cmdline").find("dump") != std::string::npos) {
+      ::kill(each, SIGKILL);
+    }
+  }
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 1) << r.err;
+  EXPECT_NE(r.err.find("capture-all was ended by signal 9 (Killed); the lab goes on"),
+            std::string::npos)
+      << r.err;
+}
+
+TEST_F(Up, ListsOfProcessesShowWhichCommandAChildRuns) {
+  const std::string path =
+      lab("host.a = { on = \"b\" }\nhost.c = { on = \"b\", run = \"sleep 99\" }\n");
+  ASSERT_EQ(up(path, {"--detach"}).status, 0);
+  std::set<std::string> seen;
+  for (const pid_t each : children_of(state()["pid"])) {
+    const std::string text = text_of("/proc/" + std::to_string(each) + "/cmdline");
+    const std::string shown = text.substr(0, text.find('\0'));
+    if (shown.find(" exec ") != std::string::npos) seen.insert(shown);
+  }
+  const auto line = [this](const std::string& name, const std::string& program) {
+    return "shmifctl exec " + file("lab.b") + " --name " + name + " --ifname b --dns none -- " +
+           program;
+  };
+  EXPECT_EQ(seen,
+            (std::set<std::string>{line("a", "sleep infinity"), line("c", "sh -c sleep 99")}));
+  EXPECT_EQ(run_tool({"down", "lab"}).status, 0);
+}
+
+TEST_F(Up, AHostThatCannotHaveAFileDoesNotRunItsProgramAndSaysWhy) {
+  const std::string path =
+      lab("host.a = { on = \"b\", files = { \"/etc/hosts/x\" = \"x\" }, run = \"touch ran\" }\n");
+  const ToolResult r = up(path);
+  EXPECT_EQ(r.status, 1);
+  EXPECT_NE(r.out.find("a | shmifctl: the host cannot have a file /etc/hosts/x: Not a directory "
+                       "(choose another place below /etc, /run or /var/lib)"),
+            std::string::npos)
+      << r.out;
+  EXPECT_NE(r.err.find("host a ended with exit code 125"), std::string::npos) << r.err;
+  EXPECT_FALSE(std::filesystem::exists(file("ran")));
+}
+
+TEST_F(Up, AHostWithoutItsFilesOrItsProgramIsNotStartedAlsoIfItMayFail) {
+  std::ofstream(file("plain")) << "no program\n";
+  const std::pair<const char*, const char*> wrong[] = {
+      {"files = { \"/etc/hosts/x\" = \"x\" }, run = \"sleep 600\"",
+       "cannot have a file /etc/hosts/x"},
+      {"run = \"nosuchprog -v\"", "cannot run \"nosuchprog\" in host a: there is no such program"},
+      {"run = \"exec ./none\"", "cannot run \"./none\" in host a: there is no such program"},
+      {"run = \"./plain\"", "cannot run \"./plain\" in host a: it is not executable"}};
+  for (const auto& [keys, why] : wrong) {
+    const ToolResult r = up(lab("host.a = { on = \"b\", may_fail = true, " + std::string(keys) +
+                                " }\nhost.x = { on = \"b\", after = \"a\" }\n"
+                                "test = { host = \"x\", run = \"touch ran\" }\n"));
+    EXPECT_EQ(r.status, 1) << keys << r.err;
+    EXPECT_NE(r.err.find("cannot start the lab lab: host a ended with exit code 125 before it was "
+                         "ready"),
+              std::string::npos)
+        << keys << r.err;
+    EXPECT_NE(r.err.find(why), std::string::npos) << r.err;
+    EXPECT_FALSE(std::filesystem::exists(file("ran"))) << keys;
+    expect_no_trace();
+  }
+}
+
+TEST_F(Up, AMountBelowVarLibIsToldOnceAndLeavesTheDirectoriesThatAreThere) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: mounts something below /var/lib";
+  std::string there;
+  for (const char* const each : {"dpkg", "rpm", "systemd"}) {
+    if (std::filesystem::is_directory(std::string("/var/lib/") + each)) there = each;
+  }
+  const auto run = [&](const std::string& place) {
+    const std::string path =
+        lab("host.a = { on = \"b\" }\nhost.c = { on = \"b\", files = { \"/var/lib/" + place +
+            "\" = \"q\" } }\ntest = { host = \"c\", run = \"cat /var/lib/" + place + "\" }\n");
+    std::vector<std::string> words{
+        "unshare", "-m",           "sh", "-c", "mount -t tmpfs none /var/lib/misc && exec \"$@\"",
+        "sh",      shmifctl_path()};
+    for (const std::string& each : up_words(path)) words.push_back(each);
+    return run_program(words);
+  };
+  const ToolResult fine = run(there + "/shmif-test-q");
+  EXPECT_EQ(fine.status, 0) << fine.out << fine.err;
+  EXPECT_NE(fine.out.find("test | q"), std::string::npos) << fine.out;
+  EXPECT_EQ(times_in(fine.out, "over the whole of /var/lib"), 1U) << fine.out;
+  EXPECT_FALSE(std::filesystem::exists("/var/lib/" + there + "/shmif-test-q"));
+  const ToolResult none = run("shmif-test-none/q");
+  EXPECT_EQ(none.status, 1) << none.err;
+  EXPECT_NE(none.err.find("hosts have files of their own only in some directories of /var/lib, "
+                          "because something is mounted below it"),
+            std::string::npos)
+      << none.err;
+}
+
+TEST_F(Up, AHostWhoseProgramWasStartedIsReadyHoweverThatEnds) {
+  const ToolResult r = up(lab(R"(host.a = { on = "b", run = "exit 8", may_fail = true }
+host.c = { on = "b", run = "while :; do sleep 600; done", after = "a" }
+host.d = { on = "b", run = "X=1 exec sleep 600", after = "a" }
+host.e = { on = "b", run = "  exec   sleep 600", after = "a" }
+host.f = { on = "b", run = "/etc/prog", files = { "/etc/prog" = { source = "prog" } } }
+test = { host = "e", run = "true" }
+)"));
+  EXPECT_NE(r.err.find("there is no file"), std::string::npos) << r.err;
+  std::ofstream(file("prog")) << "#!/bin/sh\nexec sleep 600\n";
+  std::filesystem::permissions(file("prog"), std::filesystem::perms::owner_all);
+  const ToolResult now = up(file("lab.toml"));
+  EXPECT_EQ(now.status, 0) << now.out << now.err;
+}
+
+TEST_F(Up, WhatAKilledControllerAndGuardianLeaveIsRemovedByTheNext) {
+  const std::string path = lab("host.a = { on = \"b\", ip = \"198.18.0.1/24\" }\n");
+  for (const bool by_down : {true, false}) {
+    ASSERT_EQ(up(path, {"--detach"}).status, 0);
+    const pid_t controller = state()["pid"];
+    const std::vector<pid_t> family = family_of(controller);
+    for (const pid_t each : family) {
+      if (text_of("/proc/" + std::to_string(each) + "/comm") == "shmif-guardian\n") {
+        ::kill(each, SIGKILL);
+      }
+    }
+    ::kill(controller, SIGKILL);
+    for (const pid_t each : family) EXPECT_TRUE(eventually([&] { return is_gone(each); })) << each;
+    EXPECT_TRUE(std::filesystem::exists(file("lab.b")));
+    EXPECT_EQ(listed_lab()["state"], "dead");
+    if (!by_down) {
+      EXPECT_EQ(up(path, {"--detach"}).status, 0);
+    }
+    EXPECT_EQ(run_tool({"down", "lab"}).status, 0);
+    expect_no_trace();
+  }
+}
+
+TEST_F(Up, StartsAHostAgainAsOftenAsTheFileSays) {
+  const std::string path = lab(R"(
+host.a.on = "b"
+host.a.run = "echo try; exit 5"
+host.a.restart = "on-failure"
+host.a.restarts = 2
+host.a.may_fail = true
+host.a.ready = "log try"
+host.x = { on = "b", run = "sleep 600" }
+at = [{ after = "log a 'try'", time = "0s", stop = "x" }]
+)");
+  const ToolResult r = up(path, {"--time-limit", "60s"});
+  EXPECT_EQ(r.status, 0) << r.out << r.err;
+  EXPECT_EQ(times_in(r.out, "a | try\n"), 3U) << r.out;
+  EXPECT_EQ(times_in(r.err, "is started again"), 2U) << r.err;
+}
+
+TEST_F(Up, DoesWhatTheFileSaysInItsOrderAndReportsIt) {
+  const std::string path = lab(R"(
+host.a = { on = "b", ip = "198.18.0.1/24" }
+host.x = { on = "b", ip = "198.18.0.2/24", run = "echo here >>xs; sleep 600" }
+host.odd = { on = "b", run = "echo odd; sleep 0.2; exit 6", ready = "log odd" }
+at = [
+  { time = "200ms", stop = "x" },
+  { after = "ended x", start = "x" },
+  { after = "ended odd", start = "a" },
+  { time = "1h", stop = "x" },
+]
+test.host = "a"
+test.run = "until [ $(wc -l <xs) = 2 ] && grep -q 'start a' out/timeline.jsonl; do sleep .1; done"
+)");
+  const ToolResult r = up(path, {"--junit", file("report.xml"), "--time-limit", "100"});
+  EXPECT_EQ(r.status, 1) << r.out << r.err;
+  const std::string timeline = text_of(file("out/timeline.jsonl"));
+  const std::size_t stopped = timeline.find("\"what\":\"stop x\",\"applied\":true");
+  const std::size_t started = timeline.find("\"what\":\"start x\",\"applied\":true");
+  EXPECT_NE(stopped, std::string::npos) << timeline;
+  EXPECT_NE(started, std::string::npos) << timeline;
+  EXPECT_LT(stopped, started);
+  EXPECT_NE(
+      timeline.find("\"what\":\"start a\",\"applied\":false,\"result\":\"host a runs already\""),
+      std::string::npos)
+      << timeline;
+  const std::string xml = text_of(file("report.xml"));
+  EXPECT_NE(xml.find("<testcase classname=\"lab\" name=\"at 1: stop x\""), std::string::npos)
+      << xml;
+  EXPECT_NE(xml.find("name=\"host odd\""), std::string::npos) << xml;
+  EXPECT_NE(xml.find("<failure message=\"ended with exit code 6\">"), std::string::npos) << xml;
+  EXPECT_NE(xml.find("<failure message=\"host a runs already\">"), std::string::npos) << xml;
+  EXPECT_NE(xml.find("<skipped message=\"the lab ended before it\">"), std::string::npos) << xml;
+  EXPECT_EQ(
+      run_program({SHMIF_PYTHON, "-c",
+                   "import sys, xml.etree.ElementTree as e; t = e.parse(sys.argv[1]).getroot(); "
+                   "assert int(t.get('tests')) == len(t) == 8, len(t); "
+                   "assert int(t.get('failures')) == len(t.findall('.//failure')) == 2; "
+                   "assert int(t.get('skipped')) == 1",
+                   file("report.xml")})
+          .err,
+      "");
+}
+
+TEST_F(Up, AFrameIsAnEvent) {
+  const std::string path = lab(R"(
+host.a = { on = "b", ip = "198.18.0.1/24", run = "sleep 600" }
+host.x = { on = "b", ip = "198.18.0.2/24", run = "sleep 600" }
+at = [{ after = "frame b 'icmp[0] == 8'", stop = "a" }]
+test.host = "x"
+test.run = "ping -c 1 -W 5 a && while ping -c 1 -W 1 a; do sleep 0.1; done; exit 0"
+)");
+  const ToolResult r = up(path, {"--keep", "always"});
+  EXPECT_EQ(r.status, 0) << r.out << r.err;
+  EXPECT_NE(text_of(file("out/timeline.jsonl")).find("\"what\":\"stop a\",\"applied\":true"),
+            std::string::npos);
+}
+
+TEST_F(Up, AFailedHostFailsALabWhoseTestPassed) {
+  const std::string path = lab(R"(
+host.a = { on = "b", run = "echo oops; exit 3" , ready = "log oops" }
+host.x = { on = "b" }
+test = { host = "x", run = "sleep 0.5" }
+)");
+  const ToolResult r = up(path);
+  EXPECT_EQ(r.status, 1) << r.err;
+  EXPECT_NE(r.err.find("host a ended with exit code 3"), std::string::npos) << r.err;
+}
+
+TEST_F(Up, TheTimeLimitEndsALab) {
+  const std::string path =
+      lab("host.a = { on = \"b\", run = \"sleep 600\" }\ntest = { host = \"a\", run = \"sleep "
+          "600\" }\n");
+  const ToolResult r = up(path, {"--time-limit", "1", "--junit", file("report.xml")});
+  EXPECT_EQ(r.status, 124) << r.err;
+  EXPECT_NE(r.err.find("time limit of 1 s"), std::string::npos) << r.err;
+  EXPECT_NE(text_of(file("report.xml")).find("the time limit of 1 s was up"), std::string::npos);
+  expect_no_trace();
+}
+
+TEST_F(Up, OutputToAFileIsNotOnTheTerminal) {
+  const std::string path =
+      lab("host.a = { on = \"b\", run = \"echo quiet\", output = \"file\" }\n");
+  const ToolResult r = up(path);
+  EXPECT_EQ(r.status, 0) << r.err;
+  EXPECT_EQ(r.out, "");
+  EXPECT_EQ(text_of(file("out/a.log")), "quiet\n");
+}
+
+TEST_F(Up, CheckPrintsAllProblemsAndRunsNothing) {
+  const std::string path = lab("host.a = { on = \"c\", gatway = \"x\" }\n");
+  const ToolResult r = run_tool({"check", path});
+  EXPECT_EQ(r.status, 1);
+  EXPECT_EQ(count_of_lines(r.err), 3) << r.err;
+  const auto said = nlohmann::json::parse(run_tool({"check", path, "--json"}).out);
+  EXPECT_EQ(said["errors"], 2);
+  EXPECT_EQ(said["problems"][1]["line"], 2);
+  EXPECT_EQ(said["problems"][1]["column"], 22);
+  const std::string kinds =
+      lab("host.a = { on = \"b\", run = \"echo 'x\", count = 2 }\n"
+          "host.v = { on = \"b\", vm = \"sh -c 'x {nic}\" }\n"
+          "host.c = { on = \"b\", container = \"-v 'x alpine\" }\n"
+          "host.d = { on = \"b\", container = \"--rm -v=/a:/b\" }\n"
+          "test = { host = \"a1\", run = \"for x; do\" }\n");
+  const ToolResult shell = run_tool({"check", kinds});
+  for (const char* const each : {"2:6: a shell cannot read the `run` of host.a: ",
+                                 "3:27: a shell cannot read the `vm` of host.v: ",
+                                 "4:34: a shell cannot read the `container` of host.c: ",
+                                 "5:34: the `container` of host.d has only options of podman",
+                                 "6:8: a shell cannot read the `run` of the test: "}) {
+    EXPECT_EQ(times_in(shell.err, each), 1U) << each << shell.err;
+  }
+  const ToolResult good = run_tool({"check", lab("host.a = { on = \"b\", count = 3 }\n")});
+  EXPECT_EQ(good.status, 0);
+  EXPECT_NE(good.out.find("lab lab has 3 hosts on 1 bus\n"), std::string::npos) << good.out;
+  expect_no_trace();
+}
+
+TEST_F(Up, ForeignFoldersOfStateAreRefused) {
+  std::filesystem::create_directory(file("run/shmif"));
+  std::filesystem::permissions(file("run/shmif"), std::filesystem::perms::all);
+  const ToolResult r = up(lab("host.a = { on = \"b\" }\n"));
+  EXPECT_EQ(r.status, 1);
+  EXPECT_NE(r.err.find("others may write to it"), std::string::npos) << r.err;
+  EXPECT_EQ(run_tool({"ls"}).status, 0);
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,496 @@
+// What changes of a line leave as it was: later losses, partitions of hosts that start again,
+// addresses; and where they stand.
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "shmif/control/change.hpp"
+#include "shmif/control/change_desk.hpp"
+#include "tests/support/temp_bus.hpp"
+#include "tests/tools/shmifctl/changing_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+constexpr std::size_t kPlaceOfNumber = 14;
+
+/// A frame for all, with a number.
+Bytes frame_with_number(unsigned number) {
+  Bytes frame(60);
+  for (std::size_t i = 0; i < 6; ++i) frame[i] = std::byte{0xff};
+  frame[6] = std::byte{0x02};
+  frame[12] = std::byte{0x88};
+  frame[13] = std::byte{0xb5};  // IEEE 802: local experiments
+  frame[kPlaceOfNumber] = static_cast<std::byte>(number >> 8U);
+  frame[kPlaceOfNumber + 1] = static_cast<std::byte>(number & 0xffU);
+  return frame;
+}
+
+std::uint64_t rx_frames_of(const std::string& bus, const std::string& name) {
+  for (const PortInfo& port : Bus::open(bus).value().info().ports) {
+    if (port.name == name) return port.rx_frames;
+  }
+  return 0;
+}
+
+/// Frames that cross a `shmifctl bridge` between two buses, whose port "line" has faults.
+class Crossing {
+ public:
+  static constexpr unsigned kOfTwo = 1000;  ///< numbers from here on: frames of port "two"
+
+  Crossing() : far_((Bus::create(rig_.file("other"), {}).value(), rig_.file("other"))) {}
+
+  void open(const std::vector<std::string>& more = {}) {
+    std::vector<std::string> words{shmifctl_path(),      "bridge",
+                                   "bus:" + rig_.path(), "bus:" + rig_.file("other"),
+                                   "--port-name",        "line"};
+    words.insert(words.end(), more.begin(), more.end());
+    ear_.emplace(port_on(far_, {.name = "ear", .promiscuous = true}));
+    one_.emplace(rig_.port("one"));
+    two_.emplace(rig_.port("two"));
+    bridge_.emplace(std::move(words));
+    ASSERT_TRUE(rig_.wait_for_port("line"));
+  }
+  void fault(const std::string& spec) {
+    const ToolResult said = run_tool({"fault", rig_.path(), "line", spec});
+    ASSERT_EQ(said.status, 0) << said.err;
+  }
+  void ask(const std::string& change) {
+    const auto said = request_change(rig_.path(), "line", change, std::chrono::seconds(60));
+    ASSERT_TRUE(said) << said.error().message;
+  }
+  void send_one(unsigned number) { put(*one_, number); }
+  void send_two(unsigned number) { put(*two_, kOfTwo + number); }
+  /// Waits until the port of the bridge has received all frames that were sent.
+  void settle() {
+    EXPECT_TRUE(eventually([&] { return rx_frames_of(rig_.path(), "line") == sent_; }));
+  }
+  /// The numbers of the frames that have come through since the last call, in their order.
+  std::vector<unsigned> heard() {
+    const unsigned end = ++last_end_;
+    std::vector<unsigned> numbers;
+    FrameBatch batch;
+    EXPECT_TRUE(eventually([&] {
+      put(*one_, end);  // some of these are lost, too
+      static_cast<void>(ear_->wait(std::chrono::milliseconds(20)));
+      batch.clear();
+      static_cast<void>(ear_->receive(batch));
+      bool is_end = false;
+      for (const FrameView& frame : batch.frames()) {
+        const unsigned number = std::to_integer<unsigned>(frame.bytes[kPlaceOfNumber]) << 8U |
+                                std::to_integer<unsigned>(frame.bytes[kPlaceOfNumber + 1]);
+        if (number < kFirstEnd) numbers.push_back(number);
+        is_end |= number == end;
+      }
+      return is_end;
+    }));
+    settle();
+    return numbers;
+  }
+  BusRig& rig() { return rig_; }
+
+ private:
+  static constexpr unsigned kFirstEnd = 0xff00;
+
+  void put(Port& port, unsigned number) {
+    send(port, {frame_with_number(number)});
+    ++sent_;
+  }
+
+  BusRig rig_;
+  std::string far_;
+  std::optional<Port> ear_, one_, two_;
+  std::optional<Tool> bridge_;
+  std::uint64_t sent_ = 0;
+  unsigned last_end_ = kFirstEnd;
+};
+
+constexpr unsigned kSent = 200;
+
+std::vector<unsigned> heard_with(const std::string& faults) {
+  Crossing crossing;
+  crossing.open();
+  for (unsigned i = 0; i < 20; ++i) crossing.send_one(i);
+  EXPECT_EQ(crossing.heard().size(), 20U) << "it loses nothing yet";
+  crossing.fault(faults);
+  for (unsigned i = 0; i < kSent; ++i) crossing.send_one(i);
+  return crossing.heard();
+}
+
+TEST(ChangedLines, FaultsThatAreSetWhileItRunsLoseTheSameFramesForTheSameSeed) {
+  const std::vector<unsigned> first = heard_with("in:loss=30%,seed=7");
+  EXPECT_GT(first.size(), kSent / 3);
+  EXPECT_LT(first.size(), kSent);
+  EXPECT_EQ(heard_with("in:loss=30%,seed=7"), first);
+  EXPECT_NE(heard_with("in:loss=30%,seed=8"), first);
+}
+
+/// A partition or a link that is down takes away frames before faults draw random numbers for them.
+TEST(ChangedLines, WhatAPartitionKeepsAwayChangesNoLaterLoss) {
+  const auto heard_past = [](bool apart) {
+    Crossing crossing;
+    crossing.open();
+    crossing.fault("in:loss=30%,seed=7");
+    for (unsigned i = 0; i < kSent / 2; ++i) crossing.send_one(i);
+    crossing.settle();
+    if (apart) crossing.ask("partition line / two");
+    for (unsigned i = kSent / 2; i < kSent; ++i) {
+      if (apart) crossing.send_two(i);
+      crossing.send_one(i);
+    }
+    return crossing.heard();
+  };
+  const std::vector<unsigned> whole = heard_past(false);
+  EXPECT_GT(whole.size(), kSent / 3);
+  EXPECT_EQ(heard_past(true), whole);
+}
+
+TEST(ChangedLines, WhatComesWhileTheLinkIsDownChangesNoLaterLoss) {
+  const auto heard_past = [](bool down) {
+    Crossing crossing;
+    crossing.open();
+    crossing.fault("in:loss=30%,seed=7");
+    for (unsigned i = 0; i < kSent / 2; ++i) crossing.send_one(i);
+    crossing.settle();
+    if (down) {
+      crossing.ask("link down");
+      for (unsigned i = 0; i < 50; ++i) crossing.send_two(i);
+      crossing.settle();
+      crossing.ask("link up");
+    }
+    for (unsigned i = kSent / 2; i < kSent; ++i) crossing.send_one(i);
+    return crossing.heard();
+  };
+  const std::vector<unsigned> whole = heard_past(false);
+  EXPECT_GT(whole.size(), kSent / 3);
+  EXPECT_EQ(heard_past(true), whole);
+}
+
+/// The changes in the journal of a bus, each with the port before it.
+std::vector<std::string> log_of(const std::string& bus) {
+  std::vector<std::string> texts;
+  for (const BusChange& each : changes(Bus::open(bus).value()))
+    texts.push_back(each.port + ": " + each.text);
+  return texts;
+}
+
+std::string line_text_of(const std::string& bus, const std::string& port) {
+  for (const LineState& each : line_states(Bus::open(bus).value())) {
+    if (each.port == port) return each.text;
+  }
+  return "no such port";
+}
+
+TEST(ChangedLines, FaultsFromTheStartOfABridgeStandInTheLogAndAreReplaced) {
+  Crossing crossing;
+  crossing.open({"--fault-right", "drop=2", "--fault-left", "loss=100%,seed=4"});
+  const std::string near = crossing.rig().path();
+  const std::string far = crossing.rig().file("other");
+  // The ports are up a moment before the bridge carries frames.
+  EXPECT_TRUE(eventually([&] { return log_of(near).size() + log_of(far).size() == 2; }));
+  EXPECT_EQ(log_of(near), std::vector<std::string>{"line: fault in:drop=2"});
+  EXPECT_EQ(line_text_of(near, "line"), "fault in:drop=2");
+  EXPECT_EQ(log_of(far), std::vector<std::string>{"line: fault in:loss=100%,seed=4"});
+  for (unsigned i = 1; i < 4; ++i) crossing.send_one(i);
+  EXPECT_EQ(crossing.heard(), (std::vector<unsigned>{1, 3}));
+  crossing.fault("in:drop=1");
+  EXPECT_EQ(line_text_of(near, "line"), "fault in:drop=1");
+  for (unsigned i = 1; i < 4; ++i) crossing.send_one(i);
+  EXPECT_EQ(crossing.heard(), (std::vector<unsigned>{2, 3}));
+}
+
+TEST_F(Changing, FaultsFromTheStartOfAHostStandInTheLogAndInStat) {
+  const auto a = host("a", "sleep 600", {"--fault", "loss=1%,delay=2ms,seed=3"});
+  const auto b = host("b", "sleep 600");
+  const std::vector<std::string> log = log_of(rig_.path());
+  ASSERT_EQ(log.size(), 1U);
+  EXPECT_TRUE(log[0].starts_with("a: fault ") && contains(log[0], "loss=1%") &&
+              contains(log[0], "delay=2ms") && contains(log[0], "seed=3"))
+      << log[0];
+  EXPECT_EQ("a: " + std::string(port_in_stat("a").at("line")), log[0]);
+  EXPECT_EQ(port_in_stat("b").at("line"), "");
+  EXPECT_TRUE(contains(done("fault", {"a"}), "port a: fault "));
+  done("fault", {"a", "--none"});
+  EXPECT_EQ(port_in_stat("a").at("line"), "");
+}
+
+TEST_F(Changing, FaultsFromTheStartOfATapAndOfABridgeToProgramsStandInTheLog) {
+  Tool peers({shmifctl_path(), "bridge", "bus:" + rig_.path(), "stream:" + rig_.file("socket"),
+              "--port-name", "vm", "--fault", "drop=7"});
+  ASSERT_TRUE(peers.wait_for("ready"));
+  for (int times = 0; times < 2; ++times) {
+    Tool peer({shmifctl_path(), "bridge", "bus:" + rig_.path(),
+               "stream:connect=" + rig_.file("socket"), "--port-name", "other"});
+    ASSERT_TRUE(peer.wait_for("connected"));
+    EXPECT_TRUE(eventually([&] {
+      return log_of(rig_.path()).size() == static_cast<std::size_t>(times) + 1;
+    })) << log_of(rig_.path()).size();
+  }
+  for (const std::string& each : log_of(rig_.path()))
+    EXPECT_TRUE(each.starts_with("vm") && each.ends_with(": fault drop=7")) << each;
+  if (::geteuid() != 0) GTEST_SKIP() << "tap needs root";
+  Tool tap({"unshare", "-n", shmifctl_path(), "tap", rig_.path(), "--name", "lab0", "--fault",
+            "loss=2%"});
+  if (!rig_.wait_for_port("lab0")) GTEST_SKIP() << "no TAP devices here: " << tap.finish().err;
+  EXPECT_EQ(log_of(rig_.path()).back(), "lab0: fault loss=2%");
+  EXPECT_EQ(line_text_of(rig_.path(), "lab0"), "fault loss=2%");
+}
+
+/// Whether an answer of a host to a question for its address is on the bus.
+bool answers_on(const std::string& bus, const std::function<void()>& ask, const MacAddress& mac) {
+  Port ear = port_on(bus, {.name = "listener", .promiscuous = true});
+  ask();
+  FrameBatch batch;
+  bool found = false;
+  while (ear.receive(batch).frames > 0) {
+    for (const FrameView& frame : batch.frames()) {
+      const bool is_arp = frame.size() >= 42 && frame.bytes[12] == std::byte{0x08} &&
+                          frame.bytes[13] == std::byte{0x06};
+      if (is_arp && frame.source() == mac && frame.bytes[21] == std::byte{2}) found = true;
+    }
+    batch.clear();
+  }
+  return found;
+}
+
+TEST_F(Changing, AHostThatStartsAgainDuringAPartitionHearsOnlyItsGroup) {
+  const auto a = host("a", "sleep 600", {"--ip", "198.18.0.1/24"});
+  const auto free = host("free", "sleep 600", {"--ip", "198.18.0.4/24"});
+  auto c = host("c", "sleep 600", {"--ip", "198.18.0.3/24"});
+  ASSERT_TRUE(eventually([&] { return reaches("a", "198.18.0.3"); }));
+  const MacAddress mac = *MacAddress::parse(std::string(port_in_stat("c").at("mac")));
+  const auto asks = [&](const std::string& who) {
+    return [this, who] { inside(who, "ip neigh flush all; ping -q -c 1 -W 1 198.18.0.3"); };
+  };
+  done("partition", {"a", "/", "c"});
+  c.reset();
+  c = host("c", "sleep 600", {"--ip", "198.18.0.3/24"});
+  EXPECT_FALSE(answers_on(rig_.path(), asks("a"), mac)) << "the new c hears a";
+  EXPECT_TRUE(answers_on(rig_.path(), asks("free"), mac));
+  done("heal", {});
+  EXPECT_TRUE(answers_on(rig_.path(), asks("a"), mac));
+  c.reset();
+  c = host("c", "sleep 600", {"--ip", "198.18.0.3/24"});
+  EXPECT_TRUE(answers_on(rig_.path(), asks("a"), mac)) << "the partition is over";
+}
+
+TEST_F(Changing, AHostThatMovedHasItsFaultsAndALinkThatIsDownAndHearsAllThere) {
+  const std::string other = rig_.file("other");
+  Bus::create(other, {}).value();
+  const auto a = host("a", "sleep 600", {"--fault", "in:loss=3%"});
+  const auto b = host("b", "sleep 600");
+  done("partition", {"a", "/", "b"});
+  done("link", {"a", "--down"});
+  done("move", {"a", other});
+  // The answer comes before the port is there.
+  EXPECT_TRUE(eventually([&] { return log_of(other).size() == 3; }));
+  EXPECT_EQ(line_text_of(other, "a"), "link down, fault in:loss=3%");
+  EXPECT_EQ(log_of(other), (std::vector<std::string>{"a: moved here from " + rig_.path(),
+                                                     "a: fault in:loss=3%", "a: link down"}));
+  EXPECT_EQ(run_tool({"link", other, "a", "--up"}).status, 0);
+  EXPECT_EQ(run_tool({"fault", other, "a", "--none"}).status, 0);
+  EXPECT_EQ(line_text_of(other, "a"), "");
+}
+
+TEST_F(Changing, TheHostsProgramsAreToldOfTheirCarrier) {
+  const std::string told = rig_.file("told");
+  const auto a = host("a", "exec ip -o monitor link > " + told,
+                      {"--ip", "198.18.0.1/24", "--ip", "fd00::1/64"});
+  const auto text = [&] {
+    std::ifstream in(told);
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  // Until it listens, it may miss news.
+  ASSERT_TRUE(eventually([&] {
+    done("link", {"a", "--down"});
+    done("link", {"a", "--up"});
+    return contains(text(), "NO-CARRIER");
+  }));
+  const std::string before = inside("a", "ip -o addr show dev tap0 | grep -o 'inet.*/[0-9]*'").out;
+  EXPECT_TRUE(contains(before, "fd00::1/64")) << before;
+  const std::size_t heard = text().size();
+  done("link", {"a", "--down"});
+  EXPECT_TRUE(eventually([&] { return contains(text().substr(heard), "NO-CARRIER"); })) << text();
+  const std::size_t down = text().size();
+  done("link", {"a", "--up"});
+  EXPECT_TRUE(eventually([&] { return contains(text().substr(down), "LOWER_UP"); })) << text();
+  EXPECT_EQ(inside("a", "ip -o addr show dev tap0 | grep -o 'inet.*/[0-9]*'").out, before);
+}
+
+TEST_F(Changing, ALinkCanBeDownFromTheStart) {
+  const auto a = host("a", "sleep 600", {"--ip", "198.18.0.1/24", "--link-down"});
+  const auto b = host("b", "sleep 600", {"--ip", "198.18.0.2/24"});
+  EXPECT_EQ(log_of(rig_.path()), std::vector<std::string>{"a: link down"});
+  EXPECT_EQ(port_in_stat("a").at("line"), "link down");
+  EXPECT_TRUE(
+      eventually([&] { return inside("a", "cat /sys/class/net/tap0/carrier").out == "0\n"; }));
+  EXPECT_FALSE(reaches("b", "198.18.0.1"));
+  EXPECT_EQ(done("link", {"a", "--up"}), "the link of port a is up\n");
+  EXPECT_TRUE(eventually([&] { return reaches("b", "198.18.0.1"); }));
+  if (::geteuid() != 0) return;  // tap needs root
+  Tool tap({"unshare", "-n", shmifctl_path(), "tap", rig_.path(), "--name", "lab0", "--ip",
+            "198.18.0.9/24", "--link-down"});
+  if (!rig_.wait_for_port("lab0")) GTEST_SKIP() << "no TAP devices here: " << tap.finish().err;
+  EXPECT_TRUE(eventually([&] {
+    const ToolResult shown = run_program(
+        {"nsenter", "-t", std::to_string(tap.pid()), "-n", "ip", "link", "show", "lab0"});
+    return contains(shown.out, "NO-CARRIER");
+  }));
+  EXPECT_FALSE(reaches("b", "198.18.0.9"));
+  done("link", {"lab0", "--up"});
+  EXPECT_TRUE(eventually([&] { return reaches("b", "198.18.0.9"); }));
+}
+
+TEST_F(Changing, AFilterThatTakesLongToCompileIsRefusedWhileTheHostRuns) {
+  const auto a = host("a", "sleep 600");
+  std::string filter = "port 1";
+  for (int i = 2; filter.size() < 600; ++i) filter += " or port " + std::to_string(i);
+  const ToolResult refused = change("fault", {"a", "loss=1%,match=" + filter});
+  EXPECT_EQ(refused.status, 1) << refused.out;
+  EXPECT_TRUE(contains(refused.err, "at most 500 characters")) << refused.err;
+  EXPECT_TRUE(contains(refused.err, "--fault")) << refused.err;
+  EXPECT_EQ(port_in_stat("a").at("line"), "");
+  EXPECT_EQ(
+      change("fault", {"a", "loss=1%,match=" + filter.substr(0, filter.rfind(" or", 400))}).status,
+      0);
+}
+
+TEST_F(Changing, ALinkThatIsDownAlreadyStaysSoWithoutASecondEntry) {
+  const auto a = host("a", "sleep 600");
+  EXPECT_EQ(done("link", {"a", "--up"}), "the link of port a is up already\n");
+  EXPECT_EQ(done("link", {"a", "--down"}), "the link of port a is down\n");
+  EXPECT_EQ(done("link", {"a", "--down"}), "the link of port a is down already\n");
+  EXPECT_EQ(log_of(rig_.path()), std::vector<std::string>{"a: link down"});
+}
+
+TEST_F(Changing, ALineThatWasChangedStaysSoWhenItsBusIsLostAndMadeAgain) {
+  const auto a = host("a", "sleep 600", {"--ip", "198.18.0.1/24"});
+  done("link", {"a", "--down"});
+  done("fault", {"a", "in:loss=100%"});
+  std::filesystem::resize_file(rig_.path(), 0);
+  ASSERT_TRUE(
+      a->wait_for("tap0 has no carrier until there is a bus at that path again and its "
+                  "link is up"))
+      << a->so_far().err;
+  std::filesystem::remove(rig_.path());
+  Bus::create(rig_.path(), {}).value();
+  ASSERT_TRUE(rig_.wait_for_port("a"));
+  ASSERT_TRUE(a->wait_for("again, and tap0 has no carrier while its link is down"))
+      << a->so_far().err;
+  EXPECT_EQ(inside("a", "cat /sys/class/net/tap0/carrier").out, "0\n");
+  EXPECT_EQ(line_text_of(rig_.path(), "a"), "link down, fault in:loss=100%");
+  EXPECT_EQ(log_of(rig_.path()),
+            (std::vector<std::string>{"a: fault in:loss=100%", "a: link down"}));
+  EXPECT_TRUE(contains(done("fault", {"a"}), "in:loss=100%"));
+  const auto b = host("b", "sleep 600", {"--ip", "198.18.0.2/24"});
+  EXPECT_EQ(done("link", {"a", "--up"}), "the link of port a is up\n");
+  EXPECT_EQ(inside("a", "cat /sys/class/net/tap0/carrier").out, "1\n");
+  EXPECT_FALSE(reaches("b", "198.18.0.1")) << "its faults hold on the new bus, too";
+  done("fault", {"a", "--none"});
+  EXPECT_TRUE(eventually([&] { return reaches("b", "198.18.0.1"); }));
+}
+
+TEST_F(Changing, APortThatLeftIsNoSuchPortAndMalformedGroupsAreRefused) {
+  auto a = host("a", "sleep 600");
+  const auto b = host("b", "sleep 600");
+  const auto fails = [&](int status, const std::string& command, Words more,
+                         const std::string& says) {
+    const ToolResult result = change(command, std::move(more));
+    EXPECT_EQ(result.status, status) << command << ": " << result.out;
+    EXPECT_TRUE(contains(result.err, says)) << command << ": " << result.err;
+  };
+  fails(2, "partition", {"a,b", "/"}, "empty name");
+  fails(2, "partition", {"/", "a"}, "empty name");
+  fails(2, "partition", {"a,,b", "/", "b"}, "empty name");
+  fails(2, "partition", {"a", "b"}, "is not a port name");
+  fails(2, "partition", {"a,b", "/", "b"}, "named twice");
+  fails(1, "partition", {std::string(2000, 'x'), "/", "b"}, "no such port");
+  fails(1, "fault", {"a", "loss=101%"}, "101%");
+  fails(1, "fault", {"a", "loss=1%,loss=2%"}, "loss");
+  a.reset();
+  for (const std::string command : {"fault", "link"}) {
+    fails(1, command, {"a", command == "fault" ? "loss=1%" : "--down"},
+          "no such port (attached: b)");
+  }
+  fails(1, "partition", {"a", "/", "b"}, "no such port (attached: b)");
+  fails(1, "move", {"a", rig_.file("other")}, "no such port (attached: b)");
+  EXPECT_EQ(done("heal", {}), "no port of " + rig_.path() + " is in a partition\n");
+  EXPECT_TRUE(log_of(rig_.path()).empty());
+}
+
+TEST_F(Changing, WhoMayOnlyReadABusSeesTheLogAndIsToldWhyItCannotChangeAnything) {
+  if (::geteuid() != 0 || !others_can_run_tool()) GTEST_SKIP() << "needs root, to be another user";
+  const auto a = host("a", "sleep 600");
+  done("link", {"a", "--down"});
+  std::filesystem::permissions(rig_.directory(), std::filesystem::perms(0755));
+  std::filesystem::permissions(rig_.path(), std::filesystem::perms(0644));
+  const auto as_other = [&](Words words) {
+    Words all{"setpriv", "--reuid", "65001", "--regid", "65001", "--clear-groups", shmifctl_path()};
+    all.insert(all.end(), words.begin(), words.end());
+    return run_program(all);
+  };
+  const ToolResult log = as_other({"changes", rig_.path()});
+  EXPECT_EQ(log.status, 0) << log.err;
+  EXPECT_TRUE(contains(log.out, "port a: link down")) << log.out;
+  EXPECT_TRUE(contains(as_other({"fault", rig_.path(), "a"}).out, "port a: link down"));
+  for (const Words& words :
+       {Words{"fault", rig_.path(), "a", "loss=1%"}, Words{"link", rig_.path(), "a", "--up"},
+        Words{"partition", rig_.path(), "a", "/", "b"}, Words{"heal", rig_.path()},
+        Words{"move", rig_.path(), "a", rig_.file("other")}}) {
+    const ToolResult result = as_other(words);
+    EXPECT_EQ(result.status, 1) << words[0];
+    EXPECT_TRUE(contains(result.err, "Permission denied") && contains(result.err, rig_.path()))
+        << words[0] << ": " << result.err;
+  }
+  EXPECT_EQ(line_text_of(rig_.path(), "a"), "link down");
+}
+
+TEST_F(Changing, ACaptureOfABridgeHasTheChangesAsComments) {
+  if (!has_tshark()) GTEST_SKIP() << "no tshark here";
+  // No host, because hosts send frames of their own.
+  Port sender = rig_.port("sender");
+  const Port changed = rig_.port("a");
+  ChangeDesk desk = ChangeDesk::open(changed).value();
+  desk.note("link down");  // before the capture
+  for (const std::string name : {"x.pcapng", "x.pcap"}) {
+    SCOPED_TRACE(name);
+    Tool bridge({shmifctl_path(), "bridge", "bus:" + rig_.path(), "pcap:" + rig_.file(name),
+                 "--port-name", "recorder"});
+    ASSERT_TRUE(rig_.wait_for_port("recorder"));
+    const std::uint64_t first = Bus::open(rig_.path()).value().info().frames;
+    send(sender, {arp_request(), arp_request()});
+    desk.note("fault loss=1%");
+    send(sender, {arp_request(), arp_request()});
+    desk.note("fault none");
+    EXPECT_TRUE(eventually([&] { return rx_frames_of(rig_.path(), "recorder") == 4; }));
+    bridge.signal(SIGINT);
+    const ToolResult ended = bridge.finish();
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    if (name == "x.pcap") {
+      EXPECT_EQ(times_in(ended.err, "a pcap file cannot hold that"), 1U) << ended.err;
+      EXPECT_EQ(read_capture(rig_.file(name)).size(), 4U);
+      continue;
+    }
+    const auto rows = comments(rig_.file(name));
+    ASSERT_EQ(rows.size(), 4U);
+    for (const std::size_t i : {0U, 1U, 3U}) EXPECT_EQ(rows[i].second, "") << i;
+    EXPECT_EQ(rows[2].second,
+              "port a: fault loss=1% (from frame " + std::to_string(first + 2) + " on)");
+    const ToolResult about = run_program({"capinfos", rig_.file(name)});
+    EXPECT_TRUE(contains(about.out, "port a: fault none (from frame " + std::to_string(first + 4)))
+        << about.out << about.err;
+    EXPECT_FALSE(contains(about.out, "link down"));
+  }
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,293 @@
+// shmifctl exec --fault: the line of a host loses, delays and limits what really crosses it.
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <sstream>
+
+#include "shmif/faults.hpp"
+#include "shmif/port.hpp"
+#include "tests/support/frames.hpp"
+#include "tests/support/temp_bus.hpp"
+#include "tests/tools/shmifctl/exec_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+class ExecFaults : public ExecRig {
+ protected:
+  /// A host that answers at 198.18.0.1, and waits.
+  std::unique_ptr<Tool> start_peer() const {
+    const std::string ready = file("ready");
+    auto host = start("peer", "touch " + ready + " && exec sleep 600", {"--ip", "198.18.0.1/24"});
+    EXPECT_TRUE(eventually([&] { return ::access(ready.c_str(), F_OK) == 0; }));
+    return host;
+  }
+  /// The numbers of the datagrams that reach the bus from a host that sends 200 of them to all.
+  std::vector<unsigned> heard(const std::string& faults) const {
+    constexpr std::uint16_t kCounted = 4000;
+    constexpr unsigned kLast = 0xffff;
+    constexpr std::size_t kPortAt = 36, kNumberAt = 42;
+    Port ear = port_on(bus(), {.promiscuous = true});
+    const ToolResult sent =
+        run({"python3", "-c",
+             "import socket, struct\n"
+             "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+             "s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)\n"
+             "for i in range(1, 201): s.sendto(struct.pack('!H', i) + bytes(50), ('198.18.0.255', "
+             "4000))\n"
+             "s.sendto(struct.pack('!H', 0xffff) + bytes(50), ('198.18.0.255', 4001))\n"},
+            {"--ip", "198.18.0.2/24", "--fault", faults});
+    EXPECT_EQ(sent.status, 0) << sent.err;
+    std::vector<unsigned> numbers;
+    FrameBatch batch;
+    EXPECT_TRUE(eventually([&] {
+      batch.clear();
+      EXPECT_FALSE(ear.receive(batch).error);
+      for (const FrameView& f : batch.frames()) {
+        if (f.size() < kNumberAt + 2) continue;
+        const auto at = [&f](std::size_t i) {
+          return std::to_integer<unsigned>(f.bytes[i]) << 8U |
+                 std::to_integer<unsigned>(f.bytes[i + 1]);
+        };
+        if (at(12) != 0x0800 || std::to_integer<unsigned>(f.bytes[23]) != 17) continue;
+        if (at(kNumberAt) == kLast) return true;
+        if (at(kPortAt) == kCounted) numbers.push_back(at(kNumberAt));
+      }
+      return false;
+    })) << "the datagram that no fault hits did not come";
+    return numbers;
+  }
+  /// The numbers of the datagrams that reach a host of 200 that a port of the bus sends to all.
+  std::vector<unsigned> heard_by_host(const std::string& faults) const {
+    const auto host =
+        start("ear",
+              "python3 -c \"import select, socket\n"
+              "s = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for i in (0, 1)]\n"
+              "for i in (0, 1): s[i].bind(('', 4000 + i))\n"
+              "print('bound', flush=True); s[1].recv(100); s[0].setblocking(False)\n"
+              "try:\n"
+              "  while True: print(s[0].recv(100)[1], flush=True)\n"
+              "except BlockingIOError: print('all', flush=True)\"",
+              {"--ip", "198.18.0.3/24", "--fault", faults});
+    EXPECT_TRUE(host->wait_for("bound")) << host->so_far().err;
+    Port mouth = port_on(bus());
+    for (unsigned i = 1; i <= 201; ++i) {
+      const Bytes frame = datagram_to_all(mouth.mac(), i > 200 ? 4001 : 4000, i);
+      EXPECT_EQ(mouth.send(FrameView(frame.data(), frame.size())).taken, 1U);
+    }
+    EXPECT_TRUE(host->wait_for("all")) << "the datagram that no fault hits did not come";
+    std::istringstream words(host->so_far().out.substr(6));
+    std::vector<unsigned> numbers;
+    for (unsigned number = 0; words >> number;) numbers.push_back(number);
+    return numbers;
+  }
+  static Bytes datagram_to_all(MacAddress from, unsigned udp_port, unsigned number) {
+    Bytes frame(60);
+    const auto set = [&frame](std::size_t at, std::initializer_list<unsigned> bytes) {
+      for (const unsigned byte : bytes) frame[at++] = static_cast<std::byte>(byte);
+    };
+    std::fill_n(frame.begin(), 6, std::byte{0xff});
+    std::memcpy(frame.data() + 6, from.bytes.data(), from.bytes.size());
+    set(12, {0x08, 0x00});
+    // IPv4 from 198.18.0.9 to 198.18.0.255, 46 bytes; the checksum makes the sum of all words -0.
+    set(14, {0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0, 198, 18, 0, 9, 198, 18, 0, 255});
+    unsigned sum = 0;
+    for (std::size_t at = 14; at < 34; at += 2) {
+      sum += std::to_integer<unsigned>(frame[at]) << 8U;
+      sum += std::to_integer<unsigned>(frame[at + 1]);
+    }
+    sum = 0xffffU - (sum + (sum >> 16U)) % 0x10000U;
+    set(24, {sum >> 8U, sum & 0xffU});
+    set(34, {0x10, 0, udp_port >> 8U, udp_port & 0xffU, 0, 26, 0, 0, 0, number});
+    return frame;
+  }
+  /// Those of 200 frames that such faults do not lose.
+  static std::vector<unsigned> spared_by(const std::string& faults) {
+    Faults same(parse_faults(faults).value());
+    const Bytes frame = make_frame(60, 1);
+    std::vector<unsigned> numbers;
+    for (unsigned i = 1; i <= 200; ++i) {
+      const std::uint64_t before = same.counters().lost;
+      same.put(FrameView(frame.data(), frame.size()), {});
+      if (same.counters().lost == before) numbers.push_back(i);
+    }
+    return numbers;
+  }
+};
+
+std::vector<ExecSetting> settings_of_faults() {
+  std::vector<ExecSetting> all = exec_settings();
+  if (all.size() > 2) all.resize(2);  // who calls makes no difference here
+  return all;
+}
+INSTANTIATE_TEST_SUITE_P(Each, ExecFaults, ::testing::ValuesIn(settings_of_faults()),
+                         [](const auto& each) { return each.param.name; });
+
+TEST_P(ExecFaults, ADelayOfEachWayIsInEachRoundTrip) {
+  const auto peer = start_peer();
+  const ToolResult pinged =
+      run_shell("ping -c 5 -i 0.2 198.18.0.1", {"--ip", "198.18.0.2/24", "--fault", "delay=20ms"});
+  ASSERT_EQ(pinged.status, 0) << pinged.out << pinged.err;
+  unsigned answers = 0;
+  for (std::size_t at = 0; (at = pinged.out.find("time=", at)) != std::string::npos; ++at) {
+    EXPECT_GE(std::atof(pinged.out.c_str() + at + 5), 40.0) << pinged.out;
+    ++answers;
+  }
+  EXPECT_EQ(answers, 5U) << pinged.out;
+}
+
+TEST_P(ExecFaults, AFaultOfOneWayLeavesTheOtherAlone) {
+  const auto peer = start_peer();
+  const auto ping = [&](const std::string& name, const std::string& faults) {
+    return run_shell("ping -c 2 -i 0.2 -W 1 198.18.0.1; sleep 0.3; " +
+                         std::string(shmifctl_path()) + " stat " + bus() + " --json",
+                     {"--ip", "198.18.0.2/24", "--name", name, "--fault", faults});
+  };
+  const auto tx_of = [](const std::string& json, const std::string& name) {
+    const std::size_t at = json.find("\"name\": \"" + name + '"');
+    const std::size_t tx = json.find("\"tx_frames\": ", at);
+    return at == std::string::npos || tx == std::string::npos ? -1
+                                                              : std::atoi(json.c_str() + tx + 13);
+  };
+  const ToolResult in = ping("in", "in:loss=100%");
+  EXPECT_NE(in.out.find(" 0 received"), std::string::npos) << in.out;
+  // exec itself asks twice whether another host has the address.
+  EXPECT_GT(tx_of(in.out, "in"), 2) << "it asks, and the answers are lost";
+  const ToolResult out = ping("out", "out:loss=100%");
+  EXPECT_NE(out.out.find(" 0 received"), std::string::npos) << out.out;
+  EXPECT_LE(tx_of(out.out, "out"), 2) << out.out;
+  const ToolResult none = ping("none", "none");
+  EXPECT_NE(none.out.find(" 2 received"), std::string::npos) << none.out;
+}
+
+TEST_P(ExecFaults, BelongToTheBusBeforeThem) {
+  const std::string other = bus("other");
+  const auto peer = start_peer();
+  const auto far = std::make_unique<Tool>(
+      by_caller({shmifctl_path(), "exec", other, "--via", GetParam().via, "--ip", "198.19.0.1/24",
+                 "--name", "far", "--", "sh", "-c", "echo there; exec sleep 600"}));
+  ASSERT_TRUE(far->wait_for("there"));
+  const ToolResult pinged = run_shell("ping -c 1 -w 10 198.18.0.1; ping -c 1 -W 1 198.19.0.1",
+                                      {"--ip", "198.18.0.2/24", "--bus", other, "--ip",
+                                       "198.19.0.2/24", "--fault", "in:loss=100%"});
+  EXPECT_NE(pinged.out.find(" 1 received"), std::string::npos) << pinged.out;
+  EXPECT_NE(pinged.out.find(" 0 received"), std::string::npos) << pinged.out;
+}
+
+TEST_P(ExecFaults, TheSameSeedLosesTheSameFramesAndAnotherSeedOthers) {
+  if (!match_frames("udp")) GTEST_SKIP() << match_frames("udp").error().message;
+  const std::string faults = "out:match='udp port 4000',loss=20%,seed=";
+  const std::vector<unsigned> first = heard(faults + "7");
+  EXPECT_GT(first.size(), 120U);
+  EXPECT_LT(first.size(), 190U);
+  EXPECT_EQ(heard(faults + "7"), first);
+  EXPECT_NE(heard(faults + "8"), first);
+}
+
+TEST_P(ExecFaults, TheSeedSaysWhichFramesAreLostFrameForFrameInEachDirection) {
+  if (!match_frames("udp")) GTEST_SKIP() << match_frames("udp").error().message;
+  const std::string faults = "match='udp dst port 4000',loss=20%,seed=";
+  EXPECT_EQ(heard_by_host(faults + "7"), spared_by("loss=20%,seed=7"));
+  EXPECT_EQ(heard_by_host(faults + "8"), spared_by("loss=20%,seed=8"));
+  EXPECT_EQ(heard(faults + "7"), spared_by("loss=20%,seed=8"))
+      << "what a host sends takes the next seed";
+}
+
+TEST_P(ExecFaults, ExactlyTheFramesThatAreNamedAreLost) {
+  if (!match_frames("udp")) GTEST_SKIP() << match_frames("udp").error().message;
+  std::vector<unsigned> expected;
+  for (unsigned i = 1; i <= 200; ++i) {
+    if (i != 3 && (i < 60 || i > 62) && i != 200) expected.push_back(i);
+  }
+  EXPECT_EQ(heard("out:match='udp port 4000',drop=3,60-62,200"), expected);
+}
+
+/// Sends 6 MB to whoever connects; then prints how many segments TCP sent again.
+constexpr const char* kSource =
+    "python3 -c \"import socket\n"
+    "s = socket.create_server(('', 4000)); print('bound', flush=True)\n"
+    "c = s.accept()[0]; c.sendall(bytes(range(251)) * 25000)\n"
+    "c.shutdown(1); c.recv(1)\n"
+    "lines = [l.split() for l in open('/proc/net/snmp') if l.startswith('Tcp:')]\n"
+    "print('again:', dict(zip(*lines))['RetransSegs'] + ';', flush=True)\"; exec sleep 600";
+/// Fetches them from 198.18.0.1; then says whether they are whole.
+constexpr const char* kSink =
+    "python3 -c \"import socket\n"
+    "c = socket.create_connection(('198.18.0.1', 4000)); got = b''\n"
+    "parts = iter(lambda: c.recv(1 << 20), b''); got = b''.join(parts)\n"
+    "print('whole' if got == bytes(range(251)) * 25000 else 'damaged')\"";
+
+/// The figure behind "again: ".
+int sent_again(const std::string& said) {
+  const std::size_t at = said.find("again: ");
+  return at == std::string::npos ? -1 : std::atoi(said.c_str() + at + 7);
+}
+
+TEST_P(ExecFaults, LossHitsTheSegmentsOfSuperFramesAndATransferArrivesWhole) {
+  // Faults of what the source sends: segments are on the bus. Faults of what the sink receives:
+  // super-frames are on the bus, as without faults.
+  for (const bool at_source : {true, false}) {
+    SCOPED_TRACE(at_source ? "out" : "in");
+    std::vector<std::string> source_options{"--ip", "198.18.0.1/24"};
+    std::vector<std::string> sink_options{"--ip", "198.18.0.2/24"};
+    std::vector<std::string>& faulty = at_source ? source_options : sink_options;
+    faulty.insert(faulty.end(), {"--fault", at_source ? "out:loss=1%" : "in:loss=1%"});
+    const auto source = start("source", kSource, source_options);
+    ASSERT_TRUE(source->wait_for("bound"));
+    const ToolResult sink = run_shell(kSink, sink_options);
+    EXPECT_EQ(sink.out, "whole\n") << sink.err;
+    ASSERT_TRUE(source->wait_for(";")) << source->so_far().out;
+    // 6 MB are 4,334 segments, of which about 43 are lost.
+    EXPECT_GT(sent_again(source->so_far().out), 5) << source->so_far().out;
+    EXPECT_LT(sent_again(source->so_far().out), 1000) << source->so_far().out;
+    const auto sender = port("source");
+    ASSERT_TRUE(sender);
+    const std::uint64_t mean = sender->tx_bytes / std::max<std::uint64_t>(sender->tx_frames, 1);
+    if (at_source) {
+      EXPECT_LE(mean, 1514U);
+      EXPECT_EQ(sender->tx_segments, sender->tx_frames);
+    } else {
+      EXPECT_GT(mean, 1514U) << "the ring has super-frames";
+    }
+  }
+}
+
+TEST_P(ExecFaults, ARateIsWhatATransferGets) {
+  if (!has_program("iperf3")) GTEST_SKIP() << "no iperf3 here";
+  const auto server = start("server", "exec iperf3 -s -1 --forceflush", {"--ip", "198.18.0.1/24"});
+  ASSERT_TRUE(server->wait_for("listening"));
+  const ToolResult client =
+      run_shell("iperf3 -c 198.18.0.1 -t 3 -O 1 -f k | grep receiver",
+                {"--ip", "198.18.0.2/24", "--fault", "rate=10Mbit,delay=5ms"});
+  ASSERT_EQ(client.status, 0) << client.out << client.err;
+  std::istringstream words(client.out);
+  double kbit = 0;
+  std::string before;
+  for (std::string word; words >> word; before = word) {
+    if (word == "Kbits/sec") kbit = std::atof(before.c_str());
+  }
+  // The headers of Ethernet, IP and TCP take 4.4 % of the line.
+  EXPECT_GT(kbit, 9000) << client.out;
+  EXPECT_LT(kbit, 10'000) << client.out;
+}
+
+TEST_P(ExecFaults, AMistakeInThemIsToldBeforeTheHostIsMade) {
+  for (const auto& [faults, why] :
+       {std::pair{"los=1%", "--fault: fault \"los=1%\": there is no such fault (loss, "},
+        {"in:loss=1", "--fault: fault \"loss=1\" could be 1% or 100%"},
+        {"in:loss=1%;out:loss=2%;loss=3%",
+         "--fault: fault \"loss=3%\": loss is given twice (leave one out)"},
+        {"", "--fault"}}) {
+    const ToolResult refused = run({"true"}, {"--fault", faults});
+    EXPECT_EQ(refused.status, 2) << faults;
+    EXPECT_NE(refused.err.find(why), std::string::npos) << refused.err;
+  }
+  const ToolResult twice = run({"true"}, {"--fault", "loss=1%", "--fault", "in:loss=1%"});
+  EXPECT_EQ(twice.status, 2);
+  EXPECT_NE(twice.err.find("loss is given twice"), std::string::npos) << twice.err;
+  EXPECT_EQ(run({"true"}, {"--fault", "loss=1%", "--fault", "in:delay=1ms"}).status, 0);
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,313 @@
+// What faults, and changes while they run, do to uplinks of all kinds.
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "shmif/port.hpp"
+#include "tests/support/eventually.hpp"
+#include "tests/support/temp_bus.hpp"
+#include "tests/tools/common/refusal.hpp"
+#include "tests/tools/shmifctl/exec_rig.hpp"
+#include "tests/tools/uplink/ssh_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+using Json = nlohmann::json;
+using Words = std::vector<std::string>;
+
+/// A port in `stat`; null if there is no such port.
+Json port_in_stat(const std::string& bus, const std::string& port) {
+  const Json all = Json::parse(run_tool({"stat", bus, "--json"}).out);
+  for (const Json& each : all.at("ports")) {
+    if (each.at("name") == port) return each;
+  }
+  return {};
+}
+/// What `stat` shows of the line of a port; empty if there is no such port.
+std::string line_in_stat(const std::string& bus, const std::string& port) {
+  const Json found = port_in_stat(bus, port);
+  return found.is_null() ? "" : found.at("line");
+}
+/// How many frames the line of the uplink has dropped, on the way from the bus and on that to it.
+std::vector<int> dropped_in_stat(const std::string& bus) {
+  const Json port = port_in_stat(bus, "uplink");
+  return {port.at("line_rx_dropped_frames"), port.at("line_tx_dropped_frames")};
+}
+
+enum class Way { vxlan, evpn, ssh };
+std::string name_of(Way way) {
+  return way == Way::vxlan ? "Vxlan" : way == Way::evpn ? "Evpn" : "Ssh";
+}
+void PrintTo(Way way, std::ostream* out) {
+  *out << name_of(way);
+}
+
+/// Two machines, whose buses are joined in one of the ways. Machine 1 prints JSON at its end.
+class UplinkChanges : public SshMachines, public ::testing::WithParamInterface<Way> {
+ protected:
+  void SetUp() override {
+    SshMachines::SetUp();
+    if (IsSkipped()) return;
+    if (GetParam() == Way::ssh && !has_sshd()) GTEST_SKIP() << "no sshd here";
+    if (GetParam() == Way::evpn && !has_program("zebra")) GTEST_SKIP() << "no zebra here";
+    connect(2);
+  }
+  void join(Words more = {}) {
+    more.emplace_back("--json");
+    switch (GetParam()) {
+      case Way::vxlan: {
+        Words options{"--vxlan", "42", "--remote", address(2)};
+        options.insert(options.end(), more.begin(), more.end());
+        one_ = uplink(1, options);
+        two_ = uplink_to_all(2, 2);
+        break;
+      }
+      case Way::evpn:
+        one_ = uplink_by_evpn(1, 2, more);
+        two_ = uplink_by_evpn(2, 2);
+        EXPECT_TRUE(one_->wait_for(" is up")) << one_->so_far().err;
+        EXPECT_TRUE(two_->wait_for(" is up")) << two_->so_far().err;
+        break;
+      case Way::ssh:
+        two_ = sshd(2);
+        one_ = std::make_unique<Tool>(line(1, 2, more));
+        ASSERT_TRUE(one_->wait_for("connected to ")) << one_->so_far().err;
+        break;
+    }
+  }
+  /// The answer of a command that must succeed.
+  std::string changed(const std::string& command, const Words& more) const {
+    Words words{command, bus(1)};
+    words.insert(words.end(), more.begin(), more.end());
+    const ToolResult result = run_tool(words);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result.out;
+  }
+  /// How many of so many pings are answered. After the last one, ping waits for as long as two
+  /// answers took, or for the interval: on a busy machine, an interval of 10 ms is too short.
+  unsigned long answers(unsigned number, unsigned other, unsigned count,
+                        const std::string& patience) const {
+    const ToolResult said = on_host(1, number,
+                                    "ping -q -c " + std::to_string(count) + " -i 0.2 -W " +
+                                        patience + ' ' + host_address(other));
+    const std::size_t at = said.out.find(" packets transmitted, ");
+    if (at == std::string::npos) return count + 1;
+    return std::stoul(said.out.substr(at + std::string(" packets transmitted, ").size()));
+  }
+  Json ended() const { return Json::parse(end(*one_).out); }
+  static void expect_that_it_adds_up(const Json& way) {
+    std::uint64_t fates = 0;
+    for (const char* const name :
+         {"tx_frames", "lost_frames", "too_long_frames", "timed_out_frames", "refused_frames",
+          "link_down_frames", "unheard_frames", "consumed_frames", "under_way_frames"})
+      fates += way[name].get<std::uint64_t>();
+    for (const char* const name : {"interface_down_frames", "interface_queue_full_frames"})
+      fates += way[name].is_null() ? 0 : way[name].get<std::uint64_t>();
+    if (!way["faults"].is_null()) fates += way["faults"]["lost_frames"].get<std::uint64_t>();
+    EXPECT_EQ(way["offered_frames"], fates) << way;
+  }
+
+  std::unique_ptr<Tool> one_, two_;
+};
+INSTANTIATE_TEST_SUITE_P(Of, UplinkChanges, ::testing::Values(Way::vxlan, Way::evpn, Way::ssh),
+                         [](const auto& of) { return name_of(of.param); });
+
+TEST_P(UplinkChanges, FaultsHitExactlyTheFramesThatLeaveTheBus) {
+  join({"--fault", "in:drop=2-4,match='icmp';out:drop=1,match='icmp'"});
+  const auto near = host(1, 11, "exec sleep 1000");
+  const auto far = host(2, 20, "exec sleep 1000");
+  ASSERT_EQ(answers(10, 11, 20, "60"), 20U) << "both are on this bus";
+  // The far host learns nothing by these pings: what is lost first is the answer to the first one,
+  // and then the requests number 2 to 4.
+  ASSERT_EQ(answers(10, 20, 12, "2"), 12U - 4U);
+  EXPECT_EQ(line_in_stat(bus(1), "uplink").find("fault in:"), 0U) << line_in_stat(bus(1), "uplink");
+  const Json json = ended();
+  const Json& there = json["directions"][0];
+  const Json& back = json["directions"][1];
+  EXPECT_EQ(there["faults"]["lost_frames"], 3) << json;
+  EXPECT_EQ(back["faults"]["lost_frames"], 1) << json;
+  EXPECT_GE(json["local_frames"], 38);
+  expect_that_it_adds_up(there);
+  expect_that_it_adds_up(back);
+}
+
+TEST_P(UplinkChanges, WhileItRunsItsLineTakesFaultsGoesDownAndIsPartitioned) {
+  join();
+  const auto near = host(1, 11, "exec sleep 1000");
+  const auto far = host(2, 20, "exec sleep 1000");
+  ASSERT_TRUE(reaches(1, 10, 20));
+  EXPECT_EQ(changed("fault", {"uplink", "loss=100%"}), "port uplink has the faults loss=100%\n");
+  EXPECT_EQ(line_in_stat(bus(1), "uplink"), "fault loss=100%");
+  EXPECT_EQ(answers(10, 20, 3, "0.3"), 0U);
+  EXPECT_TRUE(reaches(1, 10, 11)) << "both are on this bus";
+  EXPECT_EQ(changed("fault", {"uplink", "--none"}), "port uplink has no faults\n");
+  EXPECT_TRUE(reaches(1, 10, 20));
+  EXPECT_EQ(changed("link", {"uplink", "--down"}), "the link of port uplink is down\n");
+  EXPECT_EQ(line_in_stat(bus(1), "uplink"), "link down");
+  EXPECT_EQ(answers(10, 20, 3, "0.3"), 0U);
+  EXPECT_EQ(answers(10, 11, 3, "60"), 3U);
+  EXPECT_EQ(changed("link", {"uplink", "--up"}), "the link of port uplink is up\n");
+  EXPECT_TRUE(reaches(1, 10, 20));
+  {
+    // The same port all the time: a partition knows hosts by their ports.
+    const auto alone = host(1, 12, "exec sleep 1000");
+    const auto from_12 = [&](unsigned other) {
+      return run_tool({"enter", bus(1), "h12", "--", "ping", "-q", "-c", "1", "-W", "1",
+                       host_address(other)})
+                 .status == 0;
+    };
+    ASSERT_TRUE(eventually([&] { return from_12(20); }));
+    changed("partition", {"h12", "/", "uplink,h11"});
+    EXPECT_FALSE(from_12(20));
+    EXPECT_TRUE(reaches(1, 10, 20)) << "it is in no group";
+    changed("heal", {});
+    EXPECT_TRUE(eventually([&] { return from_12(20); }));
+  }
+  EXPECT_EQ(line_in_stat(bus(1), "uplink"), "");
+  const Json json = ended();
+  EXPECT_GE(json["directions"][0]["link_down_frames"], 1) << json;
+  EXPECT_GE(json["directions"][0]["unheard_frames"], 1) << json;
+  EXPECT_GE(json["directions"][0]["faults"]["lost_frames"], 1) << json;
+  expect_that_it_adds_up(json["directions"][0]);
+  expect_that_it_adds_up(json["directions"][1]);
+  const std::string journal = run_tool({"changes", bus(1)}).out;
+  for (const char* const each : {"fault loss=100%", "fault none", "link down", "link up"})
+    EXPECT_NE(journal.find(each), std::string::npos) << each << journal;
+}
+
+std::vector<std::byte> frame_for_all(std::size_t bytes) {
+  std::vector<std::byte> frame(bytes, std::byte{0xff});
+  frame[6] = std::byte{2};
+  return frame;
+}
+
+void send_frames(Port& port, std::size_t bytes, unsigned count) {
+  const auto frame = frame_for_all(bytes);
+  const FrameView view(frame.data(), frame.size());
+  for (unsigned i = 0; i < count; ++i) ASSERT_EQ(port.send({&view, 1}).taken, 1U);
+}
+
+using UplinkSshChanges = UplinkSsh;
+
+TEST_F(UplinkSshChanges, AreMadeAlsoWhileTheLineIsCut) {
+  Bus::create(far_, {}).value();
+  const auto tool = connected();
+  ssh_is("echo 'no way' >&2; exit 255\n");
+  ::kill(far_process(), SIGKILL);
+  ASSERT_TRUE(tool->wait_for("trying again")) << tool->so_far().out;
+  const ToolResult said = run_tool({"fault", near_, "uplink", "in:loss=100%"});
+  EXPECT_EQ(said.status, 0) << said.err;
+  EXPECT_EQ(line_in_stat(near_, "uplink"), "fault in:loss=100%");
+  ssh_is("sleep 1000\n");  // it never greets
+  EXPECT_TRUE(
+      eventually([&] { return run_tool({"link", near_, "uplink", "--down"}).status == 0; }));
+  EXPECT_EQ(run_tool({"link", near_, "uplink", "--up"}).status, 0);
+  tool->signal(SIGTERM);
+  EXPECT_EQ(tool->finish().status, 0);
+}
+
+TEST_F(UplinkSshChanges, FramesWaitingForADelayAreLostAndCountedWhenTheLineIsCut) {
+  Bus::create(far_, {}).value();
+  const auto tool = connected({"--json", "--fault", "in:delay=1h"});
+  Port here = port_on(near_);
+  send_frames(here, 60, 7);
+  const auto taken = [&] { return Bus::open(near_).value().info().ports.at(0).rx_frames; };
+  EXPECT_TRUE(eventually([&] { return taken() == 7; }));
+  ::kill(far_process(), SIGKILL);
+  EXPECT_TRUE(tool->wait_for("the line is cut")) << tool->so_far().err;
+  tool->signal(SIGTERM);
+  const auto json = Json::parse(tool->finish().out);
+  EXPECT_EQ(json["directions"][0]["link_down_frames"], 7) << json;
+  EXPECT_EQ(json["directions"][0]["tx_frames"], 0) << json;
+}
+
+TEST_F(UplinkSshChanges, DropsOfEachSideAreInItsStatAndInTheSummary) {
+  Bus::create(far_, {.mtu = 900}).value();
+  const auto tool = connected({"--json"});
+  Port here = port_on(near_);
+  send_frames(here, 1400, 7);
+  EXPECT_TRUE(eventually([&] { return dropped_in_stat(near_) == std::vector{7, 0}; }))
+      << port_in_stat(near_, "uplink");
+  EXPECT_EQ(line_in_stat(near_, "uplink"), "") << "no change";
+  const std::string text = run_tool({"stat", near_}).out;
+  EXPECT_NE(text.find("\"uplink\": dropped 7 to the line, 0 from it\n"), std::string::npos) << text;
+  EXPECT_EQ(dropped_in_stat(far_), std::vector({0, 0})) << "nothing was dropped there";
+  ::kill(far_process(), SIGTERM);
+  EXPECT_TRUE(tool->wait_for("the line is cut"));
+  EXPECT_TRUE(eventually([&] { return far_process() > 0; }));
+  EXPECT_TRUE(tool->wait_for("trying again\nssh:b:" + far_ + ": connected to "));
+  wait_for_port(near_);
+  send_frames(here, 1400, 2);
+  EXPECT_TRUE(eventually([&] { return dropped_in_stat(near_) == std::vector{9, 0}; }))
+      << port_in_stat(near_, "uplink");
+  tool->signal(SIGTERM);
+  const auto json = Json::parse(tool->finish().out);
+  EXPECT_EQ(json["directions"][0]["too_long_frames"], 9) << json;
+  EXPECT_EQ(json["far"]["too_long_frames"], 0) << json;
+  EXPECT_EQ(json["connections"], 2) << json;
+}
+
+TEST_F(UplinkSshChanges, WhatFaultsDropAndHoldIsInStatWithinASecondOrTwo) {
+  Bus::create(far_, {}).value();
+  const auto tool = connected({"--json", "--fault", "in:drop=2-3"});
+  Port here = port_on(near_);
+  send_frames(here, 60, 7);
+  EXPECT_TRUE(eventually([&] { return dropped_in_stat(near_) == std::vector{2, 0}; }))
+      << port_in_stat(near_, "uplink");
+  ASSERT_EQ(run_tool({"fault", near_, "uplink", "in:delay=1h"}).status, 0);
+  send_frames(here, 60, 4);
+  EXPECT_TRUE(eventually([&] {
+    return port_in_stat(near_, "uplink").at("line_waiting_frames") == 4;
+  })) << port_in_stat(near_, "uplink");
+  ASSERT_EQ(run_tool({"fault", near_, "uplink", "--none"}).status, 0);
+  ASSERT_EQ(run_tool({"link", near_, "uplink", "--down"}).status, 0);
+  send_frames(here, 60, 3);
+  Port there = port_on(far_);
+  send_frames(there, 60, 5);
+  EXPECT_TRUE(eventually([&] { return dropped_in_stat(near_) == std::vector{5, 5}; }))
+      << port_in_stat(near_, "uplink");
+}
+
+TEST_F(UplinkSshChanges, DropsOfTheFarSideAreInItsStatAndInTheSummaryHere) {
+  std::filesystem::remove(near_);
+  Bus::create(near_, {.mtu = 900}).value();
+  Bus::create(far_, {}).value();
+  const auto tool = connected({"--json"});
+  Port there = port_on(far_);
+  send_frames(there, 1400, 5);
+  EXPECT_TRUE(eventually([&] { return dropped_in_stat(far_) == std::vector{5, 0}; }))
+      << port_in_stat(far_, "uplink");
+  EXPECT_EQ(dropped_in_stat(near_), std::vector({0, 0}));
+  tool->signal(SIGTERM);
+  const auto json = Json::parse(tool->finish().out);
+  EXPECT_EQ(json["far"]["too_long_frames"], 5) << json;
+  EXPECT_EQ(json["directions"][0]["too_long_frames"], 0) << json;
+}
+
+TEST_F(UplinkSshChanges, AFullLineDropsFramesAndStatSaysHowMany) {
+  ssh_is("printf 'shmif-uplink 1 mtu=1500 name=x\\n'; exec sleep 1000\n");  // it reads nothing
+  Tool tool(line({"--json"}));
+  ASSERT_TRUE(tool.wait_for("connected to "));
+  wait_for_port(near_);
+  Port here = port_on(near_);
+  EXPECT_TRUE(eventually([&] {
+    send_frames(here, 1400, 100);
+    return dropped_in_stat(near_).front() > 0;
+  })) << port_in_stat(near_, "uplink");
+  // It goes on to drop what it has taken already, so the last word is at the end.
+  tool.signal(SIGTERM);
+  const auto json = Json::parse(tool.finish().out);
+  EXPECT_GE(json["directions"][0]["timed_out_frames"], 1) << json;
+  EXPECT_TRUE(json["far"].is_null());
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,137 @@
+#pragma once
+// Machines for tests of uplinks: network namespaces on a kernel bridge, with a bus each. Hosts join
+// a bus by exec, so they see nothing of the machines' network.
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "shmif/bus.hpp"
+#include "tap/tap_link.hpp"
+#include "tests/support/run_tool.hpp"
+#include "tests/support/temp_dir.hpp"
+#include "tests/tap/test_namespace.hpp"
+
+namespace shmif::test {
+
+/// Why such tests cannot run here; empty if they can.
+inline std::string no_machines_because() {
+  if (std::string why = tap::test::no_namespaces_because(); !why.empty()) return why;
+  if (const auto tun = tap::check_tun_device(); !tun) return tun.error().message;
+  if (run_program(
+          {"unshare", "-n", "ip", "link", "add", "type", "vxlan", "id", "5", "dstport", "4789"})
+          .status != 0)
+    return "no VXLAN here";
+  return {};
+}
+
+class Machines : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string why = no_machines_because(); !why.empty()) GTEST_SKIP() << why;
+  }
+
+  /// Connects `count` machines. Machine n has the addresses 198.18.9.n and fd00:9::n.
+  void connect(unsigned count, std::uint32_t bus_mtu = 1450) {
+    tap::Netlink middle = switch_.netlink();
+    middle.add_bridge("lan", MacAddress::random()).value();
+    middle.set_up("lan").value();
+    for (unsigned n = 1; n <= count; ++n) {
+      const auto& machine = machines_.emplace_back(std::make_unique<tap::test::TestNamespace>());
+      const tap::NetNamespace space = machine->space();
+      middle.add_veth(cable(n), "eth0", &space).value();
+      middle.add_to_bridge(cable(n), "lan").value();
+      middle.set_up(cable(n)).value();
+      tap::Netlink inside = machine->netlink();
+      inside.add_address("eth0", tap::Cidr::parse(address(n) + "/24").value()).value();
+      inside.set_up("eth0").value();
+      inside.add_address("eth0", tap::Cidr::parse(address6(n) + "/64").value()).value();
+      inside.wait_for_carrier("eth0", std::chrono::seconds(60)).value();
+      Bus::create(bus(n), {.mtu = bus_mtu}).value();
+    }
+  }
+  static std::string address(unsigned n) { return "198.18.9." + std::to_string(n); }
+  static std::string address6(unsigned n) { return "fd00:9::" + std::to_string(n); }
+  static std::string cable(unsigned n) { return "cable" + std::to_string(n); }
+  std::string bus(unsigned n) const { return directory_.file("bus" + std::to_string(n)); }
+  const tap::test::TestNamespace& machine(unsigned n) const { return *machines_.at(n - 1); }
+
+  static std::string path_of(const tap::test::TestNamespace& space) {
+    return "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(space.descriptor());
+  }
+  static std::vector<std::string> inside(const tap::test::TestNamespace& space,
+                                         const std::vector<std::string>& words) {
+    std::vector<std::string> line{"nsenter", "--net=" + path_of(space)};
+    line.insert(line.end(), words.begin(), words.end());
+    return line;
+  }
+
+  /// Starts an uplink of machine n, and waits until it is ready.
+  std::unique_ptr<Tool> uplink(unsigned n, std::vector<std::string> options) const {
+    options.insert(options.begin(), {shmifctl_path(), "uplink", bus(n)});
+    auto tool = std::make_unique<Tool>(inside(machine(n), options));
+    EXPECT_TRUE(tool->wait_for(": ready, as port ")) << tool->so_far().out << tool->so_far().err;
+    return tool;
+  }
+  /// One with static peers: all other machines of `count`.
+  std::unique_ptr<Tool> uplink_to_all(unsigned n, unsigned count,
+                                      const std::string& id = "42") const {
+    std::vector<std::string> options{"--vxlan", id};
+    for (unsigned other = 1; other <= count; ++other) {
+      if (other != n) options.insert(options.end(), {"--remote", address(other)});
+    }
+    return uplink(n, options);
+  }
+
+  /// One of machine n whose BGP peers are all others of `count`.
+  std::unique_ptr<Tool> uplink_by_evpn(unsigned n, unsigned count,
+                                       const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> options{"--vxlan", "42", "--asn", "65000"};
+    for (unsigned other = 1; other <= count; ++other) {
+      if (other != n) options.insert(options.end(), {"--evpn", address(other)});
+    }
+    options.insert(options.end(), more.begin(), more.end());
+    return uplink(n, options);
+  }
+
+  /// Starts a host on the bus of machine n, with the address 198.18.0.`host`, and waits until its
+  /// port is up.
+  std::unique_ptr<Tool> host(unsigned n, unsigned number, const std::string& script) const {
+    const std::string name = "h" + std::to_string(number);
+    auto tool = std::make_unique<Tool>(
+        std::vector<std::string>{shmifctl_path(), "exec", bus(n), "--name", name, "--ip",
+                                 host_address(number) + "/24", "--", "sh", "-c", script});
+    const ToolResult waited = run_tool({"wait", bus(n), "--port", name, "--timeout", "100"});
+    EXPECT_EQ(waited.status, 0) << waited.err;
+    return tool;
+  }
+  static std::string host_address(unsigned number) { return "198.18.0." + std::to_string(number); }
+  /// Runs a script on a host to its end.
+  ToolResult on_host(unsigned n, unsigned number, const std::string& script) const {
+    return run_program({shmifctl_path(), "exec", bus(n), "--name", "h" + std::to_string(number),
+                        "--ip", host_address(number) + "/24", "--", "sh", "-c", script});
+  }
+  /// Whether a host reaches another one: asks several times, because routes come late.
+  bool reaches(unsigned n, unsigned number, unsigned other) const {
+    return on_host(n, number,
+                   "for i in $(seq 300); do ping -q -c 1 -W 0.3 " + host_address(other) +
+                       " && exit 0; done; exit 1")
+               .status == 0;
+  }
+  static ToolResult end(Tool& tool) {
+    tool.signal(SIGTERM);
+    return tool.finish();
+  }
+
+  const tap::test::TestNamespace& middle() const { return switch_; }
+
+ private:
+  TempDir directory_;
+  tap::test::TestNamespace switch_;
+  std::vector<std::unique_ptr<tap::test::TestNamespace>> machines_;
+};
+
+}  // namespace shmif::test

@@ -1,0 +1,353 @@
+// The parts of an uplink that need no network: its words, its table of hosts, its configuration.
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/unique_fd.hpp"
+#include "tests/support/frames.hpp"
+#include "tools/common/command.hpp"
+#include "tools/uplink/far_counts.hpp"
+#include "tools/uplink/hello.hpp"
+#include "tools/uplink/home_table.hpp"
+#include "tools/uplink/routing.hpp"
+#include "tools/uplink/ssh_session.hpp"
+#include "tools/uplink/underlay.hpp"
+#include "tools/uplink/uplink_wish.hpp"
+
+namespace shmif::test {
+namespace {
+
+using std::chrono::seconds;
+using tools::FarBus;
+using tools::FarCounts;
+using tools::Hello;
+using tools::HomeTable;
+
+constexpr std::chrono::milliseconds kLong{60'000};
+
+TEST(UplinkHello, IsReadAsItWasWritten) {
+  const Hello sent{.mtu = 9000, .name = "web-01.lab"};
+  EXPECT_EQ(sent.to_line(), "shmif-uplink 1 mtu=9000 name=web-01.lab\n");
+  std::string line = sent.to_line();
+  line.pop_back();
+  const auto read = Hello::parse(line);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->mtu, 9000U);
+  EXPECT_EQ(read->name, "web-01.lab");
+}
+
+TEST(UplinkHello, OfAnotherShapeIsRefusedWithItsText) {
+  for (const std::string line :
+       {"", "shmif-uplink", "shmif-uplink ", "shmif-uplink 1", "shmif-uplink 1 mtu=67 name=a",
+        "shmif-uplink 1 mtu=65522 name=a", "shmif-uplink 1 mtu=99999999999 name=a",
+        "shmif-uplink 1 mtu=-1 name=a", "shmif-uplink 1 mtu=1500 name=", "shmif-uplink 1 mtu=1500",
+        "shmif-uplink 1 mtu=1500 name=a b", "shmif-uplink 1 mtu=1500 name=\x1b[31m",
+        "shmif-uplink 1 name=a mtu=1500"}) {
+    const auto read = Hello::parse(line);
+    ASSERT_FALSE(read) << line;
+    EXPECT_NE(read.error().message.find("does not speak as an uplink"), std::string::npos);
+    EXPECT_EQ(read.error().message.find('\x1b'), std::string::npos);
+  }
+  EXPECT_FALSE(Hello::parse("shmif-uplink 1 mtu=1500 name=" + std::string(65, 'a')));
+  const auto newer = Hello::parse("shmif-uplink 2 mtu=1500 name=a");
+  ASSERT_FALSE(newer);
+  EXPECT_NE(newer.error().message.find("version 2"), std::string::npos) << newer.error().message;
+}
+
+std::array<UniqueFd, 2> line_ends() {
+  std::array<int, 2> pair{-1, -1};
+  EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()), 0);
+  return {UniqueFd(pair[0]), UniqueFd(pair[1])};
+}
+
+void put_text(const UniqueFd& to, const std::string& text) {
+  ASSERT_EQ(::write(to.get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
+}
+
+TEST(UplinkHello, IsFoundBehindWhatAShellSaysAndNotOneByteMoreIsRead) {
+  const auto ends = line_ends();
+  put_text(ends[0],
+           "Welcome!\n" + std::string(1000, 'x') + "\nshmif-uplink 1 mtu=1500 name=b\nrest");
+  const auto hello = tools::await_hello(ends[1].get(), -1, kLong);
+  ASSERT_TRUE(hello) << hello.error().message;
+  EXPECT_EQ(hello->name, "b");
+  std::array<char, 16> rest{};
+  EXPECT_EQ(::recv(ends[1].get(), rest.data(), rest.size(), MSG_DONTWAIT), 4);
+  EXPECT_EQ(std::string(rest.data()), "rest");
+}
+
+TEST(UplinkHello, IsNotAwaitedForEver) {
+  {
+    const auto ends = line_ends();
+    const auto late = tools::await_hello(ends[1].get(), -1, std::chrono::milliseconds(10));
+    ASSERT_FALSE(late);
+    EXPECT_EQ(late.error().code, Errc::timed_out);
+  }
+  {
+    auto ends = line_ends();
+    put_text(ends[0], "no such command\n");
+    ends[0].reset();
+    const auto closed = tools::await_hello(ends[1].get(), -1, kLong);
+    ASSERT_FALSE(closed);
+    EXPECT_EQ(closed.error().code, Errc::link_ended);
+  }
+  {
+    auto ends = line_ends();
+    put_text(ends[1], "a greeting that is never read\n");
+    ends[0].reset();
+    const auto reset = tools::await_hello(ends[1].get(), -1, kLong);
+    ASSERT_FALSE(reset);
+    EXPECT_EQ(reset.error().code, Errc::link_ended) << reset.error().message;
+  }
+  {
+    auto ends = line_ends();
+    const UniqueFd writer = std::move(ends[0]);
+    std::jthread flood([&] {
+      const std::string chunk(4096, '\n');
+      for (int i = 0; i < 64 && ::send(writer.get(), chunk.data(), chunk.size(), MSG_NOSIGNAL) > 0;)
+        ++i;
+    });
+    const auto refused = tools::await_hello(ends[1].get(), -1, kLong);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Errc::bad_argument) << refused.error().message;
+    ends[1].reset();  // ends the flood
+  }
+  {
+    const auto ends = line_ends();
+    const auto stop = line_ends();
+    put_text(stop[0], "x");
+    const auto stopped = tools::await_hello(ends[1].get(), stop[1].get(), kLong);
+    ASSERT_FALSE(stopped);
+    EXPECT_EQ(stopped.error().code, Errc::interrupted);
+  }
+}
+
+TEST(UplinkHello, NamesThisMachineInHarmlessCharacters) {
+  EXPECT_TRUE(Hello::parse("shmif-uplink 1 mtu=1500 name=" + tools::machine_name()));
+}
+
+/// A frame between hosts that are numbers; 255 is everybody.
+std::vector<std::byte> frame_of(unsigned to, unsigned from) {
+  std::vector<std::byte> frame(60);
+  for (std::size_t i = 0; i < 6; ++i) {
+    frame[i] = to == 255 ? std::byte{0xff} : std::byte{0};
+    frame[6 + i] = std::byte{0};
+  }
+  if (to != 255) {
+    frame[0] = std::byte{2};
+    frame[5] = static_cast<std::byte>(to);
+  }
+  frame[6] = from == 255 ? std::byte{3} : std::byte{2};
+  frame[11] = static_cast<std::byte>(from);
+  return frame;
+}
+
+/// A table, and frames through it at chosen times.
+struct Hosts {
+  explicit Hosts(HomeTable::Behind behind) : table(behind) {}
+  bool stays(unsigned to, unsigned from, seconds at = seconds(0)) {
+    const auto frame = frame_of(to, from);
+    return table.stays(FrameView(frame.data(), frame.size()), begin + at);
+  }
+  void afar(unsigned to, unsigned from, seconds at = seconds(0)) {
+    const auto frame = frame_of(to, from);
+    table.came_from_afar(FrameView(frame.data(), frame.size()), begin + at);
+  }
+  HomeTable table;
+  HomeTable::Clock::time_point begin = HomeTable::Clock::now();
+};
+
+TEST(UplinkHomeTable, KeepsFramesBetweenHostsOfTheBusAndPassesAllOthers) {
+  Hosts hosts(HomeTable::Behind::line);
+  EXPECT_FALSE(hosts.stays(2, 1)) << "nobody knows where 2 is";
+  EXPECT_FALSE(hosts.stays(255, 2)) << "a broadcast";
+  EXPECT_TRUE(hosts.stays(2, 1));
+  EXPECT_TRUE(hosts.stays(1, 2));
+  hosts.afar(1, 3);
+  EXPECT_FALSE(hosts.stays(3, 1)) << "3 is on another machine";
+  EXPECT_FALSE(hosts.stays(2, 255)) << "a group address is no sender";
+}
+
+TEST(UplinkHomeTable, FollowsAHostThatMoves) {
+  Hosts hosts(HomeTable::Behind::line);
+  hosts.stays(255, 2);
+  EXPECT_TRUE(hosts.stays(2, 1));
+  hosts.afar(255, 2);
+  EXPECT_FALSE(hosts.stays(2, 1)) << "2 has sent from another machine";
+  hosts.stays(255, 2);
+  EXPECT_TRUE(hosts.stays(2, 1)) << "2 has come back";
+}
+
+TEST(UplinkHomeTable, ForgetsASilentHost) {
+  Hosts hosts(HomeTable::Behind::line);
+  hosts.stays(255, 2);
+  EXPECT_TRUE(hosts.stays(2, 1, HomeTable::kMemory - seconds(1)));
+  EXPECT_FALSE(hosts.stays(2, 1, HomeTable::kMemory));
+}
+
+TEST(UplinkHomeTable, RemindsABridgeOfEachHostNowAndThen) {
+  Hosts hosts(HomeTable::Behind::bridge);
+  hosts.stays(255, 1);
+  EXPECT_FALSE(hosts.stays(1, 2)) << "the bridge has not yet heard of 2";
+  EXPECT_TRUE(hosts.stays(1, 2));
+  EXPECT_TRUE(hosts.stays(2, 1));
+  const seconds later = HomeTable::kRemind;
+  EXPECT_FALSE(hosts.stays(2, 1, later));
+  EXPECT_TRUE(hosts.stays(2, 1, later));
+  EXPECT_FALSE(hosts.stays(1, 2, later));
+}
+
+TEST(UplinkHomeTable, KnowsAFewHundredHostsAtOnce) {
+  Hosts hosts(HomeTable::Behind::line);
+  for (unsigned host = 1; host <= 250; ++host) hosts.stays(255, host);
+  unsigned kept = 0;
+  for (unsigned host = 2; host <= 250; ++host) kept += hosts.stays(host, 1) ? 1 : 0;
+  EXPECT_GE(kept, 240U) << "few hosts share a place";
+}
+
+TEST(UplinkFarCounts, AreReadAsTheyWereWritten) {
+  const FarCounts counts{.sent_frames = 1,
+                         .delivered_frames = 2,
+                         .lost_frames = 3,
+                         .line_full_frames = 4,
+                         .too_long_frames = 5,
+                         .refused_frames = 6,
+                         .loops = 7};
+  auto read = FarCounts::parse(counts.to_line());
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->to_json(), counts.to_json());
+  EXPECT_EQ(counts.to_json().dump(),
+            R"({"sent_frames":1,"delivered_frames":2,"lost_frames":3,"line_full_frames":4,)"
+            R"("too_long_frames":5,"refused_frames":6,"loops":7})");
+  read->add(counts);
+  EXPECT_EQ(read->too_long_frames, 10U);
+}
+
+TEST(UplinkFarCounts, AreTheSumsOfWhatTheLineCounted) {
+  const tap::PairCounters counts{.to_right = {.received = 1U << 20U,
+                                              .frames = 1,
+                                              .lost = 2,
+                                              .dropped_full = 4,
+                                              .dropped_too_long = 8,
+                                              .dropped_error = 16},
+                                 .to_left = {.received = 1U << 20U,
+                                             .frames = 32,
+                                             .lost = 1U << 20U,
+                                             .dropped_full = 64,
+                                             .dropped_too_long = 128,
+                                             .dropped_error = 256}};
+  const StreamDrops drops{.too_long = 512, .too_short = 1024};
+  const FarCounts expected{.sent_frames = 1,
+                           .delivered_frames = 32,
+                           .lost_frames = 2,
+                           .line_full_frames = 4,
+                           .too_long_frames = 8 + 128 + 512,
+                           .refused_frames = 16 + 64 + 256 + 1024,
+                           .loops = 0};
+  using tools::UplinkEnd;
+  EXPECT_EQ(tools::far_counts_of(counts, drops, {.why = UplinkEnd::Why::far_ended}).to_json(),
+            expected.to_json());
+  EXPECT_EQ(tools::far_counts_of(counts, drops, {.why = UplinkEnd::Why::loop}).loops, 1U);
+}
+
+TEST(UplinkFarCounts, OfAnotherShapeAreNoCounts) {
+  const std::string sign = "shmif-uplink-counts ";
+  for (const std::string& line :
+       {std::string(), std::string("warning: x"), sign, sign + "{", sign + "[]", sign + "{}",
+        sign + R"({"sent_frames":1})", sign + std::string(5000, '['),
+        sign + R"({"sent_frames":-1,"delivered_frames":2,"lost_frames":3,"line_full_frames":4,)"
+               R"("too_long_frames":5,"refused_frames":6,"loops":7})",
+        sign + R"({"sent_frames":"1","delivered_frames":2,"lost_frames":3,"line_full_frames":4,)"
+               R"("too_long_frames":5,"refused_frames":6,"loops":7})"})
+    EXPECT_FALSE(FarCounts::parse(line)) << line;
+}
+
+TEST(UplinkFarBus, IsAHostAndAPath) {
+  const auto is = [](const std::string& text, const std::string& host, const std::string& path) {
+    const FarBus far = FarBus::parse(text);
+    EXPECT_EQ(far.host, host) << text;
+    EXPECT_EQ(far.path, path) << text;
+  };
+  is("b:/dev/shm/bus0", "b", "/dev/shm/bus0");
+  is("user@b:bus0", "user@b", "bus0");
+  is("user@[fd00::2]:/dev/shm/a:b", "user@fd00::2", "/dev/shm/a:b");
+  is("[fd00::2]:/x", "fd00::2", "/x");
+  is("b:/a[1]:2", "b", "/a[1]:2");
+  for (const char* const text : {"", "b", ":", "b:", ":/x", "user@:/x", "[fd00::2]", "[fd00::2]/x",
+                                 "-oProxyCommand=id:/x", "[-oProxyCommand=id]:/x"})
+    EXPECT_THROW(FarBus::parse(text), tools::UsageError) << text;
+}
+
+TEST(UplinkSshWords, RunTheFarEndWithEachWordKeptFromItsShell) {
+  tools::UplinkWish wish;
+  wish.far = {.host = "user@b", .path = "/dev/shm/it's $HOME"};
+  wish.port_name = "a b";
+  wish.ssh_options = {"Port=2222", "BatchMode=no"};
+  const std::vector<std::string> words = tools::ssh_words(wish);
+  EXPECT_EQ(words.front(), "ssh");
+  EXPECT_EQ(words[2], "Port=2222");
+  EXPECT_EQ(words[4], "BatchMode=no") << "the user's come before ours";
+  ASSERT_GE(words.size(), 3U);
+  EXPECT_EQ(words[words.size() - 3], "--");
+  EXPECT_EQ(words[words.size() - 2], "user@b");
+  EXPECT_EQ(words.back(),
+            R"(shmifctl uplink --stdio --port-name 'a b' -- '/dev/shm/it'\''s $HOME')");
+}
+
+TEST(UplinkSession, SaysWhyItEndedAndTakesNoWarningForTheReason) {
+  const auto why = [](const std::string& script) {
+    tools::SshSession session({"sh", "-c", script}, "far");
+    session.be_quiet();
+    session.end(kLong);
+    return session.why_ended();
+  };
+  EXPECT_EQ(why("echo 'Warning: Permanently added x' >&2; exit 255"), "");
+  EXPECT_EQ(why("echo refused >&2; echo '** WARNING: x' >&2; exit 255"), "refused");
+  EXPECT_EQ(why("echo 'shmifctl: cannot pass on a frame' >&2; exit 255"), "");
+  EXPECT_EQ(why("echo 'shmifctl: no such bus' >&2; exit 1"), "shmifctl: no such bus");
+  EXPECT_EQ(why("echo 'shmifctl: a warning' >&2; exit 0"), "");
+  EXPECT_EQ(why("echo 'shmifctl: a warning' >&2; kill -9 $$"),
+            "ssh was ended by signal 9 (Killed)");
+}
+
+TEST(UplinkRouting, TellsBgpdItsPeersAndNothingElse) {
+  const auto address = [](const char* text) { return tap::IpAddress::parse(text).value(); };
+  const std::string text =
+      tools::bgpd_configuration({.local = address("198.18.9.1"),
+                                 .asn = 65000,
+                                 .peers = {address("198.18.9.2"), address("198.18.9.3")}});
+  for (const char* const line :
+       {"router bgp 65000\n", " bgp router-id 198.18.9.1\n",
+        " neighbor 198.18.9.2 remote-as 65000\n", " neighbor 198.18.9.3 update-source 198.18.9.1\n",
+        "  neighbor 198.18.9.3 activate\n", " no bgp default ipv4-unicast\n",
+        "  advertise-all-vni\n"})
+    EXPECT_NE(text.find(line), std::string::npos) << line << text;
+}
+
+TEST(UplinkUnderlay, SaysWhatToSetForEachInterfaceThatIsTooNarrow) {
+  const auto path = [](const char* remote, std::uint32_t mtu, const char* interface) {
+    return tools::UnderlayPath{
+        .remote = tap::IpAddress::parse(remote).value(), .mtu = mtu, .interface = interface};
+  };
+  EXPECT_TRUE(tools::too_narrow({path("198.18.9.2", 1500, "eth0")}, 1450).empty());
+  EXPECT_TRUE(tools::too_narrow({path("fd00::2", 1500, "eth0")}, 1430).empty());
+  const auto texts =
+      tools::too_narrow({path("198.18.9.2", 1500, "eth0"), path("198.18.9.3", 1500, "eth0"),
+                         path("fd00::2", 1500, "e")},
+                        1451);
+  ASSERT_EQ(texts.size(), 2U) << "one for each interface";
+  for (const char* const part :
+       {"eth0", "1500", "1451", "1501", "--mtu 1450", "'ip link set dev eth0 mtu 1501'"})
+    EXPECT_NE(texts[0].find(part), std::string::npos) << part << ": " << texts[0];
+  EXPECT_NE(texts[1].find("mtu 1521"), std::string::npos) << texts[1];
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,276 @@
+// Uplinks over ssh. Most tests use a stand-in for ssh, which runs the command on this machine; one
+// uses the real thing.
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "shmif/port.hpp"
+#include "tests/support/eventually.hpp"
+#include "tests/support/temp_bus.hpp"
+#include "tests/tools/common/refusal.hpp"
+#include "tests/tools/uplink/ssh_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+TEST_F(UplinkSsh, JoinsTwoBusesAndBothSidesTellTheirCounts) {
+  Bus::create(far_, {}).value();
+  const auto tool = connected();
+  Port here = port_on(near_);
+  std::vector<std::byte> frame(60, std::byte{0xff});
+  frame[6] = std::byte{2};
+  const FrameView view(frame.data(), frame.size());
+  {
+    Port there = port_on(far_);
+    ASSERT_EQ(here.send({&view, 1}).taken, 1U);
+    FrameBatch batch;
+    EXPECT_TRUE(eventually([&] { return there.receive(batch).frames == 1; }));
+  }
+  tool->signal(SIGTERM);
+  const ToolResult ended = tool->finish();
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_EQ(ended.err, "");
+  EXPECT_NE(ended.out.find("bus:" + near_ + " -> ssh:b:" + far_), std::string::npos) << ended.out;
+  EXPECT_NE(ended.out.find("ssh:b:" + far_ + " counted: "), std::string::npos) << ended.out;
+  EXPECT_EQ(run_tool({"destroy", far_}).status, 0) << "the far end has ended, too";
+}
+
+TEST_F(UplinkSsh, CarriesFramesBothWaysAndCountsTheSameOnBothSides) {
+  Bus::create(far_, {}).value();
+  const auto tool = connected({"--json"});
+  PortOptions options;
+  options.name = "near-host";
+  Port here = port_on(near_, options);
+  options.name = "far-host";
+  Port there = port_on(far_, options);
+  constexpr std::size_t kFrames = 200;
+  const auto frames_to = [](const Port& to, const Port& from) {
+    std::vector<std::byte> frame(1500, std::byte{7});
+    std::copy_n(reinterpret_cast<const std::byte*>(to.mac().bytes.data()), 6, frame.begin());
+    std::copy_n(reinterpret_cast<const std::byte*>(from.mac().bytes.data()), 6, frame.begin() + 6);
+    frame[12] = std::byte{0x88};
+    frame[13] = std::byte{0xb5};
+    return frame;
+  };
+  for (const auto& [from, to] : {std::pair{&here, &there}, std::pair{&there, &here}}) {
+    const auto frame = frames_to(*to, *from);
+    const FrameView view(frame.data(), frame.size());
+    std::size_t got = 0;
+    FrameBatch batch;
+    for (std::size_t i = 0; i < kFrames; ++i) {
+      ASSERT_EQ(from->send({&view, 1}).taken, 1U);
+      EXPECT_TRUE(eventually([&] {
+        batch.clear();
+        got += to->receive(batch).frames;
+        return got > i;
+      }));
+    }
+  }
+  tool->signal(SIGTERM);
+  const auto json = nlohmann::json::parse(tool->finish().out);
+  EXPECT_EQ(json["directions"][0]["tx_frames"], kFrames);
+  EXPECT_EQ(json["directions"][1]["tx_frames"], kFrames);
+  EXPECT_EQ(json["far"]["sent_frames"], kFrames);
+  EXPECT_EQ(json["far"]["delivered_frames"], kFrames);
+  EXPECT_EQ(json["far"]["lost_frames"], 0);
+  EXPECT_EQ(json["connections"], 1);
+  EXPECT_EQ(json["far_untold_connections"], 0);
+}
+
+TEST_F(UplinkSsh, AgreesOnTheSmallerMtuAndSaysSo) {
+  Bus::create(far_, {.mtu = 900}).value();
+  const auto tool = connected();
+  EXPECT_NE(tool->so_far().out.find("MTU 900 (frames of at most 922 bytes)"), std::string::npos)
+      << tool->so_far().out;
+  EXPECT_TRUE(tool->wait_for("longer frames are dropped and counted"));
+  Port here = port_on(near_);
+  std::vector<std::byte> frame(1400, std::byte{0xff});
+  frame[6] = std::byte{2};
+  const FrameView view(frame.data(), frame.size());
+  ASSERT_EQ(here.send({&view, 1}).taken, 1U);
+  EXPECT_TRUE(tool->wait_for("1400 bytes")) << tool->so_far().err;
+  tool->signal(SIGTERM);
+  EXPECT_NE(tool->finish().out.find("1 too long"), std::string::npos) << tool->so_far().out;
+}
+
+TEST_F(UplinkSsh, ConnectsAgainWhenTheLineIsCut) {
+  Bus::create(far_, {}).value();
+  const auto tool = connected();
+  const pid_t first = far_process();
+  ASSERT_GT(first, 0);
+  ::kill(first, SIGKILL);
+  EXPECT_TRUE(tool->wait_for("the line is cut")) << tool->so_far().out;
+  EXPECT_TRUE(eventually([&] { return far_process() > 0 && far_process() != first; }));
+  wait_for_port(far_);
+  // The far end has its port before this end has heard of it.
+  EXPECT_TRUE(eventually([&] {
+    static_cast<void>(tool->wait_for("a text that never comes", std::chrono::milliseconds(10)));
+    return times_in(tool->so_far().out, "connected to ") == 2;
+  }));
+  tool->signal(SIGTERM);
+  const ToolResult ended = tool->finish();
+  EXPECT_EQ(ended.status, 0);
+  EXPECT_EQ(times_in(ended.out, "connected to "), 2U) << ended.out;
+  EXPECT_NE(ended.out.find("the counts of 1 connection there are not known"), std::string::npos)
+      << ended.out;
+}
+
+TEST_F(UplinkSsh, TakesTheFarEndAwayWhenItIsKilled) {
+  Bus::create(far_, {}).value();
+  const auto tool = connected();
+  tool->signal(SIGKILL);
+  EXPECT_TRUE(eventually([&] { return far_process() == 0; }));
+}
+
+TEST_F(UplinkSsh, FailsWithTheWordsOfSshIfTheFirstTryDoes) {
+  expect_refusal(run_program(line()), {far_, "shmifctl create", " on b: "});
+  ssh_is("echo 'ssh: Could not resolve hostname b: Name or service not known' >&2; exit 255\n");
+  expect_refusal(run_program(line()), {far_, "Could not resolve hostname b", "try 'ssh b "});
+  Bus::create(far_, {}).value();
+  ssh_is("exit 0\n");
+  expect_refusal(run_program(line()), {far_, "has closed the line"});
+}
+
+TEST_F(UplinkSsh, SurvivesAFarEndThatSaysAnything) {
+  for (const std::string said : {"shmif-uplink 2 mtu=1500 name=x\\n",
+                                 "shmif-uplink 1 mtu=1 name=x\\n", "\\000\\001\\002\\n"}) {
+    ssh_is("printf '" + said + "'; sleep 0.1\n");
+    const ToolResult refused = run_program(line());
+    EXPECT_EQ(refused.status, 1) << refused.err;
+    EXPECT_EQ(count_of_lines(refused.err), 1) << refused.err;
+  }
+  // A record of 4 GiB, and then records of nothing.
+  ssh_is("printf 'shmif-uplink 1 mtu=1500 name=x\\n\\377\\377\\377\\377'; cat >/dev/null\n");
+  {
+    Tool tool(line());
+    EXPECT_TRUE(tool.wait_for("an invalid record came")) << tool.so_far().err;
+    EXPECT_TRUE(tool.wait_for("the line is cut"));
+    tool.signal(SIGTERM);
+    EXPECT_EQ(tool.finish().status, 0);
+  }
+  ssh_is(
+      "printf 'shmif-uplink 1 mtu=1500 name=x\\n\\000\\000\\000\\000\\000\\000\\000\\001x'\n"
+      "printf 'shmif-uplink-counts {\"sent_frames\":1}\\n\\033[31mred\\n' >&2; cat >/dev/null\n");
+  {
+    Tool tool(line({"--json"}));
+    EXPECT_TRUE(tool.wait_for("red")) << tool.so_far().err;
+    EXPECT_EQ(tool.so_far().err.find('\x1b'), std::string::npos) << "it could control a terminal";
+    tool.signal(SIGTERM);
+    const auto json = nlohmann::json::parse(tool.finish().out);
+    EXPECT_EQ(json["received_too_short_frames"], 2);
+    EXPECT_TRUE(json["far"].is_null()) << "not all of its counts came";
+  }
+}
+
+TEST_F(UplinkSsh, WhatWasTooLongIsCountedOverAllConnections) {
+  // A record that is too long, and a frame behind it. The first connection ends then.
+  ssh_is(
+      "printf 'shmif-uplink 1 mtu=1500 name=x\\n\\000\\000\\007\\320'\n"
+      "head -c 2000 /dev/zero\n"
+      "printf '\\000\\000\\000\\074\\377\\377\\377\\377\\377\\377\\002'\n"
+      "head -c 53 /dev/zero\n"
+      "if [ -e " +
+      file("second") + " ]; then cat >/dev/null; else : > " + file("second") + "; fi\n");
+  Port here = port_on(near_);
+  Tool tool(line({"--json"}));
+  std::size_t got = 0;
+  EXPECT_TRUE(eventually([&] {
+    FrameBatch batch;
+    got += here.receive(batch).frames;
+    return got == 2;
+  })) << tool.so_far().err;
+  tool.signal(SIGTERM);
+  const auto json = nlohmann::json::parse(tool.finish().out);
+  EXPECT_EQ(json["connections"], 2);
+  EXPECT_EQ(json["received_too_long_frames"], 2);
+}
+
+TEST_F(UplinkSsh, TheFarEndSurvivesANearEndThatSaysAnything) {
+  Bus::create(far_, {}).value();
+  const ToolResult silent = run_tool({"uplink", far_, "--stdio"});
+  EXPECT_EQ(silent.status, 1);
+  EXPECT_NE(silent.err.find("has closed the line"), std::string::npos) << silent.err;
+  const ToolResult wrong = run_tool({"uplink", far_, "--stdio"}, "shmif-uplink 1 mtu=0 name=x\n");
+  EXPECT_EQ(wrong.status, 1);
+  EXPECT_NE(wrong.err.find("does not speak as an uplink"), std::string::npos) << wrong.err;
+  const ToolResult huge = run_tool(
+      {"uplink", far_, "--stdio"},
+      "shmif-uplink 1 mtu=1500 name=x\n" + std::string("\xff\xff\xff\xff") + std::string(100, 'x'));
+  EXPECT_EQ(huge.status, 1);
+  EXPECT_NE(huge.err.find("an invalid record came"), std::string::npos) << huge.err;
+  const ToolResult orderly =
+      run_tool({"uplink", far_, "--stdio"}, "shmif-uplink 1 mtu=1500 name=x\n");
+  EXPECT_EQ(orderly.status, 0) << orderly.err;
+  EXPECT_NE(orderly.err.find("shmif-uplink-counts {\"sent_frames\":0"), std::string::npos)
+      << orderly.err;
+  EXPECT_TRUE(orderly.out.starts_with("shmif-uplink 1 mtu=1500 name=")) << orderly.out;
+}
+
+TEST_F(UplinkSsh, EndsALoopThatASecondOneMakes) {
+  Bus::create(far_, {}).value();
+  const auto one = connected();
+  auto two = std::make_unique<Tool>(line());
+  ASSERT_TRUE(two->wait_for("connected to "));
+  EXPECT_TRUE(eventually([&] {
+    const auto ports = Bus::open(far_).value().info().ports;
+    return std::ranges::count_if(ports, &PortInfo::up) == 2;
+  }));
+  {
+    Port here = port_on(near_);
+    std::vector<std::byte> frame(60, std::byte{0xff});
+    frame[6] = std::byte{2};
+    const FrameView view(frame.data(), frame.size());
+    constexpr int kLooksOfQuiet = 500;
+    int quiet = kLooksOfQuiet;
+    std::uint64_t frames = Bus::open(near_).value().info().frames;
+    EXPECT_TRUE(eventually([&] {
+      // Each from another host, because a busy machine carries them round as one batch: of one
+      // host, a lap would be only two of the moves that make the guard look. And again when all of
+      // them were lost before that.
+      const std::uint64_t now = Bus::open(near_).value().info().frames;
+      quiet = std::exchange(frames, now) == now ? quiet + 1 : 0;
+      for (unsigned i = 0; quiet >= kLooksOfQuiet && i < 64; ++i) {
+        frame[11] = static_cast<std::byte>(i);
+        static_cast<void>(here.send({&view, 1}));
+      }
+      if (quiet >= kLooksOfQuiet) quiet = 0;
+      const auto ports = Bus::open(far_).value().info().ports;
+      return std::ranges::count_if(ports, &PortInfo::up) < 2;
+    })) << "one of them ends";
+  }
+}
+
+TEST_F(UplinkRealSsh, CarriesAWebPageAndComesBackWhenTheCableDoes) {
+  connect(2, 1500);
+  const auto server = sshd(2);
+  Tool tool(line(1, 2));
+  ASSERT_TRUE(tool.wait_for("connected to ")) << tool.so_far().err << server->so_far().err;
+  TempDir site("/tmp");
+  std::ofstream(site.file("page")) << std::string(3'000'000, 'p');
+  const auto web = host(2, 20, "cd " + site.path() + " && exec python3 -m http.server 80");
+  EXPECT_TRUE(reaches(1, 10, 20));
+  const ToolResult fetched =
+      on_host(1, 11, "curl -sS --retry 5 --retry-all-errors http://198.18.0.20/page | wc -c");
+  EXPECT_EQ(fetched.out, "3000000\n") << fetched.err;
+  middle().netlink().set_up(cable(2), false).value();
+  EXPECT_TRUE(tool.wait_for("the line is cut")) << tool.so_far().err;
+  middle().netlink().set_up(cable(2)).value();
+  EXPECT_TRUE(reaches(1, 10, 20));
+  const ToolResult ended = end(tool);
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_GE(times_in(ended.out, "connected to "), 2U) << ended.out;
+}
+
+}  // namespace
+}  // namespace shmif::test

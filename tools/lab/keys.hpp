@@ -1,0 +1,68 @@
+#pragma once
+// The keys of a lab's file: one row for each. The reader refuses what no row allows, and a test
+// compares the rows with docs/lab.schema.json.
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "tools/lab/problems.hpp"
+#include "tools/lab/value.hpp"
+
+namespace shmif::tools {
+
+/// One key of a table.
+struct LabKey {
+  const char* name;
+  std::uint8_t kinds;  ///< a set of ValueKind
+  /// What it means, in a few words: the description in the schema, and help in messages.
+  const char* text;
+  /// Not empty: the key is known, but refused with this reason. Such a key is not in the schema.
+  const char* refused = "";
+};
+
+/// A kind of table, and its keys.
+struct LabTable {
+  const char* name;  ///< as in messages and in the schema: "host"
+  std::span<const LabKey> keys;
+};
+
+extern const LabTable kLabKeys;      ///< the whole file
+extern const LabTable kBusKeys;      ///< bus.NAME
+extern const LabTable kHostKeys;     ///< host.NAME
+extern const LabTable kCaptureKeys;  ///< capture.NAME
+extern const LabTable kGatewayKeys;  ///< gateway.NAME
+extern const LabTable kPerfKeys;     ///< perf.NAME
+extern const LabTable kEventKeys;    ///< an entry of `at`
+extern const LabTable kTestKeys;     ///< test
+extern const LabTable kMachineKeys;  ///< machine.NAME
+extern const LabTable kFileKeys;     ///< a file of a host, if it is not a text
+
+/// "a text", "a list", "a text or a list".
+std::string kinds_text(std::uint8_t kinds);
+
+/// Reads the keys of one table. The constructor adds a problem for each key that is unknown or has
+/// a value of another kind; the getters then return an empty value. Threads: one at a time.
+class LabTableReader {
+ public:
+  /// `table` must live as long as this.
+  LabTableReader(const LabValue& table, const LabTable& known, LabProblems& problems);
+
+  /// The value of a key, if it is there and of a kind that the key can have.
+  const LabValue* find(const char* key) const noexcept;
+  std::optional<std::string> text(const char* key) const;
+  std::optional<bool> boolean(const char* key) const;
+  /// An integer from `min` to `max`; adds a problem for any other.
+  std::optional<std::int64_t> integer(const char* key, std::int64_t min, std::int64_t max) const;
+  LabPlace place_of(const char* key) const;
+  const LabValue& table() const noexcept { return table_; }
+  LabProblems& problems() const noexcept { return problems_; }
+
+ private:
+  const LabValue& table_;
+  const LabTable& known_;
+  LabProblems& problems_;
+};
+
+}  // namespace shmif::tools

@@ -1,0 +1,180 @@
+#include "tools/uplink/uplink_line.hpp"
+
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+#include <utility>
+
+#include "shmif/log.hpp"
+#include "tools/common/command.hpp"
+#include "tools/relay/ping_answerer.hpp"
+
+namespace shmif::tools {
+namespace {
+
+constexpr std::chrono::milliseconds kLoopPatience{1500};
+constexpr std::chrono::seconds kShowDrops{1};
+
+/// Brings a port down at the end of a scope.
+struct UplinkDown {
+  Port& port;
+  ~UplinkDown() { static_cast<void>(port.down()); }
+};
+
+}  // namespace
+
+void add_counts(tap::PairCounters& to, const tap::PairCounters& more) {
+  using D = tap::DirectionCounters;
+  using Count = std::uint64_t D::*;
+  const auto add_way = [](D& sum, const D& from) {
+    for (const Count count :
+         {&D::received, &D::frames, &D::bytes, &D::segments, &D::batches, &D::consumed, &D::lost,
+          &D::dropped_full, &D::dropped_too_long, &D::dropped_error})
+      sum.*count += from.*count;
+  };
+  add_way(to.to_right, more.to_right);
+  add_way(to.to_left, more.to_left);
+}
+
+UplinkLine::UplinkLine(UplinkPort& port, AnyLink& far, std::string bus_text, std::string far_text,
+                       std::function<UplinkDrops()> far_drops)
+    : port_(port),
+      far_(far),
+      bus_text_(std::move(bus_text)),
+      far_text_(std::move(far_text)),
+      far_drops_(std::move(far_drops)),
+      guard_([this] { met_loop(); }),
+      loop_timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)) {
+  if (!loop_timer_) throw Exception(Error::from_errno(errno, "cannot make a timer"));
+}
+
+/// The guard has proven a loop: warns, and looks again later, or ends.
+void UplinkLine::met_loop() {
+  if (loop_ == Loop::seen) {
+    loop_ = Loop::proven;
+    bridge_->stop();
+    return;
+  }
+  loop_ = Loop::seen;
+  complain(loop_text(bus_text_, far_text_, "another uplink or bridge") +
+           "; if it goes on, this uplink ends");
+  std::random_device random;
+  std::uniform_int_distribution<std::int64_t> any(1, kLoopPatience.count());
+  const std::int64_t ms = any(random);
+  itimerspec next{};
+  next.it_value = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1'000'000};
+  static_cast<void>(timerfd_settime(loop_timer_.get(), 0, &next, nullptr));
+}
+
+/// Looks for the loop anew, with a guard that has seen nothing yet.
+bool UplinkLine::look_at_loop() {
+  std::uint64_t expirations = 0;
+  static_cast<void>(read(loop_timer_.get(), &expirations, sizeof expirations) > 0);
+  guard_ = LoopGuard([this] { met_loop(); });
+  return true;
+}
+
+bool UplinkLine::bus_is_there() {
+  const Result<Port::LinkState> link = port_.port().link();
+  bus_removed_ = link && !link->still_named;
+  return !bus_removed_;
+}
+
+/// Frames that the line dropped, which `stat` shows. If there are more, looks again in a second.
+void UplinkLine::show_drops() {
+  const auto dropped = [](const tap::DirectionCounters& way) {
+    return way.dropped_full + way.dropped_too_long + way.dropped_error;
+  };
+  const tap::PairCounters now = bridge_->counters(0);
+  shown_ = HomeTable::Clock::now();
+  if (port_.show_drops(UplinkDrops{dropped(now.to_right), dropped(now.to_left)} + far_drops_()))
+    buses_.look_soon();
+}
+
+/// To call for each frame.
+void UplinkLine::show_drops_if_due() {
+  if (HomeTable::Clock::now() - shown_ >= kShowDrops) show_drops();
+}
+
+tap::BridgeOptions UplinkLine::bridge_options() {
+  tap::BridgeOptions options;
+  options.on_too_long = [this](const FrameView& frame, AnyLink& from, AnyLink&) {
+    const bool from_bus = &from == &port_.link();
+    too_long_.say(frame.size(), from_bus ? bus_text_ : far_text_, std::nullopt,
+                  from_bus ? far_text_ : bus_text_,
+                  from_bus ? std::nullopt : std::optional(port_.port().mtu()));
+  };
+  options.on_trouble = [this](AnyLink& link, std::error_code error) {
+    if (&link != &port_.link()) {
+      far_trouble_ = far_trouble_ || error;
+      if (error) complain(far_text_ + ": " + error.message() + ": an invalid record came");
+    } else {
+      follow_bus(bus_text_.substr(bus_text_.find(':') + 1), -1, LinkKind::bridge, error);
+    }
+  };
+  return options;
+}
+
+void UplinkLine::join(tap::Bridge& bridge, const std::vector<UplinkWatch>& watches) {
+  const PingAnswerer answer(port_.port());
+  bridge
+      .add(
+          port_.link(), far_,
+          [this, answer](const FrameView& frame, AnyLink& back) {
+            show_drops_if_due();
+            return guard_.look(LoopGuard::Side::left, frame, back) || answer(frame, back);
+          },
+          [this](const FrameView& frame, AnyLink& back) {
+            show_drops_if_due();
+            return port_.refuses_from_afar(frame) ||
+                   guard_.look(LoopGuard::Side::right, frame, back);
+          })
+      .value();
+  const auto look_after = [this] {
+    port_.settle();
+    show_drops();
+    return bus_is_there();
+  };
+  buses_.join(bridge, look_after).value();
+  port_.control().join(bridge).value();
+  bridge.watch(loop_timer_.get(), [this] { return look_at_loop(); }).value();
+  for (const UplinkWatch& each : watches) bridge.watch(each.descriptor, each.on_ready).value();
+}
+
+UplinkEnd UplinkLine::carry(int stop_descriptor, const std::vector<UplinkWatch>& watches) {
+  tap::Bridge bridge = tap::Bridge::create(bridge_options()).value();
+  join(bridge, watches);
+  if (const std::error_code error = port_.port().up()) {
+    throw Exception(
+        Error(error, "cannot bring the port up on " + bus_text_ + ": " + error.message()));
+  }
+  const UplinkDown down{port_.port()};
+  bridge_ = &bridge;
+  const tap::BridgeEnd end = bridge.run(stop_descriptor);
+  show_drops();
+  port_.end_line();
+  bridge_ = nullptr;
+  counts_ = bridge.counters(0);
+  return end_of(end);
+}
+
+UplinkEnd UplinkLine::end_of(const tap::BridgeEnd& end) const {
+  if (loop_ == Loop::proven) {
+    return {UplinkEnd::Why::loop, "frames from " + bus_text_ + " still come back from " +
+                                      far_text_ + ": the uplink ends (leave only one connection " +
+                                      "between the two)"};
+  }
+  if (bus_removed_) return {UplinkEnd::Why::bus_ended, bus_text_ + " was removed: the uplink ends"};
+  if (end.why == tap::BridgeEnd::Why::stopped) {
+    if (!end.error) return {};
+    return {UplinkEnd::Why::bus_ended, "cannot wait for signals: " + end.error.message()};
+  }
+  const bool is_bus = end.address == port_.link().address();
+  return {is_bus ? UplinkEnd::Why::bus_ended : UplinkEnd::Why::far_ended,
+          "cannot go on with " + (is_bus ? bus_text_ : far_text_) + ": " + end.error.message(),
+          !is_bus && !far_trouble_ && end.error == Errc::link_ended};
+}
+
+}  // namespace shmif::tools

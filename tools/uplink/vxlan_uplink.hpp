@@ -1,0 +1,22 @@
+#pragma once
+// An uplink over the kernel's VXLAN.
+//
+//   bus -- port -- this process -- TAP -- kernel bridge -- VXLAN ... UDP packets of this machine
+//                                 '------- private namespace ------'
+//
+// The three devices are in a network namespace that only this process holds, so no name of theirs
+// can be taken, no daemon of the machine configures them, and they vanish with the process, also
+// when it is killed. A VXLAN device sends and receives its packets in the namespace in which it was
+// made, wherever it is.
+
+#include "tools/common/json.hpp"
+#include "tools/uplink/uplink_wish.hpp"
+
+namespace shmif::tools {
+
+/// Carries frames until a signal comes, or until the bus is gone. With UplinkWay::evpn, it also
+/// runs the routing programs. Result: the exit code. Throws if it cannot begin, and leaves nothing.
+/// Blocks: until the end.
+int run_vxlan_uplink(const UplinkWish& wish, const JsonOutput& json);
+
+}  // namespace shmif::tools
