@@ -129,9 +129,12 @@ configure() {
   [[ -f $root/build/$preset/build.ninja ]] || cmake -S "$root" --preset "$preset" "$@"
 }
 
-# build PRESET [TARGET...]: builds everything, or these targets.
+# build PRESET [TARGET...]: builds everything, or these targets. With ccache, what another clone has compiled counts, too:
+# paths within the tree are no difference, nor are the times of headers.
 build() {
   local preset=$1
   shift
-  cmake --build "$root/build/$preset" -j "$jobs" ${1:+--target "$@"}
+  CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1 \
+    CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime \
+    cmake --build "$root/build/$preset" -j "$jobs" ${1:+--target "$@"}
 }

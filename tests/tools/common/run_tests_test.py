@@ -52,7 +52,7 @@ class RunTests(unittest.TestCase):
 
     def put_tellers(self, names=TELLERS):
         self.put_tests("".join(f'add_test({name} {TELLER} --gtest_filter={name})\nset_tests_properties({name} PROPERTIES '
-                               'SKIP_REGULAR_EXPRESSION "\\\\[  SKIPPED \\\\]" TIMEOUT 5)\n' for name in names))
+                               'SKIP_REGULAR_EXPRESSION "\\\\[  SKIPPED \\\\]" TIMEOUT 2)\n' for name in names))
 
     def run_tests(self, *options, **environment):
         return subprocess.run([f"{SOURCE}/tools/run_tests", self.build, "--jobs", "3", "--junit", self.results, *options],
@@ -90,7 +90,7 @@ class RunTests(unittest.TestCase):
         self.assertEqual(self.statuses(), TELLERS)
         cases = self.cases()
         self.assertIn("Killed", cases["Teller.IsKilled"].findtext("system-out"))
-        self.assertIn("ended after its time limit of 5 s", cases["Teller.Hangs"].findtext("system-out"))
+        self.assertIn("ended after its time limit of 2 s", cases["Teller.Hangs"].findtext("system-out"))
         self.assertIn("Failed\nthis one fails\n", cases["Teller.Fails"].findtext("system-out"))
         self.assertIn("Skipped\nno moon\n", cases["Teller.Skips"].findtext("system-out"))
 
@@ -102,7 +102,7 @@ class RunTests(unittest.TestCase):
         self.run_tests()
         self.assertEqual(self.statuses(), {"A": "run", "B": "fail"})
         self.assertIn("does not serve tests", self.cases()["B"].findtext("system-out"))
-        self.assertEqual(sorted((self.build / "told").read_text().splitlines()), ["--gtest_filter=T.A --fresh", "--serve"])
+        self.assertEqual(sorted((self.build / "told").read_text().splitlines()), ["--gtest_filter=T.A --fresh", "--serve", "--serve"])
 
     def test_starts_an_emulator_with_its_options_and_a_program(self):
         emulator = self.build / "emulator"
@@ -112,7 +112,7 @@ class RunTests(unittest.TestCase):
         self.put_tests("".join(f"add_test({name} {emulator} -L / {TELLER} --gtest_filter={name})\n" for name in names))
         self.run_tests("--jobs", "1")
         self.assertEqual(self.statuses(), {"Teller.BeginsNone": "run", "Teller.Fails": "fail"})
-        self.assertEqual((self.build / "told").read_text(), f"-L / {TELLER} --serve\n")
+        self.assertEqual((self.build / "told").read_text(), f"-L / {TELLER} --serve\n" * 2)
 
     def test_runs_again_what_failed(self):
         self.put_tellers()
@@ -121,6 +121,18 @@ class RunTests(unittest.TestCase):
         self.results.rename(old)
         self.assertEqual(self.run_tests("--failed-in", old).returncode, 8)
         self.assertEqual(self.statuses(), {name: "fail" for name, status in TELLERS.items() if status == "fail"})
+
+    def test_a_test_that_passes_the_second_time_is_unsteady(self):
+        self.put_tests(f"""
+add_test(Once sh -c "test -e {self.build}/once || {{ touch {self.build}/once; echo too late; false; }}")
+add_test(Never sh -c "echo never; false")
+""")
+        run = self.run_tests()
+        self.assertEqual(run.returncode, 8)
+        self.assertEqual(run.stdout.splitlines()[-2:], ["failed: Never", "unsteady: Once"])
+        self.assertEqual(self.statuses(), {"Once": "run", "Never": "fail"})
+        self.assertEqual([(case.get("unsteady"), case.findtext("system-out")) for case in self.cases().values()],
+                         [("yes", "too late\n"), (None, "never\n")])
 
     def test_takes_the_options_of_ctest(self):
         self.put_tests(COMMANDS)

@@ -575,8 +575,10 @@ TEST(HeatMonitorInTmp, LeavesNothingThereWhereTheUserHasNoDirectoryForIt) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: has a /tmp of its own";
   // The folder is there when the monitor answers, and goes with the monitor.
   const std::string script =
-      R"(mount -t tmpfs none /tmp && folder=/tmp/shmif-heat-$(id -u) && "$0" heat --status &&
-         ls -A /tmp && "$0" heat --set -p $$ && ls -A /tmp $folder && "$0" heat --forget &&
+      R"(mount --bind "${0%/*}" /mnt &&  # the program may be below /tmp itself
+         mount -t tmpfs none /tmp && folder=/tmp/shmif-heat-$(id -u) && cd /mnt &&
+         ./shmifperf heat --status && ls -A /tmp && ./shmifperf heat --set -p $$ &&
+         ls -A /tmp $folder && ./shmifperf heat --forget &&
          while [ -e $folder ]; do sleep 0.05; done && ls -A /tmp && echo end)";
   const ToolResult result = run_program(
       {"env", "-u", "XDG_RUNTIME_DIR", "unshare", "--mount", "sh", "-c", script, SHMIFPERF_PATH});
