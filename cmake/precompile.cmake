@@ -25,14 +25,14 @@ function(shmif_precompiled name)
   target_precompile_headers(${name} PRIVATE ${ARG_HEADERS})
 endfunction()
 
-# shmif_unity(TARGET...): with SHMIF_UNITY, compiles sixteen files of each target as one, because headers are most of
-# each file.
+# shmif_unity(TARGET...): with SHMIF_UNITY, compiles thirty-two files of each target as one, because headers and the
+# templates in them are most of each file.
 function(shmif_unity)
   if(NOT SHMIF_UNITY OR CMAKE_UNITY_BUILD)
     return()
   endif()
   foreach(target ${ARGN})
-    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 16)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 32)
     # g++ takes a file that another includes for a header, where nothing may be local.
     target_compile_options(${target} PRIVATE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-subobject-linkage>)
   endforeach()

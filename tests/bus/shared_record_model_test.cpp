@@ -22,9 +22,9 @@ namespace {
 
 constexpr unsigned kPorts = 4;
 constexpr unsigned kDeadWriter = 201;  // a slot that no port of the test gets
-constexpr std::uint64_t kRing = 64U << 10U;
+constexpr std::uint64_t kModelRing = 64U << 10U;
 /// A reader that is lapped again within this leaves as much out (theory-of-operation.md).
-constexpr std::uint64_t kEighth = kRing / 8;
+constexpr std::uint64_t kEighth = kModelRing / 8;
 
 /// Where a port stands.
 struct ModelPlace {
@@ -157,7 +157,7 @@ class Schedule {
   void die_in_a_batch() {
     const std::uint64_t last = chain_->end();
     const std::uint64_t bytes = 32 * (2 + below(100));
-    if (last + bytes + 16 > bytes_.first() + kRing) return;  // it makes room first
+    if (last + bytes + 16 > bytes_.first() + kModelRing) return;  // it makes room first
     raw_.claim(kDeadWriter, last, last, last + bytes);
     const std::uint64_t body = std::min<std::uint64_t>(bytes - 32, 4064) / 20 * 20;
     if (body >= 40) {
@@ -339,9 +339,9 @@ TEST_P(SharedRecordModel, SaysWhatEachPortGotAndLostInAnySchedule) {
 INSTANTIATE_TEST_SUITE_P(
     Begins, SharedRecordModel,
     testing::Values(Begin{"Zero", 0, 0},
-                    Begin{"TwoTo32", (1ULL << 32U) - kRing, (1ULL << 32U) - 99},
-                    Begin{"WhatAPadKnows", (1ULL << 39U) - kRing, 7},
-                    Begin{"WhatAFrameKnows", (1ULL << 46U) - kRing, UINT64_MAX - 999}),
+                    Begin{"TwoTo32", (1ULL << 32U) - kModelRing, (1ULL << 32U) - 99},
+                    Begin{"WhatAPadKnows", (1ULL << 39U) - kModelRing, 7},
+                    Begin{"WhatAFrameKnows", (1ULL << 46U) - kModelRing, UINT64_MAX - 999}),
     [](const auto& begin) { return std::string(begin.param.name); });
 
 }  // namespace

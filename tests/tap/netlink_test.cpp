@@ -35,11 +35,11 @@ TEST_F(NetlinkTest, FindsLoopbackInAFreshNamespace) {
 }
 
 TEST(Interface, HasACarrierWhenItsOtherEndIsThereAndTheKernelHasTakenNote) {
-  constexpr unsigned kLowerUp = 1U << 16U;  // as in linux/if.h
-  EXPECT_TRUE(Interface::carries(IFF_UP | IFF_RUNNING | kLowerUp));
+  constexpr unsigned kLower = 1U << 16U;  // as in linux/if.h
+  EXPECT_TRUE(Interface::carries(IFF_UP | IFF_RUNNING | kLower));
   EXPECT_FALSE(Interface::carries(IFF_UP | IFF_RUNNING)) << "lost, and not taken note of yet";
-  EXPECT_FALSE(Interface::carries(IFF_UP | kLowerUp)) << "got, and not taken note of yet";
-  EXPECT_FALSE(Interface::carries(IFF_RUNNING | kLowerUp));
+  EXPECT_FALSE(Interface::carries(IFF_UP | kLower)) << "got, and not taken note of yet";
+  EXPECT_FALSE(Interface::carries(IFF_RUNNING | kLower));
 }
 
 TEST_F(NetlinkTest, NamesAnInterfaceThatIsNotThere) {

@@ -204,7 +204,7 @@ TEST_F(TapReuse, WhatTheDeviceHasNoRoomForIsDroppedAndCountedAsThat) {
   std::vector<FrameView> frames(10, FrameView(frame.data(), frame.size()));
   const Bytes one = datagram({}, random_bytes(1472, 1));  // of a run that is written as one
   ASSERT_EQ(one.size(), 1514U);
-  frames.resize(20, unfinished({}, one));
+  frames.resize(20, unfinished(Flow{}, one));
   for (int batches = 0; batches < 5; ++batches) {
     EXPECT_EQ(link.send(frames).taken, frames.size());
   }

@@ -31,7 +31,7 @@ std::set<std::string> at_begin_of_lines(const std::string& text, const std::stri
   return found;
 }
 
-std::string help_of(const std::string& program, const Lines& command) {
+std::string help_of_program(const std::string& program, const Lines& command) {
   Lines words{program};
   words.insert(words.end(), command.begin(), command.end());
   words.emplace_back("--help");
@@ -63,13 +63,13 @@ class EmptyValue : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(EmptyValue, OfAnyOptionOfAnyCommandIsWrongUsageThatNamesTheOption) {
   const std::string program = GetParam();
-  const std::string list = between(help_of(program, {}), "commands:", "\n\n");
+  const std::string list = between(help_of_program(program, {}), "commands:", "\n\n");
   std::set<std::string> commands = at_begin_of_lines(list, "  ([a-z]+) ");
   commands.erase("help");
   EXPECT_GT(commands.size(), 10U);
   std::size_t options = 0;
   for (const std::string& command : commands) {
-    const std::string help = help_of(program, {command});
+    const std::string help = help_of_program(program, {command});
     for (const std::string& option : with_value(help)) {
       ++options;
       const std::string name = option.size() > 2 ? option : "";

@@ -105,9 +105,9 @@ TEST(LostOutput, OfABridgeIsAFailureUnlessItWasClosedAndNoJsonIsWanted) {
     const bool vanishes = output.redirection == kClosed.redirection;
     EXPECT_EQ(text.err, vanishes ? "" : lost);
     EXPECT_EQ(text.status, vanishes ? 0 : 1);
-    const ToolResult json = run_into(output, {"bridge", from, "bus:" + rig.path(), "--json"});
-    EXPECT_EQ(json.err, lost);
-    EXPECT_EQ(json.status, 1);
+    const ToolResult told = run_into(output, {"bridge", from, "bus:" + rig.path(), "--json"});
+    EXPECT_EQ(told.err, lost);
+    EXPECT_EQ(told.status, 1);
   }
 }
 
