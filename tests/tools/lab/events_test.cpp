@@ -467,7 +467,8 @@ at = [
   std::ofstream(file("die")) << "x";
   ASSERT_TRUE(eventually([&] { return lives() == 2; }));
   EXPECT_EQ(line_of(file("lab.b"), "w"), "link down, fault delay=1ms");
-  EXPECT_EQ(inside("w", "cat /sys/class/net/b/carrier").out, "0\n") << "the host sees it";
+  EXPECT_TRUE(eventually([&] { return inside("w", "cat /sys/class/net/b/carrier").out == "0\n"; }))
+      << "the host sees it";
   EXPECT_FALSE(reaches("v", "198.18.0.1"));
   std::ofstream(file("go2")) << "x";
   ASSERT_TRUE(wait_for_events(4));

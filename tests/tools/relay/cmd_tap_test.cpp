@@ -197,6 +197,7 @@ TEST_F(TapCommand, ADeviceThatExistedIsAsItWasAfterEachEndAlsoOfKilledCommands) 
   ::kill(keeper, SIGKILL);
   killed.signal(SIGKILL);
   killed.finish();
+  ASSERT_TRUE(eventually([&] { return keeper_of(bus) < 0; })) << "it has the device until it ends";
   EXPECT_NE(all_settings_of(space), before);
   Tool next(tap_in(space, {"--name", "tt"}));
   EXPECT_TRUE(next.wait_for("tt is on " + bus + " as port tt, 02:00:00:00:00:99\n"));
@@ -243,6 +244,7 @@ TEST_F(TapCommand, AStateThatOthersMayWriteIsNotBelieved) {
     ::kill(keeper, SIGKILL);
     killed.signal(SIGKILL);
     killed.finish();
+    ASSERT_TRUE(eventually([&] { return keeper_of(bus) < 0; }));
     ASSERT_EQ(::chmod(state.c_str(), 0600 | each.more), 0) << state;
     ASSERT_EQ(::chown(state.c_str(), each.owner, static_cast<gid_t>(-1)), 0) << state;
     Tool next(tap_in(space, {"--name", "tt"}));
