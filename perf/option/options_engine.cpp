@@ -337,7 +337,8 @@ void add_place_rows(std::vector<OptionRow>& into) {
            "Asks for huge pages for the job's buffers.")
       .to_peer();
   rows.add("uid", needs_exec, text(&J::uid, "USER", "a name or a number", 64),
-           "The user that the job changes to after the devices are open.",
+           R"(The user that the job changes to after the devices are open. Its commands
+              (exec_prerun, exec_postrun) always run as this user.)",
            "as the program was started")
       .to_peer();
   rows.add("gid", needs_exec, text(&J::gid, "GROUP", "a name or a number", 64),
@@ -361,8 +362,9 @@ void add_place_rows(std::vector<OptionRow>& into) {
            "Keeps a control group that the run made, so that its counts can be read afterwards.")
       .to_peer();
   rows.add("exec_prerun", needs_exec, command(&J::exec_prerun),
-           R"(A program to run before the job gets ready. The job fails if the program does not
-              exit 0. Its output goes to NAME.prerun.txt.)");
+           R"(A program to run before the job gets ready, as the job's user (uid), on its CPUs
+              and in its control group. The job fails if the program does not exit 0. Its output
+              goes to NAME.prerun.txt.)");
   rows.add("exec_postrun", needs_exec, command(&J::exec_postrun),
            R"(A program to run after the traffic of the job has ended, even if the job has
               failed, but not if it never started. The job fails if the program does not exit 0.

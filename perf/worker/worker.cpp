@@ -9,6 +9,7 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <vector>
 
 #include "perf/stats/clock.hpp"
 #include "perf/verify/verify_state.hpp"
@@ -18,6 +19,7 @@
 #include "perf/worker/placement.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/debug/debug.hpp"
+#include "tap/forked_task.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -72,7 +74,7 @@ class Worker {
   }
 
   // Before the start.
-  /// Runs its exec_prerun.
+  /// Runs its exec_prerun, as the job's user.
   Result<void> prepare();
   Result<void> initialise();
   /// Waits until the host that this one connects to is on the bus. If an address request is not
@@ -224,18 +226,25 @@ Result<void> Worker::prepare() {
   const std::string output = file_name("prerun.txt");
   debug(Debug::process, [&] { return "runs exec_prerun, output to " + output; });
   const auto stopped = [this] { return order() >= Order::stop; };
-  if (auto done = run_command(options_.exec_prerun, output, stopped); !done) {
-    return Error(done.error().code, "exec_prerun: " + done.error().message);
-  }
-  return {};
+  const auto run = [&]() -> Result<std::vector<UniqueFd>> {
+    if (auto dropped = drop_privileges(options_); !dropped) return std::move(dropped).error();
+    if (auto done = run_command(options_.exec_prerun, output, stopped); !done) {
+      return Error(done.error().code, "exec_prerun: " + done.error().message);
+    }
+    return std::vector<UniqueFd>{};
+  };
+  // The job itself still needs its rights, to open its devices.
+  const bool stays = options_.uid.empty() && options_.gid.empty();
+  auto done = stays ? run() : tap::run_forked(run);
+  return done ? Result<void>() : std::move(done).error();
 }
 
 Result<void> Worker::initialise() {
+  const bool in_guest = options_.engine == EngineKind::host;  // which has its place already
+  if (auto done = in_guest ? Result<void>() : take_place(options_); !done) return done;
   if (auto done = prepare(); !done) return done;
-  if (options_.engine == EngineKind::host) {
+  if (in_guest) {
     await_peer();
-  } else if (auto done = take_place(options_); !done) {
-    return done;
   } else {
     meter_.open_counters();
   }

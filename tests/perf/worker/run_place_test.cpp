@@ -437,7 +437,9 @@ TEST(RunPlace, RightsAreGivenUpOnceTheDevicesAreOpen) {
     bool same = false;
     const RunResult result = run_text(
         "[global]\naux-path=" + dir.path() + "\n[j]\nbus=" + bus.path() +
-            "\nuid=65533\ngid=65532\nrate_iops=1000\nruntime=300ms\nexec_postrun=id\n",
+            "\nuid=65533\ngid=65532\nrate_iops=1000\nruntime=300ms\nexec_postrun=id\ncpus_allowed="
+            "0\n"
+            "exec_prerun=sh -c 'id; grep Cpus_allowed_list /proc/self/status'\n",
         [&](const RunProgress& progress) {
           const JobProgress& job = progress.jobs[0];
           if (job.state != JobState::running) return;
@@ -453,6 +455,9 @@ TEST(RunPlace, RightsAreGivenUpOnceTheDevicesAreOpen) {
     return same ? 0 : 3;
   });
   EXPECT_EQ(with_groups.wait(), 0);
+  // Its commands have its user, groups and CPUs, also before its devices are open.
+  EXPECT_EQ(text_of(dir.file("j.prerun.txt")),
+            text_of(dir.file("j.postrun.txt")) + "Cpus_allowed_list:\t0\n");
   EXPECT_EQ(text_of(dir.file("j.postrun.txt")).rfind("uid=65533 gid=65532", 0), 0U)
       << text_of(dir.file("j.postrun.txt"));
 }
