@@ -61,15 +61,8 @@ std::optional<std::string> path_below(const std::string& directory, const std::s
   const auto root = without_links(directory);
   const auto whole = root ? without_links(*root / path) : std::nullopt;
   if (!whole) return std::nullopt;
-  const auto [end, rest] = std::mismatch(root->begin(), root->end(), whole->begin(), whole->end());
+  const auto end = std::mismatch(root->begin(), root->end(), whole->begin(), whole->end()).first;
   if (end != root->end()) return std::nullopt;
-  // Refuses links without a target: a file made through such a link would be elsewhere.
-  std::error_code failed;
-  fs::path at = *root;
-  for (auto part = rest; part != whole->end(); ++part) {
-    at /= *part;
-    if (fs::is_symlink(fs::symlink_status(at, failed))) return std::nullopt;
-  }
   return whole->string();
 }
 
@@ -232,6 +225,11 @@ class Check {
   void check_file(const std::string& name, const std::string& value) {
     const auto path = allowed_path(limits_, value);
     if (!path) return refuse(name, path.error().message);
+    // Names that are made of it (D2) would be beside the directory.
+    if (*path == limits_.directory && name != "aux-path") {
+      return refuse(name,
+                    '"' + value + "\" is the server's --directory itself (name a file in it)");
+    }
     // The name came from a row, so the row exists, and it takes any path.
     (void)set_option(*find_option(name), *path, options_);
   }

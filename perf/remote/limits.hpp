@@ -4,8 +4,9 @@
 //   options                                      refused unless the server has
 //   exec, exec_prerun, exec_postrun, trigger     --allow-exec: they run programs
 //   uid, gid, cgroup, rtprio, a negative nice,   --allow-exec: any program could set these
-//   bus, filename, replay, write_*, aux-path,    --directory, and a path in it; relative paths
-//   verify_state_load, trigger-file              start there
+//   bus, filename, replay, write_*, aux-path,    --directory, and a path in it, which is not the
+//   verify_state_load, trigger-file              directory itself except for aux-path; relative
+//                                                paths start there
 //   headers, if it names a capture               the same for that path
 //   verify_state_save, trigger-timeout,          --directory: states are written there, and a
 //   trigger-match                                trigger saves those of all jobs
@@ -53,9 +54,9 @@ struct ServerLimits {
   bool keeps_directory() const noexcept { return !directory.empty() && !allow_exec; }
 };
 
-/// The path `path` of a client, absolute and without the symbolic links of now; pin_directory() is
-/// for links that are made later. Error: bad_argument with why the server refuses it, and advice.
-/// Threads: any. Blocks: for the file system.
+/// The path `path` of a client, absolute and without the symbolic links of now. Links that are made
+/// later are the kernel's: see pin_directory(). Error: bad_argument with why the server refuses it,
+/// and advice. Threads: any. Blocks: for the file system.
 Result<std::string> allowed_path(const ServerLimits& limits, const std::string& path);
 
 /// How many problems of a client's jobs are reported.

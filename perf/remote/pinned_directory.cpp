@@ -8,17 +8,20 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <utility>
+#include <vector>
 
 #include "base/unique_fd.hpp"
+#include "shmif/heat_wire.hpp"
+#include "tap/forked_task.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -77,6 +80,64 @@ int drop_capabilities() {
   return ::syscall(SYS_capset, &header, none.data()) == 0 ? 0 : errno;
 }
 
+/// Where the run keeps its own files: the buses that are made for it. It is private memory, so
+/// nobody else can exchange files there, and it ends with the run.
+constexpr const char* kScratch = "/dev/shm";
+
+/// What else stays writable, none of it by a name that a client chose: settings of the kernel,
+/// through which jobs make namespaces, devices and measurements; /run, where the settings of TAP
+/// devices are kept (tap/tap_keeper.hpp); and where the server's user wants access heat shared.
+std::vector<std::string> writable_places() {
+  std::vector<std::string> places{"/proc", "/sys", "/run"};
+  if (const char* const heat = std::getenv(heat::kVariable)) places.emplace_back(heat);
+  return places;
+}
+
+/// A copy of the mount of a directory, with all mounts below it.
+UniqueFd copy_of_mount(int directory, const char* path) {
+  return UniqueFd(::open_tree(directory, path,
+                              static_cast<unsigned>(AT_EMPTY_PATH) |
+                                  static_cast<unsigned>(AT_RECURSIVE) | OPEN_TREE_CLONE |
+                                  static_cast<unsigned>(OPEN_TREE_CLOEXEC)));
+}
+
+bool put(const UniqueFd& mount, int directory, const char* path) {
+  return ::move_mount(mount.get(), "", directory, path,
+                      MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) == 0;
+}
+
+bool is_below(const std::string& path, const std::string& directory) {
+  return (path + '/').starts_with(directory + '/');
+}
+
+/// Makes all files read-only, except writable_places() and, in private memory, kScratch. If
+/// `directory` is in one of these, or contains it, that one gets no exception. Result: what failed,
+/// with errno; null: nothing.
+const char* make_read_only(const std::string& directory) {
+  std::error_code failed;
+  std::vector<std::pair<std::string, UniqueFd>> kept;
+  for (const std::string& each : writable_places()) {
+    const std::string path = std::filesystem::canonical(each, failed);
+    if (failed || is_below(directory, path)) continue;
+    if (UniqueFd mount = copy_of_mount(AT_FDCWD, path.c_str()))
+      kept.emplace_back(path, std::move(mount));
+  }
+  mount_attr attributes{};
+  attributes.attr_set = MOUNT_ATTR_RDONLY;
+  if (::mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &attributes, sizeof attributes) != 0)
+    return "make the other directories read-only";
+  for (const auto& [path, mount] : kept) {
+    if (!put(mount, AT_FDCWD, path.c_str())) return "keep the kernel's files writable";
+  }
+  const std::string scratch = std::filesystem::canonical(kScratch, failed);
+  ::setenv("TMPDIR", kScratch, 1);
+  if (is_below(scratch, directory)) return nullptr;
+  if (::mount("tmpfs", kScratch, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777") != 0)
+    return "mount private memory on /dev/shm";
+  if (is_below(directory, scratch)) std::filesystem::create_directories(directory, failed);
+  return nullptr;
+}
+
 /// Opens a directory. Its path had no symbolic link when it was made absolute, so a link in it now
 /// is new, and opening fails.
 UniqueFd open_directory(const std::string& path) {
@@ -104,25 +165,25 @@ Result<void> pin_directory(const std::string& directory) {
   bool new_user_space = false;
   if (const int number = leave_mounts(new_user_space); number != 0)
     return cannot_pin(directory, "make a mount namespace", number);
-  // Later mounts of other processes still appear here; ours do not appear there.
-  if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0)
+  // Private: a later mount of others would be writable here, and would follow links.
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
     return failed("set up the mount namespace");
   const UniqueFd held = open_directory(directory);
+  if (!held && (errno == ENOENT || errno == ELOOP)) {
+    return Error::from_errno(errno, "cannot open the server's --directory " + directory,
+                             "it was a directory when the server started: make it again");
+  }
   if (!held) return failed("open it");
-  const UniqueFd tree(::open_tree(held.get(), "",
-                                  static_cast<unsigned>(AT_EMPTY_PATH) |
-                                      static_cast<unsigned>(AT_RECURSIVE) | OPEN_TREE_CLONE |
-                                      static_cast<unsigned>(OPEN_TREE_CLOEXEC)));
+  const UniqueFd tree = copy_of_mount(held.get(), "");
   if (!tree) return failed("copy its mount");
   mount_attr attributes{};
   attributes.attr_set = MOUNT_ATTR_NOSYMFOLLOW;
-  attributes.propagation = MS_PRIVATE;  // a file system mounted below later would follow links
   if (::mount_setattr(tree.get(), "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes,
                       sizeof attributes) != 0)
     return failed("forbid symbolic links there");
-  if (::move_mount(tree.get(), "", held.get(), "",
-                   MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0)
-    return failed("mount it over itself");
+  if (const char* const what = make_read_only(directory); what != nullptr) return failed(what);
+  const UniqueFd place = open_directory(directory);
+  if (!place || !put(tree, place.get(), "")) return failed("mount it over itself");
   if (!is_pinned(directory, held.get())) {
     return Error(Errc::not_supported, "cannot keep the files of clients below " + directory +
                                           ": links are followed there all the same (name a "
@@ -134,30 +195,12 @@ Result<void> pin_directory(const std::string& directory) {
 }
 
 Result<void> can_pin_directory(const std::string& directory) {
-  constexpr std::size_t kMaxText = 2048;
-  std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return Error::from_errno(errno, "cannot make a pipe");
-  const UniqueFd ours(ends[0]);
-  UniqueFd theirs(ends[1]);
   std::fflush(nullptr);
-  const pid_t child = ::fork();
-  if (child < 0) return Error::from_errno(errno, "cannot start a process");
-  if (child == 0) {
-    const auto done = pin_directory(directory);
-    if (!done)
-      (void)!::write(theirs.get(), done.error().message.data(), done.error().message.size());
-    ::_exit(done ? 0 : 1);
-  }
-  theirs.reset();
-  std::string said(kMaxText, '\0');
-  const ssize_t n = ::read(ours.get(), said.data(), said.size());
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (status == 0) return {};
-  said.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
-  return Error(Errc::not_supported,
-               said.empty() ? "cannot keep the files of clients below " + directory : said);
+  auto done = tap::run_forked([&]() -> Result<std::vector<UniqueFd>> {
+    if (auto pinned = pin_directory(directory); !pinned) return std::move(pinned).error();
+    return std::vector<UniqueFd>{};
+  });
+  return done ? Result<void>() : std::move(done).error();
 }
 
 std::string who_may_replace(const std::string& directory) {

@@ -43,10 +43,11 @@ Options options_of_server() {
                other than shmif:// need --allow-exec))")
       .value("directory", "DIR",
              R"(clients may use files in this directory (bus, filename, replay, write_pcap,
-                logs); jobs save their states there, too (verify_state_save); symbolic links
-                that lead out of it are refused, and links made later are not followed, unless
-                --allow-exec is given (needs Linux 5.14, and mount namespaces); without this
-                option, clients cannot use files or triggers)")
+                logs); jobs save their states there, too (verify_state_save); unless
+                --allow-exec is given, all other files are read-only for a run, and symbolic
+                links that lead out of it are refused, also if they are made later (needs Linux
+                5.14, and mount namespaces); without this option, clients cannot use files or
+                triggers)")
       .value("max-runtime", "SECONDS", "stop runs that take longer (default: 3600)")
       .value("max-jobs", "N",
              R"(refuse runs with more jobs; each of the copies that numjobs makes is one, and

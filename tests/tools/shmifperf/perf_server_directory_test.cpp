@@ -46,6 +46,7 @@ const std::vector<NamedFile> kNamed{
     {"StateToLoad", {"--verify_state_load=@/j-verify.state"}},
     {"TriggerFile", {"--trigger-file=@/trigger", "--runtime=1"}},
     {"Bus", {"--bus=@/bus"}},
+    {"Host", {"--engine=host", "--proto=udp", "--write_bw_log=@/log"}},
     {"Stream", {"--engine=stream", "--socket=@/stream"}, 1},
     {"Datagrams", {"--engine=dgram", "--socket=@/a,@/datagram,@/b,@/datagram"}, 1},
     {"VdeSwitch", {"--engine=vde", "--socket=vde://@/switch"}, 1},
@@ -243,6 +244,27 @@ TEST_P(PerfServerDirectory, AnOrdinaryUsersServerKeepsToItToo) {
 
 INSTANTIATE_TEST_SUITE_P(Of, PerfServerDirectory, testing::ValuesIn(kNamed),
                          [](const auto& named) { return std::string(named.param.name); });
+
+TEST(PerfServerDirectoryNames, OneThatIsTheDirectoryItselfMakesNoFilesBesideIt) {
+  const TempDir parent;
+  std::filesystem::create_directories(parent.file("dir/sub"));
+  for (const Words& more : {Words{}, Words{"--allow-exec"}}) {
+    Words options{"--directory=" + parent.file("dir")};
+    options.insert(options.end(), more.begin(), more.end());
+    RunningServer server(options);
+    for (const char* const option :
+         {"--write_bw_log=.", "--write_lat_log=sub/..", "--write_hist_log=./", "--write_iops_log=.",
+          "--write_pcap=.", "--bus=.", "--trigger-file=."}) {
+      Words words = short_job();
+      words.insert(words.end(), {option, "--numjobs=2"});
+      const ToolResult result = run_program(client_words(server.address(), words));
+      EXPECT_EQ(result.status, 1) << option;
+      EXPECT_TRUE(has(result.err, "is the server's --directory itself (name a file in it)"))
+          << option << ": " << result.err;
+    }
+  }
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(parent.path()), {}), 1);
+}
 
 TEST(PerfServerDirectoryStart, RootWithoutMountsIsRefusedWithWhatIsNeeded) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: setpriv";

@@ -213,8 +213,8 @@ TEST(PerfServer, FilesAreThoseOfOneDirectoryOrNone) {
   expect_refused(closed, {"--bus=/dev/shm/bus0"}, {"bus: ", "--directory"});
   expect_refused(closed, {"--verify_state_save=1"}, {"verify_state_save", "--directory"});
 
-  TempDir directory;
-  TempDir elsewhere;
+  TempDir directory("/tmp");  // a run sees the links there; it has a /dev/shm of its own
+  TempDir elsewhere("/tmp");
   std::filesystem::create_symlink(elsewhere.path(), directory.file("out"));
   RunningServer open({"--directory=" + directory.path()});
   expect_refused(open, {"--write_pcap=../x.pcap"}, {"write_pcap", "not below"});
@@ -224,6 +224,10 @@ TEST(PerfServer, FilesAreThoseOfOneDirectoryOrNone) {
   const ToolResult result = run_at(open, {"--write_pcap=x.pcap"});
   EXPECT_EQ(result.status, 0) << result.err << result.out;
   EXPECT_TRUE(std::filesystem::exists(directory.file("x.pcap")));
+  std::filesystem::create_symlink(elsewhere.file("new"), directory.file("gone"));
+  const ToolResult through = run_at(open, {"--write_pcap=gone"});
+  EXPECT_EQ(through.status, 1);
+  EXPECT_TRUE(has(through.out, "symbolic link")) << through.err << through.out;
   EXPECT_TRUE(std::filesystem::is_empty(elsewhere.path()));
 }
 
