@@ -100,15 +100,18 @@ Result<UniqueFd> open_tap(const std::string& device, const GuestInterface& wante
   return file;
 }
 
-/// A socket that receives and sends whole frames on an interface of the calling process's
-/// namespace.
+/// A socket that receives and sends whole frames on the far end of a veth pair. What it sends goes
+/// past the interface's queue: after the guest's end has come up, with carrier, that queue drops all
+/// frames without an error until the kernel has followed the carrier in the background.
 Result<UniqueFd> open_packet_socket(unsigned index) {
   UniqueFd s(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   sockaddr_ll where{};
   where.sll_family = AF_PACKET;
   where.sll_protocol = htons(ETH_P_ALL);
   where.sll_ifindex = static_cast<int>(index);
-  if (!s || ::bind(s.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where) != 0) {
+  const int on = 1;
+  if (!s || ::setsockopt(s.get(), SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof on) != 0 ||
+      ::bind(s.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where) != 0) {
     return Error::from_errno(errno, "cannot open a packet socket on the far end of a veth pair");
   }
   return s;
@@ -141,10 +144,6 @@ class FarSide {
   /// The sockets by which a watch finds the guest's ends.
   Result<std::vector<UniqueFd>> open_abroad(const NetNamespace& guest) {
     return there<std::vector<UniqueFd>>(guest, open_abroad_sockets);
-  }
-
-  Result<void> wait_for_carrier(const std::string& name) {
-    return netlink_.wait_for_carrier(name, kCarrierTime);
   }
 
  private:
@@ -302,7 +301,6 @@ struct GuestNet::Impl {
     for (const IpAddress& gateway : wanted.gateways) {
       if (auto done = netlink.add_default_route(face, gateway); !done) return done;
     }
-    if (end.kind == LinkKind::veth) return far->wait_for_carrier(wanted.name);
     return {};
   }
 
