@@ -458,6 +458,7 @@ struct Guest::Impl {
         case Heard::end: end(); return;
         case Heard::message: break;
       }
+      if (m.what == GuestSays::ready && watch) watch->come_up();
       if (m.what == GuestSays::stopped) {
         stops = m.a;
         order(GuestSays::confirm, stops);

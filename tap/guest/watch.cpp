@@ -180,8 +180,6 @@ struct GuestWatch::Impl {
   static void note(Link& link, const LinkNews& now) {
     link.now = now;
     link.is_known = true;
-    // Set it now, not only when it is told: the interface may be down again by then.
-    if (now.carrier) link.is.comes_up_later = false;
   }
 
   std::optional<LinkNews> state_now(const Link& link) {
@@ -257,10 +255,9 @@ struct GuestWatch::Impl {
     socklen_t length = sizeof from;
     const ssize_t size = ::recvfrom(news.get(), buffer.data(), buffer.size(), 0,
                                     reinterpret_cast<sockaddr*>(&from), &length);
-    if (size < 0 && errno == ENOBUFS) {  // lost messages; an interface may have come up
+    if (size < 0 && errno == ENOBUFS) {  // lost messages
       wants_answer = true;
       heard_addresses.missed = true;
-      for (Link& link : links) link.is.comes_up_later = false;
       return true;
     }
     if (size < 0) return errno == EINTR;
@@ -357,6 +354,10 @@ void GuestWatch::read(std::vector<GuestInterfaceState>& changes) {
   if (Clock::now() >= impl_->next_question()) impl_->ask();
   impl_->set_timer();
   impl_->tell(changes);
+}
+
+void GuestWatch::come_up() noexcept {
+  for (Impl::Link& link : impl_->links) link.is.comes_up_later = false;
 }
 
 GuestAddresses GuestWatch::take_addresses() {

@@ -33,7 +33,7 @@ namespace shmif::tap {
 struct WatchedLink {
   unsigned index = 0;
   unsigned own = 0;             ///< promiscuity up to this does not count: our own bridge causes it
-  bool comes_up_later = false;  ///< its state before it has carrier is no news
+  bool comes_up_later = false;  ///< its state before come_up() is no news
   bool has_list = true;         ///< ask for its unicast list
   int our_end = -1;             ///< see OurEnd
   LinkKind kind = LinkKind::tap;
@@ -81,6 +81,9 @@ class GuestWatch {
 
   /// Readable when read() has something to do.
   int descriptor() const noexcept;
+  /// The interfaces that come up later have their addresses and routes now, so the next read() tells
+  /// their states. An interface gets its carrier a little before, and cannot answer everybody then.
+  void come_up() noexcept;
   /// Reads the news that has come, asks if it is time, and appends the states that changed.
   void read(std::vector<GuestInterfaceState>& changes);
   /// What it has heard about IP addresses since the last call.

@@ -30,7 +30,8 @@ enum class GuestSays : std::uint32_t {
   interface,  ///< a: its number, b: its index, c: LinkKind; mac; one descriptor
   watch,      ///< one descriptor: a socket of the watch on the guest's interfaces, in the order of
               ///< WatchSockets; none for a guest that was entered
-  ready,      ///< everything is set up
+  ready,      ///< everything is set up but interfaces whose address comes later; after `run`, they
+              ///< are, too
   failed,     ///< a: code, b: 1 if the category is shmif's, 0 if generic; text; init ends
   not_run,    ///< a: errno of execvp
   stopped,    ///< the command was stopped; a: the number of this stop, from 1
