@@ -56,17 +56,14 @@ class WatchTest : public ::testing::TestWithParam<std::string> {
   }
 
   /// `room`: of the socket for news, in bytes, which the kernel makes larger; 0: the usual.
-  void open(const WatchPace& pace, int room = 0, bool comes_up_later = false) {
+  void begin(const WatchPace& pace, int room = 0) {
     const Inside inside(space_);
     std::vector<UniqueFd> sockets = open_watch_sockets().value();
     if (room != 0) {
       ASSERT_EQ(::setsockopt(sockets.at(0).get(), SOL_SOCKET, SO_RCVBUF, &room, sizeof room), 0);
     }
-    const WatchedLink link{.index = ::if_nametoindex("dev0"), .comes_up_later = comes_up_later};
+    const WatchedLink link{.index = ::if_nametoindex("dev0")};
     watch_.emplace(GuestWatch::open(WatchSockets::take(sockets), {link}, pace).value());
-  }
-  void begin(const WatchPace& pace, int room = 0) {
-    open(pace, room);
     // The first question, so that all later ones have another reason.
     ASSERT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mtu == 1500; }));
   }
@@ -129,18 +126,6 @@ class WatchTest : public ::testing::TestWithParam<std::string> {
 };
 INSTANTIATE_TEST_SUITE_P(On, WatchTest, ::testing::Values("Tap", "Veth"),
                          [](const auto& each) { return each.param; });
-
-TEST_P(WatchTest, TellsThatAnInterfaceIsDownAgainBeforeAnybodyReadThatItCameUp) {
-  Netlink netlink = space_.netlink();
-  ip("ip link set dev0 down");
-  open(kAtNews, 0, true);
-  ASSERT_TRUE(netlink.set_up("dev0"));
-  ASSERT_TRUE(netlink.wait_for_carrier("dev0", milliseconds(20'000)));
-  ip("ip link set dev0 down");
-  EXPECT_TRUE(becomes([](const GuestInterfaceState& now) {
-    return now.mtu == 1500 && now.carrier_known && !now.carrier;
-  }));
-}
 
 TEST_P(WatchTest, AMacvlanIsHeardFromItsBeginningToItsEnd) {
   for (const std::string kind : {"macvlan", "macvtap"}) {
@@ -410,16 +395,6 @@ TEST_P(WatchTest, WhatWasMissedInAFloodOfNewsIsAskedFor) {
   begin(kAtNews, 1);  // room for a few
   ip("for i in $(seq 1401 1450); do ip link set dev0 mtu $i; done");
   EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mtu == 1450; }));
-}
-
-TEST_P(WatchTest, TheNewsThatAnInterfaceCameUpCanBeAmongTheMissed) {
-  ip("ip link set dev0 down");
-  open(kAtNews, 1, true);
-  ip("for i in $(seq 1401 1450); do ip link set dev0 mtu $i; done; "
-     "ip link set dev0 up; ip link set dev0 down");
-  EXPECT_TRUE(becomes([](const GuestInterfaceState& now) {
-    return now.mtu == 1450 && now.carrier_known && !now.carrier;
-  }));
 }
 
 // Far more than are read for one question.

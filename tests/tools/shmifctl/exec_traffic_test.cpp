@@ -80,29 +80,52 @@ Bytes arp_question(const MacAddress& asker) {
   return frame;
 }
 
+/// A datagram from 198.19.0.1 to a port of 198.18.0.1 that nobody has opened. To say so, the host
+/// asks for its gateway.
+Bytes question_from_beyond_the_gateway(const MacAddress& asker, const MacAddress& host) {
+  constexpr unsigned char kRest[] = {8,  0, 0x45, 0,   0,  28, 0, 0, 0, 0, 64, 17, 0xee, 0xa9, 198,
+                                     19, 0, 1,    198, 18, 0,  1, 0, 9, 0, 9,  0,  8,    0,    0};
+  Bytes frame(12 + sizeof kRest);
+  std::memcpy(frame.data(), host.bytes.data(), 6);
+  std::memcpy(frame.data() + 6, asker.bytes.data(), 6);
+  std::memcpy(frame.data() + 12, kRest, sizeof kRest);
+  return frame;
+}
+
 TEST_P(ExecTraffic, AHostWhosePortHasCarrierAnswersTheFirstQuestion) {
   for (unsigned time = 0; time < 8; ++time) {
     Port asker = port_on(bus());
     const std::string name = "h" + std::to_string(time);  // the one before may just be ending
-    const Tool host(host_line({"sleep", "600"}, {"--name", name, "--ip", "198.18.0.1/24"}));
+    const Tool host(host_line(
+        {"sleep", "600"}, {"--name", name, "--ip", "198.18.0.1/24", "--gateway", "198.18.0.254"}));
+    std::optional<PortInfo> now;
     const auto begin = std::chrono::steady_clock::now();
     while (std::chrono::steady_clock::now() - begin < kGenerousTime) {
-      const std::optional<PortInfo> now = port(name);
+      now = port(name);
       if (now && now->up && now->carrier) break;
     }
-    const Bytes question = arp_question(asker.mac());
-    const FrameView view(question.data(), question.size());
-    ASSERT_EQ(asker.send({&view, 1}).taken, 1U);
-    const bool answered = eventually(
+    ASSERT_TRUE(now);
+    const std::vector<Bytes> questions = {arp_question(asker.mac()),
+                                          question_from_beyond_the_gateway(asker.mac(), now->mac)};
+    ASSERT_EQ(asker.send(views(questions)).taken, questions.size());
+    bool answered = false;
+    bool asked_for_gateway = false;
+    static_cast<void>(eventually(
         [&] {
           FrameBatch batch;
           EXPECT_FALSE(asker.receive(batch).error);
-          return std::ranges::any_of(batch.frames(), [&](const FrameView& frame) {
-            return frame.destination() == asker.mac() && frame.bytes[21] == std::byte{2};
-          });
+          for (const FrameView& frame : batch.frames()) {
+            if (frame.size() < 42 || frame.source() != now->mac) continue;
+            answered =
+                answered || (frame.destination() == asker.mac() && frame.bytes[21] == std::byte{2});
+            asked_for_gateway = asked_for_gateway || (frame.bytes[21] == std::byte{1} &&
+                                                      frame.bytes[41] == std::byte{254});
+          }
+          return answered && asked_for_gateway;
         },
-        std::chrono::seconds(5));
+        std::chrono::seconds(5)));
     EXPECT_TRUE(answered) << "host " << time;
+    EXPECT_TRUE(asked_for_gateway) << "host " << time;
   }
 }
 
