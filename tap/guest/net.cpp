@@ -101,8 +101,8 @@ Result<UniqueFd> open_tap(const std::string& device, const GuestInterface& wante
 }
 
 /// A socket that receives and sends whole frames on the far end of a veth pair. What it sends goes
-/// past the interface's queue: after the guest's end has come up, with carrier, that queue drops all
-/// frames without an error until the kernel has followed the carrier in the background.
+/// past the interface's queue: after the guest's end has come up, with carrier, that queue drops
+/// all frames without an error until the kernel has followed the carrier in the background.
 Result<UniqueFd> open_packet_socket(unsigned index) {
   UniqueFd s(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   sockaddr_ll where{};

@@ -81,8 +81,9 @@ class GuestWatch {
 
   /// Readable when read() has something to do.
   int descriptor() const noexcept;
-  /// The interfaces that come up later have their addresses and routes now, so the next read() tells
-  /// their states. An interface gets its carrier a little before, and cannot answer everybody then.
+  /// The interfaces that come up later have their addresses and routes now, so the next read()
+  /// tells their states. An interface gets its carrier a little before, and cannot answer everybody
+  /// then.
   void come_up() noexcept;
   /// Reads the news that has come, asks if it is time, and appends the states that changed.
   void read(std::vector<GuestInterfaceState>& changes);
