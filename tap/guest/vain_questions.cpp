@@ -3,7 +3,9 @@
 #include <netinet/in.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
+#include <iterator>
 #include <span>
 #include <utility>
 
@@ -73,7 +75,7 @@ std::size_t place_of(const VainQuestions::Address& address) noexcept {
 /// long ago. Otherwise notes that the host sees the question, and returns nullptr.
 VainQuestions::Known* VainQuestions::asked_in_vain(const FrameView& frame) noexcept {
   const Address address = asked_for(frame.bytes);
-  if (is_zero(address) || own_[place_of(address)] == address) return nullptr;
+  if (is_zero(address) || may_be_own(address)) return nullptr;
   const bool is_news = is_news_of_sender(frame);
   Known& known = known_[place_of(address)];
   if (known.first == 0 || known.address != address) known = {address, seen_, frame.time_ns};
@@ -110,8 +112,19 @@ void VainQuestions::learn(const FrameView& frame) noexcept {
   }
 }
 
+bool VainQuestions::may_be_own(const Address& address) const noexcept {
+  return has_more_ || std::ranges::binary_search(std::span(own_).first(own_count_), address);
+}
+
 void VainQuestions::note_own(const Address& address) noexcept {
-  own_[place_of(address)] = address;
+  if (may_be_own(address)) return;
+  if (own_count_ == own_.size()) {
+    has_more_ = true;
+    return;
+  }
+  const auto end = own_.begin() + static_cast<std::ptrdiff_t>(own_count_++);
+  *end = address;
+  std::rotate(std::upper_bound(own_.begin(), end, address), end, std::next(end));
 }
 
 }  // namespace shmif::tap

@@ -12,6 +12,11 @@
 // told of an address yet is asked for it again until it has had the time to answer. Who knows the
 // addresses of a host better (its kernel tells them to exec) notes them with note_own().
 //
+// Neighbours must not make a host deaf. They choose some of its addresses (IPv6 routers do), and
+// ask for any address. So its addresses are in a list, in which none takes the place of another; a
+// host with more than the list holds sees every question. What was asked before, and by whom, is in
+// tables where an address can take the place of another: then the host sees one question more.
+//
 // A question can do more than ask, and then a host sees it:
 //   - In IPv6, a sender without an address looks for a duplicate, once (RFC 4862). A host that
 //     looks for the same one does not answer it, but must know of it. (In IPv4 whoever has looked
@@ -38,6 +43,8 @@ class VainQuestions {
   /// A host is far behind if this many frames wait to be read.
   static constexpr std::uint64_t kFarBehind = 256;
 
+  static constexpr std::size_t kMaxOwn = 512;
+
   /// An IPv4 address has twelve zeros behind it.
   using Address = std::array<std::byte, 16>;
 
@@ -62,8 +69,8 @@ class VainQuestions {
   }
   /// Learns the addresses of the host from a frame that it sends.
   void learn(const FrameView& frame) noexcept;
-  /// The host has this address, so it sees each question for it. No question changes that; a host
-  /// with hundreds of addresses may lose the place of one to another.
+  /// The host has this address, so it sees each question for it from now on. If it has had more
+  /// than kMaxOwn, it sees each question for any address.
   void note_own(const Address& address) noexcept;
   /// The host may have got any address: it sees each question again until it has had the time to
   /// answer.
@@ -85,6 +92,7 @@ class VainQuestions {
   bool is_far_behind(const FrameView& frame) const noexcept {
     return sent_ > frame.number && sent_ - frame.number > kFarBehind;
   }
+  bool may_be_own(const Address& address) const noexcept;
   Known* asked_in_vain(const FrameView& frame) noexcept;
   bool is_news_of_sender(const FrameView& frame) noexcept;
 
@@ -92,7 +100,9 @@ class VainQuestions {
   std::uint64_t sent_ = 0;    // frames on the bus when it was looked at last
   std::uint64_t looked_ = 0;  // seen_ at that time
   std::array<Known, kPlaces> known_{};
-  std::array<Address, kPlaces> own_{};  // all zeros: free
+  std::array<Address, kMaxOwn> own_{};  // sorted
+  std::size_t own_count_ = 0;
+  bool has_more_ = false;  // than own_ has room for
   std::array<Sender, kPlaces> senders_{};
   std::size_t next_way_ = 0;
 };

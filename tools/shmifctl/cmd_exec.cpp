@@ -538,7 +538,7 @@ class ExecHost {
     questions.note_own(std::bit_cast<tap::VainQuestions::Address>(address.bytes));
   }
 
-  /// More than VainQuestions has places for.
+  /// More than VainQuestions holds.
   static constexpr std::size_t kMaxAdded = 1024;
 
   tap::Guest guest_;

@@ -209,6 +209,25 @@ TEST_F(VainQuestion, ForAnAddressOfTheHostIsSeenWhateverElseIsAskedFor) {
   }
 }
 
+/// Neighbours choose IPv6 addresses of a host. These must not take the place of another address. A
+/// host with more addresses than can be kept sees every question.
+TEST_F(VainQuestion, ForEachAddressOfTheHostIsSeenHoweverManyItHas) {
+  for (const unsigned count : {VainQuestions::kMaxOwn, VainQuestions::kMaxOwn + 1}) {
+    questions_ = {};
+    for (unsigned i = 0; i < count; ++i) {
+      questions_.note_own(address({198, 18, i / 256, i % 256}));
+    }
+    Octets question = arp(kRequest, 1, 0);
+    unsigned vain = 0;
+    for (unsigned i = 0; i < count; ++i) {
+      question[40] = static_cast<std::uint8_t>(i / 256);
+      question[41] = static_cast<std::uint8_t>(i);
+      for (int times = 0; times < 200; ++times) vain += is_vain(question);
+    }
+    EXPECT_EQ(vain, 0U) << count;
+  }
+}
+
 /// An ARP request also tells where its sender is, and hosts that know another place take the new.
 TEST_F(VainQuestion, FromASenderThatHasMovedIsSeen) {
   for (std::uint8_t host = 1; host <= 200; ++host) EXPECT_FALSE(is_vain(arp(kRequest, host, 201)));
