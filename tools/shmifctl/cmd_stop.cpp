@@ -27,13 +27,15 @@ struct StopTarget {
   Host process;
 };
 
-void send_signal(const StopTarget& target, int number) {
+/// Result: false if that is not permitted, which is then said.
+bool send_signal(const StopTarget& target, int number) {
   const auto sent = target.process.owner->signal(number);
-  if (sent) return;
+  if (sent) return true;
   std::string why = sent.error().message;
   if (sent.error().code == std::errc::operation_not_permitted)
     why += "; only root or the user who started it can do this";
-  throw Exception(Error::from_errno(sent.error().code.value(), "cannot stop " + target.what, why));
+  complain(Error::from_errno(sent.error().code.value(), "cannot stop " + target.what, why).message);
+  return false;
 }
 
 /// Waits until the process has ended. Result: false if the deadline came first.
@@ -70,7 +72,7 @@ bool finish(const Bus& bus, const StopTarget& target, Clock::time_point deadline
                                : "--force kills it)"));
       return false;
     }
-    send_signal(target, SIGKILL);
+    if (!send_signal(target, SIGKILL)) return false;
     if (!wait_for_end(target, Clock::now() + kKernel)) {
       complain("cannot stop " + target.what + ": process " +
                std::to_string(target.process.supervisor) + " does not end, although it was killed");
@@ -83,68 +85,90 @@ bool finish(const Bus& bus, const StopTarget& target, Clock::time_point deadline
   return false;
 }
 
-/// The targets that the command line names. Each process appears once.
-std::vector<StopTarget> targets_of(const BusInfo& info, const Arguments& args) {
+/// The processes that the command line means. Each appears once. If one of them is not found, says
+/// so and sets `code`; the others do not live on for that.
+std::vector<StopTarget> targets_of(const BusInfo& info, const Arguments& args, int& code) {
   std::vector<StopTarget> targets;
-  const auto add = [&](StopTarget target) {
-    const bool known = std::ranges::any_of(targets, [&](const StopTarget& other) {
-      return other.process.supervisor == target.process.supervisor;
-    });
-    if (!known) targets.push_back(std::move(target));
+  const auto add = [&](const std::string& kind, const std::string& name, const auto& find) {
+    try {
+      StopTarget target{
+          .what = kind + " \"" + name + '"', .is_host = kind == "host", .process = find()};
+      const bool known = std::ranges::any_of(targets, [&](const StopTarget& other) {
+        return other.process.supervisor == target.process.supervisor;
+      });
+      if (!known) targets.push_back(std::move(target));
+    } catch (const Exception& error) {
+      complain(with_remedy(error.what(), error.code()));
+      code = kFailed;
+    }
   };
   for (std::size_t i = 1; i < args.positional().size(); ++i) {
     const std::string& name = args.positional()[i];
-    add({.what = "host \"" + name + '"', .is_host = true, .process = host_by_name(info, name)});
+    add("host", name, [&] { return host_by_name(info, name); });
   }
   for (const std::string& name : args.all("port")) {
-    add({.what = "port \"" + name + '"', .is_host = false, .process = process_by_port(info, name)});
+    add("port", name, [&] { return process_by_port(info, name); });
+  }
+  if (!args.flag("all")) return targets;
+  for (Host& host : hosts_of(info)) {
+    const std::string name = host.name();
+    add("host", name, [&] {
+      // A host that is ending by itself has an owner, and is waited for.
+      return host.owner ? std::move(host) : host_by_name(info, name);
+    });
   }
   return targets;
 }
 
-/// Whether the line is NAME: without --port, there must be one.
+/// Whether the line is NAME: without --port and --all, there must be one.
 bool lacks_bus_of_stop(const Arguments& args) {
-  return args.positional().size() == 1 && !args.given("port");
+  return args.positional().size() == 1 && !args.given("port") && !args.given("all");
 }
 
 int run_stop(const CommandLine& line) {
   const Arguments args =
-      Options("stop", "PATH {NAME | --port NAME}...")
+      Options("stop", "PATH {NAME | --port NAME | --all}...")
           .bus_first(" and there is at most one NAME", lacks_bus_of_stop)
           .about(
               R"(Ends hosts that 'shmifctl exec' runs on the bus. NAME is the name of a host's
                  port. Sends SIGTERM to the program and waits until the host has left the bus.
-                 All processes of the host end with the program. If one of the names cannot be
-                 found, no host gets a signal. If a program has not ended after --timeout, its
-                 host goes on running, and the command exits 1; the other hosts end. A
-                 process gets a signal only if it really has the named port of this bus, whatever
-                 the port table says.)")
+                 All processes of the host end with the program. If a name is not found (also with
+                 --force), or a program has not ended after --timeout, the command says so and
+                 exits 1; the other hosts end all the same. A process gets a signal only if it
+                 really has the named port of this bus, whatever the port table says.)")
           .words(1, 256)
           .repeatable("port", "NAME",
                       R"(end the process that has this port, whatever it is: a 'tap', a
                          'bridge', your own program; repeat for more)")
+          .flag("all", "end every host on the bus; if there is none, exit 0")
           .value("timeout", "SECONDS", "how long the programs may take to end (default: 10)")
           .flag("force", "kill hosts whose programs have not ended after --timeout")
           .example("shmifctl stop /dev/shm/bus0 web", "end the host \"web\"")
           .example("shmifctl stop /dev/shm/bus0 web db --timeout 2 --force",
                    "end two of them, at the latest after 2 seconds")
+          .example("shmifctl stop /dev/shm/bus0 --all --force",
+                   "end all hosts, as a script does at its end")
           .example("shmifctl stop /dev/shm/bus0 --port lab0", "end the 'tap' that serves lab0")
           .parse(line);
   const std::string time = args.text("timeout").value_or("10");
   const auto timeout = args.seconds("timeout").value_or(std::chrono::seconds(10));
-  if (args.positional().size() < 2 && args.all("port").empty())
-    throw UsageError{"give the NAME of a host, or --port NAME"};
+  if (args.positional().size() < 2 && args.all("port").empty() && !args.flag("all"))
+    throw UsageError{"give the NAME of a host, --port NAME, or --all"};
   const Bus bus = look_at(args.positional()[0]);
   const BusInfo info = bus.info();
   check_port_table(info, "find a host on").value();
-  const std::vector<StopTarget> targets = targets_of(info, args);
-  for (const StopTarget& target : targets) {
-    send_signal(target, SIGTERM);
-    send_signal(target, SIGCONT);  // a stopped process would not react
-  }
+  int code = kDone;
+  std::vector<StopTarget> targets = targets_of(info, args, code);
+  std::erase_if(targets, [&code](const StopTarget& target) {
+    if (send_signal(target, SIGTERM)) {
+      send_signal(target, SIGCONT);  // a stopped process would not react
+      return false;
+    }
+    code = kFailed;
+    return true;
+  });
   const auto deadline =
       Clock::now() + std::min<std::chrono::nanoseconds>(timeout, std::chrono::hours(24));
-  int code = kDone;
   for (const StopTarget& target : targets) {
     if (!finish(bus, target, deadline, args.flag("force"), time)) code = kFailed;
   }

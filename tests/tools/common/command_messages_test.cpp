@@ -55,7 +55,7 @@ TEST(CommandMessages, OfCreateNameTheOptionThatCannotBe) {
 }
 
 TEST(CommandMessages, SayWhatIsMissing) {
-  expect_usage({"stop", "/none"}, "stop: give the NAME of a host, or --port NAME", "stop ");
+  expect_usage({"stop", "/none"}, "stop: give the NAME of a host, --port NAME, or --all", "stop ");
   const Line wait{"wait", "/none"};
   expect_usage(wait, "wait: --port NAME or --tcp ADDRESS:PORT is missing: say what to wait for",
                "wait ");

@@ -121,8 +121,26 @@ TEST_P(Hosts, LongCommandLineIsCut) {
   for (const auto& each : seen[0]["command"]) size += each.get<std::string>().size() + 1;
   EXPECT_LE(size, 4096U + 4);
   EXPECT_TRUE(seen[0]["command"].back().get<std::string>().ends_with("x..."));
-  EXPECT_EQ(call({"stop", bus(), "a", "nobody"}).status, 1);
-  EXPECT_TRUE(port("a")) << "a name that is not found ends none";
+}
+
+TEST_P(Hosts, StopEndsTheOthersIfANameIsMissingAndAllOfThemIfAsked) {
+  const auto first = start("a", "echo ready; exec sleep 601");
+  const auto second = start("b", "echo ready; exec sleep 601");
+  for (const auto& each : {first.get(), second.get()}) ASSERT_TRUE(each->wait_for("ready"));
+  Tool dump(by_caller({shmifctl_path(), "dump", bus(), "--name", "listener"}));
+  ASSERT_TRUE(eventually([&] { return port("listener").has_value(); }));
+  const ToolResult stopped = call({"stop", bus(), "gone", "a", "--port", "far", "--force"});
+  EXPECT_EQ(stopped.status, 1) << "a script learns that names were missing";
+  EXPECT_NE(stopped.err.find("host \"gone\""), std::string::npos) << stopped.err;
+  EXPECT_NE(stopped.err.find("port \"far\""), std::string::npos) << stopped.err;
+  EXPECT_FALSE(port("a"));
+  EXPECT_TRUE(port("b"));
+  for (int times = 0; times < 2; ++times) {
+    const ToolResult all = call({"stop", bus(), "--all"});
+    EXPECT_EQ(all.status, 0) << all.err;
+    EXPECT_FALSE(port("b"));
+    EXPECT_TRUE(port("listener")) << "it is no host";
+  }
 }
 
 TEST_P(Hosts, CompletionOffersTheHosts) {
@@ -404,10 +422,10 @@ TEST_P(Hosts, StopWithPortEndsWhateverProcessHasThePort) {
   ASSERT_TRUE(host->wait_for("ready"));
   Tool dump(by_caller({shmifctl_path(), "dump", bus(), "--name", "listener"}));
   ASSERT_TRUE(eventually([&] { return port("listener").has_value(); }));
-  const ToolResult missing = call({"stop", bus(), "--port", "lisetner", "--port", "listener"});
+  const ToolResult missing = call({"stop", bus(), "--port", "lisetner"});
   EXPECT_EQ(missing.status, 1);
   EXPECT_NE(missing.err.find("did you mean \"listener\"?"), std::string::npos) << missing.err;
-  EXPECT_TRUE(port("listener")) << "a name that is not found ends none";
+  EXPECT_TRUE(port("listener"));
   dump.signal(SIGSTOP);
   const ToolResult stopped = call({"stop", bus(), "--port", "listener", "--port", "a"});
   EXPECT_EQ(stopped.status, 0) << stopped.err;
@@ -507,10 +525,12 @@ TEST_P(HostsOfTwo, HostOfAnotherUserIsNamedAndNotTouched) {
     ASSERT_EQ(seen.size(), 1U) << via;
     EXPECT_TRUE(seen[0]["pid"].is_null());
     EXPECT_NE(seen[0]["unknown"].dump().find("another user"), std::string::npos) << seen;
-    const ToolResult stop = call({"stop", bus(), via});
-    EXPECT_EQ(stop.status, 1);
-    EXPECT_NE(stop.err.find("Operation not permitted"), std::string::npos) << stop.err;
-    EXPECT_NE(stop.err.find("another user"), std::string::npos) << stop.err;
+    for (const std::string& which : {via, std::string("--all")}) {
+      const ToolResult stop = call({"stop", bus(), which});
+      EXPECT_EQ(stop.status, 1);
+      EXPECT_NE(stop.err.find("Operation not permitted"), std::string::npos) << stop.err;
+      EXPECT_NE(stop.err.find("another user"), std::string::npos) << stop.err;
+    }
     EXPECT_EQ(call({"enter", bus(), via, "--", "true"}).status, 125);
     host.signal(SIGTERM);
     host.finish();
