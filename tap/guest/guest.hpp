@@ -25,8 +25,8 @@
 //   private, empty /var/lib/misc, /var/lib/dhcp and the like. So pid files, sockets and leases of
 //   hosts on one machine do not collide, and an ordinary user can write them, too.
 // - Private layers over /etc and /var/lib; for an ordinary user, also over /var/log and /var/cache.
-//   So what a DHCP client does to /etc/resolv.conf stays in the guest. Without overlay, only
-//   /etc/resolv.conf is private among these.
+//   So what a DHCP client does to /etc/resolv.conf stays in the guest. Where the kernel permits no
+//   overlay, the layer has copies; what is too much to copy is read-only, and notes() says so.
 // - If asked for, a kernel that forwards packets, as a router does.
 // - If asked for, a bridge that connects an interface and persistent TAP devices (GuestLan).
 // - net.ipv4.ping_group_range open. IPv6 addresses that were asked for can be used at once. If the

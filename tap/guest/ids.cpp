@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <optional>
@@ -139,6 +140,14 @@ Result<void> map_single(pid_t init, Kind kind) {
   const std::string what = "cannot map the ids of a user namespace";
   if (number == ENOENT && ::access("/proc/self/uid_map", F_OK) != 0) {
     return Error::from_errno(number, what, "/proc must be mounted for this");
+  }
+  std::error_code failed;
+  const auto self = std::filesystem::read_symlink("/proc/self", failed);
+  if (self != std::to_string(::getpid())) {
+    return Error(Errc::not_supported,
+                 what +
+                     ": /proc is that of another pid namespace (mount one for this: mount -t "
+                     "proc proc /proc)");
   }
   if (number != EPERM && number != EACCES) return Error::from_errno(number, what);
   return Error(Errc::not_supported,

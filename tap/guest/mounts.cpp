@@ -62,8 +62,8 @@ std::string because() {
   return std::string(": ") + std::strerror(errno);
 }
 
-bool mount_tmpfs(const std::string& path, const char* options = "mode=755") {
-  return ::mount("tmpfs", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, options) == 0;
+bool mount_tmpfs(const std::string& path) {
+  return ::mount(kGuestMount, path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, "mode=755") == 0;
 }
 
 /// A directory or symbolic link to make again.
@@ -91,22 +91,16 @@ std::vector<Entry> skeleton_of(const std::string& directory) {
   return entries;
 }
 
-/// Mounts `path`, with everything mounted below it, over itself. Result: false if that is
-/// forbidden.
-bool mount_over_itself(const char* path) {
+/// Shows `from` and everything mounted below it at `to`, read-only. Later mounts of the outer world
+/// do not appear there. Result: false if that is forbidden.
+bool show_read_only(const char* from, const char* to) {
   // Recursively, because the kernel refuses anything else: without the mounts below it, the mount
   // would show what others have hidden under them.
-  return ::mount(path, path, nullptr, MS_BIND | MS_REC, nullptr) == 0;
-}
-
-/// Makes `path` and everything mounted below it read-only. Later mounts of the outer world do not
-/// appear here.
-bool make_read_only(const char* path) {
-  if (!mount_over_itself(path)) return false;
+  if (::mount(from, to, nullptr, MS_BIND | MS_REC, nullptr) != 0) return false;
   mount_attr attributes{};
   attributes.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
   attributes.propagation = MS_PRIVATE;
-  return ::mount_setattr(AT_FDCWD, path, AT_RECURSIVE, &attributes, sizeof attributes) == 0;
+  return ::mount_setattr(AT_FDCWD, to, AT_RECURSIVE, &attributes, sizeof attributes) == 0;
 }
 
 /// Whether `path` is read-only already, because the outer world made it so.
@@ -146,7 +140,7 @@ std::optional<std::string> shield_machine(bool own_sys) {
   std::string why;
   for (const char* path : kSettingsOfTheMachine) {
     if (::access(path, F_OK) != 0) continue;  // this kernel lacks it
-    if (make_read_only(path)) continue;
+    if (show_read_only(path, path)) continue;
     const std::string reason = because();
     if (is_read_only(path)) continue;
     if (why.empty()) why = reason;
@@ -188,6 +182,26 @@ bool make_private(const std::string& path) {
   return true;
 }
 
+bool mount_kernel_files(const char* type, const char* path) {
+  return ::mount(type, path, type, MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0;
+}
+
+/// Mounts a private /proc. The kernel lets a host in this host do the same only where it sees a
+/// /proc (and for /sys, a /sys) on which nothing is mounted. shield_machine() will mount on those
+/// of root's guest, so such a guest has two more, which nobody finds: they are under /proc.
+bool mount_proc(uid_t outer_uid) {
+  const bool has_two = outer_uid == 0 && mount_tmpfs("/proc");
+  if (has_two && ::mkdir("/proc/proc", 0755) == 0 && ::mkdir("/proc/sys", 0755) == 0) {
+    (void)mount_kernel_files("proc", "/proc/proc");
+    (void)mount_kernel_files("sysfs", "/proc/sys");
+  }
+  if (mount_kernel_files("proc", "/proc")) return true;
+  const int number = errno;
+  if (has_two) (void)::umount2("/proc", MNT_DETACH);
+  errno = number;
+  return false;
+}
+
 /// Makes a private /run that still has the caller's /run/user/UID, where programs of the caller's
 /// session live.
 bool make_run_private(uid_t outer_uid) {
@@ -220,35 +234,6 @@ std::string as_overlay_option(const std::string& path) {
   return text;
 }
 
-/// Mounts an overlay over `directory`. `begin` fills the overlay's upper layer, in the directory
-/// that it gets. The root of the upper layer belongs to the guest's root, so that an ordinary user
-/// can make files there, too.
-bool mount_layer(const std::string& directory,
-                 const std::function<bool(const std::string& upper)>& begin) {
-  const std::string base = "/run/.shmif-layer";
-  if (::mkdir(base.c_str(), 0700) != 0 || !mount_tmpfs(base)) return false;
-  bool done = false;
-  int number = 0;
-  if (::mkdir((base + "/upper").c_str(), 0755) == 0 &&
-      ::mkdir((base + "/work").c_str(), 0755) == 0 && begin(base + "/upper")) {
-    const std::string layers = "lowerdir=" + as_overlay_option(directory) + ",upperdir=" + base +
-                               "/upper,workdir=" + base + "/work";
-    // A tmpfs has user.* attributes since Linux 6.6. Without them, only the renaming of old
-    // directories does not work.
-    for (const char* more : {",userxattr", ""}) {
-      done = ::mount("overlay", directory.c_str(), "overlay", MS_NOSUID | MS_NODEV,
-                     (layers + more).c_str()) == 0;
-      if (done) break;
-      number = errno;
-    }
-  }
-  // The overlay keeps its layers in use, so the base can go.
-  (void)::umount2(base.c_str(), MNT_DETACH);
-  (void)::rmdir(base.c_str());
-  errno = number;
-  return done;
-}
-
 /// Makes the directories below `from` again in the upper layer. There they belong to the guest's
 /// root, and show the same contents as before. `closed`: takes directories that the caller may not
 /// read, whose contents cannot be shown. The number is limited, because a machine may have many
@@ -273,43 +258,162 @@ void own_directories(const std::string& from, const std::string& upper,
   }
 }
 
-/// Puts a layer over `directory` that takes all changes and disappears with the guest. An ordinary
-/// user may change there what root could. Directories that only others may read are there, but
-/// empty.
-bool layer_state(const std::string& directory, uid_t outer_uid) {
-  std::vector<std::string> closed;
-  const bool done = mount_layer(directory, [&](const std::string& upper) {
-    if (outer_uid != 0) own_directories(directory, upper, closed);
-    return true;
-  });
-  if (!done) return false;
-  for (const std::string& path : closed) (void)make_private(path);
-  return true;
-}
+/// A layer over a directory of the machine. It shows the same, takes all changes, and disappears
+/// with the guest. It is an overlay where the kernel permits one. Otherwise it is a tmpfs, with
+/// copies of the files, and with a layer over each directory. The kernel permits no overlay over a
+/// directory below which something is mounted, as /etc/hosts is in a container, because an overlay
+/// would show what is under that mount; and none over a directory in two overlays already. What is
+/// too much to copy is read-only in the guest.
+class Layer {
+ public:
+  /// `begin` makes files in the layer, in the directory that it gets. An ordinary user may change
+  /// in a layer what root could.
+  Layer(std::string directory, uid_t outer_uid, std::function<void(const std::string&)> begin)
+      : directory_(std::move(directory)), is_ordinary_(outer_uid != 0), begin_(std::move(begin)) {}
 
-/// As layer_state(). If that is refused because something is mounted below `directory`, puts a
-/// layer over each directory in it. Result: false if no layer was possible.
-bool layer_state_or_parts(const std::string& directory, uid_t outer_uid,
-                          std::vector<std::string>& notes) {
-  if (layer_state(directory, outer_uid)) return true;
-  const std::string reason = because();
-  std::string shared;
-  bool any = false;
-  for (const Entry& entry : skeleton_of(directory)) {
-    if (!entry.target.empty()) continue;
-    if (layer_state(entry.path, outer_uid)) {
-      any = true;
-    } else {
-      shared.append(shared.empty() ? "" : ", ").append(entry.path);
+  /// Result: false if it cannot be made; errno says why.
+  bool put() {
+    if (::mkdir(base_.c_str(), 0700) != 0 || !mount_tmpfs(base_)) return false;
+    bool done = put_overlay(directory_, directory_);
+    const std::string tree = base_ + "/tree";
+    if (!done && ::mkdir(tree.c_str(), 0755) == 0) {
+      fill(directory_, tree);
+      done = ::mount(tree.c_str(), directory_.c_str(), nullptr, MS_BIND | MS_REC, nullptr) == 0;
+    }
+    const int number = errno;
+    // The layer keeps in use what it needs of the base, so the base can go.
+    (void)::umount2(base_.c_str(), MNT_DETACH);
+    (void)::rmdir(base_.c_str());
+    for (const std::string& path : closed_) (void)make_private(path);
+    errno = number;
+    return done;
+  }
+  /// What is read-only in the guest, as text; empty if the layer takes all changes.
+  const std::string& read_only() const { return read_only_; }
+
+ private:
+  static constexpr std::size_t kMaxMemory = std::size_t{64} << 20U;
+  static constexpr unsigned kMaxShown = 256;        ///< each is a mount
+  static constexpr std::size_t kOfFile = 4096;      ///< beside its contents
+  static constexpr std::size_t kOfOverlay = 65536;  ///< more than it is, for the time that it takes
+
+  /// Takes so much of the memory for this layer. Result: false if so much is not left.
+  bool takes(std::size_t bytes) {
+    if (bytes > memory_) return false;
+    memory_ -= bytes;
+    return true;
+  }
+
+  /// Gives `root`, which the guest gets in place of `from`, the owner and mode of that.
+  void begin_at(const std::string& from, const std::string& root) const {
+    struct stat before{};
+    if (::stat(from.c_str(), &before) == 0) restore(root, before);
+    if (begin_ && from == directory_) begin_(root);
+  }
+
+  /// Mounts an overlay over `to` that shows what is in `from`.
+  bool put_overlay(const std::string& from, const std::string& to) {
+    const std::string own = base_ + '/' + std::to_string(overlays_++);
+    const std::string upper = own + "/upper";
+    const std::string work = own + "/work";
+    for (const std::string& each : {own, upper, work}) {
+      if (::mkdir(each.c_str(), 0755) != 0) return false;
+    }
+    begin_at(from, upper);
+    std::vector<std::string> closed;
+    if (is_ordinary_) own_directories(from, upper, closed);
+    const std::string layers =
+        "lowerdir=" + as_overlay_option(from) + ",upperdir=" + upper + ",workdir=" + work;
+    // A tmpfs has user.* attributes since Linux 6.6. Without them, only the renaming of old
+    // directories does not work.
+    for (const char* more : {",userxattr", ""}) {
+      if (::mount(kGuestMount, to.c_str(), "overlay", MS_NOSUID | MS_NODEV,
+                  (layers + more).c_str()) != 0) {
+        continue;
+      }
+      closed_.insert(closed_.end(), closed.begin(), closed.end());
+      return true;
+    }
+    return false;
+  }
+
+  /// Makes in `to` again what is in `from`.
+  void fill(const std::string& from, const std::string& to) {
+    begin_at(from, to);
+    std::error_code ignored;
+    for (const fs::directory_entry& found : fs::directory_iterator(from, ignored)) {
+      const std::string path = found.path().string();
+      const std::string copy = to + '/' + found.path().filename().string();
+      struct stat before{};
+      struct stat begun{};
+      if (::lstat(path.c_str(), &before) != 0 || ::lstat(copy.c_str(), &begun) == 0) continue;
+      switch (before.st_mode & S_IFMT) {
+        case S_IFLNK: fs::copy_symlink(path, copy, ignored); break;
+        case S_IFDIR: fill_directory(path, copy, before); break;
+        default: fill_file(path, copy, before); break;
+      }
     }
   }
-  if (any) {
-    notes.push_back(
-        "cannot put a layer over the whole of " + directory + reason +
-        " (something is mounted below it): each of its directories has a layer of its own" +
-        (shared.empty() ? "" : ", but the host shares " + shared));
+
+  void fill_directory(const std::string& path, const std::string& copy, const struct stat& before) {
+    if (::mkdir(copy.c_str(), 0755) != 0) return;
+    restore(copy, before);
+    if (::access(path.c_str(), R_OK | X_OK) != 0) return;  // only others may read it: it is empty
+    if (!takes(kOfOverlay)) {
+      show(path, copy);
+    } else if (!put_overlay(path, copy)) {
+      fill(path, copy);
+    }
   }
-  return any;
+
+  void fill_file(const std::string& path, const std::string& copy, const struct stat& before) {
+    std::error_code failed;
+    if (S_ISREG(before.st_mode) && takes(kOfFile + static_cast<std::size_t>(before.st_size)) &&
+        fs::copy_file(path, copy, failed)) {
+      restore(copy, before);
+      return;
+    }
+    const UniqueFd place(::open(copy.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    if (place) show(path, copy);
+  }
+
+  /// Shows a file or directory of the machine at `copy`, read-only.
+  void show(const std::string& path, const std::string& copy) {
+    const bool may_read = ::access(path.c_str(), R_OK) == 0;
+    const bool shown = shown_++ < kMaxShown && show_read_only(path.c_str(), copy.c_str());
+    // Not even that is permitted: what is not shown cannot be changed.
+    if (!shown) (void)::umount2(copy.c_str(), MNT_DETACH);
+    if (!may_read) return;  // others own it, so the guest could not write it anyway
+    constexpr std::size_t kMaxText = 200;
+    if (read_only_.size() > kMaxText) return;
+    read_only_.append(read_only_.empty() ? "" : ", ").append(path).append(shown ? "" : " (empty)");
+    if (read_only_.size() > kMaxText) read_only_ += " and more";
+  }
+
+  const std::string base_ = "/run/.shmif-layer";  ///< of a tmpfs for all that the guest writes
+  const std::string directory_;
+  const bool is_ordinary_;
+  const std::function<void(const std::string&)> begin_;
+  unsigned overlays_ = 0, shown_ = 0;
+  std::size_t memory_ = kMaxMemory;
+  std::vector<std::string> closed_;
+  std::string read_only_;
+};
+
+/// Puts a layer over `directory`. Result: false if there is none.
+bool put_layer(const std::string& directory, uid_t outer_uid, std::vector<std::string>& notes,
+               std::function<void(const std::string&)> begin = {}) {
+  Layer layer(directory, outer_uid, std::move(begin));
+  if (!layer.put()) {
+    notes.push_back("cannot put a layer over " + directory + because() +
+                    ": the host shares the outer one");
+    return false;
+  }
+  if (!layer.read_only().empty()) {
+    notes.push_back("cannot copy all of " + directory +
+                    " for the host: these are read-only there: " + layer.read_only());
+  }
+  return true;
 }
 
 /// Whether a line of /etc/resolv.conf says how to look up names, whichever server is asked.
@@ -318,37 +422,6 @@ bool says_how_to_search(const std::string& line) {
   std::string first;
   words >> first;
   return first == "search" || first == "domain" || first == "options";
-}
-
-/// The file that `link` leads to, even if it does not exist. Result: `link` itself if it is not a
-/// link.
-fs::path end_of_links(fs::path link) {
-  std::error_code failed;
-  for (int i = 0; i < 40 && fs::is_symlink(fs::symlink_status(link, failed)); ++i) {
-    const fs::path next = link.parent_path() / fs::read_symlink(link, failed);
-    link = fs::weakly_canonical(next.parent_path(), failed) / next.filename();
-  }
-  return link;
-}
-
-/// Puts a private copy over /etc/resolv.conf, or over the file that it points to. `run_is_private`:
-/// files made in /run stay in the guest.
-bool bind_resolv_conf(const std::string& resolv_conf, bool run_is_private) {
-  const std::string copy = "/run/.shmif-resolv.conf";
-  const fs::path target = end_of_links(kResolvConf);
-  std::error_code failed;
-  if (!fs::exists(target, failed)) {
-    // The link may lead into /run, which is empty now: then make the file that it names. Anywhere
-    // else the file would be made in the outer world.
-    errno = failed ? failed.value() : ENOENT;
-    if (!run_is_private || *std::next(target.begin()) != "run") return false;
-    fs::create_directories(target.parent_path(), failed);
-    return write_file(target.string(), resolv_conf);
-  }
-  const bool done = write_file(copy, resolv_conf) &&
-                    ::mount(copy.c_str(), target.c_str(), nullptr, MS_BIND, nullptr) == 0;
-  (void)::unlink(copy.c_str());
-  return done;
 }
 
 }  // namespace
@@ -371,15 +444,14 @@ Result<GuestMounts> arrange_guest_mounts(
     if (!name_servers || says_how_to_search(line)) resolv_conf << line << '\n';
   }
 
-  if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) {
+  if (!mount_proc(outer_uid)) {
     notes.push_back(
         "cannot mount a private /proc" + because() +
         " (a container may hide parts of /proc: start it with --security-opt unmask=ALL for "
         "podman, --security-opt systempaths=unconfined for docker): the host sees the outer "
         "processes there");
   }
-  const bool own_sys =
-      ::mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0;
+  const bool own_sys = mount_kernel_files("sysfs", "/sys");
   if (!own_sys) {
     notes.push_back("cannot mount a private /sys" + because() +
                     ": the host sees the outer interfaces in /sys/class/net");
@@ -387,8 +459,7 @@ Result<GuestMounts> arrange_guest_mounts(
   if (outer_uid == 0) {
     if (auto open = shield_machine(own_sys)) notes.push_back(*std::move(open));
   }
-  const bool run_is_private = make_run_private(outer_uid);
-  if (!run_is_private) {
+  if (!make_run_private(outer_uid)) {
     notes.push_back("cannot make /run private" + because() + ": the host shares the outer one");
   }
   for (const char* path : {"/var/run", "/var/lock"}) {
@@ -399,22 +470,14 @@ Result<GuestMounts> arrange_guest_mounts(
     if (::access(path, F_OK) != 0) continue;
     // Root writes its logs where it always did. Other users could not write there at all.
     if (outer_uid == 0 && path != kState) continue;
-    if (!layer_state_or_parts(path, outer_uid, notes)) {
-      notes.push_back(std::string("cannot put a layer over ") + path + because() +
-                      ": the host shares the outer one");
-    }
+    (void)put_layer(path, outer_uid, notes);
   }
   for (const char* path : kStateDirectories) {
     if (!make_private(path)) notes.push_back(std::string("cannot make ") + path + " private");
   }
-  world.etc_is_private = mount_layer("/etc", [&](const std::string& upper) {
-    return write_file(upper + "/resolv.conf", resolv_conf.str());
+  world.etc_is_private = put_layer("/etc", outer_uid, notes, [&](const std::string& layer) {
+    (void)write_file(layer + "/resolv.conf", resolv_conf.str());
   });
-  if (!world.etc_is_private && !bind_resolv_conf(resolv_conf.str(), run_is_private)) {
-    notes.push_back("cannot make /etc/resolv.conf private" + because() +
-                    (!name_servers ? ": a DHCP client in the host may change the outer one"
-                                   : ": the host has the name servers of the outer one"));
-  }
   return world;
 }
 

@@ -1,5 +1,5 @@
 #pragma once
-// What a guest finds in its file system. Internal to tap/guest.
+// What a guest finds in its file system.
 
 #include <sys/types.h>
 
@@ -11,6 +11,9 @@
 #include "tap/cidr.hpp"
 
 namespace shmif::tap {
+
+/// The source of the mounts that a guest has to itself, in /proc/self/mountinfo.
+inline constexpr const char* kGuestMount = "shmif";
 
 struct GuestMounts {
   std::vector<std::string> notes;  ///< about what was not possible

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -23,6 +24,7 @@
 #include "base/quantity.hpp"
 #include "base/text.hpp"
 #include "base/unique_fd.hpp"
+#include "tap/guest/mounts.hpp"
 #include "tools/common/command.hpp"
 #include "tools/lab/reading.hpp"
 
@@ -39,26 +41,27 @@ std::string private_root(const std::string& path) {
   return {};
 }
 
-/// In a host: whether a file of that path would be its own. `exec` puts a layer over the whole of
-/// /etc and of /var/lib, or, if something is mounted below one, over each directory in it.
+/// In a host: whether a file of that path would be its own: the file, or the nearest directory that
+/// is there, is on a mount of the host's own.
 bool is_own(const std::string& path) {
-  const std::string root = private_root(path);
-  if (root.empty() || root == "/run") return root == "/run";
+  if (private_root(path).empty()) return false;
+  struct statx found{};
+  for (std::filesystem::path at = path;
+       ::statx(AT_FDCWD, at.c_str(), AT_SYMLINK_NOFOLLOW, STATX_MNT_ID, &found) != 0;
+       at = at.parent_path()) {
+    if (!at.has_relative_path()) return false;
+  }
   std::ifstream mounts("/proc/self/mountinfo");
-  std::size_t nearest = 0;  // the length of the longest place above the path
-  bool is_layer = false;
   for (std::string line; std::getline(mounts, line);) {
     std::istringstream words(line);
-    std::string place;
-    for (int number = 1; number <= 5; ++number) words >> place;  // proc(5): the fifth
-    const bool is_above = path.starts_with(place + '/') && place.size() >= root.size();
-    if (!is_above || place.size() < nearest) continue;
-    const bool is_ours = line.find("upperdir=/run/.shmif-layer/") != std::string::npos;
-    if (is_ours && place == root) return true;
-    is_layer = is_ours || (is_layer && place.size() == nearest);
-    nearest = place.size();
+    std::uint64_t number = 0;
+    if (!(words >> number) || number != found.stx_mnt_id) continue;
+    std::string word;
+    while (words >> word && word != "-") {  // proc(5): then the type, then the source
+    }
+    return words >> word >> word && word == tap::kGuestMount;
   }
-  return is_layer;
+  return false;
 }
 
 /// Says that a file of a host cannot be made. Result: false.
@@ -90,15 +93,8 @@ bool put_file(const std::string& path, const std::string& text) {
   if (!is_own(path)) {
     if (::access(path.c_str(), F_OK) == 0) return cover(path, text);
     if (const std::string root = private_root(path); !root.empty()) {
-      return refuse_file(path,
-                         "on this machine, hosts have files of their own only in some "
-                         "directories of " +
-                             root +
-                             ", because something is mounted below it "
-                             "(choose one that is there, such as " +
-                             root +
-                             "/misc, or a place "
-                             "below /run)");
+      return refuse_file(path, "on this machine, hosts share " + root +
+                                   ", as the warning says (choose a place below /run)");
     }
     return refuse_file(path,
                        "a host has files of its own in /etc, /run and /var/lib, and in place of "

@@ -233,6 +233,14 @@ TEST_P(Exec, HostSeesItsOwnInterfacesOnly) {
   EXPECT_EQ(seen.out, "lo\nnet7\n02:00:00:00:00:07\n") << seen.err;
 }
 
+TEST_P(Exec, AHostInAHostInAHostHasItsOwnProcesses) {
+  const ToolResult seen = run({shmifctl_path(), "exec", bus(), "--", shmifctl_path(), "exec", bus(),
+                               "--", "sh", "-c", "echo /proc/[0-9]* /sys/class/net/*"});
+  EXPECT_EQ(seen.status, 0);
+  EXPECT_EQ(seen.err, "");
+  EXPECT_EQ(seen.out, "/proc/1 /proc/2 /sys/class/net/lo /sys/class/net/tap0\n");
+}
+
 TEST_P(Exec, PortSaysWhatItIs) {
   const auto host = start("a", "sleep 600", {"--mac", "02:00:00:00:00:01"});
   const std::optional<PortInfo> info = port("a");
