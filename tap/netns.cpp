@@ -122,7 +122,7 @@ Result<NetNamespace> NetNamespace::by_name(const std::string& name) {
   if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos) {
     return Error(Errc::bad_argument, "\"" + name + "\" is not the name of a network namespace");
   }
-  return open("/run/netns/" + name, "\"" + name + "\"");
+  return open(kNamed + name, "\"" + name + "\"");
 }
 
 Result<NetNamespace> NetNamespace::by_path(const std::string& path) {
@@ -134,10 +134,14 @@ Result<NetNamespace> NetNamespace::by_pid(pid_t pid) {
   return open("/proc/" + number + "/ns/net", "process " + number);
 }
 
-Result<NetNamespace> NetNamespace::parse(std::string_view text) {
+bool NetNamespace::is_pid(std::string_view text) {
   const bool digits = !text.empty() && std::all_of(text.begin(), text.end(),
                                                    [](char c) { return c >= '0' && c <= '9'; });
-  if (digits) {
+  return digits && ::access((kNamed + std::string(text)).c_str(), F_OK) != 0;
+}
+
+Result<NetNamespace> NetNamespace::parse(std::string_view text) {
+  if (is_pid(text)) {
     pid_t pid = 0;
     const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), pid);
     if (problem != std::errc{} || pid == 0) {

@@ -19,7 +19,9 @@ class NetNamespace {
  public:
   /// The calling thread's namespace.
   static Result<NetNamespace> current();
-  /// The namespace at /run/netns/NAME, where `ip netns` makes them.
+  /// Where `ip netns` makes namespaces.
+  static constexpr const char* kNamed = "/run/netns/";
+  /// The namespace of that name in kNamed.
   static Result<NetNamespace> by_name(const std::string& name);
   /// The namespace that a file stands for, such as /proc/PID/ns/net or a bind mount of it.
   static Result<NetNamespace> by_path(const std::string& path);
@@ -30,9 +32,11 @@ class NetNamespace {
   static Result<NetNamespace> of_device(int tun);
   /// The namespace of a socket. Errors: an errno.
   static Result<NetNamespace> of_socket(int socket);
-  /// Parses what a person writes: a pid if it is all digits, a path if it has a '/', otherwise a
-  /// name.
+  /// Parses what a person writes: a path if it has a '/'; a pid if is_pid(); otherwise a name.
   static Result<NetNamespace> parse(std::string_view text);
+  /// Whether parse() takes the text for a pid: it is all digits, and no namespace has it as its
+  /// name. Names come first in ip(8), too.
+  static bool is_pid(std::string_view text);
 
   /// Makes a new, empty namespace that only this object holds. If the caller is not allowed to make
   /// one, it belongs to a user namespace of its own, which run_in() enters. Blocks: some

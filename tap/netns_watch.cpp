@@ -64,7 +64,7 @@ Result<UniqueFd> open_timer() {
 
 Result<NetNamespaceWatch> NetNamespaceWatch::open(std::string_view text) {
   const std::string given(text);
-  const bool process = is_number(text);
+  const bool process = NetNamespace::is_pid(text);
   UniqueFd ended;
   // Open the process first. If its number then leads to a namespace and the process still runs, the
   // namespace is that of this process, not of a later one with the same number. For the number of a
@@ -82,7 +82,7 @@ Result<NetNamespaceWatch> NetNamespaceWatch::open(std::string_view text) {
   if (process) {
     path = "/proc/" + given + "/ns/net";
   } else if (given.find('/') == std::string::npos) {
-    path = "/run/netns/" + given;
+    path = NetNamespace::kNamed + given;
   }
   const bool has_process = static_cast<bool>(ended);
   UniqueFd descriptor = std::move(ended);

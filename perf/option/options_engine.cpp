@@ -195,7 +195,8 @@ void add_place_of_wire_rows(Rows& rows) {
            "made for the run")
       .to_peer()
       .only(kOnDevices, "is for engine=tap and packet");
-  rows.add("netns", needs_live, text(&J::netns, "NAME", "a name of ip-netns(8), or a path"),
+  rows.add("netns", needs_live,
+           text(&J::netns, "NAME", "a name of ip-netns(8), a process, or a path"),
            "The network namespace that the interfaces of netdev are in.", "the program's own")
       .to_peer()
       .only([](const J& job) { return kOnDevices(job) && !job.netdev.empty(); },

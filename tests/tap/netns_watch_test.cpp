@@ -6,13 +6,17 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <optional>
 #include <string>
+#include <system_error>
 
+#include "tests/tap/guest/guest_rig.hpp"
 #include "tests/tap/test_namespace.hpp"
 
 namespace shmif::tap::test {
@@ -81,5 +85,25 @@ TEST_F(NetNamespaceWatchTest, ANamespaceGivenByAProcessIsOverWhenThatEnds) {
   EXPECT_FALSE(NetNamespaceWatch::open(std::to_string(process))) << "a zombie has no namespace";
   ::waitpid(process, nullptr, 0);
 }
+
+/// As in ip(8).
+TEST_F(NetNamespaceWatchTest, ANumberMeansTheNamespaceOfThatNameIfThereIsOne) {
+  const TestNamespace space;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const std::string number = std::to_string(::getpid());
+    leave_mounts();
+    std::error_code failed;
+    if (::mount("none", "/run", "tmpfs", 0, nullptr) != 0) ::_exit(2);
+    std::filesystem::create_directories("/run/netns/", failed);
+    std::filesystem::create_symlink(space.path(), "/run/netns/" + number, failed);
+    const auto watch = NetNamespaceWatch::open(number);
+    ::_exit(watch && watch->space().name() == '"' + number + '"' && !watch->look() ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
 }  // namespace
 }  // namespace shmif::tap::test

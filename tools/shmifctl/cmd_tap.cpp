@@ -71,9 +71,9 @@ Options tap_options() {
                 name; a device that existed keeps its own))")
       .value("netns", "NAME|PID|PATH",
              R"(make the device in another network namespace, given by its name, by a process in
-                it, or by its file. With PID, the command ends when that process ends. With NAME
-                or PATH, it ends when that file was removed and no other process is in the
-                namespace)")
+                it, or by its file. A number is a name if a namespace has that. With PID, the
+                command ends when that process ends. With NAME or PATH, it ends when that file
+                was removed and no other process is in the namespace)")
       .flag("persist", "leave the device behind at the end")
       .flag("promisc",
             "receive every frame, not only those for the device and for machines behind it")
