@@ -51,7 +51,7 @@
 // Process groups: shells with job control need to see the number of their process group. The outer
 // group has no number in the guest's pid namespace (getpgrp() is 0 there). So if the supervisor is
 // the whole job of a shell (it leads its process group, and the standard streams are all the
-// terminal), the command is in a group of the guest's own, number 1. That group has the terminal
+// terminal), the command leads a group, as any job of a shell does. That group has the terminal
 // while the job is in the foreground, and signals then go to the group. A job that starts in the
 // background is in a group of the guest's own, too, even as a part of a pipeline. In the outer
 // group, a shell would take the number 0 of the foreground for its own, and take the terminal from

@@ -161,7 +161,8 @@ class Init {
     if (what == GuestSays::mapped) single_id_ = order.a == 1;
     if (what != GuestSays::run) return;
     if (order.text.front() != '\0') take_hostname(order.text.data());
-    if (order.a == 1) make_own_group(order.b == 1);
+    own_group_ = order.a == 1;
+    foreground_ = own_group_ && order.b == 1;
   }
 
   /// Takes the host name that became known only now. The guest's own name must have an address in
@@ -177,22 +178,6 @@ class Init {
     file << hosts.str();
     file.close();
     if (file.fail() || ::rename(kFresh, "/etc/hosts") != 0) ::unlink(kFresh);
-  }
-
-  /// Leads a process group for the command, number 1 here, as in any container. Signals that the
-  /// terminal sent to the supervisor's group before that reached the supervisor, too, and it passes
-  /// them on.
-  void make_own_group(bool foreground) {
-    if (plan_.entered) {
-      // The command leads the group itself. Signals to the group must not reach this process,
-      // because it is not an init that the kernel protects.
-      own_group_ = true;
-      foreground_ = foreground;
-      return;
-    }
-    own_group_ = ::setpgid(0, 0) == 0;
-    (void)take_terminal_signals();
-    if (own_group_ && foreground) take_terminal();
   }
 
   /// Makes the command's process group the foreground one.
@@ -233,8 +218,6 @@ class Init {
       ::kill(command_, number);
     } else if (const pid_t group = ::getpgid(command_); group > 1) {
       ::kill(-group, number);
-    } else {
-      ::kill(0, number);
     }
   }
 
@@ -310,8 +293,8 @@ class Init {
 
   /// Forks the command. Init got the signals that the terminal sent before the command existed. It
   /// passes them on while the command has all signals blocked. So a signal that the terminal sent
-  /// to both arrives only once. If the command leads its own group in a guest that was entered,
-  /// init does not pass them on, because the supervisor got them as well and passes them on.
+  /// to both arrives only once. If the command leads its own group, init does not pass them on,
+  /// because the supervisor got them as well and passes them on.
   void start_command() {
     std::array<int, 2> pair{};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) != 0) {
@@ -320,14 +303,13 @@ class Init {
     failure_.reset(pair[0]);
     command_ = ::fork();
     if (command_ < 0) give_up(Error::from_errno(errno, "cannot start the command"));
-    if (command_ == 0 && plan_.entered) join_as_command(pair[1]);
+    if (command_ == 0 && (plan_.entered || own_group_)) join_as_command(pair[1]);
     if (command_ == 0) await_go(pair[1]);
-    if (command_ > 0 && plan_.entered && own_group_) await_joined(pair[1]);
+    if (command_ > 0 && own_group_) await_joined(pair[1]);
     if (command_ == 0 && plan_.options.command.empty()) run_body();
     if (command_ == 0) exec_command(pair[1]);
-    const bool others_pass_on = plan_.entered && own_group_;
     for (const int number : take_terminal_signals()) {
-      if (!others_pass_on) ::kill(command_, number);
+      if (!own_group_) ::kill(command_, number);
     }
     (void)::send(failure_.get(), "", 1, MSG_NOSIGNAL);
     // A reader of the command's output must see the end of the output when the command closes it.
@@ -350,11 +332,12 @@ class Init {
     if (::recv(order, &go, 1, 0) != 1) ::_exit(125);
   }
 
-  /// In a command that the guest's init did not start: makes it end with the process that started
-  /// it, and lead its process group. Drops the signals that the terminal sent while the command was
-  /// in the supervisor's group, because the supervisor got them as well and passes them on.
+  /// In the command: makes it lead its process group, as a shell's job does; so a program that
+  /// makes a group for itself (timeout) keeps the terminal. Drops the signals that the terminal
+  /// sent while the command was in the supervisor's group, because the supervisor got them as well
+  /// and passes them on. If the guest's init did not start it, it ends with the process that did.
   void join_as_command(int failure) const {
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (plan_.entered) ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (plan_.apart) {
       ::close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
       return;
@@ -595,7 +578,7 @@ class Init {
   std::optional<GuestNet> net_;   ///< until the command starts
   std::optional<Upkeep> upkeep_;  ///< only if an interface has addresses
   std::vector<MacAddress> macs_;
-  bool foreground_ = false;  ///< entered: the command gets the terminal
+  bool foreground_ = false;  ///< the command's group gets the terminal
   bool own_group_ = false;   ///< the command is in a process group of the guest's own
   pid_t command_ = -1;
   UniqueFd terminal_;  ///< apart: the terminal of our session

@@ -272,9 +272,17 @@ TEST_P(GuestTerminal, ScriptWithJobControlIsSuspendedAndHasTheTerminalAgainWhenC
   EXPECT_EQ(session.news(), "exit 0");
 }
 
-TEST_P(GuestTerminal, WholeJobHasAProcessGroupOfTheGuest) {
-  TerminalSession session(options(shell("echo group $(ps -o pgid= -p $$)")));
-  EXPECT_TRUE(session.shows("group 1\r")) << session.rest();
+TEST_P(GuestTerminal, WholeJobLeadsAProcessGroupOfTheGuest) {
+  TerminalSession session(options(shell("test $(ps -o pgid= -p $$) = $$ && echo leads")));
+  EXPECT_TRUE(session.shows("leads\r")) << session.rest();
+}
+
+/// timeout(1) makes a process group for itself, unless it leads one.
+TEST_P(GuestTerminal, KeysReachAProgramThatMakesItsOwnProcessGroup) {
+  TerminalSession session(options({"timeout", "600", "sh", "-c", "echo ready; sleep 600"}));
+  ASSERT_TRUE(session.shows("ready")) << session.rest();
+  session.type("\x03");
+  EXPECT_EQ(session.news(), "exit 130") << session.rest();
 }
 
 TEST_P(GuestTerminal, PartOfAPipelineStaysInItsProcessGroup) {
