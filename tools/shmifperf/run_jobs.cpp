@@ -47,9 +47,9 @@ extern "C" void on_signal(int number) {
   control->stops.fetch_add(1);
 }
 
-/// While this exists, SIGINT, SIGTERM and SIGHUP stop the run; a second one stops it hard. SIGUSR1
-/// asks for its status. This process ignores SIGPIPE, so its writers get an error. In programs that
-/// jobs run, SIGPIPE has its default effect.
+/// While this exists, SIGINT, SIGTERM and SIGHUP stop the run; a second one stops it hard. SIGHUP
+/// stays ignored if nohup ignores it. SIGUSR1 asks for the run's status. This process ignores
+/// SIGPIPE, so its writers get an error. In programs that jobs run, SIGPIPE has its default effect.
 class RunSignals {
  public:
   explicit RunSignals(RunControl& control) {
@@ -57,20 +57,27 @@ class RunSignals {
     install();
   }
   /// Installs the handlers again, after a library replaced them.
-  static void install() {
-    struct sigaction action{};
-    action.sa_handler = on_signal;
-    ::sigemptyset(&action.sa_mask);
-    for (const int number : kNumbers) ::sigaction(number, &action, nullptr);
-  }
+  static void install() { handle(on_signal); }
   RunSignals(const RunSignals&) = delete;
   RunSignals& operator=(const RunSignals&) = delete;
   ~RunSignals() {
     heard.store(nullptr);
-    for (const int number : kNumbers) std::signal(number, SIG_DFL);
+    handle(SIG_DFL);
   }
 
  private:
+  static void handle(void (*handler)(int)) {
+    struct sigaction action{};
+    action.sa_handler = handler;
+    ::sigemptyset(&action.sa_mask);
+    for (const int number : kNumbers) {
+      struct sigaction before{};
+      ::sigaction(number, nullptr, &before);
+      if (number == SIGHUP && before.sa_handler == SIG_IGN) continue;
+      ::sigaction(number, &action, nullptr);
+    }
+  }
+
   static constexpr int kNumbers[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGPIPE};
 };
 

@@ -84,6 +84,17 @@ TEST(PerfRun, ASignalStopsDrainsAndReports) {
   }
 }
 
+TEST(PerfRun, UnderNohupGoesOnAfterAHangUp) {
+  Words words = run_words({"--runtime=60", "--rate_iops=1000", "--json-stream", "--eta=never",
+                           "--status-interval=100ms"});
+  words.insert(words.begin(), "nohup");
+  Tool run(words);
+  ASSERT_TRUE(run.wait_for("\"state\":\"running\""));
+  run.signal(SIGHUP);
+  run.signal(SIGINT);
+  EXPECT_EQ(run.finish().status, 128 + SIGINT);
+}
+
 TEST(PerfRun, ASecondSignalStopsHard) {
   LoggedRun run({"--exec_postrun=sleep 600"});
   ASSERT_TRUE(run.is_under_way());
