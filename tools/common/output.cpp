@@ -1,5 +1,6 @@
 #include "tools/common/output.hpp"
 
+#include <poll.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <termios.h>
@@ -7,6 +8,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
 #include <cstdio>
 #include <cstring>
 #include <utility>
@@ -31,6 +33,22 @@ bool is_own_terminal(const struct stat& file) {
   return ::tcgetsid(STDOUT_FILENO) == ::getsid(0);
 }
 
+/// Writes as to a descriptor that blocks. Whoever shares standard output may have set O_NONBLOCK on
+/// it, for all of us (node does so), and the C library would drop what finds no room.
+ssize_t write_patiently(void* /*unused*/, const char* bytes, std::size_t count) {
+  std::size_t done = 0;
+  while (done < count) {
+    const ssize_t n = ::write(STDOUT_FILENO, bytes + done, count - done);
+    pollfd room{STDOUT_FILENO, POLLOUT, 0};
+    if (n > 0) {
+      done += static_cast<std::size_t>(n);
+    } else if (n == 0 || errno != EAGAIN || ::poll(&room, 1, -1) < 0) {
+      break;
+    }
+  }
+  return static_cast<ssize_t>(done);  // less than `count`: failed
+}
+
 }  // namespace
 
 void note_done(std::string what) {
@@ -51,6 +69,17 @@ std::string lost_output_text(int number) {
 }
 
 void begin_output() {
+  static bool is_patient = false;
+  const cookie_io_functions_t calls{
+      .read = nullptr, .write = write_patiently, .seek = nullptr, .close = nullptr};
+  std::FILE* const patient = is_patient ? nullptr : ::fopencookie(nullptr, "w", calls);
+  if (patient != nullptr) {
+    std::fflush(stdout);
+    const bool by_line = ::isatty(STDOUT_FILENO) == 1;
+    static_cast<void>(std::setvbuf(patient, nullptr, by_line ? _IOLBF : _IOFBF, BUFSIZ));
+    stdout = patient;
+    is_patient = true;
+  }
   g_work_done.clear();
   g_output_failure = 0;
 }

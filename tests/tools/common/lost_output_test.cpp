@@ -3,8 +3,11 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -14,6 +17,7 @@
 #include <vector>
 
 #include "base/unique_fd.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 #include "tools/common/output.hpp"
@@ -141,6 +145,39 @@ TEST(LostOutput, OfACommandThatGoesOnKeepsItsReasonUntilItEnds) {
       run_into(kFull, {"ping", rig.path(), "-c", "2", "--timeout", "0.01", "--interval", "0.01"});
   EXPECT_TRUE(contains(ping.err, "cannot write to standard output: No space left on device\n"))
       << ping.err;
+}
+
+/// Another program that shares it may have set O_NONBLOCK.
+TEST(LostOutput, IsNoneWhereStandardOutputDoesNotBlockAndItsReaderIsSlow) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  const UniqueFd reader(ends[0]);
+  UniqueFd writer(ends[1]);
+  const int room = ::fcntl(writer.get(), F_SETPIPE_SZ, 4096);
+  ASSERT_EQ(::fcntl(writer.get(), F_SETFL, O_NONBLOCK), 0);
+  const std::vector<std::string> words{shmifctl_path(), "exec", "--help"};
+  const std::string expected = run_program(words).out;
+  ASSERT_GT(expected.size(), static_cast<std::size_t>(room));
+  const pid_t tool = ::fork();
+  if (tool == 0) {
+    ::dup2(writer.get(), STDOUT_FILENO);
+    ::execl(words[0].c_str(), words[0].c_str(), "exec", "--help", static_cast<char*>(nullptr));
+    ::_exit(127);
+  }
+  writer.reset();
+  EXPECT_TRUE(eventually([&] {  // it is full
+    int waiting = 0;
+    return ::ioctl(reader.get(), FIONREAD, &waiting) == 0 && waiting == room;
+  }));
+  std::string seen;
+  std::array<char, 512> part{};
+  for (ssize_t n = 0; (n = ::read(reader.get(), part.data(), part.size())) > 0;) {
+    seen.append(part.data(), static_cast<std::size_t>(n));
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(tool, &status, 0), tool);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(seen, expected);
 }
 
 TEST(StandardOutput, KeepsTheFirstReasonForWhichItWasLost) {
