@@ -212,7 +212,8 @@ TEST_F(VainQuestion, ForAnAddressOfTheHostIsSeenWhateverElseIsAskedFor) {
 /// Neighbours choose IPv6 addresses of a host. These must not take the place of another address. A
 /// host with more addresses than can be kept sees every question.
 TEST_F(VainQuestion, ForEachAddressOfTheHostIsSeenHoweverManyItHas) {
-  for (const unsigned count : {VainQuestions::kMaxOwn, VainQuestions::kMaxOwn + 1}) {
+  constexpr unsigned kMax = VainQuestions::kMaxOwn;
+  for (const unsigned count : {kMax, kMax + 1}) {
     questions_ = {};
     for (unsigned i = 0; i < count; ++i) {
       questions_.note_own(address({198, 18, i / 256, i % 256}));
