@@ -9,9 +9,11 @@
 // The two sides of a comparison are measured in turns. Run it on an idle machine: a look costs a
 // port a fixed time. On a busy machine a port gets little time, so a look takes a larger share.
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -110,6 +112,7 @@ double watch_for(HeatSession& session, Clock::duration time) {
 
 struct Counter {
   alignas(64) std::atomic<std::uint64_t> count;
+  std::atomic<int> userfaultfd;  ///< of the child, until this process has it
 };
 /// Memory that children share.
 Counter* shared_counters() {
@@ -229,6 +232,7 @@ bool measure_bus(const std::string& folder) {
   std::vector<double> lost;
   std::array<std::vector<double>, 2> samples;  // looks per second: of the listener, of the sender
   for (int i = 0; i < kRounds; ++i) {
+    UniqueFd userfaultfd;
     const auto alone = [&] { return moved([&] { std::this_thread::sleep_for(kTime); }); };
     const auto watched = [&] {
       HeatSession session(ten_times_a_second(folder));
@@ -266,8 +270,14 @@ bool measure_bus(const std::string& folder) {
   return overhead <= 2;
 }
 
-/// Writes a tenth of 64 MiB without a pause.
+/// Makes a userfaultfd(2) for the monitor, and then writes a tenth of 64 MiB without a pause.
 [[noreturn]] void write_a_tenth(Counter& rounds) {
+  constexpr int kUserModeOnly = 1;
+  const auto file =
+      static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | kUserModeOnly));
+  rounds.userfaultfd = file;
+  while (rounds.userfaultfd == file) ::usleep(100);
+  ::close(file);
   constexpr std::uint64_t kSize = 64U << 20U;
   void* const at =
       ::mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -283,8 +293,7 @@ bool measure_bus(const std::string& folder) {
 /// Measures a program's rounds per second of its own CPU time, in turns without and with a monitor.
 bool measure_outsider(const std::string& folder) {
   Counter* const counter = shared_counters();
-  const pid_t writer = run_beside([&] { write_a_tenth(*counter); });
-  std::this_thread::sleep_for(std::chrono::seconds(1));
+  pid_t writer = 0;
   constexpr int kRounds = 9;
   constexpr auto kTime = std::chrono::seconds(3);
   std::vector<double> monitor;
@@ -300,7 +309,7 @@ bool measure_outsider(const std::string& folder) {
     HeatOptions options = ten_times_a_second(folder);
     options.backend = HeatBackend::written;
     HeatSession session(options);
-    session.add(Process::open(writer).value());
+    session.add(Process::open(writer).value(), std::move(userfaultfd));
     watch_for(session, milliseconds(500));  // lets it settle
     const double rate = speed([&] { monitor.push_back(100 * watch_for(session, kTime)); });
     session.finish();
@@ -312,12 +321,20 @@ bool measure_outsider(const std::string& folder) {
   };
   std::vector<double> ratios;
   for (int i = 0; i < kRounds; ++i) {
+    counter->userfaultfd = 0;
+    writer = run_beside([&] { write_a_tenth(*counter); });
+    while (counter->userfaultfd == 0) std::this_thread::sleep_for(milliseconds(1));
+    const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, writer, 0)));
+    const int number = counter->userfaultfd;
+    userfaultfd.reset(static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), number, 0)));
+    counter->userfaultfd = -1;
+    std::this_thread::sleep_for(std::chrono::seconds(1));
     const bool first = i % 2 == 0;  // A B, B A
     const double a = first ? alone() : watched();
     const double b = first ? watched() : alone();
     ratios.push_back(first ? b / a : a / b);
+    end(writer);
   }
-  end(writer);
   if (samples.empty()) {
     std::printf("not measured: the program could not be watched page by page\n");
     return false;

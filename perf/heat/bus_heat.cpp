@@ -43,9 +43,9 @@ std::vector<std::string> ports_in(const std::vector<NamedRange>& ranges, const B
 
 /// The processes that take part and are attached to the bus. Disconnects from others at once.
 std::vector<BusParty> parties_in(const std::string& folder, const BusInfo& bus,
-                                 const std::function<bool()>& stops) {
+                                 const std::function<bool()>& stops, const KernelFiles& files) {
   std::vector<BusParty> found;
-  auto clients = heat_clients(folder, stops);
+  auto clients = heat_clients(folder, stops, files);
   if (!clients) return found;
   for (HeatClient& client : *clients) {
     BusParty party{client.pid, {}, std::move(client.source), client.reason};
@@ -92,6 +92,9 @@ std::string port_of(const NamedRange& range, const BusInfo& bus) {
 
 std::vector<BusParty> heat_parties(const BusInfo& bus, const std::string& folder,
                                    const KernelFiles& files, const std::function<bool()>& stops) {
+  const KernelFiles patient = files.by_helper(stops);
+  // If the user does not name the directory of the clients, a process does.
+  const KernelFiles folders = folder.empty() ? KernelFiles().by_helper(stops) : KernelFiles();
   std::map<std::string, std::vector<BusParty>> known;  // by folder
   std::vector<BusParty> parties;
   bus::PortOwners owners(bus, files.path("/proc"));
@@ -99,7 +102,7 @@ std::vector<BusParty> heat_parties(const BusInfo& bus, const std::string& folder
   const auto folder_of = [&](const PortInfo& port) -> Result<std::string> {
     if (!folder.empty()) return folder;
     if (const auto proven = owners.prove(port); !proven) return proven.error();
-    return heat_folder_of(port.pid, files);
+    return heat_folder_of(port.pid, patient);
   };
   for (const PortInfo& port : bus.ports) {
     if (!port.live) continue;
@@ -112,7 +115,7 @@ std::vector<BusParty> heat_parties(const BusInfo& bus, const std::string& folder
     const auto own = folder_of(port);
     BusParty* taking_part = nullptr;
     if (own && !own->empty()) {
-      if (!known.contains(*own)) known[*own] = parties_in(*own, bus, stops);
+      if (!known.contains(*own)) known[*own] = parties_in(*own, bus, stops, folders);
       taking_part = party_with(known[*own], port);
     }
     if (taking_part != nullptr) {

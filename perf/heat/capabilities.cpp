@@ -107,30 +107,28 @@ Capability pagemap_scan(const KernelFiles& files) {
                                                 : without;
 }
 
-/// Adds Yama's rule about processes that we did not start.
-Capability with_scope(Capability found, const KernelFiles& files) {
-  const auto scope = files.read_number("/proc/sys/kernel/yama/ptrace_scope");
-  if (scope && *scope > 0 && ::geteuid() != 0) {
-    found.reason += "; of our own children only, since ptrace_scope is " + std::to_string(*scope);
-    found.enable_with = "sysctl kernel.yama.ptrace_scope=0, or root";
-  }
-  return found;
-}
-
 Capability written(const KernelFiles& files) {
   constexpr const char* kName = "heat.written";
   const Capability found{kName, Support::supported,
-                         "of any program, each page that it writes; reads are known of mappings",
+                         "of a program that heat begins (-- PROGRAM), each page that it writes; "
+                         "reads are known of mappings",
                          ""};
+  const auto scope = files.read_number("/proc/sys/kernel/yama/ptrace_scope");
+  if (scope && (*scope > 2 || (*scope == 2 && ::geteuid() != 0))) {
+    return {
+        kName, Support::not_permitted,
+        "a program cannot be stopped at its beginning: ptrace_scope is " + std::to_string(*scope),
+        *scope == 2 ? "run it as root" : "another boot, with a lower ptrace_scope"};
+  }
   if (!is_this_machine(files)) {
     return release_of(files) >= std::pair(6U, 7U)
-               ? with_scope(found, files)
+               ? found
                : Capability{kName, Support::not_supported,
                             "the kernel has no asynchronous write protection",
                             "Linux 6.7 or newer"};
   }
   const auto possible = expect_written();
-  if (possible) return with_scope(found, files);
+  if (possible) return found;
   const bool refused = is_refusal(possible.error().code.value());
   return {kName, refused ? Support::not_permitted : Support::not_supported,
           possible.error().message, refused ? "a sandbox (seccomp) that permits userfaultfd" : ""};
@@ -157,11 +155,8 @@ Capability clear_refs(const KernelFiles& files) {
     return {kName, Support::not_supported,
             files.path("/proc/self/smaps") + " does not tell what was referenced", ""};
   }
-  Capability found{kName, Support::supported,
-                   "of each mapping as a whole; reads and writes are "
-                   "not told apart",
-                   ""};
-  return with_scope(std::move(found), files);
+  return {kName, Support::supported,
+          "of each mapping as a whole; reads and writes are not told apart", ""};
 }
 
 Capability damon(const KernelFiles& files) {

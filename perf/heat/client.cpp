@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -61,24 +62,22 @@ constexpr const char* kNoPagemap = "the target gave no pagemap of its own";
 
 class Connection {
  public:
-  static Result<Connection> to(const std::string& path) {
+  /// `path`: to the socket, short enough. `name`: for messages.
+  static Result<Connection> to(const std::string& path, const std::string& name) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    if (path.size() >= sizeof address.sun_path) {
-      return Error(Errc::bad_argument, "cannot connect to " + path + ": the path is too long");
-    }
     std::memcpy(&address.sun_path[0], path.c_str(), path.size());
     UniqueFd file(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!file ||
         ::connect(file.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
-      return Error::from_errno(errno, "cannot connect to " + path);
+      return Error::from_errno(errno, "cannot connect to " + name);
     }
     Connection connection;
     connection.file_ = base::ForeignSocket(std::move(file));
     ucred peer{};
     socklen_t length = sizeof peer;
     if (::getsockopt(connection.file_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) {
-      return Error::from_errno(errno, "cannot ask who listens at " + path);
+      return Error::from_errno(errno, "cannot ask who listens at " + name);
     }
     connection.pid_ = peer.pid;
     return connection;
@@ -315,16 +314,45 @@ class Client : public HeatSource {
   HeatProvenance provenance_;
 };
 
-/// Fails for the socket of a killed process, because the kernel refuses the connection.
-Result<Connection> connect_to_client(const std::string& folder, const std::string& name) {
-  std::string path = folder;
-  path.append("/").append(name);
-  struct stat status{};
-  if (::lstat(path.c_str(), &status) != 0 || !S_ISSOCK(status.st_mode)) {
-    return Error(Errc::not_supported, path + " is no socket");
-  }
-  return Connection::to(path);
+std::string path_of(const UniqueFd& file) {
+  return "/proc/self/fd/" + std::to_string(file.get());
 }
+
+/// The directory in which processes made their sockets. Another user may have named it, and may
+/// exchange what is in it at any time.
+class ClientFolder {
+ public:
+  static Result<ClientFolder> open(const std::string& name, const KernelFiles& files) {
+    auto file = files.open_folder(name);
+    if (!file) return std::move(file).error();
+    ClientFolder folder;
+    folder.name_ = name;
+    folder.file_ = *std::move(file);
+    return folder;
+  }
+
+  Result<std::vector<std::string>> sockets() const { return KernelFiles().list(path_of(file_)); }
+
+  /// Fails for the socket of a killed process, because the kernel refuses the connection.
+  Result<Connection> connect(const std::string& socket) const {
+    const std::string name = name_ + '/' + socket;
+    const UniqueFd file(::openat(file_.get(), socket.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    struct statx found{};
+    struct statx here{};
+    // What is mounted there could be a file system that does not answer, so do not ask it.
+    constexpr int kHow = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
+    if (!file || ::statx(file.get(), "", kHow, STATX_TYPE, &found) != 0 ||
+        ::statx(file_.get(), "", kHow, STATX_TYPE, &here) != 0 || !S_ISSOCK(found.stx_mode) ||
+        found.stx_dev_major != here.stx_dev_major || found.stx_dev_minor != here.stx_dev_minor) {
+      return Error(Errc::not_supported, name + " is no socket");
+    }
+    return Connection::to(path_of(file), name);
+  }
+
+ private:
+  std::string name_;
+  UniqueFd file_;
+};
 
 }  // namespace
 
@@ -348,8 +376,8 @@ struct AskedClient {
   Result<void> asked;
 };
 
-Result<AskedClient> ask_client_at(const std::string& folder, const std::string& name) {
-  auto connection = connect_to_client(folder, name);
+Result<AskedClient> ask_client_at(const ClientFolder& folder, const std::string& name) {
+  auto connection = folder.connect(name);
   if (!connection) return std::move(connection).error();
   auto asked = connection->ask_hello();
   return AskedClient{*std::move(connection), std::move(asked)};
@@ -373,18 +401,23 @@ HeatClient hear_client(AskedClient asked, std::uint64_t pages_of_all, Clock::tim
 
 Result<HeatClient> heat_client_at(const std::string& folder, const std::string& name,
                                   std::uint64_t pages_of_all) {
-  auto asked = ask_client_at(folder, name);
+  const auto place = ClientFolder::open(folder, KernelFiles());
+  if (!place) return place.error();
+  auto asked = ask_client_at(*place, name);
   if (!asked) return std::move(asked).error();
   return hear_client(*std::move(asked), pages_of_all, Clock::now() + kAnswerPatience);
 }
 
 Result<std::vector<HeatClient>> heat_clients(const std::string& folder,
-                                             const std::function<bool()>& stops) {
-  const auto names = KernelFiles().list(folder);
+                                             const std::function<bool()>& stops,
+                                             const KernelFiles& files) {
+  const auto place = ClientFolder::open(folder, files);
+  if (!place) return place.error();
+  const auto names = place->sockets();
   if (!names) return names.error();
   std::vector<AskedClient> asked;
   for (const std::string& name : *names) {
-    if (auto client = ask_client_at(folder, name)) asked.push_back(*std::move(client));
+    if (auto client = ask_client_at(*place, name)) asked.push_back(*std::move(client));
   }
   const auto until = Clock::now() + kAnswerPatience;
   std::vector<HeatClient> clients;
@@ -396,15 +429,18 @@ Result<std::vector<HeatClient>> heat_clients(const std::string& folder,
 }
 
 Result<std::unique_ptr<HeatSource>> watch_by_client(pid_t process, const std::string& folder,
-                                                    const std::function<void()>& found) {
+                                                    const std::function<void()>& found,
+                                                    const KernelFiles& files) {
   const std::string name = "process " + std::to_string(process);
   if (folder.empty()) {
     return Error(Errc::not_supported, name + " shares no access heat (SHMIF_HEAT is not set)");
   }
-  const auto names = KernelFiles().list(folder);
+  const auto place = ClientFolder::open(folder, files);
+  if (!place) return place.error();
+  const auto names = place->sockets();
   if (!names) return names.error();
   for (const std::string& each : *names) {
-    auto connection = connect_to_client(folder, each);
+    auto connection = place->connect(each);
     if (!connection || connection->pid() != process) continue;
     found();
     if (auto asked = connection->ask_hello(); !asked) return std::move(asked).error();

@@ -173,7 +173,7 @@ std::string seldom_line(const HeatResult& result, const HeatAttributes& attribut
   if (samples == 0) return "";
   constexpr double kMilliseconds = 1000;
   return formatted(
-      "  a sample each %.0f ms, windows of %.0f ms, to take at most 1 %% of the time\n",
+      "  a sample each %.0f ms, windows of %.0f ms, to take little of the time (--budget)\n",
       kMilliseconds * seconds / samples,
       kMilliseconds * seconds / static_cast<double>(result.windows.size()));
 }
@@ -379,7 +379,8 @@ std::string heat_slowness(const HeatResult& result) {
   if (result.rest_s < 1 || !result.reason.empty()) return "";
   return "a sample of process " + std::to_string(result.process.number) +
          " is costly: the next one begins " + std::to_string(std::lround(result.rest_s)) +
-         " s later, to take at most 1 % of the time (Ctrl-C ends it and shows what is known)";
+         " s later, to take little of the time (--budget allows more; Ctrl-C ends it and shows "
+         "what is known)";
 }
 
 }  // namespace shmif::perf

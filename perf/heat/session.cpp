@@ -80,8 +80,11 @@ struct HeatSession::Target {
   Clock::duration rest{};        ///< from the begin of the last sample, to pay for its cost
 };
 
-HeatSession::HeatSession(HeatOptions options)
-    : options_(std::move(options)), begun_(Clock::now()) {}
+HeatSession::HeatSession(HeatOptions options) : options_(std::move(options)), begun_(Clock::now()) {
+  options_.files = options_.files.by_helper(options_.stops);
+  // If the user does not name the directory of the clients, a process does.
+  if (options_.clients.empty()) client_files_ = client_files_.by_helper(options_.stops);
+}
 HeatSession::~HeatSession() = default;
 HeatSession::HeatSession(HeatSession&&) noexcept = default;
 
@@ -90,9 +93,19 @@ double HeatSession::seconds(Clock::time_point then) const noexcept {
 }
 
 void HeatSession::add(const Process& process) {
-  if (options_.backend == HeatBackend::damon) return add_to_damon({process.id()});
-  auto target = std::make_unique<Target>(process.id());
-  connect(*target);
+  std::string why =
+      "heat sees the pages only of a program that it begins (shmifperf heat -- PROGRAM) or that "
+      "takes part (SHMIF_HEAT)";
+  if (options_.files.has("/sys/kernel/mm/damon/admin")) {
+    why += "; this kernel's DAMON sees pages of any process, as root (--backend damon)";
+  }
+  add(process, Error(Errc::not_supported, why));
+}
+
+void HeatSession::add(const Process& program, Result<UniqueFd> userfaultfd) {
+  if (options_.backend == HeatBackend::damon) return add_to_damon({program.id()});
+  auto target = std::make_unique<Target>(program.id());
+  connect(*target, std::move(userfaultfd));
   targets_.push_back(std::move(target));
 }
 
@@ -141,7 +154,7 @@ void HeatSession::add_unwatched(const TaskId& process, const std::string& name,
 }
 
 /// Finds the best source.
-void HeatSession::connect(Target& target) {
+void HeatSession::connect(Target& target, Result<UniqueFd> userfaultfd) {
   const pid_t pid = target.process.number;
   std::string reason;
   const bool is_automatic = options_.backend == HeatBackend::automatic;
@@ -151,7 +164,7 @@ void HeatSession::connect(Target& target) {
       const auto own = heat_folder_of(pid, options_.files);
       if (own) target.clients = *own;
     }
-    auto client = watch_by_client(pid, target.clients);
+    auto client = watch_by_client(pid, target.clients, [] {}, client_files_);
     if (client) return begin(target, *std::move(client));
     reason = client.error().message;
     tell_refusal(target.process, "client", reason);
@@ -166,7 +179,9 @@ void HeatSession::connect(Target& target) {
     return;
   }
   if (is_automatic || options_.backend == HeatBackend::written) {
-    auto written = watch_by_written(target.process, options_.files);
+    auto written = userfaultfd
+                       ? watch_by_written(target.process, *std::move(userfaultfd), options_.files)
+                       : Result<std::unique_ptr<HeatSource>>(userfaultfd.error());
     if (written) return begin(target, *std::move(written));
     tell_refusal(target.process, "written", written.error().message);
     reason = both(target.client_reason, written.error().message);
@@ -333,10 +348,9 @@ bool HeatSession::look(Target& target) {
   }
   ++target.samples;
   const auto now = Clock::now();
-  // A sample may cost at most one part of 100 of the time.
-  constexpr int kShare = 100;
-  const auto cost = target.source->cost(target.forgetting + (now - begun));
-  target.rest = std::max<Clock::duration>(cost * kShare, {});
+  const std::chrono::duration<double> cost = target.source->cost(target.forgetting + (now - begun));
+  target.rest = std::max<Clock::duration>(
+      std::chrono::duration_cast<Clock::duration>(cost / options_.budget), {});
   target.result.rest_s = std::chrono::duration<double>(target.rest).count();
   target.next_sample = target.source->burdens_target() ? target.sample_begun + target.rest : now;
   // Checking only the time is not enough. A window begins a moment after the previous sample, so
@@ -379,13 +393,16 @@ void HeatSession::sample(Target& target) {
 void HeatSession::search(Target& target) {
   constexpr std::chrono::milliseconds kSoon(10);
   target.next_search = Clock::now() + (target.is_young() ? kSoon : options_.attributes.update);
-  auto client = watch_by_client(target.process.number, target.clients, [&] {
-    if (!target.source) return;
-    // The client registers its own memory, so release it. If the client then fails, do not ask it
-    // again at once.
-    target.source->let_go();
-    target.next_search = Clock::now() + options_.attributes.update;
-  });
+  auto client = watch_by_client(
+      target.process.number, target.clients,
+      [&] {
+        if (!target.source) return;
+        // The client registers its own memory, so release it. If the client then fails, do not ask
+        // it again at once.
+        target.source->let_go();
+        target.next_search = Clock::now() + options_.attributes.update;
+      },
+      client_files_);
   if (client) {
     begin(target, *std::move(client));
   } else if (!is_alive(target.process, options_.files)) {

@@ -35,11 +35,11 @@ struct HeatResult {
   std::string name;  ///< of its program
   HeatProvenance provenance;
   std::string reason;           ///< why there are no windows, or no new ones; empty if there are
-  std::string fallback_reason;  ///< why clear_refs watches a process, although pages were wanted
+  std::string fallback_reason;  ///< why clear_refs watches it, although pages were wanted
   bool has_ended = false;
   /// The process closed its connection while it lived: it left its bus, or was about to end.
   bool has_left = false;
-  double rest_s = 0;  ///< rest after the last sample, so that samples cost at most 1 % of the time
+  double rest_s = 0;  ///< rest after the last sample, so that samples stay within the budget
   std::vector<NamedRange> ranges;
   MappingLooks mappings;            ///< if the source also knows them
   pid_t kernel_thread = 0;          ///< of DAMON; 0 if there is none
@@ -48,7 +48,9 @@ struct HeatResult {
 
 /// The source that the user wants.
 enum class HeatBackend : std::uint8_t {
-  automatic,  ///< client if the process takes part, otherwise written, otherwise clear_refs
+  /// client if the process takes part, otherwise written if this command began it, otherwise
+  /// clear_refs
+  automatic,
   client,
   written,
   clear_refs,
@@ -64,7 +66,8 @@ struct HeatOptions {
   std::shared_ptr<DamonRecord> damon_record = nullptr;
   KernelFiles files;
   std::size_t keep_windows = 600;  ///< older ones are forgotten
-  /// Whether to end. Called between two targets, because each may take a second to answer.
+  double budget = 0.01;            ///< the share of the time that samples may take
+  /// Whether to end. Called between two targets and while one does not answer.
   std::function<bool()> stops = [] { return false; };
 };
 
@@ -80,6 +83,9 @@ class HeatSession {
 
   /// Adds a process, even if it cannot be watched; its result then has the reason.
   void add(const Process& process);
+  /// Adds a program that has just begun. `userfaultfd`: of its memory, or why there is none
+  /// (perf/inject/exec_stop.hpp).
+  void add(const Process& program, Result<UniqueFd> userfaultfd);
   /// Adds several processes, or the physical memory (DamonSpace::paddr). The kernel's own monitor
   /// takes all targets together, so call this only once for it.
   void add_all(const std::vector<Process>& processes);
@@ -88,8 +94,7 @@ class HeatSession {
   /// Adds a process that is not watched. Its result has `name` and the reason.
   void add_unwatched(const TaskId& process, const std::string& name, const std::string& reason);
 
-  /// Does what is due. Result: when to call it again. Blocks: while the kernel answers, and at most
-  /// a second for a target.
+  /// Does what is due. Result: when to call it again. Blocks: at most five seconds for a target.
   Clock::time_point step();
   /// Ends the open windows that have samples.
   void finish();
@@ -106,7 +111,7 @@ class HeatSession {
 
  private:
   struct Target;
-  void connect(Target& target);
+  void connect(Target& target, Result<UniqueFd> userfaultfd);
   void add_to_damon(const std::vector<TaskId>& processes);
   void search(Target& target);
   void begin(Target& target, std::unique_ptr<HeatSource> source);
@@ -122,6 +127,7 @@ class HeatSession {
   double seconds(Clock::time_point then) const noexcept;
 
   HeatOptions options_;
+  KernelFiles client_files_;  ///< opens the directory of the clients
   Clock::time_point begun_;
   std::uint64_t changes_ = 0;
   std::vector<std::unique_ptr<Target>> targets_;

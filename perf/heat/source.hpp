@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "base/unique_fd.hpp"
 #include "perf/heat/regions.hpp"
 #include "perf/watch/kernel_files.hpp"
 #include "perf/watch/process.hpp"
@@ -61,7 +62,7 @@ class HeatSource {
   /// A call of ranges() may change this.
   virtual Looking looking() const noexcept = 0;
   /// CPU time that the last sample cost this process, which spent `here` on it, and the target.
-  /// Samples are taken so rarely that this is at most 1 % of the time.
+  /// Samples are taken so rarely that this is at most HeatOptions::budget of the time.
   virtual std::chrono::nanoseconds cost(std::chrono::nanoseconds here) const noexcept = 0;
   /// Whether a sample costs the target time. If so, there are rests between samples. Otherwise the
   /// samples last longer instead, and miss no access.
@@ -110,11 +111,10 @@ Result<std::vector<MappingUse>> read_smaps(std::string_view text);
 Result<std::unique_ptr<HeatSource>> watch_by_clear_refs(const TaskId& process,
                                                         const KernelFiles& files = KernelFiles());
 
-/// Finds which pages any process writes: perf/heat/written.cpp. The first call of ranges() stops
-/// the process for a moment, and so does the first one after it has executed another program. From
-/// Linux 6.7 on. Errors, of this function or of ranges(): Errc::not_supported, Errc::busy, EPERM,
-/// with what would help.
-Result<std::unique_ptr<HeatSource>> watch_by_written(const TaskId& process,
+/// Finds which pages a program writes: perf/heat/written.cpp. `userfaultfd`: of the program's
+/// memory, not used yet (perf/inject/exec_stop.hpp). From Linux 6.7 on. Errors, of this function or
+/// of ranges(): Errc::not_supported, also if the program executes another one; Errc::busy.
+Result<std::unique_ptr<HeatSource>> watch_by_written(const TaskId& process, UniqueFd userfaultfd,
                                                      const KernelFiles& files = KernelFiles());
 /// Checks that this kernel and processor support watch_by_written(). Errors: Errc::not_supported;
 /// the errno.
@@ -124,9 +124,10 @@ Result<void> expect_written();
 /// `folder`: the directory that SHMIF_HEAT names for the process. Errors: Errc::not_supported if
 /// the process does not take part, or its kernel does not support it; Errc::busy if another monitor
 /// is connected. `found`: called when the process was found, before the request that makes it
-/// register its memory.
+/// register its memory. `files`: by_helper() if another user named the folder.
 Result<std::unique_ptr<HeatSource>> watch_by_client(
-    pid_t process, const std::string& folder, const std::function<void()>& found = [] {});
+    pid_t process, const std::string& folder, const std::function<void()>& found = [] {},
+    const KernelFiles& files = KernelFiles());
 
 /// A process that takes part. `pid` is its number here.
 struct HeatClient {
@@ -146,8 +147,9 @@ Result<HeatClient> heat_client_at(const std::string& folder, const std::string& 
                                   std::uint64_t pages_of_all = kMaxPagesOfAll);
 /// All clients in `folder`. `stops`: called between two clients, to end early. Blocks: at most a
 /// second, even if many clients do not answer, and half a second more for each descriptor of a file
-/// system that does not answer.
+/// system that does not answer. `files`: as for watch_by_client().
 Result<std::vector<HeatClient>> heat_clients(
-    const std::string& folder, const std::function<bool()>& stops = [] { return false; });
+    const std::string& folder, const std::function<bool()>& stops = [] { return false; },
+    const KernelFiles& files = KernelFiles());
 
 }  // namespace shmif::perf

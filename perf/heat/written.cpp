@@ -1,5 +1,5 @@
-// Watches any process page by page. The process makes a userfaultfd(2) for us
-// (perf/inject/borrow.hpp), which protects its memory against writes asynchronously: the kernel
+// Watches a program page by page. When the program began, it made a userfaultfd(2) for us
+// (perf/inject/exec_stop.hpp), which protects its memory against writes asynchronously: the kernel
 // removes the protection at a write, and the writer does not wait for us. PAGEMAP_SCAN tells which
 // pages have lost their protection, and protects them again.
 #include <fcntl.h>
@@ -22,8 +22,7 @@
 #include "base/unique_fd.hpp"
 #include "perf/heat/page_scan.hpp"
 #include "perf/heat/source.hpp"
-#include "perf/inject/borrow.hpp"
-#include "perf/inject/machine.hpp"
+#include "perf/inject/exec_stop.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
@@ -39,8 +38,6 @@ constexpr std::uint64_t kMaxPagesOfAllWritten = std::uint64_t{1} << 18U;
 /// In mappings of files up to this size (16 GiB), pages that are not present are protected, too.
 /// The kernel makes page tables of 32 MiB for that.
 constexpr std::uint64_t kMaxBytesToProtect = std::uint64_t{1} << 34U;
-/// We give up a process that executes other programs all the time after this many tries.
-constexpr int kMaxMisses = 10;
 /// At most this many descriptors of the process are checked.
 constexpr std::size_t kMaxDescriptors = 4096;
 
@@ -106,8 +103,12 @@ std::vector<WritableMapping> read_writable(const std::string& maps) {
 
 class Written : public HeatSource {
  public:
-  explicit Written(const TaskId& process)
-      : process_(process), folder_("/proc/" + std::to_string(process.number)) {
+  Written(const TaskId& process, UniqueFd file, PageScan scan, KernelFiles files)
+      : process_(process),
+        folder_("/proc/" + std::to_string(process.number)),
+        files_(std::move(files)),
+        file_(std::move(file)),
+        scan_(std::move(scan)) {
     describe();
   }
 
@@ -118,12 +119,14 @@ class Written : public HeatSource {
     return scanning_ + std::chrono::duration_cast<std::chrono::nanoseconds>(faults);
   }
   void let_go() override {
-    if (file_) tell("its userfaultfd is given back: no page is protected any more");
-    file_.reset();
-    scan_.reset();
+    for (const WritableMapping& each : known_) {
+      uffdio_range range{each.memory.range.begin, each.memory.range.bytes()};
+      static_cast<void>(::ioctl(file_.get(), UFFDIO_UNREGISTER, &range));
+    }
     known_.clear();
+    tell("no page is protected any more");
   }
-  bool is_lost() const noexcept override { return !file_; }
+  bool is_lost() const noexcept override { return is_lost_ || known_.empty(); }
   const MappingLooks& mappings() const noexcept override { return mappings_; }
 
   Result<std::vector<NamedRange>> ranges() override {
@@ -132,18 +135,11 @@ class Written : public HeatSource {
       let_go();
       return own.error();
     }
-    if (file_ && is_of_old_program()) let_go();
-    if (!file_) {
-      auto attached = attach();
-      // The process executed another program at that moment. Try again next time.
-      if (!attached && attached.error().code == std::errc::no_such_process &&
-          expect_same_process()) {
-        if (++misses_ < kMaxMisses) return std::vector<NamedRange>();
-        return Error(Errc::busy, "cannot stop process " + std::to_string(process_.number) + " in " +
-                                     std::to_string(kMaxMisses) + " tries (try again)");
-      }
-      if (!attached) return attached.error();
-      misses_ = 0;
+    if (is_lost_ || is_of_old_program()) {
+      return Error(Errc::not_supported,
+                   "the program has executed another one, of which heat does not see the pages "
+                   "(give that one to heat: write `nice shmifperf heat -- PROGRAM` for `shmifperf "
+                   "heat -- nice PROGRAM`)");
     }
     auto ranges = register_all();
     if (!ranges) return ranges;
@@ -158,22 +154,22 @@ class Written : public HeatSource {
     faults_ = 0;
     begun_ = Clock::now();
     cpu_begun_ = cpu_time();
-    if (!scan_ || (looking_ == Looking::all_pages && is_fresh_)) return {};
+    if (is_lost_ || (looking_ == Looking::all_pages && is_fresh_)) return {};
     const Stopwatch time(scanning_);
-    if (looking_ == Looking::all_pages) return note_earlier_faults(scan_->take_written(span_));
+    if (looking_ == Looking::all_pages) return note_earlier_faults(scan_.take_written(span_));
     for (const std::uint64_t page : chosen_) {
-      const auto seen = scan_->take_written({page, page + page_bytes()});
+      const auto seen = scan_.take_written({page, page + page_bytes()});
       if (!seen) return lost(seen.error());
     }
     return {};
   }
 
   Result<void> look(Regions& regions) override {
-    if (!scan_) return {};
+    if (is_lost_) return {};
     auto looked = look_at_pages(regions);
     is_fresh_ = looking_ == Looking::all_pages;
     learn_share_of_cpu();
-    if (looked && scan_) look_at_mappings();
+    if (looked && !is_lost_) look_at_mappings();
     return looked;
   }
 
@@ -204,7 +200,7 @@ class Written : public HeatSource {
   }
 
   Result<void> look_at_all(Regions& regions) {
-    auto seen = scan_->take_written(span_);
+    auto seen = scan_.take_written(span_);
     if (!seen) return lost(seen.error());
     for (const SeenPages& each : *seen) {
       faults_ += static_cast<std::int64_t>(each.range.bytes() / page_bytes());
@@ -219,7 +215,7 @@ class Written : public HeatSource {
     std::vector<Sighting> seen;
     seen.reserve(chosen_.size());
     for (const std::uint64_t page : chosen_) {
-      const auto found = scan_->take_written({page, page + page_bytes()});
+      const auto found = scan_.take_written({page, page + page_bytes()});
       if (!found) return lost(found.error());
       const bool is_written = !found->empty();
       // The page is protected again, so its next write costs a fault, too.
@@ -235,13 +231,10 @@ class Written : public HeatSource {
     constexpr int kShare = 100;
     const auto begun = Clock::now();
     if (begun < next_reading_) return;
-    std::chrono::nanoseconds reading{};
-    std::optional<Stopwatch> time(std::in_place, reading);
     const auto text = files_.read(folder_ + "/smaps");
     const auto uses = text ? read_smaps(*text) : Result<std::vector<MappingUse>>(text.error());
     const auto cleared = files_.write(folder_ + "/clear_refs", "1\n");
-    time.reset();
-    next_reading_ = begun + kShare * reading;
+    next_reading_ = begun + kShare * (Clock::now() - begun);
     if (!uses || !cleared) {
       provenance_.reads_reason = uses ? cleared.error().message : uses.error().message;
       return;
@@ -267,7 +260,7 @@ class Written : public HeatSource {
   /// Handles an error of a scan: the process executes another program, or has ended.
   Result<void> lost(const Error& error) {
     if (error.code != std::errc::no_such_process) return error;
-    let_go();
+    is_lost_ = true;
     return expect_same_process();
   }
   /// Counts the pages that were written between the last look, which protected them, and this
@@ -314,23 +307,8 @@ class Written : public HeatSource {
   }
 
   bool is_of_old_program() const {
-    const auto seen = scan_->present(AddressRange{});
+    const auto seen = scan_.present(AddressRange{});
     return !seen && seen.error().code == std::errc::no_such_process;
-  }
-
-  Result<void> attach() {
-    auto file = borrow_userfaultfd(process_);
-    if (!file) return std::move(file).error();
-    if (const int error = begin_protocol(*file); error != 0) {
-      return error == EINVAL ? too_old() : Error::from_errno(error, "cannot use userfaultfd(2)");
-    }
-    auto scan = PageScan::of(process_.number);
-    if (!scan) return std::move(scan).error();
-    if (scan->means() != PageScan::Means::scan) return too_old();
-    file_ = *std::move(file);
-    scan_ = *std::move(scan);
-    tell("made a userfaultfd for us, and goes on");
-    return {};
   }
 
   Result<std::vector<NamedRange>> register_all() {
@@ -339,7 +317,6 @@ class Written : public HeatSource {
       return Error::from_errno(ESRCH, "cannot watch process " + std::to_string(process_.number));
     std::vector<WritableMapping> known;
     std::vector<NamedRange> ranges;
-    std::size_t busy = 0;
     refused_ = 0;
     for (const WritableMapping& each : read_writable(*maps)) {
       const AddressRange& range = each.memory.range;
@@ -348,7 +325,6 @@ class Written : public HeatSource {
       arguments.mode = UFFDIO_REGISTER_MODE_WP;
       if (::ioctl(file_.get(), UFFDIO_REGISTER, &arguments) != 0) {
         if (errno == ESRCH) break;  // it executes another program; the next look notices
-        busy += errno == EBUSY ? 1 : 0;
         ++refused_;
         continue;
       }
@@ -361,11 +337,6 @@ class Written : public HeatSource {
         protect.mode = UFFDIO_WRITEPROTECT_MODE_WP;
         static_cast<void>(::ioctl(file_.get(), UFFDIO_WRITEPROTECT, &protect));
       }
-    }
-    if (ranges.empty() && busy > 0) {
-      return Error(Errc::busy,
-                   "the memory of process " + std::to_string(process_.number) +
-                       " is registered with userfaultfd(2) already (by another monitor?)");
     }
     if (known != known_ || refused_ != 0) {
       tell("registered " + std::to_string(known.size()) + " writable mappings, " +
@@ -388,14 +359,15 @@ class Written : public HeatSource {
     provenance_.note =
         refused_ == 0 ? ""
                       : "writable mappings that cannot be watched: " + std::to_string(refused_) +
-                            " (the kernel refuses them, or another userfaultfd(2) has them)";
+                            " (the kernel refuses them)";
   }
 
   TaskId process_;
   std::string folder_;
   KernelFiles files_;
   UniqueFd file_;  ///< the userfaultfd; closing it ends all protection
-  std::optional<PageScan> scan_;
+  PageScan scan_;
+  bool is_lost_ = false;  ///< the process executes another program
   std::vector<WritableMapping> known_;
   std::vector<WritableMapping> earlier_;  ///< those before the last update
   AddressRange span_;                     ///< from the first to the last of these mappings
@@ -405,7 +377,6 @@ class Written : public HeatSource {
   std::chrono::nanoseconds scanning_{};  ///< in the last sample
   std::int64_t faults_ = 0;  ///< of the target, caused by the last sample and the look before it
   std::size_t refused_ = 0;
-  int misses_ = 0;  ///< attempts during which it executed another program
   MappingLooks mappings_;
   Clock::time_point begun_{};  ///< of the sample
   std::chrono::duration<double> cpu_begun_{};
@@ -417,21 +388,24 @@ class Written : public HeatSource {
 
 }  // namespace
 
-Result<std::unique_ptr<HeatSource>> watch_by_written(const TaskId& process,
+Result<std::unique_ptr<HeatSource>> watch_by_written(const TaskId& process, UniqueFd userfaultfd,
                                                      const KernelFiles& files) {
   if (files.path("/") != "/") {
     return Error(Errc::not_supported, "it is a process of a recorded tree");
   }
-  if (process.number == ::getpid()) {
-    return Error(Errc::not_supported, "a process cannot watch itself page by page");
+  if (const int error = begin_protocol(userfaultfd); error != 0) {
+    return error == EINVAL ? too_old() : Error::from_errno(error, "cannot use userfaultfd(2)");
   }
-  if (auto possible = expect_written(); !possible) return std::move(possible).error();
-  return std::unique_ptr<HeatSource>(std::make_unique<Written>(process));
+  auto scan = PageScan::of(process.number);
+  if (!scan) return std::move(scan).error();
+  if (scan->means() != PageScan::Means::scan) return too_old();
+  return std::unique_ptr<HeatSource>(
+      std::make_unique<Written>(process, std::move(userfaultfd), *std::move(scan), files));
 }
 
 Result<void> expect_written() {
-  if (!can_borrow_calls()) {
-    return Error(Errc::not_supported, "heat sees the pages that any program writes on x86-64 only");
+  if (!can_call_at_exec()) {
+    return Error(Errc::not_supported, "heat sees the pages that a program writes on x86-64 only");
   }
   constexpr int kUserModeOnly = 1;
   const UniqueFd file(

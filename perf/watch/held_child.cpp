@@ -5,13 +5,21 @@
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
 #include <utility>
 
 #include "base/signal_state.hpp"
@@ -27,7 +35,39 @@ constexpr int kNotExecuted = 125;
 struct Failure {
   enum class Of : int { none, output, cpu, program } of = Of::none;
   int number = 0;
+  bool gains_rights = false;  ///< of a child that is ready
 };
+
+/// Looks at the file that execvp(3) would execute. A look at a file system that does not answer
+/// blocks, so only the child looks.
+bool gains_rights(const char* program) noexcept {
+  const auto found = [](const char* path, bool& gains) {
+    struct stat file{};
+    if (::access(path, X_OK) != 0 || ::stat(path, &file) != 0 || !S_ISREG(file.st_mode)) {
+      return false;
+    }
+    gains = (file.st_mode & (S_ISUID | S_ISGID)) != 0 ||
+            ::getxattr(path, "security.capability", nullptr, 0) > 0;
+    return true;
+  };
+  bool gains = false;
+  const char* const path = ::getenv("PATH");
+  std::string_view rest = path == nullptr ? "/bin:/usr/bin" : path;
+  if (std::strchr(program, '/') != nullptr) return found(program, gains) && gains;
+  std::array<char, PATH_MAX> each;
+  for (bool is_last = false; !is_last;) {
+    const std::size_t end = std::min(rest.find(':'), rest.size());
+    const std::string_view folder = end == 0 ? "." : rest.substr(0, end);
+    const int size = std::snprintf(each.data(), each.size(), "%.*s/%s",
+                                   static_cast<int>(folder.size()), folder.data(), program);
+    if (size > 0 && static_cast<std::size_t>(size) < each.size() && found(each.data(), gains)) {
+      return gains;
+    }
+    is_last = end == rest.size();
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return false;
+}
 
 [[noreturn]] void fail(int gate, Failure::Of of) noexcept {
   const Failure failure{of, errno};
@@ -58,7 +98,8 @@ struct Failure {
     CPU_SET(static_cast<std::size_t>(*options.cpu), &one);
     if (::sched_setaffinity(0, sizeof one, &one) != 0) fail(gate, Failure::Of::cpu);
   }
-  const Failure ready;
+  Failure ready;
+  ready.gains_rights = gains_rights(argv[0]);
   if (::write(gate, &ready, sizeof ready) != sizeof ready) ::_exit(kNotExecuted);
   char go = 0;
   if (::read(gate, &go, 1) != 1) ::_exit(kNotExecuted);  // the owner no longer wants the program
@@ -133,12 +174,14 @@ Result<HeldChild> HeldChild::start(const ChildOptions& options) {
   if (!child.file_) return Error::from_errno(errno, "cannot watch " + options.argv[0]);
   const Failure failure = hear(child.gate_.get());
   if (failure.of != Failure::Of::none) return error_of(failure, child.name_, options);
+  child.gains_rights_ = failure.gains_rights;
   return child;
 }
 
 HeldChild::HeldChild(HeldChild&& other) noexcept
     : pid_(std::exchange(other.pid_, -1)),
       own_group_(other.own_group_),
+      gains_rights_(other.gains_rights_),
       file_(std::move(other.file_)),
       gate_(std::move(other.gate_)),
       name_(std::move(other.name_)),
@@ -158,8 +201,9 @@ void HeldChild::give_up() noexcept {
   pid_ = -1;
 }
 
-Result<void> HeldChild::release() {
+Result<void> HeldChild::release(const std::function<void()>& meanwhile) {
   (void)::send(gate_.get(), "", 1, MSG_NOSIGNAL);
+  meanwhile();
   const Failure failure = hear(gate_.get());
   gate_.reset();
   if (failure.of == Failure::Of::none) return {};

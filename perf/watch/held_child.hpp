@@ -40,10 +40,14 @@ class HeldChild {
   /// Readable when the child has ended.
   int descriptor() const noexcept { return file_.get(); }
 
+  /// Whether the file of the program gives it rights that this process may lack: set-user-ID,
+  /// set-group-ID, or capabilities.
+  bool gains_rights() const noexcept { return gains_rights_; }
+
   /// Lets the program begin. Blocks: until it has begun or failed. Errors: why the program cannot
   /// be executed. Then exit_code_of_failure() is what a shell would return, and the child has been
-  /// waited for.
-  Result<void> release();
+  /// waited for. `meanwhile`: called when the child has been told to begin.
+  Result<void> release(const std::function<void()>& meanwhile = [] {});
   /// 127 if there is no such program, 126 if there is one but it cannot be executed. Otherwise 0.
   int exit_code_of_failure() const noexcept { return failure_; }
 
@@ -61,6 +65,7 @@ class HeldChild {
 
   pid_t pid_ = -1;
   bool own_group_ = false;
+  bool gains_rights_ = false;
   UniqueFd file_;
   UniqueFd gate_;  ///< a byte to it starts the program; if that fails, the reason comes back
   std::string name_;

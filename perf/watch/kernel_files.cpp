@@ -12,6 +12,7 @@
 
 #include "base/quantity.hpp"
 #include "base/unique_fd.hpp"
+#include "perf/watch/file_helper.hpp"
 
 namespace shmif::perf {
 
@@ -36,6 +37,12 @@ KernelFiles::KernelFiles(std::string root) : root_(std::move(root)) {
   while (root_.ends_with('/')) root_.pop_back();
 }
 
+KernelFiles KernelFiles::by_helper(std::function<bool()> stops) const {
+  KernelFiles files = *this;
+  files.helper_ = std::make_shared<FileHelper>(std::move(stops));
+  return files;
+}
+
 std::string KernelFiles::path(std::string_view name) const {
   std::string path = root_;
   if (!name.starts_with('/')) path += '/';
@@ -48,6 +55,7 @@ bool KernelFiles::has(std::string_view name) const {
 
 Result<std::string> KernelFiles::read(std::string_view name) const {
   const std::string file = path(name);
+  if (helper_) return helper_->read(file);
   const UniqueFd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd) return cannot("open", file, errno);
   std::string text;
@@ -90,6 +98,7 @@ Result<std::int64_t> KernelFiles::read_signed(std::string_view name) const {
 
 Result<void> KernelFiles::write(std::string_view name, std::string_view text) const {
   const std::string file = path(name);
+  if (helper_) return helper_->write(file, text);
   const UniqueFd fd(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
   if (!fd) return cannot("open", file, errno);
   ssize_t wrote = 0;
@@ -99,6 +108,14 @@ Result<void> KernelFiles::write(std::string_view name, std::string_view text) co
   if (wrote < 0) return cannot("write", file, errno);
   if (static_cast<std::size_t>(wrote) != text.size()) return cannot("write all to", file, EIO);
   return {};
+}
+
+Result<UniqueFd> KernelFiles::open_folder(std::string_view name) const {
+  const std::string folder = path(name);
+  if (helper_) return helper_->open_folder(folder);
+  UniqueFd file(::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!file) return cannot("open", folder, errno);
+  return file;
 }
 
 Result<std::vector<std::string>> KernelFiles::list(std::string_view name) const {

@@ -39,6 +39,7 @@ using perf::HeatSession;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::uint64_t kMaxWindows = 1'000'000;
+constexpr std::uint64_t kMaxBudget = 100;
 
 HeatBackend heat_backend(const Arguments& args) {
   const std::string word = args.text("backend").value_or("auto");
@@ -55,6 +56,9 @@ HeatOptions heat_options(const Arguments& args) {
     options.attributes = *read;
   }
   options.backend = heat_backend(args);
+  if (const auto percent = args.count("budget", 1, kMaxBudget)) {
+    options.budget = static_cast<double>(*percent) / kMaxBudget;
+  }
   const char* const folder = std::getenv(heat::kVariable);
   options.clients = args.text("clients").value_or(folder == nullptr ? "" : folder);
   if (const auto memory = heat_damon_memory(args)) {
@@ -136,6 +140,9 @@ Watched watch_bus(const std::string& path, const HeatOptions& options, HeatSessi
 }
 
 Watched watched_of(const Arguments& args, const HeatOptions& options, HeatSession& session) {
+  if (options.backend == HeatBackend::written && args.program().empty()) {
+    throw UsageError{kWrittenIsOfPrograms};
+  }
   const auto bus = bus_to_watch(args, options);
   // Physical memory does not belong to a process. If one is given, it only says how long to watch.
   const bool needs_none = options.damon.space == perf::DamonSpace::paddr;
@@ -145,10 +152,7 @@ Watched watched_of(const Arguments& args, const HeatOptions& options, HeatSessio
       throw UsageError{"nothing to watch (give -p PID, --bus PATH or -- PROGRAM, or set " +
                        std::string(kBusVariable) + " to the path of a bus)"};
     }
-    Watched watched =
-        needs_none && has_none ? Watched(std::vector<perf::Process>()) : Watched(args);
-    session.add_all(watched.processes());
-    return watched;
+    return needs_none && has_none ? Watched(std::vector<perf::Process>()) : Watched(args);
   }
   if (args.given("pid") || !args.program().empty()) {
     throw UsageError{"--bus cannot be given with -p or a program (it names the processes)"};
@@ -157,6 +161,20 @@ Watched watched_of(const Arguments& args, const HeatOptions& options, HeatSessio
     throw UsageError{"--bus needs processes that take part (--backend client or auto)"};
   }
   return watch_bus(*bus, options, session);
+}
+
+/// Lets the program begin, if there is one, and adds what is watched. (The processes on a bus were
+/// added when they were found.)
+void begin(Watched& watched, const HeatOptions& options, HeatSession& session, bool is_bus) {
+  const bool wants_pages =
+      options.backend == HeatBackend::automatic || options.backend == HeatBackend::written;
+  if (watched.is_program() && wants_pages) {
+    auto userfaultfd = watched.begin_with_userfaultfd();
+    session.add(watched.processes().front(), std::move(userfaultfd));
+    return;
+  }
+  watched.begin();
+  if (!is_bus) session.add_all(watched.processes());
 }
 
 /// Says once why the windows of a target come so late. It costs much to sample a process with very
@@ -202,7 +220,8 @@ int watch_heat(const Arguments& args) {
   const StopSignals stop =
       is_live ? StopSignals({SIGINT, SIGTERM, SIGHUP, SIGQUIT}) : StopSignals();
   stopping = &stop;
-  watched.begin();
+  const bool is_bus = bus_to_watch(args, options).has_value();
+  begin(watched, options, session, is_bus);
   SlownessNotice notice;
   std::optional<LiveHeat> live;
   if (is_live) {
@@ -235,9 +254,11 @@ Options heat_command_line() {
       R"(Shows which addresses of a process are accessed, how often, and for how many windows
          this frequency has been about the same. (A window is an interval of time, see --attrs.)
          For a program that uses the library and was started with SHMIF_HEAT=DIR, it tells which
-         pages of the bus the program accessed and wrote. For any other program, it tells which
-         pages the program wrote (Linux 6.7, x86-64), and which mappings it accessed. It asks
-         the kernel so rarely that this takes at most 1 % of the time.)");
+         pages of the bus the program accessed and wrote. For any other PROGRAM that it starts,
+         it tells which pages the program wrote (Linux 6.7, x86-64), and which mappings it
+         accessed. For any other process that runs already (-p), it tells which mappings the
+         process accessed, and with --backend damon which parts of them. It asks the kernel so
+         rarely that this takes at most 1 % of the time (--budget).)");
   Watched::describe(options);
   options
       .value("bus", "PATH",
@@ -255,12 +276,15 @@ Options heat_command_line() {
       .value("backend", "NAME",
              R"(where the accesses are read (default: auto)
                 - client: from the process itself, for each page (SHMIF_HEAT)
-                - written: from the kernel, each page that any program writes. The program
-                  stands still for about a millisecond when this begins
+                - written: from the kernel, each page that a PROGRAM writes. Not for -p: the
+                  program must help before its first instruction
                 - clear_refs: from the kernel, for each mapping
                 - damon: from DAMON, the kernel's monitor; needs root, and fails if DAMON is in
                   use
-                - auto: client if the process offers it, or else written, or else clear_refs)")
+                - auto: client if the process offers it, or else written for a PROGRAM, or else
+                  clear_refs)")
+      .value("budget", "PERCENT",
+             "take at most this share of the time for the looks, from 1 to 100 (default: 1)")
       .value("clients", "DIR",
              R"(the directory in which the processes made their sockets (their SHMIF_HEAT), as
                 this command sees it. Needed if they have another path to it, as in a
@@ -282,7 +306,8 @@ Options heat_command_line() {
                'q' quits. A PROGRAM shares the terminal, and the keys are for it: redirect what
                it prints)");
   describe_heat_control(options);
-  options.example("shmifperf heat -p 1234", "which pages it writes, until Ctrl-C")
+  options.example("shmifperf heat -- ./rig", "which pages it writes, until it ends")
+      .example("shmifperf heat -p 1234", "which mappings it accesses, until Ctrl-C")
       .example("shmifperf heat -p 1234 --live", "the same, as a map that is redrawn every 100 ms")
       .example("shmifperf heat -p 1234 --windows 50 --json", "50 windows of 100 ms")
       .example("shmifperf heat --bus /dev/shm/bus0 --windows 10", "the programs on a bus")

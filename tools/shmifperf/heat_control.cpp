@@ -111,6 +111,7 @@ HeatRequest request_of(const Arguments& args) {
   if (const auto text = args.text("backend")) {
     request.backend = read_or_complain("backend", perf::read_heat_backend(*text));
   }
+  if (request.backend == perf::HeatBackend::written) throw UsageError{kWrittenIsOfPrograms};
   if (const auto path = args.text("bus")) {
     if (request.targets) throw UsageError{"--bus and -p exclude each other"};
     request.targets = processes_on(*path, args.given("clients"));
@@ -126,8 +127,9 @@ HeatRequest request_of(const Arguments& args) {
   if (request.clients && request.clients->find('\n') != std::string::npos) {
     throw UsageError{"--clients: a name with a newline"};
   }
-  if (args.given("windows") || !args.program().empty()) {
-    throw UsageError{"--windows and a program are not for the monitor (it takes -p or --bus)"};
+  if (args.given("windows") || args.given("budget") || !args.program().empty()) {
+    throw UsageError{
+        "--windows, --budget and a program are not for the monitor (it takes -p or --bus)"};
   }
   const bool sets = request.verb == HeatVerb::on || request.verb == HeatVerb::set;
   if (request.has_settings() && !sets) {

@@ -8,6 +8,9 @@
 
 namespace shmif::tools {
 
+inline constexpr const char* kWrittenIsOfPrograms =
+    "--backend written is for a program that heat starts (give -- PROGRAM, or another backend)";
+
 /// The memory that --ops and --ranges name; empty if neither is given. Throws UsageError.
 std::optional<perf::DamonMemory> heat_damon_memory(const Arguments& args);
 

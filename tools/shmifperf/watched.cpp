@@ -8,6 +8,7 @@
 
 #include "base/number_list.hpp"
 #include "perf/counters/kernel_counters.hpp"
+#include "perf/inject/exec_stop.hpp"
 
 namespace shmif::tools {
 namespace {
@@ -79,8 +80,16 @@ Watched::Watched(const Arguments& args, perf::ChildOptions program) {
 }
 
 void Watched::begin() {
-  if (!child_) return;
-  const auto begun = child_->release();
+  if (child_) expect_begun(child_->release());
+}
+
+Result<UniqueFd> Watched::begin_with_userfaultfd() {
+  auto program = perf::begin_with_userfaultfd(*child_);
+  expect_begun(program.begun);
+  return std::move(program.userfaultfd);
+}
+
+void Watched::expect_begun(const Result<void>& begun) const {
   if (begun) return;
   complain(begun.error().message);
   throw Exit{child_->exit_code_of_failure()};

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/unique_fd.hpp"
 #include "perf/watch/held_child.hpp"
 #include "perf/watch/process.hpp"
 #include "tools/common/command.hpp"
@@ -44,6 +45,8 @@ class Watched {
 
   /// Lets the program begin. If it cannot begin, prints a message and throws Exit with 126 or 127.
   void begin();
+  /// The same for a program, and gets a userfaultfd(2) of its memory, or why there is none.
+  Result<UniqueFd> begin_with_userfaultfd();
   /// Sleeps until `then`, until all have ended, until a signal comes, or until a descriptor of
   /// `more` is readable. Result: false if there is no process left to watch, or a signal came.
   bool wait_until(std::chrono::steady_clock::time_point then, const StopSignals& stop,
@@ -56,6 +59,8 @@ class Watched {
   int exit_code(const StopSignals& stop, Measured measured);
 
  private:
+  void expect_begun(const Result<void>& begun) const;
+
   std::optional<perf::HeldChild> child_;
   std::vector<perf::Process> processes_;
 };

@@ -1,7 +1,6 @@
 // Which ways to watch heat there are, on trees of kernel files as other machines have them.
 
 #include <gtest/gtest.h>
-#include <sys/fsuid.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -10,7 +9,6 @@
 #include "perf/heat/session.hpp"
 #include "tests/perf/membw/as_nobody.hpp"
 #include "tests/perf/membw/trees.hpp"
-#include "tests/support/child_process.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -53,7 +51,9 @@ TEST_F(HeatCapabilities, OfAMachineThatHasEverything) {
          "of programs that use the library and are started with SHMIF_HEAT=DIR", "");
   expect("heat.pagemap_scan", Support::supported, "", "");
   expect("heat.written", Support::supported,
-         "of any program, each page that it writes; reads are known of mappings", "");
+         "of a program that heat begins (-- PROGRAM), each page that it writes; reads are known "
+         "of mappings",
+         "");
   expect("heat.damon", Support::supported,
          "of processes or of physical memory, with --backend damon", "");
 }
@@ -106,27 +106,6 @@ TEST_F(HeatCapabilities, OfMappingsNeedWhatTheKernelTellsOfThem) {
   expect("heat.clear_refs", Support::not_supported, tree_.at(clear) + " is not a file", "");
 }
 
-TEST_F(HeatCapabilities, OfMappingsNameTheProtectionThatKeepsOrdinaryUsersFromThem) {
-  const std::string all = "of each mapping as a whole; reads and writes are not told apart";
-  const auto expect_as_user = [&](const std::string& reason, const std::string& enable_with) {
-    shmif::test::Child child([&] {  // for the user
-      const bool is_root = ::geteuid() == 0;
-      if (is_root && ::seteuid(65534) != 0) return 1;
-      if (is_root) ::setfsuid(0);  // the tree may be in a directory of root alone
-      expect("heat.clear_refs", Support::supported, reason, enable_with);
-      return HasFailure() ? 2 : 0;
-    });
-    EXPECT_EQ(child.wait(), 0);
-  };
-  expect_as_user(all, "");
-  tree_.put("/proc/sys/kernel/yama/ptrace_scope", "0\n");
-  expect_as_user(all, "");
-  tree_.put("/proc/sys/kernel/yama/ptrace_scope", "1\n");
-  expect_as_user(all + "; of our own children only, since ptrace_scope is 1",
-                 "sysctl kernel.yama.ptrace_scope=0, or root");
-  if (::geteuid() == 0) expect("heat.clear_refs", Support::supported, all, "");
-}
-
 TEST_F(HeatCapabilities, ThatAUserIsRefusedSayWhoMayHaveThem) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root";
   const std::string smaps = "/proc/self/smaps";
@@ -140,10 +119,8 @@ TEST_F(HeatCapabilities, ThatAUserIsRefusedSayWhoMayHaveThem) {
     expect("heat.clear_refs", Support::not_permitted,
            "cannot open " + tree_.at(smaps) + ": Permission denied",
            "run it as the user of the watched program, or as root");
-    expect("heat.written", Support::supported,
-           "of any program, each page that it writes; reads are known of mappings; of our own "
-           "children only, since ptrace_scope is 2",
-           "sysctl kernel.yama.ptrace_scope=0, or root");
+    expect("heat.written", Support::not_permitted,
+           "a program cannot be stopped at its beginning: ptrace_scope is 2", "run it as root");
   }));
 }
 

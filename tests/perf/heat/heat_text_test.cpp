@@ -84,7 +84,7 @@ TEST(HeatMapText, OfATargetThatWasNotMeasuredHasTheReasonAndNoMap) {
   }
 }
 
-/// The samples took 1 % of the time, so they and the windows are not as often as asked for.
+/// The samples took the whole budget, so they and the windows are not as often as asked for.
 TEST(HeatMapText, SaysHowOftenSamplesWereTakenIfThatIsNotAsAskedFor) {
   HeatResult result;
   result.process = {41, 1};
@@ -97,7 +97,7 @@ TEST(HeatMapText, SaysHowOftenSamplesWereTakenIfThatIsNotAsAskedFor) {
     return at == std::string::npos ? "" : text.substr(at, text.find('\n', at) - at);
   };
   EXPECT_EQ(told(0.2),
-            "  a sample each 110 ms, windows of 550 ms, to take at most 1 % of the time");
+            "  a sample each 110 ms, windows of 550 ms, to take little of the time (--budget)");
   EXPECT_EQ(told(0.006), told(0.2));
   EXPECT_EQ(told(0.005), "") << "as asked for";
   EXPECT_EQ(told(0), "");
@@ -111,9 +111,10 @@ TEST(HeatMapText, SaysThatTheNextSampleComesASecondLaterOrMore) {
   result.rest_s = 0.99;
   EXPECT_EQ(heat_slowness(result), "");
   result.rest_s = 1;
-  EXPECT_EQ(heat_slowness(result),
-            "a sample of process 41 is costly: the next one begins 1 s later, to take at most 1 % "
-            "of the time (Ctrl-C ends it and shows what is known)");
+  EXPECT_EQ(
+      heat_slowness(result),
+      "a sample of process 41 is costly: the next one begins 1 s later, to take little of the "
+      "time (--budget allows more; Ctrl-C ends it and shows what is known)");
   result.rest_s = 2.6;
   EXPECT_NE(heat_slowness(result).find("begins 3 s later"), std::string::npos);
   result.reason = "it has ended";

@@ -1,4 +1,5 @@
-// Any process: each page that it writes, learned from outside.
+// A program that gave us a userfaultfd: each page that it writes. (How a program that knows nothing
+// of it gives one: tests/perf/inject and tests/tools/shmifperf/heat_written_test.cpp.)
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -21,7 +22,6 @@
 #include "base/unique_fd.hpp"
 #include "perf/heat/page_scan.hpp"
 #include "perf/heat/session.hpp"
-#include "perf/inject/borrow.hpp"
 #include "tests/perf/heat/shared_pages.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
@@ -44,6 +44,7 @@ struct WriterState {
   std::atomic<std::uint64_t> rounds;
   std::atomic<std::uint64_t> address;
   std::atomic<std::uint64_t> wish;  ///< of the test: something else is to be done
+  std::atomic<int> userfaultfd;     ///< 0 once the test has it
 };
 
 std::uint64_t mapped(int flags, int file = -1, std::size_t pages = kPages) {
@@ -70,6 +71,12 @@ class Writer {
       : child_([this, map, reads_first, wish]() -> int {
           const std::uint64_t base = map();
           if (base == 0) return 1;
+          constexpr int kUserModeOnly = 1;
+          const auto file =
+              static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | kUserModeOnly));
+          state_->userfaultfd = file;
+          while (state_->userfaultfd != 0) ::usleep(100);
+          ::close(file);
           unsigned sum = 0;
           for (std::size_t page = 0; page < kPages; ++page) {
             if (reads_first) {
@@ -87,7 +94,18 @@ class Writer {
             ::usleep(200);
           }
         }) {
+    EXPECT_TRUE(eventually([&] { return state_->userfaultfd != 0; }));
+    const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, child_.pid(), 0)));
+    const int number = state_->userfaultfd;
+    userfaultfd_.reset(static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), number, 0)));
+    EXPECT_TRUE(userfaultfd_);
+    state_->userfaultfd = 0;
     EXPECT_TRUE(eventually([&] { return state_->rounds > 0; }));
+  }
+  /// Only once.
+  UniqueFd userfaultfd() const { return std::move(userfaultfd_); }
+  Result<std::unique_ptr<HeatSource>> source() const {
+    return watch_by_written(Process::open(pid()).value().id(), userfaultfd());
   }
   pid_t pid() const { return child_.pid(); }
   std::uint64_t address() const { return state_->address; }
@@ -99,14 +117,15 @@ class Writer {
  private:
   shmif::test::Shared<WriterState> state_;
   shmif::test::Child child_;
+  mutable UniqueFd userfaultfd_;
 };
 
-HeatSession session_for(pid_t pid, HeatBackend backend = HeatBackend::written) {
+HeatSession session_for(const Writer& writer, HeatBackend backend = HeatBackend::written) {
   HeatOptions options;
   options.backend = backend;
   options.attributes = read_attributes("5ms,20ms,50ms,3,1000").value();
   HeatSession session(options);
-  session.add(Process::open(pid).value());
+  session.add(Process::open(writer.pid()).value(), writer.userfaultfd());
   return session;
 }
 
@@ -133,7 +152,7 @@ std::set<std::size_t> numbers_between(std::size_t begin, std::size_t end) {
 }
 
 void expect_exactly_the_hot_pages(const Writer& writer) {
-  HeatSession session = session_for(writer.pid());
+  HeatSession session = session_for(writer);
   const auto hot = numbers_between(kFirstHot, kEndHot);
   EXPECT_TRUE(eventually([&] {
     session.step();
@@ -238,7 +257,7 @@ TEST(HeatByWrites, KnowsTheHugePagesOfHugetlbfsAsWholePages) {
   static_assert(kEndHot < kOfHuge && kOfHuge < kPages);
   const Writer writer(
       [] { return mapped(MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 2 * kOfHuge); });
-  HeatSession session = session_for(writer.pid());
+  HeatSession session = session_for(writer);
   const auto first = numbers_between(0, kOfHuge);
   EXPECT_TRUE(eventually([&] {
     session.step();
@@ -255,7 +274,7 @@ TEST(HeatByWrites, KnowsMappingsThatAreMadeLater) {
                   if (*later == 0) *later = mapped(MAP_PRIVATE | MAP_ANONYMOUS);
                   for (std::size_t page = 10; page < 20; ++page) write_page(*later, page);
                 });
-  HeatSession session = session_for(writer.pid());
+  HeatSession session = session_for(writer);
   ASSERT_TRUE(eventually([&] {
     session.step();
     return session.windows() > 1;
@@ -283,7 +302,7 @@ Regions regions_of(HeatSource& source) {
 TEST(HeatByWrites, CostsTheTargetAFaultForEachPageThatItWrote) {
   NEEDS_WRITTEN();
   const Writer writer([] { return mapped(MAP_PRIVATE | MAP_ANONYMOUS); });
-  const auto source = watch_by_written(Process::open(writer.pid()).value().id()).value();
+  const auto source = writer.source().value();
   Regions regions = regions_of(*source);
   ASSERT_TRUE(source->forget(regions));
   const std::uint64_t before = writer.rounds();
@@ -307,7 +326,7 @@ TEST(HeatByWrites, CostsTheTargetTheFaultsBetweenTwoSamplesToo) {
     const std::uint64_t before = writer.rounds();
     ASSERT_TRUE(eventually([&] { return writer.rounds() > before + 1; }));
   };
-  const auto source = watch_by_written(Process::open(writer.pid()).value().id()).value();
+  const auto source = writer.source().value();
   Regions regions = regions_of(*source);
   ASSERT_TRUE(source->forget(regions));
   ASSERT_TRUE(source->look(regions));
@@ -330,7 +349,7 @@ TEST(HeatByWrites, CountsMappingsThatAreOnlyRead) {
     for (std::size_t page = 0; page < kPages; ++page) write_page(*earlier, page);
     return mapped(MAP_PRIVATE | MAP_ANONYMOUS);
   });
-  HeatSession session = session_for(writer.pid());
+  HeatSession session = session_for(writer);
   const auto accesses_at = [&](std::uint64_t address) -> std::optional<std::uint32_t> {
     const HeatResult result = session.results()[0];
     for (const auto& each : result.mappings.mappings) {
@@ -357,7 +376,7 @@ TEST(HeatByWrites, LeavesNothingWhenItEnds) {
   NEEDS_WRITTEN();
   const Writer writer([] { return mapped(MAP_PRIVATE | MAP_ANONYMOUS); });
   {
-    HeatSession session = session_for(writer.pid());
+    HeatSession session = session_for(writer);
     ASSERT_TRUE(eventually([&] {
       session.step();
       return session.windows() > 1;
@@ -388,7 +407,7 @@ TEST(HeatByWrites, LeavesAProcessAloneThatUsesUserfaultfdItself) {
                   ::syscall(SYS_userfaultfd, kUserModeOnly);
                   writer.state()->wish = 2;
                 });
-  HeatSession session = session_for(writer.pid(), HeatBackend::automatic);
+  HeatSession session = session_for(writer, HeatBackend::automatic);
   ASSERT_TRUE(eventually([&] {
     session.step();
     return session.windows() > 0;
@@ -401,54 +420,12 @@ TEST(HeatByWrites, LeavesAProcessAloneThatUsesUserfaultfdItself) {
   EXPECT_EQ(smaps_of(writer.pid()).find(" uw"), std::string::npos);
 }
 
-TEST(HeatByWrites, SaysThatAnotherMonitorWatches) {
-  NEEDS_WRITTEN();
-  const Writer writer([] { return mapped(MAP_PRIVATE | MAP_ANONYMOUS); });
-  HeatSession first = session_for(writer.pid());
-  ASSERT_TRUE(eventually([&] {
-    first.step();
-    return first.windows() > 0;
-  }));
-  HeatSession second = session_for(writer.pid(), HeatBackend::automatic);
-  const std::string reason = fallback_of(second);
-  EXPECT_NE(reason.find("is registered with userfaultfd(2) already"), std::string::npos) << reason;
-}
-
-/// The note is of the mappings as they are now: it neither grows with the looks nor stays.
-TEST(HeatByWrites, CountsTheMappingsThatAreRefusedNow) {
-  NEEDS_WRITTEN();
-  const Writer writer([] { return mapped(MAP_PRIVATE | MAP_ANONYMOUS); });
-  const TaskId id = Process::open(writer.pid()).value().id();
-  const auto note_now = [](HeatSource& source) {
-    const auto ranges = source.ranges();
-    return ranges ? source.provenance().note : ranges.error().message;
-  };
-  const std::string alone = note_now(*watch_by_written(id).value());
-  auto other = borrow_userfaultfd(id);
-  ASSERT_TRUE(other) << other.error().message;
-  uffdio_api api{};
-  api.api = UFFD_API;
-  api.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP;
-  ASSERT_EQ(::ioctl(other->get(), UFFDIO_API, &api), 0);
-  uffdio_register taken{};
-  taken.range = {writer.address(), kPages * page_bytes()};
-  taken.mode = UFFDIO_REGISTER_MODE_WP;
-  ASSERT_EQ(::ioctl(other->get(), UFFDIO_REGISTER, &taken), 0);
-  const auto source = watch_by_written(id).value();
-  const std::string beside = note_now(*source);
-  EXPECT_NE(beside.find("writable mappings that cannot be watched: "), std::string::npos) << beside;
-  EXPECT_NE(beside, alone);
-  EXPECT_EQ(note_now(*source), beside) << "it is the same mapping";
-  other->reset();
-  EXPECT_EQ(note_now(*source), alone) << "nobody else has it any more";
-}
-
 TEST(HeatByWrites, LooksAtOnePageOfARegionInVeryLargeMemory) {
   NEEDS_WRITTEN();
   constexpr std::size_t kVeryMany = std::size_t{1} << 19U;  // 2 GiB, of which 4 MB are touched
   const Writer writer(
       [] { return mapped(MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, kVeryMany); });
-  HeatSession session = session_for(writer.pid());
+  HeatSession session = session_for(writer);
   ASSERT_TRUE(eventually([&] {
     session.step();
     return session.windows() > 2;

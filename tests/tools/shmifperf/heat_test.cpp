@@ -332,8 +332,11 @@ TEST(HeatCommand, SaysWhichOptionsDoNotGoTogether) {
   for (const auto& [words, text] : std::vector<std::pair<Words, std::string>>{
            {{"--bus", "/none", "-p", pid}, names},
            {{"--bus", "/none", "--", "true"}, names},
-           {{"--bus", "/none", "--backend", "written"}, takes_part},
+           {{"--bus", "/none", "--backend", "damon"}, takes_part},
            {{"--bus", "/none", "--backend", "clear_refs"}, takes_part},
+           {{"-p", pid, "--backend", "written"}, "--backend written is for a program"},
+           {{"--on", "-p", pid, "--backend", "written"}, "--backend written is for a program"},
+           {{"-p", pid, "--budget", "0"}, "--budget"},
            {{"-p", pid, "--ops", "vaddr"}, "--ops and --ranges are for --backend damon"},
            {{"-p", pid, "--windows", "0"}, "--windows"},
            {{"-p", pid, "--windows", "1000001"}, "--windows"},
