@@ -170,7 +170,8 @@ void HeatSession::connect(Target& target, Result<UniqueFd> userfaultfd) {
     tell_refusal(target.process, "client", reason);
     if (!target.clients.empty()) target.client_reason = reason;
     // It may not have attached its first port yet.
-    target.may_take_part_yet = !target.clients.empty();
+    target.may_take_part_yet =
+        !target.clients.empty() && client.error().code != Errc::unsupported_file_system;
   }
   if (outlives_first_thread(target.process, options_.files)) {
     ++changes_;

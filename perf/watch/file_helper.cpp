@@ -215,8 +215,10 @@ Result<void> FileHelper::write(const std::string& path, std::string_view text) {
 Result<UniqueFd> FileHelper::open_folder(const std::string& path) {
   auto answer = ask('f' + path + '\0', path);
   if (answer) return std::move(answer->folder);
-  if (answer.error().code != std::errc::not_supported) return std::move(answer).error();
-  return Error(Errc::not_supported,
+  const bool may_wait =
+      answer.error().code == std::errc::not_supported || answer.error().code == Errc::timed_out;
+  if (!may_wait) return std::move(answer).error();
+  return Error(Errc::unsupported_file_system,
                path + " is of a file system of a program (FUSE), which may not answer");
 }
 

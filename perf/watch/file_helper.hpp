@@ -33,7 +33,8 @@ class FileHelper {
   /// four children wait so, all later calls fail at once.
   Result<std::string> read(const std::string& path);
   Result<void> write(const std::string& path, std::string_view text);
-  /// As KernelFiles::open_folder(). Errors: also Errc::not_supported for a directory of FUSE.
+  /// As KernelFiles::open_folder(). Errors: also Errc::unsupported_file_system
+  /// for a directory of FUSE.
   Result<UniqueFd> open_folder(const std::string& path);
 
  private:

@@ -51,7 +51,7 @@ class KernelFiles {
   /// only a part.
   Result<void> write(std::string_view name, std::string_view text) const;
   /// Opens a directory by O_PATH, only to find files in it. Errors: the errno; with by_helper(),
-  /// also Errc::timed_out, and Errc::not_supported for a directory of FUSE.
+  /// also Errc::unsupported_file_system for a directory of FUSE.
   Result<UniqueFd> open_folder(std::string_view name) const;
   /// The names in a directory, sorted, without "." and "..".
   Result<std::vector<std::string>> list(std::string_view name) const;
