@@ -81,7 +81,11 @@ struct HeatSession::Target {
 };
 
 HeatSession::HeatSession(HeatOptions options) : options_(std::move(options)), begun_(Clock::now()) {
-  options_.files = options_.files.by_helper(options_.stops);
+  // A run watches its own jobs as clients. It needs no files that can wait, and a child that shares
+  // its memory would cost the jobs page faults.
+  if (options_.backend != HeatBackend::client) {
+    options_.files = options_.files.by_helper(options_.stops);
+  }
   // If the user does not name the directory of the clients, a process does.
   if (options_.clients.empty()) client_files_ = client_files_.by_helper(options_.stops);
 }
