@@ -1,10 +1,10 @@
 #pragma once
 // Opens, reads and writes files in a child process.
 //
-// What another process made or named can keep the caller waiting. Its mappings in /proc wait for the
-// lock of its memory. A thread of it can hold this lock while a file system that a program serves
-// (FUSE) does not answer. A directory that it names can be of such a file system: then not even
-// SIGKILL ends the call. So only a child waits, and this process stays free to go on or to end.
+// What another process made or named can keep the caller waiting. Its mappings in /proc wait for
+// the lock of its memory. A thread of it can hold this lock while a file system that a program
+// serves (FUSE) does not answer. A directory that it names can be of such a file system: then not
+// even SIGKILL ends the call. So only a child waits, and this process can go on or end.
 
 #include <sys/types.h>
 
