@@ -41,12 +41,12 @@ void RecordWriter::put(const FrameView& frame, std::uint64_t sent_ns,
   Impl& impl = *impl_;
   const std::uint64_t intended = intended_ns + impl.epoch_ns;
   const auto late_ns = static_cast<long long>(sent_ns - intended_ns);
-  constexpr std::uint64_t kSecond = 1'000'000'000;
+  constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
   std::array<char, 100> comment{};
   const int length =
       std::snprintf(comment.data(), comment.size(), "intended %llu.%09llu, sent %lld ns later",
-                    static_cast<unsigned long long>(intended / kSecond),
-                    static_cast<unsigned long long>(intended % kSecond), late_ns);
+                    static_cast<unsigned long long>(intended / kNsPerSecond),
+                    static_cast<unsigned long long>(intended % kNsPerSecond), late_ns);
   FrameView sent = frame;
   sent.time_ns = sent_ns + impl.epoch_ns;
   const std::string_view text(comment.data(), static_cast<std::size_t>(std::max(0, length)));
