@@ -319,22 +319,26 @@ class Layer {
     for (const std::string& each : {own, upper, work}) {
       if (::mkdir(each.c_str(), 0755) != 0) return false;
     }
+    const std::string layers =
+        "lowerdir=" + as_overlay_option(from) + ",upperdir=" + upper + ",workdir=" + work;
+    const auto mount = [&] {
+      // A tmpfs has user.* attributes since Linux 6.6. Without them, only the renaming of old
+      // directories does not work.
+      for (const char* more : {",userxattr", ""}) {
+        const std::string options = layers + more;
+        if (::mount(kGuestMount, to.c_str(), "overlay", MS_NOSUID | MS_NODEV, options.c_str()) == 0)
+          return true;
+      }
+      return false;
+    };
+    // Try it first: the directories below cost more.
+    if (!mount() || ::umount2(to.c_str(), 0) != 0) return false;
     begin_at(from, upper);
     std::vector<std::string> closed;
     if (is_ordinary_) own_directories(from, upper, closed);
-    const std::string layers =
-        "lowerdir=" + as_overlay_option(from) + ",upperdir=" + upper + ",workdir=" + work;
-    // A tmpfs has user.* attributes since Linux 6.6. Without them, only the renaming of old
-    // directories does not work.
-    for (const char* more : {",userxattr", ""}) {
-      if (::mount(kGuestMount, to.c_str(), "overlay", MS_NOSUID | MS_NODEV,
-                  (layers + more).c_str()) != 0) {
-        continue;
-      }
-      closed_.insert(closed_.end(), closed.begin(), closed.end());
-      return true;
-    }
-    return false;
+    if (!mount()) return false;
+    closed_.insert(closed_.end(), closed.begin(), closed.end());
+    return true;
   }
 
   /// Makes in `to` again what is in `from`.
