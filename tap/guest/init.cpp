@@ -113,7 +113,7 @@ class Init {
       if (auto done = net_->set_up(macs_); !done) give_up(done.error());
       if (auto done = begin_upkeep(); !done) give_up(done.error());
       net_.reset();
-      say(socket_, message(GuestSays::ready));
+      if (!plan_.options.interfaces.empty()) say(socket_, message(GuestSays::ready));
     }
     start_command();
     serve();  // runs until the command or the supervisor has ended

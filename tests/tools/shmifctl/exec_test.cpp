@@ -236,8 +236,7 @@ TEST_P(Exec, HostSeesItsOwnInterfacesOnly) {
 TEST_P(Exec, AHostInAHostInAHostHasItsOwnProcesses) {
   const ToolResult seen = run({shmifctl_path(), "exec", bus(), "--", shmifctl_path(), "exec", bus(),
                                "--", "sh", "-c", "echo /proc/[0-9]* /sys/class/net/*"});
-  EXPECT_EQ(seen.status, 0);
-  EXPECT_EQ(seen.err, "");
+  EXPECT_EQ(seen.status, 0) << seen.err;
   EXPECT_EQ(seen.out, "/proc/1 /proc/2 /sys/class/net/lo /sys/class/net/tap0\n");
 }
 
