@@ -279,7 +279,9 @@ TEST_P(GuestTerminal, WholeJobLeadsAProcessGroupOfTheGuest) {
 
 /// timeout(1) makes a process group for itself, unless it leads one.
 TEST_P(GuestTerminal, KeysReachAProgramThatMakesItsOwnProcessGroup) {
-  TerminalSession session(options({"timeout", "600", "sh", "-c", "echo ready; sleep 600"}));
+  // No shell: one that is about to fork would keep the signal for after its child.
+  TerminalSession session(options({"timeout", "600", "python3", "-c",
+                                   "import signal; print('ready', flush=True); signal.pause()"}));
   ASSERT_TRUE(session.shows("ready")) << session.rest();
   session.type("\x03");
   EXPECT_EQ(session.news(), "exit 130") << session.rest();
