@@ -151,9 +151,9 @@ test.run = "id -u; ping -c 1 -W 20 web; while ping -c 1 -W 1 web; do sleep .1; d
   struct stat info{};
   ASSERT_EQ(::stat(file("theirs/out/all.pcapng").c_str(), &info), 0);
   EXPECT_EQ(std::to_string(info.st_uid), kOther);
-  const ToolResult ttl = run_program(
-      {"tshark", "-r", file("theirs/out/all.pcapng"), "-c", "2", "-T", "fields", "-e", "ip.ttl"});
-  EXPECT_EQ(ttl.out, "64\n63\n") << "it went through the router";
+  const ToolResult ttl =
+      run_program({"tshark", "-r", file("theirs/out/all.pcapng"), "-T", "fields", "-e", "ip.ttl"});
+  EXPECT_NE(ttl.out.find("63\n"), std::string::npos) << "none went through the router: " << ttl.out;
 
   // Its labs and buses while it is up: root sees them, as those of somebody else; another user sees
   // neither the lab nor buses that only the owner may open.
