@@ -85,14 +85,13 @@ TEST(PerfRun, ASignalStopsDrainsAndReports) {
 }
 
 TEST(PerfRun, UnderNohupGoesOnAfterAHangUp) {
-  Words words = run_words({"--runtime=60", "--rate_iops=1000", "--json-stream", "--eta=never",
+  Words words = run_words({"--runtime=1", "--rate_iops=1000", "--json-stream", "--eta=never",
                            "--status-interval=100ms"});
   words.insert(words.begin(), "nohup");
   Tool run(words);
   ASSERT_TRUE(run.wait_for("\"state\":\"running\""));
   run.signal(SIGHUP);
-  run.signal(SIGINT);
-  EXPECT_EQ(run.finish().status, 128 + SIGINT);
+  EXPECT_EQ(run.finish().status, 0);
 }
 
 TEST(PerfRun, ASecondSignalStopsHard) {
