@@ -27,7 +27,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kPatience{5};
 constexpr int kSliceMs = 50;
-constexpr std::size_t kMostLost = 4;
+constexpr std::size_t kMaxLost = 4;
 constexpr std::size_t kPart = 16384;
 
 /// The last message of an answer. Messages before it begin with 0, and text follows.
@@ -165,8 +165,8 @@ Result<FileHelper::Answer> FileHelper::ask(const std::string& request, const std
                         "cannot use " + path +
                             ": the kernel does not answer (does the process use a file system "
                             "that does not answer?)");
-  if (lost_.size() >= kMostLost) give_up();
-  if (lost_.size() >= kMostLost) return no_answer;
+  if (lost_.size() >= kMaxLost) give_up();
+  if (lost_.size() >= kMaxLost) return no_answer;
   if (request.size() > kPart) return Error::from_errno(ENAMETOOLONG, "cannot open " + path);
   if (!start() || ::send(socket_.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) {
     return Error::from_errno(errno, "cannot start a process that opens " + path,

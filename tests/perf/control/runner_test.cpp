@@ -43,7 +43,7 @@ TEST_P(RunOver, FlatOutEveryFrameIsReceivedOrLost) {
   const RunResult result = run(pair(Role::tx, GetParam().engine));
   EXPECT_TRUE(passed(result));
   const FlowResult& flow = result.jobs[1].flows[0];
-  EXPECT_GT(flow.sent, 0U);  // how many is a matter of the machine
+  EXPECT_GT(flow.sent, 1000U);
   EXPECT_EQ(flow.received + flow.lost, flow.sent);
 }
 
