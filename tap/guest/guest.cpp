@@ -463,7 +463,10 @@ struct Guest::Impl {
         stops = m.a;
         order(GuestSays::confirm, stops);
       }
-      if (m.what == GuestSays::still_stopped && resumed != stops) stop_too(m.a, m.b == 1);
+      if (m.what == GuestSays::still_stopped) {
+        forward_signals();  // a SIGCONT that has come meanwhile ends this stop
+        if (resumed != stops) stop_too(m.a, m.b == 1);
+      }
       if (m.what == GuestSays::exited) {
         exit = exit_of(m.a);
         exit->daemons = m.b;

@@ -17,6 +17,7 @@
 
 #include "bus/file/geometry.hpp"
 #include "bus/layout.hpp"
+#include "tests/support/paths.hpp"
 
 namespace shmif::bus {
 namespace {
@@ -24,7 +25,7 @@ namespace {
 using Row = std::vector<std::string>;
 
 std::string read_source(const std::string& name) {
-  std::ifstream in(std::string(SHMIF_SOURCE_DIR) + "/" + name);
+  std::ifstream in(shmif::test::in_source(name));
   EXPECT_TRUE(in) << "cannot read " << name;
   return {std::istreambuf_iterator<char>(in), {}};
 }

@@ -5,11 +5,12 @@
 #include <gtest/gtest.h>
 
 #include "base/quantity.hpp"
+#include "tests/support/paths.hpp"
 
 namespace shmif::test {
 namespace {
 
-class Manual : public testing::TestWithParam<const char*> {
+class Manual : public testing::TestWithParam<std::string> {
  protected:
   const Program program_{GetParam()};
   const std::string page_ = program_.page();
@@ -79,7 +80,7 @@ TEST_P(Manual, IsFreeOfWarnings) {
   EXPECT_EQ(groff.err, "");
 }
 
-INSTANTIATE_TEST_SUITE_P(Programs, Manual, testing::Values(SHMIFCTL_PATH, SHMIFPERF_PATH),
+INSTANTIATE_TEST_SUITE_P(Programs, Manual, testing::Values(shmifctl_path(), shmifperf_path()),
                          [](const auto& param_info) {
                            const std::string path = param_info.param;
                            return path.substr(path.rfind('/') + 1);

@@ -6,11 +6,12 @@
 #include <algorithm>
 
 #include "tests/docs/pages.hpp"
+#include "tests/support/paths.hpp"
 
 namespace shmif::test {
 namespace {
 
-const Program kPerf{SHMIFPERF_PATH};
+const Program kPerf{shmifperf_path()};
 
 std::string said(std::vector<std::string> arguments) {
   return kPerf.said(std::move(arguments));
@@ -51,7 +52,7 @@ TEST(ShmifperfDocuments, NameNoCommandOrOptionThatThereIsNot) {
   known.insert("version");
   for (const char* document : {"docs/shmifperf.md", "docs/instruments.md", "README.md",
                                "tools/demo", "docs/shmifperf.1.in"}) {
-    const std::string text = read_page(std::string(SHMIF_SOURCE) + '/' + document);
+    const std::string text = read_page(in_source(document));
     ASSERT_NE(text, "") << document;
     const std::string command = R"(\bshmifperf(?: |" )([a-z]+)(?= [-a-z0-9]+\.(?:job|json)| --|`))";
     EXPECT_EQ(without(matches(text, command), commands()), Names()) << document;
@@ -70,8 +71,8 @@ TEST(ShmifperfDocuments, NameNoCommandOrOptionThatThereIsNot) {
 
 /// Options that a document is to explain, since a reader will meet them in its examples.
 TEST(ShmifperfDocuments, TheTutorialsShowEveryCommandAndProfile) {
-  const std::string text = read_page(std::string(SHMIF_SOURCE) + "/docs/shmifperf.md");
-  const std::string both = text + read_page(std::string(SHMIF_SOURCE) + "/docs/instruments.md");
+  const std::string text = read_page(in_source("docs/shmifperf.md"));
+  const std::string both = text + read_page(in_source("docs/instruments.md"));
   for (const std::string& command : without(commands(), {"help"})) {
     EXPECT_NE(both.find("\nshmifperf " + command), std::string::npos) << command;
   }
@@ -85,8 +86,8 @@ Names completions(const std::string& words) {
   const std::string script = "PATH=${1%/*}:$PATH; . \"$2\"; COMP_WORDS=(" + words +
                              "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _shmifperf; "
                              "printf '%s\\n' \"${COMPREPLY[@]}\"";
-  const ToolResult result = run_program({"bash", "-c", script, "bash", SHMIFPERF_PATH,
-                                         std::string(SHMIF_SOURCE) + "/tools/shmifperf.bash"});
+  const ToolResult result = run_program(
+      {"bash", "-c", script, "bash", shmifperf_path(), in_source("tools/shmifperf.bash")});
   EXPECT_EQ(result.err, "");
   return matches(result.out, "^(.+)$");
 }

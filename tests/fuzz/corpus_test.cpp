@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/fuzz/targets.hpp"
+#include "tests/support/paths.hpp"
 
 namespace shmif::fuzz {
 
@@ -23,7 +24,8 @@ namespace {
 class Corpus : public testing::TestWithParam<Target> {};
 
 TEST_P(Corpus, HarmsNobody) {
-  const std::filesystem::path folder = std::filesystem::path(SHMIF_CORPUS) / GetParam().name;
+  const std::filesystem::path folder =
+      std::filesystem::path(in_source("tests/fuzz/corpus")) / GetParam().name;
   std::size_t files = 0;
   GetParam().run({});
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
@@ -40,7 +42,7 @@ INSTANTIATE_TEST_SUITE_P(Of, Corpus, testing::ValuesIn(kTargets),
                          testing::PrintToStringParamName());
 
 TEST(FuzzTargets, AreThoseThatAreBuiltAndRun) {
-  std::ifstream table(SHMIF_EDGES);
+  std::ifstream table(in_source("tests/fuzz/edges.txt"));
   std::set<std::string> in_table;
   for (std::string line; std::getline(table, line);) {
     std::string name;

@@ -37,7 +37,7 @@ std::string lacking() {
     const std::string look = std::string("PATH=$PATH:/usr/sbin:/sbin command -v ") + tool;
     if (run_program({"sh", "-c", look}).status != 0) return std::string("no ") + tool;
   }
-  const ToolResult kernel = run_program({SHMIF_SOURCE "/tests/kernel/fetch", "amd64"}, {}, kBoot);
+  const ToolResult kernel = run_program({in_source("tests/kernel/fetch"), "amd64"}, {}, kBoot);
   return kernel.status == 0 ? "" : "no kernel: " + kernel.err;
 }
 
@@ -81,7 +81,7 @@ class Machines : public ::testing::Test {
   /// A machine with the address 198.18.0.NUMBER that runs `commands`.
   std::unique_ptr<Tool> machine(unsigned number, const std::string& commands, const Words& network,
                                 bool is_long = false) const {
-    Words words{SHMIF_SOURCE "/tests/machines/boot",
+    Words words{in_source("tests/machines/boot"),
                 "--address",
                 "198.18.0." + std::to_string(number) + "/24",
                 "--seconds",
@@ -234,7 +234,7 @@ TEST_F(Machines, OfLinuxInUserModeReachAHostThroughSharedMemory) {
   const std::string serve = "mkdir -p " + file("www") + "; head -c 1M /dev/urandom > " +
                             file("www/data") + "; exec busybox httpd -f -p 80 -h " + file("www");
   Tool host({shmifctl_path(), "exec", bus_, "--ip", "198.18.0.10/24", "--", "sh", "-c", serve});
-  Tool machine({SHMIF_SOURCE "/tests/machines/boot", "--kind", "uml", "--address", "198.18.0.1/24",
+  Tool machine({in_source("tests/machines/boot"), "--kind", "uml", "--address", "198.18.0.1/24",
                 "--seconds", kLife,
                 until_answered("198.18.0.10") + "wget -q -O - http://198.18.0.10/data | md5sum",
                 "--", "virtio_uml.device=" + file("v.sock") + ":1"});
@@ -282,7 +282,7 @@ TEST_F(Machines, ThatOpenATapInTheLanOfAHostReachTheHostsOfTheBus) {
               "--ip",
               "198.18.0.11/24",
               "--",
-              SHMIF_SOURCE "/tests/machines/boot",
+              in_source("tests/machines/boot"),
               "--address",
               "198.18.0.1/24",
               "--seconds",
@@ -306,8 +306,8 @@ TEST_F(Machines, ThatOpenATapInTheLanOfAHostReachTheHostsOfTheBus) {
 TEST_F(Machines, AndAContainerAreHostsOfALab) {
   if (const std::string why = prepare_podman(file("podman")); !why.empty()) GTEST_SKIP() << why;
   ASSERT_EQ(::setenv("XDG_RUNTIME_DIR", directory_.path().c_str(), 1), 0);
-  Tool lab({shmifctl_path(), "up", SHMIF_SOURCE "/examples/labs/kinds.toml", "--artifacts",
-            file("out")});
+  Tool lab(
+      {shmifctl_path(), "up", in_source("examples/labs/kinds.toml"), "--artifacts", file("out")});
   const ToolResult r = lab.finish(kBoot + kBoot);
   EXPECT_EQ(r.status, 0) << r.out << r.err;
   EXPECT_EQ(times_in(r.out, "test    | of a machine\n"), 1U) << r.out;
@@ -315,9 +315,9 @@ TEST_F(Machines, AndAContainerAreHostsOfALab) {
   end_podman();
 }
 
-#ifdef SHMIF_PLUGIN_DIRECTORY
+#ifdef SHMIF_HAS_VDE
 TEST_F(Machines, ThatUseVdeMeetOnABusThroughThePlugin) {
-  ASSERT_EQ(::setenv("VDEPLUGIN_PATH", SHMIF_PLUGIN_DIRECTORY, 1), 0);
+  ASSERT_EQ(::setenv("VDEPLUGIN_PATH", in_build("tools").c_str(), 1), 0);
   const auto network = [&](unsigned number) {
     return Words{"-netdev", "vde,id=n,sock=shmif://" + bus_, "-device",
                  "virtio-net,netdev=n,mac=52:54:00:00:00:0" + std::to_string(number)};

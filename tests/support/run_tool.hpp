@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "tests/support/eventually.hpp"
+#include "tests/support/paths.hpp"
 
 extern char** environ;
 
@@ -228,11 +229,12 @@ inline std::size_t times_in(const std::string& text, const std::string& part) {
 /// names.
 inline std::string shmifctl_path() {
   const char* const given = std::getenv("SHMIFCTL");
-#ifdef SHMIFCTL_PATH
-  return given != nullptr ? given : SHMIFCTL_PATH;
-#else
-  return given != nullptr ? given : "shmifctl";
-#endif
+  return given != nullptr ? given : in_build("tools/shmifctl");
+}
+
+/// The shmifperf that this build made.
+inline std::string shmifperf_path() {
+  return in_build("tools/shmifperf");
 }
 
 /// Runs a program to its end.

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "bus/board/board_layout.hpp"
+#include "tests/support/paths.hpp"
 
 namespace shmif::bus {
 namespace {
@@ -20,7 +21,7 @@ struct BoardField {
 using BoardFields = std::map<std::string, BoardField>;
 
 std::string read_file(const std::string& name) {
-  std::ifstream in(std::string(SHMIF_SOURCE_DIR) + '/' + name);
+  std::ifstream in(test::in_source(name));
   std::ostringstream text;
   text << in.rdbuf();
   return text.str();

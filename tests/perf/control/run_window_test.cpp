@@ -20,6 +20,7 @@
 #include "perf/report/problems.hpp"
 #include "perf/report/report.hpp"
 #include "tests/perf/control/run_plan.hpp"
+#include "tests/support/paths.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -126,7 +127,7 @@ const Numbers& numbers() {
 }
 
 Json schema() {
-  std::ifstream file(SHMIF_SCHEMA);
+  std::ifstream file(shmif::test::in_source("docs/shmifperf.schema.json"));
   return Json::parse(file);
 }
 

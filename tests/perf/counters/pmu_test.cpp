@@ -18,7 +18,8 @@ class EmulatedPmu : public ::testing::Test {
  protected:
   /// The machine runs once for all tests of this process.
   static void SetUpTestSuite() {
-    shmif::test::Tool machine({PMU_MACHINE, PMU_GUEST});
+    shmif::test::Tool machine({shmif::test::in_source("tests/perf/counters/pmu_machine"),
+                               shmif::test::in_build("tests/perf/pmu_guest")});
     const shmif::test::ToolResult ran = machine.finish(std::chrono::seconds(850));
     status_ = ran.status;
     said_ = ran.out + ran.err;

@@ -18,6 +18,7 @@
 
 #include "perf/counters/sample_profile.hpp"
 #include "tests/perf/membw/trees.hpp"
+#include "tests/support/paths.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -175,7 +176,8 @@ TEST(ProfileObjects, OfAChildAreThoseOfItsParentAlsoBehindTheParentsExec) {
 
 TEST(ProfileSymbols, OfAFileThatIsBrokenSayWhatIsWrongWithIt) {
   std::ostringstream content;
-  content << std::ifstream(SHMIF_KNOWN_LOAD, std::ios::binary).rdbuf();
+  content
+      << std::ifstream(shmif::test::in_build("tests/perf/known_load"), std::ios::binary).rdbuf();
   std::string file = std::move(content).str();
   Elf64_Ehdr head{};
   ASSERT_GT(file.size(), sizeof head);

@@ -13,6 +13,7 @@
 #include "perf/watch/held_child.hpp"
 #include "tests/perf/counters/fake_counters.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
@@ -391,8 +392,9 @@ TEST(SampleRun, TellsWhatTheKernelRefuses) {
 
 /// With a period, each so many events are one sample. Which function was at work is known.
 TEST(SampleRun, SamplesAProgramOfThisMachineAndNamesItsFunctions) {
-  auto child =
-      HeldChild::start({.argv = {SHMIF_KNOWN_LOAD, "faults", "2000", "children", "2"}}).value();
+  auto child = HeldChild::start({.argv = {shmif::test::in_build("tests/perf/known_load"), "faults",
+                                          "2000", "children", "2"}})
+                   .value();
   CounterEvent faults;
   faults.name = "page-faults";
   faults.type = PERF_TYPE_SOFTWARE;

@@ -21,6 +21,7 @@
 #include "tests/perf/counters/page_faults.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/paths.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -41,7 +42,7 @@ Reading reading_of(CounterSession& session, std::size_t event, bool stop_target 
 }
 
 HeldChild known_load(std::vector<std::string> words) {
-  words.insert(words.begin(), SHMIF_KNOWN_LOAD);
+  words.insert(words.begin(), shmif::test::in_build("tests/perf/known_load"));
   return HeldChild::start({.argv = words}).value();
 }
 

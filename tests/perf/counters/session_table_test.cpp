@@ -15,6 +15,7 @@
 #include "perf/counters/sample.hpp"
 #include "perf/counters/session.hpp"
 #include "tests/perf/counters/fake_counters.hpp"
+#include "tests/support/paths.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -127,7 +128,7 @@ std::string documented(const SessionRow& row) {
 }
 
 TEST(SessionTable, IsTheOneInTheDocumentation) {
-  std::ifstream page(SHMIF_INSTRUMENTS_PAGE);
+  std::ifstream page(shmif::test::in_source("docs/instruments.md"));
   std::vector<std::string> found, expected;
   for (std::string line; std::getline(page, line);) {
     for (const SessionRow& row : kSessionRows) {

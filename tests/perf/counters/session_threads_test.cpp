@@ -20,6 +20,7 @@
 #include "perf/watch/kernel_files.hpp"
 #include "tests/perf/counters/fake_counters.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/paths.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -297,7 +298,9 @@ class SlowKernel final : public KernelCounters {
 constexpr const char* kChurnTime = "20000";  // ms; the tests end it long before
 
 TEST(LiveThreads, MayEndMuchFasterThanTheEventsOfAGroupAreOpened) {
-  auto load = HeldChild::start({.argv = {SHMIF_KNOWN_LOAD, "churning", kChurnTime}}).value();
+  auto load = HeldChild::start({.argv = {shmif::test::in_build("tests/perf/known_load"), "churning",
+                                         kChurnTime}})
+                  .value();
   ASSERT_TRUE(load.release());
   SlowKernel kernel;
   for (int round = 0; round < 20; ++round) {
@@ -315,9 +318,9 @@ TEST(LiveThreads, MayEndMuchFasterThanTheEventsOfAGroupAreOpened) {
 TEST(LiveThreads, OfAProcessMayStartAndEndWhileItIsLoadedAndRead) {
   for (int round = 0; round < 30; ++round) {
     const std::string churn = round % 2 == 0 ? "rising" : "churning";
-    auto load =
-        HeldChild::start({.argv = {SHMIF_KNOWN_LOAD, churn, round % 2 == 0 ? "300" : kChurnTime}})
-            .value();
+    auto load = HeldChild::start({.argv = {shmif::test::in_build("tests/perf/known_load"), churn,
+                                           round % 2 == 0 ? "300" : kChurnTime}})
+                    .value();
     ASSERT_TRUE(load.release());
     const std::string threads = "/proc/" + std::to_string(load.pid()) + "/task";
     ASSERT_TRUE(shmif::test::eventually([&] {

@@ -18,6 +18,7 @@
 #include <string>
 
 #include "base/unique_fd.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
@@ -130,7 +131,7 @@ std::set<std::string> names_in(const SymbolTable& table) {
 
 /// Each prefix of a file, and a file that is cut off while it is read, ends in symbols or an error.
 TEST(SymbolTable, TakesAFileThatIsCutOffAnywhere) {
-  const std::string image = file_text(SHMIF_KNOWN_LOAD);
+  const std::string image = file_text(shmif::test::in_build("tests/perf/known_load"));
   ASSERT_GT(image.size(), 1000U);
   const auto whole = SymbolTable::of_elf_image(bytes_of(image));
   ASSERT_TRUE(whole);
@@ -149,7 +150,7 @@ TEST(SymbolTable, TakesAFileThatIsCutOffAnywhere) {
 }
 
 TEST(SymbolTable, TellsWhyATableOfTheFileCouldNotBeRead) {
-  const std::string whole = file_text(SHMIF_KNOWN_LOAD);
+  const std::string whole = file_text(shmif::test::in_build("tests/perf/known_load"));
   EXPECT_EQ(SymbolTable::of_elf_image(bytes_of(whole)).value().trouble(), "");
   ElfW(Ehdr) head{};
   std::memcpy(&head, whole.data(), sizeof head);
@@ -179,7 +180,7 @@ TEST(SymbolTable, TellsWhyATableOfTheFileCouldNotBeRead) {
 }
 
 TEST(SymbolTable, TakesSectionsThatSayTheyAreHuge) {
-  std::string image = file_text(SHMIF_KNOWN_LOAD);
+  std::string image = file_text(shmif::test::in_build("tests/perf/known_load"));
   ElfW(Ehdr) head{};
   std::memcpy(&head, image.data(), sizeof head);
   for (std::size_t at = 0; at < head.e_shnum; ++at) {
@@ -204,7 +205,7 @@ UniqueFd file_with_hole(const std::string& path, const std::string& image, std::
 TEST(SymbolTable, ReadsNoHolesIntoMemory) {
   constexpr std::uint64_t kHole = std::uint64_t{1400} << 20U;
   const shmif::test::TempDir dir;
-  std::string image = file_text(SHMIF_KNOWN_LOAD);
+  std::string image = file_text(shmif::test::in_build("tests/perf/known_load"));
   ElfW(Ehdr) head{};
   std::memcpy(&head, image.data(), sizeof head);
   const auto change_sections = [&](auto change) {

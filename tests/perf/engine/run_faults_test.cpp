@@ -12,6 +12,7 @@
 #include "perf/engine/engine.hpp"
 #include "shmif/bus.hpp"
 #include "tests/perf/control/run_plan.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf {
@@ -54,10 +55,10 @@ std::map<EngineKind, EngineCase> cases(const test::TempDir& directory) {
 }
 
 /// Makes the bus that is the VDE network, and lets libvdeplug find the plugin for it.
-#ifdef SHMIF_PLUGIN_DIRECTORY
+#ifdef SHMIF_HAS_VDE
 bool has_vde_network(const test::TempDir& directory) {
   Bus::create(directory.file("bus"), {}).value();
-  return ::setenv("VDEPLUGIN_PATH", SHMIF_PLUGIN_DIRECTORY, 1) == 0;
+  return ::setenv("VDEPLUGIN_PATH", shmif::test::in_build("tools").c_str(), 1) == 0;
 }
 #else
 bool has_vde_network(const test::TempDir&) {

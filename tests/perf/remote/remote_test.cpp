@@ -26,6 +26,7 @@
 #include "tests/perf/report/figures.hpp"
 #include "tests/perf/report/row_figures.hpp"
 #include "tests/perf/report/sample_results.hpp"
+#include "tests/support/paths.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -108,7 +109,7 @@ TEST(RemoteProtocol, EveryMessageComesBackAsItWas) {
 /// Progress as a server of this kRemoteProtocol sends it, of two jobs: no two numbers of the first
 /// are alike, and the second has nothing that may be missing. The fuzzer begins with it.
 std::string some_progress() {
-  std::ifstream file(SHMIF_FUZZED_PROGRESS);
+  std::ifstream file(shmif::test::in_source("tests/fuzz/corpus/remote/progress"));
   return {std::istreambuf_iterator<char>(file), {}};
 }
 

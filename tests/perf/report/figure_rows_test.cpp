@@ -12,6 +12,7 @@
 
 #include "perf/result/progress.hpp"
 #include "perf/worker/run_memory.hpp"
+#include "tests/support/paths.hpp"
 
 namespace shmif::perf::figure_rows {
 namespace {
@@ -19,7 +20,7 @@ namespace {
 using Json = nlohmann::json;
 using Keys = std::set<std::string>;
 
-std::string text_of(const char* path) {
+std::string text_of(const std::string& path) {
   std::ostringstream text;
   text << std::ifstream(path).rdbuf();
   return text.str();
@@ -83,7 +84,8 @@ void expect_rows(const Json& definition, Places places, Keys& rest) {
 }
 
 TEST(FigureRows, AreInTheSchemaWithTheirTypeAndDescription) {
-  const Json definitions = Json::parse(text_of(SHMIF_SCHEMA)).at("definitions");
+  const Json definitions =
+      Json::parse(text_of(shmif::test::in_source("docs/shmifperf.schema.json"))).at("definitions");
   const auto expect = [&](const char* name, const auto& rows, const Keys& others) {
     SCOPED_TRACE(name);
     const Json& definition = definitions.at(name);
@@ -148,7 +150,7 @@ std::map<std::string, std::string> items_of(const std::string& text) {
 }
 
 TEST(FigureRows, OfStreamsAreEachOnThePageAboutThem) {
-  const std::string page = text_of(SHMIF_STREAMS_DOCUMENT);
+  const std::string page = text_of(shmif::test::in_source("docs/shmifperf-streams.md"));
   const auto begin = page.find("## `--json-stream`");
   const auto middle = page.find("The keys of `interval`:", begin);
   const auto end = page.find("\n## ", middle);

@@ -39,9 +39,10 @@ std::vector<std::string> judged_elsewhere(const std::vector<std::string>& docume
       "  errors = judge.iter_errors(json.loads(line))\n"
       "  print('; '.join(repr('/'.join(map(str, e.path)) + ': ' + e.message[:200]) for e in "
       "errors))\n";
-  const auto judged =
-      test::run_program({SHMIF_PYTHON, "-c", program, SHMIF_SCHEMA, dir.file("documents")}, {},
-                        std::chrono::seconds(50));
+  const auto judged = test::run_program(
+      {SHMIF_PYTHON, "-c", program, shmif::test::in_source("docs/shmifperf.schema.json"),
+       dir.file("documents")},
+      {}, std::chrono::seconds(50));
   EXPECT_EQ(judged.status, 0) << judged.err;
   std::vector<std::string> verdicts;
   std::istringstream lines(judged.out);
@@ -319,7 +320,8 @@ TEST(ReportFile, IsReadAsItWasWritten) {
 TEST(Schema, KnowsEveryEngineAndNoOther) {
   std::vector<std::string> names;
   for (const Engine* const engine : engines()) names.emplace_back(engine->name);
-  const auto schema = nlohmann::json::parse(std::ifstream(SHMIF_SCHEMA));
+  const auto schema =
+      nlohmann::json::parse(std::ifstream(shmif::test::in_source("docs/shmifperf.schema.json")));
   const auto& known = schema.at("definitions").at("job").at("properties").at("engine").at("enum");
   EXPECT_EQ(known.get<std::vector<std::string>>(), names);
 }

@@ -17,6 +17,7 @@
 #include "perf/report/units.hpp"
 #include "tests/perf/remote/served_sample.hpp"
 #include "tests/perf/report/sample_results.hpp"
+#include "tests/support/paths.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -441,7 +442,7 @@ std::vector<std::string> fields_of(const std::string& line) {
 }
 
 TEST(Terse, EachLineHasTheFieldsThatTheDocumentNames) {
-  std::ifstream document(SHMIF_TERSE_DOCUMENT);
+  std::ifstream document(shmif::test::in_source("docs/shmifperf-terse.md"));
   std::vector<std::string> names;
   const std::regex row(R"(\| [0-9]+ \| `?([a-z0-9_.]+)?.*)");
   std::smatch match;

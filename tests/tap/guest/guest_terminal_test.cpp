@@ -348,21 +348,14 @@ Supervised::Options without_terminal(const std::string& script, std::function<vo
   o.serve = std::move(serve);
   return o;
 }
-/// Waits until something is to be done.
-void await_news(const Guest& guest) {
-  pollfd entry{guest.descriptor(), POLLIN, 0};
-  (void)::poll(&entry, 1, static_cast<int>(kGenerousTime.count()));
-}
-
 TEST(GuestStops, ByTheStrongestSignalStopNoSupervisorWithoutATerminal) {
   Supervised guest(without_terminal("kill -STOP $$; exit 4", [](Guest& stopped) {
     (void)stopped.release();
-    for (int message = 0; message < 2; ++message) {  // it stopped, and is still stopped
-      await_news(stopped);
-      (void)stopped.dispatch();
+    while (true) {  // until it has ended
+      pollfd entry{stopped.descriptor(), POLLIN, 0};
+      if (::poll(&entry, 1, 200) == 0) stopped.signal(SIGCONT);
+      if (const GuestNews news = stopped.dispatch(); news.exit) ::_exit(news.exit->status);
     }
-    stopped.signal(SIGCONT);
-    ::_exit(stopped.wait().status);
   }));
   const int status = guest.finish();
   if (status == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
@@ -372,9 +365,9 @@ TEST(GuestStops, ByTheStrongestSignalStopNoSupervisorWithoutATerminal) {
 TEST(GuestStops, ThatWereEndedMeanwhileStopNoSupervisor) {
   Supervised guest(without_terminal("kill -TSTP $$; exit 4", [](Guest& stopped) {
     (void)stopped.release();
-    await_news(stopped);
+    pollfd entry{stopped.descriptor(), POLLIN, 0};
+    (void)::poll(&entry, 1, static_cast<int>(kGenerousTime.count()));
     ::kill(::getpid(), SIGCONT);  // before it is known whether the command is still stopped
-    (void)stopped.dispatch();
     ::_exit(stopped.wait().status);
   }));
   const int status = guest.finish();

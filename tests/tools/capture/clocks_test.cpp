@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/paths.hpp"
 #include "tests/support/time_namespace.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 
@@ -36,7 +37,8 @@ std::vector<std::string> in_time(std::int64_t shift_s) {
 std::vector<Odd> odds() {
   return {{"TenDaysAhead", in_time(10 * kDay)},
           {"AsFarBehindAsCanBe", in_time(furthest_back())},
-          {"SteppedWallClock", {"env", std::string("LD_PRELOAD=") + SHMIF_STEPPED_CLOCK}}};
+          {"SteppedWallClock",
+           {"env", std::string("LD_PRELOAD=") + in_build("tests/tools/libstepped_clock.so")}}};
 }
 
 class Clocks : public ::testing::TestWithParam<Odd> {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "shmif/ping.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/tools/capture/dump_command.hpp"
 
 namespace shmif::test {
@@ -16,9 +17,8 @@ namespace {
 
 /// These fields of each frame of a capture.
 ToolResult fields_of_frames(const std::string& file, const std::vector<std::string>& fields) {
-  std::vector<std::string> words{
-      "tshark", "-n", "-X", std::string("lua_script:") + SHMIF_SOURCE + "/tools/shmif.lua",
-      "-r",     file, "-T", "fields"};
+  std::vector<std::string> words{"tshark", "-n", "-X", "lua_script:" + in_source("tools/shmif.lua"),
+                                 "-r",     file, "-T", "fields"};
   for (const std::string& field : fields) words.insert(words.end(), {"-e", field});
   return run_program(words);
 }
@@ -32,7 +32,7 @@ TEST(Dissector, ShowsTheFieldsOfAProbeAndWhetherItsFrameWasChanged) {
   const TempDir dir;
   const std::string file = dir.file("x.pcapng");
   const ToolResult run =
-      run_program({SHMIFPERF_PATH, "run", "--rw=tx", "--bs=300", "--number_ios=3",
+      run_program({shmifperf_path(), "run", "--rw=tx", "--bs=300", "--number_ios=3",
                    "--headers=vlan(id=7)/ipv4(src=198.18.0.1,dst=198.18.0.2)/udp(sport=40000,"
                    "dport=inc(40001,40003))",
                    "--write_pcap=" + file, "--output=/dev/null"});

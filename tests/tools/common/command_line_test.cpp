@@ -203,8 +203,8 @@ Words completions(const std::string& words) {
   const std::string script = "PATH=${1%/*}:$PATH; . \"$2\"; COMP_WORDS=(" + words +
                              "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _shmifctl; "
                              "printf '%s\\n' \"${COMPREPLY[@]}\"";
-  const ToolResult result = run_program({"bash", "-c", script, "bash", shmifctl_path(),
-                                         std::string(SHMIF_SOURCE) + "/tools/shmifctl.bash"});
+  const ToolResult result = run_program(
+      {"bash", "-c", script, "bash", shmifctl_path(), in_source("tools/shmifctl.bash")});
   EXPECT_EQ(result.err, "");
   return words_in(result.out);
 }
@@ -283,7 +283,7 @@ TEST(Completion, NameOfAPortIsNeverRun) {
         "eval \"printf '%s\\n' $word\"; done";
     const ToolResult result =
         run_program({"bash", "-c", script, "bash", shmifctl_path(),
-                     std::string(SHMIF_SOURCE) + "/tools/shmifctl.bash", directory.path(), begun});
+                     in_source("tools/shmifctl.bash"), directory.path(), begun});
     EXPECT_EQ(result.err, "");
     return words_in(result.out);
   };
@@ -312,7 +312,7 @@ TEST(Completion, NeitherRunsNorShowsWhatAProgramSays) {
                                  "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _" + program +
                                  "; printf '%s\n' \"${COMPREPLY[@]}\"";
       const ToolResult result =
-          run_program({"bash", "-c", script, "bash", SHMIF_SOURCE, directory.path()});
+          run_program({"bash", "-c", script, "bash", in_source(""), directory.path()});
       EXPECT_FALSE(std::filesystem::exists(directory.file("made"))) << program << ' ' << words;
       EXPECT_TRUE(std::ranges::none_of(result.out, [](char c) {
         return c != '\n' && (c < ' ' || c > '~');

@@ -10,6 +10,7 @@
 #include <set>
 #include <sstream>
 
+#include "tests/support/paths.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 
 namespace shmif::test {
@@ -20,13 +21,12 @@ using Offer = std::set<std::string>;
 /// What the completion of `program` offers behind these words, which are cut as readline cuts them.
 Offer offered(const std::string& program, const std::string& words,
               const std::string& directory = "/") {
-  const std::string path = program == "shmifctl" ? shmifctl_path() : SHMIFPERF_PATH;
+  const std::string path = program == "shmifctl" ? shmifctl_path() : shmifperf_path();
   const std::string script = "cd \"$3\"; PATH=${1%/*}:$PATH; . \"$2\"; COMP_WORDS=(" + program +
                              ' ' + words + "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _" + program +
                              "; printf '%s\\n' \"${COMPREPLY[@]}\"";
-  const ToolResult result =
-      run_program({"bash", "-c", script, "bash", path,
-                   std::string(SHMIF_SOURCE) + "/tools/" + program + ".bash", directory});
+  const ToolResult result = run_program(
+      {"bash", "-c", script, "bash", path, in_source("tools/") + program + ".bash", directory});
   EXPECT_EQ(result.err, "") << words;
   Offer offer;
   std::istringstream in(result.out);

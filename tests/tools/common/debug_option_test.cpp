@@ -18,12 +18,12 @@ namespace {
 using Words = std::vector<std::string>;
 
 ToolResult shmifperf(Words arguments) {
-  arguments.insert(arguments.begin(), SHMIFPERF_PATH);
+  arguments.insert(arguments.begin(), shmifperf_path());
   return run_program(std::move(arguments));
 }
 
 ToolResult shmifctl(Words arguments) {
-  arguments.insert(arguments.begin(), SHMIFCTL_PATH);
+  arguments.insert(arguments.begin(), shmifctl_path());
   return run_program(std::move(arguments));
 }
 
@@ -189,7 +189,7 @@ TEST(DebugOption, AnEmulatedHostOrAThreadSpeaksInTheNameOfItsJob) {
 
 TEST(DebugOption, AServerTellsOfItsClientsAndRunsAndTheClientOfItsServers) {
   Tool server(
-      {SHMIFPERF_PATH, "server", "--debug=remote,process", "--listen", "127.0.0.1:0", "--once"});
+      {shmifperf_path(), "server", "--debug=remote,process", "--listen", "127.0.0.1:0", "--once"});
   ASSERT_TRUE(server.wait_for("listens"));
   const std::string& out = server.so_far().out;
   const std::string address = out.substr(out.rfind(' ') + 1, out.rfind('\n') - out.rfind(' ') - 1);
@@ -212,7 +212,7 @@ TEST(DebugOption, ShmifctlTellsOfItsPorts) {
   const TempDir directory;
   const std::string bus = directory.path() + "/bus";
   ASSERT_EQ(shmifctl({"create", bus}).status, 0);
-  Tool bridge({SHMIFCTL_PATH, "bridge", "bus:" + bus,
+  Tool bridge({shmifctl_path(), "bridge", "bus:" + bus,
                "dgram:" + directory.path() + "/here," + directory.path() + "/there",
                "--debug=wire,relay"});
   ASSERT_TRUE(bridge.wait_for(" is up")) << bridge.so_far().err;

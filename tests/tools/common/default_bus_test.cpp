@@ -1,6 +1,7 @@
 // SHMIF_BUS: the bus of a line that names none.
 
 #include "tools/common/default_bus.hpp"
+#include "tests/support/paths.hpp"
 
 #include <gtest/gtest.h>
 
@@ -206,7 +207,7 @@ TEST(DefaultBus, IsTheLinkWithoutAPath) {
 TEST(DefaultBus, IsWatchedByHeatOfShmifperf) {
   const BusRig rig;
   const auto heat = [](const Line& more) {
-    Line line{SHMIFPERF_PATH, "heat", "--windows", "1"};
+    Line line{shmifperf_path(), "heat", "--windows", "1"};
     line.insert(line.end(), more.begin(), more.end());
     return run_program(line);
   };

@@ -59,7 +59,7 @@ std::string flaw_of(const Lines& line, const std::string& option) {
   return text + "exits " + std::to_string(said.status) + ": " + said.out + said.err;
 }
 
-class EmptyValue : public ::testing::TestWithParam<const char*> {};
+class EmptyValue : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(EmptyValue, OfAnyOptionOfAnyCommandIsWrongUsageThatNamesTheOption) {
   const std::string program = GetParam();
@@ -87,7 +87,7 @@ TEST_P(EmptyValue, OfAnyOptionOfAnyCommandIsWrongUsageThatNamesTheOption) {
   EXPECT_GT(options, 60U) << "the list of --help has another form";
 }
 
-INSTANTIATE_TEST_SUITE_P(Programs, EmptyValue, testing::Values(SHMIFCTL_PATH, SHMIFPERF_PATH),
+INSTANTIATE_TEST_SUITE_P(Programs, EmptyValue, testing::Values(shmifctl_path(), shmifperf_path()),
                          [](const auto& each) {
                            const std::string path = each.param;
                            return path.substr(path.rfind('/') + 1);
@@ -95,7 +95,7 @@ INSTANTIATE_TEST_SUITE_P(Programs, EmptyValue, testing::Values(SHMIFCTL_PATH, SH
 
 TEST(EmptyValueOfAJob, IsRefusedByEachRowWhereverItStands) {
   for (const perf::OptionRow& row : perf::option_table()) {
-    EXPECT_EQ(flaw_of({SHMIFPERF_PATH, "run", "--" + row.name + '='}, row.name), "");
+    EXPECT_EQ(flaw_of({shmifperf_path(), "run", "--" + row.name + '='}, row.name), "");
     perf::JobOptions job;
     perf::RunOptions run;
     const Result<void> set =

@@ -63,8 +63,8 @@ class Examples : public ::testing::Test {
                 "  'stat '*'-- '* | 'sample '*'-- '* | 'why '*'-- '*) ;;\n"
                 "  stat* | sample* | why* | heat* | membw* | server*) read=--help ;;\n"
                 "esac\n"
-                "'" SHMIFPERF_PATH "' $command $read \"$@\"\n" +
-                    note);
+                "'" +
+                    shmifperf_path() + "' $command $read \"$@\"\n" + note);
     make_script(file("path/timeout"), "shift\nexec \"$@\"\n");
     make_script(file("path/pidof"), "echo 1\n");
   }
@@ -77,7 +77,7 @@ class Examples : public ::testing::Test {
     std::filesystem::remove(file("log"));
     // The job file that examples name.
     std::ofstream(here + "/voip.job")
-        << run_program({SHMIFPERF_PATH, "options", "--profile", "voip"}).out;
+        << run_program({shmifperf_path(), "options", "--profile", "voip"}).out;
     std::string script = examples_of(run_program({program, command, "--help"}).out);
     for (const char* const folder : {"/dev/shm/", "/var/tmp/", "/tmp/"})
       script = replaced(script, folder, here + "/none/");
@@ -120,9 +120,9 @@ TEST_F(Examples, OfEachCommandOfShmifctlAreLinesThatItTakes) {
 }
 
 TEST_F(Examples, OfEachCommandOfShmifperfAreLinesThatItTakes) {
-  for (const std::string& command : commands_of(SHMIFPERF_PATH)) {
+  for (const std::string& command : commands_of(shmifperf_path())) {
     SCOPED_TRACE(command);
-    EXPECT_GT(run_examples_of(SHMIFPERF_PATH, command).expected, 0U);
+    EXPECT_GT(run_examples_of(shmifperf_path(), command).expected, 0U);
   }
 }
 

@@ -46,7 +46,7 @@ class FirstSteps : public ::testing::Test {
 
 /// The commands of the first minute in README.md.
 std::string first_minute() {
-  std::ifstream readme(SHMIF_README);
+  std::ifstream readme(in_source("README.md"));
   std::string script;
   std::string line;
   while (std::getline(readme, line) && !line.starts_with("## The first minute")) {
@@ -69,8 +69,7 @@ TEST_F(FirstSteps, TheFirstMinuteOfTheReadmeWorksAsItIsPasted) {
   ASSERT_NE(pasted.find("bus=/dev/shm/first-$$\n"), std::string::npos) << pasted;
   const std::string bus = file("bus");
   const std::string script = replaced(pasted, "bus=/dev/shm/first-$$", "bus='" + bus + "'");
-  const std::string sources = std::string(SHMIF_README).substr(0, sizeof SHMIF_README - 10);
-  const ToolResult r = run_script(script, sources);
+  const ToolResult r = run_script(script, in_source(""));
   for (const char* part : {"BSD 2-Clause License\n", " ICMP echo request, ", " ICMP echo reply, ",
                            " 2 received, 0% packet loss"}) {
     EXPECT_NE(r.out.find(part), std::string::npos) << part << " in:\n" << r.out << r.err;
@@ -93,7 +92,7 @@ TEST(FirstHelp, NamesTheExitCodesOfProgramsThatCommandsRun) {
             all +
                 "exec and enter exit as the program that they run, or with 125: shmifctl failed; " +
                 cannot + " up exits as the test of the lab; 124: its time limit was up.");
-  EXPECT_EQ(exit_codes(SHMIFPERF_PATH),
+  EXPECT_EQ(exit_codes(shmifperf_path()),
             all + "heat, membw, sample, stat and why exit as the program that they run, or with " +
                 cannot);
 }
@@ -134,7 +133,7 @@ TEST_F(FirstSteps, TheExamplesOfExecWorkOneAfterAnother) {
 }
 
 TEST_F(FirstSteps, TheExamplesOfShmifperfWorkOneAfterAnother) {
-  std::string script = examples_of(run_program({SHMIFPERF_PATH, "--help"}).out);
+  std::string script = examples_of(run_program({shmifperf_path(), "--help"}).out);
   ASSERT_NE(script.find("\nshmifperf run voip.job "), std::string::npos) << script;
   script = replaced(script, " --runtime=1\n", "\n");
   script = replaced(script, "shmifperf run ", "shmifperf run --runtime=300ms ");

@@ -94,7 +94,7 @@ void expect_limits(const std::string& program, const std::vector<LimitedOption>&
 TEST(Limits, TheLastValueIsTakenAndTheNextOneRefused) {
   const TempDir directory;
   expect_limits(shmifctl_path(), limits_of_shmifctl(directory.file("none")));
-  expect_limits(SHMIFPERF_PATH, limits_of_shmifperf(directory.file("none")));
+  expect_limits(shmifperf_path(), limits_of_shmifperf(directory.file("none")));
 }
 
 TEST(Limits, ANumberOutOfThemIsRefusedWithBothOfThem) {

@@ -205,7 +205,7 @@ TEST_F(NetbsdCommands, CommandsThatNeedAPortTableSayThatThereIsNone) {
 TEST_F(NetbsdCommands, InstrumentsSayThatThereIsNoPortTable) {
   const std::string reason = "NetBSD's format does not tell which ports there are";
   const auto shmifperf = [](std::vector<std::string> words) {
-    words.insert(words.begin(), SHMIFPERF_PATH);
+    words.insert(words.begin(), shmifperf_path());
     return run_program(words);
   };
   for (const std::vector<std::string>& words :
@@ -292,8 +292,9 @@ TEST_F(NetbsdCommands, BridgeJoinsABusOfEachFormat) {
 }
 
 TEST_F(NetbsdCommands, ShmifperfRunsOverIt) {
-  const ToolResult run = run_program({SHMIFPERF_PATH, "run", "--bus=" + path(), "--rate_iops=1000",
-                                      "--runtime=1", "--bs=200", "--output-format=json"});
+  const ToolResult run =
+      run_program({shmifperf_path(), "run", "--bus=" + path(), "--rate_iops=1000", "--runtime=1",
+                   "--bs=200", "--output-format=json"});
   EXPECT_EQ(run.status, 0) << run.err;
   EXPECT_TRUE(json::accept(run.out)) << run.out.substr(0, 500);
   EXPECT_TRUE(is_clean(Bus::open(path()).value().audit()));

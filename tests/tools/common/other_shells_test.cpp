@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/paths.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 
 namespace shmif::test {
@@ -25,7 +26,7 @@ using Offers = std::map<std::string, std::string>;
 class Shells {
  public:
   Shells() {
-    const std::string sources = std::string(SHMIF_SOURCE) + "/tools/";
+    const std::string sources = in_source("tools/");
     const std::string share = directory_.file("share/");
     place(sources + "completion/complete.bash", share + "shmif/complete.bash");
     place(sources + "completion/_shmif", share + "zsh/site-functions/_shmif");
@@ -138,7 +139,7 @@ TEST(OtherShells, OfferTheCommandsAndOptionsThatHelpLists) {
   std::vector<std::string> lines;
   std::vector<Offers> expected;
   for (const std::string program : {"shmifctl", "shmifperf"}) {
-    const std::string path = program == "shmifctl" ? shmifctl_path() : SHMIFPERF_PATH;
+    const std::string path = program == "shmifctl" ? shmifctl_path() : shmifperf_path();
     const std::string help = run_program({path, "--help"}).out;
     const Offers commands = commands_in(help);
     EXPECT_GT(commands.size(), 10U);

@@ -4,12 +4,13 @@
 #include <regex>
 #include <set>
 
+#include "tests/support/paths.hpp"
 #include "tests/tools/lab/lab_rig.hpp"
 
 namespace shmif::test {
 namespace {
 
-const std::string kLabs = std::string(SHMIF_SOURCE) + "/examples/labs/";
+const std::string kLabs = in_source("examples/labs/");
 
 bool has_program(const std::string& name) {
   const std::string path = "PATH=$PATH:/usr/sbin:/sbin:/usr/lib/frr; command -v " + name;

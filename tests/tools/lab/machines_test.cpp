@@ -5,6 +5,7 @@
 #include <csignal>
 #include <memory>
 
+#include "tests/support/paths.hpp"
 #include "tests/tools/lab/lab_rig.hpp"
 #include "tests/tools/uplink/real_ssh.hpp"
 
@@ -345,7 +346,7 @@ TEST_F(LabRealMachines, RunTheExampleAndLeaveNothing) {
   std::filesystem::permissions(folder.file("run"), std::filesystem::perms::owner_all);
   ::setenv("XDG_RUNTIME_DIR", folder.file("run").c_str(), 1);
   // The example, with this machine's name, options of ssh, and a name of its own.
-  std::ifstream in(std::string(SHMIF_SOURCE) + "/examples/labs/two-machines.toml");
+  std::ifstream in(in_source("examples/labs/two-machines.toml"));
   std::string text((std::istreambuf_iterator<char>(in)), {});
   const std::string name = "t" + std::to_string(::getpid());
   std::string options;

@@ -19,7 +19,7 @@ using tools::LabTable;
 using tools::ValueKind;
 
 json lab_schema() {
-  std::ifstream file(std::string(SHMIF_SOURCE) + "/docs/lab.schema.json");
+  std::ifstream file(in_source("docs/lab.schema.json"));
   return json::parse(file);
 }
 
@@ -88,7 +88,7 @@ for lab in labs:
     sys.exit(f"{lab}: a wrong key is taken")
 print("valid")
 )";
-  const ToolResult result = run_program({SHMIF_PYTHON, "-c", script, SHMIF_SOURCE});
+  const ToolResult result = run_program({SHMIF_PYTHON, "-c", script, in_source("")});
   EXPECT_EQ(result.out, "valid\n") << result.err;
 }
 

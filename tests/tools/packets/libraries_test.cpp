@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "tests/support/paths.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 
 namespace shmif::test {
@@ -89,7 +90,7 @@ TEST_F(Libraries, OfAProgramThatIsAloneAreMissedByTheCommandsThatNeedThem) {
   EXPECT_EQ(read_capture(capture).size(), 1U);
 
   const std::string beside = rig.file("shmifctl_packets.so");
-  std::filesystem::copy_file(SHMIF_FOREIGN_MODULE, beside);
+  std::filesystem::copy_file(in_build("tests/tools/libforeign_module.so"), beside);
   expect_refusal({"was not built with this shmifctl", "install all of shmif"});
   for (const unsigned others : {0646U, 0664U}) {
     std::filesystem::permissions(beside, std::filesystem::perms(others));

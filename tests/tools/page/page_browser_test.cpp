@@ -1,6 +1,7 @@
 // Pages of shmifctl serve in a real browser, beside real hosts (look_at_lab.py).
 
 #include "tests/support/eventually.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/tools/lab/lab_rig.hpp"
 #include "tests/tools/page/page_rig.hpp"
 
@@ -19,7 +20,7 @@ class PageInBrowser : public LabRig {
 
   /// Result: what is wrong, a line each.
   static void look(const std::vector<Look>& looks) {
-    std::vector<std::string> line{SHMIF_PYTHON, SHMIF_LOOK_AT_LAB};
+    std::vector<std::string> line{SHMIF_PYTHON, in_source("tests/tools/page/look_at_lab.py")};
     if (const char* const folder = std::getenv("SHMIF_PICTURES"))
       line.insert(line.end(), {"--pictures", folder});
     line.push_back(shmifctl_path());

@@ -36,7 +36,7 @@ class CniPlugin : public testing::Test {
     const std::string folder = std::filesystem::path(bus_.path()).parent_path();
     return run_program({"env", "CNI_COMMAND=" + command, "CNI_PATH=" + folder, "CNI_IFNAME=eth0",
                         "CNI_CONTAINERID=c0ffeec0ffee0123", "CNI_NETNS=", SHMIF_PYTHON,
-                        SHMIF_SOURCE "/examples/cni/shmif"},
+                        in_source("examples/cni/shmif")},
                        R"({"cniVersion": "0.4.0", "name": "lan", "type": "shmif", "bus": ")" +
                            bus_.path() + R"(", "shmifctl": ")" + tool +
                            R"(", "ipam": {"type": "leases"}})");
@@ -157,7 +157,7 @@ class CniNetwork : public CniPlugin {
     const ToolResult r =
         run_program({"env", "CNI_COMMAND=" + command, "CNI_PATH=" + folder, "CNI_IFNAME=eth0",
                      "CNI_CONTAINERID=" + id, "CNI_NETNS=" + netns, SHMIF_PYTHON,
-                     SHMIF_SOURCE "/examples/cni/shmif"},
+                     in_source("examples/cni/shmif")},
                     config_.dump());
     EXPECT_FALSE(r.timed_out);
     return {r.status, r.out.empty() ? Json() : Json::parse(r.out)};
@@ -298,7 +298,7 @@ TEST(CniRefusals, EachSaysWhatToDo) {
     SCOPED_TRACE(each.part);
     std::vector<std::string> words{"env", "CNI_COMMAND=" + each.command, "CNI_PATH=/nowhere"};
     words.insert(words.end(), each.environment.begin(), each.environment.end());
-    words.insert(words.end(), {SHMIF_PYTHON, SHMIF_SOURCE "/examples/cni/shmif"});
+    words.insert(words.end(), {SHMIF_PYTHON, in_source("examples/cni/shmif")});
     const ToolResult refused = run_program(words, each.config);
     EXPECT_EQ(refused.status, 1) << refused.err;
     const Json json = Json::parse(refused.out, nullptr, false);

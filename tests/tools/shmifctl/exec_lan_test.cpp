@@ -5,6 +5,7 @@
 #include <random>
 
 #include "tap/tap_link.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/tools/shmifctl/exec_rig.hpp"
 
 namespace shmif::test {
@@ -31,8 +32,8 @@ class ExecLan : public ExecRig {
   /// The command line of the program on `device`.
   static std::string on_tap(const std::string& device, const std::string& mac,
                             const std::string& address, const std::string& deed) {
-    return std::string(SHMIF_PYTHON) + " " SHMIF_SOURCE "/tests/tools/shmifctl/tap_program.py " +
-           device + ' ' + mac + ' ' + address + ' ' + deed;
+    return std::string(SHMIF_PYTHON) + ' ' + in_source("tests/tools/shmifctl/tap_program.py") +
+           ' ' + device + ' ' + mac + ' ' + address + ' ' + deed;
   }
   /// A host whose program on "tap0" has the address 198.18.0.5 and does `deed`.
   std::unique_ptr<Tool> start_lan(const std::string& deed,
@@ -263,12 +264,13 @@ ToolResult run_with_node(const std::string& node, const std::string& line) {
 
 TEST(ExecLanUsers, AnyUserOfTheHostMayOpenTheTap) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: a second user";
+  // The script is opened here: that user may not read the sources.
   const ToolResult opened = run_with_node(
       "-m 666",
       "\"$0\" exec \"$1\" --ip 198.18.0.1/24 --lan --tap tap0 -- setpriv --reuid 65001 "
       "--clear-groups --bounding-set -all " SHMIF_PYTHON
-      " - tap0 02:00:00:00:0a:01 198.18.0.5 ping 198.18.0.1 <" SHMIF_SOURCE
-      "/tests/tools/shmifctl/tap_program.py");  // opened here: that user may not read the sources
+      " - tap0 02:00:00:00:0a:01 198.18.0.5 ping 198.18.0.1 <" +
+          in_source("tests/tools/shmifctl/tap_program.py"));
   EXPECT_EQ(opened.status, 0) << opened.out << opened.err;
 }
 

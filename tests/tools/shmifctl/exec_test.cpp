@@ -10,6 +10,7 @@
 
 #include "shmif/bus.hpp"
 #include "shmif/port.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/shmifctl/exec_rig.hpp"
 
@@ -560,14 +561,15 @@ TEST(ExecWithoutIpv6, SaysThatThisMachineHasNone) {
   const TempDir directory;
   const std::string bus = directory.file("bus");
   const auto host = [&](std::vector<std::string> more) {
-    std::vector<std::string> line{"env",
-                                  std::string("LD_PRELOAD=") + SHMIF_WITHOUT_IPV6,
-                                  shmifctl_path(),
-                                  "exec",
-                                  bus,
-                                  "--create",
-                                  "--via",
-                                  "veth"};
+    std::vector<std::string> line{
+        "env",
+        std::string("LD_PRELOAD=") + in_build("tests/tools/libwithout_ipv6.so"),
+        shmifctl_path(),
+        "exec",
+        bus,
+        "--create",
+        "--via",
+        "veth"};
     line.insert(line.end(), more.begin(), more.end());
     return run_program(line);
   };

@@ -12,6 +12,7 @@
 
 #include "bus/layout.hpp"
 #include "shmif/port.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/tools/shmifctl/exec_rig.hpp"
 
 namespace shmif::test {
@@ -151,7 +152,7 @@ TEST_P(Hosts, CompletionOffersTheHosts) {
                             " \"$3\" " + named +
                             " ''); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _shmifctl; echo "
                             "\"${COMPREPLY[@]}\"",
-                        "bash", shmifctl_path(), SHMIF_SOURCE "/tools/shmifctl.bash", bus()})
+                        "bash", shmifctl_path(), in_source("tools/shmifctl.bash"), bus()})
         .out;
   };
   EXPECT_EQ(offered("enter", ""), "a\n");

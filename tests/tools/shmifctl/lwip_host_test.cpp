@@ -37,8 +37,8 @@ class LwipHost : public ::testing::Test {
   /// The host 198.18.0.9, which serves `page`, once it is up.
   std::unique_ptr<Tool> serving(const std::string& page) const {
     std::ofstream(file("page"), std::ios::binary) << page;
-    auto host = std::make_unique<Tool>(
-        std::vector<std::string>{SHMIF_LWIP_HOST, bus_, "198.18.0.9/24", file("page")});
+    auto host = std::make_unique<Tool>(std::vector<std::string>{
+        in_build("examples/lwip_host"), bus_, "198.18.0.9/24", file("page")});
     EXPECT_TRUE(host->wait_for("is up\n")) << host->so_far().err;
     return host;
   }
@@ -107,10 +107,11 @@ TEST_F(LwipHost, IsGoneFromTheBusWhenItIsKilledAndComesBack) {
 TEST_F(LwipHost, SaysWhyItDoesNotStart) {
   std::ofstream(file("page")) << "text";
   const ToolResult nothing =
-      run_program({SHMIF_LWIP_HOST, file("absent"), "198.18.0.9/24", file("page")});
+      run_program({in_build("examples/lwip_host"), file("absent"), "198.18.0.9/24", file("page")});
   EXPECT_EQ(nothing.status, 1);
   EXPECT_NE(nothing.err.find(file("absent")), std::string::npos) << nothing.err;
-  const ToolResult wrong = run_program({SHMIF_LWIP_HOST, bus_, "198.18.0.9", file("page")});
+  const ToolResult wrong =
+      run_program({in_build("examples/lwip_host"), bus_, "198.18.0.9", file("page")});
   EXPECT_EQ(wrong.status, 1);
   EXPECT_NE(wrong.err.find("usage"), std::string::npos) << wrong.err;
 }

@@ -19,6 +19,7 @@
 #include "base/unique_fd.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -45,9 +46,9 @@ TEST(HeatOfABus, ShowsWhoTakesPartAndWhyOthersDoNot) {
   if (!knows_all()) GTEST_SKIP() << "no asynchronous write protection here";
   const TempDir dir;
   const std::string bus = dir.file("bus0");
-  ASSERT_EQ(run_program({SHMIFCTL_PATH, "create", bus}).status, 0);
+  ASSERT_EQ(run_program({shmifctl_path(), "create", bus}).status, 0);
   const auto answer = [&](const char* name) {
-    return std::make_unique<Tool>(Words{SHMIFCTL_PATH, "ping", bus, "--respond", "--name", name});
+    return std::make_unique<Tool>(Words{shmifctl_path(), "ping", bus, "--respond", "--name", name});
   };
   std::unique_ptr<Tool> taking_part;
   {
@@ -59,7 +60,7 @@ TEST(HeatOfABus, ShowsWhoTakesPartAndWhyOthersDoNot) {
     ::unsetenv("SHMIF_HEAT");
     const auto other = answer("plain");
     ASSERT_TRUE(other->wait_for("answering"));
-    const ToolResult picture = run_program({SHMIFCTL_PATH, "heat", bus});
+    const ToolResult picture = run_program({shmifctl_path(), "heat", bus});
     ASSERT_EQ(picture.status, 0) << picture.err;
     EXPECT_NE(picture.out.find("rx: shmifctl, process " + std::to_string(taking_part->pid())),
               std::string::npos)
@@ -89,10 +90,10 @@ class BusOfOthers {
     ::chmod(dir_.path().c_str(), 0777);
     std::filesystem::create_directory(clients());
     ::chmod(clients().c_str(), 0777);
-    EXPECT_EQ(run_program(with(prefix, {SHMIFCTL_PATH, "create", bus()})).status, 0);
+    EXPECT_EQ(run_program(with(prefix, {shmifctl_path(), "create", bus()})).status, 0);
     ::setenv("SHMIF_HEAT", clients().c_str(), 1);
     port_ = std::make_unique<Tool>(
-        with(prefix, {SHMIFCTL_PATH, "ping", bus(), "--respond", "--name", "rx"}));
+        with(prefix, {shmifctl_path(), "ping", bus(), "--respond", "--name", "rx"}));
     ::unsetenv("SHMIF_HEAT");
     EXPECT_TRUE(port_->wait_for("answering"));
     ::chmod(bus().c_str(), 0666);
@@ -103,8 +104,8 @@ class BusOfOthers {
   }
   /// What `shmifperf heat --bus` says to somebody else.
   ToolResult heat(const Words& prefix, const Words& more = {}) const {
-    return run_program(with(with(prefix, {SHMIFPERF_PATH, "heat", "--bus", bus(), "--windows", "2",
-                                          "--attrs", kHeatAttributes, "--json"}),
+    return run_program(with(with(prefix, {shmifperf_path(), "heat", "--bus", bus(), "--windows",
+                                          "2", "--attrs", kHeatAttributes, "--json"}),
                             more));
   }
   std::string bus() const { return dir_.file("bus0"); }
@@ -132,8 +133,8 @@ TEST(HeatOfABus, IsForOrdinaryUsersToo) {
   if (!knows_all()) GTEST_SKIP() << "no asynchronous write protection here";
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: setpriv";
   const Words ordinary{"setpriv", "--reuid", "65534", "--clear-groups", "--bounding-set=-all"};
-  if (run_program(BusOfOthers::with(ordinary, {"test", "-x", SHMIFPERF_PATH})).status != 0) {
-    GTEST_SKIP() << "another user cannot run " << SHMIFPERF_PATH;
+  if (run_program(BusOfOthers::with(ordinary, {"test", "-x", shmifperf_path()})).status != 0) {
+    GTEST_SKIP() << "another user cannot run " << shmifperf_path();
   }
   const BusOfOthers others(ordinary);
   expect_heat_of_port(others.heat(ordinary), others);
@@ -154,8 +155,8 @@ TEST(HeatOfABus, IsKnownAcrossUserNamespaces) {
 TEST(HeatOfABus, OfAnotherUserIsRefusedWithTheReason) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: setpriv";
   const Words ordinary{"setpriv", "--reuid", "65534", "--clear-groups", "--bounding-set=-all"};
-  if (run_program(BusOfOthers::with(ordinary, {"test", "-x", SHMIFPERF_PATH})).status != 0) {
-    GTEST_SKIP() << "another user cannot run " << SHMIFPERF_PATH;
+  if (run_program(BusOfOthers::with(ordinary, {"test", "-x", shmifperf_path()})).status != 0) {
+    GTEST_SKIP() << "another user cannot run " << shmifperf_path();
   }
   const BusOfOthers others({});
   const ToolResult hidden = others.heat(ordinary);
@@ -179,17 +180,17 @@ TEST(HeatOfABus, HasColoursOnATerminalUnlessTheUserWantsNone) {
   if (!knows_all()) GTEST_SKIP() << "no asynchronous write protection here";
   const TempDir dir;
   const std::string bus = dir.file("bus0");
-  ASSERT_EQ(run_program({SHMIFCTL_PATH, "create", bus}).status, 0);
+  ASSERT_EQ(run_program({shmifctl_path(), "create", bus}).status, 0);
   std::unique_ptr<Tool> rx;
   {
     const TakingPart here;
-    rx = std::make_unique<Tool>(Words{SHMIFCTL_PATH, "ping", bus, "--respond", "--name", "rx"});
+    rx = std::make_unique<Tool>(Words{shmifctl_path(), "ping", bus, "--respond", "--name", "rx"});
     ASSERT_TRUE(rx->wait_for("answering"));
-    Tool asking({SHMIFCTL_PATH, "ping", bus, "--to", "rx", "--count", "100000"});
+    Tool asking({shmifctl_path(), "ping", bus, "--to", "rx", "--count", "100000"});
     for (const bool none : {false, true}) {
       const std::string wish = none ? "NO_COLOR=1" : "NO_COLOR=";
       OnTerminal terminal(
-          {"env", "-u", "SHMIF_HEAT", "TERM=xterm", wish, SHMIFCTL_PATH, "heat", bus}, 100, 40);
+          {"env", "-u", "SHMIF_HEAT", "TERM=xterm", wish, shmifctl_path(), "heat", bus}, 100, 40);
       EXPECT_EQ(terminal.status(), 0) << terminal.seen;
       EXPECT_NE(terminal.seen.find("rx: shmifctl, process "), std::string::npos) << terminal.seen;
       EXPECT_EQ(terminal.seen.find("\x1b[3") == std::string::npos, none) << terminal.seen;
@@ -213,7 +214,7 @@ TEST(HeatOfABus, IsAsWideAsWishedAndOfTheDirectoryThatIsNamed) {
   const BusOfOthers others({});
   const auto heat = [&](const Words& wishes, const Words& more = {}) {
     return run_program(BusOfOthers::with(BusOfOthers::with(BusOfOthers::with({"env"}, wishes),
-                                                           {SHMIFCTL_PATH, "heat", others.bus()}),
+                                                           {shmifctl_path(), "heat", others.bus()}),
                                          more));
   };
   const ToolResult named =
@@ -242,7 +243,7 @@ TEST(HeatOfABus, ThatIsInterruptedEndsBySignal) {
   if (!knows_all()) GTEST_SKIP() << "no asynchronous write protection here";
   const BusOfOthers others({});
   for (const int number : {SIGINT, SIGTERM}) {
-    Tool heat({SHMIFCTL_PATH, "heat", others.bus()});
+    Tool heat({shmifctl_path(), "heat", others.bus()});
     ASSERT_TRUE(eventually([&] { return catches(heat.pid(), number); }));
     heat.signal(number);
     EXPECT_EQ(heat.finish().status, 128 + number);
@@ -251,7 +252,7 @@ TEST(HeatOfABus, ThatIsInterruptedEndsBySignal) {
 
 TEST(HeatOfABus, EndsAtASignalThoughManyClientsNeverAnswer) {
   const TempBus bus;
-  Tool plain({SHMIFCTL_PATH, "ping", bus.path(), "--respond", "--name", "plain"});
+  Tool plain({shmifctl_path(), "ping", bus.path(), "--respond", "--name", "plain"});
   ASSERT_TRUE(plain.wait_for("answering"));
   const TempDir clients;
   std::vector<UniqueFd> silent;
@@ -265,8 +266,8 @@ TEST(HeatOfABus, EndsAtASignalThoughManyClientsNeverAnswer) {
     silent.push_back(std::move(socket));
   }
   for (const Words& command :
-       {Words{SHMIFCTL_PATH, "heat", bus.path(), "--clients", clients.path()},
-        Words{SHMIFPERF_PATH, "heat", "--bus", bus.path(), "--clients", clients.path()}}) {
+       {Words{shmifctl_path(), "heat", bus.path(), "--clients", clients.path()},
+        Words{shmifperf_path(), "heat", "--bus", bus.path(), "--clients", clients.path()}}) {
     Tool heat(command);
     // It has asked the first one, and so catches signals.
     pollfd asked{.fd = silent[0].get(), .events = POLLIN, .revents = 0};
@@ -285,8 +286,8 @@ TEST(HeatOfABus, EndsAtASignalThoughManyClientsNeverAnswer) {
 TEST(HeatOfABus, OfWhichNobodyTakesPartFails) {
   const TempDir dir;
   const std::string bus = dir.file("bus0");
-  ASSERT_EQ(run_program({SHMIFCTL_PATH, "create", bus}).status, 0);
-  Tool plain({SHMIFCTL_PATH, "ping", bus, "--respond", "--name", "plain"});
+  ASSERT_EQ(run_program({shmifctl_path(), "create", bus}).status, 0);
+  Tool plain({shmifctl_path(), "ping", bus, "--respond", "--name", "plain"});
   ASSERT_TRUE(plain.wait_for("answering"));
   const ToolResult result = shmifperf({"heat", "--bus", bus, "--windows", "1"});
   EXPECT_EQ(result.status, 1);
@@ -307,7 +308,7 @@ TEST(HeatOfABus, OnWhichIsNobodySaysSoAndFails) {
 
 TEST(HeatOfABus, TheMonitorWatchesNoProcessThatAWriterPutsIntoTheTable) {
   const TempBus bus;
-  Tool plain({SHMIFCTL_PATH, "ping", bus.path(), "--respond", "--name", "plain"});
+  Tool plain({shmifctl_path(), "ping", bus.path(), "--respond", "--name", "plain"});
   ASSERT_TRUE(plain.wait_for("answering"));
   const StayingChild bystander([] { return true; });
   const RawBus raw(bus.path());

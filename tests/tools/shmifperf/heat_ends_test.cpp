@@ -16,6 +16,7 @@
 #include "perf/heat/page_scan.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/shmifperf/perf_rig.hpp"
 
@@ -58,11 +59,11 @@ TEST(HeatCommand, SaysWhyTheNextWindowComesLate) {
 TEST(HeatCommand, EndsWhenItsOnlyTargetAnswersNoMoreAndSaysThatItLives) {
   const TempDir dir;
   const std::string bus = dir.file("bus0");
-  ASSERT_EQ(run_program({SHMIFCTL_PATH, "create", bus}).status, 0);
+  ASSERT_EQ(run_program({shmifctl_path(), "create", bus}).status, 0);
   const std::string clients = dir.file("clients");
   std::filesystem::create_directory(clients);
   ::setenv("SHMIF_HEAT", clients.c_str(), 1);
-  Tool port({SHMIFCTL_PATH, "ping", bus, "--respond"});
+  Tool port({shmifctl_path(), "ping", bus, "--respond"});
   ::unsetenv("SHMIF_HEAT");
   ASSERT_TRUE(port.wait_for("answering"));
   Tool heat(shmifperf_words({"heat", "-p", std::to_string(port.pid()), "--clients", clients,
@@ -107,7 +108,8 @@ TEST(HeatCommand, LeavesNoDirectoryWhenNobodyReadsItsOutput) {
     // The program tells where the directory was: one elsewhere would not be seen here.
     const std::string command =
         R"(TMPDIR=$1 "$2" heat -- sh -c 'echo "$SHMIF_HEAT" >&2; exec sleep 0.5' | )" + reader;
-    const ToolResult result = run_program({"sh", "-c", command, "sh", dir.path(), SHMIFPERF_PATH});
+    const ToolResult result =
+        run_program({"sh", "-c", command, "sh", dir.path(), shmifperf_path()});
     EXPECT_TRUE(result.err.starts_with(dir.path() + '/')) << reader << ": " << result.err;
     EXPECT_TRUE(std::filesystem::is_empty(dir.path())) << reader << ": " << result.err;
   }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "perf/heat/heat_map.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/tools/common/on_terminal.hpp"
 #include "tests/tools/shmifperf/heat_rig.hpp"
 #include "tests/tools/shmifperf/perf_rig.hpp"
@@ -120,7 +121,7 @@ class HeatLive : public ::testing::Test {
   Words command(Words before = {"env", "TERM=xterm"},
                 const char* attributes = kHeatAttributes) const {
     before.insert(before.end(),
-                  {SHMIFPERF_PATH, "heat", "--live", "-p", std::to_string(target_.pid()),
+                  {shmifperf_path(), "heat", "--live", "-p", std::to_string(target_.pid()),
                    "--backend", "clear_refs", "--attrs", attributes});
     return before;
   }
@@ -186,7 +187,7 @@ TEST_F(HeatLive, IsDrawnAgainForAnotherSizeThoughNoWindowHasEnded) {
 }
 
 TEST_F(HeatLive, LeavesTheKeysToAProgramAndEndsWithItsCode) {
-  OnTerminal heat({SHMIFPERF_PATH, "heat", "--live", "--backend", "clear_refs", "--attrs",
+  OnTerminal heat({shmifperf_path(), "heat", "--live", "--backend", "clear_refs", "--attrs",
                    kHeatAttributes, "--", "sh", "-c", "sleep 1; exit 7"},
                   100, 30);
   ASSERT_TRUE(heat.wait_for("Ctrl-C quits"));

@@ -14,6 +14,7 @@
 #include "tests/perf/heat/fake_damon.hpp"
 #include "tests/perf/heat/held_target.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/common/on_terminal.hpp"
@@ -52,7 +53,7 @@ TEST(HeatCommand, ShowsTheHotPagesOfAProgramThatTakesPart) {
   for (const char* const what : {"read", "write"}) {
     const ToolResult result =
         shmifperf({"heat", "--json", "--windows", "4", "--attrs", kHeatAttributes, "--",
-                   SHMIF_HEAT_TARGET, "200", "50", "70", what});
+                   in_build("tests/perf/heat_target"), "200", "50", "70", what});
     ASSERT_EQ(result.status, 0) << result.err;
     const std::size_t json_begins = result.out.find('\n') + 1;  // behind what the program prints
     const std::uint64_t address = std::stoull(result.out);
@@ -81,8 +82,9 @@ TEST(HeatCommand, ShowsTheHotPagesOfAProgramThatTakesPart) {
 
 TEST(HeatCommand, ShowsTheTableOfTheExample) {
   if (!knows_all()) GTEST_SKIP() << "no asynchronous write protection here";
-  const ToolResult result = shmifperf({"heat", "--json", "--windows", "3", "--attrs",
-                                       kHeatAttributes, "--", SHMIF_HOT_TABLE, "100000"});
+  const ToolResult result =
+      shmifperf({"heat", "--json", "--windows", "3", "--attrs", kHeatAttributes, "--",
+                 in_build("examples/hot_table"), "100000"});
   ASSERT_EQ(result.status, 0) << result.err;
   const Json json = Json::parse(result.out, nullptr, false);
   ASSERT_TRUE(json.is_object()) << result.out;
@@ -122,15 +124,15 @@ TEST(HeatCommand, KnowsEachPageForAnOrdinaryUserToo) {
   if (!knows_all()) GTEST_SKIP() << "no asynchronous write protection here";
   const Words ordinary{"setpriv", "--reuid", "65534", "--clear-groups", "--bounding-set=-all"};
   Words words = ordinary;
-  words.insert(words.end(), {"test", "-x", SHMIFPERF_PATH});
+  words.insert(words.end(), {"test", "-x", shmifperf_path()});
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: setpriv";
   if (run_program(words).status != 0) {
-    GTEST_SKIP() << "another user cannot run " << SHMIFPERF_PATH;
+    GTEST_SKIP() << "another user cannot run " << shmifperf_path();
   }
   words = ordinary;
   const Words command =
       shmifperf_words({"heat", "--json", "--windows", "3", "--attrs", kHeatAttributes, "--",
-                       SHMIF_HEAT_TARGET, "200", "50", "70", "write"});
+                       in_build("tests/perf/heat_target"), "200", "50", "70", "write"});
   words.insert(words.end(), command.begin(), command.end());
   const ToolResult result = run_program(words);
   ASSERT_EQ(result.status, 0) << result.err;
@@ -141,7 +143,7 @@ TEST(HeatCommand, KnowsEachPageForAnOrdinaryUserToo) {
   EXPECT_EQ(map.accessed, numbers(50, 70));
   EXPECT_EQ(map.written, numbers(50, 70));
   words = ordinary;
-  words.insert(words.end(), {SHMIFPERF_PATH, "heat", "-p", "1"});
+  words.insert(words.end(), {shmifperf_path(), "heat", "-p", "1"});
   const ToolResult refused = run_program(words);
   EXPECT_EQ(refused.status, 1);
   EXPECT_NE(refused.err.find("process 1 "), std::string::npos) << refused.err;
@@ -267,7 +269,7 @@ TEST(HeatCommand, OfThisMachineIsRefusedWhileOthersUseDamon) {
   if (!running || *running == 0) GTEST_SKIP() << "nobody uses DAMON here";
   const ToolResult result = run_program(
       {"unshare", "--mount", "sh", "-c", "mount -o remount,bind,ro /sys && exec \"$@\"", "sh",
-       SHMIFPERF_PATH, "heat", "--backend", "damon", "-p", std::to_string(::getpid())});
+       shmifperf_path(), "heat", "--backend", "damon", "-p", std::to_string(::getpid())});
   EXPECT_EQ(result.status, 1);
   EXPECT_NE(result.err.find("cannot use DAMON: " + std::string(kNumber) + " is " +
                             std::to_string(*running) +
@@ -278,8 +280,9 @@ TEST(HeatCommand, OfThisMachineIsRefusedWhileOthersUseDamon) {
 }
 
 TEST(HeatCommand, PrintsAMapForPeople) {
-  const ToolResult result = shmifperf({"heat", "--windows", "2", "--attrs", kHeatAttributes, "--",
-                                       SHMIF_HEAT_TARGET, "200", "0", "100", "read"});
+  const ToolResult result =
+      shmifperf({"heat", "--windows", "2", "--attrs", kHeatAttributes, "--",
+                 in_build("tests/perf/heat_target"), "200", "0", "100", "read"});
   ASSERT_EQ(result.status, 0) << result.err;
   EXPECT_NE(result.out.find("share of the samples with an access"), std::string::npos);
   EXPECT_NE(result.out.find("working set, percentiles"), std::string::npos) << result.out;
@@ -420,7 +423,7 @@ TEST_F(HeatMonitorCommand, ConcludesFirstInColourOnATerminalUnlessTheUserWantsNo
   EXPECT_EQ(plain.out.find('\x1b'), std::string::npos) << plain.out;
   for (const bool none : {false, true}) {
     const std::string wish = none ? "NO_COLOR=1" : "NO_COLOR=";
-    OnTerminal terminal({"env", "TERM=xterm", wish, SHMIFPERF_PATH, "heat", "--show", "--control",
+    OnTerminal terminal({"env", "TERM=xterm", wish, shmifperf_path(), "heat", "--show", "--control",
                          dir_.file("control")},
                         100, 40);
     EXPECT_EQ(terminal.status(), 0) << terminal.seen;
@@ -454,10 +457,11 @@ TEST(HeatCommand, ConcludesFirstInColourOnATerminalUnlessTheUserWantsNone) {
   for (const bool none : {false, true}) {
     const std::string wish = none ? "NO_COLOR=1" : "NO_COLOR=";
     // On a slow machine, standard error says first that samples are costly.
-    OnTerminal terminal({"sh", "-c", R"(exec "$0" "$@" 2>/dev/null)", "env", "TERM=xterm", wish,
-                         SHMIFPERF_PATH, "heat", "--windows", "1", "--attrs", "10ms,20ms,1s,3,100",
-                         "--backend", "clear_refs", "-p", std::to_string(::getpid())},
-                        100, 40);
+    OnTerminal terminal(
+        {"sh", "-c", R"(exec "$0" "$@" 2>/dev/null)", "env", "TERM=xterm", wish, shmifperf_path(),
+         "heat", "--windows", "1", "--attrs", "10ms,20ms,1s,3,100", "--backend", "clear_refs", "-p",
+         std::to_string(::getpid())},
+        100, 40);
     EXPECT_EQ(terminal.status(), 0) << terminal.seen;
     EXPECT_TRUE(terminal.seen.starts_with(none ? "process " : "\x1b[1mprocess ")) << terminal.seen;
     EXPECT_EQ(terminal.seen.find('\x1b') == std::string::npos, none) << terminal.seen;
@@ -542,7 +546,7 @@ TEST_F(HeatMonitorCommand, KeepsNothingOfTheCommandThatStartedIt) {
 TEST_F(HeatMonitorCommand, AnswersOnATerminalOfAnyWidth) {
   ASSERT_EQ(heat({"--set", "-p", std::to_string(::getpid())}).status, 0);
   for (const unsigned short columns : std::vector<unsigned short>{1, 1500}) {
-    OnTerminal terminal({SHMIFPERF_PATH, "heat", "--show", "--control", dir_.file("control")},
+    OnTerminal terminal({shmifperf_path(), "heat", "--show", "--control", dir_.file("control")},
                         columns, 40);
     EXPECT_EQ(terminal.status(), 0) << terminal.seen;
   }
@@ -582,7 +586,7 @@ TEST(HeatMonitorInTmp, LeavesNothingThereWhereTheUserHasNoDirectoryForIt) {
          ls -A /tmp $folder && ./shmifperf heat --forget &&
          while [ -e $folder ]; do sleep 0.05; done && ls -A /tmp && echo end)";
   const ToolResult result = run_program(
-      {"env", "-u", "XDG_RUNTIME_DIR", "unshare", "--mount", "sh", "-c", script, SHMIFPERF_PATH});
+      {"env", "-u", "XDG_RUNTIME_DIR", "unshare", "--mount", "sh", "-c", script, shmifperf_path()});
   EXPECT_FALSE(result.timed_out) << "the folder stays";
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_NE(result.out.find("shmif-heat-0\n"), std::string::npos) << result.out;
@@ -605,7 +609,7 @@ TEST_F(HeatMonitorCommand, MayHaveADirectoryBelowTheWorkingDirectory) {
       R"(cd "$1" && "$2" heat --control control --set -p "$3" &&
          "$2" heat --control control --status)";
   const ToolResult result = run_program(
-      {"sh", "-c", command, "sh", dir_.path(), SHMIFPERF_PATH, std::to_string(sleeper.pid())});
+      {"sh", "-c", command, "sh", dir_.path(), shmifperf_path(), std::to_string(sleeper.pid())});
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_EQ(status()["targets"].size(), 1U);
 }
@@ -619,7 +623,7 @@ TEST_F(HeatMonitorCommand, TakesEachProcessOfABusOnceHoweverManyPortsItHas) {
     ports.emplace_back(options).attach(bus.path()).value();
   };
   attach("left");
-  Tool other({SHMIFCTL_PATH, "ping", bus.path(), "--respond", "--name", "other"});
+  Tool other({shmifctl_path(), "ping", bus.path(), "--respond", "--name", "other"});
   ASSERT_TRUE(other.wait_for("answering"));
   attach("right");
   const ToolResult set = heat({"--set", "--bus", bus.path()});

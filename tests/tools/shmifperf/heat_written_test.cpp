@@ -12,6 +12,7 @@
 #include "perf/heat/source.hpp"
 #include "tests/perf/heat/shared_pages.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/shmifperf/perf_rig.hpp"
 
@@ -58,13 +59,13 @@ TEST(HeatOfAProgram, KnowsTheHotTenthOfItsMemoryForAnOrdinaryUser) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: setpriv";
   const Words ordinary{"setpriv", "--reuid", "65534", "--clear-groups", "--bounding-set=-all"};
   Words words = ordinary;
-  words.insert(words.end(), {"test", "-x", SHMIFPERF_PATH});
+  words.insert(words.end(), {"test", "-x", shmifperf_path()});
   if (run_program(words).status != 0) {
-    GTEST_SKIP() << "another user cannot run " << SHMIFPERF_PATH;
+    GTEST_SKIP() << "another user cannot run " << shmifperf_path();
   }
   words = ordinary;
   Words heat = kHeat;
-  heat.insert(heat.end(), {"--", SHMIF_HOT_WRITER, "64"});
+  heat.insert(heat.end(), {"--", in_build("tests/perf/hot_writer"), "64"});
   const Words command = shmifperf_words(heat);
   words.insert(words.end(), command.begin(), command.end());
   const ToolResult result = run_program(words);
@@ -105,7 +106,7 @@ TEST(HeatOfAProgram, GoesOnByMappingsWhenItExecutesAnotherProgram) {
   NEEDS_WRITTEN();
   const ToolResult result =
       shmifperf({"heat", "--json", "--attrs", "20ms,100ms,100ms,10,1000", "--", "sh", "-c",
-                 "sleep 0.3; exec \"$1\" 64 3", "sh", SHMIF_HOT_WRITER});
+                 "sleep 0.3; exec \"$1\" 64 3", "sh", in_build("tests/perf/hot_writer")});
   ASSERT_EQ(result.status, 0) << result.err;
   const Json json = json_of(result);
   ASSERT_TRUE(json.is_object()) << result.out;
@@ -117,8 +118,9 @@ TEST(HeatOfAProgram, GoesOnByMappingsWhenItExecutesAnotherProgram) {
 
 TEST(HeatOfAProgram, SaysToPeopleWhichPagesItWroteAndWhatIsKnownOfReads) {
   NEEDS_WRITTEN();
-  const ToolResult result = shmifperf({"heat", "--windows", "3", "--attrs", "20ms,200ms,1s,10,1000",
-                                       "--backend", "written", "--", SHMIF_HOT_WRITER, "64"});
+  const ToolResult result =
+      shmifperf({"heat", "--windows", "3", "--attrs", "20ms,200ms,1s,10,1000", "--backend",
+                 "written", "--", in_build("tests/perf/hot_writer"), "64"});
   ASSERT_EQ(result.status, 0) << result.err;
   for (const char* const each : {": by written, precision: page for writes, mapping for reads\n",
                                  "whole mappings, read or written: share of "}) {
@@ -132,7 +134,7 @@ TEST(HeatOfAProgram, IsLookedAtMoreOftenWithALargerBudget) {
   const auto samples_a_second = [](const std::string& budget) {
     const ToolResult result =
         shmifperf({"heat", "--json", "--windows", "3", "--attrs", "5ms,500ms,10s,10,1000",
-                   "--budget", budget, "--", SHMIF_HOT_WRITER, "64"});
+                   "--budget", budget, "--", in_build("tests/perf/hot_writer"), "64"});
     const Json json = json_of(result);
     EXPECT_TRUE(json.is_object()) << result.out << result.err;
     const Json& last = json["windows"][2];
@@ -144,7 +146,7 @@ TEST(HeatOfAProgram, IsLookedAtMoreOftenWithALargerBudget) {
 
 /// Nothing of it is touched but what the kernel itself notes of its mappings.
 TEST(HeatOfARunningProcess, KnowsItsMappingsAndSaysWhosePagesItWouldKnow) {
-  Tool program({SHMIF_HOT_WRITER, "8"});
+  Tool program({in_build("tests/perf/hot_writer"), "8"});
   ASSERT_TRUE(program.wait_for("\n"));
   const ToolResult result = shmifperf({"heat", "-p", std::to_string(program.pid()), "--windows",
                                        "2", "--attrs", "20ms,40ms,1s,3,100"});

@@ -11,6 +11,7 @@
 #include "shmif/bus.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/shmifperf/perf_rig.hpp"
 
@@ -108,8 +109,9 @@ TEST(StatCommand, StopsItsTargetForTheReadOnlyIfItIsToldTo) {
 }
 
 TEST(SampleCommand, TakesASampleAtEachNthEvent) {
-  const ToolResult result = shmifperf({"sample", "-e", "page-faults:u", "-c", "7", "--format",
-                                       "raw", "--", SHMIF_KNOWN_LOAD, "faults", "700"});
+  const ToolResult result =
+      shmifperf({"sample", "-e", "page-faults:u", "-c", "7", "--format", "raw", "--",
+                 in_build("tests/perf/known_load"), "faults", "700"});
   EXPECT_EQ(result.status, 0) << result.err;
   const auto lines = lines_of(result.out);
   EXPECT_GE(lines.size(), 100U);

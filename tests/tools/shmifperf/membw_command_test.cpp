@@ -11,6 +11,7 @@
 #include "shmif/port.hpp"
 #include "tests/perf/membw/trees.hpp"
 #include "tests/support/frames.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/tools/shmifperf/perf_rig.hpp"
 
@@ -456,8 +457,8 @@ TEST(MembwCommand, RefusesOneFileForTwoResultsAndColumnsOfOthersBeforeItMeasures
 }
 
 TEST(MembwCommand, IsTheLoadOnAllCpusThatItMayUse) {
-  const ToolResult one = run_program(
-      {"taskset", "-c", "0", SHMIFPERF_PATH, "membw", "--fill", "1ms", "--load", "fill:size=64k"});
+  const ToolResult one = run_program({"taskset", "-c", "0", shmifperf_path(), "membw", "--fill",
+                                      "1ms", "--load", "fill:size=64k"});
   EXPECT_NE(one.out.find(" by 1 threads, with 64.0 KiB each\n"), std::string::npos) << one.out;
   const ToolResult none = shmifperf({"membw", "--fill", "1ms", "--fill-counts", "/nonexistent"});
   EXPECT_EQ(none.status, 1);

@@ -157,11 +157,12 @@ TEST(Shmifperf, EachNameBeginsAJobAndWhatStandsBeforeIsForAll) {
 }
 
 TEST(Shmifperf, AMinusIsAJobFileOnStandardInput) {
-  Tool run({SHMIFPERF_PATH, "run", "-", "--showcmd"}, "[a]\nrate=1Mbit\nnumjobs=$ncpus\nsize=1\n");
+  Tool run({shmifperf_path(), "run", "-", "--showcmd"},
+           "[a]\nrate=1Mbit\nnumjobs=$ncpus\nsize=1\n");
   const ToolResult result = run.finish();
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_NE(result.out.find("--name=a --rate=1Mbit --numjobs="), std::string::npos) << result.out;
-  Tool wrong({SHMIFPERF_PATH, "run", "-"}, "[a]\nrat=1Mbit\n");
+  Tool wrong({shmifperf_path(), "run", "-"}, "[a]\nrat=1Mbit\n");
   EXPECT_NE(wrong.finish().err.find("standard input:2: unknown option \"rat\""), std::string::npos);
 }
 
@@ -192,7 +193,7 @@ TEST(Shmifperf, WhatShowcmdPrintsMeansTheSame) {
   for (const perf::Profile& profile : perf::profiles()) {
     const std::string line = shown({"--profile", profile.name, "--description=it's \"$HOME\""});
     std::string again = line;
-    again.replace(0, std::string("shmifperf").size(), SHMIFPERF_PATH);
+    again.replace(0, std::string("shmifperf").size(), shmifperf_path());
     again.back() = ' ';
     const ToolResult result = run_program({"sh", "-c", again + "--showcmd"});
     EXPECT_EQ(result.out, line) << result.err;
@@ -322,8 +323,8 @@ TEST(Shmifperf, OfManyErrorsTheFirstTwentyAreSaid) {
 
 TEST(Shmifperf, NamesOfJobsAreQuotedAndSpelledAsTheirOptionsAre) {
   const std::string line = shown({"--name=it's $HOME", "--runtime=1"});
-  const ToolResult again = run_program(
-      {"sh", "-c", std::string(SHMIFPERF_PATH) + line.substr(9, line.size() - 10) + " --showcmd"});
+  const ToolResult again =
+      run_program({"sh", "-c", shmifperf_path() + line.substr(9, line.size() - 10) + " --showcmd"});
   EXPECT_EQ(again.out, line) << again.err;
   EXPECT_NE(line.find("HOME"), std::string::npos) << line;
   for (const std::string spelling : {"rate-fps", "rate_fps", "rate-iops", "rate_iops"}) {

@@ -12,6 +12,7 @@
 #include <initializer_list>
 #include <regex>
 
+#include "tests/support/paths.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/shmifperf/perf_rig.hpp"
 
@@ -28,7 +29,8 @@ std::string judged(const std::string& path) {
       "errors = jsonschema.Draft7Validator(schema).iter_errors(result)\n"
       "print('\\n'.join('/'.join(map(str, e.path)) + ': ' + e.message[:200] for e in errors),"
       " end='')\n";
-  const ToolResult said = run_program({SHMIF_PYTHON, "-c", program, SHMIF_SCHEMA, path});
+  const ToolResult said =
+      run_program({SHMIF_PYTHON, "-c", program, in_source("docs/shmifperf.schema.json"), path});
   return said.out + (said.status == 0 ? "" : "python failed: " + said.err);
 }
 
@@ -409,7 +411,7 @@ TEST(PerfOutput, ToAFileAloneLeavesTheVerdictOnTheScreen) {
   EXPECT_EQ(lines_of(ran.out).size(), 1U) << ran.out;
   EXPECT_NE(ran.out.find(": passed"), std::string::npos) << ran.out;
   EXPECT_TRUE(json_of_file(dir.file("r")).is_object());
-  ran = run_program({SHMIFPERF_PATH, "run", "--rw=tx", "--runtime=1", "--engine=pcap",
+  ran = run_program({shmifperf_path(), "run", "--rw=tx", "--runtime=1", "--engine=pcap",
                      "--filename=" + dir.file("none/x"), file});
   EXPECT_EQ(ran.status, 1);
   const auto lines = lines_of(ran.out);

@@ -201,7 +201,7 @@ TEST_F(ResultCommands, WrongUsageIsToldFromAWorseResult) {
 TEST_F(ResultCommands, AFullDiskUnderStandardOutputIsAFailure) {
   for (const std::string command : {"report \"$1\" --text", "compare \"$1\" \"$1\""}) {
     const ToolResult full =
-        run_program({"sh", "-c", "\"$0\" " + command + " >/dev/full", SHMIFPERF_PATH, result});
+        run_program({"sh", "-c", "\"$0\" " + command + " >/dev/full", shmifperf_path(), result});
     EXPECT_EQ(full.status, 1);
     EXPECT_NE(full.err.find("standard output: No space left"), std::string::npos) << full.err;
   }
@@ -233,7 +233,7 @@ TEST_F(ResultCommands, CompareReadsEitherFromStandardInput) {
 TEST_F(ResultCommands, AStandardInputThatCannotBeReadIsToldAsThat) {
   for (const std::string command : {"report -", "compare - \"$1\"", "compare \"$1\" -"}) {
     const ToolResult refused = run_program(
-        {"sh", "-c", "exec \"$0\" " + command + " <\"$2\"", SHMIFPERF_PATH, result, dir.path()});
+        {"sh", "-c", "exec \"$0\" " + command + " <\"$2\"", shmifperf_path(), result, dir.path()});
     expect_failure(refused, 1, "cannot read a result from standard input: Is a directory");
   }
 }

@@ -21,7 +21,7 @@ using Json = nlohmann::json;
 using Words = std::vector<std::string>;
 
 inline Words shmifperf_words(Words arguments) {
-  arguments.insert(arguments.begin(), SHMIFPERF_PATH);
+  arguments.insert(arguments.begin(), shmifperf_path());
   return arguments;
 }
 inline ToolResult shmifperf(Words arguments, std::string input = {}) {
@@ -68,7 +68,8 @@ inline void expect_wrong_lines(const std::string& command, const std::vector<Wro
 
 /// `shmifperf run OPTION...`, of a light load for a second unless told otherwise.
 inline Words run_with(Words options) {
-  const Words first{SHMIFPERF_PATH, "run", "--runtime=1", "--rate_iops=500", "--drain_time=200ms"};
+  const Words first{shmifperf_path(), "run", "--runtime=1", "--rate_iops=500",
+                    "--drain_time=200ms"};
   options.insert(options.begin(), first.begin(), first.end());
   return options;
 }

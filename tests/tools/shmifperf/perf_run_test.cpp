@@ -19,7 +19,7 @@ namespace {
 
 Words run_words(Words options) {
   static const TempDir aux;
-  options.insert(options.begin(), {SHMIFPERF_PATH, "run", "--aux-path=" + aux.path()});
+  options.insert(options.begin(), {shmifperf_path(), "run", "--aux-path=" + aux.path()});
   return options;
 }
 
@@ -183,13 +183,13 @@ TEST(PerfRun, ExitsWithSeventySevenForWhatThisMachineCannotDo) {
     all.insert(all.end(), more.begin(), more.end());
     return run_program(all);
   };
-  if (with({SHMIFPERF_PATH, "--version"}).status != 0) {
-    GTEST_SKIP() << "another user cannot run " << SHMIFPERF_PATH;
+  if (with({shmifperf_path(), "--version"}).status != 0) {
+    GTEST_SKIP() << "another user cannot run " << shmifperf_path();
   }
   if (with({"test", "-w", "/dev/net/tun"}).status == 0) {
     GTEST_SKIP() << "everybody may open /dev/net/tun";
   }
-  const ToolResult refused = with({SHMIFPERF_PATH, "run", "--engine=tap", "--number_ios=1"});
+  const ToolResult refused = with({shmifperf_path(), "run", "--engine=tap", "--number_ios=1"});
   EXPECT_EQ(refused.status, 77);
   EXPECT_NE(refused.err.find("/dev/net/tun"), std::string::npos) << refused.err;
   EXPECT_NE(refused.err.find("engine=packet needs no TAP device"), std::string::npos);
@@ -208,12 +208,12 @@ TEST(PerfRun, WhereThereAreNoNamespacesItNamesTheEnginesThatNeedNone) {
   if (without({"true"}).status != 0) GTEST_SKIP() << "no namespaces here to forbid them in";
   for (const char* engine : {"packet", "host"}) {
     const ToolResult refused =
-        without({SHMIFPERF_PATH, "run", std::string("--engine=") + engine, "--number_ios=1"});
+        without({shmifperf_path(), "run", std::string("--engine=") + engine, "--number_ios=1"});
     EXPECT_EQ(refused.status, 77) << refused.err << refused.out;
     EXPECT_NE(refused.err.find("engine=bus, unix and udp need no namespace"), std::string::npos)
         << refused.err;
   }
-  EXPECT_EQ(without({SHMIFPERF_PATH, "run", "--engine=bus", "--number_ios=1"}).status, 0);
+  EXPECT_EQ(without({shmifperf_path(), "run", "--engine=bus", "--number_ios=1"}).status, 0);
 }
 
 TEST(PerfRun, ADumpOfTheBusShowsEveryFrameAtItsTime) {

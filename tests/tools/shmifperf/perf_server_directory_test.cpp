@@ -18,6 +18,7 @@
 #include <string>
 
 #include "shmif/bus.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/tools/shmifperf/perf_server_rig.hpp"
 
 namespace shmif::test {
@@ -72,8 +73,8 @@ class PerfServerDirectory : public testing::TestWithParam<NamedFile> {
  protected:
   void SetUp() override {
     if (std::string(GetParam().name) == "VdeBus") {
-#ifdef SHMIF_PLUGIN_DIRECTORY
-      ASSERT_EQ(::setenv("VDEPLUGIN_PATH", SHMIF_PLUGIN_DIRECTORY, 1), 0);
+#ifdef SHMIF_HAS_VDE
+      ASSERT_EQ(::setenv("VDEPLUGIN_PATH", in_build("tools").c_str(), 1), 0);
 #else
       GTEST_SKIP() << "built without libvdeplug";
 #endif
@@ -228,8 +229,8 @@ TEST_P(PerfServerDirectory, AnOrdinaryUsersServerKeepsToItToo) {
   can.insert(can.end(), {"unshare", "--user", "--mount", "true"});
   if (run_program(can).status != 0) GTEST_SKIP() << "no user namespaces for ordinary users";
   can = as_other;
-  can.insert(can.end(), {SHMIFPERF_PATH, "--version"});
-  if (run_program(can).status != 0) GTEST_SKIP() << "another user cannot run " << SHMIFPERF_PATH;
+  can.insert(can.end(), {shmifperf_path(), "--version"});
+  if (run_program(can).status != 0) GTEST_SKIP() << "another user cannot run " << shmifperf_path();
   std::filesystem::permissions(parent_.path(), std::filesystem::perms(0755));
   std::filesystem::permissions(parent_.file("dir"), std::filesystem::perms(0777));
   RunningServer server(server_options(), as_other);
@@ -273,7 +274,7 @@ TEST(PerfServerDirectoryStart, RootWithoutMountsIsRefusedWithWhatIsNeeded) {
     Words words{"setpriv",
                 "--bounding-set=-sys_admin",
                 "--inh-caps=-all",
-                SHMIFPERF_PATH,
+                shmifperf_path(),
                 "server",
                 "--listen=127.0.0.1:0",
                 "--directory=" + directory.path()};

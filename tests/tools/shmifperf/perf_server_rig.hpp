@@ -72,7 +72,7 @@ class RunningServer {
  private:
   static Words words(Words options, const Words& before) {
     Words all = before;
-    all.insert(all.end(), {SHMIFPERF_PATH, "server", "--listen=127.0.0.1:0"});
+    all.insert(all.end(), {shmifperf_path(), "server", "--listen=127.0.0.1:0"});
     all.insert(all.end(), options.begin(), options.end());
     return all;
   }

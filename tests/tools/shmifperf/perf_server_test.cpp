@@ -9,6 +9,7 @@
 #include <iterator>
 
 #include "perf/report/report.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/tools/shmifperf/perf_server_rig.hpp"
 
 namespace shmif::test {
@@ -176,8 +177,8 @@ TEST(PerfServer, WhatAServersMachineCannotDoIsExitCodeSeventySevenHere) {
     more.insert(more.begin(), as_other.begin(), as_other.end());
     return run_program(more).status;
   };
-  if (with({SHMIFPERF_PATH, "--version"}) != 0) {
-    GTEST_SKIP() << "another user cannot run " << SHMIFPERF_PATH;
+  if (with({shmifperf_path(), "--version"}) != 0) {
+    GTEST_SKIP() << "another user cannot run " << shmifperf_path();
   }
   if (with({"test", "-w", "/dev/net/tun"}) == 0) {
     GTEST_SKIP() << "everybody may open /dev/net/tun";

@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "tests/support/paths.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/shmifperf/perf_rig.hpp"
 
@@ -84,8 +85,8 @@ TEST_F(ProgramEngines, DatagramsGoThroughABridgeForEachJob) {
 }
 
 TEST_F(ProgramEngines, VdeGoesThroughThePlugin) {
-#ifdef SHMIF_PLUGIN_DIRECTORY
-  ASSERT_EQ(::setenv("VDEPLUGIN_PATH", SHMIF_PLUGIN_DIRECTORY, 1), 0);
+#ifdef SHMIF_HAS_VDE
+  ASSERT_EQ(::setenv("VDEPLUGIN_PATH", in_build("tools").c_str(), 1), 0);
   expect_all_came(run({kSlowly, "--engine=vde", "--socket=shmif://" + bus_}));
 #else
   GTEST_SKIP() << "built without libvdeplug";

@@ -5,6 +5,7 @@
 #include <csignal>
 
 #include "tests/support/eventually.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/shmifperf/perf_rig.hpp"
 
@@ -26,7 +27,7 @@ TEST(SampleCommand, ShowsTheFunctionsOfAProgramInUserSpace) {
   const std::string path = dir.file("sample.json");
   const ToolResult result =
       shmifperf({"sample", "-e", "page-faults:u", "-c", "1", "--json", "-o", path, "--",
-                 SHMIF_KNOWN_LOAD, "faults", "3000", "status", "7"});
+                 in_build("tests/perf/known_load"), "faults", "3000", "status", "7"});
   EXPECT_EQ(result.status, 7) << "the exit code of the program: " << result.err;
   EXPECT_EQ(result.out, "");
   const Json json = json_of_file(path);
@@ -44,7 +45,7 @@ TEST(SampleCommand, ShowsTheFunctionsOfAProgramInUserSpace) {
 
 TEST(SampleCommand, PrintsATableAndATreeOfCalls) {
   const ToolResult result = shmifperf({"sample", "-e", "page-faults:u", "-c", "1", "--callgraph",
-                                       "--", SHMIF_KNOWN_LOAD, "faults", "3000"});
+                                       "--", in_build("tests/perf/known_load"), "faults", "3000"});
   EXPECT_EQ(result.status, 0) << result.err;
   const auto lines = lines_of(result.out);
   ASSERT_GE(lines.size(), 4U) << result.out;
@@ -55,15 +56,16 @@ TEST(SampleCommand, PrintsATableAndATreeOfCalls) {
             std::string::npos);
   EXPECT_NE(result.out.find("%  "), std::string::npos);
   const ToolResult none = shmifperf({"sample", "-e", "page-faults:u", "-c", "1", "--least", "100%",
-                                     "--", SHMIF_KNOWN_LOAD, "faults", "3000"});
+                                     "--", in_build("tests/perf/known_load"), "faults", "3000"});
   EXPECT_NE(none.out.find(" samples of page-faults:u in "), std::string::npos) << none.out;
   EXPECT_EQ(none.out.find("touch_pages"), std::string::npos) << "the loader had faults, too";
 }
 
 TEST(SampleCommand, KeepsSamplesInTheFormatsOfTheRegistry) {
   for (const std::string format : {"raw", "addresses", "chains"}) {
-    const ToolResult result = shmifperf({"sample", "-e", "page-faults:u", "-c", "1", "--format",
-                                         format, "--", SHMIF_KNOWN_LOAD, "faults", "100"});
+    const ToolResult result =
+        shmifperf({"sample", "-e", "page-faults:u", "-c", "1", "--format", format, "--",
+                   in_build("tests/perf/known_load"), "faults", "100"});
     EXPECT_EQ(result.status, 0) << result.err;
     EXPECT_NE(result.out.find("process "), std::string::npos) << format;
     EXPECT_NE(result.out.find("0x"), std::string::npos) << format;
@@ -83,7 +85,7 @@ TEST(SampleCommand, AfterASignalPrintsWhatItHasAndEndsTheProgram) {
 }
 
 TEST(SampleCommand, NamesTheFunctionsOfAProcessThatRanBefore) {
-  Tool load({SHMIF_KNOWN_LOAD, "burn", "60000"});
+  Tool load({in_build("tests/perf/known_load"), "burn", "60000"});
   Tool tool(
       shmifperf_words({"sample", "-e", "cpu-clock:u", "--json", "-p", std::to_string(load.pid())}));
   EXPECT_TRUE(eventually([&] { return sleeps_in_poll(tool.pid()); }));
@@ -110,7 +112,7 @@ TEST(SampleCommand, SamplesEverythingThatRunsOnCpus) {
   for (const Words& where : {Words{"-a"}, Words{"-C", "0"}}) {
     Words words{"sample", "--json", "-e", "page-faults:u", "-c", "1"};
     words.insert(words.end(), where.begin(), where.end());
-    words.insert(words.end(), {"--", SHMIF_KNOWN_LOAD, "faults", "3000"});
+    words.insert(words.end(), {"--", in_build("tests/perf/known_load"), "faults", "3000"});
     words = shmifperf_words(words);
     if (where.size() > 1) words.insert(words.begin(), {"taskset", "-c", "0"});
     const ToolResult result = run_program(words);

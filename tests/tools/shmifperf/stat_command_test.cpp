@@ -10,6 +10,7 @@
 
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/shmifperf/perf_rig.hpp"
 #include "tools/shmifperf/watched.hpp"
@@ -66,7 +67,7 @@ TEST(StatCommand, PrintsATable) {
 TEST(StatCommand, LetsEventSetsTakeTurns) {
   Tool tool(shmifperf_words({"stat", "--json", "--debug=counters", "--turn", "1ms", "-e",
                              "{task-clock:u},{page-faults:u}", "-e", "minor-faults:u", "--",
-                             SHMIF_KNOWN_LOAD, "burn", "60000"}));
+                             in_build("tests/perf/known_load"), "burn", "60000"}));
   // However busy the machine is, two turns of the last set end.
   EXPECT_TRUE(eventually([&] {
     const std::string turn = "set 2 has had its turn, set 0 begins";
@@ -130,7 +131,7 @@ TEST(StatCommand, PassesASignalOnToItsProgram) {
 }
 
 TEST(StatCommand, ReadsAProcessThatRunsAtOneInstantAndLeavesItRunning) {
-  Tool load({SHMIF_KNOWN_LOAD, "burn", "60000", "threads", "2"});
+  Tool load({in_build("tests/perf/known_load"), "burn", "60000", "threads", "2"});
   const std::string pid = std::to_string(load.pid());
   const auto counted = [&](const Words& options) {
     Words words{"stat", "--json", "-e", "task-clock:u", "-p", pid};
@@ -188,14 +189,14 @@ TEST(StatCommand, SwitchesEventSetsAtEachNthEvent) {
     EXPECT_EQ(result.status, 0) << result.err;
     return parsed(result);
   };
-  const Json process = switched({}, {SHMIF_KNOWN_LOAD, "faults", "100000"});
+  const Json process = switched({}, {in_build("tests/perf/known_load"), "faults", "100000"});
   ASSERT_EQ(process["sets"].size(), 2U) << process;
   for (const Json& each : process["sets"]) EXPECT_GE(each["activations"], 1) << process;
   EXPECT_FALSE(event_in(process, "task-clock:u")["value"].is_null()) << process;
   EXPECT_FALSE(event_in(process, "cpu-clock:u")["value"].is_null()) << process;
   if (::geteuid() != 0) return;
-  const Json cpu =
-      switched({"-C", "0"}, {"taskset", "-c", "0", SHMIF_KNOWN_LOAD, "faults", "5000"});
+  const Json cpu = switched(
+      {"-C", "0"}, {"taskset", "-c", "0", in_build("tests/perf/known_load"), "faults", "5000"});
   for (const Json& each : cpu["sets"]) EXPECT_GE(each["activations"], 1) << cpu;
 }
 
@@ -203,7 +204,8 @@ TEST(StatCommand, SwitchesEventSetsAtEachNthEventByTimeOnlyIfToldTo) {
   const auto words = [](const Words& more, const char* milliseconds) {
     Words all{"stat", "--json", "--debug=counters", "--switch-on", "page-faults:u:1000000"};
     all.insert(all.end(), more.begin(), more.end());
-    const Words load{"-e", "{task-clock:u},{cpu-clock:u}", "--", SHMIF_KNOWN_LOAD, "burn"};
+    const Words load{"-e", "{task-clock:u},{cpu-clock:u}", "--", in_build("tests/perf/known_load"),
+                     "burn"};
     all.insert(all.end(), load.begin(), load.end());
     all.emplace_back(milliseconds);
     return all;
@@ -226,7 +228,7 @@ TEST(StatCommand, SwitchesEventSetsAtEachNthEventByTimeOnlyIfToldTo) {
 
 TEST(StatCommand, CountsEverythingThatRunsOnCpus) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: counts whole CPUs";
-  const Words load{"taskset", "-c", "0", SHMIF_KNOWN_LOAD, "faults", "2000"};
+  const Words load{"taskset", "-c", "0", in_build("tests/perf/known_load"), "faults", "2000"};
   const auto counted = [&](Words words) {
     words.insert(words.end(), {"--json", "-e", "page-faults", "--"});
     words.insert(words.end(), load.begin(), load.end());
@@ -258,8 +260,8 @@ TEST(StatCommand, OfWhichNothingIsPermittedSaysSoByItsExitCode) {
     words.insert(words.end(), command.begin(), command.end());
     return run_program(words);
   };
-  if (as_another({"test", "-x", SHMIFPERF_PATH}).status != 0) {
-    GTEST_SKIP() << "another user cannot run " << SHMIFPERF_PATH;
+  if (as_another({"test", "-x", shmifperf_path()}).status != 0) {
+    GTEST_SKIP() << "another user cannot run " << shmifperf_path();
   }
   Tool other({"sleep", "30"});
   const ToolResult result = as_another(shmifperf_words(

@@ -13,6 +13,7 @@
 
 #include "perf/watch/held_child.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/shmifperf/perf_rig.hpp"
 
@@ -85,7 +86,7 @@ struct Both {
 };
 Both counted_by_both(const std::string& events, Words program) {
   const TempDir dir;
-  program.insert(program.begin(), SHMIF_KNOWN_LOAD);
+  program.insert(program.begin(), in_build("tests/perf/known_load"));
   auto child = perf::HeldChild::start({.argv = program}).value();
   PerfStat perf(dir, events, child.pid());
   Tool ours(shmifperf_words({"stat", "--json", "-e", events, "-p", std::to_string(child.pid())}));

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "tests/support/paths.hpp"
 #include "tests/tools/shmifperf/perf_server_rig.hpp"
 
 namespace shmif::test {
@@ -20,7 +21,7 @@ inline Words as_ordinary(const Words& arguments) {
               "65534",
               "--clear-groups",
               "--bounding-set=-all",
-              SHMIFPERF_PATH};
+              shmifperf_path()};
   words.insert(words.end(), arguments.begin(), arguments.end());
   return words;
 }
@@ -30,7 +31,7 @@ class Unprivileged : public testing::Test {
   void SetUp() override {
     if (::geteuid() != 0) GTEST_SKIP() << "needs root: setpriv";
     if (run_program(as_ordinary({"--version"})).status != 0) {
-      GTEST_SKIP() << "another user cannot run " << SHMIFPERF_PATH;
+      GTEST_SKIP() << "another user cannot run " << shmifperf_path();
     }
     paranoid_ = std::atoi(text_of_file("/proc/sys/kernel/perf_event_paranoid").c_str());
   }

@@ -19,6 +19,7 @@ extern "C" {
 
 #include "shmif/port.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::test {
@@ -42,7 +43,7 @@ const MacAddress kGuest = MacAddress::from_u64(0x5254'0000'0001);
 class VdePlugin : public ::testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_EQ(::setenv("VDEPLUGIN_PATH", SHMIF_PLUGIN_DIRECTORY, 1), 0);
+    ASSERT_EQ(::setenv("VDEPLUGIN_PATH", in_build("tools").c_str(), 1), 0);
     Bus::create(bus_, {}).value();
     host_.attach(bus_).value();
     ASSERT_FALSE(host_.up());

@@ -29,8 +29,9 @@ class Browser {
     if (mkfifo(fifo.c_str(), 0600) != 0) throw std::runtime_error("cannot make " + fifo);
     // Reading and writing, because opening for writing alone would wait for a reader.
     ask_ = open(fifo.c_str(), O_RDWR | O_CLOEXEC);
-    tool_ = std::make_unique<Tool>(
-        std::vector<std::string>{SHMIF_PYTHON, SHMIF_LOOK_AT_PAGE, "--asked-by", fifo});
+    tool_ = std::make_unique<Tool>(std::vector<std::string>{
+        SHMIF_PYTHON, shmif::test::in_source("tests/perf/report/web/look_at_page.py"), "--asked-by",
+        fifo});
     usable_ = tool_->wait_for("ready\n", kTime);
     if (!usable_) end();
   }
