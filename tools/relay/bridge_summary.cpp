@@ -26,20 +26,25 @@ std::string name_of(const BridgeWay& way) {
   return base::printable(way.from) + " -> " + base::printable(way.to);
 }
 
-/// What became of the frames of one way: counts that follow from several counters.
-struct Fates {
-  std::uint64_t came = 0, arrived = 0, refused = 0, filtered = 0, answered = 0, under_way = 0;
-  /// Of those that arrived. If some frames did not arrive in the end, theirs are not known.
-  std::optional<std::uint64_t> segments = {}, bytes = {};
-};
+/// All faults of a way: those at its source, and those at its sink.
+BridgeWay::Faults all_faults(const BridgeWay& way) {
+  BridgeWay::Faults all = way.faults;
+  static_cast<FaultCounters&>(all) += way.sink_faults;
+  if (way.has_sink_faults) all.under_way += way.sink_waiting;
+  // A frame that came meets both, and is one.
+  if (way.has_faults && way.has_sink_faults) all.frames = way.faults.frames;
+  return all;
+}
 
-Fates fates_of(const BridgeWay& way) {
+}  // namespace
+
+WayFates fates_of(const BridgeWay& way) {
   const tap::DirectionCounters& c = way.counters;
   const std::uint64_t by_device = way.sink_device.dropped_down + way.sink_device.dropped_full;
   const std::uint64_t gone = by_device + way.sink_refused + way.sink_waiting + way.cut_at_sink +
                              way.sink_faults.lost + way.sink_faults.queue_full;
   const std::uint64_t taken = c.frames + way.sink_segments + way.sink_faults.duplicated;
-  Fates fates;
+  WayFates fates;
   // Faults may have been set later than the first frame came, so the frames that met them are not
   // all.
   const std::uint64_t made_to_come = c.received + c.lost + way.faults.lost + way.faults.queue_full +
@@ -48,6 +53,8 @@ Fates fates_of(const BridgeWay& way) {
   fates.came = made_to_come - std::min(made_to_come, way.faults.duplicated);
   // A sink may also have dropped a loop probe, which did not come from the source.
   fates.arrived = taken - std::min(taken, gone);
+  const BridgeWay::Faults met = all_faults(way);
+  fates.lost = met.lost + met.queue_full + c.lost;
   fates.refused = c.dropped_error + way.sink_refused;
   fates.filtered = std::min(way.filtered.value_or(0), c.consumed);  // the filter goes on counting
   fates.answered = c.consumed - fates.filtered;
@@ -63,15 +70,7 @@ Fates fates_of(const BridgeWay& way) {
   return fates;
 }
 
-/// All faults of a way: those at its source, and those at its sink.
-BridgeWay::Faults all_faults(const BridgeWay& way) {
-  BridgeWay::Faults all = way.faults;
-  static_cast<FaultCounters&>(all) += way.sink_faults;
-  if (way.has_sink_faults) all.under_way += way.sink_waiting;
-  // A frame that came meets both, and is one.
-  if (way.has_faults && way.has_sink_faults) all.frames = way.faults.frames;
-  return all;
-}
+namespace {
 
 /// Adds what faults did.
 void add_fault_counts(Json& json, const BridgeWay::Faults& met) {
@@ -123,9 +122,8 @@ bool met_faults(const FaultOptions& options, const FaultCounters& met) noexcept 
 std::string to_text(const BridgeWay& way) {
   const tap::DirectionCounters& c = way.counters;
   const tap::DeviceCounters& device = way.sink_device;
-  const Fates fates = fates_of(way);
+  const WayFates fates = fates_of(way);
   const BridgeWay::Faults faults = all_faults(way);
-  const std::uint64_t lost = faults.lost + faults.queue_full + c.lost;
   const std::uint64_t cut = way.cut_at_source + way.cut_at_sink;
   std::string how_lost;
   add_part(how_lost, faults.lost, "by faults");
@@ -147,7 +145,7 @@ std::string to_text(const BridgeWay& way) {
   const std::uint64_t dropped = c.dropped_too_long + c.dropped_full + fates.refused +
                                 fates.filtered + cut + way.unheard + device.dropped_down +
                                 device.dropped_full;
-  text += total(lost, "lost", how_lost) + total(dropped, "dropped", how_dropped);
+  text += total(fates.lost, "lost", how_lost) + total(dropped, "dropped", how_dropped);
   std::string rest;
   add_part(rest, fates.answered, "answered or found here");
   add_part(rest, fates.under_way, "still under way");
@@ -192,7 +190,7 @@ std::string faults_text(const BridgeWay& way, const FaultOptions& options) {
 
 Json to_json(const BridgeWay& way, const FaultOptions& options) {
   const tap::DirectionCounters& c = way.counters;
-  const Fates fates = fates_of(way);
+  const WayFates fates = fates_of(way);
   Json json{{"from", way.from},
             {"to", way.to},
             {"offered_frames", fates.came},
@@ -200,7 +198,8 @@ Json to_json(const BridgeWay& way, const FaultOptions& options) {
   const char* const kPart = "not all of the frames that the other link took were passed on";
   set_figure(json, "tx_segments", fates.segments, kPart);
   set_figure(json, "tx_bytes", fates.bytes, kPart);
-  json["lost_frames"] = c.lost;
+  json["lost_frames"] = fates.lost;
+  json["overrun_frames"] = c.lost;
   json["too_long_frames"] = c.dropped_too_long;
   json["timed_out_frames"] = c.dropped_full;
   json["refused_frames"] = fates.refused;

@@ -40,6 +40,15 @@ struct BridgeWay {
   tap::DeviceCounters sink_device{};
 };
 
+/// What became of the frames of one way: counts that follow from several counters.
+struct WayFates {
+  std::uint64_t came = 0, arrived = 0, refused = 0, filtered = 0, answered = 0, under_way = 0;
+  std::uint64_t lost = 0;  ///< in overruns, by faults, and in the full queue of a fault
+  /// Of those that arrived. If some frames did not arrive in the end, theirs are not known.
+  std::optional<std::uint64_t> segments = {}, bytes = {};
+};
+WayFates fates_of(const BridgeWay& way);
+
 /// Whether faults are set, or have hit a frame.
 bool met_faults(const FaultOptions& options, const FaultCounters& met) noexcept;
 

@@ -127,7 +127,7 @@ Options bridge_options() {
       .example(
           "timeout 60 shmifctl bridge bus:/dev/shm/bus0 bus:/dev/shm/bus1 --json | "
           "jq '.directions[] | {from, tx_frames, lost_frames, by_faults: .faults.lost_frames}'",
-          "a bridge for a minute; what it carried, and what overruns and faults lost");
+          "a bridge for a minute; what it carried and lost, and how much of that by faults");
   for (const LinkRow& row : link_rows()) {
     if (row.example == nullptr) continue;
     options.example(std::string("shmifctl bridge bus:/dev/shm/bus0 ") + row.example,

@@ -55,17 +55,20 @@ std::optional<FarCounts> FarCounts::parse(const std::string& line) {
   return counts;
 }
 
-FarCounts far_counts_of(const tap::PairCounters& counts, const StreamDrops& drops,
+FarCounts far_counts_of(const std::pair<BridgeWay, BridgeWay>& ways, const StreamDrops& drops,
                         const UplinkEnd& end) {
-  const tap::DirectionCounters& out = counts.to_right;
-  const tap::DirectionCounters& in = counts.to_left;
+  const auto& [there, back] = ways;
+  const tap::DirectionCounters& out = there.counters;
+  const tap::DirectionCounters& in = back.counters;
+  const WayFates fate_there = fates_of(there);
+  const WayFates fate_back = fates_of(back);
   return {
-      .sent_frames = out.frames,
-      .delivered_frames = in.frames,
-      .lost_frames = out.lost,
+      .sent_frames = fate_there.arrived,
+      .delivered_frames = fate_back.arrived,
+      .lost_frames = fate_there.lost + fate_back.lost,
       .line_full_frames = out.dropped_full,
       .too_long_frames = out.dropped_too_long + in.dropped_too_long + drops.too_long,
-      .refused_frames = out.dropped_error + in.dropped_error + in.dropped_full + drops.too_short,
+      .refused_frames = fate_there.refused + fate_back.refused + in.dropped_full + drops.too_short,
       .loops = end.why == UplinkEnd::Why::loop ? 1U : 0U};
 }
 

@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "shmif/stream_link.hpp"
 #include "tools/common/json.hpp"
+#include "tools/relay/bridge_summary.hpp"
 #include "tools/uplink/uplink_line.hpp"
 
 namespace shmif::tools {
@@ -15,7 +17,7 @@ namespace shmif::tools {
 struct FarCounts {
   std::uint64_t sent_frames = 0;       ///< from its bus to the line
   std::uint64_t delivered_frames = 0;  ///< from the line to its bus
-  std::uint64_t lost_frames = 0;       ///< overwritten on its bus before it read them
+  std::uint64_t lost_frames = 0;       ///< either way, in overruns and by faults there
   std::uint64_t line_full_frames = 0;  ///< dropped because the line took none for too long
   std::uint64_t too_long_frames = 0;   ///< either way
   std::uint64_t refused_frames = 0;    ///< either way, for another reason
@@ -30,8 +32,8 @@ struct FarCounts {
   Json to_json() const;
 };
 
-/// `end`: why the line ended.
-FarCounts far_counts_of(const tap::PairCounters& counts, const StreamDrops& drops,
+/// `ways`: from its bus, and to it. `end`: why the line ended.
+FarCounts far_counts_of(const std::pair<BridgeWay, BridgeWay>& ways, const StreamDrops& drops,
                         const UplinkEnd& end);
 
 }  // namespace shmif::tools

@@ -223,10 +223,9 @@ class SshUplink {
     if (untold_ < connections_)
       text += far_text_ + " counted: " + base::counted(far_.sent_frames, "frame") + " sent, " +
               std::to_string(far_.delivered_frames) + " delivered, " +
-              std::to_string(far_.lost_frames) + " lost in overruns, " +
-              std::to_string(far_.line_full_frames) + " dropped because the line was full, " +
-              std::to_string(far_.too_long_frames) + " too long, " +
-              std::to_string(far_.refused_frames) + " refused\n";
+              std::to_string(far_.lost_frames) + " lost, " + std::to_string(far_.line_full_frames) +
+              " dropped because the line was full, " + std::to_string(far_.too_long_frames) +
+              " too long, " + std::to_string(far_.refused_frames) + " refused\n";
     if (untold_ > 0)
       text += far_text_ + ": the counts of " + base::counted(untold_, "connection") +
               " there are not known\n";
@@ -280,7 +279,9 @@ int run_stdio_uplink(const UplinkWish& wish) {
   UplinkLine line(port, link, wish.bus_text(), far, [stream] { return drops_of(*stream); });
   const UplinkEnd end = line.carry(stop.descriptor(), {});
   std::fprintf(stderr, "%s\n",
-               far_counts_of(line.counts(), stream->drops(), end).to_line().c_str());
+               far_counts_of(port.ways(line.counts(), wish.bus_text(), far), stream->drops(), end)
+                   .to_line()
+                   .c_str());
   const bool is_normal =
       end.why == UplinkEnd::Why::asked || (end.why == UplinkEnd::Why::far_ended && end.is_orderly);
   return is_normal ? kDone : fail(end.text);

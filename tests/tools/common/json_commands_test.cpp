@@ -280,6 +280,7 @@ json quiet_way(const std::string& from, const std::string& to) {
           {"tx_segments", 0},
           {"tx_bytes", 0},
           {"lost_frames", 0},
+          {"overrun_frames", 0},
           {"too_long_frames", 0},
           {"timed_out_frames", 0},
           {"refused_frames", 0},
@@ -339,7 +340,7 @@ TEST(JsonOfBridge, HasWhatFaultsDidAndOnlyTheWayOfAReplay) {
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_EQ(result.err, "");
   json way = quiet_way(capture, "bus:" + rig.path());
-  way["offered_frames"] = 3;
+  way["offered_frames"] = way["lost_frames"] = 3;
   way["faults"] = {{"options", "loss=100%"},
                    {"seed", 9},
                    {"frames", 3},

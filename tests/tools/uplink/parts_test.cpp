@@ -231,30 +231,33 @@ TEST(UplinkFarCounts, AreReadAsTheyWereWritten) {
 }
 
 TEST(UplinkFarCounts, AreTheSumsOfWhatTheLineCounted) {
-  const tap::PairCounters counts{.to_right = {.received = 1U << 20U,
-                                              .frames = 1,
-                                              .lost = 2,
-                                              .dropped_full = 4,
-                                              .dropped_too_long = 8,
-                                              .dropped_error = 16},
-                                 .to_left = {.received = 1U << 20U,
-                                             .frames = 32,
-                                             .lost = 1U << 20U,
-                                             .dropped_full = 64,
-                                             .dropped_too_long = 128,
-                                             .dropped_error = 256}};
+  tools::BridgeWay out;
+  out.counters = {.received = 1U << 20U,
+                  .frames = 1,
+                  .lost = 2,
+                  .dropped_full = 4,
+                  .dropped_too_long = 8,
+                  .dropped_error = 16};
+  out.faults.lost = 2048;
+  tools::BridgeWay in;
+  in.counters = {.received = 1U << 20U,
+                 .frames = 32 + 4096,
+                 .dropped_full = 64,
+                 .dropped_too_long = 128,
+                 .dropped_error = 256};
+  in.sink_faults.queue_full = 4096;
   const StreamDrops drops{.too_long = 512, .too_short = 1024};
   const FarCounts expected{.sent_frames = 1,
                            .delivered_frames = 32,
-                           .lost_frames = 2,
+                           .lost_frames = 2 + 2048 + 4096,
                            .line_full_frames = 4,
                            .too_long_frames = 8 + 128 + 512,
                            .refused_frames = 16 + 64 + 256 + 1024,
                            .loops = 0};
   using tools::UplinkEnd;
-  EXPECT_EQ(tools::far_counts_of(counts, drops, {.why = UplinkEnd::Why::far_ended}).to_json(),
+  EXPECT_EQ(tools::far_counts_of({out, in}, drops, {.why = UplinkEnd::Why::far_ended}).to_json(),
             expected.to_json());
-  EXPECT_EQ(tools::far_counts_of(counts, drops, {.why = UplinkEnd::Why::loop}).loops, 1U);
+  EXPECT_EQ(tools::far_counts_of({out, in}, drops, {.why = UplinkEnd::Why::loop}).loops, 1U);
 }
 
 TEST(UplinkFarCounts, OfAnotherShapeAreNoCounts) {
