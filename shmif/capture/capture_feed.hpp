@@ -50,6 +50,7 @@ class CaptureFeed {
   bool is_beyond_libpcap() const noexcept { return beyond_libpcap_; }
   /// The first bytes, as far as they have been read; at most 8.
   const std::string& begin() const noexcept { return begin_; }
+  bool is_pcapng() const noexcept { return begin_.starts_with("\n\r\r\n"); }
 
  private:
   enum class Format : std::uint8_t {

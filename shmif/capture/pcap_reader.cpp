@@ -27,12 +27,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::minutes kLongGap{1};
 
-/// The record's time in nanoseconds. libpcap was asked to store nanoseconds in tv_usec.
-std::uint64_t time_of(const pcap_pkthdr& header) noexcept {
-  return static_cast<std::uint64_t>(header.ts.tv_sec) * 1'000'000'000U +
-         static_cast<std::uint64_t>(header.ts.tv_usec);
-}
-
 std::string in_quotes(const std::string& path) {
   return path == "-" ? "capture from standard input" : "capture file \"" + path + "\"";
 }
@@ -119,6 +113,15 @@ struct PcapReader::Impl {
   bool gap_told = false;
   std::uint64_t skipped = 0;
   std::uint64_t unsegmented = 0;
+
+  /// The time of a record in nanoseconds. libpcap was asked to store nanoseconds in tv_usec. It
+  /// takes the 32 bits of seconds that a classic pcap file has for signed: from 2038 on, they would
+  /// be before 1970.
+  std::uint64_t time_of(const pcap_pkthdr& header) const noexcept {
+    const auto seconds = feed->is_pcapng() ? static_cast<std::uint64_t>(header.ts.tv_sec)
+                                           : static_cast<std::uint32_t>(header.ts.tv_sec);
+    return seconds * 1'000'000'000U + static_cast<std::uint64_t>(header.ts.tv_usec);
+  }
 
   /// Makes `next` the record to deliver next. Result: false at the end, and if the record has not
   /// come yet.

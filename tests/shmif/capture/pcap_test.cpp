@@ -137,15 +137,33 @@ TEST(PcapReader, TakesWhatIsSentToItAndDropsIt) {
   EXPECT_FALSE(r.error);
 }
 
-TEST(PcapReader, KeepsTimesToTheNanosecond) {
+template <class Writer>
+void expect_times_are_kept(const std::vector<std::uint64_t>& times) {
   const TempDir dir;
-  write_capture(dir.file("a.pcap"), {make_frame(60, 1), make_frame(60, 2)});
-  auto reader = PcapReader::open(dir.file("a.pcap")).value();
+  const Bytes bytes = make_frame(60, 1);
+  {
+    auto writer = Writer::create(dir.file("a")).value();
+    for (const std::uint64_t time : times) {
+      FrameView frame(bytes.data(), bytes.size());
+      frame.time_ns = time;
+      ASSERT_EQ(writer.send({&frame, 1}).taken, 1U);
+    }
+  }
+  auto reader = PcapReader::open(dir.file("a")).value();
   FrameBatch batch;
-  const auto frames = read_all(reader, batch);
-  ASSERT_EQ(frames.size(), 2U);
-  EXPECT_EQ(frames[0].time_ns, 1'700'000'000'123'457'790U);
-  EXPECT_EQ(frames[1].time_ns, 1'700'000'000'123'458'791U);
+  std::vector<std::uint64_t> read;
+  for (const FrameView& frame : read_all(reader, batch)) read.push_back(frame.time_ns);
+  EXPECT_EQ(read, times);
+}
+
+// Seconds are unsigned: 32 bits of them in the classic format, and more in pcapng.
+TEST(PcapReader, KeepsTimesToTheNanosecondAlsoAfter2038) {
+  constexpr std::uint64_t kYear2038 = (1ULL << 31U) * 1'000'000'000;
+  std::vector<std::uint64_t> times{1'700'000'000'123'457'790, kYear2038 - 1, kYear2038,
+                                   2 * kYear2038 - 1};
+  expect_times_are_kept<PcapWriter>(times);
+  times.push_back(2 * kYear2038 + 1);
+  expect_times_are_kept<PcapngWriter>(times);
 }
 
 TEST(PcapReader, ReadsMicrosecondFilesToo) {
