@@ -344,9 +344,10 @@ void add_record_rows(std::vector<OptionRow>& into) {
       .only(replays, "has no effect without replay");
   rows.add("write_pcap", needs_directory, text(&J::write_pcap, "PATH", "the path of a file"),
            R"(Writes each sent frame to a capture file, with the times when it was due and when
-              it was sent. replay can read the file. A capture that exists is replaced, any
-              other file never. Clones add .0, .1 and so on to the path; a list of engines adds
-              their names.)")
+              it was sent; with engine=host, each packet that passes the interface of the host in
+              either direction, before fault and behind fault_rx, also what its kernel sends.
+              replay can read the file. A capture that exists is replaced, any other file never.
+              Clones add .0, .1 and so on to the path; a list of engines adds their names.)")
       .only([](const J& job) { return job.rw != Role::rx; },
             "is for jobs that send or reply: only sent frames are recorded");
   rows.add("write_bw_log", needs_directory,

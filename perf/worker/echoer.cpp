@@ -59,8 +59,10 @@ std::size_t Echoer::send() {
   std::size_t sent = 0;
   std::uint64_t refused_since_ns = 0;
   for (;;) {  // runs until all are sent or given up
-    const SendResult result = end_.send(std::span(replies_).subspan(sent));
+    const auto offered = std::span(replies_).subspan(sent);
+    const SendResult result = end_.send(offered);
     sent += result.taken;
+    for (std::size_t i = 0; record_ != nullptr && i < result.taken; ++i) record_->put(offered[i]);
     if (result.error) {
       job_.note_tx_error(about_[std::min(sent, about_.size() - 1)].period, result.error);
       return sent;

@@ -10,6 +10,7 @@
 #include "perf/frame/probe.hpp"
 #include "perf/stats/period.hpp"
 #include "perf/worker/interval_recorder.hpp"
+#include "perf/worker/record_writer.hpp"
 #include "perf/worker/run_memory.hpp"
 
 namespace shmif::perf {
@@ -17,7 +18,9 @@ namespace shmif::perf {
 /// Threads: one at a time.
 class Echoer {
  public:
-  Echoer(End& end, JobBlock& job) : end_(end), job_(job) {}
+  /// `record`: of the replies; may be null.
+  Echoer(End& end, JobBlock& job, RecordWriter* record = nullptr)
+      : end_(end), job_(job), record_(record) {}
 
   /// The request that a sent reply answers.
   struct Sent {
@@ -41,6 +44,7 @@ class Echoer {
 
   End& end_;
   JobBlock& job_;
+  RecordWriter* record_;
   std::vector<std::vector<std::byte>> bytes_;  // kept from batch to batch
   std::vector<FrameView> replies_;
   std::vector<Sent> about_;  // the request of each of these replies

@@ -40,6 +40,15 @@ Result<void> Equipment::open_end() {
   return {};
 }
 
+/// The packets of a host are recorded where they leave it (host.cpp).
+Result<void> Equipment::open_record() {
+  if (options_.engine == EngineKind::host) return {};
+  auto made = make_record(options_);
+  if (!made) return std::move(made).error();
+  record = *std::move(made);
+  return {};
+}
+
 Result<void> Equipment::make_generator(const VerifyState& before) {
   if (!sends(options_.rw)) return {};
   auto source = make_source(context_, index_, before, end->max_frame_bytes());
@@ -54,8 +63,7 @@ Result<void> Equipment::make_generator(const VerifyState& before) {
                                            std::to_string(end->max_frame_bytes()) +
                                            " (see bs and mtu)");
   }
-  auto record = make_record(options_);
-  if (!record) return std::move(record).error();
+  if (auto done = open_record(); !done) return done;
   const FlowState* const state = flow_from(before, options_.name);
   if (state != nullptr) {
     debug(Debug::verify, [&] {
@@ -65,7 +73,7 @@ Result<void> Equipment::make_generator(const VerifyState& before) {
   }
   generator.emplace(Generator::Setup{.options = options_,
                                      .source = *std::move(source),
-                                     .record = *std::move(record),
+                                     .record = record.get(),
                                      .share = make_share(context_, index_),
                                      .first_sequence = state != nullptr ? state->next_sequence : 0},
                     *end, job, context_.memory.flow(index_));
@@ -85,6 +93,10 @@ Result<void> Equipment::make_sink(VerifyState& before) {
   inputs.trigger = trigger_ ? &*trigger_ : nullptr;
   inputs.window = options_.rw == Role::pingpong ? &generator->window() : nullptr;
   inputs.echoes = options_.rw == Role::echo;
+  if (inputs.echoes) {
+    if (auto done = open_record(); !done) return done;
+    inputs.record = record.get();
+  }
   inputs.pauses = setup.wire != nullptr && setup.wire->capabilities().pauses;
   if (options_.verify_only) {
     inputs.recorded = &context_.memory.flow(index_);

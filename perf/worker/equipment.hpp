@@ -10,6 +10,7 @@
 #include "perf/engine/engine.hpp"
 #include "perf/verify/verify_state.hpp"
 #include "perf/worker/generator.hpp"
+#include "perf/worker/record_writer.hpp"
 #include "perf/worker/sink.hpp"
 #include "perf/worker/worker.hpp"
 #include "shmif/filter.hpp"
@@ -29,12 +30,14 @@ class Equipment {
   Result<void> make();
 
   std::unique_ptr<End> end;
-  bool has_faults = false;  ///< faults are injected between the job and the wire
+  bool has_faults = false;               ///< faults are injected between the job and the wire
+  std::unique_ptr<RecordWriter> record;  ///< of the frames that the job sends; may be null
   std::optional<Generator> generator;
   std::optional<Sink> sink;
 
  private:
   Result<void> open_end();
+  Result<void> open_record();
   Result<void> make_generator(const VerifyState& before);
   Result<void> make_sink(VerifyState& before);
   Result<void> lock_memory();

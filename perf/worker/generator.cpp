@@ -30,7 +30,7 @@ Generator::Generator(Setup setup, End& end, JobBlock& job, FlowBlock& flow)
       job_(job),
       flow_(flow),
       source_(std::move(setup.source)),
-      record_(std::move(setup.record)),
+      record_(setup.record),
       share_(std::move(setup.share)),
       window_(setup.options.rw == Role::pingpong ? setup.options.iodepth : 1,
               setup.options.iodepth_low, setup.options.iodepth_batch_complete_min,
@@ -166,7 +166,7 @@ void Generator::account(std::size_t taken, std::uint64_t now) {
     }
   }
   for (std::size_t i = 0; asks_ && i < taken; ++i) window_.sent(sequence_ + i, now);
-  for (std::size_t i = 0; record_ && i < taken; ++i) {
+  for (std::size_t i = 0; record_ != nullptr && i < taken; ++i) {
     record_->put(views_[i], now, sent[i].intended_ns);
   }
   pending_ = pending_.subspan(taken);

@@ -24,7 +24,7 @@ class Generator {
   struct Setup {
     const JobOptions& options;
     std::unique_ptr<FrameSource> source;
-    std::unique_ptr<RecordWriter> record;  ///< may be null
+    RecordWriter* record = nullptr;  ///< of the frames that it sends; may be null
     std::optional<FlowShare> share;
     std::uint64_t first_sequence = 0;  ///< continues the numbers of an earlier run
   };
@@ -52,8 +52,6 @@ class Generator {
   std::uint64_t sequence() const noexcept { return sequence_; }
   FrameSource& source() noexcept { return *source_; }
   const FrameSource& source() const noexcept { return *source_; }
-  /// Completes the record of sent frames, if there is one. Errors: why it is incomplete.
-  Result<void> finish_record() { return record_ ? record_->finish() : Result<void>(); }
 
  private:
   Period period_of(const FrameSource::Slot& slot) const noexcept {
@@ -81,7 +79,7 @@ class Generator {
   FlowBlock& flow_;
   IntervalRecorder* recorder_ = nullptr;
   std::unique_ptr<FrameSource> source_;
-  std::unique_ptr<RecordWriter> record_;
+  RecordWriter* record_;
   std::optional<FlowShare> share_;
   Window window_;
   bool asks_;

@@ -17,6 +17,7 @@
 #include "bus/network_bytes.hpp"
 #include "perf/engine/socket_end.hpp"
 #include "perf/result/machine.hpp"
+#include "perf/worker/job_traffic.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/port.hpp"
 #include "shmif/socket_address.hpp"
@@ -71,6 +72,7 @@ class Host {
                                       .take_offloads = offload_})
                   .value()) {
     port_.line().set_faults({.received = job.fault_rx, .sent = job.fault}).value();
+    record_ = make_record(job).value();
     port_.up().value();
     block_.on_bus.store(true, std::memory_order_release);
   }
@@ -90,6 +92,7 @@ class Host {
     if (!exit_ && !job_.exec.empty() && !released_) exit_.emplace();
     if (!exit_) exit_ = guest_.wait();
     if (!exit_->failure.empty()) block_.error.set(exit_->failure);
+    end_record();
     if (!job_.exec.empty()) end_of_program();
     return exit_->status;
   }
@@ -120,17 +123,8 @@ class Host {
   /// Carries frames until the program or worker in the guest has ended.
   void carry() {
     tap::Bridge bridge = tap::Bridge::create().value();
-    const bool counts = job_.proto == HostProtocol::udp && job_.exec.empty();
-    const auto count = [this](std::uint64_t& own) {
-      return [this, &own](const FrameView& frame, AnyLink&) {
-        if (is_own_datagram(frame.bytes, own_port_)) ++own;
-        return false;
-      };
-    };
     bridge
-        .add(port_.bus(), port_.device(),
-             counts ? tap::Interceptor(count(own_received_)) : tap::Interceptor{},
-             counts ? tap::Interceptor(count(own_sent_)) : tap::Interceptor{})
+        .add(port_.bus(), port_.device(), look_at_frames(own_received_), look_at_frames(own_sent_))
         .value();
     bridge.watch(guest_.descriptor(), [this] { return take_news(); }).value();
     const UniqueFd clock(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
@@ -142,6 +136,26 @@ class Host {
       block_.error.set(end.address + " is gone: " + end.error.message());
     }
     carried_ = bridge.counters(0);
+  }
+
+  /// What looks at each frame of a way. `own`: how many of them the job sent or receives, if that
+  /// can be known.
+  tap::Interceptor look_at_frames(std::uint64_t& own) {
+    const bool counts = job_.proto == HostProtocol::udp && job_.exec.empty();
+    if (!counts && !record_) return {};
+    return [this, counts, &own](const FrameView& frame, AnyLink&) {
+      if (counts && is_own_datagram(frame.bytes, own_port_)) ++own;
+      if (record_) record_->put(frame);
+      return false;
+    };
+  }
+
+  void end_record() {
+    if (!record_) return;
+    const auto done = record_->finish();
+    if (done || !block_.error.empty()) return;
+    block_.error.set(done.error().message);
+    block_.failed.store(true, std::memory_order_relaxed);
   }
 
   bool take_news() {
@@ -300,6 +314,7 @@ class Host {
   std::uint16_t own_port_;
   tap::Guest guest_;
   tap::GuestPort port_;
+  std::unique_ptr<RecordWriter> record_;  ///< null if the job keeps no record
   std::uint64_t own_sent_ = 0, own_received_ = 0;
   tap::PairCounters carried_;
   std::optional<tap::GuestExit> exit_;

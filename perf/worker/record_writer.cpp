@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "perf/stats/clock.hpp"
 #include "shmif/capture/pcap_link.hpp"
 
 namespace shmif::perf {
@@ -18,6 +19,11 @@ struct RecordWriter::Impl {
   /// Difference between the wall clock and CLOCK_MONOTONIC when the file was made. If the wall
   /// clock is set later, the times in the record do not jump.
   std::uint64_t epoch_ns = 0;
+
+  void put(FrameView frame, std::uint64_t sent_ns, std::string_view comment) noexcept {
+    frame.time_ns = sent_ns + epoch_ns;
+    static_cast<void>(file.put(interface, frame, {.comment = comment}));
+  }
 };
 
 RecordWriter::RecordWriter(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
@@ -47,10 +53,11 @@ void RecordWriter::put(const FrameView& frame, std::uint64_t sent_ns,
       std::snprintf(comment.data(), comment.size(), "intended %llu.%09llu, sent %lld ns later",
                     static_cast<unsigned long long>(intended / kNsPerSecond),
                     static_cast<unsigned long long>(intended % kNsPerSecond), late_ns);
-  FrameView sent = frame;
-  sent.time_ns = sent_ns + impl.epoch_ns;
-  const std::string_view text(comment.data(), static_cast<std::size_t>(std::max(0, length)));
-  static_cast<void>(impl.file.put(impl.interface, sent, {.comment = text}));
+  impl.put(frame, sent_ns, {comment.data(), static_cast<std::size_t>(std::max(0, length))});
+}
+
+void RecordWriter::put(const FrameView& frame) noexcept {
+  impl_->put(frame, now_ns(), {});
 }
 
 Result<void> RecordWriter::finish() noexcept {

@@ -3,8 +3,8 @@
 // (`write_pcap`).
 //
 // The file is pcapng. The time of a record is the real time, and the record's comment has the
-// intended time. Wireshark shows the comment beside the frame and can search for it
-// (frame.comment). Unlike a second file, the comment cannot get lost. Programs that read no
+// intended time, if there was one. Wireshark shows the comment beside the frame and can search for
+// it (frame.comment). Unlike a second file, the comment cannot get lost. Programs that read no
 // comments (libpcap, and so a replay) can read the file, too. Times are wall-clock times, to the
 // nanosecond.
 
@@ -31,6 +31,8 @@ class RecordWriter {
 
   /// Times are CLOCK_MONOTONIC, ns. After a failed write, this does nothing.
   void put(const FrameView& frame, std::uint64_t sent_ns, std::uint64_t intended_ns) noexcept;
+  /// Records a frame that nobody intended for a certain time; it passes now.
+  void put(const FrameView& frame) noexcept;
   /// Writes the rest. Errors: why the record is incomplete, for example a full disk. The frames
   /// were sent nevertheless.
   Result<void> finish() noexcept;

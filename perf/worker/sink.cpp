@@ -29,7 +29,7 @@ Sink::Sink(Setup setup, End& end, JobBlock& job)
       batch_(batch_frames(setup_.options),
              std::max<std::size_t>(256U << 10U, 4 * end.max_frame_bytes())),
       times_of_train_(batch_.max_frames()),
-      echoer_(end, job),
+      echoer_(end, job, setup_.record),
       // Recorded frames were sent long ago, or by another clock, so they have no latency.
       times_(!setup_.options.disable_lat &&
              (setup_.recorded == nullptr || setup_.options.clock_shift_ns)) {

@@ -59,7 +59,8 @@ class Sink {
     const FrameFilter* trigger = nullptr;  ///< matches are reported to the controller
     Window* window = nullptr;              ///< for a pingpong job: replies close its requests
     bool echoes = false;
-    bool pauses = false;  ///< the medium can pause senders, so an overrun is an error
+    RecordWriter* record = nullptr;  ///< of the replies of an echo job; may be null
+    bool pauses = false;             ///< the medium can pause senders, so an overrun is an error
     /// For verify_only: sorts frames of any run by flow and checks them. This block gets the sums.
     FlowBlock* recorded = nullptr;
     FrameMakerOptions recorded_frames{};  ///< how they were made, except flow and addresses

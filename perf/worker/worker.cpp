@@ -496,9 +496,8 @@ void Worker::finish() {
   meter_.close_counted_interval(now_ns());
   keep_counters(options_, equipment_, job_);
   equipment_.end.reset();
-  if (equipment_.generator) {
-    if (auto done = equipment_.generator->finish_record(); !done)
-      note_failure(done.error().message);
+  if (equipment_.record) {
+    if (auto done = equipment_.record->finish(); !done) note_failure(done.error().message);
   }
   if (options_.verify_state_save || job_.save_state.load()) {
     debug(Debug::verify, [&] {

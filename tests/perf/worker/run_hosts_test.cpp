@@ -4,21 +4,26 @@
 #include <gtest/gtest.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
 
 #include "base/unique_fd.hpp"
+#include "bus/network_bytes.hpp"
 #include "perf/worker/host.hpp"
+#include "shmif/capture/pcap_link.hpp"
 #include "tests/perf/control/run_plan.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/temp_dir.hpp"
 #include "tests/tap/test_namespace.hpp"
 
 namespace shmif::perf::run_hosts {
@@ -224,6 +229,61 @@ TEST(RunHosts, LossesOfSegmentsMakeTcpSendThemAgain) {
   EXPECT_GT(made_by(result, "j", "sent").lost, 0U);
   EXPECT_GT(made_by(result, "j", "received").lost + made_by(result, "j", "received").frames, 0U);
   EXPECT_GT(job_of(result, "j").tcp->retransmits, 0U);
+}
+
+/// What a record of the host 198.18.0.1 has of a protocol of IPv4, with its ports before the data.
+struct Recorded {
+  std::uint64_t sent = 0, received = 0;
+  std::uint64_t sent_again = 0;  ///< segments with data that was sent before
+  std::uint64_t data_bytes = 0;  ///< in what was sent, without those
+};
+Recorded recorded(const std::string& path, unsigned protocol) {
+  Recorded of;
+  std::optional<std::uint32_t> end;
+  auto reader = PcapReader::open(path).value();
+  FrameBatch batch(256, 1U << 20U);
+  for (bool more = true; more; batch.clear()) {
+    more = !reader.receive(batch).error;
+    for (const FrameView& frame : batch.frames()) {
+      const auto byte = [&frame](std::size_t at) { return bus::get8(frame.bytes, at); };
+      if (bus::get16(frame.bytes, 12) != 0x0800 || byte(23) != protocol) continue;
+      if (byte(29) != 1) {  // the last byte of its source address
+        ++of.received;
+        continue;
+      }
+      ++of.sent;
+      const std::size_t head = protocol == IPPROTO_TCP ? byte(46) / 16U * 4U : 8U;
+      const auto data = static_cast<std::uint32_t>(bus::get16(frame.bytes, 16) - 20 - head);
+      const std::uint32_t begin = bus::get32(frame.bytes, 38);
+      const bool again = protocol == IPPROTO_TCP && data != 0 && end &&
+                         static_cast<std::int32_t>(begin - *end) < 0;
+      of.sent_again += again ? 1 : 0;
+      if (again) continue;
+      of.data_bytes += data;
+      end = begin + data;
+    }
+  }
+  return of;
+}
+
+TEST(RunHosts, ARecordHasThePacketsOfTheirInterfacesInBothDirections) {
+  const test::TempDir dir;
+  const RunResult tcp = run_text(
+      "[j]\nengine=host\nproto=tcp\nbs=128k\nnumber_ios=20\nstartup_timeout=60\ndrain_time=60\n"
+      "fault=loss=5%,seed=5\nwrite_pcap=" +
+      dir.file("tcp") + '\n');
+  ASSERT_TRUE(passed(tcp));
+  const Recorded segments = recorded(dir.file("tcp"), IPPROTO_TCP);
+  EXPECT_EQ(segments.data_bytes, 20U * (131072 + 4)) << "each with its length before it";
+  EXPECT_GT(segments.received, 0U) << "acknowledgements";
+  EXPECT_GT(segments.sent_again, 0U);
+  EXPECT_GE(segments.sent_again, job_of(tcp, "j").tcp->retransmits);
+  ASSERT_TRUE(
+      passed(run_text("[j]\nengine=host\nbs=200\nnumber_ios=60\nrate_iops=1000\nwrite_pcap=" +
+                      dir.file("udp") + '\n')));
+  const Recorded datagrams = recorded(dir.file("udp"), IPPROTO_UDP);
+  EXPECT_EQ(datagrams.sent, 60U);
+  EXPECT_EQ(datagrams.data_bytes, 60U * 200);
 }
 
 TEST(RunHosts, FaultsHitWhatProgramsSend) {

@@ -244,8 +244,19 @@ TEST_P(RunRecord, HasEveryFrameThatWasSentAndCanBeReplayed) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Over, RunRecord,
-                         testing::Values("bus", "tap", "packet", "unix", "udp", "null", "host"),
+                         testing::Values("bus", "tap", "packet", "unix", "udp", "null"),
                          [](const auto& each) { return std::string(each.param); });
+
+TEST(RunRecordTo, AnEchoJobHasItsReplies) {
+  const test::TempDir dir;
+  EXPECT_TRUE(passed(run_text("[j]\nrw=pingpong\nnumber_ios=20\nto=e\n[e]\nrw=echo\nwrite_pcap=" +
+                              dir.file("replies") + '\n')));
+  auto reader = PcapReader::open(dir.file("replies")).value();
+  FrameBatch batch;
+  ASSERT_EQ(reader.receive(batch).frames, 20U);
+  for (const FrameView& frame : batch.frames())
+    EXPECT_EQ(read_probe(frame.bytes, 14).probe.kind, Probe::Kind::reply);
+}
 
 TEST(RunRecordTo, AFullDiskFailsTheRecordAndKeepsTheFigures) {
   const test::OwnTmpfs disk("size=64k,mode=0777");
