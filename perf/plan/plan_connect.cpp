@@ -77,7 +77,10 @@ void Planner::connect(const Draft& from, const Draft& to) {
   const bool on_one_server = from.options.server == to.options.server;
   if (on_one_server &&
       (from.options.wire != to.options.wire || from.options.bus != to.options.bus)) {
-    return problem(from.options, name + " is on another wire (use the same bus and wire for both)");
+    return problem(from.options,
+                   name +
+                       " is on another wire (use the same bus and wire for both; for a bad line "
+                       "between them, give fault and fault_rx)");
   }
   for (std::size_t i = 0; i < from.clones.size(); ++i) {
     plan_[from.clones[i]].to = to.clones[i % to.clones.size()];

@@ -68,8 +68,8 @@ void Planner::agree(const std::vector<std::size_t>& jobs, const char* name,
     } else if (job.*member != first->options.*member) {
       return problem(job, std::string(name) + ": is \"" + *value + "\" here and \"" +
                               *given(first->options, name) + "\" for job \"" + first->options.name +
-                              "\", which is on the same wire (give both the same, or name a "
-                              "'wire' for each)");
+                              "\", which is on the same wire (give both the same, or, if no 'to' "
+                              "connects them, a 'wire' for each)");
     }
   }
   if (first == nullptr) return;

@@ -114,6 +114,7 @@ std::string failures_text(const ReportJson& report, std::size_t width) {
 std::uint64_t sum_of(const ReportJson& report, const char* of, const char* key) {
   std::uint64_t sum = 0;
   for (const ReportJson& job : report.at("jobs")) {
+    if (of != nullptr && !job.contains(of)) continue;  // an older result
     const ReportJson& from = of == nullptr ? job : job.at(of);
     if (!from.is_null()) sum += count(from, key).value_or(0);
   }
@@ -167,6 +168,9 @@ std::string events_text(const ReportJson& report, std::size_t width) {
                    ", and lost " +
                    format_counted(sum_of(report, nullptr, "overrun_frames"), "frame") + " by that",
                width);
+  }
+  if (const std::uint64_t again = sum_of(report, "tcp", "retransmits"); again != 0) {
+    text += marked("TCP", "sent " + format_counted(again, "segment") + " again", width);
   }
   if (const std::string fates = fates_text(report); !fates.empty()) {
     text += marked("frames", fates, width);

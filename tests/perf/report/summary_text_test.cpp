@@ -87,6 +87,9 @@ TEST(Summary, OfALossyRunSaysWhatBecameOfFramesAndAtMostThreeCauses) {
   flow.corrupt_copies = 1;
   run.jobs[1].overruns = 1;
   run.jobs[1].overrun_frames = 40;
+  TcpResult& tcp = run.jobs[0].tcp.emplace();
+  tcp.samples = 1;
+  tcp.retransmits = 12;
   run.jobs[0].tx.skipped_frames = 3;
   run.jobs[0].tx.offered_frames = 5003;
   for (const auto& [sentence, share] :
@@ -96,6 +99,7 @@ TEST(Summary, OfALossyRunSaysWhatBecameOfFramesAndAtMostThreeCauses) {
   const std::string without_rest =
       "shmifperf 0.1.0: passed, 57 of 5,000 frames lost (exit code 0), took 2.54 s\n"
       "  overrun   receivers were slower than their senders 1 time, and lost 40 frames by that\n"
+      "  TCP       sent 12 segments again\n"
       "  frames    29 duplicate, 10 reordered, 1 corrupt copy\n"
       "  skipped   3 of 5,003 frames offered were given up after stalls (rate_catchup=skip)\n"
       "  job    role  frames      rate               lost          latency p50      p99\n"

@@ -71,7 +71,7 @@ TEST_F(FirstSteps, TheFirstMinuteOfTheReadmeWorksAsItIsPasted) {
   const std::string script = replaced(pasted, "bus=/dev/shm/first-$$", "bus='" + bus + "'");
   const ToolResult r = run_script(script, in_source(""));
   for (const char* part : {"BSD 2-Clause License\n", " ICMP echo request, ", " ICMP echo reply, ",
-                           " 2 received, 0% packet loss"}) {
+                           " 2 received, 0% packet loss", "20 packets transmitted, "}) {
     EXPECT_NE(r.out.find(part), std::string::npos) << part << " in:\n" << r.out << r.err;
   }
   EXPECT_NE(r.err.find("4 frames captured, "), std::string::npos) << r.out << r.err;
