@@ -127,7 +127,7 @@ struct JobOptions {
   PerDirection<FrameSizes> bs;
   PerDirection<std::uint64_t> rate_bps;
   PerDirection<std::uint64_t> rate_fps;
-  std::uint32_t rwmixtx = 50;  ///< for rw=txrx with one rate for both, in per cent
+  std::optional<std::uint32_t> rwmixtx;  ///< for rw=txrx with one rate for both, in per cent
   std::uint32_t rate_overhead_bytes = 0;
   RateProcess rate_process = RateProcess::linear;
   CatchUp rate_catchup = CatchUp::burst;

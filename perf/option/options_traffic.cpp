@@ -177,7 +177,8 @@ void add_rate_rows(Rows& rows) {
               rest. Without a rate, both send as fast as they can: this share is then of the
               frames, the one that is 64 rounds ahead waits for the other, and both end when one
               has reached its limit. A round of 75 per cent is 3 frames and 1. For 0, use rw=rx;
-              for 100, use rw=tx.)")
+              for 100, use rw=tx.)",
+           "none: each direction has its own rate, or sends as fast as it can")
       .only([](const J& job) { return job.rw == Role::txrx; }, "is for rw=txrx");
   rows.add("rate_overhead", allowed, packet_bytes(&J::rate_overhead_bytes, 0, 1000),
            R"(Extra bytes of each frame that count towards rate, such as 24 for the preamble,

@@ -154,7 +154,7 @@ void Planner::make_clones() {
     const JobOptions& written = draft.options;
     if (group.empty() || written.new_group || written.stonewall) group = written.name;
     const bool with_peer = wants_peer(draft);
-    if (written.rw == Role::txrx && written.rwmixtx != 50 && !with_peer) {
+    if (written.rw == Role::txrx && written.rwmixtx && !with_peer) {
       problem(written,
               "rwmixtx: divides the rate between a job and the peer made for it, but no peer is "
               "made for this job (give each job its own rate)");

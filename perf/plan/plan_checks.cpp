@@ -134,7 +134,7 @@ void Checker::traffic() {
             "iodepth_batch_complete_max: is less than iodepth_batch_complete_min (leave it out, or "
             "make it at least as large)");
   }
-  if (job_.rw == Role::txrx && job_.rwmixtx != 50) mix();
+  if (job_.rw == Role::txrx && job_.rwmixtx) mix();
 }
 
 void Checker::mix() {
@@ -151,7 +151,7 @@ void Checker::mix() {
   if (job_.rwmixtx == 0 || job_.rwmixtx == 100) return;
   for (const std::uint64_t rate : {job_.rate_bps.tx, job_.rate_fps.tx}) {
     // The other share is what this one, rounded down, leaves.
-    require(rate == 0 || mixed(rate, job_.rwmixtx).tx != 0,
+    require(rate == 0 || mixed(rate, *job_.rwmixtx).tx != 0,
             "rwmixtx: leaves one direction less than 1 of " + std::to_string(2 * rate) +
                 " per second (give a higher rate)");
   }

@@ -44,15 +44,15 @@ bool has_rate(const JobOptions& job) noexcept {
   return job.rate_bps.tx != 0 || job.rate_fps.tx != 0;
 }
 bool divides_rates(const JobOptions& job) noexcept {
-  return job.rw == Role::txrx && job.rwmixtx != 50 && has_rate(job);
+  return job.rw == Role::txrx && job.rwmixtx && has_rate(job);
 }
 
 }  // namespace
 
 void mix_rates(JobOptions& job) {
   if (!divides_rates(job)) return;
-  job.rate_bps = mixed(job.rate_bps.tx, job.rwmixtx);
-  job.rate_fps = mixed(job.rate_fps.tx, job.rwmixtx);
+  job.rate_bps = mixed(job.rate_bps.tx, *job.rwmixtx);
+  job.rate_fps = mixed(job.rate_fps.tx, *job.rwmixtx);
 }
 
 void give_seeds(JobOptions& job, std::uint64_t which) {
@@ -70,7 +70,7 @@ JobOptions made_peer(const JobOptions& job) {
   peer.where = job.where;
   share_options(job, peer);
   share_minimum(job, peer);
-  if (both && !has_rate(job)) peer.rwmixtx = 100 - job.rwmixtx;
+  if (both && job.rwmixtx && !has_rate(job)) peer.rwmixtx = 100 - *job.rwmixtx;
   if (both) give_seeds(peer, 0x8000'0000);  // beyond every clone
   return peer;
 }

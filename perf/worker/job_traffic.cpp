@@ -111,10 +111,11 @@ std::optional<FlowShare> make_mix(const WorkerContext& context, std::size_t inde
   const std::size_t partner = context.plan[index].to;
   const bool has_rate = job.rate_bps.tx != 0 || job.rate_fps.tx != 0;
   const bool alone = partner == kNoJob || partner == index;
-  if (job.rw != Role::txrx || job.rwmixtx == 50 || has_rate || alone) return std::nullopt;
-  const std::uint32_t other = context.plan[partner].options.rwmixtx;
-  const std::uint32_t common = std::gcd(job.rwmixtx, other);
-  return FlowShare(job.rwmixtx / common,
+  if (job.rw != Role::txrx || !job.rwmixtx || has_rate || alone) return std::nullopt;
+  const std::uint32_t own = *job.rwmixtx;
+  const std::uint32_t other = 100 - own;
+  const std::uint32_t common = std::gcd(own, other);
+  return FlowShare(own / common,
                    {{&context.memory.job(partner), &context.memory.flow(partner), other / common}},
                    FlowShare::End::with_the_first);
 }

@@ -171,7 +171,7 @@ TEST(Plan, AMixWithoutARateIsOfTheFramesAndThePeerHasTheRest) {
   EXPECT_EQ(plan[0].options.rate_bps.tx, 0U);
   EXPECT_EQ(plan[1].options.rate_fps.tx, 0U);
   // With a rate, the rates are divided, and neither waits for the other.
-  EXPECT_EQ(plan_of(sender("rw=txrx\nrate=10Mbit\nrwmixtx=70"))[1].options.rwmixtx, 50U);
+  EXPECT_EQ(plan_of(sender("rw=txrx\nrate=10Mbit\nrwmixtx=70"))[1].options.rwmixtx, std::nullopt);
 }
 
 // A share of 0 would be a rate of 0, which is no limit.
