@@ -88,6 +88,9 @@ class FlowReceiver {
       : options_(options), ledger_(std::move(before)) {}
 
   void measure_from(std::uint64_t time_ns) noexcept { options_.measure_from_ns = time_ns; }
+  /// The sender begins with this number. If an earlier run has received greater ones, they are sent
+  /// again now, and these frames have a fate of their own.
+  void begin_at(std::uint64_t first) { ledger_.forget_from(first); }
   Period period_of(const Probe& probe) const noexcept {
     return perf::period_of(probe.intended_ns, options_.measure_from_ns);
   }

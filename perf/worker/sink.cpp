@@ -482,10 +482,12 @@ void Sink::note_latency(const Flow& flow, std::uint64_t number, std::uint64_t la
   if (max != 0 && latency_ns > max) too_late(flow, number, latency_ns);
 }
 
-/// The sender of a flow publishes when its measured window begins, as soon as it knows.
+/// The sender of a flow publishes when its measured window begins, as soon as it knows. It has said
+/// before with which number it begins.
 void Sink::learn_window(Flow& flow) {
   if (flow.measured_from) return;
   flow.receiver.measure_from(flow.expected.block->measure_from_ns.load(std::memory_order_acquire));
+  flow.receiver.begin_at(flow.expected.block->first.get());
   flow.measured_from = true;
 }
 

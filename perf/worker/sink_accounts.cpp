@@ -262,6 +262,7 @@ void Sink::finish(Flow& flow) {
   const std::uint64_t all_sent = sender.all_sent.get();
   const std::uint64_t all = all_sent - first;
   const std::uint64_t ramp = std::min(all, sender.ramp_sent.get());
+  if (all != 0) learn_window(flow);  // perhaps none of them arrived
   block.all_judged.set(all_sent);
   if (flow.expected.replayed) {
     // It is not known which frames arrived twice, but the total says how many did.

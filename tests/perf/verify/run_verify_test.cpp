@@ -207,6 +207,23 @@ TEST_F(RunState, ALaterRunGoesOnWithNumbersAndSizesWhereTheFirstOneEnded) {
   }
 }
 
+TEST_F(RunState, OfAReceiverWhoseSenderBeginsAnewLeavesEachFrameOneFate) {
+  EXPECT_TRUE(passed(run_text(global() + "verify_state_save\n[a]\nto=b\n[b]\nrw=rx\n")));
+  const auto flow_with = [&](const std::string& options) {
+    const RunResult result =
+        run_text(global() + "number_ios=40\n" + options + "[a]\nto=b\n[b]\nrw=rx\n" +
+                 "verify_state_load=" + state_of("b") + '\n');
+    return job_of(result, "b").flows.at(0);
+  };
+  const FlowResult whole = flow_with("");
+  EXPECT_EQ(whole.received, 40U);
+  EXPECT_EQ(whole.lost + whole.duplicates + whole.reordered, 0U);
+  const FlowResult lost = flow_with("fault=loss=100%\n");
+  EXPECT_EQ(lost.lost, 40U);
+  EXPECT_EQ(lost.received + lost.duplicates, 0U);
+  EXPECT_EQ(lost.gaps, (decltype(lost.gaps){{0, 40}}));
+}
+
 TEST_F(RunState, HoldsWhatWasSentAndWhatWasReceived) {
   EXPECT_TRUE(passed(run_text(global() + "verify_state_save\n[a]\nto=b\n[b]\nrw=rx\n")));
   const JobSet set = test::set_of(global() + "[a]\nto=b\n[b]\nrw=rx\n");
