@@ -1,7 +1,6 @@
 #include "perf/remote/flow_faults.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -105,20 +104,14 @@ bool was_for_losses(const Json& cause, double before) {
 /// `known_lost`, and the requested faults took all but `left`.
 void correct_causes(std::vector<Json>& causes, const std::string& job, std::uint64_t known_lost,
                     std::uint64_t lost, std::uint64_t left) {
-  std::uint64_t on_the_way = left;  // without those that its socket dropped while it was held back
+  auto rest = static_cast<double>(left);
   for (const bool certain : {true, false}) {
     for (Json& cause : causes) {
       const double before = share_of_losses(cause);
       if (cause.at("job") != job || is_certain(cause) != certain) continue;
       const double frames = std::clamp(before, 0.0, 1.0) * static_cast<double>(known_lost);
-      const double taken = std::min(frames, static_cast<double>(certain ? left : on_the_way));
-      if (certain) {
-        const auto whole = static_cast<std::uint64_t>(std::llround(taken));
-        const bool at_socket = cause.at("cause") == word_of(CauseKind::receive_buffer) ||
-                               cause.at("cause") == word_of(CauseKind::socket_memory);
-        left -= std::min(left, whole);
-        if (!at_socket) on_the_way -= std::min(on_the_way, whole);
-      }
+      const double taken = std::min(frames, rest);
+      rest -= taken;
       retell(cause, lost == 0 ? std::nullopt : std::optional(taken / static_cast<double>(lost)));
       if (was_for_losses(cause, before)) cause = nullptr;
     }

@@ -65,10 +65,12 @@ struct Weighed {
   Cause cause;
   double held_s = 0;
   std::size_t number = 0;  ///< the order in which it was found, for ties
+  bool by_itself = true;   ///< worth a sentence, whatever was lost meanwhile
 };
 
+/// `losses` are those of the whole job, also those that another cause explains.
 Weighed weighed(const WhySeries& series, const Evidence& evidence, const CauseWindow& window,
-                const Losses& losses) {
+                Losses losses) {
   Weighed one;
   Cause& cause = one.cause;
   cause.job = series.jobs[evidence.job].name;
@@ -76,22 +78,14 @@ Weighed weighed(const WhySeries& series, const Evidence& evidence, const CauseWi
   cause.begin_s = series.begin_of(window.begin);
   cause.end_s = series.ends_s[window.end - 1];
   cause.share = std::clamp(window.share, 0.0, 1.0);
-  const double noticed = cause.end_s + kNoticedLater;
-  cause.of_losses_share = losses.within(cause.begin_s, noticed, cause.share);
+  cause.of_losses_share = losses.explain(cause.begin_s, cause.end_s + kNoticedLater, cause.share);
   cause.sentence = sentence_of(series, evidence, window);
-  cause.sentence += fell_text(cause.of_losses_share.value_or(0));
-  cause.sentence += losses.others_within(cause.begin_s, noticed);
   one.held_s = window.held_s;
-  return one;
-}
-
-bool is_worth_naming(const WhySeries& series, const Evidence& evidence, const CauseWindow& window,
-                     const Weighed& one) {
-  if (evidence.change != nullptr) return true;
   const double watched = series.ends_s.back() - series.begin_of(0);
   const double enough = std::clamp(kWorthNamingShare * watched, kBlinkSeconds, kWorthNamingSeconds);
-  if (window.held_s >= enough && window.share >= evidence.threshold) return true;
-  return one.cause.of_losses_share.value_or(0) >= kWorthNamingLosses;
+  one.by_itself =
+      evidence.change != nullptr || (window.held_s >= enough && window.share >= evidence.threshold);
+  return one;
 }
 
 /// Adds the requested faults. They explain their losses, so no other cause has to.
@@ -126,9 +120,9 @@ void add_faults(const WhySeries& series, const JobTraffic& traffic, Losses& loss
 /// How many packets of each counter have already explained losses of some job.
 using Spent = std::map<std::tuple<const void*, CauseKind, std::size_t>, std::uint64_t>;
 
-/// Adds the causes that counters of packets show. Result: the losses that remain for a receiver
-/// that was held back. They include the datagrams that its socket dropped, because a receiver that
-/// is held back lets its socket become full.
+/// Adds the causes that counters of packets show. Result: the losses for which a receiver that was
+/// held back is worth naming. They include the datagrams that its socket dropped, because a
+/// receiver that is held back lets its socket become full.
 Losses add_counted(const WhySeries& series, std::size_t job, bool of_port, Losses& losses,
                    Spent& spent, std::vector<Weighed>& found) {
   constexpr std::uint64_t kFewDrops = 10;  // fewer packets are not worth a sentence
@@ -143,10 +137,10 @@ Losses add_counted(const WhySeries& series, std::size_t job, bool of_port, Losse
       cause.end_s = series.ends_s[window.end - 1];
       cause.share = window.share();
       std::uint64_t& used = spent[{counted.source, counted.kind, window.begin}];
-      const std::uint64_t before = losses.left();
+      const double before = losses.left();
       cause.of_losses_share =
           losses.explain(cause.begin_s, of_port ? 0 : window.lost - std::min(window.lost, used));
-      used += before - losses.left();
+      used += static_cast<std::uint64_t>(before - losses.left());
       const bool many = window.lost >= kFewDrops && cause.share >= kWhyThresholds.device;
       const bool by_itself = counted.named_anyway || of_port || !losses.known();
       if (!(many && by_itself) && cause.of_losses_share.value_or(0) < kWorthNamingLosses) continue;
@@ -190,6 +184,30 @@ bool is_heavier(const Weighed& a, const Weighed& b) {
   return a.number < b.number;
 }
 
+/// Adds what held one job back, the heaviest first: it explains the losses of its time, and those
+/// after it explain the rest. If several threads have the same cause, names only the one that was
+/// held back longest.
+void add_held(std::vector<Weighed> held, Losses left, Losses on_the_way,
+              std::vector<Weighed>& found) {
+  std::ranges::sort(held, is_heavier);
+  std::vector<Weighed> named;
+  for (Weighed& one : held) {
+    Cause& cause = one.cause;
+    const auto tells = [&cause](const Weighed& other) {
+      return other.cause.cause == cause.cause && overlaps(other.cause, cause);
+    };
+    if (std::ranges::any_of(named, tells)) continue;
+    const double noticed = cause.end_s + kNoticedLater;
+    const double lost = on_the_way.explain(cause.begin_s, noticed, cause.share).value_or(0);
+    if (!one.by_itself && lost < kWorthNamingLosses) continue;
+    cause.of_losses_share = left.explain(cause.begin_s, noticed, cause.share);
+    cause.sentence += fell_text(cause.of_losses_share.value_or(0));
+    cause.sentence += left.others_within(cause.begin_s, noticed);
+    named.push_back(std::move(one));
+  }
+  std::ranges::move(named, std::back_inserter(found));
+}
+
 }  // namespace
 
 std::vector<Cause> find_causes(const WhySeries& series, std::span<const JobTraffic> traffic) {
@@ -201,15 +219,16 @@ std::vector<Cause> find_causes(const WhySeries& series, std::span<const JobTraff
     Losses losses(of_job);
     if (of_job != nullptr) add_faults(series, *of_job, losses, found);
     const bool of_port = of_job != nullptr && of_job->of_port;
-    const Losses left = add_counted(series, job, of_port, losses, spent, found);
+    const Losses on_the_way = add_counted(series, job, of_port, losses, spent, found);
+    std::vector<Weighed> held;
     for (const Evidence& evidence : evidence_of(series, job)) {
       for (const CauseWindow& window :
            windows_of(series, evidence.first, evidence.values, evidence.threshold)) {
-        Weighed one = weighed(series, evidence, window, left);
-        one.number = found.size();
-        if (is_worth_naming(series, evidence, window, one)) found.push_back(std::move(one));
+        held.push_back(weighed(series, evidence, window, on_the_way));
+        held.back().number = found.size() + held.size();
       }
     }
+    add_held(std::move(held), losses, on_the_way, found);
   }
   std::ranges::sort(found, is_heavier);
   std::vector<Cause> causes;
@@ -219,14 +238,7 @@ std::vector<Cause> find_causes(const WhySeries& series, std::span<const JobTraff
              std::to_string(one.held_s) + " s: " + one.cause.sentence;
     });
     if (causes.size() >= kMaxCauses) break;
-    // If several threads have the same cause, name only the one that was held back longest. Name
-    // each counter.
-    const bool told =
-        !is_counted(one.cause.cause) && std::ranges::any_of(causes, [&](const Cause& other) {
-          return other.job == one.cause.job && other.cause == one.cause.cause &&
-                 overlaps(other, one.cause);
-        });
-    if (!told) causes.push_back(std::move(one.cause));
+    causes.push_back(std::move(one.cause));
   }
   return causes;
 }

@@ -7,8 +7,8 @@
 // job have the same cause at the same time, the one that was held back longest stands for the job.
 //
 // Causes that are counted in packets come first. Each explains at most as many losses as it has
-// counted, and no loss is explained twice. What held a thread back then explains the other losses
-// of that time, and those that the receiver's own socket dropped.
+// counted. What held a thread back then explains the other losses of that time, the heaviest cause
+// first. No loss is explained twice, so the shares of a job's causes add up to at most 1.
 //
 // Threads: any. Blocks: never.
 

@@ -9,37 +9,46 @@ namespace shmif::perf {
 
 Losses::Losses(const JobTraffic* traffic) : traffic_(traffic) {
   if (traffic_ == nullptr) return;
-  for (const TrafficStep& step : traffic_->steps) all_ += step.lost;
+  for (const TrafficStep& step : traffic_->steps) {
+    of_steps_.push_back(static_cast<double>(step.lost));
+    all_ += of_steps_.back();
+  }
   left_ = all_;
 }
 
 std::optional<double> Losses::explain(double begin_s, std::uint64_t count) {
   if (!any()) return std::nullopt;
-  std::uint64_t noticed = 0;
+  double noticed = 0;
   for (const TrafficStep& step : traffic_->steps) {
-    if (step.end_s > begin_s) noticed += step.lost;
+    if (step.end_s > begin_s) noticed += static_cast<double>(step.lost);
   }
-  const std::uint64_t taken = std::min({count, noticed, left_});
+  const double taken = std::min({static_cast<double>(count), noticed, left_});
   left_ -= taken;
-  return static_cast<double>(taken) / static_cast<double>(all_);
+  return taken / all_;
 }
 
-std::optional<double> Losses::within(double begin, double end, double held_share) const {
+std::optional<double> Losses::explain(double begin, double end, double held_share) {
   if (!any()) return std::nullopt;
+  std::vector<double> there(of_steps_.size());
   double lost = 0, frames = 0;
   bool frames_known = true;
-  for (const TrafficStep& step : traffic_->steps) {
+  for (std::size_t i = 0; i < there.size(); ++i) {
+    const TrafficStep& step = traffic_->steps[i];
     const double length = step.end_s - step.begin_s;
     const double both = std::min(step.end_s, end) - std::max(step.begin_s, begin);
     if (length <= 0 || both <= 0) continue;
     const double part = std::min(1.0, both / length);
-    lost += static_cast<double>(step.lost) * part;
+    there[i] = of_steps_[i] * part;
+    lost += there[i];
     frames_known = frames_known && step.received.has_value();
     frames += static_cast<double>(step.received.value_or(0) + step.lost) * part;
   }
-  if (frames_known) lost = std::min(lost, frames * held_share);
-  lost = std::min(lost, static_cast<double>(left_));
-  return std::clamp(lost / static_cast<double>(all_), 0.0, 1.0);
+  double taken = std::min(lost, left_);
+  if (frames_known) taken = std::min(taken, frames * held_share);
+  if (taken <= 0) return 0;
+  for (std::size_t i = 0; i < there.size(); ++i) of_steps_[i] -= there[i] * (taken / lost);
+  left_ -= taken;
+  return taken / all_;
 }
 
 std::string Losses::others_within(double begin, double end) const {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "perf/why/series.hpp"
 
@@ -21,24 +22,23 @@ class Losses {
 
   bool any() const noexcept { return all_ > 0; }
   bool known() const noexcept { return traffic_ != nullptr; }
-  std::uint64_t left() const noexcept { return left_; }  ///< not explained yet
+  double left() const noexcept { return left_; }  ///< frames that are not explained yet
 
   /// Explains at most `count` of the losses that were noticed from `begin_s` on and are not
   /// explained yet. Result: their share of all losses; empty if there are no losses.
   std::optional<double> explain(double begin_s, std::uint64_t count);
 
-  /// The losses in [begin, end), as a share of all losses, for which a job can be to blame if it
-  /// was held back for `held_share` of that time. It is at most the part that is not explained yet,
-  /// and at most `held_share` of the frames that were sent to the job. Empty if there are no
-  /// losses.
-  std::optional<double> within(double begin, double end, double held_share) const;
+  /// Explains losses in [begin, end) by a job that was held back for `held_share` of that time: at
+  /// most `held_share` of the frames that were sent to it. Result: as explain().
+  std::optional<double> explain(double begin, double end, double held_share);
 
   /// Text about other events in [begin, end): overruns, and the worst latency if it stands out.
   std::string others_within(double begin, double end) const;
 
  private:
   const JobTraffic* traffic_;
-  std::uint64_t all_ = 0, left_ = 0;
+  std::vector<double> of_steps_;  // lost in each step, and not explained by time yet
+  double all_ = 0, left_ = 0;
 };
 
 }  // namespace shmif::perf

@@ -74,25 +74,17 @@ TEST(FlowFaults, OtherCausesExplainNoMoreThanTheFaultsLeave) {
   EXPECT_EQ(blamed.after(), Lines{"0.51 " + kWaited.at("sentence").get<std::string>()});
 }
 
-TEST(FlowFaults, CountedPacketsExplainLossesBeforeTimesDoUnlessTheyWereDroppedAtTheSocket) {
-  const auto after = [](const char* kind) {
-    Blamed blamed;
-    blamed.by_faults(40);
-    blamed.report["causes"] = {
-        kWaited, cause_of("k", kind, 0.1, 0.5, "packets; that explains 50 % of its lost frames")};
-    return blamed.after();
-  };
-  const std::string faults = "0.4 " + kFaults + "40 frames; that explains 40 % of its lost frames";
-  const std::string packets = "0.5 packets; that explains 50 % of its lost frames";
-  EXPECT_EQ(after("qdisc"),
-            (Lines{faults, packets,
-                   "0.1 k waited; 10 % of all lost frames fell there; it was worst then"}));
-  for (const char* const kind : {"receive_buffer", "socket_memory"}) {
-    EXPECT_EQ(after(kind),
-              (Lines{faults, packets,
-                     "0.51 k waited; 51 % of all lost frames fell there; it was worst then"}))
-        << kind;
-  }
+TEST(FlowFaults, CountedPacketsExplainLossesBeforeTimesDoAndNoLossIsExplainedTwice) {
+  Blamed blamed;
+  blamed.by_faults(40);
+  blamed.report["causes"] = {
+      kWaited, cause_of("k", "stopped", 0.1, 0.2, "k stopped"),
+      cause_of("k", "receive_buffer", 0.1, 0.5, "packets; that explains 50 % of its lost frames")};
+  EXPECT_EQ(blamed.after(),
+            (Lines{"0.4 " + kFaults + "40 frames; that explains 40 % of its lost frames",
+                   "0.5 packets; that explains 50 % of its lost frames",
+                   "0.1 k waited; 10 % of all lost frames fell there; it was worst then",
+                   "0.0 k stopped"}));
 }
 
 TEST(FlowFaults, SharesAreOfAllLossesAlsoOfThoseOfWhichOnlyTheSenderKnew) {

@@ -384,7 +384,7 @@ WhySeries random_series(std::mt19937& random) {
   return series;
 }
 
-TEST(Causes, OfAnySeriesHaveSharesAndWindowsInsideTheRunAndTheHeaviestFirst) {
+TEST(Causes, OfAnySeriesHaveSharesThatAddUpAndWindowsInsideTheRunAndTheHeaviestFirst) {
   std::mt19937 random(7);
   for (int round = 0; round < 300; ++round) {
     const WhySeries series = random_series(random);
@@ -393,7 +393,7 @@ TEST(Causes, OfAnySeriesHaveSharesAndWindowsInsideTheRunAndTheHeaviestFirst) {
         traffic_of(series, "a", random() % count, count, random() % 100)};
     const auto causes = find_causes(series, traffic);
     EXPECT_LE(causes.size(), kMaxCauses);
-    double last = 2;
+    double last = 2, explained = 0;
     for (const Cause& cause : causes) {
       EXPECT_GE(cause.begin_s, 0);
       EXPECT_LT(cause.begin_s, cause.end_s);
@@ -408,7 +408,9 @@ TEST(Causes, OfAnySeriesHaveSharesAndWindowsInsideTheRunAndTheHeaviestFirst) {
       const double weight = cause.of_losses_share.value_or(0) * cause.share;
       EXPECT_LE(weight, last + 1e-9);
       last = weight;
+      explained += cause.of_losses_share.value_or(0);
     }
+    EXPECT_LE(explained, 1 + 1e-9);
   }
 }
 

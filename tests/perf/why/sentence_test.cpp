@@ -154,33 +154,36 @@ TEST(LossAccount, GivesACauseOnlyWhatWasNoticedFromItsBeginOn) {
   Losses losses(&traffic);
   EXPECT_TRUE(losses.any());
   EXPECT_TRUE(losses.known());
-  EXPECT_EQ(losses.left(), 40U);
+  EXPECT_EQ(losses.left(), 40);
   EXPECT_EQ(losses.explain(1, 100), 0.75) << "those of the first second were before it";
-  EXPECT_EQ(losses.left(), 10U);
+  EXPECT_EQ(losses.left(), 10);
   EXPECT_EQ(losses.explain(0.5, 4), 0.1);
   EXPECT_EQ(losses.explain(0, 100), 0.15) << "what is left";
   EXPECT_EQ(losses.explain(0, 1), 0);
-  EXPECT_EQ(losses.left(), 0U);
+  EXPECT_EQ(losses.left(), 0);
   Losses none(nullptr);
   EXPECT_FALSE(none.known());
   EXPECT_FALSE(none.any());
   EXPECT_EQ(none.explain(0, 1), std::nullopt);
-  EXPECT_EQ(none.within(0, 1, 1), std::nullopt);
+  EXPECT_EQ(none.explain(0, 1, 1), std::nullopt);
   EXPECT_EQ(none.others_within(0, 1), "");
 }
 
 TEST(LossAccount, HasThePartOfEachIntervalThatATimeCovers) {
   JobTraffic traffic = some_losses();
   Losses losses(&traffic);
-  EXPECT_DOUBLE_EQ(*losses.within(0.5, 1.5, 1), 0.5);
-  EXPECT_DOUBLE_EQ(*losses.within(0.5, 1.5, 0.1), 0.25) << "a tenth of the frames";
-  EXPECT_DOUBLE_EQ(*losses.within(0, 2, 1), 1);
-  EXPECT_DOUBLE_EQ(*losses.within(-5, 0.5, 1), 0.125);
-  EXPECT_EQ(losses.within(2, 3, 1), 0);
+  const auto part = [&losses](double begin, double end, double held_share) {
+    return *Losses(losses).explain(begin, end, held_share);
+  };
+  EXPECT_DOUBLE_EQ(part(0.5, 1.5, 1), 0.5);
+  EXPECT_DOUBLE_EQ(part(0.5, 1.5, 0.1), 0.25) << "a tenth of the frames";
+  EXPECT_DOUBLE_EQ(part(0, 2, 1), 1);
+  EXPECT_DOUBLE_EQ(part(-5, 0.5, 1), 0.125);
+  EXPECT_EQ(part(2, 3, 1), 0);
   losses.explain(0, 35);
-  EXPECT_DOUBLE_EQ(*losses.within(0, 2, 1), 0.125) << "the others are explained";
+  EXPECT_DOUBLE_EQ(part(0, 2, 1), 0.125) << "the others are explained";
   traffic.steps[0].received.reset();
-  EXPECT_DOUBLE_EQ(*Losses(&traffic).within(0.5, 1.5, 0.1), 0.5) << "no limit is known";
+  EXPECT_DOUBLE_EQ(*Losses(&traffic).explain(0.5, 1.5, 0.1), 0.5) << "no limit is known";
 }
 
 TEST(LossAccount, TellsOfOverrunsAndOfALatencyThatStandsOut) {
