@@ -38,7 +38,7 @@ int exit_code_of_instrument(int signal, std::optional<int> program, Measured mea
   if (measured == Measured::values) return kDone;
   if (measured == Measured::nothing) return kFailed;
   if (measured == Measured::unsupported) return kNotSupported;
-  return program ? *program : kFailed;
+  return program.value_or(kDone);
 }
 
 void complain(std::string_view message) {

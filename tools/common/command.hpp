@@ -24,7 +24,7 @@ namespace shmif::tools {
 //
 //   0         done, and everything passed; also if a command that runs until it is asked to stop
 //             (tap, bridge, top, dump, server) was asked to stop
-//   1         failed, or found a failure; also if a measurement has no values
+//   1         failed, or found a failure; also if there was time to measure, but no value
 //   2         wrong usage; the command did not start
 //   77        this machine cannot do it
 //   128+n     signal n came before the command had done its task

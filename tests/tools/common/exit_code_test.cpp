@@ -23,7 +23,7 @@ TEST(ExitCodeOfAnInstrument, IsThatOfItsProgramUnlessThereIsMoreToTell) {
   for (const Case& each : {
            // Processes that ran already, the machine, or a program that the instrument ended.
            Case{0, {}, values, 0},
-           Case{0, {}, too_short, 1},
+           Case{0, {}, too_short, 0},
            Case{0, {}, nothing, 1},
            Case{0, {}, unsupported, 77},
            // A program that ended by itself.

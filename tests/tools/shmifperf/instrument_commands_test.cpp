@@ -54,6 +54,21 @@ TEST(InstrumentCommands, SayByTheirExitCodeThatAProgramCannotBeExecuted) {
   }
 }
 
+/// How a process of -p ended is not known, and that it ended early is no failure of the instrument.
+TEST(InstrumentCommands, EndWithZeroWhenTheProcessThatTheyWatchEnds) {
+  for (Words words :
+       std::vector<Words>{{"stat", "-e", "task-clock:u"},
+                          {"sample"},
+                          {"why"},
+                          {"heat", "--backend", "clear_refs", "--attrs", "1h,1h,1h,3,100"},
+                          {"membw", "--source", "software", "--settle", "600"}}) {
+    const Tool short_lived({"sleep", "0.3"});
+    words.insert(words.end(), {"-p", std::to_string(short_lived.pid())});
+    const ToolResult result = shmifperf(words);
+    EXPECT_EQ(result.status, 0) << words.front() << ": " << result.err;
+  }
+}
+
 TEST(InstrumentCommands, NameTheCpuOfAListThatIsNotOnline) {
   for (const char* const command : {"stat", "sample"}) {
     expect_wrong_lines(command, {{{"-C", "0,60000"}, "-C: CPU 60000 is not online (online are 0"}});

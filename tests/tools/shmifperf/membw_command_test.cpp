@@ -174,8 +174,6 @@ TEST(MembwCommand, OfAProgramThatSucceedsSaysByItsExitCodeWhetherThereCouldBeFig
   const Words here{"--source", "software", "--settle", "600"};
   EXPECT_EQ(code(here, script("exit 0")), 0) << "it was too short";
   EXPECT_EQ(code(here, script("exit 7")), 7);
-  const Tool short_lived({"sleep", "0.3"});
-  EXPECT_EQ(code(here, {"-p", std::to_string(short_lived.pid())}), 1);
 }
 
 TEST(MembwCommand, EndsTheProgramAndAllThatItStarted) {
