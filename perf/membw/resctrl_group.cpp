@@ -151,12 +151,14 @@ Result<void> ResctrlGroup::make(const std::string& mount_point, const std::strin
   done = choose_control(mount_point, control, *threads);
   if (done) {
     const std::string path = control_ + "/mon_groups/" + name;
-    done = calls_.make(files_.path(path));
+    made_group_ = !files_.has(path);
+    if (made_group_) done = calls_.make(files_.path(path));
     if (done) group_ = path;
   }
   if (done) {
     debug(Debug::membw, [&] {
-      return "made " + group_ + " for " + std::to_string(threads->size()) + " threads";
+      return (made_group_ ? "made " : "uses ") + group_ + " for " +
+             std::to_string(threads->size()) + " threads";
     });
   }
   if (done) done = move_in(processes);
@@ -200,7 +202,7 @@ Result<void> ResctrlGroup::move(int task, const Home& to) const {
 Result<void> ResctrlGroup::put_back() {
   // If somebody deleted the group, its tasks are in the control group above.
   std::map<int, Home> tasks = moved_;
-  if (const auto text = files_.read(group_ + "/tasks")) {
+  if (const auto text = files_.read(group_ + "/tasks"); text && made_group_) {
     const auto inside = read_tasks(*text);
     if (!inside) return inside.error();
     for (const int task : *inside) tasks.emplace(task, default_home_);
@@ -221,10 +223,10 @@ Result<void> ResctrlGroup::undo() {
   if (!group_.empty()) {
     first = put_back();
     debug(Debug::membw, [&] {
-      return "removes " + group_ + "; " + std::to_string(moved_.size()) +
-             " threads are where they were";
+      return (made_group_ ? "removes " : "leaves ") + group_ + "; " +
+             std::to_string(moved_.size()) + " threads are where they were";
     });
-    const auto removed = calls_.remove(files_.path(group_));
+    const auto removed = made_group_ ? calls_.remove(files_.path(group_)) : Result<void>();
     if (!removed && !is_gone(removed.error())) keep_first(first, removed);
   }
   if (!made_control_.empty()) {

@@ -1,6 +1,6 @@
 #pragma once
-// A monitoring group of the resctrl file system. It is made for the watched processes. They are
-// moved into it, moved back at the end, and then the group is deleted.
+// A monitoring group of the resctrl file system, usually made for the watched processes. They are
+// moved into it, moved back at the end, and then the group is deleted, unless it was there before.
 //
 // A control group (a directory below the mount point, or the mount point itself) has monitoring
 // groups in its directory mon_groups. A task is in one control group, and in at most one monitoring
@@ -53,14 +53,14 @@ class ResctrlGroup {
   ResctrlGroup& operator=(const ResctrlGroup&) = delete;
   ~ResctrlGroup() { static_cast<void>(undo()); }
 
-  /// Makes the group `name` and moves all threads of the processes into it. `control`: the control
-  /// group for them, made if it is missing; empty: the one that they are in. Errors: Errc::busy if
-  /// they are in more than one, or start threads faster than these can be moved; ESRCH if all of
-  /// them have ended; an errno. After an error everything is as before.
+  /// Moves all threads of the processes into the group `name`, which it makes if it is missing.
+  /// `control`: the control group for them, made if it is missing; empty: the one that they are in.
+  /// Errors: Errc::busy if they are in more than one, or start threads faster than these can be
+  /// moved; ESRCH if all of them have ended; an errno. After an error everything is as before.
   Result<void> make(const std::string& mount_point, const std::string& name,
                     const std::vector<pid_t>& processes, const std::string& control = {});
-  /// Moves the tasks back to where they were, and deletes what make() made. Succeeds if somebody
-  /// else deleted the group.
+  /// Moves the tasks back to where they were, and deletes what make() made. Tasks that began in a
+  /// group that it did not make stay there. Succeeds if somebody else deleted the group.
   Result<void> undo();
 
   /// Below the root of `files`; empty if there is no group.
@@ -86,6 +86,7 @@ class ResctrlGroup {
   GroupCalls& calls_;
   std::string group_, control_;
   std::string made_control_;
+  bool made_group_ = false;
   std::map<int, Home> homes_;  ///< of all tasks; only while make() runs
   std::map<int, Home> moved_;
   Home default_home_;  ///< for threads that began in the group

@@ -112,8 +112,10 @@ Result<void> ResctrlSource::open_there(const std::vector<pid_t>& processes) {
     return {};
   }
   group_ = std::make_unique<ResctrlGroup>(files_, calls_);
-  auto made = group_->make(mount_point_, "shmifperf-" + std::to_string(::getpid()), processes,
-                           options_.control_group);
+  const std::string own = "shmifperf-" + std::to_string(::getpid());
+  auto made = group_->make(mount_point_,
+                           options_.monitoring_group.empty() ? own : options_.monitoring_group,
+                           processes, options_.control_group);
   if (!made) return made;
   groups_ = {group_->path()};
   assign_counters();

@@ -17,6 +17,7 @@ namespace shmif::perf {
 struct ResctrlOptions {
   bool mount = false;           ///< mount the file system if necessary, and unmount it at the end
   std::string control_group{};  ///< for the watched processes; made if it is missing
+  std::string monitoring_group{};  ///< below it; made if it is missing; empty: one with our number
   /// If set, count only the local bytes (mbm_local_bytes) of this domain of the last-level caches.
   std::optional<unsigned> local_domain{};
 };

@@ -67,9 +67,10 @@ Options describe_membw() {
       .value("settle", "TIME", "wait this long before the first sample (default: 1s)")
       .value("socket", "N", "only the memory controllers of this socket")
       .flag("mount", "mount resctrl if it is not, and unmount it at the end")
-      .value("control-group", "NAME",
-             R"(measure in this control group of resctrl; if it is missing, make it, and delete
-                it at the end)")
+      .value("control-group", "GROUP",
+             R"(measure in this control group of resctrl, such as g1, or in its monitoring group
+                m1: g1/mon_groups/m1; mon_groups/m1 is below the group of the processes. A group
+                that is missing is made, and deleted at the end)")
       .value("schemata", "ALLOCATION",
              R"(measure with this allocation of bandwidth and caches, such as 'MB:0=50;L3:0=ff'.
                 It is set on the group of --control-group, or on a new group, and undone at the
@@ -183,9 +184,46 @@ perf::MemoryReport report_of(const Arguments& args) {
   throw UsageError{"--report \"" + word + "\" is not known (write reads, writes or total)"};
 }
 
+/// Refuses options that would have no effect.
+void check_uses(const Arguments& args) {
+  const bool compares = args.flag("compare") || args.given("sweep");
+  for (const char* const option : {"report", "tolerance", "floor", "pairs-csv"}) {
+    if (compares || !args.given(option)) continue;
+    throw UsageError{std::string("--") + option + " needs --compare or --sweep"};
+  }
+  const bool starts = args.given("load") || !args.program().empty();
+  if (args.given("program-output") && !starts) {
+    throw UsageError{"--program-output needs a program or --load"};
+  }
+  if (args.given("control-group") && !starts && !args.given("pid")) {
+    throw UsageError{"--control-group needs a program, --load or -p, which it is for"};
+  }
+}
+
 void check_source(const std::string& word) {
   if (word == "pmu" || word == "resctrl" || word == "software") return;
   throw UsageError{"--source \"" + word + "\" is not known (write pmu, resctrl or software)"};
+}
+
+/// Reads "g1", "g1/mon_groups/m1" or "mon_groups/m1".
+void put_group(const std::string& text, perf::ResctrlOptions& options) {
+  constexpr std::string_view kBelow = "mon_groups/";
+  const std::string_view all = text;
+  const std::size_t at =
+      all.starts_with(kBelow) ? 0 : std::min(all.find("/mon_groups/"), all.size());
+  options.control_group = all.substr(0, at);
+  if (at < all.size()) {
+    options.monitoring_group = all.substr(at + kBelow.size() + (at == 0 ? 0 : 1));
+  }
+  // These names do not belong to groups, or lead to the group of the whole machine.
+  const auto is_name = [](const std::string& name) {
+    const auto others = {".", "..", "info", "mon_groups", "mon_data"};
+    return name.find('/') == std::string::npos && std::ranges::find(others, name) == others.end();
+  };
+  const bool whole = at == all.size() || !options.monitoring_group.empty();
+  if (whole && is_name(options.control_group) && is_name(options.monitoring_group)) return;
+  throw UsageError{"--control-group: \"" + text +
+                   "\" is not a group (write a name, or g1/mon_groups/m1)"};
 }
 
 std::unique_ptr<perf::ResctrlSource> resctrl_of(const Arguments& args,
@@ -194,18 +232,9 @@ std::unique_ptr<perf::ResctrlSource> resctrl_of(const Arguments& args,
   perf::ResctrlOptions options;
   options.mount = args.flag("mount");
   options.local_domain = local_domain;
-  options.control_group = args.text("control-group").value_or("");
+  put_group(args.text("control-group").value_or(""), options);
   if (options.mount && args.given("sysroot")) {
     throw UsageError{"--mount is for this machine, and --sysroot is for another one"};
-  }
-  if (options.control_group.find('/') != std::string::npos) {
-    throw UsageError{"--control-group: it must be a name without \"/\""};
-  }
-  // These names do not belong to groups, or lead to the group of the whole machine.
-  for (const char* const taken : {".", "..", "info", "mon_groups", "mon_data"}) {
-    if (options.control_group == taken) {
-      throw UsageError{"--control-group: \"" + options.control_group + "\" is not a control group"};
-    }
   }
   // If a group belongs to others, an allocation is set on it only if the user named the group.
   const bool allocates = args.given("schemata") || args.given("sweep");
@@ -304,9 +333,6 @@ struct Places {
 Places places_of(const Arguments& args) {
   Places places{args.text("csv").value_or(""), args.text("pairs-csv").value_or(""),
                 args.text("output").value_or("-")};
-  if (!places.pairs_csv.empty() && !args.flag("compare") && !args.given("sweep")) {
-    throw UsageError{"--pairs-csv needs --compare or --sweep"};
-  }
   for (const auto& [option, path] :
        {std::pair{"--csv ", &places.csv}, {"--pairs-csv ", &places.pairs_csv}}) {
     if (path->empty() || !is_standard_output(*path) || !is_standard_output(places.output)) continue;
@@ -352,6 +378,7 @@ int run_membw(const CommandLine& line) {
   const perf::CompareLimits limits = membw_limits(args);
   const std::vector<perf::Schemata> allocations = allocations_of(args);
   if (args.given("sweep")) options.steps = allocations.size();
+  check_uses(args);
   const Places places = places_of(args);
   // A signal stops the command, which then undoes its settings.
   const StopSignals stop{SIGINT, SIGTERM, SIGHUP, SIGQUIT};

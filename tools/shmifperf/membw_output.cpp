@@ -127,6 +127,26 @@ std::string pair_table(const perf::MembwResult& result, perf::MemoryReport repor
   return any ? table.text(width) : std::string();
 }
 
+/// A row for each sample, with the sources that measured. Pairs of sources have a table of their
+/// own.
+std::string sample_table(const perf::MembwResult& result, std::size_t width) {
+  perf::Table table(2);
+  std::vector<std::vector<std::string>> rows(result.samples.size() + 1);
+  rows[0].emplace_back("sample");
+  for (std::size_t i = 0; i < result.samples.size(); ++i) {
+    rows[i + 1].push_back(std::to_string(result.samples[i].number));
+  }
+  for (std::size_t at = 0; at < result.sources.size(); ++at) {
+    if (!result.sources[at].rates.total) continue;
+    rows[0].push_back(result.sources[at].label());
+    for (std::size_t i = 0; i < result.samples.size(); ++i) {
+      rows[i + 1].push_back(rate_text(result.samples[i].readings[at].total));
+    }
+  }
+  for (const std::vector<std::string>& row : rows) table.add(row);
+  return table.text(width);
+}
+
 /// A row for each step: the sources, and for each pair of sources the difference and a verdict.
 std::string sweep_table(const perf::MembwResult& result, perf::MemoryReport report,
                         const perf::MembwExtras& extras, std::size_t width) {
@@ -263,7 +283,11 @@ std::string membw_text(const perf::MembwResult& result, perf::MemoryReport repor
     out += std::string("compared by ") + perf::word_of(report) + ":\n";
   }
   for (const perf::MemoryComparison& each : comparisons) out += comparison_line(each, width);
-  if (extras.pairs) out += pair_table(result, report, extras, width);
+  if (extras.pairs) {
+    out += pair_table(result, report, extras, width);
+  } else if (result.samples.size() > 1) {
+    out += sample_table(result, width);
+  }
   if (sweeps) out += sweep_table(result, report, extras, width);
   if (result.partial) out += "partial: it was ended before the measurement was complete\n";
   return out;

@@ -83,6 +83,20 @@ TEST_F(ResctrlGroupTest, InAControlGroupOfItsOwnDeletesThatOnlyIfItWasMadeHere) 
   EXPECT_TRUE(resctrl_.has(kRoot + "/mine"));
 }
 
+TEST_F(ResctrlGroupTest, ThatWasThereBeforeStaysWithWhoeverWasOrBeganInIt) {
+  resctrl_.add_group(kMade);
+  resctrl_.put_process(10, {10});
+  resctrl_.put_process(10, {11}, kMade);
+  resctrl_.put_process(20, {20}, kMade);
+  ASSERT_TRUE(make({10}));
+  EXPECT_EQ(resctrl_.group_of(10), kMade);
+  resctrl_.put_process(30, {30}, kMade);
+  ASSERT_TRUE(group_.undo());
+  EXPECT_EQ(resctrl_.group_of(10), kRoot);
+  for (const int task : {11, 20, 30}) EXPECT_EQ(resctrl_.group_of(task), kMade) << task;
+  EXPECT_TRUE(resctrl_.has(kMade));
+}
+
 TEST_F(ResctrlGroupTest, CanBeMadeAgainInAnotherControlGroup) {
   resctrl_.add_group(kRoot + "/fast");
   resctrl_.put_process(10, {10});
@@ -160,6 +174,7 @@ TEST_F(ResctrlGroupTest, UndoesAllAfterAnErrorAndTellsTheFirst) {
   EXPECT_EQ(made.error().code, std::errc::operation_not_permitted) << "not that of the clean-up";
   EXPECT_EQ(resctrl_.group_of(10), kRoot);
   EXPECT_EQ(resctrl_.calls.back(), "remove " + kMade);
+  resctrl_.delete_group(kMade);
   resctrl_.fail_make = ENOSPC;
   EXPECT_EQ(make({10}).error().code, std::errc::no_space_on_device);
 }

@@ -71,6 +71,23 @@ TEST_F(MembwAllocation, HasAGroupOfItsOwnUnlessOneIsNamed) {
       << result.out;
 }
 
+TEST_F(MembwAllocation, IsMeasuredInTheMonitoringGroupThatIsNamed) {
+  for (const char* const group : {"c1/mon_groups/m1", "mon_groups/m1"}) {
+    const ToolResult result =
+        membw({"--control-group", group, "--samples", "2", "--load", "fill:size=64k"});
+    EXPECT_EQ(result.status, 0) << result.err;
+    // Each sample has a row.
+    const auto lines = lines_of(result.out);
+    const auto head = std::ranges::find_if(
+        lines, [](const std::string& line) { return line.starts_with("  sample "); });
+    ASSERT_GE(std::distance(head, lines.end()), 3) << result.out;
+    EXPECT_TRUE(head[1].starts_with("  1 ")) << result.out;
+    EXPECT_TRUE(head[2].starts_with("  2 ")) << result.out;
+  }
+  EXPECT_EQ(resctrl_.log(), (Words{"make c1", "make c1/mon_groups/m1", "remove c1/mon_groups/m1",
+                                   "remove c1", "make mon_groups/m1", "remove mon_groups/m1"}));
+}
+
 TEST_F(MembwAllocation, IsPutBackAfterASignal) {
   resctrl_.stand("c1", "MB:0=90;1=80");
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {

@@ -476,7 +476,7 @@ TEST(MembwCommand, KeepsAsManySamplesAsItSays) {
   EXPECT_EQ(machine["report"], "total");
   EXPECT_TRUE(machine["comparisons"].empty()) << "nobody asked for them";
   EXPECT_EQ(machine["sources"].size(), 1U) << "the devices alone";
-  const Json load = kept({"--load", "fill:size=64k", "--report", "writes"});
+  const Json load = kept({"--load", "fill:size=64k", "--compare", "--report", "writes"});
   EXPECT_EQ(load["samples"].size(), 5U);
   EXPECT_EQ(load["report"], "writes");
   const Json both = kept({"--samples", "2", "--compare", "--load", "fill:size=64k"});
@@ -506,13 +506,15 @@ TEST(MembwCommand, RefusesWhatItCannotUnderstand) {
                                {{"--socket", "65536"}, "--socket"},
                                {{"--report", ""}, "--report \"\" is empty"},
                                {{"--fill", "1ms", "--load", "x"}, "--load \"x\" is not a load"},
-                               {{"--control-group", "a/b"}, "--control-group: it must be a name"},
-                               {{"--control-group", "."}, "\".\" is not a control group"},
-                               {{"--control-group", ".."}, "\"..\" is not a control group"},
-                               {{"--control-group", "info"}, "\"info\" is not a control group"},
-                               {{"--control-group", "mon_groups"}, "is not a control group"},
-                               {{"--control-group", "mon_data"}, "is not a control group"},
+                               {{"--report", "reads"}, "--report needs --compare or --sweep"},
+                               {{"--floor", "1M"}, "--floor needs --compare or --sweep"},
+                               {{"--control-group", "g1"}, "--control-group needs a program"},
                                {{"--mount", "--sysroot", "/"}, "--mount is for this machine"}});
+  for (const char* const group : {"a/b", ".", "..", "info", "mon_groups", "mon_data", "mon_groups/",
+                                  "g1/mon_groups/", "g1/mon_groups/..", "g1/mon_groups/a/b"}) {
+    expect_wrong_lines("membw",
+                       {{{"--control-group", group, "-p", "1"}, "is not a group (write a name"}});
+  }
 }
 
 }  // namespace
