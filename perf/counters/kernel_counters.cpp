@@ -100,6 +100,10 @@ class RealCounters final : public KernelCounters {
     return cpus.value_or(std::vector<int>{});
   }
 
+  bool has_cpu(int cpu) override {
+    return KernelFiles().has("/sys/devices/system/cpu/cpu" + std::to_string(cpu));
+  }
+
   int hold(pid_t thread) noexcept override {
     if (::ptrace(PTRACE_SEIZE, thread, nullptr, nullptr) != 0) return -errno;
     ::ptrace(PTRACE_INTERRUPT, thread, nullptr, nullptr);

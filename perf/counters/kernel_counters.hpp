@@ -64,6 +64,11 @@ class KernelCounters {
     return std::nullopt;
   }
   virtual std::vector<int> online_cpus() = 0;
+  /// Whether this machine has the CPU, online or not.
+  virtual bool has_cpu(int cpu) {
+    (void)cpu;
+    return true;
+  }
 
   /// Stops a thread for a moment and changes nothing else about it. Blocks: until it has stopped.
   /// Result: the signal that release() must pass on to it, or 0. The same thread must call both.

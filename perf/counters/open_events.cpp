@@ -9,6 +9,7 @@
 #include <chrono>
 #include <thread>
 
+#include "base/number_list.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
@@ -41,8 +42,14 @@ bool may_be_a_threads(int error) {
   return error == EINVAL || error == ENODEV || error == ESRCH;
 }
 
-Refusal offline_refusal(int cpu) {
+Refusal refusal_of_cpu(KernelCounters& kernel, int cpu) {
   const std::string number = std::to_string(cpu);
+  if (!kernel.has_cpu(cpu)) {
+    return {Refusal::State::failed,
+            "there is no CPU " + number + "; online are " +
+                base::number_list_text(kernel.online_cpus()),
+            ""};
+  }
   return {Refusal::State::failed, "CPU " + number + " is offline",
           "echo 1 > /sys/devices/system/cpu/cpu" + number + "/online"};
 }
@@ -109,7 +116,7 @@ Result<void> OpenEvents::open_clocks(const TargetBinding& target) {
     if (file < 0) {
       const bool denied = file == -EACCES || file == -EPERM;
       const auto owner = place.task > 0 ? kernel_.other_owner(place.task) : std::nullopt;
-      const Refusal refusal = file == -ENODEV && is_offline(place.cpu) ? offline_refusal(place.cpu)
+      const Refusal refusal = is_of_cpu(-file, place.cpu) ? refusal_of_cpu(kernel_, place.cpu)
                               : owner && denied
                                   ? foreign_refusal(*owner)
                                   : explain_refusal(-file, {}, {.whole_cpu = place.task < 0});
@@ -224,6 +231,11 @@ bool OpenEvents::is_offline(int cpu) const {
   return !online.empty() && std::ranges::find(online, cpu) == online.end();
 }
 
+/// Whether the kernel refused because the CPU is offline, or does not exist (EINVAL).
+bool OpenEvents::is_of_cpu(int error, int cpu) const {
+  return (error == ENODEV || error == EINVAL) && is_offline(cpu);
+}
+
 /// Whether the kernel would permit the event if it is counted in user space only.
 bool OpenEvents::permitted_in_user_space(std::size_t number, CounterPlace place,
                                          const TargetBinding& target) const {
@@ -239,7 +251,7 @@ bool OpenEvents::permitted_in_user_space(std::size_t number, CounterPlace place,
 
 Refusal OpenEvents::refusal_of(int error, std::size_t number, CounterPlace place,
                                const TargetBinding& target) const {
-  if (error == ENODEV && is_offline(place.cpu)) return offline_refusal(place.cpu);
+  if (is_of_cpu(error, place.cpu)) return refusal_of_cpu(kernel_, place.cpu);
   const bool denied = error == EACCES || error == EPERM;
   if (const auto owner =
           denied && place.task > 0 ? kernel_.other_owner(place.task) : std::nullopt) {

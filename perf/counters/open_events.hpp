@@ -102,6 +102,7 @@ class OpenEvents {
   static bool may_have_moved(int error, const Group& group, const TargetBinding& target);
   bool has_ended(pid_t thread, const TargetBinding& target) const;
   bool is_offline(int cpu) const;
+  bool is_of_cpu(int error, int cpu) const;
   bool permitted_in_user_space(std::size_t number, CounterPlace place,
                                const TargetBinding& target) const;
   Refusal refusal_of(int error, std::size_t number, CounterPlace place,

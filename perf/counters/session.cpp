@@ -27,11 +27,17 @@ auto ask(const std::unique_ptr<Impl>& impl, const Call& call) -> decltype(call(*
   return call(*impl);
 }
 
-const char* advice_for(SessionState state) noexcept {
+const char* advice_for(SessionCall call, SessionState state) noexcept {
+  const bool restarts = call == SessionCall::restart;
+  const bool is_loaded = state == SessionState::loaded || state == SessionState::started ||
+                         state == SessionState::masked;
+  const bool wants_unloaded = !restarts && answer_of(call, SessionState::loaded) == Answer::busy;
+  if (is_loaded && wants_unloaded) return "unload it first";
   switch (state) {
     case SessionState::unloaded: return "load it first";
-    case SessionState::loaded: return "unload it first";
-    case SessionState::started: return "stop it first";
+    case SessionState::loaded: return "start it: no overflow has stopped it";
+    case SessionState::started:
+      return restarts ? "it counts: no overflow has stopped it" : "stop it first";
     case SessionState::masked: return "restart or stop it first";
     case SessionState::ended: return "the target has ended: read the counts, and unload it";
     case SessionState::closed: return "make another one";
@@ -74,7 +80,7 @@ Result<void> CounterSession::Impl::check(SessionCall call) {
   if (answer == Answer::ok) return {};
   return Error(answer == Answer::busy ? CounterErrc::busy : CounterErrc::invalid,
                std::string("cannot ") + row_of(call).name + " while the session is " +
-                   name_of(state_) + " (" + advice_for(state_) + ')');
+                   name_of(state_) + " (" + advice_for(call, state_) + ')');
 }
 
 /// Writes a debug line about the state.

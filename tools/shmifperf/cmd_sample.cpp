@@ -1,5 +1,6 @@
 // shmifperf sample: shows in which functions programs spend their time.
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 
@@ -90,6 +91,12 @@ perf::Sampling sampling_of(const Arguments& args, std::uint64_t fields) {
 std::unique_ptr<perf::SampleFormat> format_of(const Arguments& args) {
   if (args.text("format")->starts_with("profile:")) {
     throw UsageError{"--format: profile takes no argument"};
+  }
+  const std::string name = args.text("format")->substr(0, args.text("format")->find(':'));
+  const auto names = perf::sample_formats().names();
+  if (std::ranges::find(names, name) == names.end()) {
+    throw UsageError{"--format: there is no sampling format \"" + name + "\" (there are " +
+                     formats_in_words() + ')'};
   }
   auto made = perf::sample_formats().make(*args.text("format"));
   if (!made) throw UsageError{"--format: " + made.error().message};

@@ -128,6 +128,14 @@ TEST_F(CpuSession, CountsWhatRunsThereAndSamplesIt) {
   });
 }
 
+TEST_F(CpuSession, OfACpuThatDoesNotExistSaysWhichThereAre) {
+  ASSERT_TRUE(session.program(std::array{EventSetup{page_faults()}}));
+  const auto loaded = session.load(CounterTarget::cpu({60'000}));
+  ASSERT_FALSE(loaded);
+  EXPECT_NE(loaded.error().message.find("(there is no CPU 60000; online are 0"), std::string::npos)
+      << loaded.error().message;
+}
+
 /// Sessions of the same event on the same CPU, as when two people sample it.
 TEST_F(CpuSession, HasItsSamplesAlsoBesideAnotherOfTheSameEvent) {
   on_one_cpu([&](int cpu) {

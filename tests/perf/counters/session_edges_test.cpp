@@ -222,8 +222,13 @@ TEST_F(EdgeSession, SaysWhatToDoInEachState) {
   ASSERT_TRUE(session.load(thread));
   EXPECT_EQ(told(session.load(thread)),
             "cannot load while the session is loaded (unload it first)");
+  EXPECT_EQ(told(session.restart()),
+            "cannot restart while the session is loaded (start it: no overflow has stopped it)");
   ASSERT_TRUE(session.start());
-  EXPECT_EQ(told(session.restart()), "cannot restart while the session is started (stop it first)");
+  EXPECT_EQ(told(session.restart()),
+            "cannot restart while the session is started (it counts: no overflow has stopped it)");
+  EXPECT_EQ(told(session.delete_sets(std::array{1U})),
+            "cannot delete_sets while the session is started (unload it first)");
   kernel.overflow(1);
   EXPECT_EQ(told(session.start()),
             "cannot start while the session is masked (restart or stop it first)");
