@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <csignal>
 #include <optional>
+#include <sstream>
 #include <string>
 
 #include "base/quantity.hpp"
@@ -84,12 +85,27 @@ Result<TaskStat> read_task_stat(std::string_view text) {
   return stat;
 }
 
+namespace {
+
+/// The words between commas and white space. A comma with no word beside it gives an empty word.
+std::vector<std::string> pid_words(std::string_view text) {
+  std::vector<std::string> words;
+  for (const std::string_view part : base::split(text, ',')) {
+    std::istringstream in{std::string(part)};
+    const std::size_t before = words.size();
+    for (std::string word; in >> word;) words.push_back(std::move(word));
+    if (words.size() == before) words.emplace_back();
+  }
+  return words;
+}
+
+}  // namespace
+
 Result<std::vector<pid_t>> read_pids(std::string_view text) {
   constexpr std::size_t kMaxPids = 1024;
   constexpr std::uint64_t kMaxNumber = 1U << 22U;  // PID_MAX_LIMIT of the kernel
   std::vector<pid_t> pids;
-  for (const std::string_view part : base::split(text, ',')) {
-    const std::string word(part);
+  for (const std::string& word : pid_words(text)) {
     const auto number = base::read_digits(word);
     if (!number || *number == 0 || *number > kMaxNumber) {
       return Error(Errc::bad_argument, '"' + word + "\" is not the number of a process");

@@ -30,7 +30,8 @@ struct TaskStat {
 /// Errors: Errc::bad_argument for a text that is truncated or has another form.
 Result<TaskStat> read_task_stat(std::string_view text);
 
-/// Reads process numbers such as "12" or "12,13": only digits, no number twice, at most 1024.
+/// Reads process numbers such as "12", "12,13" or "12 13": only digits, no number twice, at most
+/// 1024.
 /// Errors: Errc::bad_argument, and the message names the wrong word.
 Result<std::vector<pid_t>> read_pids(std::string_view text);
 

@@ -20,6 +20,7 @@
 #include "perf/heat/monitor_socket.hpp"
 #include "shmif/bus.hpp"
 #include "tools/common/progress.hpp"
+#include "tools/shmifperf/watched.hpp"
 #include "tools/shmifperf/write_file.hpp"
 
 namespace shmif::tools {
@@ -105,9 +106,7 @@ HeatRequest request_of(const Arguments& args) {
   if (const auto text = args.text("attrs")) {
     request.attributes = read_or_complain("attrs", perf::read_attributes(*text));
   }
-  if (const auto text = args.text("pid")) {
-    request.targets = read_or_complain("pid", perf::read_pids(*text));
-  }
+  request.targets = Watched::pids_of(args);
   if (const auto text = args.text("backend")) {
     request.backend = read_or_complain("backend", perf::read_heat_backend(*text));
   }

@@ -11,6 +11,7 @@
 #include "base/quantity.hpp"
 #include "perf/membw/fill_load.hpp"
 #include "perf/stats/clock.hpp"
+#include "tools/shmifperf/watched.hpp"
 
 namespace shmif::tools {
 
@@ -68,7 +69,7 @@ std::vector<std::string> load_argv(const perf::FillOptions& load, const std::str
 }  // namespace
 
 void MembwTarget::describe(Options& options) {
-  options.value("p,pid", "PID[,PID]...", "watch these processes, until they end or Ctrl-C")
+  options.repeatable("p,pid", "PID[,PID]...", "watch these processes, until they end or Ctrl-C")
       .value("load", "LOAD",
              R"(watch a built-in load: fill, which fills buffers on all CPUs, or
                 fill:size=SIZE,op=read|write|copy,once,flush: SIZE for each thread; read, write,
@@ -86,11 +87,7 @@ MembwTarget::MembwTarget(const Arguments& args, std::chrono::nanoseconds longest
   const int given =
       (args.given("pid") ? 1 : 0) + (args.program().empty() ? 0 : 1) + (args.given("load") ? 1 : 0);
   if (given > 1) throw UsageError{"-p, --load and a program exclude each other (give one of them)"};
-  if (const auto text = args.text("pid")) {
-    auto pids = perf::read_pids(*text);
-    if (!pids) throw UsageError{"--pid: " + pids.error().message};
-    pids_ = *std::move(pids);
-  }
+  pids_ = Watched::pids_of(args).value_or(std::vector<pid_t>());
   perf::ChildOptions child = child_of(args);
   if (args.given("load")) {
     const perf::FillOptions load = load_of(args);

@@ -23,7 +23,7 @@ int milliseconds_until(Clock::time_point then) {
 }  // namespace
 
 void Watched::describe(Options& options) {
-  options.value("p,pid", "PID[,PID]...", "watch these processes, until they end or Ctrl-C");
+  options.repeatable("p,pid", "PID[,PID]...", "watch these processes, until they end or Ctrl-C");
   options.words(0, 0).may_take_program();
 }
 
@@ -57,8 +57,17 @@ std::vector<int> Watched::cpus_of(const Arguments& args) {
   return *cpus;
 }
 
+std::optional<std::vector<pid_t>> Watched::pids_of(const Arguments& args) {
+  std::string all;
+  for (const std::string& list : args.all("pid")) all += (all.empty() ? "" : ",") + list;
+  if (all.empty()) return {};
+  auto pids = perf::read_pids(all);
+  if (!pids) throw UsageError{"--pid: " + pids.error().message};
+  return *std::move(pids);
+}
+
 Watched::Watched(const Arguments& args, perf::ChildOptions program) {
-  const auto pids = args.text("pid");
+  const auto pids = pids_of(args);
   if (pids && !args.program().empty()) {
     throw UsageError{"-p and a program cannot be watched together (give one of them)"};
   }
@@ -68,9 +77,7 @@ Watched::Watched(const Arguments& args, perf::ChildOptions program) {
   }
   std::vector<pid_t> numbers;
   if (pids) {
-    auto read = perf::read_pids(*pids);
-    if (!read) throw UsageError{"--pid: " + read.error().message};
-    numbers = *std::move(read);
+    numbers = *pids;
   } else {
     program.argv = args.program();
     child_.emplace(perf::HeldChild::start(program).value());

@@ -31,6 +31,10 @@ class Watched {
   /// list, for a CPU that is not online, or if -p is given, too.
   static std::vector<int> cpus_of(const Arguments& args);
 
+  /// The processes of -p, which can be given several times. Empty if it is not given. Throws
+  /// UsageError.
+  static std::optional<std::vector<pid_t>> pids_of(const Arguments& args);
+
   /// The processes of the command line. A program is held before its first instruction. Throws
   /// UsageError unless exactly one of the two is given (or CPUs, and at most a program, which says
   /// how long to watch). Throws Exception for a process that cannot be watched. `program`: how to

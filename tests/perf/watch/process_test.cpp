@@ -66,8 +66,10 @@ TEST(TaskStatText, TakesAnyNameAndNoOtherForm) {
 
 TEST(PidList, IsNumbersAndNothingElse) {
   EXPECT_EQ(read_pids("12").value(), (std::vector<pid_t>{12}));
-  EXPECT_EQ(read_pids("12,4194304,1").value(), (std::vector<pid_t>{12, 4194304, 1}));
-  for (const char* text : {"", ",", "12,", ",12", "12,,13", "0", "-1", "+1", " 12", "12 ", "1x",
+  for (const char* text : {"12,4194304,1", "12 4194304 1", " 12,4194304  1\n"}) {
+    EXPECT_EQ(read_pids(text).value(), (std::vector<pid_t>{12, 4194304, 1})) << text;
+  }
+  for (const char* text : {"", ",", "12,", ",12", "12,,13", "0", "-1", "+1", " ", "12, ", "1x",
                            "4194305", "12;13", "99999999999999999999"}) {
     EXPECT_FALSE(read_pids(text)) << text;
   }

@@ -181,11 +181,18 @@ TEST_F(HeatByDamon, WatchesSeveralProcessesEachWithItsOwnRegions) {
   kernel_.put_region(0, 4096, 8192, 20, 1);
   kernel_.put_region(0, 12288, 16384, 5, 3, 1);
   Tool sleeper({"sleep", "600"});
-  const std::string pids = own_pid() + ',' + std::to_string(sleeper.pid());
-  const ToolResult result = heat({"-p", pids, "--windows", "2", "--json"});
-  ASSERT_EQ(result.status, 0) << result.err;
-  const Json json = Json::parse(result.out, nullptr, false);
-  ASSERT_EQ(json["targets"].size(), 2U) << result.out;
+  const std::string other = std::to_string(sleeper.pid());
+  Json json;
+  for (const Words& pids : std::vector<Words>{{"-p", own_pid() + ' ' + other},
+                                              {"-p", own_pid(), "-p", other},
+                                              {"-p", own_pid() + ',' + other}}) {
+    Words words = pids;
+    words.insert(words.end(), {"--windows", "2", "--json"});
+    const ToolResult result = heat(words);
+    ASSERT_EQ(result.status, 0) << result.err;
+    json = Json::parse(result.out, nullptr, false);
+    ASSERT_EQ(json["targets"].size(), 2U) << result.out;
+  }
   EXPECT_EQ(json["targets"][0]["target"]["pid"], ::getpid());
   EXPECT_EQ(json["targets"][0]["target"]["source"], "damon");
   EXPECT_EQ(json["targets"][0]["windows"][0]["regions"][0]["begin"], 4096);
