@@ -27,7 +27,7 @@ std::optional<std::string> Trigger::check(std::uint64_t since_start_ns, bool mat
   } else if (matched) {
     why = "a frame matched \"" + options_.trigger_match + '"';
   } else if (elsewhere && exists()) {
-    why = "it fired on another server";
+    why = "it fired on another server, or on the client";
   }
   fired_ = why.has_value();
   return why;

@@ -20,7 +20,7 @@ class Trigger {
   bool exists() const noexcept;
   /// Result: a text that says why it fires now; empty if it does not fire, or has fired before.
   /// Deletes the file, so that the file does not end the next run. `matched`: a job received a
-  /// matching frame. `elsewhere`: the same trigger fired on another server.
+  /// matching frame. `elsewhere`: the same trigger fired on another server, or on the client.
   std::optional<std::string> check(std::uint64_t since_start_ns, bool matched,
                                    bool elsewhere = false);
   /// A text for a debug line: what can fire it.

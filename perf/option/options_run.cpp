@@ -154,7 +154,8 @@ void add_trigger_rows(Rows& rows) {
   rows.add("trigger-file", needs_directory, text(&R::trigger_file, "PATH", "the path of a file"),
            R"(When this file appears, the trigger fires: all jobs stop and save their states (as
               with verify_state_save), and then the program of --trigger runs. The file is
-              removed. The trigger fires once, whichever of the trigger options is the first.)");
+              removed. The trigger fires once, whichever of the trigger options is the first. With
+              --client, the file may appear on any server or on the client: all servers stop.)");
   rows.add("trigger-timeout", saves_state,
            time(&R::trigger_timeout, TimeUnit::seconds, 0ns, 365 * 24h),
            "Fire the trigger when this time has passed since the first jobs began; 0 is never.",

@@ -60,6 +60,7 @@ class Client {
         control_(control),
         shares_(shares_of(set)),
         states_(set),
+        trigger_file_(set.run.trigger_file),
         patience_(2 * longest_drain(set)) {  // a job drains twice if frames are missing
     if (shares_.servers.empty()) jobs_.push_back({texts_of(set), options.command});
     for (const ServerShare& share : shares_.servers) {
@@ -131,7 +132,8 @@ class Client {
   bool gone_ = false;     // all servers were ordered to start
   bool failing_ = false;  // a server failed, and the others were told
   KeptStates states_;
-  bool triggered_ = false;  // a server's trigger fired, and the others were told
+  const std::string trigger_file_;
+  bool triggered_ = false;  // the trigger fired somewhere, and all servers were told
   StopPatience patience_;
   Clock::time_point next_show_{};
   std::map<std::string, std::uint64_t> shown_lost_;  // in all intervals, of the ends of flows
@@ -179,11 +181,15 @@ void Client::look_for_stops(Clock::time_point now) {
   }
 }
 
-/// Passes a trigger to all other servers, because it ends the whole run.
+/// Passes a trigger to all other servers, because it ends the whole run. Its file can also appear
+/// on this machine.
 void Client::pass_on_trigger() {
   const auto fired = [](const auto& host) { return !host->triggered().empty(); };
-  if (triggered_ || std::ranges::none_of(hosts_, fired)) return;
+  if (triggered_ || !gone_) return;
+  const bool here = !trigger_file_.empty() && ::access(trigger_file_.c_str(), F_OK) == 0;
+  if (!here && std::ranges::none_of(hosts_, fired)) return;
   triggered_ = true;
+  if (here) ::unlink(trigger_file_.c_str());  // as on a server
   for (const auto& host : hosts_) {
     if (!fired(host)) host->trigger();
   }

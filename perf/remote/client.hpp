@@ -42,11 +42,11 @@ struct RemoteOptions {
 
 /// Lets every server run the set; if the jobs name servers, each runs those that name it. If one
 /// cannot, no server starts; if one fails later, the others are stopped. If the trigger fires on
-/// one, it fires on all. Verification states that jobs of the servers have saved are written to the
-/// current directory as SERVER-JOB-verify.state. A stop from `control` goes to all servers; a
-/// second stop is hard. Threads: as Runner; `observer` gets the jobs of all servers as "HOST/JOB".
-/// Blocks: until every server has sent its result or is given up. Result: in the order of
-/// `servers`.
+/// one, or its file appears on this machine, it fires on all. Verification states that jobs of the
+/// servers have saved are written to the current directory as SERVER-JOB-verify.state. A stop from
+/// `control` goes to all servers; a second stop is hard. Threads: as Runner; `observer` gets the
+/// jobs of all servers as "HOST/JOB". Blocks: until every server has sent its result or is given
+/// up. Result: in the order of `servers`.
 std::vector<HostResult> run_on_servers(const RemoteOptions& options, const JobSet& set,
                                        RunObserver* observer, RunControl& control);
 

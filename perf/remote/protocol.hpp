@@ -11,7 +11,7 @@
 //   go     ------------------------------->   the jobs start at this time of the server's clock
 //          <-------------------------------   started, run, progress..., triggered, state...,
 //                                             finished
-//   trigger ------------------------------>   the trigger of another server fired: fire yours
+//   trigger ------------------------------>   the trigger fired elsewhere: fire yours
 //   sender_ended ------------------------->   a job of another server sends no more: it has sent so
 //                                             many frames to one of your jobs
 //   stop   ------------------------------->   at any time; the second is a hard stop
