@@ -43,6 +43,7 @@ Result<void> may_share(const std::string& path, const JobOptions& first, const J
     return Error(Errc::bad_argument, "the log " + path + " is already that of job \"" + first.name +
                                          "\" (rename a job, or give it another prefix)");
   }
+  if (first.agg_logs != job.agg_logs) return refuse("lines of another kind", "per_job_logs");
   if (has_bins && first.log_hist_coarseness != job.log_hist_coarseness) {
     return refuse("other bins", "log_hist_coarseness");
   }
@@ -75,7 +76,8 @@ Result<std::unique_ptr<IntervalLogs>> IntervalLogs::open(std::span<const Planned
         done = may_share(path, *known->second.first, o, value == Value::histogram);
         return known->second.second;
       }
-      logs->files_.push_back(std::make_unique<File>(File{.value = value, .path = path}));
+      logs->files_.push_back(
+          std::make_unique<File>(File{.value = value, .path = path, .has_sums = o.agg_logs}));
       File* const its = logs->files_.back().get();
       done = its->create(inputs);
       made.emplace(path, std::pair(&o, its));
@@ -118,13 +120,29 @@ std::vector<std::size_t> IntervalLogs::with_histograms() const {
   return jobs;
 }
 
-void IntervalLogs::File::line(const IntervalResult& sum, Way way, double figure) {
-  line(std::to_string(std::llround(sum.at_seconds * 1000)) + ", " +
-       std::to_string(std::llround(figure)) + (way == Way::sent ? ", 1, 0, 0" : ", 0, 0, 0"));
+void IntervalLogs::File::add(double at_seconds, Way way, Sum line) {
+  const std::int64_t at_ms = std::llround(at_seconds * 1000);
+  if (!has_sums) return write(at_ms, way, line);
+  Sum& sum = sums[{at_ms, way}];
+  sum.figure += line.figure;
+  sum.latencies += line.latencies;
+  sum.frames += line.frames;
+  sum.bytes += line.bytes;
+  sum.bins.resize(line.bins.size());
+  for (std::size_t i = 0; i < line.bins.size(); ++i) sum.bins[i] += line.bins[i];
 }
 
-void IntervalLogs::File::line(const std::string& text) {
+void IntervalLogs::File::write(std::int64_t at_ms, Way way, const Sum& line) {
   if (failure != 0) return;
+  const std::string direction = way == Way::sent ? ", 1, " : ", 0, ";
+  std::string text = std::to_string(at_ms);
+  if (value == Value::histogram) {
+    text += direction + std::to_string(line.frames == 0 ? 0 : line.bytes / line.frames);
+    for (const std::uint64_t count : line.bins) text += ", " + std::to_string(count);
+  } else {
+    const double figure = line.figure / (value == Value::latency_ns ? line.latencies : 1);
+    text += ", " + std::to_string(std::llround(figure)) + direction + "0, 0";
+  }
   const int written = std::fprintf(file.get(), "%s\n", text.c_str());
   // Flushes each line: programs may follow the file, and a full disk is noticed at once.
   if (written < 0 || std::fflush(file.get()) != 0) failure = errno == 0 ? EIO : errno;
@@ -136,7 +154,9 @@ void IntervalLogs::write(Source& source) {
   for (File* const file : log.files) {
     if (file->value == Value::latency_ns) {
       const Way way = source.is_peer ? Way::sent : Way::received;
-      if (sum.latency_mean_ns) file->line(sum, way, *sum.latency_mean_ns);
+      if (!sum.latency_mean_ns) continue;
+      const auto count = static_cast<double>(std::max<std::uint64_t>(sum.latency_count, 1));
+      file->add(sum.at_seconds, way, {.figure = *sum.latency_mean_ns * count, .latencies = count});
       continue;
     }
     if (source.is_peer) continue;
@@ -148,8 +168,11 @@ void IntervalLogs::write(Source& source) {
       return (bytes ? static_cast<double>(count_bytes) / 1024 : static_cast<double>(count)) /
              seconds;
     };
-    if (log.receives) file->line(sum, Way::received, rate(sum.rx_frames, sum.rx_bytes));
-    if (log.sends) file->line(sum, Way::sent, rate(sum.tx_frames, sum.tx_bytes));
+    const auto add = [&](Way way, double figure) {
+      file->add(sum.at_seconds, way, {.figure = figure});
+    };
+    if (log.receives) add(Way::received, rate(sum.rx_frames, sum.rx_bytes));
+    if (log.sends) add(Way::sent, rate(sum.tx_frames, sum.tx_bytes));
   }
   source.sum = {};
 }
@@ -271,16 +294,14 @@ void IntervalLogs::write_histogram(Source& source) {
   const IntervalResult sum = std::exchange(source.histogram_sum, {});
   const std::vector<std::uint64_t> bins = std::exchange(source.histogram, {});
   if (bins.empty()) return;
-  std::string line = std::to_string(std::llround(sum.at_seconds * 1000)) +
-                     (source.is_peer ? ", 1, " : ", 0, ") +
-                     std::to_string(sum.rx_frames == 0 ? 0 : sum.rx_bytes / sum.rx_frames);
+  Sum line{.frames = sum.rx_frames, .bytes = sum.rx_bytes};
   const std::size_t step = std::size_t{1} << log.coarseness;
   for (std::size_t i = 0; i < bins.size(); i += step) {
     std::uint64_t count = 0;
     for (std::size_t at = i; at < std::min(i + step, bins.size()); ++at) count += bins[at];
-    line += ", " + std::to_string(count);
+    line.bins.push_back(count);
   }
-  log.file->line(line);
+  log.file->add(sum.at_seconds, source.is_peer ? Way::sent : Way::received, std::move(line));
 }
 
 /// In a shared log, a line without counts would add nothing to a sum.
@@ -298,6 +319,7 @@ std::vector<std::string> IntervalLogs::finish() {
   std::vector<std::string> lost;
   for (const std::unique_ptr<File>& file : files_) {
     if (!file->file) continue;
+    for (const auto& [at, sum] : file->sums) file->write(at.first, at.second, sum);
     if (std::fclose(file->file.release()) != 0 && file->failure == 0) file->failure = errno;
     file->output.close(file->failure != 0);
     if (file->failure == 0) continue;

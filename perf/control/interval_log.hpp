@@ -11,9 +11,11 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.hpp"
@@ -46,16 +48,26 @@ class IntervalLogs {
  private:
   enum class Value : std::uint8_t { kib_per_s, frames_per_s, latency_ns, histogram };
   enum class Way : std::uint8_t { received, sent };
+  /// A line of a log that has the sums of its jobs.
+  struct Sum {
+    double figure = 0;     ///< a rate, or the sum of latencies
+    double latencies = 0;  ///< how many
+    std::uint64_t frames = 0, bytes = 0;
+    std::vector<std::uint64_t> bins{};
+  };
   struct File {
     Value value{};
     std::string path;
+    bool has_sums = false;
+    std::map<std::pair<std::int64_t, Way>, Sum> sums{};  // by time in ms, until the end
     std::unique_ptr<std::FILE, int (*)(std::FILE*)> file{nullptr, nullptr};
     bus::OutputFile output{};
     int failure = 0;  // errno of the first failed write; later lines are left out
 
     Result<void> create(const std::vector<std::string>& inputs);
-    void line(const IntervalResult& sum, Way way, double figure);
-    void line(const std::string& text);
+    /// Writes a line, or adds it to that of the same time. `line`: of one job.
+    void add(double at_seconds, Way way, Sum line);
+    void write(std::int64_t at_ms, Way way, const Sum& line);
   };
   /// The logs of a job.
   struct Log {

@@ -236,6 +236,7 @@ struct JobOptions {
   std::string write_pcap;
   std::string write_bw_log, write_iops_log, write_lat_log, write_hist_log;
   bool per_job_logs = true;  ///< otherwise the jobs with the same prefix share a log
+  bool agg_logs = false;     ///< a shared log has their sums
   Nanoseconds log_avg = std::chrono::milliseconds(500);
   Nanoseconds log_hist = std::chrono::milliseconds(500);
   std::uint32_t log_hist_coarseness = 0;

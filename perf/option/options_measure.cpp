@@ -177,6 +177,18 @@ constexpr const char* kNoLatency =
     "needs a latency; there is none on engine=pcap, with verify_only or no_peer, or with rw=tx on "
     "engine=null";
 
+/// per_job_logs: 0 or 1, or agg, which is a shared log of sums.
+Kind<J> shared_logs() {
+  Kind<J> kind = yes_or_no(&J::per_job_logs);
+  kind.placeholder = "0|1|agg";
+  kind.range = "0, 1 or agg";
+  kind.set = [plain = kind.set](std::string_view value, J& job) -> Result<void> {
+    job.agg_logs = value == "agg";
+    return plain(job.agg_logs ? "0" : value, job);
+  };
+  return kind;
+}
+
 }  // namespace
 
 void add_verification_rows(std::vector<OptionRow>& into) {
@@ -380,11 +392,12 @@ void add_record_rows(std::vector<OptionRow>& into) {
   rows.add("log_hist_coarseness", allowed, number(&J::log_hist_coarseness, 0, 6),
            "Halves the number of bins this many times: 1 gives 928 bins, 6 gives 29.")
       .only(writes_histograms, "has no effect without write_hist_log");
-  rows.add("per_job_logs", allowed, yes_or_no(&J::per_job_logs),
+  rows.add("per_job_logs", allowed, shared_logs(),
            R"(With 0, the jobs that have the same prefix share one log: PREFIX_bw.log, without
               the name of a job. Each of them adds its own lines, and the times are the same for
               all. So the rate of all is the sum over the lines with the same time and
-              direction. Unlike fio, a log that exists is replaced.)")
+              direction. With agg, the log has these sums instead, and is written at the end.
+              Unlike fio, a log that exists is replaced.)")
       .only(writes_logs, "has no effect without logs (write_bw_log and so on)");
   rows.add("log_avg_msec", allowed, time(&J::log_avg, TimeUnit::milliseconds, 10ms, 1h),
            "The interval of the logs, except write_hist_log.")

@@ -87,6 +87,25 @@ TEST_F(LogsOfAGroup, HaveTheLinesOfEachOfItsJobsAndTheNameOfNone) {
       << "each once";
 }
 
+TEST_F(LogsOfAGroup, HaveTheSumsOfItsJobsIfAsked) {
+  for (PlannedJob& job : plan_) job.options.agg_logs = true;
+  auto logs = IntervalLogs::open(plan_, run_).value();
+  const auto counts = std::make_unique<HistogramBlock>();
+  (*counts)[3] = 1;
+  IntervalResult slower = second_until(1, 100);
+  slower.latency_count = 3;
+  logs->add(0, slower, 0, counts.get());
+  logs->add(0, second_until(2, 200), 0, nullptr);
+  logs->add(1, second_until(1, 7), 0, counts.get());
+  EXPECT_EQ(logs->finish(), Lines{});
+  EXPECT_EQ(lines_in(dir_.file("x_iops.log")), (Lines{"1000, 107, 1, 0, 0", "2000, 200, 1, 0, 0"}));
+  EXPECT_EQ(lines_in(dir_.file("x_bw.log")).at(0), "1000, 107, 1, 0, 0");
+  EXPECT_EQ(lines_in(dir_.file("x_lat.log")).at(0), "1000, 768, 0, 0, 0") << "(3 * 1000 + 70) / 4";
+  EXPECT_EQ(lines_in(dir_.file("x_clat_hist.log")), (Lines{"1000, 0, 0, 2, 0"}));
+  plan_[1].options.agg_logs = false;
+  EXPECT_NE(why_not().find("give both the same per_job_logs"), std::string::npos) << why_not();
+}
+
 /// What a job of 1000 frames a second did in this time, in ms of its own.
 IntervalResult span(double from_ms, double to_ms) {
   IntervalResult i;
