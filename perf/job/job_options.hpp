@@ -102,6 +102,9 @@ struct ErrorClasses {
   bool tx = false, rx = false, verify = false, overrun = false, lock = false;
 };
 
+/// As verify_state_load: the state that the client of a server has kept.
+inline constexpr const char* kStateOfClient = "client";
+
 /// A job, with the defaults of its options. A limit of 0 does not limit.
 struct JobOptions {
   using Nanoseconds = std::chrono::nanoseconds;
@@ -209,6 +212,7 @@ struct JobOptions {
   bool other_end_elsewhere = false;
   bool verify_state_save = false;
   std::string verify_state_load;
+  std::vector<std::byte> verify_state;  ///< on a server: the state that the client has sent
   ErrorClasses continue_on_error;
   bool end_on_overrun = false;
 

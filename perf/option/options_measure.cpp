@@ -230,8 +230,11 @@ void add_verification_rows(std::vector<OptionRow>& into) {
            R"(Continues from a saved state. A state is refused if it has the file format of
               another version of shmifperf, or if a job with another name or with other frames
               (bs, payload, randseed and so on) saved it. It is also refused if it counts frames
-              from a job that does not send to this job now. fio's option is a yes or no, and
-              finds the file itself.)");
+              from a job that does not send to this job now. Give it to the sender, too: a sender
+              without it begins with frame 0 again, and its frames count as new ones. With --client,
+              PATH is a file of the server; "client" means the file SERVER-JOB-verify.state in the
+              client's current directory, which the client then sends. fio's option is a yes or
+              no, and finds the file itself.)");
   rows.add("continue_on_error", allowed,
            parsed(
                &J::continue_on_error, parse_error_classes,

@@ -308,7 +308,7 @@ void Checker::records() {
           job_.log_avg % job_.log_hist == 0ns,
       "log_hist_msec: log_hist_msec or log_avg_msec must be a multiple of the other (such as 500 "
       "and 1000)");
-  require(job_.verify_state_load.empty() || job_.numjobs == 1,
+  require((job_.verify_state_load.empty() && job_.verify_state.empty()) || job_.numjobs == 1,
           "verify_state_load: a state belongs to one job (use numjobs=1)");
 }
 

@@ -62,7 +62,10 @@ class Client {
         states_(set),
         trigger_file_(set.run.trigger_file),
         patience_(2 * longest_drain(set)) {  // a job drains twice if frames are missing
-    if (shares_.servers.empty()) jobs_.push_back({texts_of(set), options.command});
+    // One message for all servers, unless each has states of its own.
+    const std::size_t servers = has_states_to_send(set) ? options.servers.size() : 1;
+    const JobsMessage all{texts_of(set), options.command};
+    if (shares_.servers.empty()) jobs_.resize(servers, all);
     for (const ServerShare& share : shares_.servers) {
       jobs_.push_back({share.texts, options.command});
     }
@@ -72,13 +75,17 @@ class Client {
     const auto jobs_go =
         shares_.flows.empty() ? RemoteHost::JobsGo::at_once : RemoteHost::JobsGo::when_told;
     for (std::size_t i = 0; i < options.servers.size(); ++i) {
-      const JobsMessage& jobs = jobs_[shares_.servers.empty() ? 0 : i];
+      JobsMessage& jobs = jobs_[i % jobs_.size()];
       hosts_.push_back(std::make_unique<RemoteHost>(options.servers[i], hello, jobs, jobs_go));
+      const auto added = add_states(options.servers[i], jobs.set);
+      if (!added) hosts_.back()->give_up(added.error().message);
     }
   }
 
   std::vector<HostResult> run() {
-    for (const auto& host : hosts_) host->connect();
+    for (const auto& host : hosts_) {
+      if (!host->over()) host->connect();
+    }
     while (!all_over()) {  // runs until every server has sent its result or was given up
       wait();
       const auto now = Clock::now();

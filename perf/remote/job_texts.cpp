@@ -106,6 +106,7 @@ JobSet job_set_of(const JobTexts& texts, const ServerLimits& limits,
     job.name = text.name;  // overrides an option "name"
     job.clock_shift_ns = text.clock_shift_ns;
     job.other_end_elsewhere = text.other_end_elsewhere;
+    job.verify_state = text.state;
     set.jobs.push_back(std::move(job));
   }
   if (problems.size() > kMaxProblems) problems.resize(kMaxProblems);

@@ -171,7 +171,8 @@ struct Encoder {
                       {"where", job.where},
                       {"options", pairs(job.options)},
                       {"clock_shift_ns", job.clock_shift_ns ? Json(*job.clock_shift_ns) : Json()},
-                      {"other_end_elsewhere", job.other_end_elsewhere}});
+                      {"other_end_elsewhere", job.other_end_elsewhere},
+                      {"state", in_hex(job.state)}});
     }
     return {{"run", pairs(m.set.run)}, {"jobs", std::move(jobs)}, {"command", m.command}};
   }
@@ -292,13 +293,25 @@ std::optional<std::int64_t> number_or_null(const Json& of, const char* key) {
   return value.get<std::int64_t>();
 }
 
+std::vector<std::byte> state_of(const Json& json) {
+  const std::string hex = text(json, "state", 2 * kMaxStateBytes);
+  std::vector<std::byte> state(hex.size() / 2);
+  for (std::size_t i = 0; i < hex.size(); ++i) {
+    const std::size_t digit = kHex.find(hex[i]);
+    if (digit == kHex.npos || hex.size() % 2 != 0) wrong_type("state", "a list of bytes in hex");
+    state[i / 2] = state[i / 2] << 4 | static_cast<std::byte>(digit);
+  }
+  return state;
+}
+
 JobsMessage jobs_message(const Json& json) {
   JobsMessage m;
   m.set.run = pairs(json, "run");
   for (const Json& job : list(json, "jobs")) {
     if (!job.is_object()) wrong_type("jobs", "a list of jobs");
     m.set.jobs.push_back({text(job, "name", 256), text(job, "where"), pairs(job, "options"),
-                          number_or_null(job, "clock_shift_ns"), flag(job, "other_end_elsewhere")});
+                          number_or_null(job, "clock_shift_ns"), flag(job, "other_end_elsewhere"),
+                          state_of(job)});
   }
   m.command = texts(json, "command");
   return m;
@@ -361,17 +374,6 @@ FinishedMessage finished_message(const Json& json) {
   return m;
 }
 
-StateMessage state_message(const Json& json) {
-  const std::string hex = text(json, "state", 2 * kMaxStateBytes);
-  StateMessage m{text(json, "job", 256), std::vector<std::byte>(hex.size() / 2)};
-  for (std::size_t i = 0; i < hex.size(); ++i) {
-    const std::size_t digit = kHex.find(hex[i]);
-    if (digit == kHex.npos || hex.size() % 2 != 0) wrong_type("state", "a list of bytes in hex");
-    m.state[i / 2] = m.state[i / 2] << 4 | static_cast<std::byte>(digit);
-  }
-  return m;
-}
-
 /// A greeting of another protocol may lack what this one added. It has what tells both apart.
 HelloMessage hello_message(const Json& json) {
   HelloMessage m{text(json, "name", 256), count(json, "protocol"), text(json, "version", 256), {}};
@@ -400,7 +402,7 @@ Message message_of(const Json& json) {
   if (type == "sender_ended") {
     return SenderEndedMessage{text(json, "job", 256), count(json, "frames")};
   }
-  if (type == "state") return state_message(json);
+  if (type == "state") return StateMessage{text(json, "job", 256), state_of(json)};
   if (type == "finished") return finished_message(json);
   if (type == "ping") return PingMessage{count(json, "sent_ns")};
   if (type == "pong") return PongMessage{count(json, "sent_ns"), count(json, "clock_ns")};

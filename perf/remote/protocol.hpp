@@ -68,7 +68,7 @@ nlohmann::json progress_to_json(const RunProgress& progress);
 /// Errors: bad_argument if a key is missing or has another type. Blocks: never.
 Result<RunProgress> progress_from_json(const nlohmann::json& json);
 
-inline constexpr std::uint64_t kRemoteProtocol = 8;
+inline constexpr std::uint64_t kRemoteProtocol = 9;
 /// Exit code of `shmifperf run` if the machine cannot do what was asked for.
 inline constexpr int kNotSupportedCode = 77;
 inline constexpr const char* kRemoteName = "shmifperf";
@@ -100,6 +100,7 @@ struct JobTexts {
     std::optional<std::int64_t> clock_shift_ns{};
     /// The other end of its flow is a job on another server.
     bool other_end_elsewhere = false;
+    std::vector<std::byte> state{};  ///< that it loads (verify_state_load=client); empty: none
   };
   OptionTexts run;
   std::vector<Job> jobs;

@@ -64,6 +64,26 @@ std::set<std::string> possible_names(const JobSet& set) {
   return names;
 }
 
+bool has_states_to_send(const JobSet& set) {
+  return std::ranges::any_of(
+      set.jobs, [](const JobOptions& job) { return job.verify_state_load == kStateOfClient; });
+}
+
+Result<void> add_states(const std::string& server, JobTexts& texts) {
+  const auto loads = [](const auto& option) { return option.first == "verify_state_load"; };
+  std::size_t room = kMaxSentStatesBytes;
+  for (JobTexts::Job& job : texts.jobs) {
+    const auto last = std::find_if(job.options.rbegin(), job.options.rend(), loads);
+    if (last == job.options.rend() || last->second != kStateOfClient) continue;
+    std::erase_if(job.options, loads);
+    auto state = read_verify_state(verify_state_path("", server + '-' + job.name), room);
+    if (!state) return std::move(state).error();
+    room -= state->size();
+    job.state = *std::move(state);
+  }
+  return {};
+}
+
 Result<std::string> KeptStates::keep(const std::string& server, const StateMessage& state) {
   const std::string job = '"' + printable(state.job) + '"';
   const std::string what = "the verification state of job " + job;

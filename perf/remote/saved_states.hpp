@@ -18,6 +18,9 @@ namespace shmif::perf {
 /// the client has read them.
 inline constexpr std::size_t kMaxRunStatesBytes = 16U << 20U;
 
+/// All states that a client sends to a server, so that they fit into kMaxJobsBytes as hex.
+inline constexpr std::size_t kMaxSentStatesBytes = 1U << 20U;
+
 /// The states that the jobs of a run save, on the server. Threads: one at a time. Blocks: for the
 /// disk.
 class SavedStates {
@@ -39,6 +42,13 @@ class SavedStates {
 
 /// The names that the jobs of a set can have in its plan, with their copies and peers.
 std::set<std::string> possible_names(const JobSet& set);
+
+/// Whether the client sends states (verify_state_load=client).
+bool has_states_to_send(const JobSet& set);
+/// Adds to `texts` the states that jobs on `server` load from the client: what KeptStates has
+/// written in an earlier run. Blocks: for the disk. Errors: those of read_verify_state(), also if
+/// the states together are longer than kMaxSentStatesBytes.
+Result<void> add_states(const std::string& server, JobTexts& texts);
 
 /// The states that a client keeps, in the current directory. Threads: one at a time. Blocks: for
 /// the disk.

@@ -195,9 +195,14 @@ Result<VerifyState> load_verify_state(const std::string& path, const std::string
                                       std::uint64_t options_hash) {
   const auto bytes = read_verify_state(path, kMaxBytes);
   if (!bytes) return bytes.error();
-  auto state = decode_verify_state(*bytes, '"' + path + '"');
+  return state_of_job(*bytes, '"' + path + '"', job, options_hash);
+}
+
+Result<VerifyState> state_of_job(std::span<const std::byte> in, const std::string& name,
+                                 const std::string& job, std::uint64_t options_hash) {
+  auto state = decode_verify_state(in, name);
   if (!state) return state;
-  const std::string what = "cannot load verify state \"" + path + "\": ";
+  const std::string what = "cannot load verify state " + name + ": ";
   if (state->job != job) {
     return Error(Errc::bad_argument,
                  what + "it is of job \"" + state->job + "\", and this is job \"" + job + '"');

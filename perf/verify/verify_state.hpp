@@ -74,5 +74,8 @@ Result<VerifyState> load_verify_state(const std::string& path, const std::string
 /// The content of such a file, and the state from it. `name` is used in messages.
 std::vector<std::byte> encode_verify_state(const VerifyState& state);
 Result<VerifyState> decode_verify_state(std::span<const std::byte> in, const std::string& name);
+/// load_verify_state() of the content of a file.
+Result<VerifyState> state_of_job(std::span<const std::byte> in, const std::string& name,
+                                 const std::string& job, std::uint64_t options_hash);
 
 }  // namespace shmif::perf

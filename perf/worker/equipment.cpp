@@ -68,7 +68,8 @@ Result<void> Equipment::make_generator(const VerifyState& before) {
   if (state != nullptr) {
     debug(Debug::verify, [&] {
       return "continues with frame number " + std::to_string(state->next_sequence) + " (" +
-             options_.verify_state_load + ')';
+             (options_.verify_state.empty() ? options_.verify_state_load : "sent by the client") +
+             ')';
     });
   }
   generator.emplace(Generator::Setup{.options = options_,
@@ -106,8 +107,8 @@ Result<void> Equipment::make_sink(VerifyState& before) {
     debug(Debug::verify, [&] {
       return "expects flow " + std::to_string(each.flow) + " from " + each.name +
              (each.replayed ? ", a replay: frames are counted, not verified" : "") +
-             (!options_.verify_state_load.empty() ? ", continued from a saved state" : "") +
-             ", and drains for " + std::to_string(each.drain_ns / 1'000'000) + " ms";
+             (!before.job.empty() ? ", continued from a saved state" : "") + ", and drains for " +
+             std::to_string(each.drain_ns / 1'000'000) + " ms";
     });
   }
   sink.emplace(std::move(inputs), *end, context_.memory.job(index_));

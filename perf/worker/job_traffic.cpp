@@ -63,8 +63,11 @@ bool hears_everything(std::span<const PlannedJob> plan, std::size_t index) {
 
 Result<VerifyState> state_before(const WorkerContext& context, std::size_t index) {
   const JobOptions& job = context.plan[index].options;
-  if (job.verify_state_load.empty()) return VerifyState{};
-  auto state = load_verify_state(job.verify_state_load, job.name, options_hash(job));
+  if (job.verify_state_load.empty() && job.verify_state.empty()) return VerifyState{};
+  const bool sent = !job.verify_state.empty();
+  const std::string name = sent ? "of the client" : '"' + job.verify_state_load + '"';
+  auto state = sent ? state_of_job(job.verify_state, name, job.name, options_hash(job))
+                    : load_verify_state(job.verify_state_load, job.name, options_hash(job));
   if (!state) return state;
   for (const FlowState& flow : state->flows) {
     bool known = flow.from == job.name;
@@ -72,8 +75,8 @@ Result<VerifyState> state_before(const WorkerContext& context, std::size_t index
       known = is_flow_to(context, i, index) && context.plan[i].options.name == flow.from;
     }
     if (!known) {
-      return Error(Errc::bad_argument, "cannot load verify state \"" + job.verify_state_load +
-                                           "\": it has frames from job \"" + flow.from +
+      return Error(Errc::bad_argument, "cannot load verify state " + name +
+                                           ": it has frames from job \"" + flow.from +
                                            "\", which sends nothing to job \"" + job.name +
                                            "\" in this run (jobs are identified by their names)");
     }

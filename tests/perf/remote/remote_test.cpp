@@ -52,6 +52,7 @@ std::vector<Message> one_of_each() {
   jobs.set.run = {{"repeat", "3"}};
   jobs.set.jobs = {{"a", "x.job:3", {{"rw", "tx"}, {"bs", "64-1518"}}}, {"b", "", {}}};
   jobs.set.jobs[1].other_end_elsewhere = true;
+  jobs.set.jobs[1].state = {std::byte{0x5a}, std::byte{0}};
   jobs.command = {"shmifperf", "run"};
   return {HelloMessage{.version = "1.2.3", .host = "lab"},
           jobs,
@@ -104,6 +105,7 @@ TEST(RemoteProtocol, EveryMessageComesBackAsItWas) {
   const auto jobs = std::get<JobsMessage>(*decode(encode(all[1]))).set.jobs;
   EXPECT_FALSE(jobs.at(0).other_end_elsewhere);
   EXPECT_TRUE(jobs.at(1).other_end_elsewhere);
+  EXPECT_EQ(jobs.at(1).state, std::get<JobsMessage>(all[1]).set.jobs.at(1).state);
 }
 
 /// Progress as a server of this kRemoteProtocol sends it, of two jobs: no two numbers of the first

@@ -9,6 +9,7 @@
 #include <iterator>
 
 #include "perf/report/report.hpp"
+#include "perf/verify/verify_state.hpp"
 #include "tests/support/paths.hpp"
 #include "tests/tools/shmifperf/perf_server_rig.hpp"
 
@@ -266,28 +267,59 @@ bool all_move(Tool& client) {
   });
 }
 
-TEST(PerfServer, ATriggerOfOneEndsAllAndTheirStatesComeBackToTheClient) {
+TEST(PerfServer, ATriggerOfOneOrOfTheClientEndsAllAndTheirStatesComeBackToTheClient) {
+  for (const bool at_client : {false, true}) {
+    const TempDir first, second, client;
+    RunningServer one({"--directory=" + first.path()});
+    RunningServer two({"--directory=" + second.path()});
+    Words words =
+        within(client.path(), client_words(one.address() + ',' + two.address(), long_job()));
+    words.insert(words.end(), {"--trigger-file=now", "--json-stream", "--status-interval=100ms"});
+    Tool tool(words);
+    ASSERT_TRUE(eventually([&] { return all_move(tool); })) << tool.so_far().err;
+    const std::string file = (at_client ? client : second).file("now");
+    std::ofstream{file};
+    const ToolResult result = tool.finish();
+    EXPECT_EQ(result.status, 0) << result.err << result.out;
+    EXPECT_EQ(has(result.err, "the trigger fired: file "), !at_client) << result.err;
+    EXPECT_TRUE(has(result.err, "it fired on another server, or on the client")) << result.err;
+    EXPECT_FALSE(std::filesystem::exists(file));
+    for (const auto& [server, directory] : {std::pair(&one, &first), std::pair(&two, &second)}) {
+      for (const char* const job : {"job", "job.sink"}) {
+        const std::string state = std::string(job) + "-verify.state";
+        EXPECT_EQ(text_in_file(client.file(server->address() + '-' + state)),
+                  text_in_file(directory->file(state)));
+        EXPECT_FALSE(text_in_file(directory->file(state)).empty());
+      }
+    }
+  }
+}
+
+TEST(PerfServer, TheStatesThatTheClientHasGoOnOnAServerWithoutThem) {
   const TempDir first, second, client;
   RunningServer one({"--directory=" + first.path()});
   RunningServer two({"--directory=" + second.path()});
-  Words words =
-      within(client.path(), client_words(one.address() + ',' + two.address(), long_job()));
-  words.insert(words.end(), {"--trigger-file=now", "--json-stream", "--status-interval=100ms"});
-  Tool tool(words);
-  ASSERT_TRUE(eventually([&] { return all_move(tool); })) << tool.so_far().err;
-  std::ofstream{second.file("now")};
-  const ToolResult result = tool.finish();
-  EXPECT_EQ(result.status, 0) << result.err << result.out;
-  EXPECT_TRUE(has(result.err, "the trigger fired: file ")) << result.err;
-  EXPECT_TRUE(has(result.err, "the trigger fired: it fired on another server")) << result.err;
-  for (const auto& [server, directory] : {std::pair(&one, &first), std::pair(&two, &second)}) {
-    for (const char* const job : {"job", "job.sink"}) {
-      const std::string file = std::string(job) + "-verify.state";
-      EXPECT_EQ(text_in_file(client.file(server->address() + '-' + file)),
-                text_in_file(directory->file(file)));
-      EXPECT_FALSE(text_in_file(directory->file(file)).empty());
-    }
+  const auto ran = [&](const RunningServer& server, const Words& more) {
+    Words words{"--bs=100", "--number_ios=100", "--verify_state_save=1"};
+    words.insert(words.end(), more.begin(), more.end());
+    words.insert(words.end(), {"--name=a", "--rw=tx", "--to=b", "--name=b", "--rw=rx"});
+    return run_program(within(client.path(), client_words(server.address(), words)));
+  };
+  ASSERT_EQ(ran(one, {}).status, 0);
+  const ToolResult none = ran(two, {"--verify_state_load=client"});
+  EXPECT_EQ(none.status, 1) << none.out;
+  EXPECT_TRUE(has(none.err, two.address() + "-a-verify.state")) << none.err;
+  for (const char* const job : {"-a-verify.state", "-b-verify.state"}) {
+    std::filesystem::rename(client.file(one.address() + job), client.file(two.address() + job));
   }
+  const ToolResult again = ran(two, {"--verify_state_load=client"});
+  EXPECT_EQ(again.status, 0) << again.err << again.out;
+  const auto saved = [&](const std::string& job) {
+    const auto bytes = perf::read_verify_state(second.file(job + "-verify.state"), 1U << 20U);
+    return perf::decode_verify_state(bytes.value(), job).value();
+  };
+  EXPECT_EQ(saved("a").flows.at(0).next_sequence, 200U);
+  EXPECT_TRUE(saved("b").flows.at(0).received.gaps(0, 200, 1).empty());
 }
 
 TEST(PerfServer, TheMachinesNetworksAndItsTimeAreNotForStrangers) {
