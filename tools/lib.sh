@@ -86,8 +86,6 @@ missing_packages() {
   ((${#packages[@]} > 0)) || return 0
   installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "${packages[@]}" 2>/dev/null) || true  # fails if it does not know one
   for package in "${packages[@]}"; do
-    # Node's own packages include npm and conflict with Debian's.
-    [[ $package == npm ]] && command -v npm >/dev/null && continue
     [[ $'\n'$installed$'\n' == *$'\n'"$package installed"$'\n'* ]] || echo "$package"
   done
 }

@@ -55,8 +55,8 @@ Result<std::string> page_with(const std::string& of, const std::string& json,
   if (page.empty()) {
     return Error(Errc::not_supported,
                  "cannot make a page of " + of +
-                     ": this shmifperf was built without HTML reports (install npm and configure "
-                     "with -DSHMIF_REPORT_HTML=ON, or use --text)");
+                     ": this shmifperf was built without HTML reports (install libjs-chart.js and "
+                     "configure with -DSHMIF_REPORT_HTML=ON, or use --text)");
   }
   // The later mark first, because the text for the earlier one may contain anything.
   const bool whole = fill(page, "@RESULT@", json) &&

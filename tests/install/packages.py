@@ -39,9 +39,9 @@ if listed != calls | {f"{node}@{node}" for node in nodes}:
     findings += [f"debian/libshmif0.symbols and libshmif.map differ: {each}"
                  for each in sorted(listed ^ (calls | {f"{node}@{node}" for node in nodes}))]
 
-# What the packages leave out, in tests, benchmarks and the page of reports; g++ is there without asking.
-LEFT_OUT = {"g++", "libbenchmark-dev", "libgtest-dev", "npm"}
-OF_PACKAGING = {"debhelper-compat", "dh-apparmor", "dh-python", "python3"}
+# What the packages leave out, in tests and benchmarks; g++ is there without asking.
+LEFT_OUT = {"g++", "libbenchmark-dev", "libgtest-dev"}
+OF_PACKAGING = {"debhelper-compat", "dh-apparmor", "dh-python"}
 rows = [line.split() for line in (source / "tools/packages.txt").read_text().splitlines() if line and line[0] != "#"]
 needed = {row[0] for row in rows if "build" in row[1:]} - LEFT_OUT
 wanted = names(build["Build-Depends"]) | names(build.get("Build-Depends-Indep", ""))

@@ -9,15 +9,8 @@ function heldBack() {
     qdisc: 'queue of the interface',
   };
   const kKinds = Object.keys(kNames);
-  const kLane = 20;
+  let lane = 20;  // its height
   const kGap = 6;
-
-  const svg = (tag, attributes, ...children) => {
-    const made = document.createElementNS('http://www.w3.org/2000/svg', tag);
-    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-    made.append(...children);
-    return made;
-  };
 
   /// One row for each job. Causes that overlap in time are in different lanes. [{job, lanes: [[number of the cause]]}]
   function rows() {
@@ -65,25 +58,24 @@ function heldBack() {
     const kinds = kKinds.filter((kind) => list.some((cause) => cause.cause === kind)).map((kind) => ({ kind, swatch: element('i') }));
     const legend = element('p', { class: 'note held tints' }, 'Tinted in the chart: ', ...kinds.map(({ kind, swatch }) =>
       element('span', { title: list.filter((cause) => cause.cause === kind).map((cause) => cause.sentence).join('\n') }, swatch, kNames[kind])));
-    const tint = (u, colours, since) => charts.drawTimes(u, [...new Set(list.map((cause) => cause.cause))].flatMap((kind) =>
+    const tint = (chart, colours, since) => charts.drawTimes(chart, [...new Set(list.map((cause) => cause.cause))].flatMap((kind) =>
       largestShares(list.filter((cause) => cause.cause === kind), since).map(([from, to, share]) => [from, to, colourOfKind({ cause: kind }, colours), 0.08 + 0.16 * share])));
     /// Marks the sentences of the causes that held jobs back at a time.
     const pointed = (time, since) => list.forEach((cause, i) => point(items, i, time !== null && cause.begin_s - since(cause.job) <= time && time <= cause.end_s - since(cause.job)));
-    const draw = (u, colours, since) => {
+    const draw = ({ chartArea: { left, width }, scales: { x: axis } }, colours, since) => {
       kinds.forEach(({ kind, swatch }) => { swatch.style.background = colourOfKind({ cause: kind }, colours); });
-      const left = u.over.offsetLeft;
-      const width = u.over.clientWidth;
+      lane = colours.paper ? 12 : 20;
       const drawing = svg('svg', { width: left + width + 34, role: 'img', 'aria-label': 'what held the jobs back, over time' });
       let y = 0;
       for (const { job, lanes } of all) {
-        const height = lanes.length * kLane;
-        const name = svg('text', { x: left - 8, y: y + 14, 'text-anchor': 'end', fill: colours.text }, shortened(job, left));
+        const height = lanes.length * lane;
+        const name = svg('text', { x: left - 8, y: y + lane * 0.7, 'text-anchor': 'end', fill: colours.text }, shortened(job, left));
         name.append(svg('title', {}, job));
         drawing.append(name, svg('rect', { x: left, y, width, height, fill: 'none', stroke: colours.grid }));
-        lanes.forEach((lane, n) => lane.forEach((i) => {
-          const from = Math.max(0, u.valToPos(list[i].begin_s - since(job), 'x'));
-          const to = Math.min(width, u.valToPos(list[i].end_s - since(job), 'x'));
-          if (to > from) drawing.append(bar(i, left + from, y + n * kLane, to - from, colours, items));
+        lanes.forEach((causes, n) => causes.forEach((i) => {
+          const from = Math.max(left, axis.getPixelForValue(list[i].begin_s - since(job)));
+          const to = Math.min(left + width, axis.getPixelForValue(list[i].end_s - since(job)));
+          if (to > from) drawing.append(bar(i, from, y + n * lane, to - from, colours, items));
         }));
         y += height + kGap;
       }
@@ -105,12 +97,12 @@ function heldBack() {
   function bar(i, x, y, width, colours, items) {
     const cause = list[i];
     const colour = colourOfKind(cause, colours);
-    const shape = { x, y: y + 2, width: Math.max(width, 2), height: kLane - 4, rx: 2 };
+    const shape = { x, y: y + 2, width: Math.max(width, 2), height: lane - 4, rx: 2 };
     const made = svg('g', { 'data-cause': i }, svg('title', {}, cause.sentence), svg('rect', { ...shape, fill: colours.ground }),
       svg('rect', { ...shape, fill: colour, 'fill-opacity': 0.2 + 0.5 * cause.share, stroke: colour }));
     const text = `${kNames[cause.cause]}, ${units.share(cause.share)}`;
     const shown = [text, kNames[cause.cause]].find((t) => t.length * kLetter + 10 < width);
-    if (shown) made.append(svg('text', { x: x + 5, y: y + 14, fill: colours.strong }, shown));
+    if (shown) made.append(svg('text', { x: x + 5, y: y + lane * 0.7, fill: colours.strong }, shown));
     made.addEventListener('pointerenter', () => point(items, i, true));
     made.addEventListener('pointerleave', () => point(items, i, false));
     return made;

@@ -5,7 +5,7 @@ function busHeat() {
   const mapped = jobs.filter((job) => job.heat.map && job.heat.map.rows.length);
   const uneven = mapped.filter((job) => !alikeIn(job.heat.map));
   const drawn = uneven.slice(0, kMaxMaps);
-  const kCellHeight = 2;
+  let cellHeight = 2;
   const kSharp = 2;  // pixels of the picture per pixel of the page
   const kLight = ['#d3e5f5', '#4f97d0', '#08306b'];
   const kDark = ['#1c3a56', '#3f86c4', '#d9eeff'];
@@ -84,28 +84,27 @@ function busHeat() {
   /// A map, and how to draw it.
   function mapOf(job) {
     const { map } = job.heat;
-    const height = cellsOf(map) * kCellHeight;
     const canvas = element('canvas', { role: 'img', 'aria-label': summary(job) });
     const ring = map.parts.at(-1);
     const label = element('div', { class: 'name', title: job.jobname }, element('b', {}, job.jobname), element('span', {}, 'ring ' + units.memory(ring.end - ring.begin)));
     const row = element('div', { class: 'heat' }, label, canvas);
     let seen = null;  // what was drawn last
-    const draw = (u, colours, since) => {
-      const width = u.over.clientWidth;
-      label.style.width = u.over.offsetLeft - 8 + 'px';
+    const draw = ({ chartArea: { left, width }, scales: { x: axis } }, colours, since) => {
+      const height = cellsOf(map) * cellHeight;
+      label.style.width = left - 8 + 'px';
       const c = sharpCanvas(canvas, width, height);
       c.fillStyle = colours.grid;
       c.fillRect(0, 0, width, height);
-      const at = (seconds) => u.valToPos(seconds - since, 'x');
+      const at = (seconds) => axis.getPixelForValue(seconds - since) - left;
       for (const each of map.rows) drawRow(c, each[shownOf], Math.max(0, at(each.begin_s)), Math.min(width, at(each.end_s)), colours);
       drawBorders(c, map, width, colours);
-      seen = { at: (x) => u.posToVal(x, 'x') + since };
+      seen = { at: (x) => axis.getValueForPixel(left + x) + since };
     };
     canvas.addEventListener('pointermove', (event) => {
       if (!seen) return;
       const time = seen.at(event.offsetX);
       const under = map.rows.find((each) => each.begin_s <= time && time < each.end_s);
-      const cell = Math.min(cellsOf(map) - 1, Math.max(0, Math.floor(event.offsetY / kCellHeight)));
+      const cell = Math.min(cellsOf(map) - 1, Math.max(0, Math.floor(event.offsetY / cellHeight)));
       readout.textContent = `${job.jobname}, ${placeOf(map, cell)}, ` + (!under ? `${time.toFixed(1)} s: not looked at`
         : `${under.begin_s.toFixed(1)} s to ${under.end_s.toFixed(1)} s: used in ${inPercent(under.accessed[cell])} of ${units.count(under.looks)} ${under.looks === 1 ? 'look' : 'looks'}, `
           + (under.written ? `written in ${inPercent(under.written[cell])}` : 'writes not measured'));
@@ -119,7 +118,7 @@ function busHeat() {
     cells.forEach((share, i) => {
       c.fillStyle = colourOfShare(share, colours);
       // A little wider, so that no seam shows between two rows.
-      c.fillRect(from, i * kCellHeight, to - from + 0.5, kCellHeight);
+      c.fillRect(from, i * cellHeight, to - from + 0.5, cellHeight);
     });
   }
 
@@ -130,12 +129,12 @@ function busHeat() {
     let y = 0;
     c.beginPath();
     for (const part of map.parts.slice(0, -1)) {
-      y += part.cells * kCellHeight;
+      y += part.cells * cellHeight;
       c.moveTo(0, y);
       c.lineTo(width, y);
     }
     c.stroke();
-    c.strokeRect(0.25, 0.25, width - 0.5, cellsOf(map) * kCellHeight - 0.5);
+    c.strokeRect(0.25, 0.25, width - 0.5, cellsOf(map) * cellHeight - 0.5);
   }
 
   const scale = element('canvas', { role: 'img', 'aria-label': 'colours from no look to every look' });
@@ -182,9 +181,10 @@ function busHeat() {
 
   const maps = drawn.map(mapOf);
   /// Call `draw` whenever the chart above has a new scale or size; `since` returns what to subtract from the times of a job.
-  const draw = (u, colours, since) => {
-    redraw = () => draw(u, colours, since);
-    maps.forEach((map) => map.draw(u, colours, since(map.job.jobname)));
+  const draw = (chart, colours, since) => {
+    redraw = () => draw(chart, colours, since);
+    cellHeight = colours.paper ? 0.5 : 2;
+    maps.forEach((map) => map.draw(chart, colours, since(map.job.jobname)));
     drawScale(colours);
   };
   function boxes() {

@@ -43,10 +43,10 @@ function countedEvents() {
 function countersOverTime(into) {
   const events = countedEvents();
   if (!events.length) return;
-  const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'counters over time' });
-  const draw = ({ name, unit, lines }) => charts.replace(box, () => charts.overTime(box, lines,
+  const box = element('div', { class: 'chart', role: 'figure', 'aria-label': 'counters over time' });
+  const draw = ({ name, unit, lines }) => charts.overTime(box, lines,
     unit === 'ns' ? (v) => units.share(v / 1e9) : units.fps,
-    unit === 'ns' ? `${name} (of a CPU)` : `${name} per second` + (unit === null ? '' : ` (${unit})`), [], { span: runSpan() }));
+    unit === 'ns' ? `${name} (of a CPU)` : `${name} per second` + (unit === null ? '' : ` (${unit})`), [], { span: runSpan() });
   const bar = element('div', { class: 'bar counted' });
   into.append(bar, box);
   bar.append(choices('event', events.map((event) => [event.name, event]), draw));
@@ -74,7 +74,7 @@ function memory(measured, of) {
     return { colour: i, label: sourceName(source), at: windows.map((r) => Math.round((r.begin_s + r.window_s) * 100) / 100), values: windows.map((r) => r.total_bytes_per_s) };
   }).filter((line) => line.values.some((value) => value > 0));
   if (!lines.length) return;
-  const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'memory bandwidth over time' });
+  const box = element('div', { class: 'chart', role: 'figure', 'aria-label': 'memory bandwidth over time' });
   made.append(box);
   charts.overTime(box, lines, perSecond, 'bytes per second', [], { span: runSpan() });
 }

@@ -28,7 +28,7 @@ function pageOfSeveral(list) {  // [{name, result}]
 
   const firstEight = (lines) => (lines.length > 8 ? ' The first eight lines are drawn; click a name to show or hide it.' : '');
   const chartIn = (made, label) => {
-    const box = element('div', { class: 'chart', role: 'img', 'aria-label': label });
+    const box = element('div', { class: 'chart', role: 'figure', 'aria-label': label });
     made.append(box);
     return box;
   };
@@ -88,7 +88,7 @@ function pageOfSeveral(list) {  // [{name, result}]
       const all = lines(bits);
       const format = bits ? units.bps : units.fps;
       ofAxis.textContent = logNote(all, format);
-      charts.replace(box, () => charts.overTime(box, all, format, `${what} (${bits ? 'bit/s' : 'frames/s'})`, [], { span: range, scale: charts.scaleFor(all) }));
+      charts.overTime(box, all, format, `${what} (${bits ? 'bit/s' : 'frames/s'})`, [], { span: range, scale: charts.scaleFor(all) });
     }));
   }
 

@@ -163,7 +163,7 @@ function problems(all) {
   if (list.children.length) main.append(list);
 }
 
-/// Shows the first of many items; the others unfold on demand, and on paper.
+/// Shows the first of many items; the others unfold on demand.
 function shorten(list, items) {
   const kMaxShown = 8;
   if (items.length <= kMaxShown + 2) return;
@@ -171,7 +171,6 @@ function shorten(list, items) {
   const details = element('details', {}, element('summary', {}, `and ${units.count(rest.length)} more`));
   rest[0].before(element('li', { class: 'more' }, details));
   details.append(element('ul', { class: 'problems' }, ...rest));
-  addEventListener('beforeprint', () => { details.open = true; });
 }
 
 /// For a pingpong job, lost requests count, too, as in the text output.
@@ -212,12 +211,8 @@ function glance() {
   return section('At a glance', note, table('At a glance', groupHead, rows.slice(0, kMaxJobs)), more, folded(`each of the ${units.count(members.length)} jobs`, jobs));
 }
 
-/// Content that unfolds on demand, and on paper.
-function folded(title, ...children) {
-  const details = element('details', {}, element('summary', {}, title), ...children);
-  addEventListener('beforeprint', () => { details.open = true; });
-  return details;
-}
+/// Content that unfolds on demand.
+const folded = (title, ...children) => element('details', {}, element('summary', {}, title), ...children);
 
 // ---- Charts ----
 
@@ -366,7 +361,7 @@ const throughputLines = (all, what, bits, own) => all.map(({ name, colour, jobs 
 /// A note about the axis in the chart of these lines. `format`: as on the axis.
 const logNote = (lines, format) => {
   const scale = charts.scaleFor(lines);
-  return scale ? ` The curves differ by more than a factor of ten, so the axis is logarithmic; below ${format(scale.asinh).replace(/\.0+ /, ' ')} it is linear, down to 0.` : '';
+  return scale ? ` The curves differ by more than a factor of ten, so the axis is logarithmic; below ${format(scale.below).replace(/\.0+ /, ' ')} it is linear, down to 0.` : '';
 };
 
 function throughput() {
@@ -382,7 +377,7 @@ function throughput() {
   const what = whatOf(shown);
   const drawn = all.flatMap((s) => s.jobs);
   const ramps = rampsOf(drawn, false);
-  const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'throughput over time' });
+  const box = element('div', { class: 'chart', role: 'figure', 'aria-label': 'throughput over time' });
   const band = causes.any ? causes.band() : null;
   const ofAxis = element('span');
   const made = section('Throughput over time', [(shown.has(true) ? 'What arrived in each interval' : 'What was sent in each interval') + (shown.size > 1 ? ', or what was sent if no job receives' : '')
@@ -397,14 +392,14 @@ function throughput() {
     const lines = throughputLines(all, what, chosen.bits, chosen.own);
     const format = chosen.bits ? units.bps : units.fps;
     ofAxis.textContent = logNote(lines, format);
-    charts.replace(box, () => charts.overTime(box, lines, format,
+    charts.overTime(box, lines, format,
       `${what} (${chosen.bits ? 'bit/s' : 'frames/s'})`, marksOf(result.jobs, chosen.own), { ramps: rampsOf(drawn, chosen.own), own: chosen.own,
         span: chosen.own ? null : runSpan(), scale: charts.scaleFor(lines),
-        ...(band ? { behind: (u, colours) => band.tint(u, colours, sinceOf), pointed: (time) => band.pointed(time, sinceOf) } : {}),
-        below: (u, colours) => {
-          if (band) band.draw(u, colours, sinceOf);
-          if (heat.hasMaps) heat.draw(u, colours, sinceOf);
-        } }));
+        ...(band ? { behind: (chart, colours) => band.tint(chart, colours, sinceOf), pointed: (time) => band.pointed(time, sinceOf) } : {}),
+        below: (chart, colours) => {
+          if (band) band.draw(chart, colours, sinceOf);
+          if (heat.hasMaps) heat.draw(chart, colours, sinceOf);
+        } });
   };
   const bar = element('div', { class: 'bar' });
   made.append(bar, box, ...heldBackBelow(causes, band), ...heat.boxes());
@@ -438,7 +433,7 @@ function connections() {
   for (const [title, note, value, format, axis] of [
     ['TCP congestion window', 'The value in the sender’s kernel at the end of each interval.', (i) => i.tcp.snd_cwnd_bytes, units.bytes, 'bytes'],
     ['TCP round-trip time', 'As smoothed by the sender’s kernel.', (i) => i.tcp.rtt_ns, units.ns, 'time']]) {
-    const box = element('div', { class: 'chart', role: 'img', 'aria-label': title });
+    const box = element('div', { class: 'chart', role: 'figure', 'aria-label': title });
     pair.append(section(title, note, box));
     charts.overTime(box, lines(value), format, axis, []);
   }
@@ -450,7 +445,7 @@ function latencies(lines) {
   const pair = element('div', binned.length ? { class: 'pair' } : {});
   main.append(pair);
   const chart = (title, note, label) => {
-    const box = element('div', { class: 'chart', role: 'img', 'aria-label': label });
+    const box = element('div', { class: 'chart', role: 'figure', 'aria-label': label });
     pair.append(section(title, note, box));
     return box;
   };
@@ -473,10 +468,10 @@ function latencyOverTime() {
   if (!latencyLines(all, false).length) return;
   const jobs = all.map((s) => s.job);
   const ramps = rampsOf(jobs, false);
-  const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'latency over time' });
+  const box = element('div', { class: 'chart', role: 'figure', 'aria-label': 'latency over time' });
   const made = section('Latency over time', '99 of 100 frames of an interval were no later than this.' + (manyJobs ? ' For each group: the job with the worst p99.' : '')
     + (ramps.length ? ' Shaded: the ramp of a job, which its figures do not include.' : '') + ' ' + kZoomHint);
-  const redraw = (own) => charts.replace(box, () => charts.overTime(box, latencyLines(all, own), units.ns, 'p99 latency', [], { scale: charts.logScale, ramps: rampsOf(jobs, own), own, span: own ? null : runSpan() }));
+  const redraw = (own) => charts.overTime(box, latencyLines(all, own), units.ns, 'p99 latency', [], { scale: charts.logScale, ramps: rampsOf(jobs, own), own, span: own ? null : runSpan() });
   const bar = element('div', { class: 'bar' });
   made.append(bar, box);
   redraw(false);
@@ -493,10 +488,13 @@ function pageOfOne(one) {
   connections();
   latencies(histograms());
   latencyOverTime();
+  const overview = main.childElementCount;
   jobTables();
   counters();
   memories();
+  [...main.children].slice(overview).forEach((part) => part.classList.add('detail'));
   machine();
+  main.append(element('p', { class: 'note rest' }, 'The tables of all figures are on the page on a screen, and in shmifperf report --details.'));
 }
 
 if (embedded.overlaid) pageOfSeveral(embedded.overlaid); else pageOfOne(embedded);

@@ -98,7 +98,7 @@ function trialsOf(into, title, list) {
     return { colour, passed, label: `${list.length > 1 ? `${s.jobname} ${name}` : name} ${passed ? 'passed' : 'too high'}`, at: trials.map((t) => t.offered_fps), values: trials.map(valueOf) };
   })).filter((line) => line.at.length);
   if (sumOf(lines, (line) => line.at.length) < 2) return;
-  const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'trials: ' + title });
+  const box = element('div', { class: 'chart', role: 'figure', 'aria-label': 'trials: ' + title });
   into.append(element('p', { class: 'note held' }, 'Each point is a trial. A full point: its rate was too high.'), box);
   charts.trials(box, lines, byLatency ? units.ns : units.share, byLatency ? 'latency' : 'share of frames lost');
 }

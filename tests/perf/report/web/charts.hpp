@@ -1,5 +1,5 @@
 #pragma once
-// Charts of the page: the data that uPlot draws, and the words beside it.
+// Charts of the page: the data that Chart.js draws, and the words beside it.
 
 #include <gtest/gtest.h>
 

@@ -11,13 +11,14 @@ import argparse
 import base64
 import json
 import os
+import re
 import shutil
 import sys
 
-# Notes each text that is drawn on a canvas, with the box it takes, each shape that is drawn point by point, each chart of
-# uPlot and each policy violation.
+# Notes each text that is drawn on a canvas, with the box it takes, each shape that is drawn point by point, and each
+# policy violation.
 WATCH = r"""
-window.seen = {texts: [], shapes: [], plots: [], violations: []};
+window.seen = {texts: [], shapes: [], violations: []};
 addEventListener('securitypolicyviolation', (e) => seen.violations.push(e.violatedDirective + ' ' + e.blockedURI));
 // Their points are read often, and are to be where that is cheap.
 const context = HTMLCanvasElement.prototype.getContext;
@@ -43,7 +44,7 @@ CanvasRenderingContext2D.prototype.fillText = function (text, x, y, ...rest) {
   }
   return draw.call(this, text, x, y, ...rest);
 };
-// Ignores what uPlot draws along a Path2D. The page draws marks and ramps without one.
+// Ignores what Chart.js draws along a Path2D. The page draws marks and ramps without one.
 const before = (name, note) => {
   const real = CanvasRenderingContext2D.prototype[name];
   CanvasRenderingContext2D.prototype[name] = function (...a) {
@@ -57,14 +58,6 @@ before('beginPath', (c) => { c.pathOfTest = []; });
 for (const name of ['moveTo', 'lineTo']) before(name, (c, x, y) => c.pathOfTest.push([x, y]));
 for (const name of ['fill', 'stroke']) before(name, (c, path) => { if (!(path instanceof Path2D)) shape(c, name, c.pathOfTest); });
 before('fillRect', (c, x, y, w, h) => shape(c, 'rect', [[x, y], [x + w, y + h]]));
-let library;
-Object.defineProperty(window, 'uPlot', {get: () => library, set: (real) => {
-  library = new Proxy(real, {construct: (made, how) => {
-    const plot = new made(...how);
-    seen.plots.push(plot);
-    return plot;
-  }});
-}});
 """
 
 # Boxes of texts that cross each other, in the page and on each canvas, and texts that a canvas cuts off.
@@ -77,7 +70,7 @@ const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 for (let node = walker.nextNode(); node; node = walker.nextNode()) {
   const parent = node.parentElement;
   if (!node.data.trim() || ['SCRIPT', 'STYLE', 'NOSCRIPT'].includes(parent.tagName)) continue;
-  if (!parent.checkVisibility() || parent.closest('noscript, .u-off')) continue;
+  if (!parent.checkVisibility() || parent.closest('noscript')) continue;
   // A column that stays in place lies over what scrolls under it.
   if (parent.closest('.scroll') && getComputedStyle(parent.closest('td, th')).position === 'sticky') continue;
   const scroller = parent.closest('.scroll, pre');
@@ -145,18 +138,23 @@ class Visit:
         with open(os.path.join(self.folder, name), "wb") as file:
             file.write(base64.b64decode(data))
 
+    def settle(self):
+        """A frame later everything is laid out and drawn."""
+        self.browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+
     def open(self, view, width, height, scheme):
-        self.command("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if width < 500 else 1, mobile=False)
+        screen = {"width": width, "deviceScaleFactor": 2 if width < 500 else 1, "mobile": False}
+        self.command("Emulation.setDeviceMetricsOverride", height=height, **screen)
         self.command("Emulation.setEmulatedMedia", media="screen", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.browser.get("file://" + self.page)
-        # A frame later everything is laid out and drawn.
-        self.browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+        self.settle()
         self.look(view)
         if not self.pictures:  # they take longer than all the rest
             return
         size = self.command("Page.getLayoutMetrics")["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": width, "height": min(size["height"], 8000), "scale": 1}
-        self.save(f"{view}.png", self.command("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)["data"])
+        self.command("Emulation.setDeviceMetricsOverride", height=min(size["height"], 8000), **screen)
+        self.settle()
+        self.save(f"{view}.png", self.command("Page.captureScreenshot")["data"])
 
     def look(self, view):
         run = self.browser.execute_script
@@ -176,14 +174,14 @@ class Visit:
     def keyboard(self):
         """Every table, button and line of a legend is reached by Tab."""
         reached = self.browser.execute_script(
-            "return [...document.querySelectorAll('.scroll, .choice button, .u-legend .u-series:not(:first-child) th')].filter((e) => e.tabIndex < 0).length")
+            "return [...document.querySelectorAll('.scroll, .choice button, .lines button')].filter((e) => e.tabIndex < 0).length")
         self.blame("keyboard", [f"{reached} places are out of reach"] if reached else [])
 
     def press_all(self):
         """Each choice of each chart draws a chart that is faultless, too."""
         for number in range(self.browser.execute_script("return document.querySelectorAll('.choice button').length")):
             said = self.browser.execute_script("const b = document.querySelectorAll('.choice button')[arguments[0]]; b.click(); return b.textContent", number)
-            self.browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+            self.settle()
             self.look(f"after pressing {said}")
 
     def hover(self):
@@ -191,22 +189,21 @@ class Visit:
         said = self.browser.execute_script("""
           const box = document.querySelector('.chart');
           if (!box) return 'nothing to hover';
-          const over = box.querySelector('.u-over');
-          const r = over.getBoundingClientRect();
-          const at = {clientX: r.left + r.width / 2, clientY: r.top + r.height / 2, bubbles: true};
-          over.dispatchEvent(new MouseEvent('mouseenter', at));
-          over.dispatchEvent(new MouseEvent('mousemove', at));
-          return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() =>
-            done([...box.querySelectorAll('.u-value')].map((e) => e.textContent).join(' ')))));
+          const canvas = box.querySelector('canvas');
+          const r = canvas.getBoundingClientRect();
+          canvas.dispatchEvent(new PointerEvent('pointermove', {clientX: r.left + r.width / 2, clientY: r.top + r.height / 2}));
+          return [...box.querySelectorAll('.value')].map((e) => e.textContent).join(' ');
         """)
         self.blame("hover", [] if any(c.isdigit() for c in said) or said == "nothing to hover" else [f"no value is shown ({said!r})"])
 
     def paper(self):
+        """How many sheets it takes."""
         self.command("Emulation.setEmulatedMedia", media="", features=[{"name": "prefers-color-scheme", "value": "dark"}])
         pdf = self.command("Page.printToPDF", printBackground=True, preferCSSPageSize=True)["data"]
         if self.pictures:
             self.save("paper.pdf", pdf)
         self.blame("paper", [f"console: {e['message']}" for e in self.browser.get_log("browser")])
+        return len(re.findall(rb"/Type /Page\b", base64.b64decode(pdf)))
 
 
 def start():
@@ -224,31 +221,38 @@ def start():
     return browser
 
 
-# What the page shows. For a chart this is the data that uPlot got, and the marks that the page itself draws; their
+# What the page shows. For a chart this is the data that Chart.js got, and the marks that the page itself draws; their
 # places are turned back into times.
 FACTS = r"""
 const texts = (selector, within = document) => [...within.querySelectorAll(selector)].map((e) => e.textContent);
 const folderOf = (e) => { const d = e.closest('details'); return d && d.open === false ? d.querySelector('summary').textContent : null; };
 const cell = (e) => e.textContent + (e.classList.contains('bad') ? '!' : e.classList.contains('asked') ? '~' : '');
 const chart = (u) => {
-  const shapes = seen.shapes.filter((s) => s.canvas === u.ctx.canvas);
-  const {top, height, left, width} = u.bbox;
-  const time = (x) => Math.round(u.posToVal(x, 'x', true) * 100) / 100;
+  const shapes = seen.shapes.filter((s) => s.canvas === u.canvas);
+  const {top, height, width} = u.chartArea;
+  const {x: times, y: values} = u.scales;
+  const {x, datasets} = u.data;
+  const time = (pixel) => Math.round(times.getValueForPixel(pixel) * 100) / 100;
+  // All places of all lines, and both ends of the axis. What a line has not at a place is null.
+  const places = [...new Set([times.min, times.max, ...datasets.flatMap((s) => s.data.map((p) => p.x))])].sort((a, b) => a - b);
+  const scale = (of) => [of.min, of.max, of.options.kind];
   const near = (a, b) => Math.abs(a - b) < 1.5;
   return {
-    name: u.root.closest('.chart').getAttribute('aria-label'),
+    name: boxOf(u).getAttribute('aria-label'),
     section: sectionOf(u),
-    x: u.data[0],
-    series: u.series.slice(1).map((s, i) => ({
-      label: s.label, shown: s.show, scale: s.scale, colour: s.stroke ? s.stroke(u, i + 1).toUpperCase() : null, dash: s.dash || [], drawn: s.paths !== null && s.width > 0,
-      values: u.data[i + 1].map((v) => v === undefined ? null : v), says: u.data[i + 1].map((v) => s.value(u, v, i + 1, 0)),
-    })),
-    x_says: u.data[0].map((v) => u.series[0].value(u, v, 0, 0)),
-    x_label: u.series[0].label,
-    legend: [...u.root.querySelectorAll('.u-legend .u-series')].map((e) => texts('.u-label, .u-value', e)),
-    axes: u.axes.map((a) => ({label: a.label, at: a._splits, says: a._values})),
-    scales: {x: [u.scales.x.min, u.scales.x.max, u.scales.x.distr], y: [u.scales.y.min, u.scales.y.max, u.scales.y.distr]},
-    resolution: (u.scales.x.max - u.scales.x.min) / width,
+    x: places,
+    series: datasets.map((s, i) => {
+      const at = new Map(s.data.map((p) => [p.x, p.y]));
+      const known = places.map((place) => at.get(place) ?? null);
+      return {label: s.label, shown: u.isDatasetVisible(i), scale: s.yAxisID || 'y', colour: s.borderColor.toUpperCase(), dash: s.borderDash || [], drawn: s.borderWidth > 0,
+        values: known, says: known.map((v) => v === null ? '-' : s.says(v))};
+    }),
+    x_says: places.map(x.says),
+    x_label: x.label,
+    legend: [...boxOf(u).querySelectorAll('.lines > *')].map((e) => texts('b, .value', e)),
+    axes: [times, values].map((a) => ({label: a.options.title.text, at: a.ticks.map((t) => t.value), says: a.ticks.map((t) => t.label)})),
+    scales: {x: scale(times), y: scale(values)},
+    resolution: (times.max - times.min) / width,
     losses: shapes.filter((s) => s.kind === 'rect' && near(s.points[1][1], top + height) && s.points[0][1] > top + height / 2)
       .map((s) => ({at: time((s.points[0][0] + s.points[1][0]) / 2), colour: s.colour, height: (s.points[1][1] - s.points[0][1]) / height})),
     dashes: shapes.filter((s) => s.kind === 'stroke' && s.dashed && s.points.length === 2 && near(s.points[0][1], top) && near(s.points[1][1], top + height))
@@ -258,43 +262,51 @@ const chart = (u) => {
       .map((s) => ({from: time(s.points[0][0]), to: time(s.points[1][0]), colour: s.colour, opacity: s.opacity})),
   };
 };
+const plots = () => [...document.querySelectorAll('.chart canvas')].map((canvas) => Chart.getChart(canvas));
+const boxOf = (u) => u.canvas.closest('.chart');
 // The bars below the throughput chart, in the times of its axis.
 const bars = () => {
-  const u = seen.plots.find((plot) => plot.root.isConnected);
+  const u = plots()[0];
   return [...document.querySelectorAll('.band g[data-cause]')].map((e) => {
-    const [bar, axis] = [e.querySelector('rect').getBoundingClientRect(), u.over.getBoundingClientRect()];
-    return {says: e.querySelector('title').textContent, from: u.posToVal(bar.left - axis.left, 'x'), to: u.posToVal(bar.right - axis.left, 'x'), top: bar.top};
+    const [bar, left] = [e.querySelector('rect').getBoundingClientRect(), u.canvas.getBoundingClientRect().left];
+    const time = (x) => u.scales.x.getValueForPixel(x - left);
+    return {says: e.querySelector('title').textContent, from: time(bar.left), to: time(bar.right), top: bar.top};
   });
 };
-const zoomed = async () => {
-  const u = seen.plots.find((plot) => plot.root.isConnected);
-  const {min, max} = u.scales.x;
-  u.setScale('x', {min: 3, max: 6});
-  await settled();
+// Drags across the first chart, and then clicks it twice.
+const zoomed = () => {
+  const [u] = plots();
+  const act = (name, time) => u.canvas.dispatchEvent(
+    new PointerEvent(name, {clientX: u.canvas.getBoundingClientRect().left + u.scales.x.getPixelForValue(time), button: 0}));
+  act('pointerdown', 3);
+  act('pointermove', 5);
+  act('pointerup', 6);
   const found = bars();
-  u.setScale('x', {min, max});
-  await settled();
+  act('dblclick', 4);
   return found;
 };
 // The maps of heat: where they begin and end beside the chart above, the colour of each cell at three times, and what is
 // said of a place in them.
 const heats = () => {
-  const u = seen.plots.find((plot) => plot.root.isConnected);
+  const [u] = plots();
+  if (!u) return [];
+  const {left, width} = u.chartArea;
+  const placeOf = (time) => u.scales.x.getPixelForValue(time) - left;
   return [...document.querySelectorAll('.heat canvas')].map((e) => {
-    const [map, axis] = [e.getBoundingClientRect(), u.over.getBoundingClientRect()];
+    const [map, axis] = [e.getBoundingClientRect(), u.canvas.getBoundingClientRect()];
     const cells = [...Array(64).keys()];
     const pixel = (time, cell) => {
-      const p = e.getContext('2d').getImageData(u.valToPos(time, 'x') * e.width / map.width, (cell + 0.5) * e.height / 64, 1, 1).data;
+      const p = e.getContext('2d').getImageData(placeOf(time) * e.width / map.width, (cell + 0.5) * e.height / 64, 1, 1).data;
       return '#' + [...p].slice(0, 3).map((v) => v.toString(16).padStart(2, '0')).join('');
     };
-    e.dispatchEvent(new PointerEvent('pointermove', {clientX: map.left + u.valToPos(3.5, 'x'), clientY: map.top + map.height * 59.5 / 64, bubbles: true}));
-    return {left: map.left - axis.left, wider: map.width - axis.width, at: [0.5, 2.5, 5.5].map((time) => cells.map((cell) => pixel(time, cell))),
+    e.dispatchEvent(new PointerEvent('pointermove', {clientX: map.left + placeOf(3.5), clientY: map.top + map.height * 59.5 / 64, bubbles: true}));
+    return {left: map.left - axis.left - left, wider: map.width - width, at: [0.5, 2.5, 5.5].map((time) => cells.map((cell) => pixel(time, cell))),
       label: e.getAttribute('aria-label'), says: document.querySelector('.readout').textContent};
   });
 };
-const sectionOf = (u) => u.root.closest('section').querySelector('h2').textContent;
+const sectionOf = (u) => u.canvas.closest('section').querySelector('h2').textContent;
 // The charts of a section, or all.
-const charts = (section) => seen.plots.filter((u) => u.root.isConnected && (!section || sectionOf(u) === section)).map(chart);
+const charts = (section) => plots().filter((u) => !section || sectionOf(u) === section).map(chart);
 const settled = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
 const [thorough, done] = arguments;
 (async () => {
@@ -303,7 +315,7 @@ const [thorough, done] = arguments;
     buttons: texts('.choice button'), headings: texts('h2'),
     problems: [...document.querySelectorAll('.problems li:not(.more)')].map((e) => ({kind: e.className, title: e.querySelector('b').textContent, text: e.lastChild.textContent, folded: folderOf(e)})),
     list: [...document.querySelectorAll('dt')].map((e) => [e.textContent, e.nextElementSibling.textContent]),
-    rows_above: [...document.querySelectorAll('tbody tr')].filter((e) => !e.closest('.uplot') && e.checkVisibility() &&
+    rows_above: [...document.querySelectorAll('tbody tr')].filter((e) => e.checkVisibility() &&
       (document.querySelector('.chart')?.compareDocumentPosition(e) & Node.DOCUMENT_POSITION_PRECEDING)).length,
     tables: [...document.querySelectorAll('table.data')].map((t) => ({name: t.parentElement.getAttribute('aria-label'), folded: folderOf(t),
       section: t.closest('section').querySelector('h2').textContent,
@@ -311,7 +323,7 @@ const [thorough, done] = arguments;
     charts: charts(), pressed: {}, rows: texts('.band svg > text > title'), bars: bars(), heats: heats(), sentences: texts('.causes li'),
     tints: [...document.querySelectorAll('.tints span')].map((e) => ({name: e.textContent, says: e.title, colour: getComputedStyle(e.querySelector('i')).backgroundColor})),
   };
-  if (facts.bars.length) facts.bars_from_3_to_6 = await zoomed();
+  if (facts.bars.length) facts.bars_from_3_to_6 = zoomed();
   // In a row of buttons one is pressed. Presses each of the others once, and then the first one again. A thorough look
   // presses all buttons elsewhere.
   for (const button of thorough ? [] : [...document.querySelectorAll('.choice button')]) {
@@ -340,7 +352,7 @@ def look_at(browser, folder, pictures, thorough):
         visit.keyboard()
         visit.hover()
         visit.press_all()
-        visit.paper()
+        facts["sheets"] = visit.paper()
     facts["wrong"] = list(dict.fromkeys(visit.wrong))
     with open(os.path.join(folder, "facts.json"), "w", encoding="utf-8") as file:
         json.dump(facts, file)
