@@ -44,9 +44,7 @@ function pageOfSeveral(list) {  // [{name, result}]
     const stopped = verdicts.filter((one) => one === 'stopped').length;
     const of = ` of ${units.count(list.length)} `;
     const [badge, kind] = failed ? [failed + of + 'failed', 'failed'] : stopped ? [stopped + of + 'stopped', 'stopped'] : [`all ${units.count(list.length)} passed`, 'passed'];
-    // The first figure of each result, if each has a figure for the whole run.
-    const firsts = each((name) => (members.length === 1 || result.searches.length ? mainFigures().slice(0, 1).map(([value, what, its]) => [value, `${what}, ${name}`, its]) : []));
-    const figures = firsts.every((one) => one.length) ? firsts.flat() : [];
+    const figures = each((name) => mainFigures().slice(0, 1).map(([value, what, its]) => [value, `${what}, ${name}`, its])).flat();
     document.getElementById('head').append(...titleOf(badge, kind, figures),
       element('p', {}, `${units.count(list.length)} results, overlaid: ${list.map(({ name }) => name).join(' · ')}`));
   }

@@ -121,21 +121,27 @@ function mainFigures() {
   const searched = result.searches.map((s) => [s.found_fps === null ? 'none' : units.fps(s.found_fps),
     `highest rate, ${s.frame_bytes === null ? 'mix' : units.count(s.frame_bytes) + ' B'}` + (result.searches.length > 1 ? `, ${s.jobname}` : '')]);
   if (searched.length) return searched.slice(0, 6);
+  const way = result.jobs.some((job) => job.rx) ? 'rx' : 'tx';
+  const moved = result.jobs.filter((job) => job[way]);
+  const what = way === 'rx' ? 'received' : 'sent';
+  // Rates of jobs that followed each other do not add up.
+  const traffic = startApart(moved) ? [[units.count(sumOf(moved, (job) => job[way].frames)), `frames ${what}`]]
+    : [[units.bps(sumOf(moved, (job) => job[way].rate_bps)), what], [units.fps(sumOf(moved, (job) => job[way].rate_fps)), 'frames']];
   const lost = allLost();
-  const losses = [units.count(lost), 'lost', bad(lost, askedOf(null).lost_frames)[1]];
-  if (members.length > 1) {
-    const slowest = members.filter((unit) => receiverOf(unit).latency_ns).sort((a, b) => receiverOf(b).latency_ns.p99 - receiverOf(a).latency_ns.p99)[0];
-    return [[units.count(members.length), 'jobs'], [units.count(knownSumOf(result.jobs, (job) => job.rx && job.rx.frames)), 'frames received'], losses,
-      ...(slowest ? [[units.ns(receiverOf(slowest).latency_ns.p99), `worst p99, ${slowest.job.jobname}`]] : [])];
-  }
-  return members.flatMap((unit) => {
-    const at = receiverOf(unit);
-    const traffic = at.rx || unit.job.tx;
-    const [count, share] = lostOf(unit);
-    return [...(traffic ? [[units.bps(traffic.rate_bps), at.rx ? 'received' : 'sent'], [units.fps(traffic.rate_fps), 'frames']] : []),
-      ...(Array.isArray(count) ? [[count[0], share === '-' ? 'lost' : `lost, ${share}`, count[1]]] : []),
-      ...(at.latency_ns ? [[units.ns(at.latency_ns.p50), 'latency, p50'], [units.ns(at.latency_ns.p99), 'latency, p99']] : [])];
-  });
+  const share = members.length === 1 ? lostOf(members[0])[1] : '-';
+  const losses = lost === null ? [] : [[units.count(lost), share === '-' ? 'lost' : `lost, ${share}`, bad(lost, askedOf(null).lost_frames)[1]]];
+  return [...(moved.length ? traffic : []), ...losses, ...timeFigures('round trip', (job) => job.rw === 'pingpong'),
+    // The latency of a job at full speed is that of the queue that it fills itself.
+    ...timeFigures('latency', (job) => job.rw !== 'pingpong' && job.spacing_error_ns)];
+}
+/// A job that falls behind its pace delays its own frames.
+const keptPace = ({ tx }) => !tx || tx.rate_fps >= 0.99 * tx.offered_fps;
+/// The median and the p99 of the slowest of these jobs.
+function timeFigures(what, wanted) {
+  const of = (unit) => receiverOf(unit).latency_ns;
+  const slowest = members.filter((unit) => wanted(unit.job) && keptPace(unit.job) && of(unit)).sort((a, b) => of(b).p99 - of(a).p99)[0];
+  const name = members.length > 1 ? ', ' + slowest?.job.jobname : '';
+  return slowest ? [[units.ns(of(slowest).p50), `${what}, p50${name}`], [units.ns(of(slowest).p99), `${what}, p99${name}`]] : [];
 }
 const quote = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : "'" + word.replaceAll("'", "'\\''") + "'");
 
