@@ -27,6 +27,8 @@ for (const group of document.querySelectorAll('#picture g.host, #picture g.devic
     if (r.width && (r.left < box.left || r.right > box.right || r.top < box.top || r.bottom > box.bottom)) wrong.push('"' + text.textContent + '" leaves its box');
   }
 }
+const table = document.querySelector('.ports .scroll');
+if (table.scrollWidth > table.clientWidth + 1) wrong.push(`the table of ports is ${table.scrollWidth} wide in ${table.clientWidth}`);
 const meet = (a, b) => Math.min(a.right, b.right) > Math.max(a.left, b.left) + 1 && Math.min(a.bottom, b.bottom) > Math.max(a.top, b.top) + 1;
 const boxes = [...document.querySelectorAll('#picture .box')].map((e) => e.getBoundingClientRect());
 boxes.forEach((a, i) => boxes.slice(i + 1).forEach((b) => { if (meet(a, b)) wrong.push('two boxes overlap'); }));
@@ -165,8 +167,8 @@ class Visit:
         return [entry["message"] for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"]
 
     def views(self):
-        """Looks at the page as it is: light and dark, desk and phone."""
-        for name, width, height, scheme in (("desk-light", 1440, 900, "light"), ("desk-dark", 1440, 900, "dark"), ("phone-light", 390, 844, "light"), ("phone-dark", 390, 844, "dark")):
+        """Looks at the page as it is: light and dark, from desk to phone."""
+        for name, width, height, scheme in (("desk-light", 1440, 900, "light"), ("desk-dark", 1440, 900, "dark"), ("small-desk", 1200, 900, "light"), ("tablet", 800, 900, "dark"), ("phone-light", 390, 844, "light"), ("phone-dark", 390, 844, "dark")):
             self.size(width, height, scheme)
             self.run("scrollTo(0, 0)")
             self.browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(arguments[0], 50)))")

@@ -21,7 +21,8 @@ function choose(id) {
   selected = id;
   show();
   const home = byId('panel');
-  if (home.getBoundingClientRect().top > innerHeight - 80) home.scrollIntoView({ block: 'start', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
+  const box = home.getBoundingClientRect();
+  if (box.top > innerHeight - 80 || box.bottom < 80) home.scrollIntoView({ block: 'start', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
 }
 
 // ---- Tables ----
@@ -47,7 +48,7 @@ function showPorts() {
       if (!rows.has(face.key)) {
         const name = element('button', { type: 'button', class: 'plain' });
         const kind = element('small', {});
-        const made = element('tr', { 'data-port': face.port.name, 'data-bus': face.bus.name }, element('th', { scope: 'row' }, name, kind), ...kColumns.slice(1).map(([, words]) => element('td', { class: words || null })));
+        const made = element('tr', { 'data-port': face.port.name, 'data-bus': face.bus.name }, element('th', { scope: 'row' }, name, kind), ...kColumns.slice(1).map(([title, words]) => element('td', { class: words || null, 'data-title': title })));
         const row = { made, name, kind, id: node.id };
         name.addEventListener('click', () => choose(row.id));
         rows.set(face.key, row);
