@@ -494,14 +494,50 @@ void check_shell_text(const std::string& text, LabPlace place, const std::string
   problems.error(place, "a shell cannot read " + what + ": " + why);
 }
 
-/// Whether each word of a command line is an option.
-bool has_only_options(const std::string& text) {
-  std::istringstream words(text);
-  std::string word;
-  while (words >> word) {
-    if (!word.starts_with('-')) return false;
+/// What podman says of the words of `script`, which sets them, when it has read them; empty if it
+/// takes them. Then it refuses this cgroup manager, before it makes or fetches anything.
+std::string refusal_of_podman(const std::string& script) {
+  ChildWish wish;
+  wish.program = "sh";
+  wish.words = {"-c", script + "; exec podman --cgroup-manager=none create \"$@\""};
+  const auto ended = run_short(wish);
+  const std::string said = ended ? ended->second : "";
+  for (const char* const each :
+       {"requires at least", "unknown ", "flag needs", "invalid argument"}) {
+    const std::size_t at = said.find(std::string("Error: ") + each);
+    if (at != std::string::npos) return said.substr(at + 7, said.find('\n', at) - at - 7);
   }
-  return true;
+  return {};
+}
+
+/// Looks for what `up` would refuse in the `container` of a host.
+void check_container(const LabHost& host, LabProblems& problems) {
+  const std::string& text = host.made_by.value;
+  const auto refuse = [&](const std::string& why) {
+    problems.error(host.made_by.place, "the `container` of host." + host.group + why);
+  };
+  std::istringstream words(text);
+  for (std::string word; words >> word;) {
+    word.resize(std::min(word.find('='), word.size()));
+    if (word == "--name" || word == "--network" || word == "--net" || word == "--pod")
+      refuse(" has the option " + word + ", which the lab gives podman (leave it out)");
+    if (word == "--entrypoint" && !host.run.empty())
+      refuse(" has an --entrypoint, and `run` is one, too (leave one of them out)");
+  }
+  // It would run commands.
+  if (text.find_first_of("`;|&<>\n") != std::string::npos || text.find("$(") != std::string::npos)
+    return;
+  const std::string why = refusal_of_podman("set -- " + text);
+  if (why.starts_with("requires")) {
+    refuse(" has only options of podman: the image is missing behind them");
+  } else if (!why.empty()) {
+    refuse(" is refused by podman: " + why);
+  } else if (!host.run.empty() &&
+             !refusal_of_podman("set -- " + text + "; n=$#; for word; do shift; n=$((n - 1)); " +
+                                "[ $n = 0 ] || set -- \"$@\" \"$word\"; done")
+                  .starts_with("requires")) {
+    refuse(" has words behind the image, and `run` is the program (options come before the image)");
+  }
 }
 
 }  // namespace
@@ -511,7 +547,8 @@ void check_lab_needs(const Lab& lab, LabProblems& problems) {
   if (lab.test) check_shell_text(lab.test->run, lab.test->place, "the `run` of the test", problems);
   std::set<std::string> groups;
   for (const LabHost& host : lab.hosts) {
-    if (groups.insert(host.group).second) {
+    const bool first_of_group = groups.insert(host.group).second;
+    if (first_of_group) {
       check_shell_text(host.run, host.place, "the `run` of host." + host.group, problems);
       if (host.kind == LabHostKind::container) {
         check_shell_text("podman create " + host.made_by.value, host.made_by.place,
@@ -521,16 +558,13 @@ void check_lab_needs(const Lab& lab, LabProblems& problems) {
                          problems);
       }
     }
-    if (host.kind == LabHostKind::container && has_only_options(host.made_by.value)) {
-      problems.error(host.made_by.place,
-                     "the `container` of host." + host.group +
-                         " has only options of podman: the image is missing behind them");
-    }
     if (!host.machine.value.empty()) continue;  // nobody knows without a connection
     if (host.kind == LabHostKind::container && !has_program("podman", lab.folder)) {
       problems.error(host.made_by.place,
                      "cannot run the container of host." + host.group +
                          ": there is no program podman (on Debian, install the package podman)");
+    } else if (host.kind == LabHostKind::container && first_of_group) {
+      check_container(host, problems);
     }
     for (const LabFile& file : host.files) {
       const auto is_below = [&](std::string_view folder) { return file.path.starts_with(folder); };

@@ -210,12 +210,11 @@ run = "i=0; until grep -qs NO-CARRIER two; do i=$((i+1)); [ $i -lt 900 ] || exit
 
 TEST_F(LabContainer, ThatFailsTakesTheLabDownAndSaysWhy) {
   const ToolResult none = up(lab(R"(host.x = { on = "b" }
-host.box = { on = "b", container = "--none x" }
+host.box = { on = "b", container = "--memory none x" }
 )"));
   EXPECT_EQ(none.status, 1);
   EXPECT_NE(none.err.find("cannot make the container shmif-lab-box: "), std::string::npos)
       << none.err;
-  EXPECT_NE(none.err.find("--none"), std::string::npos) << none.err;
   const ToolResult ended = up(lab(R"(host.x = { on = "b" }
 [host.box]
 on = "b"
@@ -230,6 +229,26 @@ ready = "log never"
   EXPECT_NE(ended.err.find("  box | why\n"), std::string::npos) << ended.err;
   EXPECT_EQ(containers(), "");
   expect_no_trace();
+}
+
+TEST_F(LabContainer, IsRefusedByCheckWherePodmanWouldRefuseItsWords) {
+  const std::string run = "', run = 'true";
+  for (const auto& [words, why] : std::initializer_list<std::pair<std::string, std::string>>{
+           {"-v a:b", "the image is missing"},
+           {"-v a:b" + run, "the image is missing"},
+           {"--none x", "unknown flag: --none"},
+           {"x -v a:b" + run, "words behind the image"},
+           {"--name=y x", "the option --name"},
+           {"--entrypoint y x" + run, "an --entrypoint"},
+           {"--rm -v a:b -e \"A=1 2\" x" + run, ""},
+           {"x y", ""}}) {
+    const ToolResult said =
+        run_tool({"check", lab("host.box = { on = 'b', container = '" + words + "' }\n")});
+    EXPECT_EQ(said.status, why.empty() ? 0 : 1) << words << said.err;
+    EXPECT_EQ(said.err.find("lab.toml:2:36: the `container`") != std::string::npos, !why.empty());
+    EXPECT_NE(said.err.find(why), std::string::npos) << words << said.err;
+  }
+  EXPECT_EQ(containers(), "");
 }
 
 TEST_F(LabContainer, VanishesWithAKilledControllerOrRunner) {
