@@ -58,6 +58,7 @@ void add_cause(const Json& link, CauseKind kind, const std::string& whose, const
         job.at("intervals").empty() ? Json(0.0) : job.at("intervals").back().at("at_seconds")},
        {"share", static_cast<double>(count) / static_cast<double>(frames)},
        {"of_losses_share", of_losses},
+       {"counted", true},
        {"sentence",
         base::printable(name) + ": " +
             (asked_for ? whose + " took " : "the queue of " + whose + " was full and dropped ") +
@@ -68,27 +69,20 @@ double share_of_losses(const Json& cause) {
   return number_at(cause, "of_losses_share");
 }
 
-bool says(const Json& cause, const std::string& text) {
-  return !text.empty() && cause.at("sentence").get<std::string>().find(text) != std::string::npos;
-}
-
 /// Whether it is known by a count of packets how many losses the cause explains.
 bool is_certain(const Json& cause) {
-  return says(cause, explains_text(share_of_losses(cause)));
+  return cause.value("counted", false);
 }
 
 /// Sets the share of the losses that a cause explains, also in its sentence; empty: not known.
 void retell(Json& cause, std::optional<double> share) {
-  const double before = share_of_losses(cause);
+  const auto text_of = is_certain(cause) ? explains_text : fell_text;
+  const std::string before = text_of(share_of_losses(cause));
   cause["of_losses_share"] = share ? Json(*share) : Json(nullptr);
-  for (const auto& text_of : {explains_text, fell_text}) {
-    if (!says(cause, text_of(before))) continue;
-    std::string sentence = cause.at("sentence");
-    const std::string text = text_of(before);
-    cause["sentence"] =
-        sentence.replace(sentence.find(text), text.size(), text_of(share.value_or(0)));
-    return;
-  }
+  std::string sentence = cause.at("sentence");
+  const std::size_t at = sentence.rfind(before);  // the names of jobs come before it
+  if (before.empty() || at == std::string::npos) return;
+  cause["sentence"] = sentence.replace(at, before.size(), text_of(share.value_or(0)));
 }
 
 /// Whether a cause was named only because of losses that it does not explain.
@@ -131,6 +125,7 @@ void sort_causes(std::vector<Json>& causes) {
                  .end_s = number("end_s"),
                  .share = number("share"),
                  .of_losses_share = number("of_losses_share"),
+                 .counted = is_certain(one),
                  .sentence = one.at("sentence").get<std::string>()};
   };
   std::ranges::sort(causes, [&](const Json& one, const Json& other) {

@@ -210,6 +210,7 @@ OrderedJson causes_json(std::span<const Cause> causes) {
                     {"end_s", json_number(cause.end_s)},
                     {"share", json_number(cause.share)},
                     {"of_losses_share", json_number(cause.of_losses_share)},
+                    {"counted", cause.counted},
                     {"sentence", cause.sentence}});
   }
   return list;

@@ -101,6 +101,7 @@ void add_faults(const WhySeries& series, const JobTraffic& traffic, Losses& loss
                     .begin_s = series.begin_s,
                     .end_s = series.ends_s.back(),
                     .of_losses_share = losses.explain(series.begin_s, count),
+                    .counted = true,
                     .sentence = {}}};
       if (one.cause.of_losses_share.value_or(0) <= 0) continue;
       one.cause.share = std::min(
@@ -133,6 +134,7 @@ Losses add_counted(const WhySeries& series, std::size_t job, bool of_port, Losse
       Cause& cause = one.cause;
       cause.job = series.jobs[job].name;
       cause.cause = counted.kind;
+      cause.counted = true;
       cause.begin_s = series.begin_of(window.begin);
       cause.end_s = series.ends_s[window.end - 1];
       cause.share = window.share();

@@ -21,7 +21,6 @@ enum class CauseKind : std::uint8_t {
   memory,          ///< waited for pages, or was at its memory limit
   bus_lock,        ///< waited for the lock of the bus
   bus_pause,       ///< a sender waited for slow ports
-  // The following are known by counts of packets:
   requested_faults,  ///< faults that the job's options request took the packets
   fault_queue,       ///< too many waited for a requested delay or rate
   receive_buffer,    ///< the receiver did not read its UDP socket fast enough
@@ -72,11 +71,6 @@ constexpr std::optional<CauseKind> cause_kind_of(std::string_view word) noexcept
 constexpr bool is_requested(CauseKind kind) noexcept {
   return kind == CauseKind::requested_faults;
 }
-/// Whether the cause is known by a count of packets, and not by the time for which it held the job
-/// back.
-constexpr bool is_counted(CauseKind kind) noexcept {
-  return kind >= CauseKind::requested_faults || kind == CauseKind::device_queue;
-}
 
 struct Cause {
   std::string job;
@@ -89,6 +83,8 @@ struct Cause {
   /// time, and no other cause explains them. They are no more than were counted, or than could come
   /// while the job was held back. Empty if the job lost no frames, or its losses are not known.
   std::optional<double> of_losses_share;
+  /// Whether it is known by a count of packets, and not by the time for which it held the job back.
+  bool counted = false;
   std::string sentence;  ///< all of this as text, with the evidence
 };
 
@@ -96,8 +92,7 @@ struct Cause {
 /// small part of a time may have little to do with the losses of that time, so its share counts.
 /// Counted packets are certain.
 inline double loss_weight(const Cause& cause) noexcept {
-  const bool sure = is_counted(cause.cause);
-  return cause.of_losses_share.value_or(0) * (sure ? 1 : cause.share);
+  return cause.of_losses_share.value_or(0) * (cause.counted ? 1 : cause.share);
 }
 
 /// The order of causes: requested faults first, then by losses, then by the time that the job was

@@ -14,10 +14,17 @@ namespace {
 
 using Json = nlohmann::json;
 
+enum class By : std::uint8_t { time, count };
+
 Json cause_of(const std::string& job, const std::string& kind, double share, double of_losses,
-              const std::string& text) {
-  return {{"job", job},      {"cause", kind},  {"begin_s", 0.5},
-          {"end_s", 0.75},   {"share", share}, {"of_losses_share", of_losses},
+              const std::string& text, By by = By::time) {
+  return {{"job", job},
+          {"cause", kind},
+          {"begin_s", 0.5},
+          {"end_s", 0.75},
+          {"share", share},
+          {"of_losses_share", of_losses},
+          {"counted", by == By::count},
           {"sentence", text}};
 }
 
@@ -77,9 +84,9 @@ TEST(FlowFaults, OtherCausesExplainNoMoreThanTheFaultsLeave) {
 TEST(FlowFaults, CountedPacketsExplainLossesBeforeTimesDoAndNoLossIsExplainedTwice) {
   Blamed blamed;
   blamed.by_faults(40);
-  blamed.report["causes"] = {
-      kWaited, cause_of("k", "stopped", 0.1, 0.2, "k stopped"),
-      cause_of("k", "receive_buffer", 0.1, 0.5, "packets; that explains 50 % of its lost frames")};
+  blamed.report["causes"] = {kWaited, cause_of("k", "stopped", 0.1, 0.2, "k stopped"),
+                             cause_of("k", "receive_buffer", 0.1, 0.5,
+                                      "packets; that explains 50 % of its lost frames", By::count)};
   EXPECT_EQ(blamed.after(),
             (Lines{"0.4 " + kFaults + "40 frames; that explains 40 % of its lost frames",
                    "0.5 packets; that explains 50 % of its lost frames",
@@ -87,10 +94,21 @@ TEST(FlowFaults, CountedPacketsExplainLossesBeforeTimesDoAndNoLossIsExplainedTwi
                    "0.0 k stopped"}));
 }
 
+TEST(FlowFaults, NamesOfJobsThatReadLikeAShareOfTheLossesChangeNothing) {
+  Blamed blamed;
+  const std::string name =
+      "k; that explains 51 % of its lost frames; 51 % of all lost frames fell there";
+  blamed.report["causes"] = {
+      cause_of("k", "waited_for_cpu", 0.5, 0.51, name + "; 51 % of all lost frames fell there")};
+  blamed.by_faults(75);
+  EXPECT_EQ(blamed.after().at(1), "0.25 " + name + "; 25 % of all lost frames fell there");
+}
+
 TEST(FlowFaults, SharesAreOfAllLossesAlsoOfThoseOfWhichOnlyTheSenderKnew) {
   Blamed blamed;
   blamed.report["causes"] = {
-      kWaited, cause_of("k", "qdisc", 0.1, 0.2, "packets; that explains 20 % of its lost frames")};
+      kWaited, cause_of("k", "qdisc", 0.1, 0.2, "packets; that explains 20 % of its lost frames",
+                        By::count)};
   blamed.known_lost = 50;
   EXPECT_EQ(blamed.after(),
             (Lines{"0.255 k waited; 26 % of all lost frames fell there; it was worst then",

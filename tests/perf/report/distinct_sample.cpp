@@ -247,6 +247,7 @@ Cause distinct_cause(OwnValues& own, const char* job, CauseKind kind) {
   cause.end_s = cause.begin_s + own.number();
   cause.share = own.share();
   cause.of_losses_share = own.share();
+  cause.counted = kind == CauseKind::device_queue;
   cause.sentence = std::string("the-sentence-of-") + job;
   return cause;
 }

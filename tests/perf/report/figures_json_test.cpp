@@ -456,6 +456,7 @@ void want_causes(const RunCauses& causes, Figures& all) {
     at.put("end_s", cause.end_s);
     at.put("share", cause.share);
     at.put("of_losses_share", *cause.of_losses_share);
+    at.put("counted", i == 1);
     at.put("sentence", cause.sentence);
   }
   all["causes_reason"] = nullptr;

@@ -405,7 +405,7 @@ TEST(Causes, OfAnySeriesHaveSharesThatAddUpAndWindowsInsideTheRunAndTheHeaviestF
       EXPECT_EQ(cause.of_losses_share.has_value(),
                 cause.job == "a" && traffic[0].steps.back().lost);
       EXPECT_NE(cause.sentence, "");
-      const double weight = cause.of_losses_share.value_or(0) * cause.share;
+      const double weight = loss_weight(cause);
       EXPECT_LE(weight, last + 1e-9);
       last = weight;
       explained += cause.of_losses_share.value_or(0);

@@ -34,7 +34,7 @@ std::vector<std::string> told(const WatchedNamespace& watched, std::uint64_t los
   std::vector<std::string> all;
   for (const Cause& cause :
        find_causes(series, std::vector{traffic_of(series, "rx", lost_in, lost_in + 1, lost)})) {
-    if (is_counted(cause.cause)) all.emplace_back(word_of(cause.cause));
+    if (cause.counted) all.emplace_back(word_of(cause.cause));
   }
   return all;
 }
@@ -318,7 +318,7 @@ TEST_F(NetLosses, OfAConnectionAreFoundInTheNamespaceOfItsSender) {
   sampler.sample(kBetweenNs);
   std::vector<std::string> causes;
   for (const Cause& cause : find_causes(sampler.series(), {})) {
-    if (is_counted(cause.cause)) causes.push_back(cause.job + ' ' + word_of(cause.cause));
+    if (cause.counted) causes.push_back(cause.job + ' ' + word_of(cause.cause));
   }
   EXPECT_EQ(causes, Told{"rx retransmits"});
 }
