@@ -306,6 +306,15 @@ RunProgress Client::progress(Servers of) const {
       all.jobs.push_back(std::move(job));
     }
   }
+  for (std::size_t i = 0; i < clocks_.size(); ++i) {
+    const CrossFlow& flow = shares_.flows[i];
+    const std::string name = flow.to_server + '/' + flow.to;
+    const auto receiver = std::ranges::find(all.jobs, name, &JobProgress::name);
+    if (flow.asks || receiver == all.jobs.end()) continue;
+    const std::uint64_t error_ns = compare_again(flow, clocks_[i]).error_ns;
+    const bool known = clocks_[i].shift_ns && error_ns <= kMaxClockErrorNs;
+    receiver->latency_clock_error_ns = known ? std::optional(error_ns) : std::nullopt;
+  }
   forget_unasked(all);
   return all;
 }

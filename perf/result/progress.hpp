@@ -23,6 +23,9 @@ struct JobProgress {
   /// In on_interval(): everything since the previous call. Otherwise the newest interval.
   IntervalResult last;
   std::uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0, lost_frames = 0;
+  /// By how much its latencies may be wrong at most, because two clocks were compared. Empty: too
+  /// much, so it has none.
+  std::optional<std::uint64_t> latency_clock_error_ns = 0;
 };
 inline constexpr Places kOfProgress = kInStream | kInMessages;
 template <>
@@ -46,6 +49,14 @@ inline constexpr auto kRowsOf<JobProgress> = rows_of<JobProgress>({
     // Prometheus counter.
     {"lost_frames", &JobProgress::lost_frames, Sum::none, kOfProgress, nullptr,
      gauge("shmifperf_lost_frames", "Frames that the receivers have missed so far in this run.")},
+    {"latency_clock_error_ns",
+     &JobProgress::latency_clock_error_ns,
+     Sum::none,
+     0,
+     nullptr,
+     {.metric = {.name = "shmifperf_latency_error_seconds",
+                 .help = "By how much the latencies may be wrong at most.",
+                 .scale = 1e-9}}},
 });
 
 struct RunProgress {

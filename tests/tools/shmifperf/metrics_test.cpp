@@ -178,6 +178,7 @@ TEST(Metrics, EachSampleHoldsTheFigureThatItIsNamedForAndNoneIsUnknown) {
     put("rx_fps", static_cast<double>(last.rx_frames) / last.seconds);
     put("rx_bps", static_cast<double>(last.rx_bytes) * 8 / last.seconds);
     put("job_failed", job.failed ? 1 : 0);
+    put("latency_error_seconds", static_cast<double>(*job.latency_clock_error_ns) * 1e-9);
     const auto latency = [&](const char* figure, const std::optional<double>& ns) {
       wanted[std::string("shmifperf_latency_seconds{figure=\"") + figure + "\"," + names + '}'] =
           *ns * 1e-9;
@@ -201,16 +202,20 @@ TEST(Metrics, WhatWasNotMeasuredIsNotKnownThoughItWasBefore) {
   perf::RunProgress progress = distinct_progress();
   (*metrics)->count(progress);
   for (const auto& [place, value] : samples_in(scraped((*metrics)->url()))) {
-    const bool of_an_interval =
-        place.find("_fps{") != std::string::npos || place.find("_bps{") != std::string::npos ||
-        place.find("latency") != std::string::npos || place.find("cpu_ratio{") != std::string::npos;
+    const bool of_an_interval = place.find("_fps{") != std::string::npos ||
+                                place.find("_bps{") != std::string::npos ||
+                                place.find("latency_seconds{") != std::string::npos ||
+                                place.find("cpu_ratio{") != std::string::npos;
     EXPECT_EQ(value.is_null(), of_an_interval) << place << ": no interval was measured yet";
   }
   (*metrics)->measure(progress);
   EXPECT_TRUE(progress.jobs[1].failed);
   progress.jobs[1].failed = false;  // the next run of a campaign
   progress.share = progress.left_seconds = std::nullopt;
-  for (perf::JobProgress& job : progress.jobs) job.last = {};
+  for (perf::JobProgress& job : progress.jobs) {
+    job.last = {};
+    job.latency_clock_error_ns.reset();
+  }
   (*metrics)->count(progress);
   (*metrics)->measure(progress);
   for (const auto& [place, value] : samples_in(scraped((*metrics)->url()))) {

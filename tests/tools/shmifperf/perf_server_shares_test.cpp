@@ -277,6 +277,23 @@ TEST(PerfShares, LatenciesBetweenTwoClocksComeWithTheirError) {
   for (int tries = 0; tries < kTries && text.find("may be wrong by") == std::string::npos; ++tries)
     text = shmifperf(one_way(one.address(), other.address(), {"--details"})).out;
   EXPECT_NE(text.find("may be wrong by"), std::string::npos) << text;
+  Words words = one_way(one.address(), other.address(), {"--runtime=60"});
+  words.emplace_back("--metrics=0");
+  Tool run(shmifperf_words(words));
+  ASSERT_TRUE(run.wait_for("/metrics\n")) << run.so_far().err;
+  const std::string said = run.so_far().err;
+  const std::size_t url = said.find("http://");
+  const std::string sample = "shmifperf_latency_error_seconds{groupname=\"" + other.address() +
+                             "/k\",jobname=\"" + other.address() + "/k\"} ";
+  std::string told;
+  ASSERT_TRUE(eventually([&] {
+    told = run_program({"curl", "-s", said.substr(url, said.find('\n', url) - url)}).out;
+    return told.find(sample) != std::string::npos;
+  })) << told;
+  const std::string value = told.substr(told.find(sample) + sample.size());
+  EXPECT_TRUE(value.starts_with("Nan") || std::stod(value) > 0) << value;
+  run.signal(SIGINT);
+  (void)run.finish();
 }
 
 TEST(PerfShares, EachServerRunsItsOwnJobs) {
