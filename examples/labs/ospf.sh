@@ -30,9 +30,10 @@ zebra --log stdout &
 until [ -S /run/frr/zserv.api ]; do sleep 0.1; done
 ospfd --config_file /run/ospf.conf --log stdout &
 
-# Both neighbours know this router, and both networks have a route.
+# Both neighbours know this router, and both networks have a route, which does not go by r2.
 until [ "$(vtysh -c 'show ip ospf neighbor' | grep -c Full/)" = 2 ] &&
-  ip route | grep -q '^198\.18\.1\.0/24' && ip route | grep -q '^198\.18\.3\.0/24'; do
+  ip route | grep -q '^198\.18\.1\.0/24' && ip route | grep -q '^198\.18\.3\.0/24' &&
+  ! ip route | grep -q '^198\.18\.[13]\.0/24 .*via 198\.18\.[12][23]\.2 '; do
   sleep 0.1
 done
 echo "all routes are there"
