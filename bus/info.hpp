@@ -174,13 +174,15 @@ struct AuditFinding {
 
 /// What Bus::audit() found.
 struct AuditReport {
-  std::vector<AuditFinding> findings;  ///< the broken invariants; empty: the bus is sound
-  std::uint64_t records = 0,           ///< walked from first to last, pads included
-      frames = 0,                      ///< in these records; several frames may share one
-      pads = 0;                        ///< records that only lead on
+  std::vector<AuditFinding> findings;  ///< the broken invariants
+  /// False: a bus of NetBSD's format changed at each look, so nothing was checked.
+  bool is_known = true;
+  std::uint64_t records = 0,       ///< walked from first to last, pads included
+      frames = 0,                  ///< in these records; several frames may share one
+      pads = 0;                    ///< records that only lead on
   std::vector<std::string> notes;  ///< worth knowing, but not wrong: standing claims, dead ports
-  /// Whether no invariant is broken.
-  bool clean() const noexcept { return findings.empty(); }
+  /// Whether every invariant holds.
+  bool clean() const noexcept { return is_known && findings.empty(); }
 };
 
 /// What a repair may assume about a bus whose header or ring no longer tells it.

@@ -3,6 +3,8 @@
 namespace shmif::bus {
 namespace {
 
+constexpr std::uint64_t kHeader = kNetbsdPacketHeaderBytes;
+
 std::string netbsd_place(std::uint64_t position) {
   return "the header at offset " + std::to_string(position % kNetbsdDataBytes);
 }
@@ -17,7 +19,6 @@ void write_pad(const NetbsdRing& ring, std::uint64_t position) noexcept {
 
 NetbsdChain walk_netbsd_chain(const NetbsdRing& ring, const NetbsdState& state) {
   NetbsdChain chain;
-  chain.good_end = state.first;
   std::uint64_t position = state.first;
   bool met_last = false;
   while (position < state.end) {
@@ -30,50 +31,60 @@ NetbsdChain walk_netbsd_chain(const NetbsdRing& ring, const NetbsdState& state) 
     }
     met_last = met_last || position == state.last;
     const std::uint32_t bytes = record.header.bytes;
-    if (bytes == 0) {
+    if (bytes < kNetbsdMinFrame) {
       ++chain.pads;
     } else {
       ++chain.frames;
       chain.bytes += bytes;
     }
-    if (bytes != 0 && (bytes < kNetbsdMinFrame || bytes > kNetbsdMaxFrame) &&
-        chain.wrong_frames.empty()) {
+    if (bytes > kNetbsdMaxFrame && chain.wrong_frames.empty()) {
       chain.wrong_frames = netbsd_place(position) + " is that of a frame of " +
                            std::to_string(bytes) + " bytes, where " +
-                           std::to_string(kNetbsdMinFrame) + " to " +
                            std::to_string(kNetbsdMaxFrame) + " are possible";
     }
     position = record.next;
-    if (position <= state.last) chain.good_end = position;
   }
   if (!met_last) chain.broken = "the headers do not lead to " + netbsd_place(state.last);
   return chain;
 }
 
-void rebuild_netbsd_chain(const NetbsdRing& ring, const NetbsdState& state, std::uint64_t end,
-                          std::uint64_t generation) noexcept {
+void rebuild_netbsd_chain(const NetbsdRing& ring) noexcept {
+  constexpr std::uint64_t kData = kNetbsdDataBytes;
   NetbsdHeader& h = ring.header();
-  std::uint64_t first = state.first;
-  const std::uint64_t new_end = end + kNetbsdPacketHeaderBytes;
-  while (new_end - first > kNetbsdDataBytes && first < end) {  // N4
-    NetbsdRecord record;
-    if (!ring.read_header(first, end, record)) break;
+  const NetbsdWords words = ring.words();
+  // The positions here are those of a ring whose first round begins before `first`.
+  std::uint64_t first = words.first % kData;
+  const bool is_known = words.first <= kData && words.last < kData;
+  const std::uint64_t last = !is_known            ? first
+                             : words.last < first ? words.last + kData
+                                                  : words.last;
+  NetbsdRecord record;
+  std::uint64_t end = first;
+  while (end < last && ring.read_header(end, last, record) &&
+         record.header.bytes <= kNetbsdMaxFrame)
+    end = record.next;
+
+  // A pad stands for the frame that was dropped. If it touches the end of the data, another one
+  // follows.
+  const bool needs_two = (end + kHeader) / kData != end / kData;
+  const std::uint64_t newest = needs_two ? end + kHeader : end;
+  while (newest + kHeader - first > kData && ring.read_header(first, end, record))  // N4
     first = record.next;
-  }
-  if (first >= end || new_end - first > kNetbsdDataBytes) {  // no frame is left: as a new bus (N2)
+  const std::uint64_t generation = words.generation <= UINT32_MAX ? words.generation : 0;
+  if (first == end) {  // no frame is left: as a new bus (N2)
     write_pad(ring, 0);
     store_release(h.first, kNetbsdDataBytes);
     store_release(h.last, std::uint32_t{0});
-    store_release(h.generation, generation + 2);
-    return;
+  } else {
+    write_pad(ring, end);
+    write_pad(ring, newest);
+    // A new bus stays one until its first round is over.
+    const bool is_new = words.first == kData && first == 0 && newest < kData;
+    if (!is_new) store_release(h.first, static_cast<std::uint32_t>(first % kData));
+    store_release(h.last, static_cast<std::uint32_t>(newest % kData));
   }
-  // A new bus stays one until its first round is over.
-  const bool is_new = load_relaxed(h.first) == kNetbsdDataBytes && first == state.first &&
-                      new_end / kNetbsdDataBytes == first / kNetbsdDataBytes;
-  if (!is_new) store_release(h.first, static_cast<std::uint32_t>(first % kNetbsdDataBytes));
-  write_pad(ring, end);
-  store_release(h.last, static_cast<std::uint32_t>(end % kNetbsdDataBytes));
-  store_release(h.generation, new_end / kNetbsdDataBytes + 2);
+  store_release(h.generation, generation + 2);
+  store_release(h.repairs, load_relaxed(h.repairs) + 1);
 }
 
 }  // namespace shmif::bus

@@ -14,7 +14,7 @@
 namespace shmif::bus {
 namespace {
 
-/// How often to look at the chain if its oldest part is overwritten meanwhile.
+/// How often to look at a bus that changes meanwhile.
 constexpr unsigned kTries = 20;
 
 void nap() noexcept {
@@ -70,71 +70,85 @@ BusInfo NetbsdInspector::info() const {
   own.first_offset = words.first;
   own.last_offset = words.last;
   b.generation = words.generation;
-  for (unsigned tries = 0; tries < kTries && !own.frames_in_ring; ++tries) {
-    NetbsdState state;
-    if (ring_.look(state) != NetbsdLook::seen) break;
-    const NetbsdChain chain = walk_netbsd_chain(ring_, state);
-    NetbsdState after;
-    if (ring_.look(after) != NetbsdLook::seen) break;
-    b.first = after.first;
-    b.last = after.end;
-    b.generation = after.end / kNetbsdDataBytes;
-    if (after.first > state.first || !chain.broken.empty()) continue;
+  b.epoch = load_relaxed(ring_.header().repairs);
+  NetbsdCopy copy;
+  if (see(copy, false) == NetbsdLook::seen) {
+    const NetbsdChain chain = walk_netbsd_chain(NetbsdRing(copy.file.data()), copy.state);
+    b.first = copy.state.first;
+    b.last = copy.state.end;
+    b.generation = b.last / kNetbsdDataBytes;
     own.frames_in_ring = chain.frames;
     own.bytes_in_ring = chain.bytes;
-    b.last = state.end;
   }
   b.netbsd = own;
   return b;
 }
 
-/// Looks for up to a second if the lock is held.
-NetbsdLook NetbsdInspector::look_patiently(NetbsdState& state) const {
+/// Takes the state and a copy of the ring. What senders overwrote meanwhile lies before the
+/// `first` of a second look (N4), so the copy is whole from there on. `is_patient`: waits while
+/// the lock is held, until it is stuck. Result: empty if the bus changed too much meanwhile, or if
+/// the lock was held at each look.
+std::optional<NetbsdLook> NetbsdInspector::see(NetbsdCopy& copy, bool is_patient) const {
   NetbsdStuckLock stuck;
-  NetbsdLook look = ring_.look(state);
-  while (look == NetbsdLook::held && !stuck.is_stuck(ring_)) {
+  const auto look = [&](NetbsdState& state) {
+    NetbsdLook seen = ring_.look(state);
+    while (seen == NetbsdLook::held && is_patient && !stuck.is_stuck(ring_)) {
+      nap();
+      seen = ring_.look(state);
+    }
+    if (seen != NetbsdLook::held) stuck.is_free();
+    return seen;
+  };
+  for (unsigned tries = 0; tries < kTries; ++tries) {
+    const NetbsdLook seen = look(copy.state);
+    if (seen == NetbsdLook::corrupt) return seen;
+    if (seen == NetbsdLook::held && stuck.stands_still()) return seen;
+    if (seen == NetbsdLook::held && is_patient) return std::nullopt;
+    NetbsdState after;
+    if (seen == NetbsdLook::seen) {
+      copy.file.resize(kNetbsdFileBytes);
+      copy_from_shared(copy.file.data(), mapping_.bytes().data(), kNetbsdFileBytes);
+      fence_loads();
+      if (look(after) == NetbsdLook::seen && after.first <= copy.state.last &&
+          after.end >= copy.state.end) {
+        copy.state.first = after.first;
+        return seen;
+      }
+    }
     nap();
-    look = ring_.look(state);
   }
-  return look;
+  return std::nullopt;
 }
 
 AuditReport NetbsdInspector::audit() const {
   AuditReport report;
-  NetbsdState state;
-  NetbsdLook look = look_patiently(state);
-  if (look == NetbsdLook::held) {
+  NetbsdCopy copy;
+  const std::optional<NetbsdLook> look = see(copy, true);
+  if (!look) {
+    report.is_known = false;
+    return report;
+  }
+  if (look == NetbsdLook::held) {  // its holder may be in the middle of a change
     const std::uint32_t lock = ring_.lock();
     report.findings.push_back(
         {"N4", lock > 1 ? "the lock has the value " + std::to_string(lock) +
-                              ", where 0 and 1 are "
-                              "possible"
+                              ", where 0 and 1 are possible; 'shmifctl repair --force' frees it"
                         : "the lock has been held for a second, nobody knows by whom; if that "
                           "process is dead, 'shmifctl repair --force' frees it"});
-    look = ring_.look_inside(state);
+    return report;
   }
   if (look == NetbsdLook::corrupt) {
     report.findings.push_back(
         {"N2", words_text(ring_.words()) + " are not a state that a correct writer leaves"});
     return report;
   }
-  NetbsdChain chain;
-  for (unsigned tries = 0; tries < kTries; ++tries) {
-    chain = walk_netbsd_chain(ring_, state);
-    NetbsdState after;
-    const bool is_known = ring_.look(after) == NetbsdLook::seen;
-    if (!is_known || after.first <= state.first) break;
-    state = after;
-    chain.broken = "a sender overwrites it at each look (look again when there is less traffic)";
-  }
+  const NetbsdChain chain = walk_netbsd_chain(NetbsdRing(copy.file.data()), copy.state);
   if (!chain.broken.empty()) report.findings.push_back({"N3", chain.broken});
   if (!chain.wrong_frames.empty()) report.findings.push_back({"N3", chain.wrong_frames});
-  if (const NetbsdWords words = ring_.words(); words.first == words.last)
-    report.findings.push_back({"N2", "first and last are the same, which ends diagnostic kernels"});
   report.frames = chain.frames;
   report.records = chain.frames + chain.pads;
   report.pads = chain.pads;
-  if (state.last / kNetbsdDataBytes != state.end / kNetbsdDataBytes) {
+  if (copy.state.last / kNetbsdDataBytes != copy.state.end / kNetbsdDataBytes) {
     report.notes.emplace_back(
         "the newest frame touches the end of the ring: a kernel that joins now reads the oldest "
         "frame again and again until another frame comes");
@@ -164,31 +178,25 @@ Result<RepairReport> NetbsdInspector::repair(const RepairOptions& options) {
     done.lock_released = true;
   }
   NetbsdState state;
-  const NetbsdWords words = ring_.words();
-  if (ring_.look_inside(state) != NetbsdLook::seen) {
-    const bool is_sane = words.generation <= UINT32_MAX;
-    rebuild_netbsd_chain(ring_, {}, 0, is_sane ? words.generation : 0);
+  const auto is_sound = [&] {
+    return ring_.look_inside(state) == NetbsdLook::seen &&
+           walk_netbsd_chain(ring_, state).is_sound();
+  };
+  // The former holder of the lock may have been writing the newest frame.
+  if (done.lock_released || !is_sound()) {
+    rebuild_netbsd_chain(ring_);
     done.ring_rebuilt = true;
-  } else {
-    const NetbsdChain chain = walk_netbsd_chain(ring_, state);
-    const bool is_broken = !chain.broken.empty();
-    // The former holder of the lock may have been writing the newest frame.
-    if (is_broken || done.lock_released) {
-      rebuild_netbsd_chain(ring_, state, is_broken ? chain.good_end : state.last, words.generation);
-      done.ring_rebuilt = true;
-    }
   }
-  if (ring_.look_inside(state) == NetbsdLook::seen)
-    done.frames_kept = walk_netbsd_chain(ring_, state).frames;
+  if (is_sound()) done.frames_kept = walk_netbsd_chain(ring_, state).frames;
   done.epoch = ring_.words().generation;  // by which readers notice the repair
   lock.release();
   set_off_watches(file_.fd.get(), FileId::of(file_.fd.get()), offsetof(NetbsdHeader, version),
                   kNetbsdVersion);
-  if (look_patiently(state) != NetbsdLook::seen ||
-      !walk_netbsd_chain(ring_, state).broken.empty()) {
-    return Error(Errc::corrupt, "the bus " + path_ +
-                                    " is still corrupt after the repair: a process keeps "
-                                    "overwriting it (stop the processes that use the bus)");
+  if (const AuditReport after = audit(); !after.findings.empty()) {
+    return Error(Errc::corrupt,
+                 "the bus " + path_ +
+                     " was repaired, and is broken again: " + after.findings.front().what +
+                     " (a process keeps overwriting it: stop the processes that use the bus)");
   }
   return done;
 }

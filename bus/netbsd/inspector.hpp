@@ -1,8 +1,11 @@
 #pragma once
 // A NetBSD bus, seen from outside: `stat`, `audit`, `repair`.
 
+#include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "bus/file/file.hpp"
 #include "bus/inspector.hpp"
@@ -18,12 +21,13 @@ class NetbsdInspector final : public Inspector {
                                                  Access access);
 
   BusInfo info() const override;
-  /// Findings have the numbers of bus/netbsd/ring.hpp. Blocks: for a second while the lock is held.
+  /// Findings have the numbers of bus/netbsd/ring.hpp. While the lock is stuck, that is the only
+  /// finding: the rest may be in the middle of a change. Blocks: for a second if the lock is stuck,
+  /// for up to 10 s while others hold it.
   AuditReport audit() const override;
-  /// Makes a broken chain sound: keeps the frames that lead to one another from `first` on. Errors:
-  /// lock_held, read_only; corrupt if a process keeps overwriting the bus. With `force`, frees a
-  /// lock that is held, and drops the newest frame, because its sender may not have written all of
-  /// it. Blocks: for up to 10 s while others hold the lock.
+  /// Makes a broken chain sound, as rebuild_netbsd_chain() does. Errors: lock_held, read_only;
+  /// corrupt if a process keeps overwriting the bus. With `force`, frees a lock that is held, and
+  /// drops the newest frame, because its sender may not have written all of it. Blocks: as audit().
   Result<RepairReport> repair(const RepairOptions& options) override;
   int descriptor() const noexcept override { return file_.fd.get(); }
   const std::string& path() const noexcept override { return path_; }
@@ -32,7 +36,12 @@ class NetbsdInspector final : public Inspector {
 
  private:
   NetbsdInspector(OpenFile file, std::string path, Access access, NetbsdMapping mapping);
-  NetbsdLook look_patiently(NetbsdState& state) const;
+  /// A copy of the file, whole from `state.first` to `state.end`.
+  struct NetbsdCopy {
+    std::vector<std::byte> file;
+    NetbsdState state;
+  };
+  std::optional<NetbsdLook> see(NetbsdCopy& copy, bool is_patient) const;
 
   std::string path_;
   OpenFile file_;

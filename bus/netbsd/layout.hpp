@@ -28,7 +28,7 @@ struct NetbsdHeader {
   std::uint32_t first;       // 16 (L) offset of the oldest packet header; kNetbsdDataBytes: see N2
   std::uint32_t last;        // 20 (L) offset of the newest packet header
   std::uint32_t lock;        // 24 (A) 0: free; 1: held, but it does not say by whom
-  std::uint32_t spare;       // 28
+  std::uint32_t repairs;     // 28 (L) how often shmif rebuilt the chain; kernels leave it as it is
 };
 static_assert(sizeof(NetbsdHeader) == 32 && std::is_trivially_copyable_v<NetbsdHeader>);
 static_assert(offsetof(NetbsdHeader, version) == 4 && offsetof(NetbsdHeader, generation) == 8 &&

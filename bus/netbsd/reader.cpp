@@ -1,6 +1,7 @@
 #include "bus/netbsd/reader.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/wall_clock.hpp"
 
@@ -20,17 +21,11 @@ constexpr std::uint32_t kFirstWallClockSecond = 1'000'000'000;
 
 static_assert(kWalksPerRing * std::uint64_t{512} * kNetbsdPacketHeaderBytes > kNetbsdDataBytes);
 
-NetbsdLook NetbsdReader::seek_end() noexcept {
+NetbsdLook NetbsdReader::seek(std::uint64_t NetbsdState::* place) noexcept {
   NetbsdState state;
+  repairs_ = ring_.repairs();
   const NetbsdLook look = ring_.look(state);
-  if (look == NetbsdLook::seen) position_ = state.end;
-  return look;
-}
-
-NetbsdLook NetbsdReader::seek_oldest() noexcept {
-  NetbsdState state;
-  const NetbsdLook look = ring_.look(state);
-  if (look == NetbsdLook::seen) position_ = state.first;
+  if (look == NetbsdLook::seen) position_ = state.*place;
   return look;
 }
 
@@ -86,18 +81,22 @@ NetbsdRead NetbsdReader::pass(FrameBatch* into, std::size_t most, NetbsdTally& t
   return NetbsdRead::empty;
 }
 
-/// Moves to where reading continues after an overrun.
+/// Moves to where reading continues after an overrun, or after a repair, which overwrites nothing
+/// that was not read.
 void NetbsdReader::catch_up(const NetbsdState& state, NetbsdTally& tally) noexcept {
   const std::uint64_t before = position_;
+  const std::uint32_t repairs = ring_.repairs();
+  const bool was_repaired = std::exchange(repairs_, repairs) != repairs;
   // A position behind the end: the words were set back, so everything in the ring is new.
-  const bool was_set_back = before > state.end;
-  ++(was_set_back ? tally.corrupt : tally.overruns);
+  const bool is_overrun = !was_repaired && before <= state.end;
   const bool soon =
-      !was_set_back && before - std::min(before, caught_up_at_) < kHeadStart && caught_up_at_ != 0;
+      is_overrun && before - std::min(before, caught_up_at_) < kHeadStart && caught_up_at_ != 0;
   position_ = resume_newest_ ? state.end : state.first;
   leave_out_to_ = soon ? std::min(state.end, state.first + kHeadStart) : 0;
   caught_up_at_ = position_;
-  if (!was_set_back) tally.lost_bytes += position_ - before;
+  if (was_repaired) return;
+  ++(is_overrun ? tally.overruns : tally.corrupt);
+  if (is_overrun) tally.lost_bytes += position_ - before;
 }
 
 /// Walks to the end of `state`, and keeps what was not overwritten meanwhile. `again`: all was

@@ -42,8 +42,8 @@ class NetbsdReader {
                bool resume_newest) noexcept
       : ring_(ring), addresses_(addresses), sender_(sender), resume_newest_(resume_newest) {}
 
-  NetbsdLook seek_end() noexcept;
-  NetbsdLook seek_oldest() noexcept;
+  NetbsdLook seek_end() noexcept { return seek(&NetbsdState::end); }
+  NetbsdLook seek_oldest() noexcept { return seek(&NetbsdState::first); }
   /// The same, but stays where it is if it has read further.
   NetbsdLook seek_oldest_unless_behind() noexcept;
 
@@ -75,6 +75,7 @@ class NetbsdReader {
   /// How often it tries again when writers overwrite what it reads.
   static constexpr unsigned kRounds = 8;
 
+  NetbsdLook seek(std::uint64_t NetbsdState::* place) noexcept;
   NetbsdRead pass(FrameBatch* into, std::size_t most, NetbsdTally& tally) noexcept;
   NetbsdRead pass_to(const NetbsdState& state, FrameBatch* into, std::size_t most,
                      NetbsdTally& tally, bool& again) noexcept;
@@ -91,6 +92,7 @@ class NetbsdReader {
   std::uint64_t position_ = 0;
   std::uint64_t number_ = 0;
   std::uint64_t caught_up_at_ = 0;  ///< where it was after the last overrun
+  std::uint32_t repairs_ = 0;       ///< that it knows of
   std::uint64_t leave_out_to_ = 0;  ///< after an overrun, frames before this position are skipped
   std::uint64_t now_ns_ = 0;        ///< of this walk; 0: not asked yet
   std::array<Step, kSteps> steps_{};

@@ -32,7 +32,7 @@ NetbsdLook NetbsdRing::interpret(const NetbsdWords& words, std::uint32_t newest_
                                  NetbsdState& state) const noexcept {
   const std::uint64_t record = kHeader + newest_bytes;
   if (words.generation > kMaxGeneration || words.first > kData || words.last >= kData ||
-      newest_bytes > kLongest) {
+      words.first == words.last || newest_bytes > kLongest) {
     return NetbsdLook::corrupt;
   }
   const std::uint64_t base = words.generation * kData;
@@ -159,8 +159,8 @@ bool NetbsdStuckLock::is_stuck(const NetbsdRing& ring, Clock::time_point now) no
   const NetbsdWords words = ring.words();
   if (words != words_) still_ = {};
   words_ = words;
-  const bool is_still = still_.lasts(now, NetbsdLock::kPatience);
-  return held_.lasts(now, NetbsdLock::kLongestWait) || is_still;
+  stands_still_ = still_.lasts(now, NetbsdLock::kPatience);
+  return held_.lasts(now, NetbsdLock::kLongestWait) || stands_still_;
 }
 
 // ---- Writing ----

@@ -12,9 +12,9 @@
 //       its frame: offset (last + 24 + bytes) modulo the data. `generation` was already raised when
 //       the newest frame reached the end of the data, so the end lies in the present generation:
 //       end = generation * data + its offset.
-//   N2  `first` is the oldest header. It is at most one ring behind the end. So it lies in the
-//       present generation if its offset is less than the end's, otherwise in the one before. A new
-//       bus has first = kNetbsdDataBytes and last = 0, where a header of zeros stands: position 0
+//   N2  `first` is the oldest header, and never the newest. It is at most one ring behind the end.
+//       So it lies in the present generation if its offset is less than the end's, otherwise in the
+//       one before. A new bus has first = kNetbsdDataBytes and last = 0, where a header of zeros stands: position 0
 //       of generation 0, in this reading, too.
 //   N3  From `first` on, each header leads to the next one, and to `last`.
 //   N4  Writers hold the lock while any of this changes. `first` passes a header before that is
@@ -29,7 +29,9 @@
 //
 // Writing. append() leaves `last` as it is until all frames of the batch are in the ring. So a
 // process that is killed in the middle leaves a lock that is held, and a chain that is sound.
-// NetBSD's kernels move `last` first. While the lock is held, this makes no difference to others.
+// NetBSD's kernels move `last` first, and raise `generation` at the end. While the lock is held,
+// this makes no difference to others. If a kernel is killed meanwhile, only the headers from
+// `first` up to `last` are sound.
 //
 // The end of the data. A frame that straddles or touches the end raises `generation`. If a kernel
 // joins, or was overrun, while this is the newest frame, it believes that its place is in the
@@ -99,6 +101,7 @@ class NetbsdRing {
   NetbsdLook look_inside(NetbsdState& state) const noexcept;
   NetbsdWords words() const noexcept;
   std::uint32_t lock() const noexcept { return load_acquire(header().lock); }
+  std::uint32_t repairs() const noexcept { return load_acquire(header().repairs); }
 
   /// Reads the header at `position`. Result: false if it leads past `end`, and so is not a header.
   bool read_header(std::uint64_t position, std::uint64_t end, NetbsdRecord& record) const noexcept;
@@ -154,6 +157,8 @@ class NetbsdStuckLock {
 
   /// Call it after each look() that saw the lock held. Result: whether it is stuck.
   bool is_stuck(const NetbsdRing& ring, Clock::time_point now = Clock::now()) noexcept;
+  /// Whether the bus did not change before the last is_stuck() that was true.
+  bool stands_still() const noexcept { return stands_still_; }
   /// Call it after each other look().
   void is_free() noexcept { still_ = held_ = {}; }
 
@@ -168,6 +173,7 @@ class NetbsdStuckLock {
   };
   Sight still_;  ///< held, and the bus as it is now
   Sight held_;
+  bool stands_still_ = false;
   NetbsdWords words_;
 };
 

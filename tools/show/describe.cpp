@@ -291,14 +291,17 @@ std::string netbsd_json(const BusInfo& info) {
               {"flow", to_string(info.flow)},
               {"max_frame_bytes", info.max_record_bytes}}},
             {"generation", info.generation},
-            {"first", info.first},
-            {"last", info.last},
             {"first_offset", own.first_offset},
             {"last_offset", own.last_offset},
             {"lock_is_held", own.lock_is_held}};
-  const char* const busy = "the lock was held, or senders were faster, at each look";
-  set_figure(json, "frames_in_ring", own.frames_in_ring, busy);
-  set_figure(json, "bytes_in_ring", own.bytes_in_ring, busy);
+  const char* const unknown = why_no_end(info);
+  const auto if_known = [&](std::uint64_t figure) {
+    return unknown == nullptr ? std::optional(figure) : std::nullopt;
+  };
+  set_figure(json, "first", if_known(info.first), unknown);
+  set_figure(json, "last", if_known(info.last), unknown);
+  set_figure(json, "frames_in_ring", own.frames_in_ring, unknown);
+  set_figure(json, "bytes_in_ring", own.bytes_in_ring, unknown);
   for (const auto& [name, why] : kNullInNetbsd) set_null(json, name, why);
   return json_text(json);
 }
@@ -317,13 +320,16 @@ std::string netbsd_text(const BusInfo& info) {
                       std::to_string(info.mtu) + ", largest frame " +
                       std::to_string(info.max_record_bytes) + " B");
   row("generation", std::to_string(info.generation));
-  row("first", std::to_string(info.first) + ", offset " + std::to_string(own.first_offset));
-  row("last", std::to_string(info.last) + ", newest header at offset " +
-                  std::to_string(own.last_offset) + " (" + format_bytes(info.last - info.first) +
-                  " of history)");
-  row("in ring", own.frames_in_ring ? counted(*own.frames_in_ring, "frame") + ", " +
-                                          std::to_string(*own.bytes_in_ring) + " B"
-                                    : "not known: the lock was held, or senders were faster");
+  const char* const why = why_no_end(info);
+  const bool is_known = why == nullptr;
+  row("first", (is_known ? std::to_string(info.first) : "not known") + ", offset " +
+                   std::to_string(own.first_offset));
+  row("last", (is_known ? std::to_string(info.last) : "not known") + ", newest header at offset " +
+                  std::to_string(own.last_offset) +
+                  (is_known ? " (" + format_bytes(info.last - info.first) + " of history)" : ""));
+  row("in ring", is_known ? counted(*own.frames_in_ring, "frame") + ", " +
+                                std::to_string(*own.bytes_in_ring) + " B"
+                          : std::string("not known: ") + why);
   row("lock", own.lock_is_held ? "held, nobody knows by whom" : "free");
   row("ports", "NetBSD's format does not list them");
   row("counts", "NetBSD's format has none of sent and lost frames");
@@ -367,7 +373,11 @@ const char* up_name(const PortInfo& port) noexcept {
 }
 
 const char* why_no_end(const BusInfo& info) noexcept {
-  if (info.netbsd) return nullptr;
+  if (info.netbsd) {
+    return info.netbsd->frames_in_ring
+               ? nullptr
+               : "the lock was held, or senders changed the bus, at each look";
+  }
   if (!bus::can_be_position(info.last)) return "no record can end there";
   if (info.last < info.first) return "before first";
   // If `first` itself is wrong, nobody knows how far it is.
@@ -457,13 +467,18 @@ std::string to_json(const std::string& path, const AuditReport& report) {
   for (const AuditFinding& finding : report.findings) {
     findings.push_back({{"invariant", finding.invariant}, {"what", finding.what}});
   }
-  return json_text({{"path", path},
-                    {"clean", report.clean()},
-                    {"records", report.records},
-                    {"frames", report.frames},
-                    {"pads", report.pads},
-                    {"findings", findings},
-                    {"notes", report.notes}});
+  Json json{{"path", path},
+            {"clean", report.clean()},
+            {"records", report.records},
+            {"frames", report.frames},
+            {"pads", report.pads},
+            {"findings", findings},
+            {"notes", report.notes}};
+  if (!report.is_known) {
+    for (const char* const name : {"clean", "records", "frames", "pads"})
+      set_null(json, name, "senders changed the bus at each look");
+  }
+  return json_text(json);
 }
 
 std::string to_json(const std::string& path, const RepairReport& report, BusFormat format) {

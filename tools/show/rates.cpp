@@ -70,18 +70,21 @@ void add_up(const BusInfo& before, const BusInfo& now, double seconds, BusRates&
 /// NetBSD's format does not count frames. But it says how many bytes were written, including
 /// headers, and the frames in the ring have a mean size.
 void estimate(const BusInfo& before, const BusInfo& now, double seconds, BusRates& rates) {
-  constexpr double kNetbsdHeaderBytes = 24;
+  const double header_bytes = now.netbsd->version == 2 ? 12 : 24;
   rates.estimated = true;
-  const auto bytes = static_cast<double>(grown(before.last, now.last));
-  const std::uint64_t frames = now.netbsd->frames_in_ring.value_or(0);
+  // A repair moves the positions.
+  rates.known = why_no_end(before) == nullptr && why_no_end(now) == nullptr &&
+                before.epoch == now.epoch && now.last >= before.last;
+  if (!rates.known) return;
+  const auto bytes = static_cast<double>(now.last - before.last);
+  const std::uint64_t frames = *now.netbsd->frames_in_ring;
   if (frames == 0) {
     rates.complete = bytes == 0;
     return;
   }
-  const double mean =
-      static_cast<double>(now.netbsd->bytes_in_ring.value_or(0)) / static_cast<double>(frames);
+  const double mean = static_cast<double>(*now.netbsd->bytes_in_ring) / static_cast<double>(frames);
   rates.complete = true;
-  rates.frames = bytes / (mean + kNetbsdHeaderBytes) / seconds;
+  rates.frames = bytes / (mean + header_bytes) / seconds;
   rates.bits = 8 * mean * rates.frames;
 }
 

@@ -3,10 +3,13 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "shmif/bus.hpp"
 #include "shmif/port.hpp"
@@ -80,14 +83,14 @@ TEST_F(NetbsdInspected, AuditCountsWhatIsInTheRing) {
 
 TEST_F(NetbsdInspected, AuditNamesAWrongFrameAndABreakBehindIt) {
   send(1);
-  peer_.send(Octets(13));
+  peer_.send(Octets(1515));
   send(3);
-  put(24 + 124 + 37 + 124, 0xffffff);
+  put(24 + 124 + 24 + 1515 + 124, 0xffffff);
   const AuditReport report = audit();
   ASSERT_EQ(report.findings.size(), 2U);
   EXPECT_NE(report.findings[0].what.find("16777215 bytes"), std::string::npos)
       << report.findings[0].what;
-  EXPECT_NE(report.findings[1].what.find("a frame of 13 bytes"), std::string::npos)
+  EXPECT_NE(report.findings[1].what.find("a frame of 1515 bytes"), std::string::npos)
       << report.findings[1].what;
 }
 
@@ -118,6 +121,49 @@ TEST_F(NetbsdInspected, AuditOfWordsThatMeanNothingSaysOnlyThat) {
   EXPECT_EQ(report.records, 0U);
 }
 
+// A flat-out sender overwrites the oldest headers while they are looked at.
+TEST_F(NetbsdInspected, AuditBesideABusySenderFindsNothing) {
+  Port port = port_on(bus_.path());
+  std::atomic<bool> done{false};
+  std::thread sender([&] {
+    const Octets frame = frame_of(kEverybody, 1, 60);
+    const std::vector<FrameView> batch(32, view_of(frame));
+    while (!done) static_cast<void>(port.send(batch));
+  });
+  unsigned known = 0;
+  for (unsigned i = 0; i < 200; ++i) {
+    const AuditReport report = audit();
+    known += report.is_known ? 1 : 0;
+    for (const AuditFinding& finding : report.findings) ADD_FAILURE() << finding.what;
+  }
+  done = true;
+  sender.join();
+  EXPECT_GT(known, 0U);
+  EXPECT_TRUE(is_clean(audit()));
+}
+
+// What the ancestor's own reader ends at.
+TEST_F(NetbsdInspected, RepairAndAuditFindTheSameAndKernelsReadTheRest) {
+  NetbsdPeer kernel(bus_.path(), 5);
+  const auto is_mended = [&](std::uint64_t frames) {
+    EXPECT_FALSE(audit().clean());
+    const RepairReport done = Bus::repair(bus_.path(), {}).value();
+    EXPECT_TRUE(done.ring_rebuilt);
+    EXPECT_EQ(done.frames_kept, frames);
+    EXPECT_TRUE(is_clean(audit()));
+    peer_.send(frame_of(kEverybody, 100));
+    std::uint64_t read = 0;
+    while (kernel.receive()) ++read;
+    EXPECT_EQ(read, frames + 1);
+  };
+  send(60);
+  put(24 + 2 * 124, 41 * 124 - 24);  // a length that leads to a header
+  is_mended(2);
+  send(3);
+  peer_.set_word(20, peer_.first());
+  is_mended(0);
+}
+
 TEST_F(NetbsdInspected, RepairOfASoundBusKeepsAllAndWakesAll) {
   send(1500, 1000);
   const std::uint64_t frames = *info().netbsd->frames_in_ring;
@@ -130,6 +176,37 @@ TEST_F(NetbsdInspected, RepairOfASoundBusKeepsAllAndWakesAll) {
   EXPECT_EQ(done.epoch, generation);
   EXPECT_EQ(peer_.generation(), generation);
   EXPECT_TRUE(was_rung());
+}
+
+// A kernel moves `last` first, and raises the generation at the end. The frame here wraps.
+TEST_F(NetbsdInspected, ForcedRepairDropsOnlyTheFrameThatWasBeingWritten) {
+  struct Killed {};
+  for (const auto step : {NetbsdPeer::locked, NetbsdPeer::moved_last, NetbsdPeer::wrote_header,
+                          NetbsdPeer::wrote_half, NetbsdPeer::wrote_all}) {
+    const std::uint64_t round = peer_.generation();
+    const auto is_near_the_end = [&] {
+      return peer_.generation() > round && peer_.last() > NetbsdPeer::kData - 2 * 1024 &&
+             peer_.last() + 1024 < NetbsdPeer::kData;
+    };
+    while (!is_near_the_end()) send(1, 1000);
+    Port port = port_on(bus_.path());
+    const std::uint64_t frames = *info().netbsd->frames_in_ring;
+    try {
+      peer_.send(frame_of(kEverybody, 1, 1400), [step](NetbsdPeer::Step at) {
+        if (at == step) throw Killed();
+      });
+    } catch (const Killed&) {
+    }
+    const RepairReport done = Bus::repair(bus_.path(), {.force = true}).value();
+    EXPECT_TRUE(done.lock_released);
+    EXPECT_GE(done.frames_kept + 4, frames) << step;
+    EXPECT_TRUE(is_clean(audit()));
+    // Nothing that the port had not read was overwritten.
+    EXPECT_EQ(receive_all(port).size(), done.frames_kept);
+    EXPECT_EQ(port.counters().overruns + port.counters().lost_bytes, 0U);
+    while (peer_.receive()) {
+    }
+  }
 }
 
 // By that, every reader sees that its place is gone.

@@ -57,7 +57,7 @@ class NetbsdRingTest : public testing::Test {
                 .first = kData,
                 .last = 0,
                 .lock = 0,
-                .spare = 0};
+                .repairs = 0};
   }
   NetbsdHeader& header() { return ring_.header(); }
   NetbsdState state() {
@@ -70,7 +70,7 @@ class NetbsdRingTest : public testing::Test {
     constexpr std::uint32_t kOld = 100;
     const std::uint32_t last = (end + kData - 24 - kOld) % kData;
     header().generation = 1;
-    header().first = last;
+    header().first = (last + kData - 24) % kData;  // a pad: the oldest header is never the newest
     header().last = last;
     const NetbsdPacketHeader old{.bytes = kOld, .sender = 99};
     ring_.write(last, reinterpret_cast<const std::byte*>(&old), sizeof old);
@@ -247,6 +247,8 @@ TEST_F(NetbsdRingTest, WordsThatNoWriterWritesAreRefused) {
   is_refused("last before the beginning of the first round");
   header().first = 60;
   is_refused("first behind last, but not behind the end");
+  header().first = header().last;
+  is_refused("first is last, which ends a diagnostic kernel");
 }
 
 TEST_F(NetbsdRingTest, AFrameWithAnImpossibleLengthCostsWhatIsBehindIt) {
@@ -287,7 +289,7 @@ TEST_F(NetbsdRingTest, ABatchOfWhichOnlyTheFirstFrameTouchesTheEndNeedsNoPad) {
     const std::uint64_t behind = 2 * std::uint64_t{kData} - 50 + 124 * frames;
     EXPECT_EQ(state().end, frames == 1 ? behind + 24 : behind);
     EXPECT_EQ(state().last, frames == 1 ? behind : behind - 124);
-    EXPECT_EQ(walk_netbsd_chain(ring_, state()).pads, frames == 1 ? 1U : 0U);
+    EXPECT_EQ(walk_netbsd_chain(ring_, state()).pads, frames == 1 ? 2U : 1U) << "with the oldest";
   }
 }
 
@@ -388,14 +390,13 @@ TEST_F(NetbsdRingTest, AWalkCountsFramesAndPadsAndNamesTheFirstFrameThatCannotBe
   }
   header().last = last;
   NetbsdChain chain = walk_netbsd_chain(ring_, state());
-  EXPECT_EQ(chain.frames, 5U);
-  EXPECT_EQ(chain.pads, 3U) << "with that of a new bus";
-  EXPECT_EQ(chain.bytes, 14U + 1514 + 13 + 1515 + 100);
-  EXPECT_EQ(chain.good_end, last);
+  EXPECT_EQ(chain.frames, 4U);
+  EXPECT_EQ(chain.pads, 4U) << "with that of a new bus";
+  EXPECT_EQ(chain.bytes, 14U + 1514 + 1515 + 100);
   EXPECT_EQ(chain.broken, "");
-  EXPECT_EQ(chain.wrong_frames,
-            "the header at offset " + std::to_string(24 + 24 + 14 + 24 + 24 + 1514) +
-                " is that of a frame of 13 bytes, where 14 to 1514 are possible");
+  EXPECT_EQ(chain.wrong_frames, "the header at offset " +
+                                    std::to_string(24 + 24 + 14 + 24 + 24 + 1514 + 24 + 13 + 24) +
+                                    " is that of a frame of 1515 bytes, where 1514 are possible");
   const NetbsdPacketHeader longer{.bytes = 15, .sender = 5};  // leads past the others' headers
   ring_.write(24, reinterpret_cast<const std::byte*>(&longer), sizeof longer);
   chain = walk_netbsd_chain(ring_, state());

@@ -177,7 +177,7 @@ TEST_F(NetbsdSteps, ASenderWhoseLockWasFreedDoesNotSend) {
   const FrameView frame(bytes);
   std::error_code error;
   const auto begin_anew = [&] {
-    header() = {kNetbsdMagic, 3, 4, 24, 24, 1, 0};
+    header() = {kNetbsdMagic, 3, 4, 0, 24, 1, 0};
     put_header(24, 100);
   };
   const auto repair = [&] { header().generation += 2; };

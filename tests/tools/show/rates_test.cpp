@@ -228,17 +228,25 @@ TEST(Rates, OfABusOfNetbsdsFormatAreEstimatedFromTheMeanFrameInTheRing) {
   EXPECT_EQ(format_bus_rate(rates, rates.frames), "~5.0");
   EXPECT_EQ(format_bus_rate(rates, 0), "0") << "this is no estimate";
   // Without frames in the ring, only that nothing came is known.
-  for (const auto& none : {std::optional<std::uint64_t>(0), std::optional<std::uint64_t>()}) {
-    const BusRates quiet = rates_between(before, netbsd_at(3, 5000, none, none));
-    EXPECT_TRUE(quiet.complete);
-    EXPECT_EQ(format_bus_rate(quiet, quiet.frames), "0");
-    const BusRates busy = rates_between(before, netbsd_at(3, 5001, none, none));
-    EXPECT_FALSE(busy.complete);
-    EXPECT_EQ(busy.frames, 0);
-    EXPECT_EQ(format_bus_rate(busy, busy.frames), "-");
-  }
-  const BusRates back = rates_between(before, netbsd_at(3, 4999, 3, 300));
-  EXPECT_EQ(back.frames, 0) << "it was made anew";
+  const BusRates quiet = rates_between(before, netbsd_at(3, 5000, 0, 0));
+  EXPECT_TRUE(quiet.complete);
+  EXPECT_EQ(format_bus_rate(quiet, quiet.frames), "0");
+  const BusRates busy = rates_between(before, netbsd_at(3, 5001, 0, 0));
+  EXPECT_FALSE(busy.complete);
+  EXPECT_EQ(busy.frames, 0);
+  EXPECT_EQ(format_bus_rate(busy, busy.frames), "-");
+  const auto has_none = [](const Sample& from, const Sample& to) {
+    const BusRates unknown = rates_between(from, to);
+    return !unknown.known && unknown.frames == 0 && format_bus_rate(unknown, unknown.frames) == "-";
+  };
+  EXPECT_TRUE(has_none(before, netbsd_at(3, 4999, 3, 300))) << "it was made anew";
+  Sample repaired = netbsd_at(3, 2'000'000, 3, 300);
+  repaired.info.epoch = 1;
+  EXPECT_TRUE(has_none(before, repaired)) << "that moves the positions";
+  // Where the lock was held at each look, the positions are not known.
+  const Sample held = netbsd_at(3, 0, std::nullopt, std::nullopt);
+  EXPECT_TRUE(has_none(before, held));
+  EXPECT_TRUE(has_none(held, netbsd_at(5, 6240, 3, 300)));
 }
 
 TEST(Rates, AreWrittenInAtMostSixCharacters) {
