@@ -227,6 +227,7 @@ CountsResult counts_of(const JobBlock& b, std::uint64_t damaged) {
                 : behind_faults(*c.wire.rx_frames, b.has_faults_received, b.faults_received);
     c.agree = c.agree.value_or(true) && agree_but_for(rx_drops, come, c.receiver_rx);
   }
+  if (c.wire.lost_is_lower_bound && c.agree.value_or(false)) c.agree.reset();
   return c;
 }
 

@@ -42,6 +42,7 @@ WireCounters counters_of(const Port& port) noexcept {
           .rx_bytes = c.rx_bytes,
           .lost_frames = c.lost_frames,
           .overruns = c.overruns,
+          .lost_is_lower_bound = c.lost_is_lower_bound(),
           .dropped_frames = std::nullopt,
           .corrupt = c.corrupt};
 }

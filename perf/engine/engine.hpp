@@ -40,6 +40,7 @@ struct WireCounters {
   std::optional<std::uint64_t> tx_frames{}, tx_bytes{};
   std::optional<std::uint64_t> rx_frames{}, rx_bytes{};  ///< as delivered to this end
   std::optional<std::uint64_t> lost_frames{}, overruns{};
+  bool lost_is_lower_bound = false;
   std::optional<std::uint64_t> dropped_frames{};
   std::optional<std::uint64_t> corrupt{};  ///< times that its shared memory was found corrupt
 };
@@ -53,6 +54,9 @@ inline constexpr auto kRowsOf<WireCounters> = rows_of<WireCounters>({
     {"wire_rx_bytes", &WireCounters::rx_bytes, Sum::none, kInResult},
     {"wire_lost_frames", &WireCounters::lost_frames, Sum::none, kInResult,
      "By overruns of this job."},
+    {"wire_lost_is_lower_bound", &WireCounters::lost_is_lower_bound, Sum::none, kInResult,
+     "Whether more frames may be lost than wire_lost_frames and overrun_frames say: a bus of "
+     "NetBSD's format does not number its frames, or corruption was seen."},
     {"wire_overruns", &WireCounters::overruns, Sum::none, kInResult},
     {"wire_dropped_frames", &WireCounters::dropped_frames, Sum::none, kInResult,
      "By a full device or socket."},

@@ -23,6 +23,10 @@ std::string words(const ReportJson& of, const char* key) {
   return printable(name_in(of, key));
 }
 
+bool is_lower_bound(const ReportJson& job) {
+  return job.at("counts").value("wire_lost_is_lower_bound", false);  // missing in older results
+}
+
 std::string name_in(const ReportJson& of, const char* key) {
   const ReportJson& value = of.at(key);
   return value.is_null() ? std::string() : value.get<std::string>();

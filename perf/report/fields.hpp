@@ -20,6 +20,8 @@ std::optional<double> figure(const ReportJson& of, const char* key);
 std::optional<std::uint64_t> count(const ReportJson& of, const char* key);
 /// Text to print: without control characters; null is empty.
 std::string words(const ReportJson& of, const char* key);
+/// Whether the frames that a job lost by overruns are more than were counted.
+bool is_lower_bound(const ReportJson& job);
 /// The unchanged text, for comparisons.
 std::string name_in(const ReportJson& of, const char* key);
 

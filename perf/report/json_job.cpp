@@ -137,7 +137,9 @@ Json counts(const CountsResult& c, bool receives) {
                 receives ? "this engine does not count this"
                          : "this job does not read the frames that reach it");
   put_or_reason(json, "agree", c.agree ? Json(*c.agree) : Json(nullptr),
-                "this engine keeps no counts of its own");
+                c.wire.lost_is_lower_bound
+                    ? "the medium does not know how many frames were lost: more than it counted"
+                    : "this engine keeps no counts of its own");
   return json;
 }
 

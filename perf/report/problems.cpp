@@ -80,8 +80,9 @@ OrderedJson problems_json(const RunResult& run, const JobResult& job, const std:
     if (const std::string text = loss_problem(flow); !text.empty()) add("loss", text);
   }
   if (job.overruns.value_or(0) > 0) {
-    add("overrun",
-        format_counted(job.overruns, "time") + ", " + format_counted(job.overrun_frames, "frame"));
+    add("overrun", format_counted(job.overruns, "time") +
+                       (job.counts.wire.lost_is_lower_bound ? ", at least " : ", ") +
+                       format_counted(job.overrun_frames, "frame"));
   }
   if (job.counts.agree && !*job.counts.agree) {
     add("counts", "generator, wire and receiver do not agree");

@@ -164,13 +164,18 @@ std::string loss_table(const Unit& unit, std::size_t width) {
   return unless_bare(table, width) + notes;
 }
 
+/// Before a number of lost frames.
+std::string at_least(const ReportJson& job) {
+  return is_lower_bound(job) ? "at least " : "";
+}
+
 std::string arrivals_table(const Unit& unit, std::size_t width) {
   Table table;
   table.add({"arrivals", "overruns", "frames lost by them", "foreign", "stale"});
   for_each_job(unit, [&](const ReportJson& job) {
     if (job.at("rx").is_null()) return;
     table.add({label(unit, job, "received"), format_count(count(job, "overruns")),
-               format_count(count(job, "overrun_frames")),
+               at_least(job) + format_count(count(job, "overrun_frames")),
                format_count(count(job.at("rx"), "foreign_frames")),
                format_count(count(job.at("rx"), "stale_frames"))});
   });
@@ -214,7 +219,7 @@ std::string counts_table(const Unit& unit, std::size_t width) {
       table.add({label(unit, job, "received"), "-", format_count(count(c, "wire_rx_frames")),
                  format_count(count(c, "receiver_rx_frames")),
                  format_count(count(c, "receiver_foreign_frames")),
-                 format_count(count(c, "wire_lost_frames")),
+                 at_least(job) + format_count(count(c, "wire_lost_frames")),
                  format_count(count(c, "wire_dropped_frames")), agree});
     }
   });

@@ -166,6 +166,7 @@ std::string events_text(const ReportJson& report, std::size_t width) {
         marked("overrun",
                "receivers were slower than their senders " + format_counted(times, "time") +
                    ", and lost " +
+                   (std::ranges::any_of(report.at("jobs"), is_lower_bound) ? "at least " : "") +
                    format_counted(sum_of(report, nullptr, "overrun_frames"), "frame") + " by that",
                width);
   }

@@ -224,7 +224,8 @@ struct CountsResult {
   WireCounters wire;
   std::uint64_t receiver_foreign = 0;
   std::uint64_t receiver_others = 0;  ///< among receiver_rx: not of its flows
-  std::optional<bool> agree;          ///< empty: the engine keeps no counts
+  /// Empty: the engine keeps no counts, or does not know how many frames were lost.
+  std::optional<bool> agree;
 };
 template <>
 inline constexpr auto kRowsOf<CountsResult> = rows_of<CountsResult>({

@@ -259,6 +259,7 @@ class Host {
         .rx_bytes = c.rx_bytes,
         .lost_frames = c.lost_frames,
         .overruns = c.overruns,
+        .lost_is_lower_bound = c.lost_is_lower_bound(),
         .dropped_frames = carried_.to_right.dropped_full + carried_.to_left.dropped_full,
         .corrupt = c.corrupt};
     if (job_.proto == HostProtocol::udp && job_.exec.empty()) {

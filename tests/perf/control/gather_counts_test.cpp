@@ -48,6 +48,11 @@ TEST(GatheredCounts, AgreeIfBothDirectionsDo) {
   }
   EXPECT_EQ(agree([](JobBlock& b) { b.wire.set({.rx_frames = 200}); }), true);
   EXPECT_EQ(agree([](JobBlock& b) { b.wire.set({.tx_frames = 99}); }), false);
+  EXPECT_EQ(agree([](JobBlock& b) {
+              b.wire.set({.tx_frames = 100, .rx_frames = 200, .lost_is_lower_bound = true});
+            }),
+            std::nullopt)
+      << "nobody knows how many frames were lost";
 }
 
 TEST(GatheredCounts, OfALinkWithFaultsAreComparedBehindIt) {

@@ -218,6 +218,7 @@ void want_counts(const CountsResult& c, const Wanted& at) {
   at.put("wire_rx_frames", *c.wire.rx_frames);
   at.put("wire_rx_bytes", *c.wire.rx_bytes);
   at.put_there("wire_lost_frames", *c.wire.lost_frames);
+  at.put("wire_lost_is_lower_bound", c.wire.lost_is_lower_bound);
   at.put("wire_overruns", *c.wire.overruns);
   at.put("wire_dropped_frames", *c.wire.dropped_frames);
   at.put("wire_corrupt", *c.wire.corrupt);

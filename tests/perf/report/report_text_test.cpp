@@ -561,6 +561,21 @@ TEST(Text, OneIsSingular) {
   }
 }
 
+TEST(Text, ALowerBoundOfLostFramesIsCalledOne) {
+  RunResult run = test::quiet_sample();
+  JobResult& job = run.jobs[1];
+  job.overruns = job.overrun_frames = 66;
+  job.counts.wire.lost_frames = 66;
+  job.counts.wire.lost_is_lower_bound = true;
+  job.counts.agree = std::nullopt;
+  const std::string text = text_of(run);
+  std::size_t times = 0;
+  for (auto at = text.find("at least 66"); at != std::string::npos;
+       at = text.find("at least 66", at + 1))
+    ++times;
+  EXPECT_EQ(times, 3U) << "problem, arrivals and counts: " << text;
+}
+
 TEST(Text, ARunThatPassedSaysInItsFirstLineWhatWasLost) {
   RunResult run = test::quiet_sample();
   EXPECT_NE(text_of(run).find(": passed (exit"), std::string::npos);

@@ -287,6 +287,11 @@ TEST(ProblemWords, NameWhatHappenedHowOftenAndToWhat) {
               job.overrun_frames = 7;
             }),
             Words{"overrun: 1 time, 7 frames"});
+  EXPECT_EQ(problems([](RunResult&, JobResult& job) {
+              job.overruns = job.overrun_frames = 7;
+              job.counts.wire.lost_is_lower_bound = true;
+            }),
+            Words{"overrun: 7 times, at least 7 frames"});
   EXPECT_EQ(problems([](RunResult&, JobResult& job) { job.overruns = 0; }), Words{});
   EXPECT_EQ(problems([](RunResult&, JobResult& job) { job.counts.agree = false; }),
             Words{"counts: generator, wire and receiver do not agree"});

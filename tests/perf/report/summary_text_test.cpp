@@ -110,6 +110,9 @@ TEST(Summary, OfALossyRunSaysWhatBecameOfFramesAndAtMostThreeCauses) {
       "  the third one\n";
   const std::string hint = "use --details for the rest\n";
   EXPECT_EQ(summary_of(run), without_rest + hint);
+  run.jobs[1].counts.wire.lost_is_lower_bound = true;
+  EXPECT_NE(summary_of(run).find("1 time, and lost at least 40 frames by that"), std::string::npos);
+  run.jobs[1].counts.wire.lost_is_lower_bound = false;
   run.causes.causes.push_back(cause_of("the fourth one", 0.6));
   EXPECT_EQ(summary_of(run), without_rest + "  ... and 1 more cause\n" + hint);
 }
