@@ -47,7 +47,7 @@ NetbsdAttachment::NetbsdAttachment(OpenFile file, const std::string& path,
       bell_(std::move(bell)),
       sender_(random_sender()),
       lock_(ring_),
-      reader_(ring_, &addresses_, sender_, options.resume == Resume::newest) {
+      reader_(ring_, &addresses_, sender_, options.resume == Resume::newest, &own_frames_) {
   addresses_.set_own(options.mac ? *options.mac : MacAddress::random());
   addresses_.set_promiscuous(options.promiscuous);
   const FileId id = FileId::of(fd_.get());
@@ -200,7 +200,8 @@ std::error_code NetbsdAttachment::append(std::span<const FrameView> frames) noex
     add(lock_sleeps_, lock_.sleeps() - sleeps);
     if (mapping_.lost()) return Errc::bus_lost;
     if (!mine) return Errc::lock_held;
-    const std::error_code error = netbsd_append(ring_, frames, sender_, base::wall_clock_ns());
+    const std::error_code error =
+        netbsd_append(ring_, frames, sender_, base::wall_clock_ns(), &own_frames_);
     if (error == Errc::busy) continue;  // the lock is not ours any more
     lock_.release();
     return error;
@@ -217,7 +218,7 @@ std::error_code NetbsdAttachment::send_batch(std::span<const FrameView> frames) 
     corrupt_.fetch_add(1);
     return broken();
   }
-  bell_.ring();
+  bell_.ring(ring_.version());
   std::uint64_t bytes = 0;
   for (const FrameView& frame : frames) bytes += frame.size();
   add(tx_frames_, frames.size());
@@ -250,12 +251,21 @@ std::error_code NetbsdAttachment::told(NetbsdRead read) noexcept {
   return stuck_.is_stuck(ring_) ? make_error_code(Errc::lock_held) : std::error_code{};
 }
 
+/// If the newest frame is a kernel's and touches the end of the data, adds the pad that one of ours
+/// has. If somebody holds the lock, the next frame comes, or a later call does it.
+void NetbsdAttachment::pad_the_end() noexcept {
+  const NetbsdLock lock(ring_);
+  if (!reader_.touches_end() || !lock.try_acquire()) return;
+  if (netbsd_append(ring_, {}, 0, 0) != Errc::busy) lock.release();
+}
+
 /// With receive_mutex_ held.
 ReceiveResult NetbsdAttachment::take(FrameBatch& into, std::size_t most) noexcept {
   if (!up_) return {0, 0, mapping_.lost() ? make_error_code(Errc::bus_lost) : std::error_code{}};
   const std::size_t before = into.size();
   NetbsdTally tally;
   const NetbsdRead read = reader_.read(into, most, tally);
+  pad_the_end();
   ReceiveResult result{into.size() - before, count(tally) + std::exchange(unreported_lost_, 0),
                        told(read)};
   if (result.frames != 0) {
@@ -291,6 +301,7 @@ std::size_t NetbsdAttachment::release() noexcept {
 NetbsdAttachment::Seen NetbsdAttachment::look_for_frame() noexcept {
   NetbsdTally tally;
   const NetbsdRead read = reader_.find(tally);
+  pad_the_end();
   unreported_lost_ += count(tally);
   if (told(read)) return Seen::frame;  // receive() reports it
   switch (read) {

@@ -79,6 +79,7 @@ class NetbsdAttachment final : public Attachment {
   std::error_code send_batch(std::span<const FrameView> frames) noexcept;
   std::error_code error_of(std::span<const FrameView> frames) noexcept;
   ReceiveResult take(FrameBatch& into, std::size_t most) noexcept;
+  void pad_the_end() noexcept;
   std::error_code told(NetbsdRead read) noexcept;
   std::error_code broken() const noexcept {
     return mapping_.lost() ? Errc::bus_lost : Errc::corrupt;
@@ -104,7 +105,8 @@ class NetbsdAttachment final : public Attachment {
   NetbsdMapping mapping_;
   NetbsdRing ring_;
   NetbsdBell bell_;
-  std::uint64_t sender_ = 0;  ///< the random number by which this port knows its own frames
+  std::uint64_t sender_ = 0;    ///< the random number by which this port knows its own frames
+  NetbsdOwnFrames own_frames_;  ///< by these, on a bus of version 2
   NetbsdAddresses addresses_;
   std::atomic<bool> up_{false};
   std::atomic<bool> carrier_{true};

@@ -12,7 +12,6 @@
 #include <array>
 #include <cerrno>
 #include <cstddef>
-#include <cstdint>
 #include <utility>
 
 #include "bus/file/file_bell.hpp"
@@ -65,8 +64,8 @@ Result<NetbsdBell> NetbsdBell::open(int fd, const std::string& path) {
   return bell;
 }
 
-void NetbsdBell::ring() const noexcept {
-  set_off_watches(fd_, file_, offsetof(NetbsdHeader, version), kNetbsdVersion);
+void NetbsdBell::ring(std::uint32_t version) const noexcept {
+  set_off_watches(fd_, file_, offsetof(NetbsdHeader, version), version);
 }
 
 void NetbsdBell::wake() const noexcept {

@@ -8,6 +8,7 @@
 // sender that is killed between the frame and the write. For that the reader looks now and then.
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 #include <system_error>
 
@@ -27,7 +28,7 @@ class NetbsdBell {
   static Result<NetbsdBell> open(int fd, const std::string& path);
 
   /// Wakes all processes that watch the file behind `fd`.
-  void ring() const noexcept;
+  void ring(std::uint32_t version) const noexcept;
   /// Wakes this reader alone. Also for signal handlers.
   void wake() const noexcept;
   /// Also makes the descriptor readable `after` that time.

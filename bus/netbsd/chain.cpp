@@ -3,8 +3,6 @@
 namespace shmif::bus {
 namespace {
 
-constexpr std::uint64_t kHeader = kNetbsdPacketHeaderBytes;
-
 std::string netbsd_place(std::uint64_t position) {
   return "the header at offset " + std::to_string(position % kNetbsdDataBytes);
 }
@@ -12,7 +10,7 @@ std::string netbsd_place(std::uint64_t position) {
 /// Writes a header without a frame, which NetBSD's kernels pass over.
 void write_pad(const NetbsdRing& ring, std::uint64_t position) noexcept {
   const NetbsdPacketHeader none;
-  ring.write(position, reinterpret_cast<const std::byte*>(&none), sizeof none);
+  ring.write(position, reinterpret_cast<const std::byte*>(&none), ring.header_bytes());
 }
 
 }  // namespace
@@ -50,6 +48,7 @@ NetbsdChain walk_netbsd_chain(const NetbsdRing& ring, const NetbsdState& state) 
 
 void rebuild_netbsd_chain(const NetbsdRing& ring) noexcept {
   constexpr std::uint64_t kData = kNetbsdDataBytes;
+  const std::uint64_t header = ring.header_bytes();
   NetbsdHeader& h = ring.header();
   const NetbsdWords words = ring.words();
   // The positions here are those of a ring whose first round begins before `first`.
@@ -66,9 +65,9 @@ void rebuild_netbsd_chain(const NetbsdRing& ring) noexcept {
 
   // A pad stands for the frame that was dropped. If it touches the end of the data, another one
   // follows.
-  const bool needs_two = (end + kHeader) / kData != end / kData;
-  const std::uint64_t newest = needs_two ? end + kHeader : end;
-  while (newest + kHeader - first > kData && ring.read_header(first, end, record))  // N4
+  const bool needs_two = (end + header) / kData != end / kData;
+  const std::uint64_t newest = needs_two ? end + header : end;
+  while (newest + header - first > kData && ring.read_header(first, end, record))  // N4
     first = record.next;
   const std::uint64_t generation = words.generation <= UINT32_MAX ? words.generation : 0;
   if (first == end) {  // no frame is left: as a new bus (N2)

@@ -82,12 +82,12 @@ Result<void> check_netbsd(OpenFile& file, const std::string& path, const struct 
                      "'shmifctl create --format netbsd')");
   }
   // The version stays 0 until the first wakeup.
-  if (header.magic != kNetbsdMagic || (header.version != 0 && header.version != kNetbsdVersion)) {
+  if (header.magic != kNetbsdMagic || (header.version != 0 && header.version != kNetbsdOldVersion &&
+                                       header.version != kNetbsdVersion)) {
     return Error(Errc::wrong_layout, "bus " + path + " has NetBSD's format in version " +
                                          std::to_string(header.version) +
-                                         ", this build speaks version " +
-                                         std::to_string(kNetbsdVersion) +
-                                         " (use kernels that speak that version, and a new bus)");
+                                         ", this build speaks versions 2 and 3 (use kernels that "
+                                         "speak one of them, and a new bus)");
   }
   file.warning = netbsd_warning(path);
   if (const char* harm = harm_on_file_system(file.file_system); harm != nullptr) {

@@ -148,7 +148,7 @@ AuditReport NetbsdInspector::audit() const {
   report.frames = chain.frames;
   report.records = chain.frames + chain.pads;
   report.pads = chain.pads;
-  if (copy.state.last / kNetbsdDataBytes != copy.state.end / kNetbsdDataBytes) {
+  if (copy.state.touches_end()) {
     report.notes.emplace_back(
         "the newest frame touches the end of the ring: a kernel that joins now reads the oldest "
         "frame again and again until another frame comes");
@@ -191,7 +191,7 @@ Result<RepairReport> NetbsdInspector::repair(const RepairOptions& options) {
   done.epoch = ring_.words().generation;  // by which readers notice the repair
   lock.release();
   set_off_watches(file_.fd.get(), FileId::of(file_.fd.get()), offsetof(NetbsdHeader, version),
-                  kNetbsdVersion);
+                  ring_.version());
   if (const AuditReport after = audit(); !after.findings.empty()) {
     return Error(Errc::corrupt,
                  "the bus " + path_ +

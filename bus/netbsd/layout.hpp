@@ -1,6 +1,6 @@
 #pragma once
-// Every byte of a bus of NetBSD's rump kernels, version 3 (sys/rump/net/lib/libshmif), as 64-bit
-// kernels write it.
+// Every byte of a bus of NetBSD's rump kernels (sys/rump/net/lib/libshmif), as 64-bit kernels write
+// it: version 3, and version 2, which differs in the packet header.
 //
 //   | header | data: packet headers and frames, one behind the other, round and round |
 //
@@ -18,12 +18,13 @@
 
 namespace shmif::bus {
 
-inline constexpr std::uint32_t kNetbsdVersion = 3;
+inline constexpr std::uint32_t kNetbsdVersion = 3;     // of the buses that are made here
+inline constexpr std::uint32_t kNetbsdOldVersion = 2;  // of older kernels
 inline constexpr std::size_t kNetbsdFileBytes = std::size_t{1} << 20U;
 
 struct NetbsdHeader {
   std::uint32_t magic;       //  0 (i) kNetbsdMagic
-  std::uint32_t version;     //  4 (D) 0 until the first ring, then 3
+  std::uint32_t version;     //  4 (D) 0 until the first ring, then 2 or 3
   std::uint64_t generation;  //  8 (L) how often a write has reached the end of the data
   std::uint32_t first;       // 16 (L) offset of the oldest packet header; kNetbsdDataBytes: see N2
   std::uint32_t last;        // 20 (L) offset of the newest packet header
@@ -35,6 +36,7 @@ static_assert(offsetof(NetbsdHeader, version) == 4 && offsetof(NetbsdHeader, gen
               offsetof(NetbsdHeader, first) == 16 && offsetof(NetbsdHeader, last) == 20 &&
               offsetof(NetbsdHeader, lock) == 24);
 
+/// Version 2 has only the first three words.
 struct NetbsdPacketHeader {
   std::uint32_t bytes = 0;         //  0 of the frame that follows
   std::uint32_t seconds = 0;       //  4 of the sender's clock: rump kernels count from their start
@@ -47,6 +49,7 @@ static_assert(offsetof(NetbsdPacketHeader, sender) == 16);
 
 inline constexpr std::uint32_t kNetbsdDataBytes = kNetbsdFileBytes - sizeof(NetbsdHeader);
 inline constexpr std::uint32_t kNetbsdPacketHeaderBytes = sizeof(NetbsdPacketHeader);
+inline constexpr std::uint32_t kNetbsdOldPacketHeaderBytes = 12;
 inline constexpr std::uint32_t kNetbsdMtu = 1500;
 /// Longer frames end a diagnostic kernel.
 inline constexpr std::uint32_t kNetbsdMaxFrame = 1514;

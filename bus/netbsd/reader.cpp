@@ -12,20 +12,23 @@ namespace {
 constexpr std::uint64_t kHeadStart = kNetbsdDataBytes / 8;
 
 /// This many walks pass a whole ring, even if it is full of the smallest headers.
-constexpr unsigned kWalksPerRing = 96;
+constexpr unsigned kWalksPerRing = 192;
 
 /// Clocks that show less have not counted since 1970, but since their kernel started.
 constexpr std::uint32_t kFirstWallClockSecond = 1'000'000'000;
 
 }  // namespace
 
-static_assert(kWalksPerRing * std::uint64_t{512} * kNetbsdPacketHeaderBytes > kNetbsdDataBytes);
+static_assert(kWalksPerRing * std::uint64_t{512} * kNetbsdOldPacketHeaderBytes > kNetbsdDataBytes);
 
 NetbsdLook NetbsdReader::seek(std::uint64_t NetbsdState::* place) noexcept {
   NetbsdState state;
   repairs_ = ring_.repairs();
   const NetbsdLook look = ring_.look(state);
-  if (look == NetbsdLook::seen) position_ = state.*place;
+  if (look == NetbsdLook::seen) {
+    position_ = state.*place;
+    header_bytes_ = state.header_bytes;
+  }
   return look;
 }
 
@@ -66,6 +69,11 @@ NetbsdRead NetbsdReader::pass(FrameBatch* into, std::size_t most, NetbsdTally& t
       case NetbsdLook::corrupt: ++tally.corrupt; return NetbsdRead::corrupt;
       case NetbsdLook::seen: break;
     }
+    touches_end_ = state.touches_end();
+    // The first frame of a new bus has shown its version.
+    if (state.header_bytes != header_bytes_ && position_ == header_bytes_)
+      position_ = state.header_bytes;
+    header_bytes_ = state.header_bytes;
     if (position_ < state.first || position_ > state.end) catch_up(state, tally);
     if (position_ == state.end) return NetbsdRead::empty;
     bool again = false;
@@ -111,7 +119,8 @@ NetbsdRead NetbsdReader::pass_to(const NetbsdState& state, FrameBatch* into, std
   const auto give_back = [&](std::size_t from) {
     if (into != nullptr) into->drop(from, into->size());
   };
-  if (look != NetbsdLook::seen || after.end < state.end) {
+  if (look != NetbsdLook::seen || after.end < state.end ||
+      after.header_bytes != state.header_bytes) {
     give_back(had);
     if (look == NetbsdLook::held) return NetbsdRead::held;
     if (look == NetbsdLook::corrupt) {
@@ -150,7 +159,7 @@ NetbsdRead NetbsdReader::pass_to(const NetbsdState& state, FrameBatch* into, std
       case Verdict::own: ++tally.own; break;
       case Verdict::filtered: ++tally.filtered; break;
       case Verdict::wrong: ++tally.corrupt; break;
-      case Verdict::left_out: tally.lost_bytes += kNetbsdPacketHeaderBytes + step->bytes; break;
+      case Verdict::left_out: tally.lost_bytes += header_bytes_ + step->bytes; break;
       case Verdict::pad: break;
     }
   }
@@ -194,10 +203,13 @@ NetbsdReader::Walk NetbsdReader::walk(FrameBatch* into, std::size_t most,
 NetbsdReader::Verdict NetbsdReader::judge(const NetbsdRecord& record,
                                           std::uint64_t position) const noexcept {
   const std::uint32_t bytes = record.header.bytes;
-  if (bytes == 0) return Verdict::pad;
+  if (bytes < kNetbsdMinFrame) return Verdict::pad;
   if (position < leave_out_to_) return Verdict::left_out;
-  if (bytes < kNetbsdMinFrame || bytes > kNetbsdMaxFrame) return Verdict::wrong;
+  if (bytes > kNetbsdMaxFrame) return Verdict::wrong;
   if (sender_ != 0 && record.header.sender == sender_) return Verdict::own;
+  if (own_ != nullptr && header_bytes_ == kNetbsdOldPacketHeaderBytes &&
+      own_->has(position, record.header))
+    return Verdict::own;
   if (addresses_ == nullptr) return Verdict::taken;
   std::array<std::byte, 6> destination;
   ring_.read(record.frame, destination.data(), destination.size());
@@ -240,7 +252,7 @@ std::optional<std::uint64_t> NetbsdReader::frames_ahead() const noexcept {
     std::uint64_t frames = 0;
     NetbsdRecord record;
     while (position < state.end && ring_.read_header(position, state.end, record)) {
-      if (record.header.bytes != 0) ++frames;
+      if (record.header.bytes >= kNetbsdMinFrame) ++frames;
       position = record.next;
     }
     fence_loads();

@@ -37,10 +37,14 @@ class NetbsdReader {
  public:
   NetbsdReader() = default;
   /// `addresses`: which frames it takes; nullptr: all. `sender`: it never takes frames of this
-  /// sender; 0: it takes them from every sender.
+  /// sender; 0: it takes them from every sender. `own`: for version 2, the frames of that sender.
   NetbsdReader(NetbsdRing ring, const NetbsdAddresses* addresses, std::uint64_t sender,
-               bool resume_newest) noexcept
-      : ring_(ring), addresses_(addresses), sender_(sender), resume_newest_(resume_newest) {}
+               bool resume_newest, NetbsdOwnFrames* own = nullptr) noexcept
+      : ring_(ring),
+        addresses_(addresses),
+        sender_(sender),
+        own_(own),
+        resume_newest_(resume_newest) {}
 
   NetbsdLook seek_end() noexcept { return seek(&NetbsdState::end); }
   NetbsdLook seek_oldest() noexcept { return seek(&NetbsdState::first); }
@@ -52,6 +56,8 @@ class NetbsdReader {
   /// Passes over frames that it does not take, and stops at one that it takes.
   NetbsdRead find(NetbsdTally& tally) noexcept;
 
+  /// Whether the newest frame touched the end of the data when it looked last.
+  bool touches_end() const noexcept { return touches_end_; }
   /// How many frames it has passed. The next one gets this number.
   std::uint64_t number() const noexcept { return number_; }
   /// How many frames lie ahead; empty if that is not known now.
@@ -88,11 +94,14 @@ class NetbsdReader {
   NetbsdRing ring_;
   const NetbsdAddresses* addresses_ = nullptr;
   std::uint64_t sender_ = 0;
+  NetbsdOwnFrames* own_ = nullptr;
   bool resume_newest_ = false;
   std::uint64_t position_ = 0;
   std::uint64_t number_ = 0;
   std::uint64_t caught_up_at_ = 0;  ///< where it was after the last overrun
   std::uint32_t repairs_ = 0;       ///< that it knows of
+  std::uint32_t header_bytes_ = kNetbsdPacketHeaderBytes;
+  bool touches_end_ = false;
   std::uint64_t leave_out_to_ = 0;  ///< after an overrun, frames before this position are skipped
   std::uint64_t now_ns_ = 0;        ///< of this walk; 0: not asked yet
   std::array<Step, kSteps> steps_{};

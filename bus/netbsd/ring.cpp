@@ -8,7 +8,6 @@ namespace shmif::bus {
 namespace {
 
 constexpr std::uint64_t kData = kNetbsdDataBytes;
-constexpr std::uint64_t kHeader = kNetbsdPacketHeaderBytes;
 /// Positions beyond could overflow. At a gigabyte a second, that is in 290 years.
 constexpr std::uint64_t kMaxGeneration = (std::uint64_t{1} << 62U) / kData;
 
@@ -27,14 +26,25 @@ NetbsdWords NetbsdRing::words() const noexcept {
   return {load_acquire(h.generation), load_acquire(h.first), load_acquire(h.last)};
 }
 
-/// `newest_bytes`: of the frame at `last`.
-NetbsdLook NetbsdRing::interpret(const NetbsdWords& words, std::uint32_t newest_bytes,
-                                 NetbsdState& state) const noexcept {
-  const std::uint64_t record = kHeader + newest_bytes;
+std::uint32_t NetbsdRing::version() const noexcept {
+  if (const std::uint32_t told = load_relaxed(header().version); told != 0) return told;
+  if (load_acquire(header().first) != kData || load_acquire(header().last) == 0)
+    return kNetbsdVersion;
+  std::uint32_t bytes = 0;  // of the first frame of version 2; in version 3, padding of a new bus
+  read(kNetbsdOldPacketHeaderBytes, reinterpret_cast<std::byte*>(&bytes), sizeof bytes);
+  return bytes != 0 ? kNetbsdOldVersion : kNetbsdVersion;
+}
+
+NetbsdLook NetbsdRing::interpret(const NetbsdWords& words, NetbsdState& state) const noexcept {
   if (words.generation > kMaxGeneration || words.first > kData || words.last >= kData ||
-      words.first == words.last || newest_bytes > kLongest) {
+      words.first == words.last) {
     return NetbsdLook::corrupt;
   }
+  std::uint32_t newest_bytes = 0;
+  read(words.last, reinterpret_cast<std::byte*>(&newest_bytes), sizeof newest_bytes);
+  if (newest_bytes > kLongest) return NetbsdLook::corrupt;
+  state.header_bytes = header_bytes();
+  const std::uint64_t record = state.header_bytes + newest_bytes;
   const std::uint64_t base = words.generation * kData;
   state.end = base + (words.last + record) % kData;  // N1
   if (state.end < record) return NetbsdLook::corrupt;
@@ -59,29 +69,29 @@ NetbsdLook NetbsdRing::look(NetbsdState& state) const noexcept {
       cpu_relax();
       continue;
     }
-    NetbsdPacketHeader newest;
-    if (before.last < kData) read(before.last, reinterpret_cast<std::byte*>(&newest), kHeader);
+    NetbsdState seen;
+    const NetbsdLook look = interpret(before, seen);
     fence_loads();
     if (lock() != 0 || words() != before) continue;
     if (load_relaxed(header().magic) != kNetbsdMagic) return NetbsdLook::corrupt;
-    return interpret(before, newest.bytes, state);
+    state = seen;
+    return look;
   }
   return NetbsdLook::held;
 }
 
 NetbsdLook NetbsdRing::look_inside(NetbsdState& state) const noexcept {
-  const NetbsdWords now = words();
-  NetbsdPacketHeader newest;
-  if (now.last < kData) read(now.last, reinterpret_cast<std::byte*>(&newest), kHeader);
   if (load_relaxed(header().magic) != kNetbsdMagic) return NetbsdLook::corrupt;
-  return interpret(now, newest.bytes, state);
+  return interpret(words(), state);
 }
 
 bool NetbsdRing::read_header(std::uint64_t position, std::uint64_t end,
                              NetbsdRecord& record) const noexcept {
-  if (position > end || end - position < kHeader) return false;
-  read(position, reinterpret_cast<std::byte*>(&record.header), kHeader);
-  record.frame = position + kHeader;
+  const std::uint32_t size = header_bytes();
+  if (position > end || end - position < size) return false;
+  record.header.sender = 0;
+  read(position, reinterpret_cast<std::byte*>(&record.header), size);
+  record.frame = position + size;
   record.next = record.frame + record.header.bytes;
   return record.header.bytes <= kLongest && record.next <= end;
 }
@@ -104,11 +114,14 @@ void NetbsdRing::write(std::uint64_t position, const std::byte* from,
 
 // ---- The lock ----
 
-bool NetbsdLock::try_to_take() const noexcept {
+bool NetbsdLock::try_acquire() const noexcept {
   std::uint32_t& word = ring_.header().lock;
+  return load_relaxed(word) == 0 && compare_and_swap(word, std::uint32_t{0}, std::uint32_t{1});
+}
+
+bool NetbsdLock::try_to_take() const noexcept {
   for (unsigned looks = 0; looks < NetbsdRing::kLooks; ++looks) {
-    if (load_relaxed(word) == 0 && compare_and_swap(word, std::uint32_t{0}, std::uint32_t{1}))
-      return true;
+    if (try_acquire()) return true;
     cpu_relax();
   }
   return false;
@@ -145,7 +158,7 @@ bool NetbsdLock::acquire() noexcept {
   }
 }
 
-void NetbsdLock::release() noexcept {
+void NetbsdLock::release() const noexcept {
   store_seq_cst(ring_.header().lock, std::uint32_t{0});
 }
 
@@ -168,23 +181,25 @@ bool NetbsdStuckLock::is_stuck(const NetbsdRing& ring, Clock::time_point now) no
 std::size_t netbsd_batch(std::span<const FrameView> frames) noexcept {
   std::size_t count = 0;
   for (std::size_t bytes = 0; count < frames.size(); ++count) {
-    bytes += kHeader + frames[count].size();
+    bytes += kNetbsdPacketHeaderBytes + frames[count].size();
     if (bytes > kMaxHoldBytes) break;
   }
   return count;
 }
 
 std::error_code netbsd_append(const NetbsdRing& ring, std::span<const FrameView> frames,
-                              std::uint64_t sender, std::uint64_t time_ns) noexcept {
+                              std::uint64_t sender, std::uint64_t time_ns,
+                              NetbsdOwnFrames* own) noexcept {
   NetbsdState state;
   if (ring.look_inside(state) != NetbsdLook::seen) return make_error_code(Errc::corrupt);
   const NetbsdWords before = ring.words();
   std::uint64_t last = state.last;
   std::uint64_t end = state.end;
-  bool touches_the_end = false;
+  const std::uint32_t header = state.header_bytes;
+  bool touches_the_end = state.touches_end();
   const auto place = [&](std::size_t bytes) {  // of a header and its frame
     last = end;
-    end += kHeader + bytes;
+    end += header + bytes;
     touches_the_end = end / kData != last / kData;
   };
   for (const FrameView& frame : frames) place(frame.size());
@@ -211,9 +226,10 @@ std::error_code netbsd_append(const NetbsdRing& ring, std::span<const FrameView>
   std::uint64_t at = state.end;
   const auto put = [&](std::span<const std::byte> frame) {
     packet.bytes = static_cast<std::uint32_t>(frame.size());
-    ring.write(at, reinterpret_cast<const std::byte*>(&packet), kHeader);
-    ring.write(at + kHeader, frame.data(), frame.size());
-    at += kHeader + frame.size();
+    if (own != nullptr) own->add(at, packet);
+    ring.write(at, reinterpret_cast<const std::byte*>(&packet), header);
+    ring.write(at + header, frame.data(), frame.size());
+    at += header + frame.size();
   };
   for (const FrameView& frame : frames) put(frame.bytes);
   if (fills) put({});

@@ -14,8 +14,8 @@
 //       end = generation * data + its offset.
 //   N2  `first` is the oldest header, and never the newest. It is at most one ring behind the end.
 //       So it lies in the present generation if its offset is less than the end's, otherwise in the
-//       one before. A new bus has first = kNetbsdDataBytes and last = 0, where a header of zeros stands: position 0
-//       of generation 0, in this reading, too.
+//       one before. A new bus has first = kNetbsdDataBytes and last = 0, where a header of zeros
+//       stands: position 0 of generation 0, in this reading, too.
 //   N3  From `first` on, each header leads to the next one, and to `last`.
 //   N4  Writers hold the lock while any of this changes. `first` passes a header before that is
 //       overwritten.
@@ -38,7 +38,7 @@
 // generation that begins there. It then finds itself overrun again after each frame, and reads the
 // oldest one over and over, without a pause, until another frame comes. So append() never leaves
 // such a frame as the newest: it adds a *pad*, a header without a frame, like the header of a new
-// bus, which every reader passes over.
+// bus, which every reader passes over. A port that sees such a frame of a kernel adds one, too.
 //
 // Limits. The lock does not name its holder, so it cannot be taken from a dead holder
 // automatically. The contents of the file are not trusted: each word is read once, checked, and
@@ -49,6 +49,7 @@
 #include <cstdint>
 #include <span>
 #include <system_error>
+#include <vector>
 
 #include "base/error.hpp"
 #include "bus/atomics.hpp"
@@ -62,6 +63,10 @@ struct NetbsdState {
   std::uint64_t first = 0;  ///< position of the oldest header
   std::uint64_t last = 0;   ///< of the newest header
   std::uint64_t end = 0;    ///< behind the newest frame: where the next header goes
+  std::uint32_t header_bytes = kNetbsdPacketHeaderBytes;  ///< of each packet header
+
+  /// Whether the newest frame straddles or touches the end of the data.
+  bool touches_end() const noexcept { return last / kNetbsdDataBytes != end / kNetbsdDataBytes; }
 };
 
 /// The three words of the state, as they are in the file.
@@ -101,6 +106,12 @@ class NetbsdRing {
   NetbsdLook look_inside(NetbsdState& state) const noexcept;
   NetbsdWords words() const noexcept;
   std::uint32_t lock() const noexcept { return load_acquire(header().lock); }
+  /// 2 or 3. Until somebody rings, the first header shows it, which is at offset 12 or 24; 3 until
+  /// there is one.
+  std::uint32_t version() const noexcept;
+  std::uint32_t header_bytes() const noexcept {
+    return version() == kNetbsdOldVersion ? kNetbsdOldPacketHeaderBytes : kNetbsdPacketHeaderBytes;
+  }
   std::uint32_t repairs() const noexcept { return load_acquire(header().repairs); }
 
   /// Reads the header at `position`. Result: false if it leads past `end`, and so is not a header.
@@ -109,19 +120,18 @@ class NetbsdRing {
   void read(std::uint64_t position, std::byte* to, std::size_t size) const noexcept;
   void write(std::uint64_t position, const std::byte* from, std::size_t size) const noexcept;
 
-  static constexpr unsigned kLooks = 1001;  ///< as NetBSD's kernels look at a lock
+  static constexpr unsigned kLooks = 1002;  ///< as NetBSD's kernels look at a lock
   /// Less than half the ring, and more than any correct frame.
   static constexpr std::uint32_t kLongest = 64U << 10U;
 
  private:
-  NetbsdLook interpret(const NetbsdWords& words, std::uint32_t newest_bytes,
-                       NetbsdState& state) const noexcept;
+  NetbsdLook interpret(const NetbsdWords& words, NetbsdState& state) const noexcept;
   std::byte* data() const noexcept { return file_ + sizeof(NetbsdHeader); }
 
   std::byte* file_ = nullptr;
 };
 
-/// The lock, as NetBSD's kernels take it: 1001 looks, then a sleep of a millisecond. Threads: one
+/// The lock, as NetBSD's kernels take it: 1002 looks, then a sleep of a millisecond. Threads: one
 /// at a time.
 class NetbsdLock {
  public:
@@ -137,7 +147,9 @@ class NetbsdLock {
   /// the lock was held at each look for kLongestWait. The next call then gives up after a
   /// millisecond, until a call sees the lock free.
   bool acquire() noexcept;
-  void release() noexcept;
+  /// One look.
+  bool try_acquire() const noexcept;
+  void release() const noexcept;
   std::uint64_t sleeps() const noexcept { return sleeps_; }
 
  private:
@@ -180,10 +192,41 @@ class NetbsdStuckLock {
 /// The frames at the front of `frames` that one hold of the lock covers.
 std::size_t netbsd_batch(std::span<const FrameView> frames) noexcept;
 
-/// Appends `frames`, each of 14 to kNetbsdMaxFrame bytes, at most netbsd_batch() of them. The
-/// caller holds the lock. Errors: corrupt, and nothing was changed; busy if a repair freed the lock
-/// meanwhile: then another process may hold it by now, and the frames are not sent.
+/// Which frames a port has sent, on a bus of version 2, where no header tells it: a frame is its
+/// own if it stands where the port has written one, and has the time of that one. A bridge sends
+/// frames with the addresses of others, so the address of the source does not tell it. Threads:
+/// safe.
+class NetbsdOwnFrames {
+ public:
+  /// Before others can see the frame.
+  void add(std::uint64_t position, const NetbsdPacketHeader& packet) noexcept {
+    store_release(place_of(position), time_of(packet));
+  }
+  bool has(std::uint64_t position, const NetbsdPacketHeader& packet) noexcept {
+    return load_acquire(place_of(position)) == time_of(packet);
+  }
+
+ private:
+  static constexpr std::size_t kLeastRecord = kNetbsdOldPacketHeaderBytes + kNetbsdMinFrame;
+  static std::uint64_t time_of(const NetbsdPacketHeader& packet) noexcept {
+    constexpr std::uint64_t kIsTime = std::uint64_t{1} << 31U;  // microseconds have 20 bits
+    return std::uint64_t{packet.seconds} << 32U | packet.microseconds | kIsTime;
+  }
+  std::uint64_t& place_of(std::uint64_t position) noexcept {
+    return times_[position % kNetbsdDataBytes / kLeastRecord];  // no two records share one
+  }
+
+  std::vector<std::uint64_t> times_ =
+      std::vector<std::uint64_t>(kNetbsdDataBytes / kLeastRecord + 1);
+};
+
+/// Appends `frames`, each of 14 to kNetbsdMaxFrame bytes, at most netbsd_batch() of them. If the
+/// newest frame then touches the end of the data, a pad follows; so without `frames`, a pad follows
+/// the frame of a kernel. The caller holds the lock. `own`: of the port, for version 2. Errors:
+/// corrupt, and nothing was changed; busy if a repair freed the lock meanwhile: then another
+/// process may hold it by now, and the frames are not sent.
 std::error_code netbsd_append(const NetbsdRing& ring, std::span<const FrameView> frames,
-                              std::uint64_t sender, std::uint64_t time_ns) noexcept;
+                              std::uint64_t sender, std::uint64_t time_ns,
+                              NetbsdOwnFrames* own = nullptr) noexcept;
 
 }  // namespace shmif::bus

@@ -161,7 +161,7 @@ void look_at_netbsd(const std::string& path, Input& in) {
     const BusInfo info = bus->info();
     require(info.netbsd.has_value() && info.ports.empty(), "ports on a bus without a table");
   } else {
-    require(bus->audit().records <= bus::kNetbsdDataBytes / bus::kNetbsdPacketHeaderBytes,
+    require(bus->audit().records <= bus::kNetbsdDataBytes / bus::kNetbsdOldPacketHeaderBytes,
             "more records than fit");
   }
 }
@@ -170,7 +170,7 @@ void look_at_netbsd(const std::string& path, Input& in) {
 void repair_netbsd(const std::string& path) {
   const auto done = Bus::repair(path, {.force = true});
   if (!done) return;
-  require(done->frames_kept <= bus::kNetbsdDataBytes / 38, "more frames kept than fit");
+  require(done->frames_kept <= bus::kNetbsdDataBytes / 26, "more frames kept than fit");
 }
 
 }  // namespace

@@ -26,8 +26,12 @@ class NetbsdPeer {
   using Bytes = std::vector<unsigned char>;
 
   /// What a reader does when it joins: it begins with the newest frame, which it thus gets again.
-  explicit NetbsdPeer(const std::string& path, std::uint64_t sender = 0x0123456789abcdef)
-      : fd_(::open(path.c_str(), O_RDWR | O_CLOEXEC)), sender_(sender) {
+  explicit NetbsdPeer(const std::string& path, std::uint64_t sender = 0x0123456789abcdef,
+                      std::uint32_t version = 3)
+      : fd_(::open(path.c_str(), O_RDWR | O_CLOEXEC)),
+        sender_(sender),
+        version_(version),
+        header_(version == 2 ? 12 : 24) {
     if (fd_ < 0 || ftruncate(fd_, kFile) != 0) throw std::runtime_error("no bus at " + path);
     void* const p = mmap(nullptr, kFile, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
     if (p == MAP_FAILED) throw std::runtime_error("cannot map " + path);
@@ -86,8 +90,7 @@ class NetbsdPeer {
     if (was != 1) throw std::runtime_error("the lock had a stray value");
   }
   void ring() {
-    const std::uint32_t version = 3;
-    if (pwrite(fd_, &version, 4, 4) != 4) throw std::runtime_error("cannot ring");
+    if (pwrite(fd_, &version_, 4, 4) != 4) throw std::runtime_error("cannot ring");
   }
 
   // ---- Sending ----
@@ -123,8 +126,8 @@ class NetbsdPeer {
     std::memcpy(header + 4, &seconds, 4);
     std::memcpy(header + 8, &microseconds, 4);
     std::memcpy(header + 16, &sender_, 8);
-    make_room(offset, 24 + length);
-    std::uint32_t to = put(offset, header, 24, wraps);
+    make_room(offset, header_ + length);
+    std::uint32_t to = put(offset, header, header_, wraps);
     at(wrote_header);
     to = put(to, frame.data(), length / 2, wraps);
     at(wrote_half);
@@ -161,8 +164,8 @@ class NetbsdPeer {
         cursor_generation_ = first() > last() ? generation() - 1 : generation();
       }
       bool wraps = false;
-      unsigned char header[24];
-      std::uint32_t from = get(cursor_, header, 24, wraps);
+      unsigned char header[24] = {};
+      std::uint32_t from = get(cursor_, header, header_, wraps);
       std::uint32_t length = 0;
       std::uint64_t sender = 0;
       std::memcpy(&length, header, 4);
@@ -176,7 +179,9 @@ class NetbsdPeer {
       cursor_ = get(from, frame.data(), length, wraps);
       unlock();
       if (wraps) ++cursor_generation_;
-      if (length >= 14 && sender != sender_) return frame;
+      if (length < 14) continue;
+      const bool is_own = version_ == 2 ? source_of(frame) == sender_ : sender == sender_;
+      if (!is_own) return frame;
     }
   }
   std::uint64_t overruns() const { return overruns_; }
@@ -195,7 +200,14 @@ class NetbsdPeer {
     return length;
   }
   /// Behind the record at `offset`.
-  std::uint32_t after(std::uint32_t offset) { return (offset + 24 + length_at(offset)) % kData; }
+  std::uint32_t after(std::uint32_t offset) {
+    return (offset + header_ + length_at(offset)) % kData;
+  }
+  static std::uint64_t source_of(const Bytes& frame) {
+    std::uint64_t source = 0;
+    for (unsigned i = 6; i < 12; ++i) source = source << 8U | frame[i];
+    return source;
+  }
 
   /// Lets `first` pass what `bytes` bytes from `offset` on overwrite.
   void make_room(std::uint32_t offset, std::uint32_t bytes) {
@@ -249,7 +261,8 @@ class NetbsdPeer {
   }
 
   int fd_;
-  std::uint64_t sender_;
+  std::uint64_t sender_;  ///< of version 2: its MAC address
+  std::uint32_t version_, header_;
   unsigned char* base_ = nullptr;
   int inotify_ = -1;
   std::uint32_t cursor_ = 0;

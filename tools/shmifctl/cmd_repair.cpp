@@ -37,7 +37,8 @@ int run_repair(const CommandLine& line) {
                    another version or size. If the first two are both so, --force does not help.
                    On a bus of NetBSD's format: free a lock that a process has held for a
                    second, and drop the newest frame, which it may have been writing. The format
-                   does not show whether that process is dead: make sure that it is)")
+                   does not show whether that process is dead: make sure that it is. A diagnostic
+                   kernel that lives ends when it finds its lock freed)")
           .flag("json", "print JSON, for scripts")
           .example("shmifctl repair /dev/shm/rump --force",
                    "free the lock that a killed kernel left held on a bus of NetBSD's format")

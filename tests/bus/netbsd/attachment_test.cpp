@@ -364,10 +364,10 @@ TEST(NetbsdPort, FilesThatAreNoWholeBusAreRefusedWithBothSides) {
   EXPECT_NE(error.message.find("1048576"), std::string::npos) << error.message;
   EXPECT_EQ(refused(good + "x").code, make_error_code(Errc::wrong_size));
   std::string version = good;
-  version[4] = 2;
+  version[4] = 1;
   error = refused(version);
   EXPECT_EQ(error.code, make_error_code(Errc::wrong_layout));
-  EXPECT_NE(error.message.find("version 2"), std::string::npos) << error.message;
+  EXPECT_NE(error.message.find("version 1"), std::string::npos) << error.message;
   EXPECT_EQ(refused(std::string(good.size(), '\0')).code, make_error_code(Errc::not_ready));
   std::string torn = good;
   torn[23] = 0x7f;  // last
@@ -377,6 +377,66 @@ TEST(NetbsdPort, FilesThatAreNoWholeBusAreRefusedWithBothSides) {
   error = Follower::open(bus.file("other"), Start::now).error();
   EXPECT_EQ(error.code, make_error_code(Errc::corrupt));
   EXPECT_TRUE(error.message.ends_with(" (run 'shmifctl repair')")) << error.message;
+}
+
+TEST(NetbsdPort, OfVersion2HearsAllButItsOwnFramesAndIsHeard) {
+  for (const bool is_new : {true, false}) {
+    const NetbsdBus bus;
+    NetbsdPeer peer(bus.path(), 0xb2a000000001, 2);
+    if (!is_new) peer.send(frame_of(kEverybody, 0));
+    Port port = port_on(bus.path(), {.promiscuous = true});
+    std::uint64_t sent = 0;
+    for (std::uint64_t i = 1; i < 3000; ++i) {  // several rounds of the ring
+      peer.send(frame_of(kEverybody, i, 60 + i % 1400));
+      std::vector<Octets> heard = receive_all(port);
+      ASSERT_EQ(heard.size(), 1U) << i;
+      ASSERT_EQ(heard[0], frame_of(kEverybody, i, 60 + i % 1400));
+      // A bridge sends frames with the addresses of others.
+      const Octets frame = frame_of(kEverybody, i, 14 + i % 1500, 0x020000000000 + i);
+      ASSERT_EQ(port.send(view_of(frame)).taken, 1U);
+      ++sent;
+      while (i % 2 == 0) {
+        const auto received = peer.receive();
+        if (!received) break;
+        --sent;
+      }
+    }
+    EXPECT_LE(sent, 1U);
+    EXPECT_EQ(port.counters().corrupt + port.counters().overruns, 0U);
+    EXPECT_EQ(port.counters().own_frames, 2998U);
+    EXPECT_EQ(peer.word(4), 2U);
+    const AuditReport report = Bus::open(bus.path()).value().audit();
+    EXPECT_TRUE(is_clean(report));
+    EXPECT_GT(report.frames, 100U);
+    Follower follower = Follower::open(bus.path(), Start::oldest).value();
+    FrameBatch batch(4096, 8U << 20U);
+    EXPECT_EQ(follower.receive(batch).frames, report.frames);
+  }
+}
+
+// Otherwise a kernel that joins, or was overrun, ends at the next frame.
+TEST(NetbsdPort, AddsAPadBehindAFrameOfAKernelThatTouchesTheEnd) {
+  for (const std::uint32_t behind : {0U, 500U}) {
+    const NetbsdBus bus;
+    NetbsdPeer peer(bus.path());
+    Port port = port_on(bus.path());
+    for (std::uint32_t end = 24; end + 2 * 1024 < NetbsdPeer::kData; end += 1024) {
+      peer.send(frame_of(kEverybody, 1, 1000));
+      receive_all(port);
+    }
+    const std::uint32_t left = NetbsdPeer::kData - peer.last() - 1024;
+    peer.send(frame_of(kEverybody, 2, left / 2 - 24));
+    peer.send(frame_of(kEverybody, 3, left - left / 2 - 24 + behind));
+    ASSERT_EQ(peer.generation(), 1U);
+    EXPECT_EQ(receive_all(port).size(), 2U);
+    EXPECT_EQ(peer.last(), behind);
+    NetbsdPeer late(bus.path(), 5);
+    EXPECT_FALSE(late.receive());
+    peer.send(frame_of(kEverybody, 4));
+    EXPECT_EQ(late.receive(), frame_of(kEverybody, 4));
+    EXPECT_EQ(late.overruns(), 0U);
+    EXPECT_TRUE(is_clean(Bus::open(bus.path()).value().audit()));
+  }
 }
 
 TEST(NetbsdPort, CreateRefusesWhatTheFormatCannotHave) {

@@ -294,7 +294,7 @@ TEST_F(NetbsdRingTest, ABatchOfWhichOnlyTheFirstFrameTouchesTheEndNeedsNoPad) {
 }
 
 TEST_F(NetbsdRingTest, FramesThatAreTooShortOrTooLongArePassedOver) {
-  for (const std::uint32_t size : {1U, 13U, 1515U, 9000U, 65536U}) {
+  for (const std::uint32_t size : {0U, 1U, 13U, 1515U, 9000U, 65536U}) {
     begin_anew();
     NetbsdReader reader(ring_, nullptr, 0, false);
     reader.seek_end();
@@ -307,7 +307,7 @@ TEST_F(NetbsdRingTest, FramesThatAreTooShortOrTooLongArePassedOver) {
     EXPECT_EQ(reader.read(batch, 64, tally), NetbsdRead::empty);
     ASSERT_EQ(batch.size(), 1U) << size;
     EXPECT_EQ(bytes_of(batch[0]), numbered(80, size));
-    EXPECT_EQ(tally.corrupt, 1U);
+    EXPECT_EQ(tally.corrupt, size > 1514 ? 1U : 0U) << "kernels pass over shorter ones, too";
   }
 }
 
