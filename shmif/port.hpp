@@ -54,12 +54,13 @@ class Port {
   Port& operator=(Port&&) noexcept;  ///< see Moves above
   ~Port();                           ///< detaches, also while up
 
-  /// Attaches to the bus at `path`. If a disk holds its file, logs a warning, once for each bus.
-  /// Errors: path_empty, path_too_long, already_linked (also when down), bad_argument for a MAC
-  /// address that is not unicast, name_taken, mac_taken, table_full, and the errors of Bus::open.
-  /// Blocks: while the ring's pages are prefaulted (1 ms for a ring of 4 MiB). If another port has
-  /// the name or the MAC address, it also waits, for up to PortOptions::name_patience, until that
-  /// port is gone.
+  /// Attaches to the bus at `path`. If a disk holds its file, logs a warning, once for each bus. In
+  /// an empty file, and in one of 1 MiB with only zeros, it makes a bus of NetBSD's format first,
+  /// as a rump kernel does. Errors: path_empty, path_too_long, already_linked (also when down),
+  /// bad_argument for a MAC address that is not unicast, name_taken, mac_taken, table_full, and the
+  /// errors of Bus::open. Blocks: while the ring's pages are prefaulted (1 ms for a ring of 4 MiB).
+  /// If another port has the name or the MAC address, it also waits, for up to
+  /// PortOptions::name_patience, until that port is gone.
   Result<void> attach(const std::string& path);
   /// Attaches to a bus that is already open, even if its path now leads to another file. For
   /// callers that have inspected or created a bus and mean exactly that one.

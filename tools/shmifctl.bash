@@ -104,7 +104,7 @@ _shmifctl() {
     --sort) words='loss lag tx rx name slot' ;;
     --format)
       words='pcap pcapng'
-      [[ $command == create ]] && words='shmif netbsd'
+      [[ $command == dump ]] || words='shmif netbsd'
       ;;
     --netns)
       words=$(_shmifctl_namespaces)

@@ -99,10 +99,20 @@ auto checked(Result<OpenFile> file, const std::string& path, const struct stat& 
   return next(format, *std::move(file));
 }
 
+/// Makes a bus of NetBSD's format in a file in which attaching makes one.
+Result<void> fill_if_blank(const OpenFile& file, const std::string& path, struct stat& status) {
+  const int fd = file.fd.get();
+  if (!is_blank_for_netbsd(fd, static_cast<std::uint64_t>(status.st_size))) return {};
+  if (auto made = fill_netbsd(fd, path, {}); !made) return made;
+  if (fstat(fd, &status) != 0) return Error::from_errno(errno, "cannot query " + path);
+  return {};
+}
+
 /// Attaches a port to the file that was opened.
 Result<std::unique_ptr<Attachment>> attach_to(Result<OpenFile> file, const std::string& path,
-                                              const struct stat& status,
-                                              const PortOptions& options) {
+                                              struct stat& status, const PortOptions& options) {
+  if (!file) return std::move(file).error();
+  if (auto ok = fill_if_blank(*file, path, status); !ok) return ok.error();
   return checked(std::move(file), path, status, Copies::refuse,
                  [&](const Format& format, OpenFile open) {
                    open.disk_warning = warning_of_disk(open.fd.get(), path);
@@ -155,6 +165,9 @@ Result<ProvidedBus> provide_bus(const std::string& path, BusFormat format,
   struct stat status{};
   auto file = open_or_create_unchecked(path, options, *format_named(format).maker, status);
   if (!file) return std::move(file).error();
+  if (format == BusFormat::netbsd) {
+    if (auto ok = fill_if_blank(*file, path, status); !ok) return ok.error();
+  }
   std::string warning = std::exchange(file->warning, {});
   auto inspector = checked(std::move(file), path, status, Copies::refuse,
                            [&](const Format& found, OpenFile open) {

@@ -1,16 +1,20 @@
 #include "bus/netbsd/file.hpp"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "base/fork_guard.hpp"
 #include "base/text.hpp"
 #include "bus/file/file_common.hpp"
 #include "bus/file/file_system.hpp"
 #include "bus/file/memory_lock.hpp"
+#include "bus/netbsd/ring.hpp"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23  // Linux 5.14
@@ -50,13 +54,38 @@ Result<void> check_netbsd_options(const CreateOptions& options) {
   return {};
 }
 
+bool is_blank_for_netbsd(int fd, std::uint64_t file_bytes) {
+  if (file_bytes == 0) {
+    struct flock lock{};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type == F_UNLCK;
+  }
+  if (file_bytes != kNetbsdFileBytes) return false;
+  std::vector<char> bytes(kNetbsdFileBytes);
+  if (pread(fd, bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) return false;
+  // Another process may have taken the lock to do the same.
+  std::fill_n(bytes.begin() + offsetof(NetbsdHeader, lock), sizeof NetbsdHeader::lock, '\0');
+  return std::ranges::all_of(bytes, [](char each) { return each == 0; });
+}
+
 Result<void> fill_netbsd(int fd, const std::string& path, const CreateOptions& /*options*/) {
   if (auto ok = reserve_space(fd, path, kNetbsdFileBytes); !ok) return ok;
-  NetbsdHeader header{};
-  header.first = kNetbsdDataBytes;
-  header.magic = kNetbsdMagic;
-  if (pwrite(fd, &header, sizeof header, 0) != static_cast<ssize_t>(sizeof header))
-    return Error::from_errno(errno, "cannot write the bus " + path);
+  auto mapping = NetbsdMapping::map(fd, Access::read_write);
+  if (!mapping) return Error(mapping.error().code, "cannot make the bus " + path);
+  const NetbsdRing ring(mapping->bytes().data());
+  NetbsdLock lock(ring);
+  if (!lock.acquire()) {
+    return Error(Errc::lock_held, "cannot make the bus " + path +
+                                      ": a process has held the lock of the file for a second "
+                                      "(delete the file, if that process is dead)");
+  }
+  NetbsdHeader& header = ring.header();
+  if (load_relaxed(header.magic) == 0) {
+    store_relaxed(header.first, kNetbsdDataBytes);
+    store_release(header.magic, kNetbsdMagic);
+  }
+  lock.release();
   return {};
 }
 
@@ -77,9 +106,8 @@ Result<void> check_netbsd(OpenFile& file, const std::string& path, const struct 
   if (header.magic == 0) {
     return Error(Errc::not_ready,
                  "cannot open the bus " + path +
-                     ": it has the size of a bus of NetBSD's format, but nothing is in it yet (try "
-                     "again if a kernel is making it now; otherwise delete it, and make one with "
-                     "'shmifctl create --format netbsd')");
+                     ": it has the size of a bus of NetBSD's format, but no magic number yet (a "
+                     "port that attaches makes the bus, if the file has only zeros)");
   }
   // The version stays 0 until the first wakeup.
   if (header.magic != kNetbsdMagic || (header.version != 0 && header.version != kNetbsdOldVersion &&

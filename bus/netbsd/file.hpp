@@ -26,7 +26,13 @@ bool is_netbsd_bus(std::span<const std::byte> beginning, std::uint64_t file_byte
 /// Errors: bad_size, bad_mtu, bad_patience for options that this format cannot have.
 Result<void> check_netbsd_options(const CreateOptions& options);
 
-/// Turns an empty file into a bus. The version is 0, as NetBSD's kernels leave it.
+/// Whether attaching to the file makes a bus there, as it does in a kernel: it is empty, or has the
+/// length of a bus and only zeros. An empty file that somebody has locked is a bus of our own
+/// format that was truncated, or that is just being made.
+bool is_blank_for_netbsd(int fd, std::uint64_t file_bytes);
+
+/// Makes a bus in such a file, as a kernel that attaches first: under the lock, unless another
+/// process has done it meanwhile. The version stays 0. Blocks: as NetbsdLock::acquire().
 Result<void> fill_netbsd(int fd, const std::string& path, const CreateOptions& options);
 
 /// Checks what open_unchecked() opened: size, magic, version, and whether the file system shows all

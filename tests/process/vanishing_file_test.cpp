@@ -58,7 +58,7 @@ std::vector<Event> events() {
   using std::filesystem::resize_file;
   return {
       {"TruncatedToNothing", [](const auto&, const auto& bus) { resize_file(bus, 0); }, Then::error,
-       "is an empty file"},
+       nullptr},  // a bus of NetBSD's format is made there
       {"TruncatedToTheHeader", [](const auto&, const auto& bus) { resize_file(bus, 4096); },
        Then::error, "truncated"},
       {"TruncatedInTheMiddle", [](const auto&, const auto& bus) { resize_file(bus, half(bus)); },

@@ -4,6 +4,8 @@
 
 #include <exception>
 
+#include "shmif/port.hpp"
+
 namespace shmif::tools {
 namespace {
 
@@ -18,6 +20,9 @@ void add_bus_options(Options& options) {
       .flag("create",
             R"(make the bus if it does not exist. A bus that exists must have the --size, the
                --mtu and the --flow that are given)")
+      .value("format", "KIND",
+             R"(with --create: "shmif" (default), or "netbsd" for the bus of NetBSD's rump kernels,
+                which has neither --size nor --mtu nor --flow)")
       .value("size", "BYTES",
              "with --create: the ring size, a power of two from 64K to 1G (default 8M)")
       .value("mtu", "N", "with --create: the MTU, 68 to 65521 (default 1500)")
@@ -83,10 +88,28 @@ BusWish bus_wish(const Arguments& args) {
     wish.options.flow = *flow;
     wish.flow_asked = true;
   }
-  if (!wish.create && (wish.ring_bytes_asked || wish.mtu_asked || wish.flow_asked)) {
-    throw UsageError{"--size, --mtu and --flow apply only to a new bus: give --create, too"};
+  if (!wish.create &&
+      (wish.ring_bytes_asked || wish.mtu_asked || wish.flow_asked || args.given("format"))) {
+    throw UsageError{
+        "--format, --size, --mtu and --flow apply only to a new bus: give --create, too"};
   }
+  wish.options.format = format_option(args);
+  if (wish.options.format == BusFormat::netbsd) wish.options.ring_bytes = BusOptions{}.ring_bytes;
   return wish;
+}
+
+BusFormat format_option(const Arguments& args) {
+  const std::string kind = args.text("format").value_or("shmif");
+  if (kind == to_string(BusFormat::shmif)) return BusFormat::shmif;
+  if (kind != to_string(BusFormat::netbsd))
+    throw UsageError{"--format \"" + kind + "\" is not known (shmif or netbsd)"};
+  for (const char* const option : {"size", "mtu", "flow", "patience"}) {
+    if (!args.given(option)) continue;
+    throw UsageError{std::string("--format netbsd has one size, one MTU and no flow control: leave "
+                                 "--") +
+                     option + " out"};
+  }
+  return BusFormat::netbsd;
 }
 
 std::optional<Flow> flow_option(const Arguments& args) {
@@ -111,7 +134,12 @@ NewBus::~NewBus() {
 }
 
 Result<Bus> provide_bus(const std::string& path, const BusWish& wish, NewBus& made) {
-  if (!wish.create) return Bus::open(path);
+  if (!wish.create) {
+    Result<Bus> bus = Bus::open(path);
+    // Attaching makes a bus in some files. The caller attaches later, so this does it first.
+    if (bus || bus.error().code != Errc::not_ready || !Port().attach(path)) return bus;
+    return Bus::open(path);
+  }
   // If this fails, the call below does, too, or finds the bus of somebody who was faster.
   struct stat status{};
   if (::lstat(path.c_str(), &status) != 0 && Bus::create(path, wish.options)) {

@@ -1,6 +1,6 @@
 #pragma once
-// --create, --size, --mtu, --flow and --lock-memory, for every command that attaches to a bus (tap,
-// exec, bridge, gateway).
+// --create, --format, --size, --mtu, --flow and --lock-memory, for every command that attaches to a
+// bus (tap, exec, bridge, gateway).
 
 #include <chrono>
 #include <cstdint>
@@ -48,8 +48,12 @@ struct BusWish {
   BusOptions options;
 };
 
-/// Throws UsageError when a size, an MTU or a flow is given without --create.
+/// Throws UsageError when a format, a size, an MTU or a flow is given without --create.
 BusWish bus_wish(const Arguments& args);
+
+/// The value of --format. Throws UsageError for an unknown word, or if an option is given, too,
+/// that NetBSD's format does not have.
+BusFormat format_option(const Arguments& args);
 
 /// The value of --flow; empty if it is not given. Throws UsageError for an unknown word.
 std::optional<Flow> flow_option(const Arguments& args);
@@ -85,9 +89,10 @@ class NewBus {
 };
 
 /// Opens the bus at `path`. If it is missing and --create is given, makes it first, and puts it
-/// into `made`. Errors: those of Bus::open for a path that is not a bus; a missing bus without
-/// --create; another geometry than asked for. Result: the bus. Attach to it with Port::attach(bus),
-/// because the path may name another file by then.
+/// into `made`. Makes a bus in a file in which Port::attach() makes one. Errors: those of Bus::open
+/// for a path that is not a bus; a missing bus without --create; another geometry than asked for.
+/// Result: the bus. Attach to it with Port::attach(bus), because the path may name another file by
+/// then.
 Result<Bus> provide_bus(const std::string& path, const BusWish& wish, NewBus& made);
 
 }  // namespace shmif::tools

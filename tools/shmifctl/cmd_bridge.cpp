@@ -500,7 +500,9 @@ int run_with_peers(const Arguments& args, Sides& ends, const BusWish& wish, std:
   if (serves) static_cast<void>(Bus::open(bridge.bus_path, Access::read_write).value());
   bridge.find_bus = [path = bridge.bus_path, wish] {
     NewBus none;
-    return access(path.c_str(), F_OK) == 0 ? provide_bus(path, wish, none) : Bus::open(path);
+    // Not Bus::open() alone: --create may name a geometry. A bus that vanished is not made anew.
+    return wish.create && access(path.c_str(), F_OK) == 0 ? provide_bus(path, wish, none)
+                                                          : Bus::open(path);
   };
   const int code = (serves ? row.serve : row.join)(bridge, places, stop);
   if (code == kDone) bridge.keep_bus();  // ended before a program was there to connect to

@@ -15,20 +15,6 @@ namespace shmif::tools {
 
 namespace {
 
-BusFormat format_option(const Arguments& args) {
-  const std::string kind = args.text("format").value_or("shmif");
-  if (kind == to_string(BusFormat::shmif)) return BusFormat::shmif;
-  if (kind != to_string(BusFormat::netbsd))
-    throw UsageError{"--format \"" + kind + "\" is not known (shmif or netbsd)"};
-  for (const char* const option : {"size", "mtu", "flow", "patience"}) {
-    if (!args.given(option)) continue;
-    throw UsageError{std::string("--format netbsd has one size, one MTU and no flow control: leave "
-                                 "--") +
-                     option + " out"};
-  }
-  return BusFormat::netbsd;
-}
-
 Arguments read_create_line(const CommandLine& line) {
   return Options("create", "PATH")
       .bus_first()

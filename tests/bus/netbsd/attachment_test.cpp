@@ -368,7 +368,8 @@ TEST(NetbsdPort, FilesThatAreNoWholeBusAreRefusedWithBothSides) {
   error = refused(version);
   EXPECT_EQ(error.code, make_error_code(Errc::wrong_layout));
   EXPECT_NE(error.message.find("version 1"), std::string::npos) << error.message;
-  EXPECT_EQ(refused(std::string(good.size(), '\0')).code, make_error_code(Errc::not_ready));
+  EXPECT_EQ(refused(std::string(good.size() - 1, '\0') + 'x').code,
+            make_error_code(Errc::not_ready));
   std::string torn = good;
   torn[23] = 0x7f;  // last
   error = refused(torn);
@@ -377,6 +378,21 @@ TEST(NetbsdPort, FilesThatAreNoWholeBusAreRefusedWithBothSides) {
   error = Follower::open(bus.file("other"), Start::now).error();
   EXPECT_EQ(error.code, make_error_code(Errc::corrupt));
   EXPECT_TRUE(error.message.ends_with(" (run 'shmifctl repair')")) << error.message;
+}
+
+// As a kernel does.
+TEST(NetbsdPort, ThatAttachesToAnEmptyFileOrToZerosMakesTheBusThere) {
+  const TempDir dir;
+  const std::string path = dir.file("bus");
+  for (const std::size_t size : {std::size_t{0}, std::size_t{NetbsdPeer::kFile}}) {
+    std::ofstream(path, std::ios::binary) << std::string(size, '\0');
+    EXPECT_FALSE(Bus::open(path)) << "a look makes none";
+    Port port = port_on(path);
+    NetbsdPeer peer(path);
+    peer.send(frame_of(kEverybody, 1));
+    EXPECT_EQ(receive_all(port).size(), 1U);
+    EXPECT_TRUE(is_clean(Bus::open(path).value().audit()));
+  }
 }
 
 TEST(NetbsdPort, OfVersion2HearsAllButItsOwnFramesAndIsHeard) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -301,6 +302,21 @@ TEST_F(NetbsdCommands, ShmifperfRunsOverIt) {
 }
 
 // ---- Hosts ----
+
+TEST_F(NetbsdCommands, AHostMakesItsBusIfThereIsNoneOrAnEmptyFile) {
+  const std::vector<std::string> made{"exec",   file("new"), "--create", "--format",
+                                      "netbsd", "--",        "true"};
+  const ToolResult probe = run_tool(made);
+  if (probe.status == 77) GTEST_SKIP() << "no hosts here: " << probe.err;
+  EXPECT_EQ(probe.status, 0) << probe.err;
+  std::ofstream(file("empty"));
+  EXPECT_EQ(run_tool({"exec", file("empty"), "--", "true"}).status, 0);
+  for (const char* const name : {"new", "empty"})
+    EXPECT_EQ(Bus::open(file(name)).value().info().format, BusFormat::netbsd) << name;
+  std::vector<std::string> words = made;
+  words.insert(words.begin() + 5, {"--mtu", "9000"});
+  EXPECT_NE(run_tool(words).err.find("leave --mtu out"), std::string::npos);
+}
 
 TEST_F(NetbsdCommands, HostsReachEachOtherOverTcp) {
   const ToolResult probe = run_tool({"exec", path(), "--", "true"});

@@ -55,7 +55,7 @@ std::ostream& operator<<(std::ostream& out, const Event& event) {
 std::vector<Event> events() {
   return {
       {"TruncatedToNothing", [](const auto&, const auto& bus) { resize_file(bus, 0); }, Then::ends,
-       Then::ends, "is an empty file"},
+       Then::ends, nullptr},  // a bus of NetBSD's format is made there
       {"TruncatedInTheMiddle",
        [](const auto&, const auto& bus) { resize_file(bus, file_size(bus) / 2); }, Then::ends,
        Then::ends, "truncated"},

@@ -63,9 +63,9 @@ TEST(BusWish, KnowsWhichOfTheOptionsWereGiven) {
 
 TEST(BusWish, IsRefusedWhereItCouldNotBeMet) {
   for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
-           {"--size", "64K"}, {"--mtu", "1500"}, {"--flow", "ethernet"}})
+           {"--size", "64K"}, {"--mtu", "1500"}, {"--flow", "ethernet"}, {"--format", "netbsd"}})
     EXPECT_EQ(refusal_of_wish([&] { wish_of(words); }),
-              "--size, --mtu and --flow apply only to a new bus: give --create, too");
+              "--format, --size, --mtu and --flow apply only to a new bus: give --create, too");
   EXPECT_EQ(refusal_of_wish([] { wish_of({"--create", "--flow", "Pause"}); }),
             "--flow \"Pause\" is not known (ethernet or pause)");
 }
