@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "base/close_all_but.hpp"
+#include "base/regular_file.hpp"
 #include "tap/guest/enter.hpp"
 #include "tap/guest/ids.hpp"
 #include "tap/guest/mounts.hpp"
@@ -169,13 +170,10 @@ class Init {
   /// /etc/hosts.
   void take_hostname(const std::string& name) const {
     if (::sethostname(name.data(), name.size()) != 0 || !etc_is_private_) return;
-    std::ostringstream hosts;
-    if (std::ifstream before("/etc/hosts"); before) hosts << before.rdbuf();
-    hosts << "127.0.1.1\t" << name << '\n';
     // Make a new file: the old one may belong to a user who does not exist here.
     constexpr const char* kFresh = "/etc/.shmif-hosts";
     std::ofstream file(kFresh);
-    file << hosts.str();
+    file << base::text_of_regular_file("/etc/hosts") << "127.0.1.1\t" << name << '\n';
     file.close();
     if (file.fail() || ::rename(kFresh, "/etc/hosts") != 0) ::unlink(kFresh);
   }

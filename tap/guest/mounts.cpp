@@ -19,6 +19,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/regular_file.hpp"
 #include "base/unique_fd.hpp"
 
 namespace shmif::tap {
@@ -443,7 +444,7 @@ Result<GuestMounts> arrange_guest_mounts(
   std::ostringstream resolv_conf;
   for (const IpAddress& each : name_servers.value_or(std::vector<IpAddress>{}))
     resolv_conf << "nameserver " << each.to_string() << '\n';
-  std::ifstream outer(kResolvConf);
+  std::istringstream outer(base::text_of_regular_file(kResolvConf));
   for (std::string line; std::getline(outer, line);) {
     if (!name_servers || says_how_to_search(line)) resolv_conf << line << '\n';
   }

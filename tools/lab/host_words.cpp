@@ -22,6 +22,7 @@
 
 #include "base/printable.hpp"
 #include "base/quantity.hpp"
+#include "base/regular_file.hpp"
 #include "base/text.hpp"
 #include "base/unique_fd.hpp"
 #include "tap/guest/mounts.hpp"
@@ -214,11 +215,10 @@ HostsFileChange hosts_file_change(const Lab& lab, const LabHost& host, std::istr
 
 bool make_lab_files(const Lab& lab, const LabHost& host) {
   constexpr const char* kNames = "/etc/hosts";
-  std::ostringstream names;
-  if (std::ifstream file(kNames, std::ios::binary); file) names << file.rdbuf();
-  std::istringstream before(names.str());
+  const std::string names = base::text_of_regular_file(kNames);
+  std::istringstream before(names);
   const HostsFileChange change = hosts_file_change(lab, host, before);
-  std::istringstream again(names.str());
+  std::istringstream again(names);
   std::string text;
   for (std::string line; std::getline(again, line);) {
     if (std::ranges::find(change.dropped, line) == change.dropped.end()) text += line + '\n';

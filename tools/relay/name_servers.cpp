@@ -3,17 +3,18 @@
 #include <netinet/in.h>
 
 #include <algorithm>
-#include <fstream>
 #include <list>
 #include <sstream>
 #include <system_error>
 #include <utility>
 
+#include "base/regular_file.hpp"
+
 namespace shmif::tools {
 
 std::vector<tap::IpAddress> name_servers(const std::string& path) {
   std::vector<tap::IpAddress> servers;
-  std::ifstream file(path);
+  std::istringstream file(base::text_of_regular_file(path));
   for (std::string line; std::getline(file, line);) {
     std::istringstream words(line);
     std::string word;

@@ -161,6 +161,26 @@ TEST(GuestMounts, WhateverIsMountedInEtcTheGuestChangesItForItselfAndResolvesIts
   }
 }
 
+// A FIFO there has no writer: nothing waits for one.
+TEST(GuestMounts, AFifoInPlaceOfAFileOfEtcIsNoFile) {
+  if (::geteuid() != 0) GTEST_SKIP() << kNeedsRoot;
+  Supervised::Options o;
+  o.guest = guest_running(shell("cat /etc/hosts"));
+  o.before = [&] {
+    leave_mounts();
+    mount_fresh("/etc");
+    for (const char* each : {"/etc/hosts", "/etc/resolv.conf"}) {
+      if (::mkfifo(each, 0644) != 0) ::_exit(98);
+    }
+  };
+  o.serve = [](Guest& guest) { (void)guest.release("called"); };
+  Supervised guest(o);
+  const int status = guest.finish();
+  if (status == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(guest.output(), "127.0.1.1\tcalled\n");
+}
+
 TEST(GuestMounts, WhatIsUnmountedOutsideIsNotKeptBusyInside) {
   if (::geteuid() != 0) GTEST_SKIP() << kNeedsRoot;
   Supervised::Options o;
