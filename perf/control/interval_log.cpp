@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "perf/result/progress.hpp"
+#include "perf/worker/placement.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
@@ -79,7 +80,11 @@ Result<std::unique_ptr<IntervalLogs>> IntervalLogs::open(std::span<const Planned
       logs->files_.push_back(
           std::make_unique<File>(File{.value = value, .path = path, .has_sums = o.agg_logs}));
       File* const its = logs->files_.back().get();
-      done = its->create(inputs);
+      if (const auto user = AsJobUser::begin(o)) {
+        done = its->create(inputs);
+      } else {
+        done = user.error();
+      }
       made.emplace(path, std::pair(&o, its));
       return its;
     };

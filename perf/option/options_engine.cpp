@@ -339,13 +339,14 @@ void add_place_rows(std::vector<OptionRow>& into) {
       .to_peer();
   rows.add("uid", needs_exec, text(&J::uid, "USER", "a name or a number", 64),
            R"(The user that the job changes to after the devices are open. Its commands
-              (exec_prerun, exec_postrun) always run as this user.)",
+              (exec_prerun, exec_postrun) always run as this user, and its logs and captures
+              are made with this user's rights.)",
            "as the program was started")
       .to_peer();
   rows.add("gid", needs_exec, text(&J::gid, "GROUP", "a name or a number", 64),
            R"(The group that the job changes to. It changes the group first, then the user
               (uid). With gid or uid, it gives up its supplementary groups.)",
-           "as the program was started")
+           "the group of uid")
       .to_peer();
   rows.add("cgroup", needs_exec,
            text(&J::cgroup, "PATH",

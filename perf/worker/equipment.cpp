@@ -1,8 +1,10 @@
 #include "perf/worker/equipment.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
+#include "perf/plan/planner.hpp"
 #include "perf/verify/verify_state.hpp"
 #include "perf/worker/host.hpp"
 #include "perf/worker/job_traffic.hpp"
@@ -23,6 +25,12 @@ Result<void> Equipment::make() {
 
 Result<void> Equipment::open_end() {
   const WorkerSetup& setup = context_.setups[index_];
+  std::optional<AsJobUser> user;
+  if (writes_capture(options_)) {
+    auto begun = AsJobUser::begin(options_);
+    if (!begun) return std::move(begun).error();
+    user.emplace(*std::move(begun));
+  }
   auto opened = options_.engine == EngineKind::host ? open_host_end(options_, setup.host, setup.end)
                                                     : setup.wire->open_end(setup.end);
   if (!opened) return std::move(opened).error();

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "perf/frame/frame_sizes.hpp"
+#include "perf/worker/placement.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -101,6 +102,8 @@ Result<std::unique_ptr<FrameSource>> make_source(const WorkerContext& context, s
 
 Result<std::unique_ptr<RecordWriter>> make_record(const JobOptions& job) {
   if (job.write_pcap.empty()) return std::unique_ptr<RecordWriter>();
+  const auto user = AsJobUser::begin(job);
+  if (!user) return user.error();
   auto made = RecordWriter::create(job.write_pcap);
   if (!made) return std::move(made).error();
   return std::make_unique<RecordWriter>(*std::move(made));

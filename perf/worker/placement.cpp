@@ -5,12 +5,14 @@
 #include <link.h>
 #include <pwd.h>
 #include <sched.h>
+#include <sys/fsuid.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -123,6 +125,38 @@ std::optional<unsigned> id_of(const std::string& text, Lookup lookup) {
   return lookup(text);
 }
 
+/// What `job` changes to; nothing for what stays.
+struct Ids {
+  std::optional<uid_t> user;
+  std::optional<gid_t> group;
+};
+Result<Ids> ids_of(const JobOptions& job) {
+  Ids ids;
+  if (!job.uid.empty()) {
+    ids.user = id_of(job.uid, [](const std::string& name) -> std::optional<unsigned> {
+      const auto* const entry = ::getpwnam(name.c_str());
+      return entry == nullptr ? std::nullopt : std::optional<unsigned>(entry->pw_uid);
+    });
+    if (!ids.user) return Error(Errc::bad_argument, "there is no user " + job.uid);
+    const auto* const entry = ::getpwuid(*ids.user);
+    if (entry != nullptr) ids.group = entry->pw_gid;
+  }
+  if (!job.gid.empty()) {
+    ids.group = id_of(job.gid, [](const std::string& name) -> std::optional<unsigned> {
+      const auto* const entry = ::getgrnam(name.c_str());
+      return entry == nullptr ? std::nullopt : std::optional<unsigned>(entry->gr_gid);
+    });
+    if (!ids.group) return Error(Errc::bad_argument, "there is no group " + job.gid);
+  }
+  return ids;
+}
+
+constexpr const char* kSetGid = "needs CAP_SETGID";
+constexpr const char* kSetUid = "needs CAP_SETUID";
+Error no_right(const std::string& what, const char* needs) {
+  return Error::from_errno(errno, "cannot " + what, needs);
+}
+
 }  // namespace
 
 Result<void> take_place(const JobOptions& job) {
@@ -172,37 +206,77 @@ Result<void> take_place(const JobOptions& job) {
 }
 
 Result<void> drop_privileges(const JobOptions& job) {
-  if (job.uid.empty() && job.gid.empty()) return {};
+  const auto ids = ids_of(job);
+  if (!ids) return ids.error();
+  if (!ids->user && !ids->group) return {};
   if (job.thread) {
     return Error(Errc::bad_argument,
                  "a thread cannot change its user (use thread=0 with uid and gid)");
   }
-  const auto group = id_of(job.gid, [](const std::string& name) -> std::optional<unsigned> {
-    const auto* const entry = ::getgrnam(name.c_str());
-    return entry == nullptr ? std::nullopt : std::optional<unsigned>(entry->gr_gid);
-  });
-  const auto user = id_of(job.uid, [](const std::string& name) -> std::optional<unsigned> {
-    const auto* const entry = ::getpwnam(name.c_str());
-    return entry == nullptr ? std::nullopt : std::optional<unsigned>(entry->pw_uid);
-  });
-  if (!job.gid.empty() && !group) return Error(Errc::bad_argument, "there is no group " + job.gid);
-  if (!job.uid.empty() && !user) return Error(Errc::bad_argument, "there is no user " + job.uid);
   const pid_t parent = ::getppid();
   // In this order, because a process that has given up its user may not change groups.
-  if (::setgroups(0, nullptr) != 0) {
-    return Error::from_errno(errno, "cannot give up supplementary groups", "needs CAP_SETGID");
+  if (::setgroups(0, nullptr) != 0) return no_right("give up supplementary groups", kSetGid);
+  if (ids->group && ::setresgid(*ids->group, *ids->group, *ids->group) != 0) {
+    return no_right("become group " + std::to_string(*ids->group), kSetGid);
   }
-  if (group && ::setresgid(*group, *group, *group) != 0) {
-    return Error::from_errno(errno, "cannot become group " + job.gid, "needs CAP_SETGID");
-  }
-  if (user && ::setresuid(*user, *user, *user) != 0) {
-    return Error::from_errno(errno, "cannot become user " + job.uid, "needs CAP_SETUID");
+  if (ids->user && ::setresuid(*ids->user, *ids->user, *ids->user) != 0) {
+    return no_right("become user " + job.uid, kSetUid);
   }
   // The change of user cleared this setting. A killed controller must leave no job behind.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(1);  // the controller died before prctl took effect
   debug(Debug::place, [&] { return "dropped privileges: user " + job.uid + ", group " + job.gid; });
   return {};
+}
+
+/// The kernel keeps these rights for each thread. The C library's setgroups() would change them in
+/// all threads.
+Result<void> AsJobUser::take(const Rights& rights) {
+  if (::syscall(SYS_setgroups, rights.groups.size(), rights.groups.data()) != 0) {
+    return no_right("give up supplementary groups", kSetGid);
+  }
+  // They return the id before, also where they fail.
+  constexpr auto kAsk = static_cast<unsigned>(-1);
+  ::setfsgid(rights.group);
+  if (static_cast<gid_t>(::setfsgid(kAsk)) != rights.group) {
+    errno = EPERM;
+    return no_right("become group " + std::to_string(rights.group), kSetGid);
+  }
+  ::setfsuid(rights.user);
+  if (static_cast<uid_t>(::setfsuid(kAsk)) == rights.user) return {};
+  errno = EPERM;
+  return no_right("become user " + std::to_string(rights.user), kSetUid);
+}
+
+Result<AsJobUser> AsJobUser::begin(const JobOptions& job) {
+  const auto ids = ids_of(job);
+  if (!ids) return ids.error();
+  AsJobUser user;
+  if (!ids->user && !ids->group) return user;
+  Rights before{.user = ::geteuid(), .group = ::getegid()};
+  before.dumpable = ::prctl(PR_GET_DUMPABLE);
+  before.parent = ::getppid();
+  ::prctl(PR_GET_PDEATHSIG, &before.on_parent_death);
+  const int count = ::getgroups(0, nullptr);
+  before.groups.resize(static_cast<std::size_t>(std::max(count, 0)));
+  if (::getgroups(count, before.groups.data()) != count) {
+    return Error::from_errno(errno, "cannot read the groups of this process");
+  }
+  const Rights rights{.user = ids->user.value_or(before.user),
+                      .group = ids->group.value_or(before.group)};
+  user.before_ = std::move(before);  // from here on, what take() did is undone
+  if (auto taken = take(rights); !taken) return std::move(taken).error();
+  return user;
+}
+
+AsJobUser::~AsJobUser() {
+  if (!before_) return;
+  static_cast<void>(take(*before_));
+  // The change of user cleared these settings.
+  ::prctl(PR_SET_DUMPABLE, static_cast<unsigned long>(before_->dumpable));
+  if (before_->on_parent_death == 0) return;
+  ::prctl(PR_SET_PDEATHSIG, static_cast<unsigned long>(before_->on_parent_death));
+  if (::getppid() != before_->parent) ::raise(before_->on_parent_death);
 }
 
 Result<void> pin(std::span<std::byte> memory) {

@@ -1,8 +1,13 @@
 #pragma once
 // Where a job runs and with which rights: CPUs, priority, memory, user.
 
+#include <sys/types.h>
+
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <utility>
+#include <vector>
 
 #include "base/result.hpp"
 #include "perf/job/job_options.hpp"
@@ -14,10 +19,37 @@ namespace shmif::perf {
 /// what could not be set, and why; not_supported if this kernel has no such feature.
 Result<void> take_place(const JobOptions& job);
 
-/// Drops supplementary groups, then the group, then the user, if `job` names a group or user. Call
-/// it when the job's devices are open, and only in a process job. Errors: unknown names,
-/// permissions.
+/// Drops supplementary groups, then the group, then the user, if `job` names a group or user. With
+/// a user alone, the group is that user's. Call it when the job's devices are open, and only in a
+/// process job. Errors: unknown names, permissions.
 Result<void> drop_privileges(const JobOptions& job);
+
+/// While it lives, the calling thread makes and opens files with the rights of the user and group
+/// that a job changes to, and only with these: what that user put in the way of an output, such as
+/// a link, must not lead to a file that only the caller may write. It does nothing for a job that
+/// names neither. Threads: the one that called begin() destroys it.
+class AsJobUser {
+ public:
+  /// Errors: as drop_privileges().
+  static Result<AsJobUser> begin(const JobOptions& job);
+  AsJobUser(AsJobUser&& other) noexcept : before_(std::exchange(other.before_, std::nullopt)) {}
+  AsJobUser& operator=(AsJobUser&&) = delete;
+  ~AsJobUser();
+
+ private:
+  struct Rights {
+    uid_t user;
+    gid_t group;
+    std::vector<gid_t> groups = {};
+    int dumpable = 0;         // PR_SET_DUMPABLE
+    int on_parent_death = 0;  // PR_SET_PDEATHSIG
+    pid_t parent = 0;
+  };
+  AsJobUser() = default;
+  static Result<void> take(const Rights& rights);
+
+  std::optional<Rights> before_;
+};
 
 /// Locks `memory` against paging. Errors: an errno, with the limit that was exceeded.
 Result<void> pin(std::span<std::byte> memory);

@@ -462,6 +462,31 @@ TEST(RunPlace, RightsAreGivenUpOnceTheDevicesAreOpen) {
       << text_of(dir.file("j.postrun.txt"));
 }
 
+// A job's user may put anything into the way of its outputs. No file of root may be made or changed
+// through that.
+TEST(RunPlace, OutputsAreMadeWithTheRightsOfTheJobsUser) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: gives up rights";
+  const test::TempDir roots;
+  const test::TempDir users;
+  ASSERT_EQ(::chown(users.path().c_str(), 65533, 65533), 0);
+  const std::string job = "[j]\nengine=null\nrw=tx\nnumber_ios=5\nuid=65533\n";
+  const std::string to = users.file("out");
+  for (const std::string& output :
+       {"write_pcap=" + to, "engine=pcap\nfilename=" + to, "write_bw_log=" + to}) {
+    const std::string name = output == "write_bw_log=" + to ? to + "_bw.j.log" : to;
+    const std::string secret = roots.file(output.substr(0, output.find('=')));
+    ASSERT_EQ(::symlink(secret.c_str(), name.c_str()), 0);
+    EXPECT_TRUE(failed(run_text(job + output + '\n'), "Permission denied")) << output;
+    EXPECT_NE(::access(secret.c_str(), F_OK), 0) << output;
+    ASSERT_EQ(::unlink(name.c_str()), 0);
+    EXPECT_TRUE(passed(run_text(job + output + '\n'))) << output;
+    struct stat made{};
+    ASSERT_EQ(::stat(name.c_str(), &made), 0) << output;
+    EXPECT_EQ(made.st_uid, 65533U) << output;
+    ASSERT_EQ(::unlink(name.c_str()), 0);
+  }
+}
+
 TEST(RunCommands, HaveTheirOutputInFilesAndTheirStatusInTheResult) {
   const test::TempDir dir;
   const std::string job = "[global]\naux-path=" + dir.path() + "\n[j]\nengine=unix\nnumber_ios=5\n";
