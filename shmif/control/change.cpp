@@ -48,9 +48,19 @@ std::string cannot_change(const std::string& port, const std::string& path) {
   return "cannot change port \"" + port + "\" of " + path + ": ";
 }
 
-Result<bus::BoardPort> find_port(const std::vector<bus::BoardPort>& ports, const std::string& name,
+/// A port that takes changes. One that was attached only now takes them a moment later.
+Result<bus::BoardPort> find_port(const bus::Board& board, const std::string& name,
                                  const std::string& path) {
-  const auto found = std::ranges::find(ports, name, &bus::BoardPort::name);
+  constexpr unsigned kLooks = 50;
+  constexpr std::chrono::milliseconds kPause{5};
+  std::vector<bus::BoardPort> ports = board.ports();
+  const auto find = [&] { return std::ranges::find(ports, name, &bus::BoardPort::name); };
+  auto found = find();
+  for (unsigned i = 0; i < kLooks && found != ports.end() && !found->takes_changes; ++i) {
+    std::this_thread::sleep_for(kPause);
+    ports = board.ports();
+    found = find();
+  }
   if (found == ports.end()) {
     return Error(std::make_error_code(std::errc::no_such_device),
                  cannot_change(name, path) + "no such port (" + attached_text(ports) + ")");
@@ -106,20 +116,18 @@ Result<void> wait_for_move(const bus::BoardPort& port, const std::string& from,
 }
 
 /// The ports that a change of several ports is for.
-Result<std::vector<bus::BoardPort>> ports_of(const Change& change,
-                                             const std::vector<bus::BoardPort>& ports,
+Result<std::vector<bus::BoardPort>> ports_of(const Change& change, const bus::Board& board,
                                              const std::string& path) {
   std::vector<bus::BoardPort> asked;
-  asked.reserve(ports.size());
   if (change.kind == Change::Kind::heal) {
-    std::ranges::copy_if(ports, std::back_inserter(asked), [](const bus::BoardPort& each) {
+    std::ranges::copy_if(board.ports(), std::back_inserter(asked), [](const bus::BoardPort& each) {
       return each.takes_changes && each.partitioned;
     });
     return asked;
   }
   for (const Change::Group& group : change.groups) {
     for (const std::string& name : group) {
-      auto port = find_port(ports, name, path);
+      auto port = find_port(board, name, path);
       if (!port) return std::move(port).error();
       asked.push_back(*std::move(port));
     }
@@ -176,7 +184,7 @@ Result<std::string> note_standing(bus::Board& board, const Change& change,
 /// made the change. Errors: that of the first port that failed; the message names the others.
 Result<void> ask_several(bus::Board& board, const Change& change, const std::string& path,
                          std::chrono::milliseconds at_most, std::vector<bus::BoardPort>& done) {
-  const auto asked = ports_of(change, board.ports(), path);
+  const auto asked = ports_of(change, board, path);
   if (!asked) return asked.error();
   std::optional<Error> first;
   std::string others;
@@ -196,7 +204,7 @@ Result<void> ask_several(bus::Board& board, const Change& change, const std::str
 
 Result<std::string> change_several(bus::Board& board, const Change& change, const std::string& path,
                                    std::chrono::milliseconds at_most) {
-  if (const auto known = ports_of(change, board.ports(), path); !known) return known.error();
+  if (const auto known = ports_of(change, board, path); !known) return known.error();
   const Result<Bus> bus = Bus::open(path);
   const auto held = note_standing(board, change, at_most);
   if (!held) return held.error();
@@ -247,7 +255,7 @@ Result<std::string> request_change(const std::string& bus_path, const std::strin
   auto board = bus::Board::open(bus_path, Access::read_write);
   if (!board) return std::move(board).error();
   if (port.empty()) return change_several(*board, *wanted, bus_path, at_most);
-  const auto found = find_port(board->ports(), port, bus_path);
+  const auto found = find_port(*board, port, bus_path);
   if (!found) return found.error();
   if (!of_several) {
     auto said = ask_port(*board, *found, to_text(*wanted), bus_path, at_most);

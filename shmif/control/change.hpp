@@ -36,7 +36,7 @@ namespace shmif {
 /// Result: a sentence for people that says what holds now. Control characters in it are replaced.
 /// Errors: bad_argument if `change` is none of these; those of Bus::open;
 /// std::errc::operation_not_supported if the bus has NetBSD's format, or the program of the port
-/// takes no changes; std::errc::no_such_device if no such port is attached;
+/// takes no changes, not even 250 ms later; std::errc::no_such_device if no such port is attached;
 /// std::errc::no_such_process if its program ended before it answered; timed_out if it did not
 /// answer in time, or another request was under way all the time; std::errc::operation_canceled
 /// if it refused; the message has its reason. Threads: any, but not the one that serves the port:
