@@ -2,49 +2,30 @@
 
 #include <stdlib.h>
 
-#include <cerrno>
 #include <cstdlib>
-#include <filesystem>
-#include <system_error>
 
-#include "base/result.hpp"
 #include "shmif/heat_wire.hpp"
 
 namespace shmif::perf {
-namespace {
-
-/// Socket paths begin with it, and have at most 107 bytes.
-std::string temporary_folder() {
-  constexpr std::size_t kMaxPath = 60;
-  const char* const wanted = std::getenv("TMPDIR");
-  const std::string named = wanted == nullptr ? "" : wanted;
-  return named.starts_with('/') && named.size() <= kMaxPath ? named : "/tmp";
-}
-
-}  // namespace
 
 HeatFolder::HeatFolder() {
-  std::string path = temporary_folder() + "/shmifperf-heat-XXXXXX";
-  if (::mkdtemp(path.data()) == nullptr) {
-    reason_ = Error::from_errno(errno, "cannot make the directory " + path,
-                                "set TMPDIR to a directory that you may write to")
-                  .message;
+  auto made = base::TemporaryFolder::make("shmifperf-heat");
+  if (!made) {
+    reason_ = made.error().message;
     return;
   }
-  path_ = path;
+  folder_.emplace(*std::move(made));
   if (const char* const before = std::getenv(heat::kVariable)) before_ = before;
-  ::setenv(heat::kVariable, path_.c_str(), 1);
+  ::setenv(heat::kVariable, path().c_str(), 1);
 }
 
 HeatFolder::~HeatFolder() {
-  if (path_.empty()) return;
+  if (!folder_) return;
   if (before_) {
     ::setenv(heat::kVariable, before_->c_str(), 1);
   } else {
     ::unsetenv(heat::kVariable);
   }
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
 }
 
 }  // namespace shmif::perf

@@ -4,6 +4,8 @@
 #include <optional>
 #include <string>
 
+#include "base/temporary_folder.hpp"
+
 namespace shmif::perf {
 
 /// Makes a new directory in $TMPDIR or /tmp. SHMIF_HEAT names it while this object lives. The
@@ -16,12 +18,13 @@ class HeatFolder {
   HeatFolder& operator=(const HeatFolder&) = delete;
   ~HeatFolder();
 
-  const std::string& path() const noexcept { return path_; }
+  /// Empty if it could not be made.
+  std::string path() const { return folder_ ? folder_->path() : std::string(); }
   /// Why the directory could not be made; empty if it was.
   const std::string& reason() const noexcept { return reason_; }
 
  private:
-  std::string path_;
+  std::optional<base::TemporaryFolder> folder_;
   std::string reason_;
   std::optional<std::string> before_;  ///< the earlier value of SHMIF_HEAT
 };

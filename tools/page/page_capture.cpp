@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/result.hpp"
+#include "base/temporary_folder.hpp"
 #include "shmif/filter.hpp"
 #include "shmif/port.hpp"
 #include "tools/capture/change_notes.hpp"
@@ -22,31 +23,6 @@
 namespace shmif::tools {
 
 namespace {
-
-/// A new folder that only this user can enter. The destructor removes it with what is in it.
-class PrivateFolder {
- public:
-  PrivateFolder() {
-    std::error_code error;
-    std::filesystem::path place = std::filesystem::temp_directory_path(error);
-    if (error) place = "/tmp";
-    path_ = (place / "shmif-page-XXXXXX").string();
-    if (::mkdtemp(path_.data()) == nullptr) {
-      throw Exception(Error::from_errno(errno, "cannot make a folder " + path_,
-                                        "TMPDIR may name another place"));
-    }
-  }
-  PrivateFolder(const PrivateFolder&) = delete;
-  PrivateFolder& operator=(const PrivateFolder&) = delete;
-  ~PrivateFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  std::string file(const std::string& name) const { return path_ + '/' + name; }
-
- private:
-  std::string path_;
-};
 
 /// The loop of one capture.
 class Recording {
@@ -68,8 +44,8 @@ class Recording {
     UniqueFd file;
     std::optional<DumpSink> sink;
     {
-      const PrivateFolder folder;
-      output.file = folder.file("frames.pcapng");
+      const auto folder = base::TemporaryFolder::make("shmif-page").value();
+      output.file = folder.path() + "/frames.pcapng";
       sink.emplace(output, &names_);
       file = UniqueFd(::open(output.file->c_str(), O_RDONLY | O_CLOEXEC));
       if (!file) throw Exception(Error::from_errno(errno, "cannot read " + *output.file));

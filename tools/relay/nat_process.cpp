@@ -24,6 +24,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/temporary_folder.hpp"
 #include "tap/cidr.hpp"
 #include "tools/relay/name_servers.hpp"
 
@@ -45,33 +46,6 @@ std::string program_in_path(const std::string& name) {
   }
   return {};
 }
-
-/// A directory for a socket that other users cannot reach. It is removed with this object.
-class PrivateDirectory {
- public:
-  PrivateDirectory() {
-    std::error_code none;
-    const std::filesystem::path parent = std::filesystem::temp_directory_path(none);
-    // A socket's path has at most 107 bytes.
-    constexpr std::size_t kMaxParent = 64;
-    path_ = none || parent.native().size() > kMaxParent ? "/tmp" : parent.native();
-    path_ += "/shmifctl-XXXXXX";
-    if (::mkdtemp(path_.data()) == nullptr)
-      throw Exception(Error::from_errno(errno, "cannot make the directory " + path_));
-  }
-  PrivateDirectory(const PrivateDirectory&) = delete;
-  PrivateDirectory& operator=(const PrivateDirectory&) = delete;
-  ~PrivateDirectory() {
-    // This does not use remove_all(), which needs a descriptor: the program may have run out of
-    // them.
-    static_cast<void>(::unlink(socket().c_str()));
-    static_cast<void>(::rmdir(path_.c_str()));
-  }
-  std::string socket() const { return path_ + "/socket"; }
-
- private:
-  std::string path_;
-};
 
 /// These options keep slirp4netns from doing more than its work. Older versions do not know all of
 /// them.
@@ -326,13 +300,13 @@ Result<std::optional<NatProcess>> NatProcess::start(NatProgram program, const Na
     made.pid_ = start_program(file, passt_words(wish), errors.get(), theirs.get());
     return std::optional<NatProcess>(std::move(made));
   }
-  const PrivateDirectory directory;
+  const auto folder = base::TemporaryFolder::make("shmifctl").value();
+  const std::string socket = folder.path() + "/socket";
   auto confinement = slirp_confinement();
   auto connected = Result<UniqueFd>(UniqueFd());
   for (;;) {
-    made.pid_ =
-        start_program(file, slirp_words(wish, directory.socket(), confinement), errors.get(), -1);
-    connected = made.connect_to(directory.socket(), stop);
+    made.pid_ = start_program(file, slirp_words(wish, socket, confinement), errors.get(), -1);
+    connected = made.connect_to(socket, stop);
     if (connected) break;
     if (made.pid_ >= 0 || !drop_unknown(confinement, made.said_))
       return std::move(connected).error();

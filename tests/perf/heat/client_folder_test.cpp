@@ -4,7 +4,11 @@
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <filesystem>
 #include <optional>
@@ -57,6 +61,27 @@ TEST(HeatFolder, IsNamedWhileItLivesAndThenTheVariableIsAsTheUserHadIt) {
     EXPECT_EQ(shared.value(), before);
     EXPECT_FALSE(std::filesystem::exists(path));
   }
+}
+
+TEST(HeatFolder, OfAKilledProcessIsRemovedByTheNextAndThatOfALivingOneIsNot) {
+  const HeatFolder living;
+  std::array<int, 2> pipe{};
+  ASSERT_EQ(::pipe(pipe.data()), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const HeatFolder killed;
+    (void)!::write(pipe[1], killed.path().c_str(), killed.path().size());
+    ::_exit(0);  // without its destructor
+  }
+  ::waitpid(child, nullptr, 0);
+  std::string left(100, '\0');
+  left.resize(static_cast<std::size_t>(std::max<ssize_t>(::read(pipe[0], left.data(), 100), 0)));
+  ::close(pipe[0]);
+  ::close(pipe[1]);
+  EXPECT_TRUE(std::filesystem::is_directory(left)) << left;
+  const HeatFolder next;
+  EXPECT_FALSE(std::filesystem::exists(left)) << left;
+  EXPECT_TRUE(std::filesystem::is_directory(living.path()));
 }
 
 TEST(HeatFolder, ThatCannotBeMadeSaysWhyAndChangesNothing) {
