@@ -194,10 +194,9 @@ HeldChild::~HeldChild() {
 
 void HeldChild::give_up() noexcept {
   if (pid_ < 0) return;
-  if (!status_) {
-    kill(SIGKILL);
-    wait();
-  }
+  kill(SIGKILL);
+  constexpr std::chrono::seconds kPatience{2};
+  static_cast<void>(ends_within(kPatience));
   pid_ = -1;
 }
 
@@ -216,6 +215,12 @@ std::optional<int> HeldChild::ended() {
   int status = 0;
   if (!status_ && pid_ >= 0 && ::waitpid(pid_, &status, WNOHANG) == pid_) status_ = status;
   return status_;
+}
+
+bool HeldChild::ends_within(std::chrono::milliseconds at_most) {
+  pollfd end{.fd = file_.get(), .events = POLLIN, .revents = 0};
+  if (!status_ && file_ && ::poll(&end, 1, static_cast<int>(at_most.count())) > 0) wait();
+  return status_.has_value();
 }
 
 int HeldChild::wait() {

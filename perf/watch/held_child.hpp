@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <functional>
 #include <optional>
 #include <string>
@@ -24,8 +25,10 @@ struct ChildOptions {
   std::optional<int> cpu{};  ///< the only CPU that it may use
 };
 
-/// Owns the child. The destructor kills the child if it has not ended, and waits for it. The child
-/// also dies when the thread that started it ends. Threads: one at a time.
+/// Owns the child. The destructor kills the child if it has not ended, and waits for it, but not
+/// for long: a process that waits in the kernel for a file system that does not answer ends only
+/// when that does. The child also dies when the thread that started it ends. Threads: one at a
+/// time.
 class HeldChild {
  public:
   /// Forks. The child has everything that the program will have, except the program's code. Blocks:
@@ -35,6 +38,11 @@ class HeldChild {
   HeldChild(HeldChild&& other) noexcept;
   HeldChild& operator=(HeldChild&&) = delete;
   ~HeldChild();
+
+  /// What a user should know of a program that was killed and does not end.
+  static constexpr const char* kStays =
+      "the program was killed, but waits in the kernel, perhaps for a file system that does not "
+      "answer: it ends when that answers";
 
   pid_t pid() const noexcept { return pid_; }
   /// Readable when the child has ended.
@@ -53,6 +61,8 @@ class HeldChild {
 
   /// Its wait status if it has ended. Blocks: never.
   std::optional<int> ended();
+  /// Whether it has ended. Blocks: until then, for at most this long.
+  bool ends_within(std::chrono::milliseconds at_most);
   /// Blocks: until it has ended. Result: its wait status, as for waitpid(2).
   int wait();
   /// Sends a signal to the child, and with own_group to its group. Does nothing if the child has

@@ -18,7 +18,6 @@ std::optional<int> await_end(HeldChild& child, const std::function<bool()>& ende
     if (const auto status = child.ended()) return status;
     if (ended_early()) {
       child.kill(SIGKILL);
-      child.wait();
       return std::nullopt;
     }
     pollfd end{child.descriptor(), POLLIN, 0};

@@ -11,6 +11,7 @@
 #include "base/quantity.hpp"
 #include "perf/membw/fill_load.hpp"
 #include "perf/stats/clock.hpp"
+#include "tools/common/command.hpp"
 #include "tools/shmifperf/watched.hpp"
 
 namespace shmif::tools {
@@ -171,14 +172,14 @@ Woken MembwTarget::round(const StopSignals& stop) {
 
 void MembwTarget::end(int signal) {
   if (!child_ || child_->ended()) return;
+  constexpr std::chrono::milliseconds kPatience{2000};
   child_->kill(signal);
-  constexpr int kPatienceMs = 2000;
   pollfd ended{child_->descriptor(), POLLIN, 0};
-  ::poll(&ended, 1, kPatienceMs);
+  ::poll(&ended, 1, static_cast<int>(kPatience.count()));
   // Also kills processes of its group that ignored the signal. The group exists until this process
   // has waited for the program.
   child_->kill(SIGKILL);
-  child_->wait();
+  if (!child_->ends_within(kPatience)) complain(perf::HeldChild::kStays);
 }
 
 std::optional<int> MembwTarget::program_code() {

@@ -130,10 +130,11 @@ void Watched::end(int signal) {
   if (!child_ || child_->ended()) return;
   // The terminal has already sent SIGINT to the program.
   if (signal != SIGINT) child_->kill(signal);
-  constexpr int kPatienceMs = 2000;
-  pollfd ended{child_->descriptor(), POLLIN, 0};
-  if (::poll(&ended, 1, kPatienceMs) == 0) child_->kill(SIGKILL);
-  child_->wait();
+  constexpr std::chrono::seconds kPatience{2};
+  if (child_->ends_within(kPatience)) return;
+  child_->kill(SIGKILL);
+  if (child_->ends_within(kPatience)) return;
+  complain(perf::HeldChild::kStays);
 }
 
 int Watched::exit_code(const StopSignals& stop, Measured measured) {

@@ -57,7 +57,7 @@ class Watched {
                   const std::vector<int>& more = {});
   bool have_ended();
   /// Call it after a signal: passes the signal on to the program, which then has two seconds to
-  /// end.
+  /// end before it is killed. Says so if even then it does not end in two seconds.
   void end(int signal);
   /// The exit code of the instrument, by the table in tools/common/command.hpp.
   int exit_code(const StopSignals& stop, Measured measured);

@@ -89,6 +89,44 @@ TEST(HeatCommand, PassesASignalOnToItsProgram) {
   EXPECT_EQ(result.status, 128 + SIGTERM);
 }
 
+/// In `seen`, a page of a mapped file is asked for, and nobody answers. `$1`: python3; `$2`:
+/// shmifperf; `$3`: an empty folder.
+constexpr const char* kHangs = R"sh(
+cd "$3" && mkdir lower seen && head -c 65536 /dev/zero > lower/file && mkfifo gate || exit 98
+bindfs -f lower seen &
+file_system=$!
+trap 'kill -CONT $file_system; kill $file_system; kill -KILL $heat; wait; umount seen' EXIT
+until mountpoint -q seen; do kill -0 $file_system || exit 77; sleep 0.01; done
+"$2" heat -- "$1" -c '
+import mmap
+pages = mmap.mmap(open("seen/file", "r+b").fileno(), 0)
+open("gate", "w").close()
+open("gate").read()
+pages[40000]' > out 2> err &
+heat=$!
+: < gate
+kill -STOP $file_system
+: > gate
+until grep -q "^State:.D" /proc/$(pgrep -P $heat python)/status; do sleep 0.01; done
+kill -TERM $heat
+wait $heat
+echo status $?
+cat out err
+)sh";
+
+TEST(HeatCommand, HasItsResultAlsoWhereNoSignalEndsItsProgram) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: mounts";
+  if (::access("/dev/fuse", W_OK) != 0) GTEST_SKIP() << "no FUSE device that may be opened";
+  if (run_program({"sh", "-c", "command -v bindfs"}).status != 0) GTEST_SKIP() << "no bindfs here";
+  const TempDir dir;
+  const ToolResult said = run_program(
+      {"unshare", "-m", "bash", "-c", kHangs, "hangs", SHMIF_PYTHON, shmifperf_path(), dir.path()});
+  if (said.status == 77) GTEST_SKIP() << "no FUSE mount";
+  EXPECT_EQ(said.out.rfind("status 143\n", 0), 0U) << said.out << said.err;
+  EXPECT_NE(said.out.find("by clear_refs"), std::string::npos) << said.out;
+  EXPECT_NE(said.out.find("waits in the kernel"), std::string::npos) << said.out;
+}
+
 TEST(HeatCommand, OfAProgramOfWhichNothingCouldBeMeasuredFailsUnlessTheProgramDid) {
   const TempDir dir;  // a machine without processes
   for (const auto& [script, status] :
