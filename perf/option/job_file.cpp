@@ -11,6 +11,7 @@
 #include <memory>
 #include <string_view>
 
+#include "base/printable.hpp"
 #include "perf/option/option_table.hpp"
 
 namespace shmif::perf {
@@ -131,6 +132,9 @@ class JobReader {
 
 void JobReader::text_of(const std::string& path, std::string_view text) {
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // a byte order mark
+  if (stripped(text).starts_with('{'))
+    return complain("job file \"" + path + "\" is JSON (for a result, run 'shmifperf report " +
+                    base::quote_word(path) + "')");
   files_.push_back({path, text});
   ++files_read_;
   set_.run.job_files.push_back(path);

@@ -195,10 +195,10 @@ Error unknown_option(std::string_view name) {
     known.insert(known.end(), row.aliases.begin(), row.aliases.end());
   }
   std::string what = "unknown option \"" + std::string(name) + '"';
+  const std::string right = base::right_way("run", name);
+  if (!right.empty()) return {Errc::bad_argument, what + " (" + right + ')'};
   auto meant = base::nearest(name, known);
   if (!meant) meant = base::nearest(with_underscores(name), known);
-  const bool is_interface = name == "interface" || name == "iface" || name == "dev";
-  if (is_interface) meant = "netdev";
   what += meant ? ", did you mean \"" + *meant + "\"?" : " (shmifperf options lists all)";
   return {Errc::bad_argument, what};
 }

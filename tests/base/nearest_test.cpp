@@ -49,6 +49,8 @@ TEST(Nearest, IsNoWordOfWhichNoLetterIsLeft) {
   EXPECT_EQ(guess("ab", {"xb"}), "xb");
   EXPECT_EQ(guess("", {"xy"}), "none");
   EXPECT_EQ(guess("ab", {}), "none");
+  for (const char* word : {"nat", "list", "stops", "a"})
+    EXPECT_EQ(guess(word, {"tap", "ls", "top", "up"}), "none") << word << " is too short to guess";
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "base/raw_text.hpp"
 #include "shmif/debug/debug.hpp"
 #include "shmif/log.hpp"
+#include "tap/cidr.hpp"
 #include "tools/common/default_bus.hpp"
 
 namespace shmif::tools {
@@ -49,6 +50,17 @@ std::string quoted_name(const std::string& message) {
 
 std::string dashed(const std::string& name) {
   return (name.size() == 1 ? "-" : "--") + name;
+}
+
+/// The value of an option that is not known; empty if it has none, or if the next word may be
+/// something else.
+std::string value_of(const std::string& option, const std::vector<std::string>& words) {
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (words[i].starts_with(option + '=')) return shown(words[i].substr(option.size() + 1));
+    const bool is_number = i + 1 < words.size() && "0" <= words[i + 1] && words[i + 1] < ":";
+    if (words[i] == option && is_number) return shown(words[i + 1]);
+  }
+  return {};
 }
 
 }  // namespace
@@ -215,11 +227,6 @@ Options& Options::open(const std::string& name, std::string placeholder, std::st
   return *this;
 }
 
-Options& Options::elsewhere(std::string name, std::string_view where) {
-  elsewhere_.emplace_back(std::move(name), base::unfolded(where));
-  return *this;
-}
-
 Options& Options::example(std::string command_line, std::string_view text) {
   examples_.emplace_back(std::move(command_line), base::unfolded(text));
   return *this;
@@ -320,9 +327,8 @@ std::vector<std::string> Options::split_letters(const std::vector<std::string>& 
 }
 
 std::string Options::meant_instead(const std::string& name, const CommandLine& line) const {
-  const auto elsewhere =
-      std::ranges::find(elsewhere_, name, &std::pair<std::string, std::string>::first);
-  if (elsewhere != elsewhere_.end()) return " (" + elsewhere->second + ')';
+  const std::string right = base::right_way(command_, name, value_of(dashed(name), line.words));
+  if (!right.empty()) return " (" + right + ')';
   if (name.size() != 1) return {};
   // "-ip" has one dash, but a long option has two.
   for (const std::string& word : line.words) {
@@ -427,10 +433,12 @@ void Options::refuse_odd_counts(const Arguments& given) const {
     throw UsageError{too_few_words()};
   }
   if (given.positional_.size() > max_) {
-    const std::string remedy =
-        synopsis_.empty() ? "the command takes only options" : "give " + synopsis_;
-    throw UsageError{"\"" + given.positional_[max_] + "\" is one argument too many (" + remedy +
-                     ')'};
+    const std::string& word = given.positional_[max_];
+    std::string remedy =
+        base::right_way(command_, tap::IpAddress::parse(word) ? "ADDRESS" : "WORD", shown(word));
+    if (remedy.empty())
+      remedy = synopsis_.empty() ? "the command takes only options" : "give " + synopsis_;
+    throw UsageError{"\"" + word + "\" is one argument too many (" + remedy + ')'};
   }
 }
 

@@ -74,9 +74,6 @@ class Options {
   /// not list it. `alone`: its value if the user omits it; empty if it needs a value.
   Options& open(const std::string& name, std::string placeholder, std::string_view text,
                 std::optional<std::string> alone);
-  /// An option that this command does not have, but that users expect here. `where` says which
-  /// command has it, as text for the message.
-  Options& elsewhere(std::string name, std::string_view where);
   Options& example(std::string command_line, std::string_view text);
   /// How many words that are not options the command takes. Default: exactly one.
   Options& words(std::size_t min, std::size_t max);
@@ -132,7 +129,6 @@ class Options {
   void take_default_bus(Arguments& given) const;
   std::string too_few_words() const;
 
-  std::vector<std::pair<std::string, std::string>> elsewhere_;
   std::string command_;
   std::string synopsis_;
   std::string about_;

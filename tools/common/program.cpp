@@ -76,11 +76,8 @@ enum class NameOf : std::uint8_t { command, topic };
   for (const Command* command : program.commands) known.emplace_back(command->name);
   if (what_name == NameOf::topic) known.emplace_back("values");
   std::string what = "unknown command \"" + name + '"';
-  for (const Topic& topic : program.topics) {
-    if (name == topic.word)
-      throw UsageError{what + " (for that, read '" + program.name + ' ' + topic.command +
-                       " --help')"};
-  }
+  const std::string right = base::right_way(program.name, name);
+  if (!right.empty()) throw UsageError{what + " (" + right + ')'};
   if (const auto meant = nearest(name, known)) what += ", did you mean \"" + *meant + "\"?";
   throw UsageError{what};
 }

@@ -10,20 +10,12 @@
 
 namespace shmif::tools {
 
-/// A word of the documentation, and the command whose --help explains it.
-struct Topic {
-  const char* word;
-  const char* command;
-};
-
 /// A program: its commands, and the texts of its --help.
 struct Program {
   const char* name;                          ///< "shmifctl"
   const char* about;                         ///< sentences, as base::unfolded() reads them
   const char* examples;                      ///< the lines below "examples:"
   std::span<const Command* const> commands;  ///< in alphabetical order
-  /// Words that users look up by "help" although they are not commands.
-  std::span<const Topic> topics = {};
   /// Sentences about the exit codes of the commands that run a program.
   const char* more_exit_codes = "";
 };

@@ -178,20 +178,7 @@ Options dump_options() {
             R"(print the numbers of the summary to standard output as JSON; without -w, the lines
                go to standard error)");
   add_lock_option(options);
-  options
-      .elsewhere("r",
-                 R"(dump listens on a bus: to read a capture, run 'tcpdump -r FILE' or 'tshark
-                    -r FILE'; 'shmifctl inject PATH FILE' sends its frames)")
-      .elsewhere("i",
-                 R"(the bus is not an option but the first word: shmifctl dump PATH; for an
-                    interface of this machine, run 'tcpdump -i NAME')")
-      .elsewhere("v", "to print more: -e prints addresses and lengths, -x bytes, --sender the port")
-      .elsewhere("X", "-x prints the bytes, also as text")
-      .elsewhere("A", "-x prints the bytes, also as text")
-      .elsewhere("l", "each line is printed at once")
-      .elsewhere("U", "each frame is written at once")
-      .elsewhere("p", "the port always hears every frame")
-      .words(1, std::numeric_limits<std::size_t>::max())
+  options.words(1, std::numeric_limits<std::size_t>::max())
       .example("shmifctl dump /dev/shm/bus0 arp or icmp6", "ARP and ICMPv6 only")
       .example("shmifctl dump /dev/shm/bus0 -w - | wireshark -k -i -", "watch live in Wireshark")
       .example("shmifctl dump /dev/shm/bus0 --history --timeout 0 -w last.pcapng",

@@ -12,6 +12,7 @@
 #include "base/standard_streams.hpp"
 #include "shmif/ping.hpp"
 #include "shmif/port.hpp"
+#include "tap/cidr.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/output.hpp"
 #include "tools/relay/await.hpp"
@@ -126,6 +127,9 @@ Target find_target(const WantedPing& wanted) {
     if (port.name == *wanted.to) return {port.mac, port.name + " (" + port.mac.to_string() + ')'};
     known += (known.empty() ? "" : ", ") + port.name;
   }
+  if (tap::IpAddress::parse(*wanted.to))
+    throw UsageError{"--to \"" + *wanted.to + "\" is not the name or MAC address of a port (" +
+                     base::right_way("ping", "ADDRESS", *wanted.to) + ')'};
   throw Exception(Error(Errc::bad_argument, "cannot ping \"" + *wanted.to + "\" on " + wanted.path +
                                                 ": no port has that name (attached: " +
                                                 (known.empty() ? "none" : known) + ')'));

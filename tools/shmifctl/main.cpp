@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "tools/common/program.hpp"
-#include "tools/relay/link_row.hpp"
 #include "tools/shmifctl/commands.hpp"
 
 namespace shmif::tools {
@@ -24,13 +23,6 @@ constexpr std::array kCommands = {
     &kUplinkCommand,    &kWaitCommand,
 };
 
-/// The words of links, which users look for under the names of commands.
-std::vector<Topic> link_topics() {
-  std::vector<Topic> topics{{"links", "bridge"}};
-  for (const LinkRow& row : link_rows()) topics.push_back({row.word, "bridge"});
-  return topics;
-}
-
 /// Whether Wireshark runs this program, by a link in its folder for extcap. It names no command.
 bool is_call_of_wireshark(int argc, char** argv) {
   const std::string_view first = argc > 1 ? argv[1] : "";
@@ -38,7 +30,6 @@ bool is_call_of_wireshark(int argc, char** argv) {
 }
 
 int run_shmifctl(int argc, char** argv) {
-  const std::vector<Topic> topics = link_topics();
   const Program program{
       "shmifctl",
       R"(A bus is one memory-mapped file that behaves as a shared Ethernet segment. Programs attach
@@ -62,7 +53,6 @@ int run_shmifctl(int argc, char** argv) {
       remove the bus
 )",
       kCommands,
-      topics,
       R"(exec and enter exit as the program that they run, or with 125: shmifctl failed; 126: the
          program cannot be executed; 127: there is no such program. up exits as the test of the
          lab; 124: its time limit was up.)",

@@ -85,9 +85,6 @@ Options options_of_run() {
              override what the files say. Without any --name or file, all of them describe one
              job.)")
       .words(0, kMaxFiles)
-      .elsewhere("interface", "the interfaces of engine=tap and packet are named by --netdev")
-      .elsewhere("iface", "the interfaces of engine=tap and packet are named by --netdev")
-      .elsewhere("dev", "the interfaces of engine=tap and packet are named by --netdev")
       .value("profile", "NAME", "run a built-in job file: " + names)
       .repeatable("client", "HOST[:PORT][,...]",
                   R"(run all jobs on each of these machines at once; 'shmifperf server' must be

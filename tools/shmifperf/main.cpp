@@ -41,7 +41,6 @@ constexpr Program kProgram{
       what an option means
 )",
     kCommands,
-    {},
     R"(heat, membw, sample, stat and why exit as the program that they run, or with 126: the
        program cannot be executed; 127: there is no such program.)",
 };

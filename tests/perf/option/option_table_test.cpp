@@ -455,8 +455,7 @@ TEST(OptionTable, AnUnknownNameSuggestsTheNearest) {
   EXPECT_EQ(unknown_option("frobnication").message,
             "unknown option \"frobnication\" (shmifperf options lists all)");
   for (const std::string name : {"interface", "iface", "dev"}) {
-    EXPECT_EQ(unknown_option(name).message,
-              "unknown option \"" + name + "\", did you mean \"netdev\"?");
+    EXPECT_NE(unknown_option(name).message.find("--netdev"), std::string::npos);
   }
 }
 

@@ -46,25 +46,38 @@ TEST(Remedies, CommandsWithAPathCanBePasted) {
   EXPECT_TRUE(contains(plain.err, "'shmifctl create " + directory.file("b") + "'")) << plain.err;
 }
 
-TEST(Remedies, HabitsOfTcpdumpAreAnswered) {
+TEST(Remedies, HabitsOfOtherProgramsAreAnswered) {
   const BusRig rig;
   struct Case {
     std::vector<std::string> words;
     std::string answer;
   };
-  for (const auto& [words, answer] :
-       {Case{{"-r", "x.pcap"}, "tcpdump -r FILE"}, Case{{"-i", "eth0"}, "shmifctl dump PATH"},
-        Case{{"-vv"}, "-e prints addresses"}, Case{{"-X"}, "-x prints the bytes"},
-        Case{{"-l"}, "printed at once"}, Case{{"-U"}, "written at once"},
-        Case{{"-p"}, "always hears"}}) {
-    std::vector<std::string> line{"dump", rig.path()};
-    line.insert(line.end(), words.begin(), words.end());
-    const ToolResult r = run_tool(line);
-    EXPECT_EQ(r.status, 2) << words[0];
+  const std::string bus = rig.path(), link = "bus:" + rig.path();
+  for (const auto& [words, answer] : {
+           Case{{"dump", bus, "-r", "x.pcap"}, "tcpdump -r FILE"},
+           Case{{"dump", bus, "-i", "eth0"}, "shmifctl dump PATH"},
+           Case{{"dump", bus, "-vv"}, "-e prints addresses"},
+           Case{{"dump", bus, "-X"}, "-x prints the bytes"},
+           Case{{"dump", bus, "-l"}, "printed at once"},
+           Case{{"dump", bus, "-U"}, "written at once"},
+           Case{{"dump", bus, "-p"}, "always hears"},
+           Case{{"ping", bus, "web"}, "--to web"},
+           Case{{"ping", bus, "198.18.0.1"}, "-- ping 198.18.0.1"},
+           Case{{"ping", bus, "--to", "198.18.0.1"}, "-- ping 198.18.0.1"},
+           Case{{"exec", bus, "--delay=7ms", "--", "true"}, "--fault delay=7ms"},
+           Case{{"exec", "--loss", bus, "--", "true"}, "--fault loss=5%"},
+           Case{{"exec", bus, "--bandwidth", "1Mbit", "--", "true"}, "--fault rate=1Mbit"},
+           Case{{"bridge", "--loss=2%", link, link}, "--fault loss=2%"},
+       }) {
+    const ToolResult r = run_tool(words);
+    EXPECT_EQ(r.status, 2) << r.err;
     EXPECT_EQ(count_of_lines(r.err), 1) << r.err;
     EXPECT_TRUE(contains(r.err, answer)) << r.err;
   }
-  EXPECT_EQ(run_tool({"dump", rig.path(), "-nn", "--timeout", "0"}).status, 0);
+  EXPECT_EQ(run_tool({"dump", bus, "-nn", "--timeout", "0"}).status, 0);
+  const ToolResult directory = run_tool({"create", rig.file("")});
+  EXPECT_EQ(directory.status, 1);
+  EXPECT_TRUE(contains(directory.err, "is a directory (name a new file in it)")) << directory.err;
 }
 
 TEST(Remedies, FiltersThatMeanNothingOnABusAreRefused) {

@@ -265,7 +265,15 @@ TEST(Shmifperf, WhatNewcomersTryIsAnsweredWithARemedy) {
   expect_usage_error({"run", "--rw=tx", "-o", "x"}, {"unknown option -o, did you mean --output?"});
   expect_usage_error({"run", "-s"}, {"unknown option -s; see"});  // --section or --showcmd
   std::ofstream(directory.file("x.job")) << "[a]\ninterface=lo\n";
-  expect_usage_error({"run", directory.file("x.job")}, {"did you mean \"netdev\"?"});
+  expect_usage_error({"run", directory.file("x.job")}, {"--netdev"});
+  for (const auto& [option, answer] : {std::pair{"--loss=2%", "--fault loss=2%"},
+                                       {"--delay=7ms", "--fault delay=7ms"},
+                                       {"--bandwidth=1Mbit", "--rate=1Mbit"},
+                                       {"--filename=/dev/shm/bus0", "the option bus"}}) {
+    expect_usage_error({"run", "--rw=tx", "--runtime=1", option}, {answer});
+  }
+  std::ofstream(directory.file("x.json")) << "{\n}\n";
+  expect_usage_error({"run", directory.file("x.json")}, {"shmifperf report "});
   const auto refused = [](const Words& words, const std::string& part) {
     const ToolResult result = shmifperf(words);
     EXPECT_EQ(result.status, 1) << result.err;
