@@ -30,7 +30,7 @@ struct PortOptions {
   std::string name =
       {};  ///< 1 to 31 printable characters, unique among live ports; empty: next "portN"
   std::optional<MacAddress> mac = std::nullopt;  ///< unset: random b2:a0:xx:xx:xx:xx
-  LinkKind kind = LinkKind::library;  ///< for those who look at the bus; it changes nothing else
+  LinkKind kind = LinkKind::library;  ///< for those who look at the bus, and the default name
   Start start = Start::now;           ///< where it begins to read
   Resume resume = Resume::first;      ///< where it goes on after an overrun
   bool promiscuous = false;           ///< receive the frames for all MAC addresses

@@ -173,10 +173,21 @@ Error taken_by(const Ring& ring, const Conflict& conflict, const std::string& pa
                                ": it is taken by " + owner + " (choose another address)"};
 }
 
-std::string next_default_name(const Ring& ring, int fd, unsigned self, unsigned& number) {
+/// "port0" and so on. Ports of commands that listen or ask are "dump", "dump2" and so on.
+std::string default_name(LinkKind kind, unsigned number) {
+  const char* const command = kind == LinkKind::dump     ? "dump"
+                              : kind == LinkKind::inject ? "inject"
+                              : kind == LinkKind::ping   ? "ping"
+                                                         : nullptr;
+  if (command == nullptr) return "port" + std::to_string(number);
+  return command + (number == 0 ? std::string() : std::to_string(number + 1));
+}
+
+std::string next_default_name(const Ring& ring, int fd, unsigned self, LinkKind kind,
+                              unsigned& number) {
   const unsigned used = slots_used(ring);
   for (;; ++number) {  // ends: at most kSlots names are taken
-    const std::string name = "port" + std::to_string(number);
+    const std::string name = default_name(kind, number);
     bool taken = false;
     for (unsigned i = 0; i < used && !taken; ++i) {
       const PortSlot& s = ring.slot(i);
@@ -247,7 +258,7 @@ Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
   unsigned number = 0;
   const auto deadline = std::chrono::steady_clock::now() + options.name_patience;
   for (unsigned tries = 0; tries < kMaxClaims; ++tries) {
-    if (options.name.empty()) owned.name = next_default_name(ring, fd, *slot, number);
+    if (options.name.empty()) owned.name = next_default_name(ring, fd, *slot, options.kind, number);
     owned.mac = options.mac ? *options.mac : MacAddress::random();
     // This comes first, so that everybody who sees the name can prove whose it is.
     owned.plate = Nameplate::put_up(ring.file(), *slot, owned.name);

@@ -173,7 +173,9 @@ Options dump_options() {
       .flag("e,link-header", "also print addresses, EtherType and length of each frame")
       .flag("x,hex", "also print the bytes of each frame")
       .flag("n", "no effect: addresses are always printed as numbers")
-      .value("name", "NAME", "the name of the port that listens (default: the next free one)")
+      .value("name", "NAME",
+             "the name of the port that listens (default: dump, or the next free of dump2, "
+             "dump3, ...)")
       .flag("json",
             R"(print the numbers of the summary to standard output as JSON; without -w, the lines
                go to standard error)");

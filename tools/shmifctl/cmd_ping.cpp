@@ -299,7 +299,8 @@ int run_ping(const CommandLine& line) {
                  "how long to wait for the last answers; with -i 0, for each answer (default 1)")
           .flag("respond", "answer other ports, until a signal ends the command")
           .value("name", "NAME",
-                 "the name of the port that asks or answers (default: the next free one)")
+                 "the name of the port that asks or answers (default: ping, or the next free of "
+                 "ping2, ping3, ...)")
           .flag("json", "print the result as JSON")
           .example("shmifctl ping /dev/shm/bus0", "which ports answer, and how fast")
           .example("shmifctl ping /dev/shm/bus0 --to web -c 10000 -i 0",
