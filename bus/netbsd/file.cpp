@@ -117,11 +117,10 @@ Result<void> check_netbsd(OpenFile& file, const std::string& path, const struct 
                                          ", this build speaks versions 2 and 3 (use kernels that "
                                          "speak one of them, and a new bus)");
   }
-  file.warning = netbsd_warning(path);
   if (const char* harm = harm_on_file_system(file.file_system); harm != nullptr) {
     if (copies == Copies::refuse) return refuse_file_system("open", path, file.file_system);
     file.warning = "the bus " + path + " is on " + file_system_name(file.file_system) + ": " +
-                   harm + ", so what is shown may be old; " + file.warning;
+                   harm + ", so what is shown may be old";
   }
   return {};
 }

@@ -17,7 +17,7 @@
 
 namespace shmif::bus {
 
-/// A warning that users should get once for each bus of this format.
+/// A warning that users should get once for each bus of this format on which they send or listen.
 std::string netbsd_warning(const std::string& path);
 
 /// Whether a file with these first bytes is a NetBSD bus, or is about to become one.

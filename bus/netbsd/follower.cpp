@@ -25,8 +25,9 @@ Result<std::unique_ptr<Follower>> NetbsdFollower::open(OpenFile file, const std:
   if (!mapping)
     return Error(mapping.error().code,
                  "cannot listen to the bus " + path + ": " + mapping.error().message);
+  const std::string old = file.warning.empty() ? "" : file.warning + "; ";
   std::unique_ptr<NetbsdFollower> made(
-      new NetbsdFollower(std::move(file.warning), *std::move(mapping), resume));
+      new NetbsdFollower(old + netbsd_warning(path), *std::move(mapping), resume));
   const auto seek = [&] {
     return start == Start::oldest ? made->reader_.seek_oldest() : made->reader_.seek_end();
   };

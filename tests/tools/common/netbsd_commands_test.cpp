@@ -128,7 +128,7 @@ TEST_F(NetbsdCommands, StatTellsWhatItCanAndWhyTheRestIsNull) {
                           "counts      NetBSD's format has none of sent and lost frames\n"),
             std::string::npos)
       << text.out;
-  EXPECT_EQ(times_in(text.err, "promises less"), 1U) << text.err;  // said once
+  EXPECT_EQ(text.err, "") << "the format is among what it tells";
 }
 
 TEST_F(NetbsdCommands, InjectAndDumpCarryFramesToAndFromAPeer) {
