@@ -217,7 +217,7 @@ void add_place_of_wire_rows(Rows& rows) {
               if its name ends with .pcapng, otherwise as pcap. A capture that exists is
               replaced, any other file never.)")
       .to_peer()
-      .only(on<EngineKind::pcap>, "is for engine=pcap (a bus is named by the option bus)");
+      .only(on<EngineKind::pcap>, "is for engine=pcap; to name a bus, use bus=PATH");
   rows.add("hostname", names_host,
            text(&J::hostname, "ADDRESS", "an IPv4 or IPv6 address, or a MAC address", 256),
            R"(For engine=udp: the address at which frames are received. It is an address of this

@@ -111,10 +111,6 @@ TEST(CommandLine, AnUnknownCommandSuggestsTheNearest) {
   expect_usage_error({"creat"}, "did you mean \"create\"?");
   expect_usage_error({"crate", "x"}, "did you mean \"create\"?");
   expect_usage_error({"help", "stats"}, "did you mean \"stat\"?");
-  expect_usage_error({"help", "value"}, "did you mean \"values\"?");
-  expect_usage_error({"help", "stream"}, "read 'shmifctl bridge --help'");
-  expect_usage_error({"help", "links"}, "read 'shmifctl bridge --help'");
-  expect_usage_error({"--verson"}, "did you mean --version?");
   expect_usage_error({"--log-levle=off", "stat", "x"}, "did you mean --log-level?");
   expect_usage_error({"frobnicate"}, "unknown command \"frobnicate\"");
 }

@@ -269,7 +269,7 @@ TEST(Shmifperf, WhatNewcomersTryIsAnsweredWithARemedy) {
   for (const auto& [option, answer] : {std::pair{"--loss=2%", "--fault loss=2%"},
                                        {"--delay=7ms", "--fault delay=7ms"},
                                        {"--bandwidth=1Mbit", "--rate=1Mbit"},
-                                       {"--filename=/dev/shm/bus0", "the option bus"}}) {
+                                       {"--filename=/dev/shm/bus0", "use bus=PATH"}}) {
     expect_usage_error({"run", "--rw=tx", "--runtime=1", option}, {answer});
   }
   std::ofstream(directory.file("x.json")) << "{\n}\n";
