@@ -15,8 +15,8 @@
 #include <cerrno>
 #include <charconv>
 
-#include "tap/chroot.hpp"
 #include "tap/forked_task.hpp"
+#include "tap/no_namespaces.hpp"
 
 #ifndef TUNGETDEVNETNS
 #define TUNGETDEVNETNS _IO('T', 227)  // Linux 5.2
@@ -60,22 +60,17 @@ Result<void> leave_for_a_new_one() {
   const std::string gid_map = "0 " + std::to_string(::getegid()) + " 1\n";
   if (::unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) {
     const int number = errno;
-    return Error(
-        Errc::not_supported,
-        Error::from_errno(number, "no namespaces here: cannot make a network namespace",
-                          number == EPERM && is_chrooted()
-                              ? kChrootHint
-                              : "become root, or allow user namespaces: "
-                                "kernel.unprivileged_userns_clone, /proc/sys/user, seccomp")
-            .message);
+    return Error(Errc::not_supported,
+                 Error::from_errno(number, "no namespaces here: cannot make a network namespace",
+                                   why_no_namespaces(number))
+                     .message);
   }
   (void)write_file("/proc/self/setgroups", "deny");  // otherwise no group may be mapped
   if (!write_file("/proc/self/uid_map", uid_map) || !write_file("/proc/self/gid_map", gid_map)) {
     return Error(
         Errc::not_supported,
         Error::from_errno(errno, "no namespaces here: cannot map the ids of a user namespace",
-                          "AppArmor restricts user namespaces by "
-                          "kernel.apparmor_restrict_unprivileged_userns")
+                          why_no_namespaces())
             .message);
   }
   return {};

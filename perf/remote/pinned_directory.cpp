@@ -22,6 +22,7 @@
 #include "base/unique_fd.hpp"
 #include "shmif/heat_wire.hpp"
 #include "tap/forked_task.hpp"
+#include "tap/no_namespaces.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -34,10 +35,13 @@ Error cannot_pin(const std::string& directory, const std::string& doing, int num
       Errc::not_supported,
       Error::from_errno(
           number, "cannot keep the files of clients below " + directory + ": cannot " + doing,
-          "this needs Linux 5.14, and mount namespaces: CAP_SYS_ADMIN, or for an ordinary user "
-          "without capabilities user namespaces, which AppArmor may restrict by "
-          "kernel.apparmor_restrict_unprivileged_userns; without them, leave --directory out, or "
-          "trust the clients with all files by --allow-exec")
+          number == ENOSYS
+              ? "this needs Linux 5.14"
+              : "this needs CAP_SYS_ADMIN, or for an ordinary user without capabilities user "
+                "namespaces: " +
+                    tap::why_no_namespaces(number) +
+                    "; without them, leave --directory out, or trust the clients with all files by "
+                    "--allow-exec")
           .message};
 }
 

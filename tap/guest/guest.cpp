@@ -21,7 +21,6 @@
 #include <utility>
 
 #include "shmif/debug/debug.hpp"
-#include "tap/chroot.hpp"
 #include "tap/guest/enter.hpp"
 #include "tap/guest/ids.hpp"
 #include "tap/guest/init.hpp"
@@ -30,6 +29,7 @@
 #include "tap/guest/watch.hpp"
 #include "tap/guest/wire.hpp"
 #include "tap/netlink.hpp"
+#include "tap/no_namespaces.hpp"
 
 #if defined(__SANITIZE_THREAD__)
 #define SHMIF_GUEST_TSAN 1
@@ -143,19 +143,8 @@ Error cannot_clone(int number) {
   if (number == EMFILE)
     return Error::from_errno(number, what, "allow this program more open files: ulimit -n 1024");
   if (number == ENOMEM || number == ENFILE) return Error::from_errno(number, what);
-  const char* hint = "the kernel was built without namespaces";
-  switch (number) {
-    case EPERM:
-    case EACCES:
-      hint = is_chrooted() ? kChrootHint
-                           : "a container's seccomp profile or kernel.unprivileged_userns_clone = "
-                             "0 may forbid it";
-      break;
-    case ENOSPC: hint = "the limits of /proc/sys/user/max_*_namespaces are reached"; break;
-    case EUSERS: hint = "user namespaces are nested too deeply"; break;
-    default: break;
-  }
-  return Error(Errc::not_supported, Error::from_errno(number, what, hint).message);
+  return Error(Errc::not_supported,
+               Error::from_errno(number, what, why_no_namespaces(number)).message);
 }
 
 }  // namespace

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "base/unique_fd.hpp"
+#include "tap/no_namespaces.hpp"
 
 namespace shmif::tap {
 namespace {
@@ -151,9 +152,7 @@ Result<void> map_single(pid_t init, Kind kind) {
   }
   if (number != EPERM && number != EACCES) return Error::from_errno(number, what);
   return Error(Errc::not_supported,
-               what + ": " + std::strerror(number) +
-                   " (this machine restricts user namespaces; AppArmor does so by "
-                   "kernel.apparmor_restrict_unprivileged_userns)");
+               Error::from_errno(number, what, why_no_namespaces(number)).message);
 }
 
 struct FilterDeleter {

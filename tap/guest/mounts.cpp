@@ -21,6 +21,7 @@
 
 #include "base/regular_file.hpp"
 #include "base/unique_fd.hpp"
+#include "tap/no_namespaces.hpp"
 
 namespace shmif::tap {
 namespace {
@@ -437,9 +438,12 @@ Result<GuestMounts> arrange_guest_mounts(
   std::vector<std::string>& notes = world.notes;
   // Slave, not private. Otherwise a mount that is unmounted outside would stay busy in the guest.
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) {
-    const Errc code = errno == EPERM || errno == EACCES ? Errc::not_supported : Errc::bad_argument;
-    return Error(code, "cannot set up the host's mount namespace" + because() +
-                           " (this machine restricts what user namespaces may do)");
+    const int number = errno;
+    const bool refused = number == EPERM || number == EACCES;
+    return Error(refused ? Errc::not_supported : Errc::bad_argument,
+                 Error::from_errno(number, "cannot set up the host's mount namespace",
+                                   why_no_namespaces(number))
+                     .message);
   }
   std::ostringstream resolv_conf;
   for (const IpAddress& each : name_servers.value_or(std::vector<IpAddress>{}))

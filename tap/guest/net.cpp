@@ -23,6 +23,7 @@
 #include "tap/guest/watch.hpp"
 #include "tap/netlink.hpp"
 #include "tap/netns.hpp"
+#include "tap/no_namespaces.hpp"
 #include "tap/tap_link.hpp"
 
 namespace shmif::tap {
@@ -124,7 +125,9 @@ class FarSide {
   /// Makes the namespace, and returns to the guest's namespace.
   static Result<FarSide> open(const NetNamespace& guest) {
     if (::unshare(CLONE_NEWNET) != 0) {
-      return Error::from_errno(errno, "cannot make a network namespace for veth pairs");
+      const int number = errno;
+      return Error::from_errno(number, "cannot make a network namespace for veth pairs",
+                               why_no_namespaces(number));
     }
     auto there = NetNamespace::current();
     auto netlink = Netlink::open();

@@ -26,6 +26,7 @@
 #include "shmif/bus.hpp"
 #include "shmif/port.hpp"
 #include "tap/netns.hpp"
+#include "tap/no_namespaces.hpp"
 #include "tools/common/values.hpp"
 #include "tools/lab/groups.hpp"
 
@@ -37,14 +38,6 @@ namespace {
 
 constexpr std::chrono::seconds kHostPatience(10);
 constexpr std::uint64_t kLittleRoom = 64U << 20U;  // what Docker gives a container's /dev/shm
-
-/// The first line of a file; empty if there is no such file.
-std::string line_of_file(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
-}
 
 /// A bus of the checkup. The destructor removes it.
 class TrialBus {
@@ -174,27 +167,10 @@ Finding check_hosts(const std::string& shmifctl, const TrialBus& bus) {
           "see the lines about namespaces and tun"};
 }
 
-/// What this machine's administrator has set against user namespaces.
-std::string what_forbids_namespaces() {
-  if (line_of_file("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1") {
-    return "AppArmor forbids them (Ubuntu from 23.10 on): load the profile "
-           "share/shmif/apparmor/shmif (docs/packages.md), or, as root: sysctl "
-           "kernel.apparmor_restrict_unprivileged_userns=0";
-  }
-  if (line_of_file("/proc/sys/kernel/unprivileged_userns_clone") == "0") {
-    return "as root: sysctl kernel.unprivileged_userns_clone=1";
-  }
-  if (line_of_file("/proc/sys/user/max_user_namespaces") == "0") {
-    return "as root: sysctl user.max_user_namespaces=10000";
-  }
-  return "in a container: --security-opt seccomp=unconfined (Docker), or run shmifctl as root of a "
-         "container with --cap-add SYS_ADMIN --cap-add NET_ADMIN";
-}
-
 Finding check_namespaces() {
-  const auto made = tap::NetNamespace::create();
-  if (!made) {
-    return {"namespaces", Health::fails, made.error().message, what_forbids_namespaces()};
+  if (!tap::NetNamespace::create()) {
+    return {"namespaces", Health::fails, "no network namespace can be made",
+            tap::why_no_namespaces()};
   }
   return {"namespaces", Health::works, "a new network namespace was made", ""};
 }

@@ -104,7 +104,7 @@ TEST_F(Doctor, WithoutNamespacesSaysWhichSettingForbidsThem) {
   EXPECT_EQ(told.at("hosts").health, "FAILS");
   EXPECT_EQ(told.at("namespaces").health, "FAILS");
   EXPECT_TRUE(
-      told.at("namespaces").text.ends_with("-> as root: sysctl user.max_user_namespaces=10000"))
+      told.at("namespaces").text.ends_with("; as root: sysctl user.max_user_namespaces=10000"))
       << run.out;
 }
 

@@ -198,7 +198,8 @@ TEST(PerfRun, ExitsWithSeventySevenForWhatThisMachineCannotDo) {
 
 TEST(PerfRun, WhereThereAreNoNamespacesItNamesTheEnginesThatNeedNone) {
   const std::string forbid =
-      "for kind in user net; do echo 0 > /proc/sys/user/max_${kind}_namespaces || exit 3; done; "
+      "for kind in user net mnt; do echo 0 > /proc/sys/user/max_${kind}_namespaces || exit 3; "
+      "done; "
       "exec \"$@\"";
   const auto without = [&](const Words& more) {
     Words all{"unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh"};
@@ -212,7 +213,12 @@ TEST(PerfRun, WhereThereAreNoNamespacesItNamesTheEnginesThatNeedNone) {
     EXPECT_EQ(refused.status, 77) << refused.err << refused.out;
     EXPECT_NE(refused.err.find("engine=bus, unix and udp need no namespace"), std::string::npos)
         << refused.err;
+    EXPECT_NE(refused.err.find("sysctl user.max_user_namespaces"), std::string::npos);
   }
+  const TempDir directory;
+  const ToolResult server = without({shmifperf_path(), "server", "--directory", directory.path()});
+  EXPECT_EQ(server.status, 77) << server.err;
+  EXPECT_NE(server.err.find("sysctl user.max_user_namespaces"), std::string::npos) << server.err;
   EXPECT_EQ(without({shmifperf_path(), "run", "--engine=bus", "--number_ios=1"}).status, 0);
 }
 

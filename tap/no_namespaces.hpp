@@ -1,5 +1,7 @@
 #pragma once
-// Explains why user namespaces are refused in a chroot.
+// Explains why the kernel refuses to make namespaces.
+
+#include <string>
 
 namespace shmif::tap {
 
@@ -11,9 +13,10 @@ namespace shmif::tap {
 /// Threads: any. Blocks: while it reads /proc; use it only for a message about a failure.
 bool is_chrooted();
 
-/// What the user can do about it, as the end of a message.
-constexpr const char* kChrootHint =
-    "this is a chroot, where the kernel refuses user namespaces: run it outside, or enter the "
-    "directory with a program that moves the root, such as bwrap or systemd-nspawn";
+/// Which setting refuses namespaces to this process, and what to do about it, as the
+/// end of a message. `number`: the errno of the call that failed, or 0 if it is not known.
+///
+/// Threads: any. Blocks: as is_chrooted().
+std::string why_no_namespaces(int number = 0);
 
 }  // namespace shmif::tap

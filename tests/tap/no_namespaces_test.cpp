@@ -1,4 +1,4 @@
-#include "tap/chroot.hpp"
+#include "tap/no_namespaces.hpp"
 
 #include <gtest/gtest.h>
 #include <sched.h>

@@ -1,6 +1,7 @@
-#include "tap/chroot.hpp"
+#include "tap/no_namespaces.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -32,6 +33,14 @@ std::vector<MountSeen> mounts_seen(const std::filesystem::path& process) {
   return seen;
 }
 
+/// A setting of the kernel; empty if it cannot be read.
+std::string setting(const std::string& name) {
+  std::ifstream file("/proc/sys/" + name);
+  std::string value;
+  file >> value;
+  return value;
+}
+
 }  // namespace
 
 bool is_chrooted() {
@@ -56,6 +65,30 @@ bool is_chrooted() {
     }
   }
   return false;
+}
+
+std::string why_no_namespaces(int number) {
+  for (const std::string kind : {"user", "net", "mnt", "pid", "ipc", "uts"}) {
+    if (setting("user/max_" + kind + "_namespaces") != "0") continue;
+    return "/proc/sys/user/max_" + kind + "_namespaces is 0; as root: sysctl user.max_" + kind +
+           "_namespaces=10000";
+  }
+  if (number == ENOSPC) return "the limits of /proc/sys/user/max_*_namespaces are reached";
+  if (number == EUSERS) return "user namespaces are nested too deeply";
+  if (number == EINVAL || number == ENOSYS) return "the kernel was built without namespaces";
+  if (setting("kernel/unprivileged_userns_clone") == "0")
+    return "as root: sysctl kernel.unprivileged_userns_clone=1";
+  if (setting("kernel/apparmor_restrict_unprivileged_userns") == "1") {
+    return "AppArmor forbids them (Ubuntu from 23.10 on): load the profile "
+           "share/shmif/apparmor/shmif (docs/packages.md), or, as root: sysctl "
+           "kernel.apparmor_restrict_unprivileged_userns=0";
+  }
+  if (is_chrooted()) {
+    return "this is a chroot, where the kernel refuses user namespaces: run it outside, or enter "
+           "the directory with a program that moves the root, such as bwrap or systemd-nspawn";
+  }
+  return "in a container: --security-opt seccomp=unconfined (Docker), or run this as root of a "
+         "container with --cap-add SYS_ADMIN --cap-add NET_ADMIN";
 }
 
 }  // namespace shmif::tap
