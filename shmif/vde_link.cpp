@@ -112,6 +112,17 @@ struct VdeLink::Impl {
   }
 };
 
+namespace {
+
+std::string advice_about_plugin(const std::string& url) {
+  const std::string name = url.substr(0, url.find("://"));
+  return "libvdeplug finds no plugin of that name: install Debian's package libvdeplug-" + name +
+         (name == "slirp" ? ", or use 'shmifctl gateway', which needs none" : "") +
+         "; where VDEPLUGIN_PATH is set, it looks only there";
+}
+
+}  // namespace
+
 VdeLink::VdeLink(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 VdeLink::VdeLink(VdeLink&&) noexcept = default;
 VdeLink::~VdeLink() = default;
@@ -131,10 +142,7 @@ Result<VdeLink> VdeLink::open(const std::string& url, std::size_t max_frame_byte
   }
   if (impl->connection == nullptr) {
     return Error::from_errno(errno, "cannot connect to the VDE network " + url,
-                             errno == EPROTONOSUPPORT
-                                 ? "libvdeplug finds no plugin of that name; where VDEPLUGIN_PATH "
-                                   "is set, it looks only there"
-                                 : "");
+                             errno == EPROTONOSUPPORT ? advice_about_plugin(url) : "");
   }
   // Otherwise a switch that has stopped would block our send().
   const int data = library->data_descriptor(impl->connection);

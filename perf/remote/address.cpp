@@ -81,7 +81,8 @@ Result<UniqueFd> begin_connecting(const SocketAddress& address) {
   if (!socket) return Error::from_errno(errno, "cannot make a socket");
   send_at_once(socket.get());
   if (::connect(socket.get(), address.get(), address.size) != 0 && errno != EINPROGRESS) {
-    return Error::from_errno(errno, "cannot connect to " + address.to_string());
+    const std::error_code why(errno, std::generic_category());
+    return Error(why, why.message());
   }
   return socket;
 }
@@ -90,7 +91,8 @@ Result<void> connected(int socket) {
   int problem = 0;
   socklen_t size = sizeof problem;
   if (::getsockopt(socket, SOL_SOCKET, SO_ERROR, &problem, &size) != 0) problem = errno;
-  if (problem != 0) return Error::from_errno(problem, "cannot connect");
+  const std::error_code why(problem, std::generic_category());
+  if (why) return Error(why, why.message());
   return {};
 }
 

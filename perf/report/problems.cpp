@@ -35,15 +35,20 @@ std::string bad_fates(const FlowResult& flow) {
          (others.empty() ? "" : ", " + others);
 }
 
-/// Whether a failure of the run already contains this error.
+/// Whether a failure of the run already contains this error; an empty one is in every failure.
 bool is_said(const RunResult& run, const std::string& error) {
-  return !error.empty() &&
-         std::any_of(run.failures.begin(), run.failures.end(), [&](const std::string& failure) {
-           return failure.find(error) != std::string::npos;
-         });
+  return std::any_of(run.failures.begin(), run.failures.end(), [&](const std::string& failure) {
+    return failure.find(error) != std::string::npos;
+  });
 }
 
 }  // namespace
+
+std::string end_in(const std::string& state) {
+  if (state == "exited" || state == "reaped") return "it ended without saying why";
+  if (state.ends_with("ed")) return "it was never started";
+  return "it ended while " + (state == "ramp" ? "running" : state);
+}
 
 std::string other_fates(const FlowResult& flow) {
   std::string text;
@@ -73,8 +78,10 @@ OrderedJson problems_json(const RunResult& run, const JobResult& job, const std:
   const auto add = [&](const char* kind, const std::string& text) {
     list.push_back({{"kind", kind}, {"text", text}});
   };
-  if (!job.passed && !is_said(run, error)) {
-    add("failed", error.empty() ? std::string("ended in state ") + name_of(job.state) : error);
+  // Of a peer without an error of its own, any failure of the run tells enough.
+  const bool is_silent = error.empty() && job.peer_of.empty();
+  if (!job.passed && (is_silent || !is_said(run, error))) {
+    add("failed", error.empty() ? end_in(name_of(job.state)) : error);
   }
   for (const FlowResult& flow : job.flows) {
     if (const std::string text = loss_problem(flow); !text.empty()) add("loss", text);

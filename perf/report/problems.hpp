@@ -14,6 +14,9 @@ namespace shmif::perf {
 /// empty if nothing did. The words follow from the rows of FlowResult.
 std::string other_fates(const FlowResult& flow);
 
+/// What became of a job whose last state has that name.
+std::string end_in(const std::string& state);
+
 /// The text of a problem of kind "loss"; empty if all frames of the flow arrived as they should.
 std::string loss_problem(const FlowResult& flow);
 

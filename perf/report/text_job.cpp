@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "perf/report/fields.hpp"
+#include "perf/report/problems.hpp"
 #include "perf/report/table.hpp"
 #include "perf/report/text_blocks.hpp"
 #include "perf/report/units.hpp"
@@ -279,8 +280,7 @@ std::string unit_text(const Unit& unit, std::size_t width) {
   out = wrapped(out, width, 4);
   if (job.at("tx").is_null() && job.at("rx").is_null() && unit.peers.empty()) {
     return out +
-           wrapped("  nothing was sent or received; it ended in state " + words(job, "state"),
-                   width, 4) +
+           wrapped("  nothing was sent or received; " + end_in(words(job, "state")), width, 4) +
            '\n';
   }
   return out + traffic_table(unit, width) + catchup_text(unit, width) +

@@ -237,6 +237,12 @@ std::vector<std::string> RunOutput::finish() {
   return lost;
 }
 
+bool RunOutput::tells_failures() const {
+  return std::ranges::none_of(places_, [](const FormattedPlace& place) {
+    return place.path == "-" && place.format != perf::OutputFormat::normal;
+  });
+}
+
 bool RunOutput::print_result(const ResultForms& forms, std::vector<std::string> files) {
   std::FILE* const screen = stream_ != Stream::none ? stderr : stdout;
   bool written = true;

@@ -92,6 +92,8 @@ class RunOutput final : public perf::RunObserver {
   /// error is reported, and the other places still get their formats. If standard output is not to
   /// get a result, it gets one that could not be written, or else whether the run passed.
   bool print_result(const ResultForms& forms, std::vector<std::string> files);
+  /// Whether print_result() tells users why the run failed, not only programs.
+  bool tells_failures() const;
 
  private:
   enum class Stream : std::uint8_t { none, json, influx };

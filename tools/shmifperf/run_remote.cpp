@@ -54,6 +54,7 @@ int run_remotely(const perf::JobSet& set, const std::vector<std::string>& server
   std::vector<std::string> states;
   for (const perf::HostResult& host : hosts) {
     states.insert(states.end(), host.states.begin(), host.states.end());
+    if (output.tells_failures()) continue;
     for (const std::string& why : host.failures) complain("run: " + host.name + ": " + why);
   }
   const ResultForms forms(

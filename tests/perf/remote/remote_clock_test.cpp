@@ -623,7 +623,7 @@ TEST(ServerOfAClient, ThatIsAnotherVersionOrVanishesIsNoServerForIt) {
   nobody.server.close();
   nobody.host.connect();
   ASSERT_TRUE(nobody.look_until([&] { return nobody.host.over(); }));
-  EXPECT_EQ(nobody.host.failures().at(0).find("cannot reach it: cannot connect"), 0U)
+  EXPECT_EQ(nobody.host.failures().at(0).find("cannot reach it: Connection refused"), 0U)
       << nobody.host.failures().at(0);
   // Whom nobody waits for any more has failed only where there is a reason.
   Client given_up;

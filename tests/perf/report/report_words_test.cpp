@@ -252,7 +252,7 @@ TEST(ProblemWords, NameWhatHappenedHowOftenAndToWhat) {
               job.passed = false;
               job.state = JobState::draining;
             }),
-            Words{"failed: ended in state draining"});
+            Words{"failed: it ended while draining"});
   EXPECT_EQ(problems([](RunResult&, JobResult& job) {
               job.passed = false;
               job.errors = {"one", "two"};
@@ -437,13 +437,12 @@ TEST(ReportWords, OfNumbersThatDidNotComeShowTheFirstEightStretches) {
   EXPECT_EQ(gaps(FlowResult::Kind::data, 9), eight + ", ...");
 }
 
-TEST(ReportWords, OfAJobThatMovedNothingNameTheStateItEndedIn) {
+TEST(ReportWords, OfAJobThatMovedNothingSayHowFarItCame) {
   const std::string text = text_of_result(run_with([](RunResult&, JobResult& job) {
     job.tx = job.rx = {};
     job.state = JobState::initialised;
   }));
-  EXPECT_NE(text.find("  nothing was sent or received; it ended in state initialised\n"),
-            std::string::npos)
+  EXPECT_NE(text.find("  nothing was sent or received; it was never started\n"), std::string::npos)
       << text;
   EXPECT_EQ(text.find("traffic"), std::string::npos);
 }

@@ -193,6 +193,9 @@ TEST_F(BridgeOfPeers, EndsWhereLibvdeplugHasNoSuchPlugin) {
   expect_remedies({{{"bridge", "bus:" + bus_, "vde:nosuchplugin://x"},
                     "libvdeplug finds no plugin of that name"}},
                   1);
+  const ToolResult slirp = run_program({"env", "VDEPLUGIN_PATH=/nonexistent", shmifctl_path(),
+                                        "bridge", "bus:" + bus_, "vde:slirp://"});
+  EXPECT_NE(slirp.err.find("'shmifctl gateway'"), std::string::npos) << slirp.err;
 }
 
 TEST_F(BridgeOfPeers, ANameForAPortOrADeviceIsNotEmpty) {

@@ -196,6 +196,14 @@ TEST(PerfRun, ExitsWithSeventySevenForWhatThisMachineCannotDo) {
   EXPECT_EQ(refused.err.find("shmifctl"), std::string::npos) << "that runs no jobs";
 }
 
+TEST(PerfRun, AConnectionThatFailsIsToldOnce) {
+  const TempDir directory;
+  const ToolResult result = run_program({shmifperf_path(), "run", "--rw=tx", "--runtime=1",
+                                         "--engine=stream", "--socket=" + directory.file("none")});
+  EXPECT_EQ(result.status, 1) << result.err;
+  EXPECT_EQ(times_in(result.out + result.err, "cannot connect"), 1U) << result.out << result.err;
+}
+
 TEST(PerfRun, WhereThereAreNoNamespacesItNamesTheEnginesThatNeedNone) {
   const std::string forbid =
       "for kind in user net mnt; do echo 0 > /proc/sys/user/max_${kind}_namespaces || exit 3; "

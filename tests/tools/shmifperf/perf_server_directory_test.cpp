@@ -260,8 +260,8 @@ TEST(PerfServerDirectoryNames, OneThatIsTheDirectoryItselfMakesNoFilesBesideIt) 
       words.insert(words.end(), {option, "--numjobs=2"});
       const ToolResult result = run_program(client_words(server.address(), words));
       EXPECT_EQ(result.status, 1) << option;
-      EXPECT_TRUE(has(result.err, "is the server's --directory itself (name a file in it)"))
-          << option << ": " << result.err;
+      EXPECT_TRUE(has(result.out, "is the server's --directory itself (name a file in it)"))
+          << option << ": " << result.out;
     }
   }
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(parent.path()), {}), 1);

@@ -102,7 +102,7 @@ TEST(PerfServerFaults, TheClientRefusesAServerOfAnotherVersionToo) {
   connection.send(other);
   const ToolResult result = client.finish();
   EXPECT_EQ(result.status, 1);
-  EXPECT_TRUE(has(result.err, "9.8.7") && has(result.err, version_under_test())) << result.err;
+  EXPECT_TRUE(has(result.out, "9.8.7") && has(result.out, version_under_test())) << result.out;
 }
 
 TEST(PerfServerFaults, TheClientTakesNothingForAServerThatIsNone) {
@@ -112,7 +112,7 @@ TEST(PerfServerFaults, TheClientTakesNothingForAServerThatIsNone) {
   connection.send_bytes("SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n");
   const ToolResult result = client.finish();
   EXPECT_EQ(result.status, 1);
-  EXPECT_TRUE(has(result.err, "it is not a shmifperf server")) << result.err;
+  EXPECT_TRUE(has(result.out, "it is not a shmifperf server")) << result.out;
 }
 
 TEST(PerfServerFaults, AClientThatIsInterruptedBeforeTheStartSaysSo) {
@@ -138,8 +138,8 @@ TEST(PerfServerFaults, ASecondInterruptLeavesAServerThatPreparesNoJobs) {
   client.signal(SIGTERM);
   const ToolResult result = client.finish();
   EXPECT_EQ(result.status, 128 + SIGTERM);
-  EXPECT_TRUE(has(result.err, "a second signal ended the wait for it: its jobs had not started"))
-      << result.err;
+  EXPECT_TRUE(has(result.out, "a second signal ended the wait for it: its jobs had not started"))
+      << result.out;
 }
 
 TEST(PerfServerFaults, ASecondClientIsToldWhoHasTheServerAndSinceWhen) {
@@ -148,8 +148,8 @@ TEST(PerfServerFaults, ASecondClientIsToldWhoHasTheServerAndSinceWhen) {
   ASSERT_TRUE(is_at_work(server));
   const ToolResult second = run_program(client_words(server.address(), short_job()));
   EXPECT_EQ(second.status, 1);
-  EXPECT_TRUE(has(second.err, "it is busy with a run of 127.0.0.1:")) << second.err;
-  EXPECT_TRUE(has(second.err, " since 20")) << second.err;
+  EXPECT_TRUE(has(second.out, "it is busy with a run of 127.0.0.1:")) << second.out;
+  EXPECT_TRUE(has(second.out, " since 20")) << second.out;
 }
 
 TEST(PerfServerFaults, AKilledClientFreesTheServer) {
@@ -186,7 +186,7 @@ TEST(PerfServerFaults, AKilledServerLeavesNoJobBehindAndTheOthersReport) {
   EXPECT_TRUE(eventually([&] { return std::ranges::all_of(jobs, is_dead); }));
   const ToolResult result = run.tool().finish();
   EXPECT_EQ(result.status, 1);
-  EXPECT_TRUE(has(result.err, doomed.address() + ": the connection was lost")) << result.err;
+  EXPECT_TRUE(has(result.out, doomed.address() + ": the connection was lost")) << result.out;
   EXPECT_TRUE(has_row_of(result.out, other)) << result.out;
   EXPECT_TRUE(is_idle(other));
 }
@@ -200,7 +200,7 @@ TEST(PerfServerFaults, AKilledRunFailsWithItsSignalAndTheServerGoesOn) {
   ::kill(process, SIGKILL);
   const ToolResult result = run.tool().finish();
   EXPECT_EQ(result.status, 1);
-  EXPECT_TRUE(has(result.err, "the process of the run was killed by signal 9")) << result.err;
+  EXPECT_TRUE(has(result.out, "the process of the run was killed by signal 9")) << result.out;
   EXPECT_TRUE(is_idle(server));
   EXPECT_EQ(buses_of(process), 0) << "nothing is left of it";
   EXPECT_TRUE(can_run(server));
@@ -213,7 +213,7 @@ TEST(PerfServerFaults, AServerThatIsToldToEndGivesItsResultFirst) {
   server.tool().signal(SIGTERM);
   const ToolResult result = run.tool().finish();
   EXPECT_EQ(result.status, 1);
-  EXPECT_TRUE(has(result.err, "the server is ended by signal 15")) << result.err;
+  EXPECT_TRUE(has(result.out, "the server is ended by signal 15")) << result.out;
   EXPECT_TRUE(has_row_of(result.out, server)) << result.out;
   EXPECT_EQ(server.tool().finish().status, 0);
 }

@@ -24,8 +24,8 @@ void expect_refused(RunningServer& server, const Words& options, const Words& na
   words.insert(words.end(), options.begin(), options.end());
   const ToolResult result = run_program(client_words(server.address(), words));
   EXPECT_EQ(result.status, 1) << result.err;
-  for (const std::string& name : named) EXPECT_TRUE(has(result.err, name)) << result.err;
-  EXPECT_TRUE(has(result.err, server.address() + ": refused: ")) << result.err;
+  for (const std::string& name : named) EXPECT_TRUE(has(result.out, name)) << result.out;
+  EXPECT_TRUE(has(result.out, server.address() + ": refused: ")) << result.out;
 }
 
 ToolResult run_at(RunningServer& server, const Words& options) {
@@ -187,7 +187,7 @@ TEST(PerfServer, WhatAServersMachineCannotDoIsExitCodeSeventySevenHere) {
   RunningServer server({}, as_other);
   const ToolResult result = run_at(server, {"--engine=tap"});
   EXPECT_EQ(result.status, 77) << result.err;
-  EXPECT_TRUE(has(result.err, "/dev/net/tun")) << result.err;
+  EXPECT_TRUE(has(result.out, "/dev/net/tun")) << result.out;
 }
 
 TEST(PerfServer, CommandsAreRefusedByNameUnlessTheServerAllowsThem) {
@@ -308,7 +308,7 @@ TEST(PerfServer, TheStatesThatTheClientHasGoOnOnAServerWithoutThem) {
   ASSERT_EQ(ran(one, {}).status, 0);
   const ToolResult none = ran(two, {"--verify_state_load=client"});
   EXPECT_EQ(none.status, 1) << none.out;
-  EXPECT_TRUE(has(none.err, two.address() + "-a-verify.state")) << none.err;
+  EXPECT_TRUE(has(none.out, two.address() + "-a-verify.state")) << none.out;
   for (const char* const job : {"-a-verify.state", "-b-verify.state"}) {
     std::filesystem::rename(client.file(one.address() + job), client.file(two.address() + job));
   }
@@ -354,7 +354,7 @@ TEST(PerfServer, WhatTakesTooLongIsStoppedByItsClockAndReported) {
   const ToolResult result = run_program(
       client_words(server.address(), {"--rw=tx", "--rate_iops=50", "--number_ios=100000"}));
   EXPECT_EQ(result.status, 1) << result.out;
-  EXPECT_TRUE(has(result.err, "--max-runtime")) << result.err;
+  EXPECT_TRUE(has(result.out, "--max-runtime")) << result.out;
   EXPECT_TRUE(has_row_of(result.out, server)) << result.out;
   EXPECT_TRUE(server.says(": its run is stopped: the run was stopped, because it took longer"));
 }
@@ -369,8 +369,8 @@ TEST(PerfServer, AServerThatCannotBeReachedIsNamedAndNobodyRuns) {
   const std::string nobody = "127.0.0.1:" + std::to_string(closed);
   const ToolResult result = run_program(client_words(server.address() + ',' + nobody, short_job()));
   EXPECT_EQ(result.status, 1);
-  EXPECT_TRUE(has(result.err, nobody + ": cannot reach it")) << result.err;
-  EXPECT_TRUE(has(result.err, "is 'shmifperf server' running there")) << result.err;
+  EXPECT_EQ(times_in(result.err + result.out, nobody + ": cannot reach it"), 1U) << result.err;
+  EXPECT_TRUE(has(result.out, "is 'shmifperf server' running there")) << result.out;
   EXPECT_TRUE(has(result.out, server.address() + ": ran nothing")) << result.out;
   EXPECT_EQ(run_at(server, {}).status, 0) << "the other is free again";
 }
