@@ -26,8 +26,9 @@ constexpr Program kProgram{
        every byte of those that arrive. Job files describe jobs, in the syntax of the disk
        benchmark fio. The instruments (why, stat, sample, heat, membw) watch any program, and
        measure what slows it down.)",
-    R"(  shmifperf run --rw=tx --bs=64 --runtime=1
-      frames of 64 bytes over a bus made for this run, for 1 s
+    R"(  shmifperf run --rw=tx --bs=64 --rate_iops=100k --runtime=1
+      100,000 frames of 64 bytes over a bus made for this run, in 1 s;
+      without a rate, as fast as possible: then loss is normal
   shmifperf run --profile hosts
       TCP, UDP and round trips between hosts on a bus, each in a network
       namespace of its own, for 15 s
