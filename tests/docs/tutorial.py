@@ -9,7 +9,8 @@ succeed, unless `echo $?` comes next, whose answer must be the very number. A co
 -->" says what the machine must have, and a line "Debian packages: ..." tells readers.
 With a section "Clean up", the document must leave no file in its folder, in that of temporary files, or in /dev/shm.
 With "<!-- user: ordinary -->", root follows the document as the user nobody, and with "<!-- exact -->" numbers are
-compared, too. To a document that needs the word "machine", $kernel and $initrd are those of tests/machines/boot.
+compared, too. "<!-- user: ordinary, who may count -->" holds where the kernel lets ordinary users count events in user
+space. To a document that needs the word "machine", $kernel and $initrd are those of tests/machines/boot.
 Exits 0 when all is true, 1 when not, 77 where this machine cannot do all of it.
 """
 import contextlib
@@ -95,7 +96,9 @@ def plain(line):
 
 def caller(text):
     """Who follows the document: what subprocess.run() is to be told."""
-    if "<!-- user: ordinary -->" not in text or os.geteuid() != 0:
+    told = re.search("<!-- user: ordinary(, who may count)? -->", text)
+    paranoid = pathlib.Path("/proc/sys/kernel/perf_event_paranoid")
+    if not told or os.geteuid() != 0 or told[1] and int(paranoid.read_text()) > 2:
         return {}
     return {"user": NOBODY, "group": NOBODY, "extra_groups": []}
 
