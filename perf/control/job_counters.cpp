@@ -35,7 +35,9 @@ CounterResult counter_result(const JobEvent& event, const CounterBlock& block) {
     }
     return result;
   }
-  if (block.user_space) result.source += user_space_source(event.event);
+  if (block.user_space && !is_software_clock(event.event)) {
+    result.source += user_space_source(event.event);
+  }
   result.enabled_ns = block.enabled_ns.get();
   result.running_ns = block.running_ns.get();
   if (!result.reason.empty()) return result;  // counting failed meanwhile

@@ -51,7 +51,7 @@ Capability asked(const std::string& name, CounterEvent event, const Sampling& sa
       capability = {
           name,
           Support::supported,
-          "in user space only (with the modifier u, as in task-clock:u), so without context "
+          "in user space only (with the modifier u, as in page-faults:u), so without context "
           "switches and migrations: kernel.perf_event_paranoid is above 1",
           {}};
       capability.enable_with = "sysctl kernel.perf_event_paranoid=1, or the capability CAP_PERFMON";
@@ -127,7 +127,7 @@ std::vector<Capability> recorded(const KernelFiles& files) {
     software.reason = paranoid.error().message + ": it does not tell what the kernel permits";
   } else if (*paranoid > 1) {
     software.reason = path + " is " + std::to_string(*paranoid) +
-                      ": without CAP_PERFMON, in user space only (as task-clock:u)" +
+                      ": without CAP_PERFMON, in user space only (as page-faults:u)" +
                       (*paranoid > 2 ? ", or not at all" : "");
     software.enable_with = "sysctl kernel.perf_event_paranoid=1, or the capability CAP_PERFMON";
   }

@@ -32,6 +32,9 @@ struct CounterEvent {
 /// Whether the event also happens in user space. A switch between threads does not, so without the
 /// kernel its count would always be 0.
 bool happens_in_user_space(const CounterEvent& event) noexcept;
+/// Whether the event is task-clock or cpu-clock. Their counts include the time in the kernel even
+/// as task-clock:u; only their samples can be in user space only.
+bool is_software_clock(const CounterEvent& event) noexcept;
 /// The name of this event in user space only: "cycles:u".
 std::string user_space_name(const CounterEvent& event);
 

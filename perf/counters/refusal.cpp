@@ -33,9 +33,9 @@ Refusal not_permitted(const CounterEvent& event, const RefusalHints& hints) {
             "kernel.perf_event_paranoid does not allow this user to count everything on a CPU",
             kPermitCpus};
   }
-  const std::string instead =
-      hints.in_user_space ? "count it in user space only, as " + user_space_name(event) + "; or "
-                          : "";
+  const std::string what =
+      is_software_clock(event) ? "count it as " : "count it in user space only, as ";
+  const std::string instead = hints.in_user_space ? what + user_space_name(event) + "; or " : "";
   return {State::not_permitted, "kernel.perf_event_paranoid does not allow it to this user",
           instead + kPermitKernel};
 }
@@ -47,6 +47,11 @@ bool happens_in_user_space(const CounterEvent& event) noexcept {
   return event.type != PERF_TYPE_SOFTWARE || (event.config != PERF_COUNT_SW_CONTEXT_SWITCHES &&
                                               event.config != PERF_COUNT_SW_CPU_MIGRATIONS &&
                                               event.config != PERF_COUNT_SW_CGROUP_SWITCHES);
+}
+
+bool is_software_clock(const CounterEvent& event) noexcept {
+  return event.type == PERF_TYPE_SOFTWARE &&
+         (event.config == PERF_COUNT_SW_CPU_CLOCK || event.config == PERF_COUNT_SW_TASK_CLOCK);
 }
 
 std::string user_space_name(const CounterEvent& event) {

@@ -148,8 +148,10 @@ bool StatRun::take_refusal(const CounterTarget& target, const Error& error,
       happens_in_user_space(*refused.event)) {
     refused.event->exclude_kernel = true;
     refused.event->exclude_hypervisor = true;
-    refused.note = user_space_note(*refused.event);
-    refused.source += user_space_source(*refused.event);
+    if (!is_software_clock(*refused.event)) {
+      refused.note = user_space_note(*refused.event);
+      refused.source += user_space_source(*refused.event);
+    }
   } else {
     refuse(refused, fault->refusal);
   }

@@ -199,7 +199,7 @@ TEST(CountersCapabilities, OfATreeSayWhatItsFilesForbid) {
     const std::string reason =
         text.empty() ? ""
                      : tree.at(paranoid) + " is " + level +
-                           ": without CAP_PERFMON, in user space only (as task-clock:u)" +
+                           ": without CAP_PERFMON, in user space only (as page-faults:u)" +
                            (text == "." ? "" : text);
     for (const char* const name : {"counters.software", "counters.hardware", "counters.sampling"}) {
       expect(name, Support::supported, reason, text.empty() ? "" : permit);
@@ -233,7 +233,7 @@ TEST(CountersCapabilities, OfThisMachineSayThatOnlyUserSpaceIsPermitted) {
   EXPECT_EQ(all[0].name, "counters.software");
   EXPECT_EQ(word_of(all[0].state), std::string("supported"));
   EXPECT_EQ(all[0].reason,
-            "in user space only (with the modifier u, as in task-clock:u), so without context "
+            "in user space only (with the modifier u, as in page-faults:u), so without context "
             "switches and migrations: kernel.perf_event_paranoid is above 1");
   EXPECT_EQ(all[0].enable_with,
             "sysctl kernel.perf_event_paranoid=1, or the capability CAP_PERFMON");

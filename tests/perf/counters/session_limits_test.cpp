@@ -243,10 +243,12 @@ TEST_F(LimitedSession, RecommendsUserSpaceWhereThatIsPermitted) {
   const std::string sysctl = "sysctl kernel.perf_event_paranoid=1, or the capability CAP_PERFMON";
   const std::string instead = "count it in user space only, as ";
   EXPECT_EQ(refusal("task-clock", PERF_COUNT_SW_TASK_CLOCK),
-            instead + "task-clock:u; or " + sysctl);
-  EXPECT_EQ(refusal("cpu/cycles/", 1), instead + "cpu/cycles/u; or " + sysctl);
-  EXPECT_EQ(refusal("cycles:pp", 1), instead + "cycles:ppu; or " + sysctl);
-  EXPECT_EQ(refusal("perf::CYCLES", 1), instead + "perf::CYCLES:u; or " + sysctl);
+            "count it as task-clock:u; or " + sysctl);
+  EXPECT_EQ(refusal("cpu/cycles/", PERF_COUNT_SW_PAGE_FAULTS),
+            instead + "cpu/cycles/u; or " + sysctl);
+  EXPECT_EQ(refusal("cycles:pp", PERF_COUNT_SW_PAGE_FAULTS), instead + "cycles:ppu; or " + sysctl);
+  EXPECT_EQ(refusal("perf::CYCLES", PERF_COUNT_SW_PAGE_FAULTS),
+            instead + "perf::CYCLES:u; or " + sysctl);
   EXPECT_EQ(refusal("task-clock", PERF_COUNT_SW_TASK_CLOCK, false), sysctl)
       << "not permitted there either";
   EXPECT_EQ(refusal("context-switches", PERF_COUNT_SW_CONTEXT_SWITCHES), sysctl)
