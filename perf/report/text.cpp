@@ -60,6 +60,7 @@ std::string blame_for(const ReportJson& report, std::uint64_t lost) {
   };
   const std::uint64_t asked_for = sum_of_links({"lost_frames", "under_way_frames"});
   const std::uint64_t queue = sum_of_links({"queue_full_frames"});
+  if (lost == 0 && !report.at("links").empty()) return " under the requested faults";
   if (lost == 0 || (asked_for == 0 && queue == 0)) return "";
   const std::string by_queue = "by the full queue of a fault";
   if (asked_for == 0) {

@@ -347,8 +347,15 @@ std::string some_causes_text(const ReportJson& report, std::size_t width, std::s
   }
   if (causes->empty()) {
     const std::uint64_t lost = lost_frames(report);
-    const std::string unexplained =
-        lost == 0 ? "" : "; what lost " + format_counted(lost, "frame") + " was not seen";
+    std::uint64_t overrun = 0;
+    for (const ReportJson& job : report.at("jobs")) {
+      overrun += count(job, "overrun_frames").value_or(0);
+    }
+    std::string unexplained;
+    if (overrun != 0) unexplained = "; overruns lost " + format_counted(overrun, "frame");
+    if (lost > overrun) {
+      unexplained += "; what lost " + format_counted(lost - overrun, "frame") + " was not seen";
+    }
     return wrapped("nothing held the jobs back" + of_run(report) + unexplained +
                        (with == CausesWith::evidence ? how_text(report) : ""),
                    width, 2);

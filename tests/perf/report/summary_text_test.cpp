@@ -76,6 +76,10 @@ TEST(Summary, TellsRequestedLossesFromOthers) {
                 ", no more than 50 of them by the requested faults and 7 by the full queue of "
                 "a fault" +
                 end);
+  // Of hosts with TCP, the faults cost segments that TCP sends again.
+  run.jobs[1].flows[0].lost = 0;
+  EXPECT_EQ(first_line(),
+            "shmifperf 0.1.0: passed, no loss in 5,000 frames under the requested faults" + end);
 }
 
 TEST(Summary, OfALossyRunSaysWhatBecameOfFramesAndAtMostThreeCauses) {
@@ -150,6 +154,14 @@ TEST(Summary, LossesThatNothingExplainsAreCalledSo) {
   EXPECT_NE(text.find("\nnothing held the jobs back; what lost 1 frame was not seen\n"),
             std::string::npos)
       << text;
+  run.jobs[1].flows[0].lost = 7;
+  run.jobs[1].overruns = 1;
+  run.jobs[1].overrun_frames = 4;
+  const std::string overrun = "\nnothing held the jobs back; overruns lost 4 frames";
+  EXPECT_NE(summary_of(run).find(overrun + "; what lost 3 frames was not seen\n"),
+            std::string::npos);
+  run.jobs[1].flows[0].lost = 4;
+  EXPECT_NE(summary_of(run).find(overrun + "\n"), std::string::npos) << summary_of(run);
   run.causes = {};
   run.causes.why_unknown = "it was turned off (why=0)";
   EXPECT_NE(
