@@ -285,7 +285,8 @@ struct OutputPlace {
 struct RunOptions {
   using Nanoseconds = std::chrono::nanoseconds;
   std::vector<OutputPlace> outputs;  ///< empty: standard output
-  std::vector<OutputFormat> output_format{OutputFormat::normal};
+  /// Empty: json for files called *.json, and normal for all other places.
+  std::vector<OutputFormat> output_format;
   bool details = false;         ///< the screen gets the whole text, not its summary
   std::string metrics_format;   ///< "influx": prints the intervals as lines on standard output
   std::string metrics_address;  ///< Prometheus, "127.0.0.1:9400"
@@ -314,6 +315,7 @@ struct RunOptions {
 struct JobSet {
   RunOptions run;
   std::vector<JobOptions> jobs;
+  std::vector<std::string> warnings;  ///< about files that most likely say what was not meant
 };
 
 }  // namespace shmif::perf

@@ -110,9 +110,9 @@ Kind<R> metrics_address() {
 void add_output_rows(Rows& rows) {
   rows.add("output", client_only, output_places(),
            R"(Write the result to this file, in the format before the colon or else in that of
-              output-format. May be given several times, for different files. Standard output
-              gets the result, too, if every file has a format before it; otherwise it gets only
-              whether the run passed.)",
+              output-format; without either, a file called *.json gets json. May be given
+              several times, for different files. Standard output gets the result, too, if every
+              file has a format before it; otherwise it gets only whether the run passed.)",
            "standard output");
   rows.add("output-format", client_only, output_formats(),
            R"(How results are written: normal (for people), json, json+ (json with the bins of

@@ -64,11 +64,13 @@ Result<Report> Report::parse(std::string_view text, const std::string& name,
   if (text.size() > kMaxBytes) return refused(name, "it is larger than any result (4 GiB)");
   auto read = read_json(text, {.max_depth = kMaxDepth, .stop = stop});
   if (!read) {
-    const bool no_json = read.error().message.starts_with("it is not JSON");
-    return refused(name, read.error().message +
-                             (no_json ? "; 'shmifperf run --output-format=json --output=FILE' "
-                                        "writes a result that can be read"
-                                      : ""));
+    std::string why = read.error().message;
+    if (why.starts_with("it is not JSON")) {
+      // Where a parser stumbled over a file that never was JSON helps nobody.
+      if (text.find('{') != text.find_first_not_of(" \t\r\n")) why = "it is not JSON";
+      why += "; 'shmifperf run --output=FILE.json' writes a result that can be read";
+    }
+    return refused(name, why);
   }
   auto json = std::make_shared<nlohmann::json>(*std::move(read));
   if (!json->is_object()) return refused(name, "it is JSON, but not a result of shmifperf run");
@@ -95,10 +97,9 @@ Result<Report> Report::load(const std::string& path) {
   const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file || !read_all(file.get(), text)) {
     const int number = errno;
-    return Error::from_errno(number, "cannot read result " + path,
-                             number == ENOENT ? "'shmifperf run --output-format=json "
-                                                "--output=FILE' writes a result"
-                                              : "");
+    return Error::from_errno(
+        number, "cannot read result " + path,
+        number == ENOENT ? "'shmifperf run --output=FILE.json' writes a result" : "");
   }
   return parse(text, path);
 }

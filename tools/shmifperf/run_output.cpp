@@ -115,10 +115,13 @@ std::string rendered(perf::OutputFormat format, const ResultForms& forms,
 std::vector<FormattedPlace> places_of(const RunOptions& options) {
   std::vector<FormattedPlace> places;
   places.reserve(options.outputs.size() + 1);
-  const perf::OutputFormat other = options.output_format.front();
+  const bool by_name = options.output_format.empty();
+  const perf::OutputFormat other =
+      by_name ? perf::OutputFormat::normal : options.output_format.front();
   for (const perf::OutputPlace& place : options.outputs) {
-    places.push_back(
-        {is_standard_output(place.path) ? "-" : place.path, place.format.value_or(other)});
+    const bool json = by_name && place.path.ends_with(".json");
+    places.push_back({is_standard_output(place.path) ? "-" : place.path,
+                      place.format.value_or(json ? perf::OutputFormat::json : other)});
   }
   if (screen_is_free(options)) places.push_back({"-", other});
   return places;

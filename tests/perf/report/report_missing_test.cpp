@@ -287,6 +287,8 @@ TEST(ReportFile, ThatIsNoResultSaysWhatItIsInstead) {
                                                    "it has format_version null, but this shmifperf "
                                                    "reads 1; use the shmifperf that wrote it");
   EXPECT_EQ(why("{").find(begin + "it is not JSON ("), 0U) << why("{");
+  EXPECT_EQ(why("shmifperf 0.1.0: passed\n").find(begin + "it is not JSON; "), 0U)
+      << "where the parser stopped helps nobody";
   EXPECT_EQ(why(R"({"format_version":1})").find(begin + "it does not match the schema: "), 0U);
   // The innermost place is named.
   Json json = json_of(test::quiet_sample());

@@ -418,6 +418,15 @@ TEST(PerfOutput, ToAFileAloneLeavesTheVerdictOnTheScreen) {
   ASSERT_GE(lines.size(), 2U) << ran.out;
   EXPECT_NE(lines[0].find("FAILED (exit code 1)"), std::string::npos) << ran.out;
   EXPECT_NE(lines[1].find("FAILED "), std::string::npos) << ran.out;
+  // Without a format, the name of the file tells it.
+  for (const bool named : {false, true}) {
+    const std::string result = dir.file("r.json");
+    Words words{"--output=" + result, "--runtime=60", "--number_ios=50"};
+    if (named) words.emplace_back("--output-format=normal");
+    ran = run_program(run_with(words));
+    EXPECT_EQ(lines_of(ran.out).size(), 1U) << ran.out;
+    EXPECT_EQ(text_of_file(result).starts_with(named ? "shmifperf " : "{"), true);
+  }
   // A stream has standard output for itself.
   ran = run_program(run_with({"--json-stream", file, "--runtime=60", "--number_ios=50"}));
   for (const std::string& line : lines_of(ran.out)) EXPECT_FALSE(Json::parse(line).is_null());
