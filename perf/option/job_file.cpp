@@ -8,8 +8,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 #include "base/printable.hpp"
 #include "perf/option/option_table.hpp"
@@ -127,6 +129,7 @@ class JobReader {
   std::size_t files_read_ = 0;
   JobOptions global_;
   Section section_ = Section::none;
+  std::map<std::string, std::pair<std::string, int>> seen_;  // options of this section: file, line
   std::vector<std::string> errors_;
 };
 
@@ -195,6 +198,7 @@ bool JobReader::take_own(std::string_view line) {
 }
 
 void JobReader::begin_section(std::string_view line) {
+  seen_.clear();
   section_ = Section::refused;  // its options are ignored
   const std::size_t end = line.find(']');
   const std::string_view rest =
@@ -276,6 +280,14 @@ void JobReader::option(std::string_view name, std::optional<std::string_view> va
   const Result<void> done = of_run ? set_option(*row, text, set_.run) : set_option(*row, text, job);
   if (!done) return complain(done.error().message);
   if (!of_run) job.where_of[row->name] = here();
+  // A value of an included file may be meant as a default. A second one in the same file is not.
+  const auto [seen, is_first] =
+      seen_.try_emplace(row->name, files_.back().path, files_.back().line);
+  if (!is_first && seen->second.first == files_.back().path && row->name != "output") {
+    set_.warnings.push_back(here() + ": " + row->name + " replaces that of line " +
+                            std::to_string(seen->second.second) + " (keep one of them)");
+  }
+  seen->second = {files_.back().path, files_.back().line};
 }
 
 /// `value` with its ${VARIABLES} replaced. Result: empty if a variable has no value.

@@ -4,7 +4,7 @@
 //   ; or # begin a comment, at the beginning of a line or after a space
 //   include hosts.job      the lines of that file are read here; relative to this file
 //   [global]               for all later sections in this file; may be repeated
-//   rate=10Mbit            a later assignment wins
+//   rate=10Mbit            a later assignment wins; in the same section, with a warning
 //   size=${SIZE}           from the environment
 //   numjobs=$ncpus         of this machine; also $mb_memory, $pagesize, and calculations with them
 //   [web]                  a job of that name

@@ -120,6 +120,7 @@ class Reader {
     read_files();
     read_options();
     refuse_errors();
+    for (const std::string& each : line_.set.warnings) complain("run: " + each);
     perf::Planning planning = perf::plan_of(line_.set);
     errors_ = std::move(planning.problems);
     refuse_errors();

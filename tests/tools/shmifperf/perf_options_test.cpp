@@ -177,6 +177,10 @@ TEST(Shmifperf, OptionsOverrideThoseOfEveryJobOfTheFiles) {
             "shmifperf run \\\n  --name=b --runtime=5 --rate=2Mbit\n");
   expect_usage_error({"run", directory.file("x.job"), "--section=c", "--parse-only"},
                      {"no section \"c\""});
+  std::ofstream(directory.file("y.job")) << "[a]\nloops=1\nloops=2\n";
+  EXPECT_NE(shmifperf({"run", directory.file("y.job"), "--parse-only"})
+                .err.find("y.job:3: loops replaces that of line 2 (keep one of them)"),
+            std::string::npos);
 }
 
 TEST(Shmifperf, ShowcmdHasTheOutputsOfTheFileOnlyIfTheCommandLineNamesNone) {
@@ -287,7 +291,7 @@ TEST(Shmifperf, WhatNewcomersTryIsAnsweredWithARemedy) {
   for (const char* const command : {"report", "compare"}) {
     Words words{command, directory.file("nofile"), directory.file("nofile")};
     if (words[0] == "report") words.pop_back();
-    refused(words, "('shmifperf run --output-format=json --output=FILE' writes a result)");
+    refused(words, "('shmifperf run --output=FILE.json' writes a result)");
   }
 }
 
