@@ -57,8 +57,10 @@ UniqueFd open_behind(int fd, const std::string& path, Access access) {
 
 /// What the user can do if the caller may not open a bus. `status`: of its file, if known.
 std::string who_may_open(const struct stat* status, Access access) {
-  const std::string permission =
-      access == Access::read_write ? "read and write permission" : "read permission";
+  // Commands that attach ports may look at the bus first, for reading.
+  const std::string permission = access == Access::read_write
+                                     ? "read and write permission"
+                                     : "read permission, and for ports write permission, too,";
   if (status == nullptr) return "ask for search permission in its directory";
   char mode[8];
   std::snprintf(mode, sizeof mode, "%04o", status->st_mode & 07777U);

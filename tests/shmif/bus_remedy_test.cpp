@@ -104,7 +104,8 @@ TEST(Remedy, ForABusThatOnesRightsDoNotOpenSaysWhichAreMissing) {
   EXPECT_THAT(opened(), HasSubstr("(ask for search permission in its directory)"));
   set_mode(directory, 0755);
   EXPECT_THAT(opened(), HasSubstr("it belongs to user 0 and group 0, and has mode 0600: its owner "
-                                  "can give read permission with chmod"));
+                                  "can give read permission, and for ports write permission, too, "
+                                  "with chmod"));
   EXPECT_THAT(opened(), Not(HasSubstr(only_read)));
   EXPECT_THAT(attached(), HasSubstr("can give read and write permission with chmod"));
   EXPECT_THAT(attached(), Not(HasSubstr(only_read))) << "it may not read it either";

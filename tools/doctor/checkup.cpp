@@ -224,6 +224,15 @@ Finding check_seccomp() {
   return {"seccomp", Health::works, "no filter is in force", ""};
 }
 
+bool is_in_path(const std::string& name) {
+  const char* const path = std::getenv("PATH");
+  for (const std::string_view folder :
+       base::split(std::string(path == nullptr ? "" : path) + ":/usr/sbin:/sbin", ':')) {
+    if (::access((std::string(folder) + '/' + name).c_str(), X_OK) == 0) return true;
+  }
+  return false;
+}
+
 Finding check_groups() {
   LabHost host;
   host.name = "doctor";
@@ -233,9 +242,12 @@ Finding check_groups() {
   if (!groups) {
     return {
         "limits", Health::limited, groups.error().message,
-        "labs run, but without the limits 'memory' and 'cpu' of a host: 'shmifctl up' warns and "
-        "goes on; as an ordinary user: "
-        "systemd-run --user --scope -p Delegate=yes shmifctl up FILE"};
+        std::string("labs run, but without the limits 'memory' and 'cpu' of a host: 'shmifctl up' "
+                    "warns and goes on; ") +
+            (is_in_path("systemd-run")
+                 ? "as an ordinary user: "
+                   "systemd-run --user --scope -p Delegate=yes shmifctl up FILE"
+                 : "the limits need root, or a control group that was given to this user")};
   }
   for (const std::string& each : *groups) ::rmdir(each.c_str());
   return {"limits", Health::works, "a lab can limit the memory and CPUs of a host", ""};
@@ -251,15 +263,6 @@ Finding check_files() {
       " files";
   if (files.rlim_cur >= kFewFiles) return {"files", Health::works, text, ""};
   return {"files", Health::limited, text, "ulimit -n 1024"};
-}
-
-bool is_in_path(const std::string& name) {
-  const char* const path = std::getenv("PATH");
-  for (const std::string_view folder :
-       base::split(std::string(path == nullptr ? "" : path) + ":/usr/sbin:/sbin", ':')) {
-    if (::access((std::string(folder) + '/' + name).c_str(), X_OK) == 0) return true;
-  }
-  return false;
 }
 
 Finding check_programs() {
