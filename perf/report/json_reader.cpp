@@ -91,7 +91,8 @@ class Builder : public nlohmann::json_sax<Tree> {
   }
   bool parse_error(std::size_t /*position*/, const std::string& /*token*/,
                    const nlohmann::detail::exception& error) override {
-    refusal_ = std::string("it is not JSON (") + error.what() + ')';
+    const std::string_view what = error.what();  // "[json.exception.parse_error.101] parse ..."
+    refusal_ = "it is not JSON (" + std::string(what.substr(what.find("] ") + 2)) + ')';
     return false;
   }
 

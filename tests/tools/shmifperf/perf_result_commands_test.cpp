@@ -151,7 +151,7 @@ TEST_F(ResultCommands, WhatIsNoResultIsRefusedByEitherWithItsName) {
   });
   const std::string gone = dir.file("gone.json");
   const std::pair<std::string, std::string> cases[] = {
-      {garbled, "--output-format=json"},
+      {garbled, "it is not JSON (parse error at line "},
       {foreign, "not a result of shmifperf"},
       {newer, "format_version 2 of shmifperf 9.0, but this shmifperf reads 1; use"},
       {gone, "No such file"},
