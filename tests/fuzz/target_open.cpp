@@ -84,7 +84,8 @@ void open(Bytes bytes) {
     const FrameView frame(payload.data(), payload.size());
     static_cast<void>(port.send({&frame, 1}));
   }
-  require(bus.has_value() || !attached, "attached to what cannot be opened");
+  // Attaching makes a bus of an empty file, and of one with zeros alone.
+  require(!attached || bus || Bus::open(file.path()), "attached to what cannot be opened");
 }
 
 }  // namespace shmif::fuzz
