@@ -199,7 +199,8 @@ Result<UniqueFd> create_file(const std::string& path, const CreateOptions& optio
   struct stat status{};
   if (stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode))
     return Error(Errc::exists,
-                 "cannot create the bus " + path + ": it is a directory (name a new file in it)");
+                 "cannot create the bus " + path +
+                     ": the path exists already, and is a directory (name a new file in it)");
   if (lstat(path.c_str(), &status) == 0) return refuse_existing(path);
   std::string temporary;
   auto fd = open_unnamed(path, temporary);
