@@ -47,6 +47,7 @@ TEST(Nearest, AllowsTwoChangesAndInLongWordsAThirdOfTheLetters) {
 TEST(Nearest, IsNoWordOfWhichNoLetterIsLeft) {
   EXPECT_EQ(guess("ab", {"xy"}), "none");
   EXPECT_EQ(guess("ab", {"xb"}), "xb");
+  EXPECT_EQ(guess("wbe", {"web"}), "web") << "two letters changed places";
   EXPECT_EQ(guess("", {"xy"}), "none");
   EXPECT_EQ(guess("ab", {}), "none");
   for (const char* word : {"nat", "list", "stops", "a"})

@@ -124,8 +124,8 @@ TEST(NatProcess, LeavesNoDirectoryAlsoIfThereIsNoDescriptorToListIt) {
               ::setenv("TMPDIR", dir.file("tmp").c_str(), 1);
               ::setenv("PATH", dir.path().c_str(), 1);
               const tools::StopSignals stop;
-              constexpr std::size_t kOfPipeAndSocket = 3;
-              if (!allow_descriptors(kOfPipeAndSocket)) return 2;
+              constexpr std::size_t kOfPipeSocketAndLock = 4;
+              if (!allow_descriptors(kOfPipeSocketAndLock)) return 2;
               const auto started =
                   tools::NatProcess::start(tools::NatProgram::slirp4netns, {}, stop);
               if (!started) std::fprintf(stderr, "%s\n", started.error().message.c_str());
