@@ -335,9 +335,9 @@ TEST(PerfShares, AServerThatDoesNotSendToOthersForClientsSaysSo) {
   RunningServer one, other;
   const ToolResult said = shmifperf(one_way(one.address(), other.address()));
   EXPECT_EQ(said.status, 1) << said.out;
-  EXPECT_NE(said.err.find(one.address() + ": refused: job \"j\": no_peer: "), std::string::npos)
-      << said.err;
-  EXPECT_NE(said.err.find("--allow-live"), std::string::npos) << said.err;
+  EXPECT_NE(said.out.find(one.address() + ": refused: job \"j\": no_peer: "), std::string::npos)
+      << said.out;
+  EXPECT_NE(said.out.find("--allow-live"), std::string::npos) << said.out;
 }
 
 }  // namespace
