@@ -25,7 +25,7 @@ class Corpus : public testing::TestWithParam<Target> {};
 
 TEST_P(Corpus, HarmsNobody) {
   const std::filesystem::path folder =
-      std::filesystem::path(in_source("tests/fuzz/corpus")) / GetParam().name;
+      std::filesystem::path(test::in_source("tests/fuzz/corpus")) / GetParam().name;
   std::size_t files = 0;
   GetParam().run({});
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
@@ -42,7 +42,7 @@ INSTANTIATE_TEST_SUITE_P(Of, Corpus, testing::ValuesIn(kTargets),
                          testing::PrintToStringParamName());
 
 TEST(FuzzTargets, AreThoseThatAreBuiltAndRun) {
-  std::ifstream table(in_source("tests/fuzz/edges.txt"));
+  std::ifstream table(test::in_source("tests/fuzz/edges.txt"));
   std::set<std::string> in_table;
   for (std::string line; std::getline(table, line);) {
     std::string name;
