@@ -88,6 +88,30 @@ class Mutations(unittest.TestCase):
             self.assertTrue(runs and all(call[call.index("-j") + 1] == "7" for call in runs), runs)
         self.assertEqual(self.run_it("show").stdout, "1 of 1 were noticed\n")
 
+    def test_plants_the_faults_that_were_drawn_also_in_files_that_moved_and_tells_which_it_cannot(self):
+        self.source("memif/some.cpp", "if (a <\n    b) run();\n")
+        self.source("vhost/moved.cpp", "bool f() { return !is_up(); }\n")
+        self.source("tests/mutations/drawn.txt",
+                    "1\tmemif/some.cpp\tvalue\ta < b\ta <= b\n"
+                    "2\tmemif/some.cpp\tstatement\trun();\t;\n"
+                    "3\tmemif/some.cpp\tstatement\tstop();\t;\n"
+                    "4\tmemif/moved.cpp\tvalue\tis_up()\ttrue\n"
+                    "5\tmemif/gone.cpp\tvalue\tis_up()\ttrue\n")
+        ran = self.run_it("plant")
+        self.assertEqual((ran.returncode, ran.stderr), (1, ""))
+        self.assertEqual(ran.stdout.splitlines(), ["not written: 3, memif/some.cpp: the text is there 0 times",
+                                                   "not written: 5, memif/gone.cpp: 0 files have that name"])
+        self.assertEqual((self.tree / "memif/some.cpp").read_text(),
+                         "if ((MUT(1) ? (a <= b) : (a <\n    b))) { if (MUT(2)) { ; } else { run(); } }\n")
+        self.assertEqual((self.tree / "vhost/moved.cpp").read_text(),
+                         "bool f() { return !(MUT(4) ? (true) : (is_up())); }\n")
+        self.assertIn("not written: 1, memif/some.cpp: is there already\n", self.run_it("plant").stdout)
+
+    def test_each_fault_that_was_drawn_has_a_number_of_its_own_and_five_fields(self):
+        rows = [line.split("\t") for line in (SOURCE / "tests/mutations/drawn.txt").read_text().splitlines()]
+        self.assertEqual([row[0] for row in rows], [str(number) for number in range(1, 301)])
+        self.assertEqual({(len(row), row[2]) for row in rows}, {(5, "value"), (5, "statement")})
+
     def test_a_fault_that_is_not_there_is_not_tried(self):
         ran = self.run_it("try", "3")
         self.assertEqual((ran.returncode, ran.stdout), (1, ""))
