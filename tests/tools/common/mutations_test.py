@@ -89,7 +89,7 @@ class Mutations(unittest.TestCase):
         self.assertEqual(self.run_it("show").stdout, "1 of 1 were noticed\n")
 
     def test_plants_the_faults_that_were_drawn_also_in_files_that_moved_and_tells_which_it_cannot(self):
-        self.source("memif/some.cpp", "if (a <\n    b) run();\n")
+        self.source("memif/some.cpp", "if (a <\n    b) run(\n    );\n")
         self.source("vhost/moved.cpp", "bool f() { return !is_up(); }\n")
         self.source("tests/mutations/drawn.txt",
                     "1\tmemif/some.cpp\tvalue\ta < b\ta <= b\n"
@@ -102,7 +102,7 @@ class Mutations(unittest.TestCase):
         self.assertEqual(ran.stdout.splitlines(), ["not written: 3, memif/some.cpp: the text is there 0 times",
                                                    "not written: 5, memif/gone.cpp: 0 files have that name"])
         self.assertEqual((self.tree / "memif/some.cpp").read_text(),
-                         "if ((MUT(1) ? (a <= b) : (a <\n    b))) { if (MUT(2)) { ; } else { run(); } }\n")
+                         "if ((MUT(1) ? (a <= b) : (a <\n    b))) { if (MUT(2)) { ; } else { run(\n    ); } }\n")
         self.assertEqual((self.tree / "vhost/moved.cpp").read_text(),
                          "bool f() { return !(MUT(4) ? (true) : (is_up())); }\n")
         self.assertIn("not written: 1, memif/some.cpp: is there already\n", self.run_it("plant").stdout)
