@@ -68,6 +68,7 @@ TEST(Remedies, HabitsOfOtherProgramsAreAnswered) {
            Case{{"exec", "--loss", bus, "--", "true"}, "--fault loss=5%"},
            Case{{"exec", bus, "--bandwidth", "1Mbit", "--", "true"}, "--fault rate=1Mbit"},
            Case{{"bridge", "--loss=2%", link, link}, "--fault loss=2%"},
+           Case{{"fault", bus, "web", "--loss", "2%"}, "after the port: loss=2%"},
        }) {
     const ToolResult r = run_tool(words);
     EXPECT_EQ(r.status, 2) << r.err;
