@@ -312,7 +312,7 @@ TEST_F(Machines, AndAContainerAreHostsOfALab) {
   EXPECT_EQ(r.status, 0) << r.out << r.err;
   EXPECT_EQ(times_in(r.out, "test    | of a machine\n"), 1U) << r.out;
   EXPECT_EQ(times_in(r.out, "test    | of a container\n"), 1U) << r.out;
-  end_podman();
+  end_podman(file("podman"));
 }
 
 #ifdef SHMIF_HAS_VDE

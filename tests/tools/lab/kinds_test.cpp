@@ -138,7 +138,7 @@ class LabContainer : public LabRig {
     if (::access("/dev/net/tun", R_OK | W_OK) != 0) GTEST_SKIP() << "no TUN device here";
     if (const std::string why = prepare_podman(file("podman")); !why.empty()) GTEST_SKIP() << why;
   }
-  void TearDown() override { end_podman(); }
+  void TearDown() override { end_podman(file("podman")); }
 
   static std::string containers() {
     return run_program({"podman", "ps", "--all", "--format", "{{.Names}}"}).out;

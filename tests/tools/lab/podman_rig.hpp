@@ -48,8 +48,9 @@ inline std::string prepare_podman(const std::string& folder) {
   return ran.status == 0 || ran.status == 127 ? "" : "no podman that works: " + ran.err;
 }
 
-/// Ends what podman left, and removes its store.
-inline void end_podman() {
+/// Ends what podman left in that store, and nothing in the user's own.
+inline void end_podman(const std::string& folder) {
+  if (!std::filesystem::exists(folder + "/storage.conf")) return;
   run_program({"podman", "rm", "--all", "--force", "--time", "0"});
 }
 
