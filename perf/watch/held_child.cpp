@@ -195,8 +195,8 @@ HeldChild::~HeldChild() {
 void HeldChild::give_up() noexcept {
   if (pid_ < 0) return;
   kill(SIGKILL);
-  constexpr std::chrono::seconds kPatience{2};
-  static_cast<void>(ends_within(kPatience));
+  constexpr std::chrono::seconds kForItsEnd{2};
+  static_cast<void>(ends_within(kForItsEnd));
   pid_ = -1;
 }
 
