@@ -1,6 +1,7 @@
 #pragma once
 // A bus of NetBSD's format, and frames on it as bytes.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <string>
@@ -28,7 +29,7 @@ class NetbsdBus {
   std::string path_;
 };
 
-/// From `source` to `to`, with a number.
+/// From `source` to `to`, with as much of a number as `size`, at least 14, has room for.
 inline Octets frame_of(MacAddress to, std::uint64_t number, std::size_t size = 100,
                        std::uint64_t source = 0xb2a000000001) {
   Octets bytes(size, static_cast<unsigned char>(number));
@@ -39,7 +40,7 @@ inline Octets frame_of(MacAddress to, std::uint64_t number, std::size_t size = 1
   }
   bytes[12] = 0x88;
   bytes[13] = 0xb6;
-  std::memcpy(bytes.data() + 14, &number, sizeof number);
+  std::memcpy(bytes.data() + 14, &number, std::min(sizeof number, size - 14));
   return bytes;
 }
 inline const MacAddress kEverybody = MacAddress::from_u64(0xffffffffffff);
