@@ -171,8 +171,7 @@ Result<DamonContext> DamonContext::begin(const DamonSetup& setup, const KernelFi
 DamonContext::DamonContext(DamonContext&& other) noexcept
     : files_(std::move(other.files_)),
       record_(std::move(other.record_)),
-      threads_(std::exchange(other.threads_, {})),
-      traces_(std::move(other.traces_)) {}
+      threads_(std::exchange(other.threads_, {})) {}
 
 DamonContext::~DamonContext() {
   if (threads_.empty()) return;
@@ -224,7 +223,7 @@ Result<void> DamonContext::turn_on(std::size_t thread) {
            std::to_string(thread);
   });
   if (record_) record_->set(threads_);
-  return traces_.empty() ? Result<void>() : traces_[thread].begin(threads_[thread]);
+  return {};
 }
 
 Result<void> DamonContext::set_attributes(std::size_t thread,
@@ -266,15 +265,11 @@ Result<void> DamonContext::set_target(std::size_t thread, DamonSpace space,
 }
 
 /// Makes a scheme that applies to every region and only counts.
-Result<void> DamonContext::prepare_results(std::size_t thread) {
-  const std::string schemes = context_of(thread) + "schemes/nr_schemes";
-  if (auto done = write(schemes, 1); !done) return done;
-  if (!files_.has(kAdmin + scheme_of(thread) + "tried_regions")) {
-    if (auto removed = write(schemes, 0); !removed) return removed;
-    auto trace = DamonTrace::open(thread, files_);
-    if (!trace) return std::move(trace).error();
-    traces_.push_back(*std::move(trace));
-    return {};
+Result<void> DamonContext::prepare_results(std::size_t thread) const {
+  if (auto done = write(context_of(thread) + "schemes/nr_schemes", 1); !done) return done;
+  if (const std::string tried = kAdmin + scheme_of(thread) + "tried_regions"; !files_.has(tried)) {
+    return Error(Errc::not_supported, "cannot use DAMON: " + files_.path(tried) +
+                                          " does not exist (Linux 6.2 or newer is needed)");
   }
   const std::string pattern = scheme_of(thread) + "access_pattern/";
   for (const char* const each : {"sz", "nr_accesses", "age"}) {
@@ -293,16 +288,7 @@ Result<bool> DamonContext::is_on(std::size_t target) const {
   return *state != "off";
 }
 
-const char* DamonContext::means() const noexcept {
-  return traces_.empty() ? "DAMON, tried_regions of its schemes" : "DAMON, damon:damon_aggregated";
-}
-
-Result<std::vector<Region>> DamonContext::regions(std::size_t target) {
-  if (traces_.empty()) return tried_regions(target);
-  return traces_[target].regions();
-}
-
-Result<std::vector<Region>> DamonContext::tried_regions(std::size_t thread) const {
+Result<std::vector<Region>> DamonContext::regions(std::size_t thread) const {
   if (auto done = command(thread, "update_schemes_tried_regions"); !done) {
     return std::move(done).error();
   }

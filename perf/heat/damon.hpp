@@ -10,8 +10,8 @@
 // there removes those of others. So we write only if nr_kdamonds is 0, and set it to 0 again at the
 // end. We do not touch what somebody else has put there meanwhile.
 //
-// Kernels from 6.2 on show the regions in files ("tried_regions" of a scheme that does nothing).
-// Older kernels show them only by the tracepoint damon:damon_aggregated.
+// The kernel shows the regions in files ("tried_regions" of a scheme that does nothing), from Linux
+// 6.2 on.
 
 #include <sys/types.h>
 
@@ -26,7 +26,6 @@
 #include "base/result.hpp"
 #include "perf/heat/attributes.hpp"
 #include "perf/heat/damon_space.hpp"
-#include "perf/heat/damon_trace.hpp"
 #include "perf/heat/regions.hpp"
 #include "perf/heat/source.hpp"
 #include "perf/watch/kernel_files.hpp"
@@ -92,15 +91,12 @@ class DamonContext {
 
   /// Whether the context of a target still runs. The kernel turns it off when the target has ended.
   Result<bool> is_on(std::size_t target = 0) const;
-  /// The regions of the target's last window that has ended. On kernels that trace, empty if no
-  /// window has ended since the last call.
-  Result<std::vector<Region>> regions(std::size_t target = 0);
+  /// The regions of the target's last window that has ended.
+  Result<std::vector<Region>> regions(std::size_t target = 0) const;
   /// The number of the kernel thread that watches a target; 0: not known.
   pid_t thread_of(std::size_t target) const noexcept {
     return target < threads_.size() ? threads_[target] : 0;
   }
-  /// Which of the kernel's files tell the regions.
-  const char* means() const noexcept;
 
  private:
   DamonContext(KernelFiles files, std::shared_ptr<DamonRecord> record)
@@ -113,13 +109,11 @@ class DamonContext {
   Result<void> turn_on(std::size_t thread);
   Result<void> set_attributes(std::size_t thread, const HeatAttributes& attributes) const;
   Result<void> set_target(std::size_t thread, DamonSpace space, const DamonTarget& target) const;
-  Result<void> prepare_results(std::size_t thread);
-  Result<std::vector<Region>> tried_regions(std::size_t thread) const;
+  Result<void> prepare_results(std::size_t thread) const;
 
   KernelFiles files_;
   std::shared_ptr<DamonRecord> record_;
-  std::vector<pid_t> threads_;      ///< ours; 0: not known; empty if there are no threads
-  std::vector<DamonTrace> traces_;  ///< one for each thread, if regions are traced
+  std::vector<pid_t> threads_;  ///< ours; 0: not known; empty if there are no threads
 };
 
 /// Watches memory with DAMON. Result: a source for each process, in the same order; for paddr one

@@ -17,8 +17,8 @@ class DamonSource : public HeatSource {
         target_(target),
         process_(process),
         files_(std::move(files)),
-        provenance_{"damon", "region", context_->means(), "DAMON does not tell reads from writes"} {
-  }
+        provenance_{"damon", "region", "DAMON, tried_regions of its schemes",
+                    "DAMON does not tell reads from writes"} {}
   /// Sets ranges that the user gave. Without this call, the source watches the process's ranges.
   void use_ranges(const std::vector<AddressRange>& ranges, const std::string& name) {
     given_.reserve(ranges.size());

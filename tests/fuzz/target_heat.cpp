@@ -60,8 +60,6 @@ void check_kernel_texts(const std::string& text) {
       require(use.memory.range.begin < use.memory.range.end, "a mapping of nothing");
     }
   }
-  const auto traced = read_damon_trace(text);
-  require(!traced || traced->region.begin < traced->region.end, "a region of nothing");
 }
 
 /// The bytes say which ranges there are, and what is seen in them.

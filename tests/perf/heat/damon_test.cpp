@@ -357,50 +357,13 @@ TEST_F(FakeDamon, TellsRegionsInTheOrderOfTheirAddresses) {
   EXPECT_FALSE(context->regions()) << "a part that is not known is not left out";
 }
 
-TEST_F(FakeDamon, OfAKernelWithoutTriedRegionsIsReadFromItsTracepoint) {
+TEST_F(FakeDamon, OfAKernelWithoutTriedRegionsIsNotUsed) {
   fs::remove_all(admin() + kScheme0 + "tried_regions");
-  const std::string tracing =
-      root() + "/sys/kernel/tracing/instances/shmif-" + std::to_string(::getpid()) + "-0";
-  const std::string event = tracing + "/events/damon/damon_aggregated/";
-  fs::create_directories(event);
-  std::ofstream(event + "enable") << "0\n";
-  std::ofstream(event + "filter") << "none\n";
-  put("0/pid", "57");
-  std::ofstream(tracing + "/trace_pipe")
-      << "kdamond.0-9 [001] 1.0: damon_aggregated: target_id=0 nr_regions=2 4096-8192: 1 0\n"
-      << "kdamond.0-9 [001] 1.0: damon_aggregated: target_id=0 nr_regions=2 8192-12288: 2 0\n"
-      << "kdamond.0-9 [001] 1.1: damon_aggregated: target_id=0 nr_regions=2 4096-8192: 3 1\n"
-      << "kdamond.0-9 [001] 1.1: damon_aggregated: target_id=0 nr_regions=2 8192-12288: 4 1\n"
-      << "kdamond.0-9 [001] 1.2: damon_aggregated: target_id=0 nr_regions=2 4096-8192: 5 2\n";
-  auto context = DamonContext::begin(setup(), files());
-  ASSERT_TRUE(context) << context.error().message;
-  EXPECT_STREQ(context->means(), "DAMON, damon:damon_aggregated");
-  EXPECT_EQ(first_line(event + "filter"), "common_pid == 57");
-  EXPECT_EQ(first_line(event + "enable"), "1");
-  EXPECT_EQ(line_of(std::string(kContext0) + "schemes/nr_schemes"), "0");
-  const auto regions = context->regions();
-  ASSERT_TRUE(regions) << regions.error().message;
-  EXPECT_EQ(*regions, (std::vector<Region>{{4096, 8192, 3, {}, 1}, {8192, 12288, 4, {}, 1}}))
-      << "of the last window that is whole";
-  std::ofstream(tracing + "/trace_pipe", std::ios::app)
-      << "kdamond.0-9 [001] 1.2: damon_aggregated: target_id=0 nr_regions=2 8192-12288: 6 2\n";
-  EXPECT_EQ(*context->regions(),
-            (std::vector<Region>{{4096, 8192, 5, {}, 2}, {8192, 12288, 6, {}, 2}}))
-      << "of one that came in two parts";
-  EXPECT_TRUE(context->regions()->empty()) << "none has ended since";
-  std::ofstream(tracing + "/trace_pipe", std::ios::app)
-      << "kdamond.0-9 [001] 1.3: damon_aggregated: target_id=0 nr_regions=2 4096-8192: 7 3\n"
-      << "kdamond.0-9 [001] 1.4: damon_aggregated: target_id=0 nr_regions=2 4096-8192: 8 4\n"
-      << "kdamond.0-9 [001] 1.4: damon_aggregated: target_id=0 nr_regions=2 8192-12288: 9 4\n";
-  EXPECT_EQ(*context->regions(),
-            (std::vector<Region>{{4096, 8192, 8, {}, 4}, {8192, 12288, 9, {}, 4}}))
-      << "the end of the window before it was lost";
-  // The kernel deletes the files of an instance with it.
-  for (const auto& each : fs::directory_iterator(tracing)) fs::remove_all(each.path());
-  {
-    const DamonContext ended = *std::move(context);
-  }
-  EXPECT_FALSE(fs::exists(tracing));
+  const auto context = DamonContext::begin(setup(), files());
+  ASSERT_FALSE(context);
+  EXPECT_EQ(context.error().code, Errc::not_supported);
+  EXPECT_NE(context.error().message.find("Linux 6.2"), std::string::npos);
+  EXPECT_EQ(line_of("nr_kdamonds"), "0") << "nothing is left there";
 }
 
 TEST_F(FakeDamon, CountsRegionsOfAnySizeAndHeat) {
@@ -427,7 +390,6 @@ TEST_F(FakeDamon, CountsRegionsOfAnySizeAndHeat) {
            {"0/state", "on"}}) {
     EXPECT_EQ(line_of(name), wanted) << name;
   }
-  EXPECT_STREQ(context->means(), "DAMON, tried_regions of its schemes");
 }
 
 TEST_F(FakeDamon, HasASourceForEachProcessWithItsOwnMappingsThreadAndRegions) {
@@ -511,24 +473,6 @@ TEST(BusyDamon, IsAskedAgainUntilItTakesACommandOrRefusesIt) {
   EXPECT_EQ(tries({EINVAL}), "1 " + std::to_string(EINVAL));
   EXPECT_EQ(tries({EBUSY, ENODEV, 0}), "2 " + std::to_string(ENODEV));
   EXPECT_EQ(tries({EBUSY}), "100 " + std::to_string(EBUSY));
-}
-
-TEST(DamonTrace, IsReadOnlyAsTheKernelPrintsIt) {
-  const auto read = read_damon_trace(
-      " kdamond.0-57 [000] .....  9.5: damon_aggregated: target_id=3 nr_regions=14 139-141: 20 6");
-  ASSERT_TRUE(read) << read.error().message;
-  EXPECT_EQ(read->target, 3U);
-  EXPECT_EQ(read->regions, 14U);
-  EXPECT_EQ(read->region, (Region{139, 141, 20, {}, 6}));
-  for (const char* const line :
-       {"",
-        "damon_aggregated: target_id=", "damon_aggregated: target_id=3 nr_regions=14 139-141: 20",
-        "damon_aggregated: target_id=3 nr_regions=14 141-139: 20 6",
-        "damon_aggregated: target_id=3 nr_regions=14 139-141: 20 6 7",
-        "damon_aggregated: target_id=-3 nr_regions=14 139-141: 20 6",
-        "damon_aggregated: target_id=3 nr_regions=14 139-141: 4294967296 6"}) {
-    EXPECT_FALSE(read_damon_trace(line)) << line;
-  }
 }
 
 TEST(DamonRanges, AreReadWholeOrNotAtAll) {

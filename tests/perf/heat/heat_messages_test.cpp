@@ -9,7 +9,6 @@
 
 #include "perf/heat/control_text.hpp"
 #include "perf/heat/damon.hpp"
-#include "perf/heat/damon_trace.hpp"
 #include "perf/heat/monitor.hpp"
 #include "perf/heat/page_scan.hpp"
 #include "perf/heat/source.hpp"
