@@ -108,20 +108,6 @@ TEST(JobText, OneThatAnswersNeedsNoReasonForHavingNoLatency) {
 
 // ---- Warnings ----
 
-TEST(RateWarning, SaysWhatTheRateIsInBitsAndWhatItWouldBeInFiosBytes) {
-  RunResult run = test::quiet_sample();
-  run.jobs[0].options["rate"] = "10m";
-  run.jobs[1].options["rate_min"] = "1000";
-  const std::vector<std::string> warnings = warnings_from(run);
-  const auto has = [&](const std::string& text) {
-    return std::ranges::find(warnings, text) != warnings.end();
-  };
-  EXPECT_TRUE(has("rate=10m is 10Mbit per second here; if fio's bytes were meant, write 80Mbit"))
-      << testing::PrintToString(warnings);
-  EXPECT_TRUE(has("rate_min=1000 is 1kbit per second here; if fio's bytes were meant, write 8kbit"))
-      << testing::PrintToString(warnings);
-}
-
 // ---- Comparisons ----
 
 Comparison compared(const RunResult& before, const RunResult& after, CompareOptions options = {}) {

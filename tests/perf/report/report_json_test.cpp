@@ -12,7 +12,6 @@
 
 #include "perf/engine/engine.hpp"
 #include "perf/report/report.hpp"
-#include "perf/report/stream.hpp"
 #include "tests/perf/report/sample_results.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -50,9 +49,6 @@ std::vector<std::string> judged_elsewhere(const std::vector<std::string>& docume
   EXPECT_EQ(verdicts.size(), documents.size());
   verdicts.resize(documents.size(), "not judged");
   return verdicts;
-}
-std::string judged_elsewhere(const std::string& document) {
-  return judged_elsewhere(std::vector{document}).front();
 }
 
 class EachSample : public testing::TestWithParam<std::string> {};
@@ -106,30 +102,6 @@ TEST(ReportSchema, RefusesWhatIsBrokenAnywhere) {
           [](Json& j) { j["jobs"][1]["loss"]["flows"][0]["gaps"][0] = {1, 2, 3}; });
   const std::vector<std::string> verdicts = judged_elsewhere(changed);
   for (std::size_t n = 0; n < names.size(); ++n) EXPECT_NE(verdicts[n], "") << names[n];
-}
-
-TEST(ReportJson, WhatWasNotMeasuredIsNullWithAReason) {
-  const Json job = sample("unstarted")["jobs"][0];
-  for (const char* key : {"tx", "rx", "loss", "latency_ns", "service_ns", "spacing_error_ns",
-                          "overruns", "cpu", "start_skew_ns", "rate_ci95_share", "limit_fps"}) {
-    EXPECT_TRUE(job.at(key).is_null()) << key;
-    EXPECT_TRUE(job.at(std::string(key) + "_reason").is_string()) << key;
-  }
-  for (const char* key : {"wire_tx_frames", "wire_rx_frames", "wire_lost_frames", "agree"}) {
-    EXPECT_TRUE(job.at("counts").at(key).is_null()) << key;
-  }
-}
-
-TEST(ReportJson, OfAProgramOnlyWhatItsPortCountedIsKnown) {
-  RunResult run = sample_named("quiet");
-  for (JobResult& job : run.jobs) job.tx.of_program = job.rx.of_program = true;
-  const std::string text = to_json(run, Bins::without);
-  EXPECT_EQ(judged_elsewhere(text), "");
-  const Json job = Json::parse(text).at("jobs").at(0);
-  EXPECT_TRUE(job.at("tx").at("frames").is_number());
-  for (const char* key : {"offered_frames", "offered_fps", "refused_frames", "batches", "errors"}) {
-    EXPECT_TRUE(job.at("tx").at(key).is_null()) << key;
-  }
 }
 
 TEST(ReportJson, WhatWasMeasuredHasNoReason) {
@@ -188,96 +160,9 @@ TEST(ReportJson, BytesThatAreNoTextDoNotBreakIt) {
   EXPECT_NE(name.find("\xEF\xBF\xBD"), std::string::npos) << name;
 }
 
-TEST(ReportJson, FiguresOverRepetitionsAreMediansAndCountsAreOfTheRunThatIsNamed) {
-  RunResult run = test::quiet_sample(1);
-  for (const std::uint64_t seed : {3U, 1U, 2U, 4U, 5U}) {
-    run.repetitions.push_back(test::quiet_sample(seed, 0.1 * static_cast<double>(seed)));
-  }
-  run.shown_run = 1;
-  run.repeats = {{"bulk", "tx_fps", {1, 2, 3, 4, 5}, 3, 1, 5}};
-  const Json json = Json::parse(to_json(run, Bins::with));
-  const Json third = Json::parse(to_json(run.repetitions[0], Bins::with));
-  EXPECT_EQ(json["shown_run"], 2);
-  EXPECT_EQ(third["shown_run"], nullptr);
-  for (const std::size_t job : {0U, 1U}) {
-    const Json& shown = json["jobs"][job];
-    const Json& middle = third["jobs"][job];  // 0.3 slower is the median of 0.1 to 0.5
-    for (const char* direction : {"tx", "rx"}) {
-      if (shown[direction].is_null()) continue;
-      EXPECT_EQ(shown[direction]["rate_fps"], middle[direction]["rate_fps"]);
-      EXPECT_EQ(shown[direction]["rate_bps"], middle[direction]["rate_bps"]);
-      const bool sends = direction == std::string("tx");
-      EXPECT_EQ(shown[direction]["frames"], (sends ? run.jobs[job].tx : run.jobs[job].rx).frames);
-    }
-    if (shown["latency_ns"].is_null()) continue;
-    EXPECT_EQ(shown["latency_ns"]["p50"], middle["latency_ns"]["p50"]);
-    EXPECT_LE(shown["latency_ns"]["p50"], shown["latency_ns"]["p99"]);
-  }
-  EXPECT_EQ(json["groups"][0]["tx"]["rate_fps"], third["groups"][0]["tx"]["rate_fps"]);
-  EXPECT_EQ(judged_elsewhere(json.dump()), "");
-}
-
-TEST(ReportJson, AResultNearTheHarnesssOwnLimitCarriesAWarning) {
-  RunResult run = sample_named("quiet");
-  const auto warned = [&](double limit) {
-    run.jobs[0].limit_fps = limit;
-    const Json json = Json::parse(to_json(run, Bins::without));
-    for (const auto& warning : json["warnings"]) {
-      if (warning.get<std::string>().starts_with("bulk: ")) return true;
-    }
-    return false;
-  };
-  const double rate = static_cast<double>(run.jobs[0].tx.frames) / run.jobs[0].tx.seconds;
-  EXPECT_FALSE(warned(rate / 0.79));
-  EXPECT_TRUE(warned(rate / 0.81));
-}
-
-TEST(ReportJson, StolenTimeAndInterruptionsCarryWarnings) {
-  RunResult run = sample_named("quiet");
-  run.causes.why_unknown = "it was turned off (why=0)";
-  EXPECT_EQ(Json::parse(to_json(run, Bins::without))["warnings"].size(), 0U);
-  run.machine.window[0].steal = 0.05;
-  run.jobs[0].cpu->involuntary_switches = 100000;
-  EXPECT_EQ(Json::parse(to_json(run, Bins::without))["warnings"].size(), 2U);
-}
-
-TEST(ReportJson, ManyJobsThatWereInterruptedAreOneWarning) {
-  RunResult run = sample_named("quiet");
-  run.causes.why_unknown = "it was turned off (why=0)";
-  run.jobs.resize(1);
-  for (int clone = 1; clone < 20; ++clone) {
-    run.jobs.push_back(run.jobs[0]);
-    run.jobs.back().name = "bulk." + std::to_string(clone);
-    run.jobs.back().cpu->involuntary_switches = 100000 + static_cast<std::uint64_t>(clone);
-  }
-  const Json warnings = Json::parse(to_json(run, Bins::without))["warnings"];
-  ASSERT_EQ(warnings.size(), 1U);
-  EXPECT_TRUE(warnings[0].get<std::string>().starts_with("19 jobs")) << warnings[0];
-  EXPECT_NE(warnings[0].get<std::string>().find("bulk.19 most"), std::string::npos) << warnings[0];
-}
-
-TEST(ReportJson, ALineOfTheStreamIsOneLine) {
-  RunProgress progress = test::sample_progress(12);
-  progress.jobs[0].name = "two\nlines";
-  progress.share = std::nullopt;
-  const std::string line = to_json_line(progress);
-  EXPECT_EQ(line.find('\n'), line.size() - 1);
-  const Json json = Json::parse(line);
-  EXPECT_TRUE(json["share"].is_null());
-  EXPECT_EQ(json["jobs"].size(), 4U);
-  EXPECT_EQ(json["jobs"][1]["interval"]["at_seconds"], 12);
-}
-
 std::string refusal(const std::string& text) {
   const auto report = Report::parse(text, "some.json");
   return report ? "accepted" : report.error().message;
-}
-
-TEST(ReportFile, WhatIsNoResultIsRefusedByName) {
-  for (const char* text : {"", "{", "nothing", "[]", "{}", "null", "\"text\"", "\xff\xfe\x00",
-                           "{\"format_version\":1}", "{\"format_version\":null}"}) {
-    EXPECT_TRUE(refusal(text).starts_with("cannot read result some.json: ")) << text;
-  }
 }
 
 TEST(ReportFile, OfAnotherVersionIsRefusedByBothNames) {
@@ -308,13 +193,6 @@ TEST(ReportFile, ThatIsNotThereOrADirectoryIsAnErrorWithItsReason) {
   const test::TempDir dir("/tmp");
   EXPECT_NE(Report::load(dir.file("none")).error().message.find("No such file"), std::string::npos);
   EXPECT_NE(Report::load(dir.path()).error().message.find("directory"), std::string::npos);
-}
-
-TEST(ReportFile, IsReadAsItWasWritten) {
-  const test::TempDir dir("/tmp");
-  const std::string text = to_json(sample_named("failed"), Bins::with);
-  std::ofstream(dir.file("result.json")) << text;
-  EXPECT_EQ(Report::load(dir.file("result.json")).value().json(), Json::parse(text));
 }
 
 TEST(Schema, KnowsEveryEngineAndNoOther) {

@@ -238,18 +238,6 @@ TEST(Problems, OfAJobThatFailedAreThoseThatTheRunDoesNotSay) {
   EXPECT_EQ(problems(""), Json::array()) << "the failure of its job tells enough";
   job.passed = true;
   EXPECT_EQ(problems("another"), Json::array());
-  FlowResult& flow = job.flows.emplace_back();
-  flow.from = "b";
-  flow.kind = FlowResult::Kind::reply;
-  flow.sent = 2000;
-  flow.corrupt_copies = flow.truncated_copies = 1;
-  EXPECT_EQ(problems("").at(0).at("text"),
-            "1 corrupt copy, 1 truncated copy, of 2,000 replies sent by b");
-  flow.kind = FlowResult::Kind::request;
-  flow.corrupt_copies = flow.truncated_copies = 2;
-  flow.cancelled = 3;
-  EXPECT_EQ(problems("").at(0).at("text"),
-            "3 cancelled, 2 corrupt copies, 2 truncated copies, of 2,000 requests sent by b");
 }
 
 // ---- Older results and other files ----
@@ -282,6 +270,8 @@ TEST(ReportFile, ThatIsNoResultSaysWhatItIsInstead) {
   const std::string begin = "cannot read result x.json: ";
   EXPECT_EQ(why("[]"), begin + "it is JSON, but not a result of shmifperf run");
   EXPECT_EQ(why("7"), begin + "it is JSON, but not a result of shmifperf run");
+  for (const char* text : {"", "null", "\"text\"", "\xff\xfe\x00"})
+    EXPECT_EQ(why(text).find(begin), 0U);
   EXPECT_EQ(why("{}"), begin + "it has no format_version, so it is not a result of shmifperf run");
   EXPECT_EQ(why(R"({"format_version":null})"), begin +
                                                    "it has format_version null, but this shmifperf "

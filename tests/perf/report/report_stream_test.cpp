@@ -29,14 +29,6 @@ RunProgress sent(double at_seconds, std::uint64_t frames) {
 
 // ---- Lines of progress ----
 
-TEST(Progress, TimesLeftHaveTwoUnitsAtMostAndAreNeverTooShort) {
-  EXPECT_EQ(format_eta(0), "0s");
-  EXPECT_EQ(format_eta(0.2), "1s");
-  EXPECT_EQ(format_eta(59.1), "1m00s");
-  EXPECT_EQ(format_eta(125), "2m05s");
-  EXPECT_EQ(format_eta(3720), "1h02m");
-}
-
 TEST(Progress, AHundredPerCentIsAllOfIt) {
   EXPECT_EQ(format_per_cent(0.9999), "99 %");
   EXPECT_EQ(format_per_cent(1), "100 %");

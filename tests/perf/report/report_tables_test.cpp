@@ -12,7 +12,6 @@
 
 #include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
-#include "tests/perf/remote/served_sample.hpp"
 #include "tests/perf/report/sample_results.hpp"
 #include "tests/perf/report/text_rows.hpp"
 
@@ -177,16 +176,6 @@ TEST(JobsTable, OfSeveralPeersShowsTheOneThatHasTimes) {
   EXPECT_EQ(row_of(text_of(run), "j0 ").at(4), "44.0 /s");
 }
 
-TEST(JobText, AGroupIsShownForItsJobsOnlyWhereThatWasAskedFor) {
-  RunResult run = test::quiet_sample();
-  for (const char* no : {"0", "no", "false"}) {
-    run.jobs[0].options["group_reporting"] = no;
-    EXPECT_TRUE(has(text_of(run), "\nbulk: rw=")) << no;
-  }
-  run.jobs[0].options["group_reporting"] = "1";
-  EXPECT_FALSE(has(text_of(run), "\nbulk: rw="));
-}
-
 // ---- Blocks ----
 
 TEST(JobText, WhatIsNotKnownOfAJobIsADashOrNotThere) {
@@ -217,14 +206,6 @@ TEST(JobText, APeerThatReceivedIsShownAlsoWhereItsOwnerSentNothing) {
   EXPECT_EQ(row_of(text, "p received").at(1), "5") << text;
 }
 
-TEST(JobText, FramesAreGivenUpOnlyBySkippingThem) {
-  RunResult run = run_of({sender("j", 5)});
-  run.jobs[0].tx.skipped_frames = 3;
-  run.jobs[0].tx.offered_frames = 8;
-  EXPECT_TRUE(
-      has(text_of(run), "  after stalls: rate_catchup=skip, gave up 3 of 8 frames offered\n"));
-}
-
 TEST(JobText, PercentilesAreShownAsTheyAreWrittenInTheOrderOfTheirValues) {
   RunResult run = run_of({sender("j", 5)});
   run.jobs[0].latency->record(30);
@@ -232,15 +213,6 @@ TEST(JobText, PercentilesAreShownAsTheyAreWrittenInTheOrderOfTheirValues) {
   EXPECT_TRUE(
       has(text_of(run), "  latency: p7.5 30.0 ns, p10 30.0 ns, p99.999 30.0 ns, p100 30.0 "))
       << text_of(run);
-}
-
-TEST(GroupText, OfAGroupWithoutTrafficIsItsNameAlone) {
-  RunResult run = run_of({job_called("j"), job_called("k")});
-  for (JobResult& job : run.jobs) job.group = "g";
-  run.groups.emplace_back().name = "g";
-  run.groups[0].jobs = {"j", "k"};
-  run.groups[0].latency = run.groups[0].service = std::make_shared<LatencyHistogram>();
-  EXPECT_TRUE(has(text_of(run), "\ngroup g: 2 jobs, start skew -\n\nmachine ")) << text_of(run);
 }
 
 // ---- Searches, repetitions and machines ----
@@ -315,22 +287,6 @@ TEST(RepeatText, ShowsEachFigureInItsUnit) {
   EXPECT_EQ(row_of(text, "j lost_share "),
             (Cells{"j lost_share", "2", "2.00 %", "1.00 %", "4.00 %", "150 %"}));
   EXPECT_EQ(row_of(text, "k lost_share ").back(), "-") << "of nothing there is no share";
-}
-
-TEST(MachineText, RoundsItsFrequencyToTheNextNumber) {
-  RunResult run = test::quiet_sample();
-  for (const auto& [mhz, shown] : {std::pair{2893.4, " at 2893 MHz"}, {2893.6, " at 2894 MHz"}}) {
-    run.machine.frequency_mhz = mhz;
-    EXPECT_TRUE(has(text_of(run), shown));
-  }
-}
-
-TEST(MachineText, OfServersNamesEachThatHasOneInWhicheverOrder) {
-  auto json = nlohmann::json::parse(test::served_sample_json());
-  std::swap(json.at("hosts").at(0), json.at("hosts").at(1));
-  const std::string text = to_text(Report::parse(json.dump(), "served").value());
-  EXPECT_TRUE(has(text, "\nmachine of lab1:7000, lab-one: ")) << text;
-  EXPECT_LT(text.find("\n  lab2:7000 "), text.find("\n  lab1:7000 "));
 }
 
 }  // namespace

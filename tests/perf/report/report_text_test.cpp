@@ -49,35 +49,6 @@ std::string line_with(const std::string& text, const std::string& begin) {
 
 // ---- Units ----
 
-TEST(Units, HaveThreeDigitsAndStepAtPowersOfTheirUnit) {
-  EXPECT_EQ(format_ns(0), "0 ns");
-  EXPECT_EQ(format_ns(850), "850 ns");
-  EXPECT_EQ(format_ns(999.4), "999 ns");
-  EXPECT_EQ(format_ns(999.6), "1.00 us");
-  EXPECT_EQ(format_ns(12345), "12.3 us");
-  EXPECT_EQ(format_ns(9.996e6), "10.0 ms");
-  EXPECT_EQ(format_ns(1.2e9), "1.20 s");
-  EXPECT_EQ(format_bps(3.2e9), "3.20 Gbit/s");
-  EXPECT_EQ(format_fps(0.25), "0.250 /s");
-  EXPECT_EQ(format_fps(1543210), "1.54 M/s");
-  EXPECT_EQ(format_share(0.000385), "0.0385 %");
-  EXPECT_EQ(format_share(0), "0 %");
-  EXPECT_EQ(format_share(1), "100 %");
-  EXPECT_EQ(format_count(1234567), "1,234,567");
-  EXPECT_EQ(format_count(123), "123");
-  EXPECT_EQ(format_bytes(1500), "1.50 kB");
-  EXPECT_EQ(format_memory(std::uint64_t{16} << 30U), "16.0 GiB");
-  EXPECT_EQ(format_seconds(0.5), "0.500 s");
-  EXPECT_EQ(format_seconds(0.02), "20.0 ms");
-}
-
-TEST(Units, ShowADashForWhatIsNotKnown) {
-  EXPECT_EQ(format_ns(std::nullopt), "-");
-  EXPECT_EQ(format_fps(std::nullopt), "-");
-  EXPECT_EQ(format_count(std::nullopt), "-");
-  EXPECT_EQ(format_share(std::nan("")), "-");
-}
-
 /// What stands behind the blank; empty when there is none.
 std::string unit_in(const std::string& figure) {
   const auto blank = figure.find(' ');
@@ -179,24 +150,6 @@ TEST(Text, EveryNumberIsOneOfTheJson) {
   }
 }
 
-TEST(Text, ColumnsHoldTheFiguresTheyAreNamedFor) {
-  const RunResult run = test::failed_sample();
-  const std::string text = text_of(run);
-  const JobResult& peer = run.jobs[1];
-  const auto cell = [&](double ns) { return "  " + format_ns(ns); };
-  const std::string latency = line_with(text, "voip.peer latency");
-  std::string::size_type at = 0;
-  for (const double per_cent : {50.0, 90.0, 99.0, 99.9, 99.99, 99.999, 100.0}) {
-    const std::string wanted = cell(static_cast<double>(peer.latency->percentile(per_cent)));
-    at = latency.find(wanted, at);
-    ASSERT_NE(at, std::string::npos) << per_cent << " in " << latency;
-    at += wanted.size();
-  }
-  EXPECT_NE(line_with(text, "voip -> voip.peer ").find(format_count(peer.flows[0].lost)),
-            std::string::npos);
-  EXPECT_NE(line_with(text, "bulk job").find("160 k/s"), std::string::npos);
-}
-
 TEST(Text, WhatWentWrongComesBeforeAnyTable) {
   const std::string text = text_of(test::failed_sample());
   const auto table = text.find("traffic");
@@ -281,13 +234,6 @@ TEST(Text, TellsLostRequestsFromLostReplies) {
   EXPECT_NE(line.find(" 70  7.00 %"), std::string::npos) << line;
 }
 
-TEST(Text, ACountThatDoesNotAgreeIsAProblem) {
-  RunResult run = test::quiet_sample();
-  EXPECT_EQ(line_with(text_of(run), "counts    bulk"), "");
-  run.jobs[1].counts.agree = false;
-  EXPECT_NE(line_with(text_of(run), "counts    bulk.peer: generator, wire and receiver"), "");
-}
-
 TEST(Text, WhatWasNotMeasuredIsADash) {
   const std::string text = text_of(test::engines_sample());
   const std::string counts = line_with(text, "load.unix.peer received        ");
@@ -340,6 +286,8 @@ TEST(Text, WhatADeviceDroppedOfASendersFramesStandsInItsRow) {
 
 TEST(Text, OfAGroupThatReportsForItsJobsOnlyThoseThatFailedAreShown) {
   RunResult run = test::quiet_sample();
+  EXPECT_NE(line_with(text_of(run), "bulk: rw="), "");
+  run.jobs[0].options["group_reporting"] = "no";
   EXPECT_NE(line_with(text_of(run), "bulk: rw="), "");
   run.jobs[0].options["group_reporting"] = "yes";
   EXPECT_EQ(line_with(text_of(run), "bulk: rw="), "");
@@ -401,17 +349,6 @@ TEST(Text, EnginesUnderTheSameLoadStandInOneTable) {
   EXPECT_EQ(text_of(run).find("the same load"), std::string::npos);
 }
 
-TEST(Text, ASearchIsATableWithALineForEachFrameSize) {
-  const RunResult run = test::search_sample();
-  const std::string text = text_of(run);
-  EXPECT_EQ(text.find("highest rate that"), text.rfind("highest rate that")) << "one for all sizes";
-  for (const SearchResult& search : run.searches) {
-    const std::string row = line_with(text, format_count(search.frame_bytes) + " B");
-    const std::string wanted = search.found_fps ? format_fps(search.found_fps) : search.why_none;
-    EXPECT_NE(row.find(wanted), std::string::npos) << row;
-  }
-}
-
 // A trial that lost a frame and passed when it was tried again is no limit, so trials do not tell.
 TEST(Text, ASearchWhoseHighestRatePassedSaysSo) {
   RunResult run = test::search_sample();
@@ -462,8 +399,12 @@ TEST(Terse, EachLineHasTheFieldsThatTheDocumentNames) {
         const Json& all = report.json()["jobs"][job];
         const Json& object = dot == std::string::npos ? all : all.at(names[i].substr(0, dot));
         const Json value = object.is_null() ? Json() : object.at(names[i].substr(dot + 1));
-        if (value.is_string()) continue;
-        EXPECT_EQ(fields[i], value.is_null() ? "" : value.dump()) << names[i];
+        if (value.is_string() && name == "hostile") continue;
+        std::string text = value.is_null()     ? ""
+                           : value.is_string() ? value.get<std::string>()
+                                               : value.dump();
+        std::ranges::replace(text, ';', '_');
+        EXPECT_EQ(fields[i], text) << names[i];
       }
     }
   }
@@ -542,25 +483,6 @@ TEST(Text, WhatIsBesideTheTablesFitsATerminalOfEightyColumnsToo) {
   }
 }
 
-TEST(Text, OneIsSingular) {
-  RunResult run = test::quiet_sample();
-  run.jobs[0].tx.skipped_frames = 1;
-  run.jobs[0].tx.offered_frames = 1;
-  run.jobs[0].cpu->involuntary_switches = 1;
-  run.jobs[0].runtime_seconds = 0.01;
-  Cause& waited = run.causes.causes.emplace_back();
-  waited.job = run.jobs[0].name;
-  FlowResult& flow = run.jobs[1].flows[0];
-  flow.lost = flow.corrupt_copies = flow.truncated_copies = 1;
-  run.jobs[1].overruns = run.jobs[1].overrun_frames = 1;
-  const std::string text = text_of(run);
-  for (const char* const singular :
-       {"passed, 1 frame lost", "1 corrupt copy", "1 truncated copy", "1 time, 1 frame\n",
-        "1 of 1 frame offered", "CPU 1 time in"}) {
-    EXPECT_NE(text.find(singular), std::string::npos) << singular << '\n' << text;
-  }
-}
-
 TEST(Text, ALowerBoundOfLostFramesIsCalledOne) {
   RunResult run = test::quiet_sample();
   JobResult& job = run.jobs[1];
@@ -584,27 +506,6 @@ TEST(Text, ARunThatPassedSaysInItsFirstLineWhatWasLost) {
   run.links = {{"bus:/dev/shm/b", "bulk", "sent", {{5000, 57, 0, 0, 0, 0, 0}, 0}, "loss=1%"}};
   EXPECT_NE(text_of(run).find(": passed, 57 frames lost by the requested faults (exit"),
             std::string::npos);
-  run.jobs[1].flows[0].lost = 60;
-  EXPECT_NE(text_of(run).find("60 frames lost, no more than 57 of them by the requested faults"),
-            std::string::npos);
-  // What the link held back to the end never came, either.
-  run.links[0].faults.under_way = 3;
-  EXPECT_NE(text_of(run).find(": passed, 60 frames lost by the requested faults (exit"),
-            std::string::npos);
-  // Nobody asked for what a queue dropped.
-  FaultsMade& made = run.links[0].faults;
-  for (const auto& [lost, queue, words] :
-       std::initializer_list<std::tuple<std::uint64_t, std::uint64_t, std::string>>{
-           {0, 60, "60 frames lost by the full queue of a fault (exit"},
-           {0, 59, "60 frames lost, no more than 59 of them by the full queue of a fault (exit"},
-           {20, 40,
-            "60 frames lost, no more than 20 of them by the requested faults and 40 by the "
-            "full queue of a fault (exit"}}) {
-    made.lost = lost;
-    made.under_way = 0;
-    made.queue_full = queue;
-    EXPECT_NE(text_of(run).find(": passed, " + words), std::string::npos) << text_of(run);
-  }
 }
 
 /// The lines of the table "faults on purpose".
@@ -640,16 +541,6 @@ TEST(Text, LinesAreBrokenByColumnsAndNotByBytes) {
       EXPECT_EQ(wrapped(with_umlauts(text), width, 2), with_umlauts(wrapped(text, width, 2)));
     }
   }
-}
-
-TEST(Text, OfRepetitionsItSaysWhatIsAMedianAndWhatIsOfOneRun) {
-  RunResult run = test::search_sample();
-  run.repetitions = {run, run, run, run, run};
-  run.shown_run = 3;
-  EXPECT_NE(text_of(run).find("5 runs: rates, shares and times below are medians of all runs, and "
-                              "counts are those of run 4"),
-            std::string::npos);
-  EXPECT_EQ(text_of(test::quiet_sample()).find("medians"), std::string::npos);
 }
 
 }  // namespace

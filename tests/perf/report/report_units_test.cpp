@@ -29,6 +29,11 @@ TEST(UnitLimits, ANumberHasThreeDigitsAlsoWhereItIsRoundedToOneMore) {
   EXPECT_EQ(format_seconds(0), "0 s");
   EXPECT_EQ(format_fps(999.4), "999 /s");
   EXPECT_EQ(format_fps(999.6), "1.00 k/s");
+  EXPECT_EQ(format_share(0.000385), "0.0385 %");
+  EXPECT_EQ(format_share(0), "0 %");
+  EXPECT_EQ(format_share(1), "100 %");
+  EXPECT_EQ(format_count(1234567), "1,234,567");
+  EXPECT_EQ(format_count(123), "123");
 }
 
 TEST(UnitLimits, EachUnitIsAThousandOfTheOneBelowIt) {
@@ -63,10 +68,15 @@ TEST(UnitLimits, OnlyOneThingIsSingularAndWhatIsNoNumberIsADash) {
     EXPECT_EQ(format_seconds(none), "-");
     EXPECT_EQ(format_share(none), "-");
   }
+  EXPECT_EQ(format_ns(std::nullopt), "-");
+  EXPECT_EQ(format_count(std::nullopt), "-");
 }
 
 TEST(UnitLimits, TimesLeftChangeTheirUnitsAtAMinuteAndAtAnHour) {
+  EXPECT_EQ(format_eta(0), "0s");
+  EXPECT_EQ(format_eta(0.2), "1s");
   EXPECT_EQ(format_eta(59), "59s");
+  EXPECT_EQ(format_eta(59.1), "1m00s") << "never too short";
   EXPECT_EQ(format_eta(60), "1m00s");
   EXPECT_EQ(format_eta(3599), "59m59s");
   EXPECT_EQ(format_eta(3600), "1h00m");

@@ -68,14 +68,24 @@ TEST(Summary, TellsRequestedLossesFromOthers) {
   EXPECT_EQ(first_line(), begin + end);
   run.links = {{"bus:/dev/shm/b", "lossy", "sent", {{5000, 57, 0, 0, 0, 0, 0}, 0}, "loss=1%"}};
   EXPECT_EQ(first_line(), begin + " by the requested faults" + end);
-  run.links[0].faults.lost = 50;
-  EXPECT_EQ(first_line(), begin + ", no more than 50 of them by the requested faults" + end);
-  run.links[0].faults.queue_full = 7;
-  EXPECT_EQ(first_line(),
-            begin +
-                ", no more than 50 of them by the requested faults and 7 by the full queue of "
-                "a fault" +
-                end);
+  FaultsMade& made = run.links[0].faults;
+  struct Made {
+    std::uint64_t lost, under_way, queue_full;
+    std::string words;
+  };
+  for (const auto& [lost, under_way, queue_full, words] : {
+           Made{50, 0, 0, ", no more than 50 of them by the requested faults"},
+           {50, 7, 0, " by the requested faults"},  // what a link held back to the end
+           {50, 0, 7,
+            ", no more than 50 of them by the requested faults and 7 by the full queue of a fault"},
+           {0, 0, 57, " by the full queue of a fault"},
+           {0, 0, 56, ", no more than 56 of them by the full queue of a fault"},
+       }) {
+    made.lost = lost;
+    made.under_way = under_way;
+    made.queue_full = queue_full;
+    EXPECT_EQ(first_line(), begin + words + end);
+  }
   // Of hosts with TCP, the faults cost segments that TCP sends again.
   run.jobs[1].flows[0].lost = 0;
   EXPECT_EQ(first_line(),

@@ -10,24 +10,6 @@
 namespace shmif::test {
 namespace {
 
-TEST(BusMessages, OfCreateNameTheBusThatCannotBe) {
-  const TempDir directory;
-  const std::string path = directory.file("bus");
-  for (const std::vector<std::string>& more : std::vector<std::vector<std::string>>{
-           {"--size", "65537"}, {"--mtu", "67"}, {"--size", "64K", "--mtu", "9000"}}) {
-    std::vector<std::string> words{"create", path};
-    words.insert(words.end(), more.begin(), more.end());
-    const ToolResult r = run_tool(words);
-    EXPECT_EQ(r.status, 2);
-    EXPECT_EQ(r.err.find("shmifctl: cannot create the bus " + path + ": "), 0U) << r.err;
-  }
-  ASSERT_EQ(run_tool({"create", path}).status, 0);
-  const ToolResult again = run_tool({"create", path});
-  EXPECT_EQ(again.status, 1);
-  EXPECT_EQ(again.err.find(path), again.err.rfind(path)) << "named once: " << again.err;
-  EXPECT_TRUE(contains(again.err, path)) << again.err;
-}
-
 TEST(BusMessages, OfWaitTellWhatKeepsAPortFromBeingUp) {
   const BusRig rig;
   Port port = rig.port("web");

@@ -25,21 +25,6 @@ const std::vector<std::string> kCommands = {
     "inject", "link",   "ls",      "move",   "partition", "ping",    "ps",     "repair",
     "serve",  "stat",   "stop",    "tap",    "top",       "up",      "uplink", "wait"};
 
-/// A refusal is one line on standard error that begins with the program's name.
-void expect_one_line(const ToolResult& result) {
-  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
-  EXPECT_EQ(result.err.rfind("shmifctl: ", 0), 0U) << result.err;
-}
-
-void expect_usage_error(const std::vector<std::string>& arguments, const std::string& names) {
-  const ToolResult result = run_tool(arguments);
-  EXPECT_EQ(result.status, 2) << result.err;
-  EXPECT_EQ(result.out, "");
-  expect_one_line(result);
-  EXPECT_NE(result.err.find(names), std::string::npos) << result.err;
-  EXPECT_NE(result.err.find("--help"), std::string::npos) << result.err;
-}
-
 // Whoever adds a command adds it here.
 TEST(CommandLine, HelpListsTheseCommandsAndNoOther) {
   const ToolResult result = run_tool({"--help"});
@@ -87,75 +72,11 @@ TEST(CommandLine, HelpExplainsEverySpellingOfValues) {
   }
 }
 
-TEST(CommandLine, ANumberWhoseUnitDecidesIsRefusedWithBothSpellings) {
-  const auto refused = [](const std::string& fault, const std::string& why) {
-    expect_usage_error({"bridge", "--fault", fault, "bus:/nonexistent", "pcap:/nonexistent/x"},
-                       "--fault: fault " + why);
-  };
-  refused("loss=1", "\"loss=1\" could be 1% or 100% (write loss=1% or loss=100%)");
-  refused("loss=1%,loss=2%", "\"loss=2%\": loss is given twice (leave one out)");
-  refused("delay=5", "\"delay=5\" could be 5ms or 5s (write delay=5ms or delay=5s)");
-  refused("rate=1MB", "\"rate=1MB\" could be 1Mbit or 8Mbit (write rate=1Mbit or rate=8Mbit)");
-  expect_usage_error({"create", "/nonexistent/x", "--mtu", "9k"},
-                     "--mtu \"9k\" could be 9000 or 9216");
-}
-
 TEST(CommandLine, VersionNamesTheBusFormat) {
   const ToolResult result = run_tool({"--version"});
   EXPECT_EQ(result.status, 0);
   EXPECT_EQ(result.out.rfind("shmifctl ", 0), 0U) << result.out;
   EXPECT_NE(result.out.find("(bus format 0x"), std::string::npos) << result.out;
-}
-
-TEST(CommandLine, AnUnknownCommandSuggestsTheNearest) {
-  expect_usage_error({"creat"}, "did you mean \"create\"?");
-  expect_usage_error({"crate", "x"}, "did you mean \"create\"?");
-  expect_usage_error({"help", "stats"}, "did you mean \"stat\"?");
-  expect_usage_error({"--log-levle=off", "stat", "x"}, "did you mean --log-level?");
-  expect_usage_error({"frobnicate"}, "unknown command \"frobnicate\"");
-}
-
-TEST(CommandLine, AnUnknownOptionSuggestsTheNearest) {
-  expect_usage_error({"create", "--sise", "4M", "x"}, "did you mean --size?");
-  expect_usage_error({"create", "-Z", "x"}, "unknown option -Z");
-  expect_usage_error({"--verbose"}, "unknown option --verbose");
-}
-
-TEST(CommandLine, AProgramThatIsNotBehindTheDashesIsToldWhereItBelongs) {
-  expect_usage_error({"exec", "/x", "ls", "-la"}, "after \"--\": shmifctl exec /x -- ls -la");
-  expect_usage_error({"exec", "/x", "true"}, "after \"--\": shmifctl exec /x -- true");
-  expect_usage_error({"exec", "/x", "--ip", "198.18.0.1/24", "ping", "-c", "3"}, "after \"--\"");
-  expect_usage_error({"enter", "/x", "web", "ip", "-4"},
-                     "after \"--\": shmifctl enter /x web -- ip -4");
-  expect_usage_error({"exec", "/x", "--hostnam", "a", "--", "true"}, "did you mean --hostname?");
-}
-
-TEST(CommandLine, MissingAndSuperfluousArgumentsAreRefused) {
-  expect_usage_error({}, "no command");
-  for (const char* command : {"audit", "create", "destroy", "repair", "stat", "tap", "top"}) {
-    expect_usage_error({command}, "(give PATH");
-    expect_usage_error({command, "/nonexistent/a", "b"}, "\"b\"");
-  }
-  expect_usage_error({"bridge", "bus:/x"}, "(give LINK LINK)");
-  expect_usage_error({"wait", "/x"}, "--port");
-  expect_usage_error({"create", "/x", "--size"}, "--size needs a value");
-  expect_usage_error({"create", "/x", "--size", "1M", "--size", "2M"}, "more than once");
-}
-
-TEST(CommandLine, ValuesOfTheWrongKindAreRefusedByName) {
-  expect_usage_error({"create", "/nonexistent/x", "--size", "4X"}, "--size \"4X\"");
-  expect_usage_error({"create", "/nonexistent/x", "--size", "99999999999G"}, "--size");
-  expect_usage_error({"create", "/nonexistent/x", "--mtu", "many"}, "--mtu \"many\"");
-  expect_usage_error({"create", "/nonexistent/x", "--mode", "rw"}, "--mode \"rw\"");
-  expect_usage_error({"wait", "/x", "--port", "a", "--timeout", "soon"}, "--timeout \"soon\"");
-  expect_usage_error({"top", "/x", "--interval", "0"}, "--interval \"0\"");
-  expect_usage_error({"--log-level", "loud", "stat", "/x"}, "--log-level \"loud\"");
-  expect_usage_error({"stat", "/x", "--log-level", "loud"}, "--log-level \"loud\"");
-}
-
-TEST(CommandLine, AFlagTakesNoValue) {
-  expect_usage_error({"stat", "--json=false", "/x"}, "--json takes no value");
-  expect_usage_error({"exec", "/x", "--promisc=0", "--", "true"}, "--promisc takes no value");
 }
 
 TEST(CommandLine, WordsBehindTheDoubleDashAreNoOptions) {

@@ -97,52 +97,6 @@ TEST(Limits, TheLastValueIsTakenAndTheNextOneRefused) {
   expect_limits(shmifperf_path(), limits_of_shmifperf(directory.file("none")));
 }
 
-TEST(Limits, ANumberOutOfThemIsRefusedWithBothOfThem) {
-  const auto refusal = [](const std::vector<std::string>& words) { return run_tool(words).err; };
-  EXPECT_NE(refusal({"ping", "/none", "-c", "0"})
-                .find("--count \"0\" is not a whole number from 1 to 100000000;"),
-            std::string::npos);
-  EXPECT_NE(refusal({"top", "/none", "-n", "0"})
-                .find("--count \"0\" is not a whole number of 1 or more;"),
-            std::string::npos);
-  EXPECT_NE(
-      refusal({"inject", "/none", "x", "--loop", "y"}).find("--loop \"y\" is not a whole number;"),
-      std::string::npos);
-}
-
-TEST(Limits, WhatOnlyANewBusHasNeedsTheOptionThatMakesOne) {
-  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
-           {"tap", "/none"}, {"bridge", "bus:/none", "bus:/nil"}, {"exec", "/none"}}) {
-    for (const std::vector<std::string>& option : std::vector<std::vector<std::string>>{
-             {"--size", "1M"}, {"--mtu", "1500"}, {"--flow", "pause"}}) {
-      std::vector<std::string> line = words;
-      line.insert(line.end(), option.begin(), option.end());
-      if (words[0] == "exec") line.insert(line.end(), {"--", "true"});
-      const ToolResult refused = run_tool(line);
-      EXPECT_EQ(refused.status, 2) << refused.err;
-      EXPECT_NE(refused.err.find("give --create, too"), std::string::npos) << refused.err;
-    }
-  }
-}
-
-TEST(Limits, AHostHasItsInterfaceByOneOfThreeMeans) {
-  for (const std::string via : {"tap", "veth", "any"})
-    EXPECT_EQ(run_tool({"exec", "/none", "--via", via, "--", "true"}).status, 125) << "no such bus";
-  for (const std::string via : {"TAP", "veth2", "tun"}) {
-    const ToolResult refused = run_tool({"exec", "/none", "--via", via, "--", "true"});
-    EXPECT_EQ(refused.status, 2) << via;
-    EXPECT_NE(refused.err.find("--via \"" + via + "\" is neither tap nor veth"), std::string::npos)
-        << refused.err;
-  }
-}
-
-TEST(Limits, AMessageIsOneLineWhateverAPathHolds) {
-  const ToolResult refused = run_tool({"stat", "/none/a\nb\rc"});
-  EXPECT_EQ(refused.status, 1);
-  EXPECT_EQ(count_of_lines(refused.err), 1) << refused.err;
-  EXPECT_NE(refused.err.find("/none/a b c"), std::string::npos) << refused.err;
-}
-
 TEST(Limits, WhatABusHasOneOfIsGivenOnceForEachAndNotEmpty) {
   const auto status = [](std::vector<std::string> options) {
     options.insert(options.begin(), {"exec", "/none"});

@@ -6,7 +6,6 @@
 #include <gtest/gtest.h>
 
 #include <functional>
-#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -138,63 +137,6 @@ TEST(OptionsParsed, AreThoseOfTheLineInItsOrder) {
             (LineWords{"0", "1"}));
 }
 
-TEST(OptionsParsed, ThatAreWrongAreRefusedByTheirNames) {
-  const auto refused = [](LineWords words) {
-    return refusal_of(all_sorts(), line_of(std::move(words)));
-  };
-  EXPECT_EQ(refused({"a", "-c", "1", "--count", "2"}), "--count is given more than once");
-  EXPECT_EQ(refused({"a", "--size=1", "--size=1"}), "--size is given more than once");
-  EXPECT_EQ(refused({"a", "-nn", "-n", "-x", "--extra"}), "taken") << "flags may be repeated";
-  EXPECT_EQ(refused({"a", "--mac=1", "--mac=2", "--rate=1", "--rate=2"}), "taken");
-  for (const std::string value : {"1", "0", "false", "true", "no", "", "a=b"}) {
-    EXPECT_EQ(refused({"a", "--extra=" + value}), "--extra takes no value");
-    EXPECT_EQ(refused({"a", "--rate", "1", "--help=" + value}), "--help takes no value");
-  }
-  EXPECT_EQ(refused({"a", "--port", "--extra"}).substr(0, 20), "--port needs a value");
-  EXPECT_EQ(refused({"a", "-c", "-x", "--port", "-=extra=1", "--rate", "-"}), "taken");
-  for (const std::string value : {"", "=", "=7/24", "=a=b"}) {
-    EXPECT_EQ(refused({"a", "-size" + value}),
-              "unknown option -s (in -size), did you mean --size?");
-  }
-  for (const LineWords& words : {LineWords{"--size="}, LineWords{"--size", ""}}) {
-    EXPECT_EQ(refused(words), "--size \"\" is empty (give BYTES, or leave --size out)");
-  }
-  EXPECT_EQ(refused({"-nc", "", "a", "b", "c"}),
-            "--count \"\" is empty (give N, or leave --count out)");
-  EXPECT_EQ(refused({"a", "--thread="}),
-            "--thread \"\" is empty (give 0|1, or leave --thread out)");
-  EXPECT_EQ(refused({"", "--size", "1"}), "taken") << "not a value of an option";
-  EXPECT_EQ(refused({"a", "--size"}), "--size needs a value");
-  EXPECT_EQ(refused({"a", "--rate"}), "--rate needs a value");
-  for (const std::string next : {"--size", "--size=1", "--extra", "--help"}) {
-    const std::string name = next.substr(0, next.find('='));
-    for (const char* const word : {"--rate", "--count", "-c"}) {
-      EXPECT_EQ(refused({"a", word, next}),
-                std::string(word) + " needs a value, and " + name +
-                    " is an option (is a variable of your shell empty?)");
-    }
-  }
-  EXPECT_EQ(refused({"a", "--rate", "--nothing", "--rate=--size"}), "taken") << "no option of ours";
-  EXPECT_EQ(refused({"a", "--rate", "--rate", "--size"}).substr(0, 37),
-            "--rate needs a value, and --rate is a");
-  EXPECT_EQ(refused({"a", "-Z"}), "unknown option -Z");
-  EXPECT_EQ(refused({"a", "--sice=1"}), "unknown option --sice, did you mean --size?");
-  EXPECT_EQ(refused({"a", "--hlep"}), "unknown option --hlep, did you mean --help?");
-  EXPECT_EQ(refused({"a", "--log-levle=off"}),
-            "unknown option --log-levle, did you mean --log-level?");
-  EXPECT_EQ(refused({"a", "--%x"}),
-            "\"--%x\" is not an option (write words that begin with '-' after \"--\")");
-  EXPECT_EQ(refused({}), "too few arguments (give PATH [MORE])");
-  EXPECT_EQ(refused({"a", "b"}), "taken");
-  EXPECT_EQ(refused({"a", "b", "c", "d"}), "\"c\" is one argument too many (give PATH [MORE])");
-  EXPECT_EQ(refusal_of(all_sorts().words(2, 2), line_of({"a"})),
-            "too few arguments (give PATH [MORE])");
-  EXPECT_EQ(refusal_of(all_sorts(), line_of({"a", "b"}, LineWords{"c"})),
-            "\"c\" is one argument too many (give PATH [MORE])");
-  EXPECT_EQ(refusal_of(Options("lone", "").words(0, 0), line_of({"x"})),
-            "\"x\" is one argument too many (the command takes only options)");
-}
-
 TEST(OptionsParsed, AValueMayBeOfAnyLengthAndHaveAnyCharacter) {
   const std::string all_bytes = [] {
     std::string text;
@@ -239,85 +181,6 @@ TEST(OptionsParsed, OfSeveralLogLevelsTheLastCounts) {
   log_warning("heard");
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
   apply_log_level("warning");
-}
-
-TEST(OptionsParsed, AProgramStandsBehindTheDashesAloneAndIsNotEmpty) {
-  const auto options = [](std::size_t words) {
-    return Options("run", words == 1 ? "PATH -- PROGRAM" : "PATH NAME -- PROGRAM")
-        .words(words, words)
-        .flag("json", "")
-        .takes_program();
-  };
-  const Arguments args =
-      options(1).parse(line_of({"bus", "--json"}, LineWords{"ls", "--json", "--"}));
-  EXPECT_EQ(args.positional(), LineWords{"bus"});
-  EXPECT_EQ(args.program(), (LineWords{"ls", "--json", "--"}));
-  const std::string after = "the program and its options come after \"--\": shmifctl run ";
-  const std::string none = "no program to run (" + after;
-  EXPECT_EQ(refusal_of(options(1), line_of({"bus"})), none + "PATH -- PROGRAM)");
-  EXPECT_EQ(refusal_of(options(1), line_of({"bus"}, LineWords{})), none + "PATH -- PROGRAM)");
-  EXPECT_EQ(refusal_of(options(1), line_of({"bus", "ls", "x"})), none + "bus -- ls x)");
-  EXPECT_EQ(refusal_of(options(2), line_of({"bus", "web", "ls"})), none + "bus web -- ls)");
-  EXPECT_EQ(refusal_of(options(2), line_of({"bus", "web"})), none + "PATH NAME -- PROGRAM)");
-  EXPECT_EQ(refusal_of(options(1), line_of({"bus", "ls", "-la"})),
-            "unknown option -l (" + after + "bus -- ls -la)");
-  EXPECT_EQ(refusal_of(options(1), line_of({"--json", "bus", "ls"})), none + "--json bus -- ls)");
-  const auto with_values = [&] {
-    return options(1).value("n,name", "NAME", "").value("ip", "ADDRESS", "");
-  };
-  EXPECT_EQ(refusal_of(with_values(), line_of({"bus", "--ip", "a", "-n", "b", "sh", "-n", "x"})),
-            none + "bus --ip a -n b -- sh -n x)")
-      << "the word behind --ip is not the program";
-  EXPECT_EQ(refusal_of(with_values(), line_of({"bus", "--ip=a", "-nb", "--json", "sh"})),
-            none + "bus --ip=a -nb --json -- sh)");
-  EXPECT_EQ(refusal_of(with_values(), line_of({"bus", "sh", "-c", "echo 'a' $b"})),
-            "unknown option -c (" + after + R"(bus -- sh -c 'echo '\''a'\'' $b'))");
-  EXPECT_EQ(refusal_of(with_values(), line_of({"--jsno", "bus", "sh"})),
-            "unknown option --jsno (" + after + "PATH -- PROGRAM)");
-  EXPECT_EQ(refusal_of(options(1), line_of({"bus", "--jsno"}, LineWords{"ls"})),
-            "unknown option --jsno, did you mean --json?");
-  EXPECT_EQ(refusal_of(options(1), line_of({"bus", "ls"}, LineWords{"x"})),
-            "\"ls\" is one argument too many (give PATH -- PROGRAM)");
-}
-
-TEST(OptionsParsed, AProgramThatMayBeGivenIsNotEmptyEither) {
-  const auto options = [] { return Options("run", "PATH [-- PROGRAM]").may_take_program(); };
-  EXPECT_EQ(options().parse(line_of({"bus"})).program(), LineWords{});
-  EXPECT_EQ(options().parse(line_of({"bus"}, LineWords{"ls", "-l"})).program(),
-            (LineWords{"ls", "-l"}));
-  EXPECT_EQ(refusal_of(options(), line_of({"bus"}, LineWords{})),
-            "no program to run (the program and its options come after \"--\": shmifctl run PATH "
-            "[-- PROGRAM])");
-}
-
-TEST(OptionsValues, AreRefusedWithTheirOptionAndTheirLimits) {
-  const auto asked = [](const std::string& value, auto&& get) {
-    const Arguments args = all_sorts().parse(line_of({"a", "--size", value}));
-    return refusal([&] { (void)get(args); });
-  };
-  const auto count = [&](const std::string& value, std::uint64_t min, std::uint64_t max) {
-    return asked(value, [&](const Arguments& args) { return args.count("size", min, max); });
-  };
-  constexpr std::uint64_t kAny = std::numeric_limits<std::uint64_t>::max();
-  EXPECT_EQ(count("2", 2, 4), "taken");
-  EXPECT_EQ(count("4", 2, 4), "taken");
-  EXPECT_EQ(count("1", 2, 4), "--size \"1\" is not a whole number from 2 to 4");
-  EXPECT_EQ(count("5", 2, 4), "--size \"5\" is not a whole number from 2 to 4");
-  EXPECT_EQ(count("1", 2, kAny), "--size \"1\" is not a whole number of 2 or more");
-  EXPECT_EQ(count("x", 0, kAny), "--size \"x\" is not a whole number");
-  EXPECT_EQ(count("x", 0, 4), "--size \"x\" is not a whole number from 0 to 4");
-  EXPECT_EQ(count(std::to_string(kAny), 0, kAny), "taken");
-  const auto bytes = [](const Arguments& args) { return args.packet_bytes("size"); };
-  EXPECT_EQ(asked("4294967295", bytes), "taken");
-  EXPECT_EQ(asked("4294967296", bytes), "--size \"4294967296\" is out of range");
-  const auto mac = [](const Arguments& args) { return args.mac("size"); };
-  EXPECT_EQ(asked("02:00:00:00:00:01", mac), "taken");
-  EXPECT_EQ(asked("web", mac), "--size \"web\" is not a MAC address (such as b2:a0:00:00:00:01)");
-  for (const std::string none : {"01:00:00:00:00:01", "00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"}) {
-    EXPECT_EQ(asked(none, mac), "--size \"" + none +
-                                    "\" is not a unicast MAC address (the first byte must be even, "
-                                    "not all zero)");
-  }
 }
 
 }  // namespace

@@ -113,15 +113,15 @@ TEST(Progress, IsNothingWhereStandardErrorIsNoTerminal) {
 }
 
 /// Sets a variable of the environment while it lives, or removes it.
-class Variable {
+class WithVariable {
  public:
-  Variable(const char* name, const char* value) : name_(name) {
+  WithVariable(const char* name, const char* value) : name_(name) {
     if (const char* const was = std::getenv(name)) was_ = was;
     set(value);
   }
-  Variable(const Variable&) = delete;
-  Variable& operator=(const Variable&) = delete;
-  ~Variable() { set(was_ ? was_->c_str() : nullptr); }
+  WithVariable(const WithVariable&) = delete;
+  WithVariable& operator=(const WithVariable&) = delete;
+  ~WithVariable() { set(was_ ? was_->c_str() : nullptr); }
 
  private:
   void set(const char* value) const {
@@ -133,12 +133,12 @@ class Variable {
 
 /// The width of tables with that wish in the environment.
 unsigned columns_wished(const char* wish) {
-  const Variable columns("COLUMNS", wish);
+  const WithVariable columns("COLUMNS", wish);
   return tools::terminal_columns();
 }
 
 TEST(TerminalColumns, AreThoseOfTheTerminalThatGetsTheText) {
-  const Variable wish("COLUMNS", nullptr);
+  const WithVariable wish("COLUMNS", nullptr);
   unsigned of_output = 0;
   unsigned of_errors = 0;
   {
@@ -194,8 +194,8 @@ TEST(Colours, AreShownOnATerminalThatHasThemUnlessNobodyWantsThem) {
                                             {nullptr, "dumb", false},
                                             {nullptr, "dumber", true},
                                             {nullptr, nullptr, false}}) {
-    const Variable none("NO_COLOR", each.none);
-    const Variable type("TERM", each.terminal);
+    const WithVariable none("NO_COLOR", each.none);
+    const WithVariable type("TERM", each.terminal);
     bool shown = false;
     {
       const BorrowedTerminal terminal(80, 24);
@@ -204,8 +204,8 @@ TEST(Colours, AreShownOnATerminalThatHasThemUnlessNobodyWantsThem) {
     EXPECT_EQ(shown, each.shown) << (each.none != nullptr ? each.none : "unset") << ' '
                                  << (each.terminal != nullptr ? each.terminal : "unset");
   }
-  const Variable none("NO_COLOR", nullptr);
-  const Variable type("TERM", "xterm");
+  const WithVariable none("NO_COLOR", nullptr);
+  const WithVariable type("TERM", "xterm");
   bool shown = true;
   {
     const BorrowedTerminal terminal(80, 24, {STDERR_FILENO});

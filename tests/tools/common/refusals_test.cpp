@@ -1,0 +1,598 @@
+// What goes wrong, and what shmifctl says then: one line that names what was tried, on what, why it
+// failed and what to do; and nothing is left half made.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "shmif/port.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/frames.hpp"
+#include "tests/support/run_tool.hpp"
+#include "tests/support/temp_dir.hpp"
+#include "tests/tools/common/bus_rig.hpp"
+#include "tests/tools/common/refusal.hpp"
+
+namespace shmif::test {
+namespace {
+
+using Parts = std::vector<std::string>;
+
+std::string contents(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+void write_file(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+/// A line of words that is refused. $D is a folder, $BUS a sound bus of 64 KiB in it, $NONE the
+/// path of no bus; ~ is a blank in a word, and a word of ~ alone is empty.
+struct RefusedLine {
+  const char* line;
+  Parts has;               ///< what the message must have, apart from the paths of the line
+  const char* lacks = "";  ///< and what would be wrong advice
+  int status = 1;
+};
+
+class Refused : public ::testing::Test {
+ protected:
+  /// A sound bus of the least size.
+  std::string make_bus(const std::string& name = "bus") {
+    const std::string path = directory.file(name);
+    const ToolResult made = run_tool({"create", path, "--size", "64K", "--mtu", "1500"});
+    EXPECT_EQ(made.status, 0) << made.err;
+    return path;
+  }
+  std::string with_paths(std::string text) const {
+    for (const auto& [name, value] : {std::pair("$BUS", directory.file("bus")),
+                                      {"$NONE", directory.file("none")},
+                                      {"$D", directory.path()}}) {
+      if (const auto at = text.find(name); at != std::string::npos)
+        text.replace(at, std::strlen(name), value);
+    }
+    return text;
+  }
+  Parts words_of(const std::string& line) const {
+    Parts words;
+    std::istringstream in(line);
+    for (std::string word; in >> word;) {
+      word = with_paths(word);
+      std::ranges::replace(word, '~', ' ');
+      words.push_back(word == " " ? "" : word);
+    }
+    return words;
+  }
+  void expect_refused(const RefusedLine& each) {
+    SCOPED_TRACE(each.line);
+    const Parts before = names_in(directory.path());
+    const ToolResult result = run_tool(words_of(each.line));
+    EXPECT_FALSE(result.timed_out);
+    EXPECT_EQ(result.status, each.status) << result.err;
+    EXPECT_EQ(result.out, "");
+    EXPECT_EQ(count_of_lines(result.err), 1) << result.err;
+    EXPECT_TRUE(result.err.starts_with("shmifctl: ")) << result.err;
+    for (const std::string& part : each.has) {
+      EXPECT_TRUE(contains(result.err, with_paths(part))) << part << " is not in: " << result.err;
+    }
+    EXPECT_TRUE(*each.lacks == '\0' || !contains(result.err, each.lacks)) << result.err;
+    EXPECT_EQ(names_in(directory.path()), before);
+  }
+  /// A line that is no line of shmifctl: its message points to --help.
+  void expect_wrong(RefusedLine each) {
+    each.status = 2;
+    each.has.emplace_back("--help'");
+    expect_refused(each);
+  }
+  /// Every command that looks into a bus refuses `path`, naming it and all `parts`.
+  void expect_every_command_to_refuse(const std::string& path,
+                                      const std::vector<std::string>& parts) {
+    std::vector<std::string> all = {path};
+    all.insert(all.end(), parts.begin(), parts.end());
+    const std::vector<std::string> before = names_in(directory.path());
+    const std::string capture = directory.file("capture.pcap");
+    std::string interface = "shmif:" + path;
+    std::ranges::replace(interface, '/', ':');
+    for (const std::vector<std::string>& arguments :
+         std::vector<std::vector<std::string>>{{"stat", path},
+                                               {"stat", path, "--json"},
+                                               {"top", path},
+                                               {"serve", path, "--http", "127.0.0.1:0"},
+                                               {"audit", path},
+                                               {"heat", path},
+                                               {"repair", path},
+                                               {"dump", path, "--timeout", "1"},
+                                               {"--extcap-config", "--extcap-interface", interface},
+                                               {"ping", path, "-c", "1"},
+                                               {"gateway", path},
+                                               {"uplink", path, "--stdio"},
+                                               {"wait", path, "--port", "a", "--timeout", "0"},
+                                               {"bridge", "bus:" + path, "pcap:" + capture}}) {
+      SCOPED_TRACE(arguments[0]);
+      expect_refusal(run_tool(arguments), all);
+    }
+    expect_refusal(run_tool({"exec", path, "--", "true"}), all, 125);
+    EXPECT_EQ(names_in(directory.path()), before);
+  }
+
+  TempDir directory;
+};
+
+TEST_F(Refused, AWrongLineIsToldWhatIsWrongAndWhatToWrite) {
+  make_bus();
+  for (const RefusedLine& each : {
+           RefusedLine{"", {"no command"}},
+           {"creat", {"did you mean \"create\"?"}},
+           {"crate x", {"did you mean \"create\"?"}},
+           {"help stats", {"did you mean \"stat\"?"}},
+           {"frobnicate", {"unknown command \"frobnicate\""}},
+           {"vhost-user", {"unknown command \"vhost-user\"", "read 'shmifctl bridge --help'"}},
+           {"help links", {"unknown command \"links\"", "read 'shmifctl bridge --help'"}},
+           {"--log-levle=off stat x", {"did you mean --log-level?"}},
+           {"--log-level loud stat $BUS", {"--log-level \"loud\""}},
+           {"stat $BUS --log-level loud", {"--log-level \"loud\""}},
+           {"--log-level", {"--log-level needs a value"}},
+           {"--log-level off", {"no command given"}},
+           {"-- stat $BUS", {"no command given"}},
+           {"--verbose", {"unknown option --verbose"}},
+           {"-halp", {"unknown option -halp; see"}},
+           {"--versoin=1", {"did you mean --version?"}},
+           {"help value", {"did you mean \"values\"?"}},
+           {"help --man value", {"did you mean \"values\"?"}},
+           {"create --sise 4M x", {"did you mean --size?"}},
+           {"create -size 1M x", {"did you mean --size?"}},
+           {"create -Z x", {"unknown option -Z"}},
+           {"exec $BUS --hostnam a -- true", {"did you mean --hostname?"}},
+           // Parts that are missing, or too many.
+           {"bridge bus:/x", {"(give LINK LINK)"}},
+           {"create $NONE --size", {"--size needs a value"}},
+           {"create $NONE --size 1M --size 2M", {"more than once"}},
+           {"create $NONE --size --mtu 1500",
+            {"--size needs a value, and --mtu is an option", "variable of your shell"}},
+           {"create $NONE --size ~", {"--size \"\" is empty", "leave --size out"}},
+           {"create $NONE --size=", {"--size \"\" is empty"}},
+           {"create $NONE --%x", {"write words that begin with '-' after \"--\""}},
+           {"stat $BUS one two", {"\"one\" is one argument too many (give PATH"}},
+           {"stat --json=false $BUS", {"--json takes no value"}},
+           {"exec $BUS --promisc=0 -- true", {"--promisc takes no value"}},
+           {"stop $BUS", {"NAME", "--port NAME", "--all"}},
+           {"stop $BUS --port ~", {"--port \"\" is empty"}},
+           {"wait $BUS", {"--port NAME", "--tcp ADDRESS:PORT"}},
+           {"wait $BUS --port ~", {"--port \"\" is empty"}},
+           {"wait $BUS --port x --from 198.18.0.1", {"--from needs --tcp"}},
+           // A program belongs behind the dashes.
+           {"exec $BUS ls -la", {"after \"--\": shmifctl exec $BUS -- ls -la"}},
+           {"exec $BUS true", {"after \"--\": shmifctl exec $BUS -- true"}},
+           {"exec $BUS --ip 198.18.0.1/24 ping -c 3", {"after \"--\""}},
+           {"exec $BUS --name two~words sh -c a~b",
+            {"shmifctl exec $BUS --name 'two words' -- sh -c 'a b'"}},
+           {"exec --debug=link $BUS sh", {"shmifctl exec --debug=link $BUS -- sh"}},
+           {"exec $BUS --ip 198.18.0.1/24 -v 1 sh -n x", {"unknown option -v"}},
+           {"exec $BUS --", {"no program to run", "shmifctl exec "}},
+           {"exec $BUS ls -- x", {"\"ls\" is one argument too many"}},
+           {"enter $BUS web", {"no program to run", "shmifctl enter "}},
+           {"enter $BUS web ip -4", {"after \"--\": shmifctl enter $BUS web -- ip -4"}},
+           // Values: what is wrong, and which can be.
+           {"create $NONE --size 4X", {"--size \"4X\""}},
+           {"create $NONE --size 99999999999G", {"--size"}},
+           {"create $NONE --mtu many", {"--mtu \"many\""}},
+           {"create $NONE --mtu 9k", {"--mtu \"9k\" could be 9000 or 9216"}},
+           {"create $NONE --mode rw", {"--mode \"rw\"", "0 to 0777"}},
+           {"create $NONE --mode 1000", {"--mode \"1000\"", "0 to 0777"}},
+           {"create $NONE --mode 0400", {"--mode \"0400\"", "owner", "0600 to 0777"}},
+           {"create $NONE --format bsd", {"--format \"bsd\"", "shmif or netbsd"}},
+           {"create $NONE --format netbsd --size 1M", {"netbsd has one size", "leave --size out"}},
+           {"create $NONE --format netbsd --mtu 1500", {"leave --mtu out"}},
+           {"create $NONE --format netbsd --flow pause", {"leave --flow out"}},
+           {"create $NONE --format netbsd --patience 1", {"leave --patience out"}},
+           {"create $NONE --patience 0.1", {"--patience needs --flow pause"}},
+           {"create $NONE --flow ethernet --patience 0.1", {"--patience needs --flow pause"}},
+           {"wait $BUS --port a --timeout soon", {"--timeout \"soon\""}},
+           {"top $BUS --interval 0", {"--interval \"0\"", "from 0.05 to 3600"}},
+           {"top $BUS --sort size", {"--sort \"size\"", "loss, lag, tx, rx, name and slot"}},
+           {"top $BUS -n 0", {"--count \"0\" is not a whole number of 1 or more;"}},
+           {"ping $BUS -c 0", {"--count \"0\" is not a whole number from 1 to 100000000;"}},
+           {"inject $BUS x --loop y", {"--loop \"y\" is not a whole number;"}},
+           {"dump $BUS -s 4294967296", {"--snapshot-length"}},
+           {"ping $BUS --to 01:00:5e:00:00:01", {"group address", "leave out --to"}},
+           {"exec $BUS --mac 01:00:00:00:00:01 -- true", {"unicast", "b2:a0:00:00:00:01"}},
+           {"exec $BUS --mac b2:a0 -- true", {"--mac \"b2:a0\""}},
+           {"exec $BUS --via tun -- true", {"--via \"tun\" is neither tap nor veth"}},
+           {"exec $BUS --name ~ -- true", {"--name"}},
+           {"exec $BUS --mac 02:00:00:00:00:01 --mac 02:00:00:00:00:02 -- true", {"--mac"}},
+           {"exec $BUS --ifname a --ifname b -- true", {"--ifname"}},
+           {"exec $BUS --tap tap7 -- true", {"--tap tap7 needs --lan", "write --lan --tap tap7"}},
+           {"exec $BUS --lan --bus /nil --tap tap7 -- true", {"one for each bus"}},
+           {"exec $BUS --size 1M -- true", {"give --create, too"}},
+           {"tap $BUS --mtu 1500", {"give --create, too"}},
+           {"bridge $BUS bus:/nil --flow pause", {"give --create, too"}},
+           // A number whose unit decides.
+           {"bridge --fault loss=1 bus:/x pcap:/y", {"1% or 100% (write loss=1% or loss=100%)"}},
+           {"bridge --fault loss=1%,loss=2% bus:/x pcap:/y", {"loss is given twice"}},
+           {"bridge --fault delay=5 bus:/x pcap:/y", {"write delay=5ms or delay=5s"}},
+           {"bridge --fault rate=1MB bus:/x pcap:/y", {"write rate=1Mbit or rate=8Mbit"}},
+           {"bridge $BUS bus:/x", {"did you mean bus:$BUS?"}},
+           {"bridge bus:$BUS nonsense", {"\"nonsense\"", "bus:PATH, tap:NAME, packet:IFNAME"}},
+           {"bridge bus:$BUS usb:0", {"\"usb:0\"", "vhost-user:PATH, memif:PATH"}},
+           {"bridge bus:$BUS tap:", {"\"tap:\""}},
+       }) {
+    expect_wrong(each);
+  }
+  for (const char* command : {"audit", "create", "destroy", "repair", "stat", "tap", "top"}) {
+    expect_wrong({command, {"(give PATH"}});
+    expect_wrong({(std::string(command) + " /x b").c_str(), {"\"b\""}});
+  }
+  for (const char* cidr : {"198.18.0.1", "198.18.0.1/33", "198.18.0/24", "fd00::1/129",
+                           "localhost/8", "198.18.0.0/24", "198.18.0.1/24,198.18.0.2/24"}) {
+    expect_refused({(std::string("tap $BUS --ip ") + cidr).c_str(), {cidr}, "", 2});
+  }
+}
+
+TEST_F(Refused, WhatCannotBeIsToldWithTheThingAndTheRemedy) {
+  make_bus();
+  write_file(directory.file("empty"), "");
+  write_file(directory.file("letter"), "dear all");
+  for (const RefusedLine& each : {
+           // A bus that is not there, or cannot be.
+           RefusedLine{"stat $NONE", {"$D/none", "No such file", "create"}},
+           {"top $NONE", {"No such file", "create"}},
+           {"serve $NONE --http 127.0.0.1:0", {"No such file", "create"}},
+           {"audit $NONE", {"No such file", "create"}},
+           {"repair $NONE", {"No such file", "create"}},
+           {"dump $NONE", {"No such file", "create"}},
+           {"tap $NONE", {"No such file", "create"}},
+           {"bridge bus:$NONE pcap:$D/x.pcap", {"No such file", "create"}},
+           {"destroy $NONE", {"No such file", "check the path"}, "shmifctl create"},
+           {"destroy bus:$BUS", {"write the path without \"bus:\""}},
+           {"wait $NONE --port x --timeout 0.01", {"'shmifctl create $D/none"}, "shmifctl stat"},
+           {"wait $NONE --tcp 198.18.0.1:80 --timeout 5ms",
+            {"service 198.18.0.1:80 on bus", "within 5ms: there is no such bus"}},
+           {"create ~", {"path is empty"}},
+           {"stat ~", {"path is empty"}},
+           {"exec ~ -- true", {"path is empty"}, "", 125},
+           {"stat $D/empty", {"empty"}},
+           {"create $D/letter", {"exists"}},
+           {"create $BUS", {"exists"}},
+           {"create $D/no/bus", {"No such file", "make the directory first"}},
+           {"create /proc/shmif-bus", {"no new files", "/dev/shm"}, "make the directory"},
+           {"create /proc/self/shmif-bus", {"no new files", "/dev/shm"}, "make the directory"},
+           {"tap /proc/shmif-bus --create", {"no new files", "/dev/shm"}, "make the directory"},
+           {"create $NONE --size 65537",
+            {"cannot create the bus", "power of two", "64K", "1G"},
+            "",
+            2},
+           {"create $NONE --size 32K", {"power of two", "64K", "1G"}, "", 2},
+           {"create $NONE --size 2G", {"power of two", "64K", "1G"}, "", 2},
+           {"create $NONE --mtu 67", {"cannot create the bus", "68", "65521"}, "", 2},
+           {"create $NONE --mtu 65522", {"68", "65521"}, "", 2},
+           {"create $NONE --size 64K --mtu 65521", {"65521", "1M"}, "", 2},
+           // A bus that is another one.
+           {"bridge --create --mtu 9000 bus:$BUS pcap:$D/p", {"9000", "1500"}},
+           {"bridge --create --size 1M bus:$BUS pcap:$D/p", {"1048576", "65536"}},
+           {"bridge --create --flow pause bus:$BUS pcap:$D/p",
+            {"exists with the flow ethernet", "pause was asked for"}},
+           // Ports, interfaces and files.
+           {"wait $BUS --port x --timeout 0.01", {"'shmifctl stat $BUS"}},
+           {"stop $BUS nobody", {"host \"nobody\" on bus $BUS", "'shmifctl ps $BUS'"}},
+           {"stop $BUS --port nobody", {"port \"nobody\" on bus $BUS", "'shmifctl stat $BUS'"}},
+           {"dump $BUS --timeout 0 --name a~b", {"a b"}, "", 2},
+           {"exec $BUS --name a~b -- true", {"without spaces (such as a_b)"}, "", 2},
+           {"dump $BUS --timeout 0 --name nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn", {"nnn"}, "", 2},
+           {"bridge packet:no-such-if0 bus:$BUS", {"no-such-if0"}},
+           {"bridge pcap:$D/missing bus:$BUS", {"$D/missing", "No such file"}},
+           {"bridge pcap:$BUS bus:$BUS", {"$BUS"}},
+           {"dump $BUS -w $D/no/x.pcap", {"no/x.pcap", "(make its directory first)"}},
+           {"dump $BUS -w $D", {"name a file"}},
+       }) {
+    expect_refused(each);
+  }
+  EXPECT_TRUE(contains(
+      run_tool({"dump", directory.file("bus"), "--port", "nobody", "--timeout", "0.01"}).err,
+      "(attached: none)"));
+  EXPECT_EQ(contents(directory.file("letter")), "dear all");
+  EXPECT_EQ(run_tool({"audit", directory.file("bus")}).status, 0);
+}
+
+TEST_F(Refused, AFileThatIsNoBusByEachCommandThatLooksIntoOne) {
+  const std::string version = run_tool({"--version"}).out;
+  const std::string ours =
+      version.substr(version.find("0x"), version.find(')') - version.find("0x"));
+  const std::string letter(300'000, 'x');
+  write_file(directory.file("letter"), letter);
+  expect_every_command_to_refuse(directory.file("letter"), {"not a shmif bus"});
+  expect_refusal(run_tool({"destroy", directory.file("letter"), "--force"}),
+                 {"only a file that begins as"});
+  EXPECT_EQ(contents(directory.file("letter")), letter);
+  const std::string foreign = make_bus("foreign");
+  std::string bytes = contents(foreign);
+  const std::uint32_t theirs = 0x63000001;
+  std::memcpy(bytes.data() + 8, &theirs, sizeof theirs);
+  write_file(foreign, bytes);
+  expect_every_command_to_refuse(foreign, {"0x63000001", ours});
+  const std::string longer = make_bus("longer");
+  std::filesystem::resize_file(longer, std::filesystem::file_size(longer) + 4096);
+  expect_every_command_to_refuse(longer,
+                                 {std::to_string(std::filesystem::file_size(longer)) + " bytes"});
+  const std::string shorter = make_bus("shorter");
+  std::filesystem::resize_file(shorter, std::filesystem::file_size(shorter) / 2);
+  expect_every_command_to_refuse(shorter, {"truncated", "shmifctl destroy --force"});
+  std::filesystem::resize_file(shorter, 100);
+  expect_every_command_to_refuse(shorter, {});
+  expect_every_command_to_refuse(directory.path(), {"not a regular file"});
+  ASSERT_EQ(mkfifo(directory.file("fifo").c_str(), 0600), 0);
+  expect_every_command_to_refuse(directory.file("fifo"), {"not a regular file"});
+  std::filesystem::create_symlink(make_bus(), directory.file("link"));
+  expect_every_command_to_refuse(directory.file("link"), {"symbolic link"});
+}
+
+TEST_F(Refused, ALinkToNowhereIsNotFollowed) {
+  const std::string path = directory.file("link");
+  std::filesystem::create_symlink(directory.file("nowhere"), path);
+  expect_every_command_to_refuse(path, {"symbolic link"});
+  expect_refused({"create $D/link", {path}});
+  expect_refused({"bridge --create bus:$D/link pcap:$D/p", {path}});
+}
+
+/// A command does not advise what it has just shown to be useless.
+TEST_F(Refused, RepairIsNotAdvisedByRepair) {
+  write_file(directory.file("letter"), std::string(100'000, 'x'));
+  expect_refused({"repair $D/letter", {"not a shmif bus", "create"}, "shmifctl repair"});
+  std::filesystem::resize_file(make_bus(), 70'000);
+  expect_refused({"repair $BUS", {"70000 bytes"}, "shmifctl repair"});
+  const std::string bus = make_bus("other");
+  std::fstream(bus, std::ios::in | std::ios::out | std::ios::binary).write("\0\0\0\0\0\0\0\0", 8);
+  expect_refused({"stat $D/other", {"'shmifctl repair'", "'shmifctl create'"}});
+}
+
+/// Not every call that needs a descriptor knows what to do.
+TEST_F(Refused, WithoutDescriptorsTheRemedyIsToAllowMore) {
+  const std::string bus = make_bus();
+  const Tool host({shmifctl_path(), "exec", bus, "--name", "a", "--", "sleep", "600"});
+  const bool is_there = run_tool({"wait", bus, "--port", "a", "--timeout", "100"}).status == 0;
+  std::vector<std::vector<std::string>> commands = {{"exec", bus}};
+  if (::access("/dev/net/tun", R_OK | W_OK) == 0)
+    commands.push_back({"exec", bus, "--via", "tap", "--bus", bus, "--bus", bus});
+  if (is_there) commands.push_back({"enter", bus, "a"});
+  for (std::vector<std::string> words : commands) {
+    words.insert(words.begin(), {"sh", "-c",
+                                 "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; ulimit -n $0; "
+                                 "exec \"$@\"",
+                                 "", shmifctl_path()});
+    words.insert(words.end(), {"--", "true"});
+    for (const char* const limit : {"5", "6", "7", "8", "9", "10", "11", "12", "13"}) {
+      words[3] = limit;
+      const ToolResult refused = run_program(words);
+      if (refused.status == 0) continue;
+      SCOPED_TRACE(words[5] + ' ' + limit);
+      EXPECT_EQ(refused.status, 125) << refused.err;
+      EXPECT_NE(refused.err.find("ulimit -n"), std::string::npos) << refused.err;
+    }
+  }
+}
+
+TEST_F(Refused, AnUnreadableFileIsRefusedToAnOrdinaryUser) {
+  const std::string path = make_bus();
+  ASSERT_EQ(chmod(path.c_str(), 0), 0);
+  std::vector<std::string> words = {shmifctl_path(), "stat", path};
+  if (geteuid() == 0) {
+    if (!others_can_run_tool()) GTEST_SKIP() << "another user cannot run " << shmifctl_path();
+    ASSERT_EQ(chmod(directory.path().c_str(), 0755), 0);
+    words.insert(words.begin(),
+                 {"setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"});
+  }
+  struct stat file{};
+  ASSERT_EQ(stat(path.c_str(), &file), 0);
+  expect_refusal(run_program(words), {path, "Permission denied", "mode 0000",
+                                      "belongs to user " + std::to_string(file.st_uid), "chmod"});
+}
+
+TEST_F(Refused, AFileThatMayOnlyBeReadIsEnoughToLookAndNotToMend) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to be another user";
+  if (!others_can_run_tool()) GTEST_SKIP() << "another user cannot run " << shmifctl_path();
+  const std::string path = make_bus();
+  ASSERT_EQ(chmod(path.c_str(), 0644), 0);
+  ASSERT_EQ(chmod(directory.path().c_str(), 0755), 0);
+  const std::vector<std::string> other = {"setpriv", "--reuid",        "1000",         "--regid",
+                                          "1000",    "--clear-groups", shmifctl_path()};
+  const auto as_other = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), other.begin(), other.end());
+    return run_program(arguments);
+  };
+  EXPECT_EQ(as_other({"stat", path}).status, 0);
+  EXPECT_EQ(as_other({"audit", path}).status, 0);
+  expect_refusal(as_other({"repair", path}), {path, "Permission denied"});
+}
+
+/// Runs a shell script in a mount namespace of its own, with the tool as $1 and the directory as
+/// $2.
+ToolResult in_mount_namespace(const std::string& script, const TempDir& directory) {
+  return run_program(
+      {"unshare", "--mount", "sh", "-c", script, "sh", shmifctl_path(), directory.path()});
+}
+
+TEST_F(Refused, AFileSizeLimitIsAnErrorAndNoSignal) {
+  const auto limited = [](const std::string& bytes, std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"prlimit", "--fsize=" + bytes, shmifctl_path()});
+    return run_program(arguments);
+  };
+  const std::string path = directory.file("fresh");
+  expect_refusal(limited("100000", {"create", path}), {path, "File too large", "ulimit -f"});
+  expect_refusal(limited("100000", {"exec", path, "--create", "--", "true"}),
+                 {path, "File too large", "ulimit -f"}, 125);
+  EXPECT_TRUE(names_in(directory.path()).empty());
+
+  const std::string bus = make_bus();
+  Port port;
+  ASSERT_TRUE(port.attach(bus));
+  ASSERT_FALSE(port.up());
+  for (unsigned i = 0; i < 10; ++i) send(port, {make_frame(1000, i)});
+  const std::string capture = directory.file("capture.pcap");
+  const ToolResult recorded =
+      limited("4096", {"dump", bus, "--history", "-c", "10", "-w", capture});
+  EXPECT_EQ(recorded.status, 1) << recorded.err;
+  EXPECT_NE(recorded.err.find("File too large"), std::string::npos) << recorded.err;
+  EXPECT_EQ(std::filesystem::file_size(capture), 24U + 4 * 1016) << "whole records only";
+}
+
+TEST_F(Refused, ACopiedBusIsRefused) {
+  const std::string path = make_bus();
+  const std::string copy = directory.file("copy");
+  std::filesystem::copy_file(path, copy);
+  expect_refusal(run_tool({"repair", copy}), {copy, "copy"});
+  expect_refusal(run_tool({"bridge", "bus:" + copy, "pcap:" + directory.file("p")}),
+                 {copy, "copy"});
+  EXPECT_FALSE(std::filesystem::exists(directory.file("p")));
+  EXPECT_EQ(run_tool({"audit", path}).status, 0) << "the original is not touched";
+  for (const char* const command : {"stat", "audit", "dump"}) {
+    const auto look = [&](const std::string& at) {
+      return command == std::string("dump") ? run_tool({command, at, "--timeout", "0"})
+                                            : run_tool({command, at});
+    };
+    const ToolResult looked = look(copy);
+    EXPECT_EQ(looked.status, 0) << looked.err;
+    EXPECT_NE(looked.err.find(copy + " is a copy"), std::string::npos) << command << looked.err;
+    EXPECT_EQ(look(path).err.find("warning"), std::string::npos) << command;
+  }
+}
+
+TEST_F(Refused, AFullPortTableIsRefusedNamingItsSize) {
+  const std::string path = make_bus();
+  std::vector<Port> ports;
+  for (;;) {
+    ports.emplace_back();
+    const Result<void> attached = ports.back().attach(path);
+    if (attached) continue;
+    ASSERT_EQ(attached.error().code, make_error_code(Errc::table_full)) << attached.error().message;
+    ports.pop_back();
+    break;
+  }
+  EXPECT_GE(ports.size(), 256U);
+  expect_refusal(run_tool({"bridge", "bus:" + path, "pcap:" + directory.file("p")}),
+                 {path, std::to_string(ports.size())});
+  EXPECT_FALSE(std::filesystem::exists(directory.file("p")));
+  EXPECT_EQ(run_tool({"stat", path}).status, 0);
+  const ToolResult listened = run_tool({"dump", path, "--timeout", "0"});
+  EXPECT_EQ(listened.status, 0) << "to listen needs no port: " << listened.err;
+  expect_refusal(run_tool({"dump", path, "--timeout", "0", "--name", "ear"}),
+                 {path, std::to_string(ports.size())});
+}
+
+TEST_F(Refused, DestroyRefusesWhileALivePortIsAttachedUnlessForced) {
+  const std::string path = make_bus();
+  PortOptions options;
+  options.name = "alice";
+  Port port(options);
+  ASSERT_TRUE(port.attach(path));
+  expect_refusal(run_tool({"destroy", path, "--timeout", "0.1"}), {path, "alice", "--force"});
+  EXPECT_TRUE(std::filesystem::exists(path));
+  EXPECT_EQ(run_tool({"destroy", path, "--force"}).status, 0);
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST_F(Refused, BridgeNamesAnInterfaceThatIsNotThereAndWhereToLook) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, for a packet socket";
+  expect_refusal(run_tool({"bridge", "bus:" + make_bus(), "packet:nodev"}),
+                 {"\"nodev\": No such device ('ip link'"});
+}
+
+TEST_F(Refused, TapRefusesABadNameAndANamespaceThatIsNotThere) {
+  if (access("/dev/net/tun", R_OK | W_OK) != 0) GTEST_SKIP() << "/dev/net/tun may not be opened";
+  const std::string path = make_bus();
+  expect_refusal(run_tool({"tap", path, "--name", "a-name-far-too-long"}), {"a-name-far-too-long"});
+  // The kernel would take it for a pattern, and the device would have another name.
+  expect_refusal(run_tool({"tap", path, "--name", "a%d"}), {"\"a%d\" is not a name"});
+  expect_refusal(run_tool({"tap", path, "--name", "lo"}), {"TAP device lo", "loopback interface"});
+  expect_refusal(run_tool({"tap", path, "--netns", "no-such-namespace"}), {"no-such-namespace"});
+  expect_refusal(run_tool({"tap", path, "--netns", "999999999"}), {"999999999"});
+}
+
+TEST_F(Refused, WithoutItsDeviceOrProcACommandSaysSoAndMakesNoBus) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to hide /dev/net/tun and /proc";
+  const std::string none = "mount -t tmpfs none /dev/net || exit 99\nexec \"$1\" ";
+  const std::string other = "mount --bind /dev/null /dev/net/tun || exit 99\nexec \"$1\" ";
+  const Parts not_tun = {"/dev/net/tun, which is not the TUN device here", "modprobe tun", "exec"};
+  struct Hidden {
+    std::string script;
+    Parts words;
+    int status = 77;
+  };
+  for (const auto& [script, words, status] : {
+           Hidden{none + "tap \"$2/bus\" --create", {"/dev/net/tun", "exec"}},
+           {none + "exec \"$2/bus\" --create --via tap -- true", {"/dev/net/tun", "veth"}},
+           {other + "tap \"$2/bus\" --create", not_tun},
+           {other + "bridge \"bus:$2/bus\" tap:t0 --create", not_tun},
+           {other + "bridge tap:t0 \"bus:$2/bus\" --create", not_tun},
+           {"mount -t tmpfs none /proc || exit 99\nexec \"$1\" exec \"$2/bus\" --create -- true",
+            {"cannot map the ids", "/proc must be mounted"},
+            125},
+       }) {
+    expect_refusal(in_mount_namespace(script, directory), words, status);
+  }
+  EXPECT_TRUE(names_in(directory.path()).empty());
+}
+
+TEST_F(Refused, TapWithAClosedDeviceNodeSaysWhoMayOpenIt) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to be another user";
+  if (!others_can_run_tool()) GTEST_SKIP() << "another user cannot run " << shmifctl_path();
+  const std::string path = make_bus();
+  ASSERT_EQ(chmod(path.c_str(), 0666), 0);
+  ASSERT_EQ(chmod(directory.path().c_str(), 0777), 0);
+  struct stat node{};
+  if (stat("/dev/net/tun", &node) != 0) GTEST_SKIP() << "no /dev/net/tun on this machine";
+  if ((node.st_mode & 0006U) != 0) GTEST_SKIP() << "/dev/net/tun is open to everybody here";
+  expect_refusal(run_program({"setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups",
+                              shmifctl_path(), "tap", path}),
+                 {"/dev/net/tun: Permission denied (", "exec"});
+}
+
+TEST_F(Refused, AFolderThatIsClosedToAUserTakesNoBusOfHis) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to be another user";
+  if (!others_can_run_tool()) GTEST_SKIP() << "another user cannot run " << shmifctl_path();
+  ASSERT_EQ(chmod(directory.path().c_str(), 0755), 0);
+  expect_refusal(run_program({"setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups",
+                              shmifctl_path(), "create", directory.file("bus")}),
+                 {"Permission denied", "write permission"});
+  EXPECT_TRUE(names_in(directory.path()).empty());
+}
+
+TEST(StopOfAPort, ThatDoesNotEndIsToldWhatHelps) {
+  const BusRig rig;
+  const StayingChild deaf([&] {
+    std::signal(SIGTERM, SIG_IGN);
+    PortOptions options;
+    options.name = "deaf";
+    static Port port(options);
+    return bool{port.attach(rig.path())} && !port.up();
+  });
+  ASSERT_TRUE(deaf.works());
+  const ToolResult kept = run_tool({"stop", rig.path(), "--port", "deaf", "--timeout", "5ms"});
+  EXPECT_EQ(kept.status, 1);
+  EXPECT_TRUE(contains(kept.err, "within 5ms of SIGTERM (--force")) << kept.err;
+  const ToolResult killed =
+      run_tool({"stop", rig.path(), "--port", "deaf", "--timeout", "5ms", "--force"});
+  EXPECT_EQ(killed.status, 0) << killed.err;
+  EXPECT_EQ(killed.err, "");
+  EXPECT_EQ(run_tool({"wait", rig.path(), "--port", "deaf", "--timeout", "0"}).status, 1);
+}
+
+TEST(WaitForAPort, TellsOnceThatTheBusIsACopy) {
+  const BusRig rig;
+  const std::string copy = rig.file("copy");
+  ASSERT_TRUE(std::filesystem::copy_file(rig.path(), copy));
+  // It opens the bus anew after 64 looks.
+  const ToolResult waited = run_tool({"wait", copy, "--port", "web", "--timeout", "1.6"});
+  EXPECT_EQ(waited.status, 1);
+  EXPECT_EQ(times_in(waited.err, "is a copy"), 1U) << waited.err;
+}
+
+}  // namespace
+}  // namespace shmif::test
