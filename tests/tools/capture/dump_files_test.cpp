@@ -1,53 +1,32 @@
 // The files that shmifctl dump writes: their formats, what they say about themselves, and how they
-// follow one another; and what becomes of a dump whose bus is corrupt.
+// follow one another.
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <csignal>
-#include <cstring>
 #include <ctime>
 #include <filesystem>
-#include <fstream>
-#include <map>
+#include <set>
+#include <thread>
 
-#include "bus/layout.hpp"
-#include "tests/support/super_frames.hpp"
-#include "tests/tools/capture/overrun_dump.hpp"
-#include "tests/tools/common/bus_rig.hpp"
-#include "tests/tools/common/on_terminal.hpp"
+#include "bus/offload.hpp"
+#include "tests/tools/capture/dump_rig.hpp"
 #include "tools/capture/capture_rotation.hpp"
-#include "tools/relay/await.hpp"
 
 namespace shmif::test {
 namespace {
 
-std::string recorded_bytes(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-template <class Number>
-Number recorded_number(const std::string& bytes, std::size_t at) {
-  Number value{};
-  if (at + sizeof value <= bytes.size()) std::memcpy(&value, bytes.data() + at, sizeof value);
-  return value;
-}
-
-/// `shmifctl dump --history --timeout 0` with more words.
-ToolResult dump_history(const BusRig& rig, const std::vector<std::string>& more) {
-  std::vector<std::string> words{"dump", rig.path(), "--history", "--timeout", "0"};
-  words.insert(words.end(), more.begin(), more.end());
-  return run_tool(words);
-}
+using tools::RotatingCapture;
 
 TEST(DumpFile, IsOfTheFormatAskedForOrThatOfItsName) {
   const BusRig rig;
   Port port = rig.port();
-  send(port, {make_frame(60, 1)});
+  const std::vector<Bytes> frames{arp_request(), make_frame(1514, 1)};
+  send(port, frames);
   struct Asked {
     std::string name;
-    std::vector<std::string> format;
+    Words format;
     bool is_pcapng;
   };
   for (const Asked& asked : std::vector<Asked>{{"a.pcap", {}, false},
@@ -58,67 +37,100 @@ TEST(DumpFile, IsOfTheFormatAskedForOrThatOfItsName) {
                                                {"-", {}, false},
                                                {"-", {"--format", "pcapng"}, true}}) {
     const std::string file = asked.name == "-" ? "-" : rig.file(asked.name);
-    std::vector<std::string> words{"-w", file};
-    words.insert(words.end(), asked.format.begin(), asked.format.end());
-    const ToolResult dumped = dump_history(rig, words);
-    EXPECT_EQ(dumped.status, 0) << dumped.err;
-    const std::string bytes = asked.name == "-" ? dumped.out : recorded_bytes(file);
-    EXPECT_EQ(recorded_number<std::uint32_t>(bytes, 0), asked.is_pcapng ? 0x0a0d0d0aU : 0xa1b23c4dU)
-        << asked.name << ' ' << (asked.format.empty() ? "" : asked.format[1]);
+    const ToolResult r = dump_history(rig, Words{"-w", file} + asked.format);
+    EXPECT_EQ(r.status, 0) << r.err;
+    EXPECT_EQ(r.err, "2 frames captured, 0 filtered out, 0 lost\n");
+    const std::string bytes = file == "-" ? r.out : bytes_of(file);
+    EXPECT_EQ(number_at(bytes, 0), asked.is_pcapng ? 0x0a0d0d0aU : 0xa1b23c4dU) << asked.name;
+    if (file == "-") continue;
+    EXPECT_EQ(r.out, "");
+    EXPECT_TRUE(same_frames(frames, read_capture(file))) << asked.name;
   }
 }
 
-TEST(DumpFile, OfPcapSaysHowMuchOfEachFrameItKeeps) {
+TEST(DumpFile, OnStandardOutputHasEachFrameAtOnce) {
   const BusRig rig;
-  for (const auto& [wish, kept] :
-       {std::pair{"0", 262144U}, {"14", 14U}, {"96", 96U}, {"262144", 262144U}}) {
-    ASSERT_EQ(dump_history(rig, {"-w", rig.file("a.pcap"), "-s", wish}).status, 0);
-    EXPECT_EQ(recorded_number<std::uint32_t>(recorded_bytes(rig.file("a.pcap")), 16), kept);
+  Port port = rig.port();
+  Tool tool(dump(rig, {"--name", "ear", "-w", "-"}));
+  ASSERT_TRUE(rig.wait_for_port("ear"));
+  send(port, {make_frame(60, 1)});
+  EXPECT_TRUE(tool.wait_for(text_of(make_frame(60, 1))))
+      << "a live reader waits for what is in a buffer";
+  tool.signal(SIGINT);
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 0);
+  EXPECT_EQ(r.out.size(), 24U + 16 + 60);
+  EXPECT_EQ(r.err, "1 frame captured, 0 filtered out, 0 lost\n");
+}
+
+TEST(DumpFile, KeepsAsMuchOfEachFrameAsWasAskedForAndItsTrueLength) {
+  const BusRig rig;
+  Port port = rig.port();
+  send(port, {make_frame(60, 1), make_frame(1514, 2)});
+  for (const auto& [wish, told, kept] : {std::tuple{"0", 262144U, 1514U},
+                                         {"14", 14U, 14U},
+                                         {"96", 96U, 96U},
+                                         {"262144", 262144U, 1514U}}) {
+    for (const std::string name : {"x.pcap", "x.pcapng"}) {
+      const std::string file = rig.file(name);
+      ASSERT_EQ(dump_history(rig, {"-s", wish, "-w", file}).status, 0);
+      // In pcapng it is in the description of an interface, the block behind the first.
+      EXPECT_EQ(name == "x.pcap" ? number_at(bytes_of(file), 16)
+                                 : number_at(blocks_of(file).at(1).bytes, 12),
+                told)
+          << name;
+      PcapReader reader = PcapReader::open(file).value();
+      FrameBatch batch;
+      while (!reader.receive(batch).error) {
+      }
+      ASSERT_EQ(batch.size(), 2U);
+      EXPECT_EQ(batch[0].size(), std::min(60U, kept));
+      EXPECT_EQ(batch[0].truncated(), kept < 60);
+      EXPECT_EQ(batch[1].size(), kept);
+      EXPECT_EQ(batch[1].truncated() ? batch[1].true_bytes : batch[1].size(), 1514U);
+    }
+  }
+  const ToolResult text = dump_history(rig, {"-nn", "-s", "96"});
+  EXPECT_TRUE(contains(text.out, "[cut short: 96 of 1514 bytes]")) << text.out << text.err;
+}
+
+TEST(DumpFile, HasFramesWithTheirChecksumsFinished) {
+  const BusRig rig;
+  Port port = rig.port();
+  Bytes bytes = build({}, 100, 1);
+  std::fill_n(bytes.begin(), 6, std::byte{0xff});
+  FrameView frame(bytes.data(), bytes.size());
+  frame.offload = header_for({}, 0);
+  ASSERT_TRUE(frame.offload.needs_checksum());
+  ASSERT_EQ(port.send({&frame, 1}).taken, 1U);
+  for (const std::string name : {"x.pcap", "x.pcapng"}) {
+    ASSERT_EQ(dump_history(rig, {"--super-frames", "-w", rig.file(name)}).status, 0);
+    const std::vector<Bytes> kept = read_capture(rig.file(name));
+    ASSERT_EQ(kept.size(), 1U);
+    EXPECT_NE(kept[0], bytes);
+    EXPECT_TRUE(transport_checksum_holds({}, kept[0])) << name;
   }
 }
 
-TEST(DumpFile, OfPcapngSaysWhoWroteItAndWhatItIsOf) {
+TEST(DumpFile, OfPcapngSaysWhoWroteItAndWhatItIsOfAndItsCounts) {
   const BusRig rig;
   Port port = rig.port("web");
-  send(port, {make_frame(60, 1)});
+  send(port, {make_frame(60, 1), make_frame(100, 2), make_frame(60, 3), make_frame(60, 4)});
   ASSERT_EQ(dump_history(rig, {"-w", rig.file("a.pcapng")}).status, 0);
-  const std::string bytes = recorded_bytes(rig.file("a.pcapng"));
+  const std::string bytes = bytes_of(rig.file("a.pcapng"));
   const std::string version = run_tool({"--version"}).out;
   for (const std::string& part :
        {version.substr(0, version.find(" (")), "frames of the bus " + rig.path(),
         std::string("bus bus"), "the bus " + rig.path(), std::string("web"),
         "slot 0, library, " + port.mac().to_string()}) {
-    EXPECT_NE(bytes.find(part), std::string::npos) << part;
+    EXPECT_TRUE(contains(bytes, part)) << part;
   }
-  EXPECT_EQ(bytes.find(", filter \""), std::string::npos) << "there was none";
-}
-
-/// What a pcapng file says of its first interface: by the code of the option, as
-/// 4 isb_ifrecv, 5 isb_ifdrop, 6 isb_filteraccept.
-std::map<unsigned, std::uint64_t> statistics_in(const std::string& path) {
-  constexpr std::uint32_t kInterfaceStatistics = 5;
-  const std::string bytes = recorded_bytes(path);
-  std::map<unsigned, std::uint64_t> told;
-  for (std::size_t block = 0; block + 12 <= bytes.size();
-       block += recorded_number<std::uint32_t>(bytes, block + 4)) {
-    if (recorded_number<std::uint32_t>(bytes, block) != kInterfaceStatistics) continue;
-    EXPECT_EQ(recorded_number<std::uint32_t>(bytes, block + 8), 0U) << "the bus is the first one";
-    EXPECT_TRUE(told.empty()) << "said twice";
-    for (std::size_t at = block + 20; recorded_number<std::uint16_t>(bytes, at) != 0; at += 12) {
-      told[recorded_number<std::uint16_t>(bytes, at)] =
-          recorded_number<std::uint64_t>(bytes, at + 4);
-    }
-  }
-  return told;
-}
-
-TEST(DumpFile, OfPcapngCountsTheWholeCapture) {
-  const BusRig rig;
-  Port port = rig.port();
-  send(port, {make_frame(60, 1), make_frame(100, 2), make_frame(60, 3), make_frame(60, 4)});
-  ASSERT_EQ(dump_history(rig, {"-w", rig.file("a.pcapng"), "less", "60"}).status, 0);
-  EXPECT_EQ(statistics_in(rig.file("a.pcapng")),
-            (std::map<unsigned, std::uint64_t>{{4, 4}, {5, 0}, {6, 3}}));
+  EXPECT_FALSE(contains(bytes, ", filter \"")) << "there was none";
+  ASSERT_EQ(dump_history(rig, {"-w", rig.file("b.pcapng"), "less", "60"}).status, 0);
+  EXPECT_TRUE(contains(bytes_of(rig.file("b.pcapng")), ", filter \"less 60\""));
+  EXPECT_EQ(statistics_in(rig.file("b.pcapng")),
+            (std::map<unsigned, std::uint64_t>{
+                {Block::kReceived, 4}, {Block::kDropped, 0}, {Block::kAccepted, 3}}));
 }
 
 TEST(DumpFile, OfSeveralCountsItsOwnPartAndTogetherTheyAreTheWhole) {
@@ -130,157 +142,258 @@ TEST(DumpFile, OfSeveralCountsItsOwnPartAndTogetherTheyAreTheWhole) {
   for (std::string name = "x.pcapng"; std::filesystem::exists(rig.file(name));
        name = "x.pcapng" + std::to_string(files)) {
     auto told = statistics_in(rig.file(name));
-    const std::size_t frames = read_capture(rig.file(name)).size();
-    EXPECT_EQ(told[4], frames) << name;
-    EXPECT_EQ(told[6], frames) << name;
-    sum_captured += told[6];
-    sum_lost += told[5];
+    EXPECT_EQ(told[Block::kReceived], read_capture(rig.file(name)).size()) << name;
+    EXPECT_EQ(told[Block::kAccepted], told[Block::kReceived]) << name;
+    sum_captured += told[Block::kAccepted];
+    sum_lost += told[Block::kDropped];
     ++files;
   }
   EXPECT_GT(files, 2U);
   EXPECT_EQ(sum_captured, captured);
   EXPECT_EQ(sum_lost, lost);
+
+  // A super-frame is of the file in which it begins. One is full after 14 segments.
+  const BusRig other;
+  Port sender = other.port();
+  for (int i = 0; i < 3; ++i) send_super_frame(sender);
+  EXPECT_EQ(dump_history(other, {"-C", "20K", "-w", other.file("x"), "--format", "pcapng"}).err,
+            "3 frames captured (30 after segmentation), 0 filtered out, 0 lost\n");
+  std::uint64_t told = 0;
+  std::size_t written = 0;
+  for (const std::string name : {"x", "x1", "x2"}) {
+    written += read_capture(other.file(name)).size();
+    const std::uint64_t here = statistics_in(other.file(name))[Block::kAccepted];
+    EXPECT_LE(here, 2U) << name;
+    told += here;
+  }
+  EXPECT_EQ(written, 30U);
+  EXPECT_EQ(told, 3U) << "two of them go on in the next file";
 }
 
-TEST(DumpFile, MillionsOfBytesAreMillionsAndHistoryIsAllOfItWhateverTheTime) {
+TEST(DumpRotation, GoesOnInTheNextFileWhenOneIsFull) {
   const BusRig rig;
   Port port = rig.port();
-  const std::vector<Bytes> frames(1100, make_frame(1000, 1));
+  std::vector<Bytes> frames;
+  for (std::size_t i = 0; i < 50; ++i) frames.push_back(make_frame(1000, i));
   send(port, frames);
-  const ToolResult dumped = dump_history(rig, {"-C", "1", "-w", rig.file("m.pcap")});
-  EXPECT_EQ(dumped.err, "1100 frames captured, 0 filtered out, 0 lost\n");
+  const auto files = [&](const Words& names) {
+    std::vector<Bytes> all;
+    for (const std::string& name : names) {
+      const std::vector<Bytes> some = read_capture(rig.file(name));
+      EXPECT_LE(some.size(), 11U) << name << ": one frame more than 10 KiB";
+      all.insert(all.end(), some.begin(), some.end());
+    }
+    return all;
+  };
+  const std::string all_captured = "50 frames captured, 0 filtered out, 0 lost\n";
+  EXPECT_EQ(dump_history(rig, {"-C", "10K", "-w", rig.file("x.pcap")}).err, all_captured);
+  EXPECT_TRUE(same_frames(frames, files({"x.pcap", "x.pcap1", "x.pcap2", "x.pcap3", "x.pcap4"})));
+  EXPECT_FALSE(std::filesystem::exists(rig.file("x.pcap5")));
+
+  EXPECT_EQ(dump_history(rig, {"-C", "10K", "-W", "2", "-w", rig.file("ring.pcapng")}).err,
+            all_captured);
+  EXPECT_FALSE(std::filesystem::exists(rig.file("ring.pcapng")));
+  EXPECT_FALSE(std::filesystem::exists(rig.file("ring.pcapng2")));
+  const std::vector<Bytes> kept = files({"ring.pcapng1", "ring.pcapng0"});
+  EXPECT_TRUE(std::ranges::find(kept, frames.back()) != kept.end()) << "the newest are kept";
+
+  // A size without a unit is of millions of bytes.
+  send(port, std::vector<Bytes>(1100, make_frame(1000, 1)));
+  ASSERT_EQ(dump_history(rig, {"-C", "1", "-w", rig.file("m.pcap")}).status, 0);
   const std::uint64_t bytes = std::filesystem::file_size(rig.file("m.pcap"));
   EXPECT_GT(bytes, 1'000'000U);
   EXPECT_LE(bytes, 1'000'000U + 1016);
 }
 
-TEST(DumpFile, NamesOfSeveralAreThoseOfTcpdump) {
-  using tools::rotated_name;
-  const auto names = [](std::uint64_t files, std::uint64_t last) {
-    return rotated_name("x", 0, files, {}) + ' ' + rotated_name("x", last, files, {});
-  };
-  EXPECT_EQ(names(0, 1), "x x1");
-  EXPECT_EQ(names(1, 0), "x0 x0");
-  EXPECT_EQ(names(10, 9), "x0 x9");
-  EXPECT_EQ(names(11, 10), "x00 x10");
-  EXPECT_EQ(names(1000, 7), "x000 x007");
+TEST(DumpRotation, GivesTheNamesOfTcpdump) {
   const std::time_t now = std::time(nullptr);
   std::tm parts{};
   localtime_r(&now, &parts);
   const std::string year = std::to_string(parts.tm_year + 1900);
-  EXPECT_EQ(rotated_name("x-%Y.pcap", 0, 0, now), "x-" + year + ".pcap");
-  EXPECT_EQ(rotated_name("x-%Y.pcap", 2, 0, now), "x-" + year + ".pcap2");
-  EXPECT_EQ(rotated_name("x-%Y.pcap", 2, 100, now), "x-" + year + ".pcap02");
-  EXPECT_EQ(rotated_name("x-%Y.pcap", 0, 0, {}), "x-%Y.pcap") << "only -G makes a format of it";
-}
-
-TEST(DumpFile, IsFullWhenItIsLargerThanWasAskedForAndTheOldestIsUsedAgain) {
-  const TempDir directory;
-  std::vector<std::string> opened;
-  const Bytes bytes = make_frame(60, 1);
-  const FrameView frame(bytes.data(), bytes.size());
-  constexpr std::uint64_t kTwoFrames = 24 + 2 * (16 + 60);
-  tools::RotatingCapture capture(directory.file("x"), {.file_bytes = kTwoFrames, .files = 2},
-                                 [&](const std::string& file) {
-                                   opened.push_back(file.substr(file.rfind('/') + 1));
-                                   return tools::create_capture(file);
-                                 });
-  for (int file = 0; file < 3; ++file) {
-    for (int i = 0; i < 3; ++i) {
-      EXPECT_FALSE(capture.is_due()) << file << ' ' << i;
-      ASSERT_EQ(capture.file().send({&frame, 1}).taken, 1U);
-    }
-    EXPECT_TRUE(capture.is_due()) << file;
-    EXPECT_FALSE(capture.is_last()) << file;
-    capture.next();
-  }
-  EXPECT_EQ(opened, (std::vector<std::string>{"x0", "x1", "x0", "x1"}));
-}
-
-TEST(DumpFile, OfASuperFrameOfWhichTheFilterTakesAPartIsOneFrameAndThatPart) {
-  const BusRig rig;
-  Port port = rig.port();
-  Bytes bytes = build({}, 13'500, 1);  // nine segments of 1454 bytes, and a last one of 954
-  std::fill_n(bytes.begin(), 6, std::byte{0xff});
-  FrameView frame(bytes.data(), bytes.size());
-  frame.offload = header_for({}, 1'400);
-  for (int i = 0; i < 2; ++i) ASSERT_FALSE(port.send({&frame, 1}).error);
-  send(port, {make_frame(60, 1)});
-  EXPECT_EQ(dump_history(rig, {"greater", "954"}).err,
-            "2 frames captured (20 after segmentation), 1 filtered out, 0 lost\n");
-  EXPECT_EQ(dump_history(rig, {"greater", "955"}).err,
-            "2 frames captured (18 after segmentation), 1 filtered out (3 after segmentation), "
-            "0 lost\n");
-  EXPECT_EQ(dump_history(rig, {"less", "954", "and", "greater", "61"}).err,
-            "2 frames captured, 1 filtered out (19 after segmentation), 0 lost\n");
-}
-
-TEST(DumpFile, ProgressOnATerminalCountsWhatIsInIt) {
-  const BusRig rig;
-  Port port = rig.port();
-  send(port, {make_frame(60, 1), make_frame(1000, 2), make_frame(61, 3)});
-  OnTerminal terminal({shmifctl_path(), "dump", rig.path(), "--history", "--timeout", "0", "-w",
-                       rig.file("a.pcap"), "less", "60", "or", "greater", "1000"},
-                      80, 24);
-  EXPECT_EQ(terminal.status(), 0);
-  EXPECT_NE(terminal.seen.find("\r2 frames, 1.0 KiB, 0 lost\x1b[K"), std::string::npos)
-      << terminal.seen;
-  EXPECT_NE(terminal.seen.find("\r\x1b[J2 frames captured, 1 filtered out, 0 lost"),
-            std::string::npos)
-      << "it is gone when the counts come: " << terminal.seen;
-}
-
-TEST(DumpOfACorruptBus, EndsWithItsTimeAndFailsAndSaysItOnce) {
-  ToolResult r;
-  std::string what;
-  // Half a second is plenty to corrupt a bus, unless one has to wait for a CPU.
-  for (const char* const timeout : {"0.5", "5", "15"}) {
-    const BusRig rig;
-    what = "cannot go on with " + rig.path() + ": the bus is corrupt";
-    Port port = rig.port();
-    send(port, {arp_request()});
-    Tool tool({shmifctl_path(), "dump", rig.path(), "--history", "--timeout", timeout});
-    ASSERT_TRUE(tool.wait_for("ARP"));
-    std::fstream file(rig.path(), std::ios::in | std::ios::out | std::ios::binary);
-    file.seekp(static_cast<std::streamoff>(bus::kRingOffset));
-    file << std::string(4096, 'x') << std::flush;
-    r = tool.finish();
-    if (contains(r.err, what)) break;
-  }
-  EXPECT_FALSE(r.timed_out);
-  EXPECT_EQ(r.status, 1) << r.err;
-  EXPECT_TRUE(contains(r.err, what)) << r.err;
-  EXPECT_EQ(r.err.find(what), r.err.rfind(what)) << r.err;
-}
-
-TEST(DumpOfACorruptBus, IsToldEachTimeItBecomesSoAndOnceEach) {
-  const tools::StopSignals stop;
-  ::raise(SIGINT);  // so that nothing is waited for
-  tools::Corruption corruption("/bus");
-  const auto said = [&](const std::error_code& error, bool is_corrupt) {
-    ::testing::internal::CaptureStderr();
-    EXPECT_EQ(corruption.met(error, stop), is_corrupt);
-    EXPECT_EQ(corruption.lasts(), is_corrupt);
-    return count_of_lines(::testing::internal::GetCapturedStderr());
+  struct Case {
+    std::string pattern;
+    std::uint64_t count, files;
+    std::optional<std::time_t> time;
+    std::string name;
   };
-  EXPECT_EQ(said({}, false), 0);
-  EXPECT_EQ(said(Errc::corrupt, true), 1);
-  EXPECT_EQ(said(Errc::corrupt, true), 0);
-  EXPECT_EQ(said({}, false), 0);
-  EXPECT_EQ(said(Errc::corrupt, true), 1);
-  EXPECT_EQ(said(Errc::bus_lost, false), 0);
+  for (const auto& [pattern, count, files, time, name] :
+       std::vector<Case>{{"x", 0, 0, {}, "x"},
+                         {"x", 1, 0, {}, "x1"},
+                         {"x", 0, 1, {}, "x0"},
+                         {"x", 9, 10, {}, "x9"},
+                         {"x", 0, 11, {}, "x00"},
+                         {"x", 7, 1000, {}, "x007"},
+                         {"x-%Y.pcap", 0, 0, now, "x-" + year + ".pcap"},
+                         {"x-%Y.pcap", 2, 0, now, "x-" + year + ".pcap2"},
+                         {"x-%Y.pcap", 2, 100, now, "x-" + year + ".pcap02"},
+                         {"x-%Y.pcap", 0, 0, {}, "x-%Y.pcap"}}) {  // only -G makes a format of it
+    EXPECT_EQ(tools::rotated_name(pattern, count, files, time), name);
+  }
 }
 
-TEST(DumpUnderNohup, OutlivesTheHangup) {
+/// Captures whose files are opened by name in a folder, and frames of 60 bytes for them.
+struct Rotations : ::testing::Test {
+  RotatingCapture capture(const std::string& name, const tools::RotationWish& wish) {
+    return {folder.file(name), wish, [this](const std::string& file) {
+              opened.push_back(file.substr(file.rfind('/') + 1));
+              return tools::create_capture(file);
+            }};
+  }
+  void put(RotatingCapture& capture) const {
+    const FrameView frame(bytes.data(), bytes.size());
+    ASSERT_EQ(capture.file().send({&frame, 1}).taken, 1U);
+  }
+  /// A whole second is the least span there is.
+  static void wait_for_the_end_of(const RotatingCapture& capture) {
+    ASSERT_TRUE(eventually([&] { return capture.is_due() && capture.time_left().count() <= 0; }));
+  }
+
+  const TempDir folder;
+  const Bytes bytes = make_frame(60, 1);
+  Words opened;
+};
+
+using DumpRotations = Rotations;
+
+TEST_F(DumpRotations, BySizeTakeTheOldestFileAgainOnlyWhereNoTimeIsSet) {
+  constexpr std::uint64_t kTwoFrames = 24 + 2 * (16 + 60);
+  struct Case {
+    tools::RotationWish wish;
+    int frames;  // in each file: it is full when it is larger than was asked for
+    Words names;
+  };
+  for (const Case& c : {Case{{.file_bytes = kTwoFrames, .files = 2}, 3, {"x0", "x1", "x0", "x1"}},
+                        Case{{.file_bytes = 50, .files = 3}, 1, {"x0", "x1", "x2", "x0", "x1"}},
+                        Case{{.file_bytes = 50, .seconds = std::chrono::seconds(1000), .files = 3},
+                             1,
+                             {"x0", "x1", "x2", "x3", "x4"}}}) {
+    opened.clear();
+    RotatingCapture capture = this->capture("x", c.wish);
+    while (opened.size() < c.names.size()) {
+      for (int i = 0; i < c.frames; ++i) {
+        EXPECT_FALSE(capture.is_due()) << i;
+        put(capture);
+      }
+      EXPECT_TRUE(capture.is_due());
+      EXPECT_FALSE(capture.is_last());
+      capture.next();
+    }
+    EXPECT_EQ(opened, c.names);
+  }
+}
+
+TEST_F(DumpRotations, ByTimeBeginEachSpanAnewAndEndAfterTheLast) {
+  const auto earliest = std::chrono::steady_clock::now();
+  RotatingCapture timed = capture("t", {.seconds = std::chrono::seconds(1), .files = 2});
+  const auto latest = std::chrono::steady_clock::now();
+  RotatingCapture both =
+      capture("b", {.file_bytes = 50, .seconds = std::chrono::seconds(1), .files = 2});
+  put(both);
+  EXPECT_TRUE(both.is_due());
+  both.next();
+  wait_for_the_end_of(timed);
+  EXPECT_FALSE(timed.is_last()) << "of two";
+  EXPECT_TRUE(timed.is_over());
+  timed.close();
+  EXPECT_FALSE(timed.is_over()) << "there is nothing more to close";
+  EXPECT_GT(timed.time_left(), std::chrono::seconds(1)) << "whoever waits for it would not sleep";
+  timed.next();
+  EXPECT_TRUE(timed.is_open());
+  // The second span began when the first one ended, a whole number of seconds after its beginning.
+  const auto before = std::chrono::steady_clock::now();
+  const std::chrono::nanoseconds left = timed.time_left();
+  const auto after = std::chrono::steady_clock::now();
+  EXPECT_GE(std::chrono::floor<std::chrono::seconds>(after + left - earliest),
+            before + left - latest)
+      << "it began now";
+  wait_for_the_end_of(both);
+  both.next();
+  EXPECT_FALSE(both.is_due());
+  wait_for_the_end_of(timed);
+  EXPECT_TRUE(timed.is_last());
+  EXPECT_FALSE(both.is_last()) << "where files have a size, their number is no end";
+  EXPECT_EQ(opened, (Words{"t", "b0", "b1", "t1", "b2"}));
+}
+
+TEST_F(DumpRotations, BySizeAndTimeNeverGiveANameTwiceAndNoNumberWhereTheTimeMakesAnother) {
+  std::vector<RotatingCapture> captures;
+  for (const char* const name : {"a.pcap", "b-%%.pcap", "c-%Y.pcap", "d-%s.pcap"}) {
+    captures.push_back(capture(name, {.file_bytes = 50, .seconds = std::chrono::seconds(1)}));
+  }
+  RotatingCapture timed = capture("n-%s", {.seconds = std::chrono::seconds(1)});
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(1100);
+  while (std::chrono::steady_clock::now() < end) {
+    for (RotatingCapture& each : captures) {
+      if (each.is_due()) each.next();
+      put(each);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  timed.next();
+  EXPECT_EQ(std::set<std::string>(opened.begin(), opened.end()).size(), opened.size());
+  EXPECT_EQ(opened.back().size(), std::string("n-1700000000").size()) << opened.back();
+}
+
+/// Whether the tool has a file of `folder` open.
+bool has_open(const Tool& tool, const std::string& folder) {
+  const std::string fds = "/proc/" + std::to_string(tool.pid()) + "/fd";
+  for (const auto& fd : std::filesystem::directory_iterator(fds)) {
+    std::error_code gone;
+    if (std::filesystem::read_symlink(fd, gone).string().starts_with(folder)) return true;
+  }
+  return false;
+}
+
+TEST(DumpRotation, BySizeAndTimeKeepsEachFrameAlsoWhereTheNameHasNoTime) {
+  for (const char* const size : {"100", "2K"}) {  // more than all frames, and 17 frames
+    const BusRig rig;
+    Port port = rig.port();
+    const std::string folder = rig.file("spans");
+    ASSERT_TRUE(std::filesystem::create_directory(folder));
+    Tool tool(dump(rig, {"--name", "ear", "-G", "1", "-C", size, "-w", folder + "/t.pcap"}));
+    ASSERT_TRUE(rig.wait_for_port("ear"));
+    const auto heard = [&] {
+      for (const PortInfo& p : Bus::open(rig.path()).value().info().ports)
+        if (p.name == "ear") return p.rx_frames;
+      return std::uint64_t{0};
+    };
+    std::vector<Bytes> frames;
+    constexpr std::size_t kSpans = 3, kInSpan = 50;
+    for (std::size_t span = 0; span < kSpans; ++span) {
+      for (std::size_t i = 0; i < kInSpan; ++i) {
+        frames.push_back(make_frame(100, frames.size()));
+        send(port, {frames.back()});
+      }
+      ASSERT_TRUE(eventually([&] { return heard() == frames.size(); }));
+      ASSERT_TRUE(eventually([&] { return !has_open(tool, folder); })) << "its second is over";
+    }
+    tool.signal(SIGINT);
+    EXPECT_EQ(tool.finish().err, "150 frames captured, 0 filtered out, 0 lost\n");
+    std::vector<Bytes> kept;
+    std::size_t files = 0;
+    for (std::string name = "/t.pcap"; std::filesystem::exists(folder + name);
+         name = "/t.pcap" + std::to_string(++files)) {
+      for (Bytes& frame : read_capture(folder + name)) kept.push_back(std::move(frame));
+    }
+    EXPECT_TRUE(same_frames(frames, kept)) << size << ": " << kept.size();
+    EXPECT_GE(files, kSpans) << size;
+  }
+}
+
+TEST(DumpRotation, AFileWhoseTimeIsOverIsCompleteThoughNoFrameComesAndAllAreAfterTheLast) {
   const BusRig rig;
   Port port = rig.port();
-  Tool tool({"sh", "-c", "trap '' HUP; exec \"$1\" dump \"$2\" --name ear -c 1", "sh",
-             shmifctl_path(), rig.path()});
+  const std::string folder = rig.file("spans");
+  ASSERT_TRUE(std::filesystem::create_directory(folder));
+  Tool tool(dump(rig, {"--name", "ear", "-G", "1", "-W", "2", "-w", folder + "/x-%s.pcap"}));
   ASSERT_TRUE(rig.wait_for_port("ear"));
-  tool.signal(SIGHUP);
-  send(port, {arp_request()});
+  const auto files = [&] { return std::distance(std::filesystem::directory_iterator(folder), {}); };
+  ASSERT_TRUE(eventually([&] { return files() == 1; }));
+  EXPECT_TRUE(eventually([&] { return !has_open(tool, folder); }));
+  send(port, {make_frame(60, 1)});
+  EXPECT_TRUE(eventually([&] { return files() == 2; })) << "the next frame has a file";
   const ToolResult r = tool.finish();
-  EXPECT_EQ(r.status, 0);
+  EXPECT_EQ(r.status, 0) << "after the second";
   EXPECT_EQ(r.err, "1 frame captured, 0 filtered out, 0 lost\n");
 }
 

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "base/unique_fd.hpp"
-#include "tests/tools/capture/dump_command.hpp"
+#include "tests/tools/capture/dump_rig.hpp"
 
 namespace shmif::test {
 namespace {
@@ -28,16 +28,11 @@ std::string interface_of(const BusRig& rig) {
   return "shmif:" + name;
 }
 
-/// What the program says to Wireshark, which gives no command.
-ToolResult asked(std::vector<std::string> words) {
-  return run_tool(std::move(words));
-}
-
 TEST(Extcap, ListsEachBusWithASentence) {
   const BusRig rig({.mtu = 9000});
   const Port one = rig.port("one");
   const Port two = rig.port("two");
-  const ToolResult r = asked({"--extcap-interfaces", "--extcap-version=4.0"});
+  const ToolResult r = run_tool({"--extcap-interfaces", "--extcap-version=4.0"});
   EXPECT_EQ(r.status, 0) << r.err;
   EXPECT_EQ(r.out.find("extcap {version="), 0U) << r.out;
   EXPECT_TRUE(contains(r.out, "\ninterface {value=" + interface_of(rig) + "}{display=shmif bus " +
@@ -50,9 +45,9 @@ TEST(Extcap, TellsLinkTypeOptionsAndPorts) {
   const Port web = rig.port("web");
   const Port odd = rig.port("a}b");  // cannot be told
   const std::string bus = interface_of(rig);
-  EXPECT_EQ(asked({"--extcap-dlts", "--extcap-interface", bus}).out,
+  EXPECT_EQ(run_tool({"--extcap-dlts", "--extcap-interface", bus}).out,
             "dlt {number=1}{name=EN10MB}{display=Ethernet}\n");
-  const std::string config = asked({"--extcap-config", "--extcap-interface", bus}).out;
+  const std::string config = run_tool({"--extcap-config", "--extcap-interface", bus}).out;
   for (const char* const option : {"history", "filter", "port", "super-frames"}) {
     EXPECT_EQ(times_in(config, std::string("{call=--") + option + "}"), 1U) << config;
   }
@@ -60,14 +55,14 @@ TEST(Extcap, TellsLinkTypeOptionsAndPorts) {
                                    web.mac().to_string() + "}{default=false}\n"))
       << config;
   EXPECT_FALSE(contains(config, "a}b")) << config;
-  EXPECT_EQ(asked({"--extcap-cleanup-postkill"}).status, 0);
-  EXPECT_EQ(asked({"--extcap-version"}).out.find("extcap {version="), 0U);
+  EXPECT_EQ(run_tool({"--extcap-cleanup-postkill"}).status, 0);
+  EXPECT_EQ(run_tool({"--extcap-version"}).out.find("extcap {version="), 0U);
 }
 
 TEST(Extcap, SaysOnlyOfAWrongFilterWhatIsWrong) {
   const auto verdict = [](const std::string& filter) {
     const ToolResult r =
-        asked({"--extcap-capture-filter", filter, "--extcap-interface", "shmif:x"});
+        run_tool({"--extcap-capture-filter", filter, "--extcap-interface", "shmif:x"});
     EXPECT_EQ(r.status, 0) << "Wireshark ignores what comes with a failure";
     EXPECT_EQ(r.err, "");
     return r.out;
@@ -80,7 +75,7 @@ TEST(Extcap, SaysOnlyOfAWrongFilterWhatIsWrong) {
 TEST(Extcap, RefusesWhatCannotBeAndSaysWhatToDo) {
   const BusRig rig;
   const std::string bus = interface_of(rig);
-  const std::vector<std::pair<std::vector<std::string>, std::string>> cases{
+  const std::vector<std::pair<Words, std::string>> cases{
       {{"extcap"}, "run 'shmifctl dump PATH'"},
       {{"--extcap-config"}, "(give --extcap-interface NAME)"},
       {{"--extcap-config", "--extcap-interface", "eth0"}, "\"eth0\" is no bus"},
@@ -97,23 +92,23 @@ TEST(Extcap, RefusesWhatCannotBeAndSaysWhatToDo) {
     EXPECT_TRUE(contains(r.err, part)) << r.err;
   }
   const ToolResult gone =
-      asked({"--capture", "--extcap-interface", bus, "--fifo", rig.file("none")});
+      run_tool({"--capture", "--extcap-interface", bus, "--fifo", rig.file("none")});
   EXPECT_EQ(gone.status, 1);
   EXPECT_TRUE(contains(gone.err, "cannot write to the FIFO " + rig.file("none"))) << gone.err;
   // Every character of a path can be told: here a space, a colon and a percent sign.
   const ToolResult no_bus =
-      asked({"--extcap-config", "--extcap-interface", "shmif::nonexistent:a%20b%3ac%25"});
+      run_tool({"--extcap-config", "--extcap-interface", "shmif::nonexistent:a%20b%3ac%25"});
   EXPECT_TRUE(contains(no_bus.err, "/nonexistent/a b:c%")) << no_bus.err;
 }
 
 /// A capture into a FIFO of which this holds the reading end.
 class FifoCapture {
  public:
-  FifoCapture(const BusRig& rig, const std::vector<std::string>& more) {
+  FifoCapture(const BusRig& rig, const Words& more) {
     const std::string path = rig.file("fifo");
     EXPECT_EQ(::mkfifo(path.c_str(), 0600), 0);
-    std::vector<std::string> words{shmifctl_path(),   "--capture", "--extcap-interface",
-                                   interface_of(rig), "--fifo",    path};
+    Words words{shmifctl_path(),   "--capture", "--extcap-interface",
+                interface_of(rig), "--fifo",    path};
     words.insert(words.end(), more.begin(), more.end());
     tool_.emplace(words);
     reader_ = UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -147,47 +142,31 @@ class FifoCapture {
   std::string bytes_;
 };
 
-std::string text_of(const Bytes& frame) {
-  return {reinterpret_cast<const char*>(frame.data()), frame.size()};
-}
-
-TEST(Extcap, RecordsWhatIsAskedAndEndsWhenItsReaderGoes) {
-  const BusRig rig;
-  Port web = rig.port("web");
-  Port far = rig.port("far");
-  send(web, {make_frame(60, 1), make_frame(70, 2), make_frame(80, 3)});
-  send(far, {make_frame(66, 4)});
-  FifoCapture capture(rig, {"--history", "--extcap-capture-filter", "less 75", "--filter",
-                            "greater 65", "--port", "web"});
-  ASSERT_TRUE(capture.read_until(text_of(make_frame(70, 2))));
-  send(web, {make_frame(65, 5)});
-  ASSERT_TRUE(capture.read_until(text_of(make_frame(65, 5))));
-  EXPECT_FALSE(capture.has(text_of(make_frame(60, 1)))) << "the filter";
-  EXPECT_FALSE(capture.has(text_of(make_frame(80, 3)))) << "Wireshark's filter";
-  EXPECT_FALSE(capture.has(text_of(make_frame(66, 4)))) << "the port";
-  capture.close();
-  const ToolResult r = capture.tool().finish();
-  EXPECT_EQ(r.status, 0);
-  EXPECT_EQ(r.err, "");
-}
-
-TEST(Extcap, EndsItsFileWhenItIsAskedToEnd) {
-  const BusRig rig;
-  Port web = rig.port("web");
-  Port far = rig.port("far");
-  send(web, {make_frame(60, 1), make_frame(80, 3)});
-  send(far, {make_frame(61, 4)});
-  FifoCapture capture(rig, {"--history", "--filter", "less 75", "--port", "web", "--port="});
-  ASSERT_TRUE(capture.read_until(text_of(make_frame(60, 1))));
-  capture.tool().signal(SIGTERM);
-  const std::string bytes = capture.rest();
-  const ToolResult r = capture.tool().finish();
-  EXPECT_EQ(r.status, 0);
-  EXPECT_EQ(r.err, "");
-  EXPECT_FALSE(contains(bytes, text_of(make_frame(80, 3)))) << "the filter";
-  EXPECT_FALSE(contains(bytes, text_of(make_frame(61, 4)))) << "the port";
-  const std::string statistics{"\x05\0\0\0", 4};
-  EXPECT_NE(bytes.rfind(statistics), std::string::npos);
+TEST(Extcap, RecordsWhatIsAskedAndEndsWhenItsReaderGoesOrItIsAskedToEnd) {
+  for (const bool is_asked : {false, true}) {
+    const BusRig rig;
+    Port web = rig.port("web");
+    Port far = rig.port("far");
+    send(web, {make_frame(60, 1), make_frame(70, 2), make_frame(80, 3)});
+    send(far, {make_frame(66, 4)});
+    FifoCapture capture(rig, {"--history", "--extcap-capture-filter", "less 75", "--filter",
+                              "greater 65", "--port", "web", "--port="});
+    ASSERT_TRUE(capture.read_until(text_of(make_frame(70, 2))));
+    send(web, {make_frame(65, 5)});
+    ASSERT_TRUE(capture.read_until(text_of(make_frame(65, 5))));
+    if (is_asked) {
+      capture.tool().signal(SIGTERM);
+      EXPECT_TRUE(contains(capture.rest(), std::string("\x05\0\0\0", 4))) << "no statistics";
+    } else {
+      capture.close();
+    }
+    EXPECT_FALSE(capture.has(text_of(make_frame(60, 1)))) << "the filter";
+    EXPECT_FALSE(capture.has(text_of(make_frame(80, 3)))) << "Wireshark's filter";
+    EXPECT_FALSE(capture.has(text_of(make_frame(66, 4)))) << "the port";
+    const ToolResult r = capture.tool().finish();
+    EXPECT_EQ(r.status, 0);
+    EXPECT_EQ(r.err, "");
+  }
 }
 
 /// tshark of a user whose folder for extcap has a link to shmifctl.
@@ -200,9 +179,8 @@ class TsharkUser {
       std::filesystem::create_symlink(shmifctl_path(), home_.path() + folder + "/shmif");
     }
   }
-  ToolResult run(const std::vector<std::string>& more) const {
-    std::vector<std::string> words{"env",    "-u", "XDG_CONFIG_HOME", "HOME=" + home_.path(),
-                                   "tshark", "-n"};
+  ToolResult run(const Words& more) const {
+    Words words{"env", "-u", "XDG_CONFIG_HOME", "HOME=" + home_.path(), "tshark", "-n"};
     words.insert(words.end(), more.begin(), more.end());
     return run_program(words);
   }
@@ -221,16 +199,16 @@ TEST(Extcap, TsharkListsTheBusAndCapturesWhatDumpRecords) {
   send(far, {make_frame(61, 3)});
   send(web, {make_frame(77, 4)});
   const TsharkUser user;
-  const std::vector<std::string> fields{"-T", "fields",
-                                        "-e", "frame.time_epoch",
-                                        "-e", "frame.packet_id",
-                                        "-e", "frame.interface_name",
-                                        "-e", "frame.interface_description",
-                                        "-e", "data.data"};
+  const Words fields{"-T", "fields",
+                     "-e", "frame.time_epoch",
+                     "-e", "frame.packet_id",
+                     "-e", "frame.interface_name",
+                     "-e", "frame.interface_description",
+                     "-e", "data.data"};
   ASSERT_EQ(
       run_program(dump(rig, {"--history", "--timeout", "0", "-w", rig.file("x.pcapng")})).status,
       0);
-  const auto with = [&](std::vector<std::string> words) {
+  const auto with = [&](Words words) {
     words.insert(words.end(), fields.begin(), fields.end());
     return user.run(words);
   };

@@ -22,12 +22,14 @@ using Line = std::vector<std::string>;
 
 /// SHMIF_BUS while this exists, for this process and those that it starts. Otherwise no test has it
 /// (tests/support/main.cpp).
-class Variable {
+class BusVariable {
  public:
-  explicit Variable(const std::string& value) { ::setenv(tools::kBusVariable, value.c_str(), 1); }
-  Variable(const Variable&) = delete;
-  Variable& operator=(const Variable&) = delete;
-  ~Variable() { ::unsetenv(tools::kBusVariable); }
+  explicit BusVariable(const std::string& value) {
+    ::setenv(tools::kBusVariable, value.c_str(), 1);
+  }
+  BusVariable(const BusVariable&) = delete;
+  BusVariable& operator=(const BusVariable&) = delete;
+  ~BusVariable() { ::unsetenv(tools::kBusVariable); }
 };
 
 /// The commands whose first operand is a bus, with the rest of a line that lacks only that.
@@ -98,7 +100,7 @@ TEST(DefaultBus, IsNamedByTheMessageOfALineThatLacksOne) {
     const ToolResult unset = run_tool(line);
     EXPECT_EQ(unset.status, 2) << command;
     EXPECT_TRUE(contains(unset.err, missing) && contains(unset.err, remedy)) << unset.err;
-    const Variable empty("");
+    const BusVariable empty("");
     EXPECT_EQ(run_tool(line).err, unset.err) << "an empty variable is the same as none";
   }
 }
@@ -106,7 +108,7 @@ TEST(DefaultBus, IsNamedByTheMessageOfALineThatLacksOne) {
 TEST(DefaultBus, ThatIsNotThereIsRefusedWithItsOrigin) {
   const TempDir directory;
   const std::string none = directory.file("folder") + "/bus";
-  const Variable variable(none);
+  const BusVariable variable(none);
   write_capture(directory.file("frames"), {arp_request()});
   for (const auto& [command, rest] : kRestOfLine) {
     Line line = with_rest(command);
@@ -124,7 +126,7 @@ TEST(DefaultBus, ThatIsNotThereIsRefusedWithItsOrigin) {
 TEST(DefaultBus, IsMadeAndLookedAt) {
   const TempDir directory;
   const std::string path = directory.file("bus");
-  const Variable variable(path);
+  const BusVariable variable(path);
   EXPECT_EQ(run_tool({"create", "--size", "64K", "--mtu", "1500"}).status, 0);
   const ToolResult stat = run_tool({"stat", "--json"});
   EXPECT_TRUE(contains(stat.out, "\"path\": \"" + path + '"')) << stat.out << stat.err;
@@ -136,7 +138,7 @@ TEST(DefaultBus, IsMadeAndLookedAt) {
 TEST(DefaultBus, IsTakenByLinesThatNameOnlyThePorts) {
   const BusRig rig;
   const Port web = rig.port("web"), db = rig.port("db");
-  const Variable variable(rig.path());
+  const BusVariable variable(rig.path());
   // These ports apply no changes: the answer is about the port, so the bus was found.
   const auto asked = [](const Line& line) { return run_tool(line); };
   for (const Line& line :
@@ -159,7 +161,7 @@ TEST(DefaultBus, IsTakenByLinesThatNameOnlyThePorts) {
 TEST(DefaultBus, ChangesNothingAboutALineThatNamesItsBus) {
   const BusRig rig, other;
   const Port web = rig.port("web"), far = other.port("far");
-  const Variable variable(other.path());
+  const BusVariable variable(other.path());
   EXPECT_TRUE(contains(run_tool({"stat", rig.path()}).out, "web"));
   EXPECT_TRUE(contains(run_tool({"fault", rig.path(), "web"}).out, "port web: "));
   const ToolResult absent = run_tool({"stop", rig.path(), "far"});
@@ -178,7 +180,7 @@ TEST(DefaultBus, ChangesNothingAboutALineThatNamesItsBus) {
 
 TEST(DefaultBus, IsNotRemovedByALineThatDoesNotNameIt) {
   const BusRig rig;
-  const Variable variable(rig.path());
+  const BusVariable variable(rig.path());
   const ToolResult refused = run_tool({"destroy"});
   EXPECT_EQ(refused.status, 2);
   EXPECT_EQ(refused.err,
@@ -195,12 +197,12 @@ TEST(DefaultBus, IsTheLinkWithoutAPath) {
   EXPECT_TRUE(contains(unset.err, "\"bus:\" is not a link (bus:PATH, ")) << unset.err;
   EXPECT_TRUE(contains(unset.err, "; or set SHMIF_BUS)")) << unset.err;
   {
-    const Variable variable(rig.path());
+    const BusVariable variable(rig.path());
     const ToolResult carried = run_tool(line);
     EXPECT_EQ(carried.status, 0) << carried.err;
     EXPECT_EQ(Bus::open(rig.path()).value().info().frames, 1U);
   }
-  const Variable wrong(rig.file("none"));
+  const BusVariable wrong(rig.file("none"));
   EXPECT_TRUE(contains(run_tool(line).err, rig.file("none") + " (from SHMIF_BUS)"));
 }
 
@@ -218,12 +220,12 @@ TEST(DefaultBus, IsWatchedByHeatOfShmifperf) {
                        "set SHMIF_BUS to the path of a bus)"))
       << unset.err;
   {
-    const Variable variable(rig.path());
+    const BusVariable variable(rig.path());
     const ToolResult nobody = heat({});
     EXPECT_TRUE(contains(nobody.err, "no process is attached to " + rig.path())) << nobody.err;
     EXPECT_FALSE(contains(heat({"--", "true"}).err, "SHMIF_BUS"));
   }
-  const Variable wrong(rig.file("none"));
+  const BusVariable wrong(rig.file("none"));
   EXPECT_TRUE(contains(heat({}).err, rig.file("none") + " (from SHMIF_BUS)"));
 }
 

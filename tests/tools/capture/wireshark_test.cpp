@@ -1,0 +1,169 @@
+// What tshark, tcpdump and scapy read in captures of `shmifctl dump`, and what tools/shmif.lua
+// shows of the frames of shmifperf and of `shmifctl ping`.
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "shmif/ping.hpp"
+#include "tests/tools/capture/dump_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+struct Wireshark : ::testing::Test {
+  void SetUp() override {
+    if (std::system("command -v tshark >/dev/null 2>&1") != 0)
+      GTEST_SKIP() << "tshark is not installed";
+  }
+  /// These fields of each frame of a capture.
+  static std::string fields(const std::string& file, const Words& fields, const Words& more = {}) {
+    Words words = Words{"tshark", "-n", "-r", file, "-T", "fields"} + more;
+    for (const std::string& field : fields) words.insert(words.end(), {"-e", field});
+    return run_program(words).out;
+  }
+  static std::string dissected(const std::string& file, const Words& fields) {
+    return Wireshark::fields(file, fields, {"-X", "lua_script:" + in_source("tools/shmif.lua")});
+  }
+};
+
+TEST_F(Wireshark, ReadsOfEachFrameItsNumberItsSenderAndThatItIsUnsegmented) {
+  const BusRig rig;
+  Port far = rig.port("far"), web = rig.port("web");
+  {
+    Port gone = rig.port("gone");
+    send(gone, {make_frame(77, 1), make_frame(60, 1)});  // the first of which the file has not
+  }
+  send_super_frame(web, true);
+  send_super_frame(far, false);
+  const std::string filter = "less 76 or greater 78";
+  const std::string file = rig.file("x.pcapng");
+  ASSERT_EQ(dump_history(rig, {"-w", file, "--super-frames", filter}).status, 0);
+  const auto notes = [](const std::string& of) {
+    return fields(of, {"frame.packet_id", "frame.interface_name", "frame.len", "frame.packet_flags",
+                       "frame.comment"});
+  };
+  const std::string wanted =
+      "1\tgone\t60\t\t\n"
+      "2\tweb\t14054\t0x00000800\tunsegmented: its TCP payload is sent in frames of 1400 bytes "
+      "each\n"
+      "3\tfar\t14042\t\tunsegmented: its UDP payload is sent in frames of 1400 bytes each\n";
+  EXPECT_EQ(notes(file), wanted);
+  // editcap keeps what it copies, and capinfos and tcpdump read all of it.
+  ASSERT_EQ(run_program({"editcap", file, rig.file("y.pcapng")}).status, 0);
+  EXPECT_EQ(notes(rig.file("y.pcapng")), wanted);
+  const std::string about = run_program({"capinfos", file}).out;
+  for (const std::string& part :
+       {std::string("Number of packets:   3\n"), std::string("Hardware = shmif port, library\n"),
+        "frames of the bus " + rig.path() + ", filter \"" + filter + "\""}) {
+    EXPECT_TRUE(contains(about, part)) << about;
+  }
+  // Cut up, also for those that read pcap.
+  ASSERT_EQ(dump_history(rig, {"-w", rig.file("x.pcap"), filter}).status, 0);
+  ASSERT_EQ(dump_history(rig, {"-w", file, filter}).status, 0);
+  std::ostringstream lengths;
+  for (int i = 0; i < 21; ++i) lengths << (i == 0 ? 60 : i <= 10 ? 1454 : 1442) << '\n';
+  EXPECT_EQ(fields(file, {"frame.len"}), lengths.str());
+  EXPECT_EQ(fields(rig.file("x.pcap"), {"frame.len"}), lengths.str());
+  if (std::system("command -v tcpdump >/dev/null 2>&1") != 0) GTEST_SKIP() << "no tcpdump";
+  EXPECT_EQ(count_of_lines(run_program({"tcpdump", "-n", "-r", file, "ip"}).out), 10 + 10);
+  if (run_program({SHMIF_PYTHON, "-c", "import scapy.layers.tuntap"}).status != 0)
+    GTEST_SKIP() << "python3-scapy is not installed";
+  const ToolResult scapy = run_program({SHMIF_PYTHON, "-c",
+                                        "import sys\nfrom scapy.utils import rdpcap\n"
+                                        "for each in rdpcap(sys.argv[1]): print(len(each))",
+                                        file});
+  EXPECT_EQ(scapy.out, lengths.str()) << scapy.err;
+}
+
+TEST_F(Wireshark, ReadsWhichProcessHasAPort) {
+  const BusRig rig;
+  Tool answer({shmifctl_path(), "ping", rig.path(), "--respond", "--name", "web"});
+  ASSERT_TRUE(answer.wait_for("answering"));
+  ASSERT_EQ(run_tool({"ping", rig.path(), "--to", "web", "-c", "1"}).status, 0);
+  ASSERT_EQ(dump_history(rig, {"-w", rig.file("x.pcapng")}).status, 0);
+  const std::string about = run_program({"capinfos", rig.file("x.pcapng")}).out;
+  EXPECT_TRUE(contains(about, ", process " + std::to_string(answer.pid()) + ": " + shmifctl_path() +
+                                  " ping " + rig.path() + " --respond --name web\n"))
+      << about;
+  // The other sender has left, and with it its process.
+  EXPECT_EQ(times_in(about, ", process "), 1U) << about;
+}
+
+TEST_F(Wireshark, ReadsWhereFramesWereLostAndHowMany) {
+  for (const bool before_the_first : {false, true}) {
+    const BusRig rig({.ring_bytes = 64U << 10U});
+    const std::string file = rig.file("out.pcapng");
+    Port port = rig.port("web");
+    if (!before_the_first) send(port, {make_frame(60, 1)});
+    Tool tool(dump(rig, {"--history", "--name", "ear", "-w", file}));
+    ASSERT_TRUE(rig.wait_for_port("ear"));
+    ASSERT_TRUE(eventually([&] {  // it has the first
+      std::error_code none_yet;
+      const std::uintmax_t bytes = std::filesystem::file_size(file, none_yet);
+      return before_the_first || (!none_yet && bytes >= 300);
+    }));
+    const auto [captured, lost] =
+        OverrunDump(overrun(rig, tool, [&] { send_200_frames(port); }).err);
+    ASSERT_GT(lost, 0U);
+    EXPECT_EQ(captured + lost, before_the_first ? 200U : 201U);
+    const std::string number = std::to_string(lost);
+    EXPECT_EQ(fields(file, {"frame.number", "frame.drop_count", "frame.comment"},
+                     {"-Y", "frame.drop_count"}),
+              (before_the_first ? "1\t" : "2\t") + number + "\t" + number +
+                  " frames of the bus were lost before this one\n");
+  }
+}
+
+TEST_F(Wireshark, ShowsTheFieldsOfAProbeAndWhetherItsFrameWasChanged) {
+  const TempDir dir;
+  const std::string file = dir.file("x.pcapng");
+  const ToolResult run =
+      run_program({shmifperf_path(), "run", "--rw=tx", "--bs=300", "--number_ios=3",
+                   "--headers=vlan(id=7)/ipv4(src=198.18.0.1,dst=198.18.0.2)/udp(sport=40000,"
+                   "dport=inc(40001,40003))",
+                   "--write_pcap=" + file, "--output=/dev/null"});
+  ASSERT_EQ(run.status, 0) << run.err;
+  std::string bytes = bytes_of(file);
+  const std::size_t last = bytes.rfind("sp\x01");
+  ASSERT_NE(last, std::string::npos);
+  bytes.at(last + 100) ^= '\x01';
+  std::ofstream(file, std::ios::binary) << bytes;
+  EXPECT_EQ(dissected(file, {"udp.dstport", "shmifperf.version", "shmifperf.kind", "shmifperf.flow",
+                             "shmifperf.length", "shmifperf.sequence", "shmifperf.crc.status"}),
+            "40001\t1\t0\t0\t300\t0\tright\n"
+            "40002\t1\t0\t0\t300\t1\tright\n"
+            "40003\t1\t0\t0\t300\t2\twrong\n");
+  // The comment of the recording has the same difference of times.
+  std::istringstream late(dissected(file, {"shmifperf.late_ns", "frame.comment"}));
+  int lines = 0;
+  for (std::string line; std::getline(late, line); ++lines) {
+    EXPECT_TRUE(contains(line, ", sent " + line.substr(0, line.find('\t')) + " ns later")) << line;
+  }
+  EXPECT_EQ(lines, 3);
+}
+
+TEST_F(Wireshark, ShowsTheFieldsOfAPing) {
+  const TempDir dir;
+  std::vector<Bytes> frames;
+  for (const PingType type : {PingType::request, PingType::reply}) {
+    frames.emplace_back(kPingFrameBytes);
+    write_ping({.destination = MacAddress::from_u64(0xb2a000000001),
+                .source = MacAddress::from_u64(0xb2a000000002),
+                .type = type,
+                .id = 0x01020304,
+                .sequence = 7,
+                .sent_ns = 5'000'000'001},
+               std::span<std::byte, kPingFrameBytes>(frames.back()));
+  }
+  write_capture(dir.file("x.pcap"), frames);
+  EXPECT_EQ(dissected(dir.file("x.pcap"), {"shmifping.type", "shmifping.id", "shmifping.sequence",
+                                           "shmifping.sent_ns"}),
+            "1\t0x01020304\t7\t5000000001\n2\t0x01020304\t7\t5000000001\n");
+}
+
+}  // namespace
+}  // namespace shmif::test
