@@ -108,15 +108,15 @@ TEST(CommandLine, OutputThatCannotBeWrittenIsAFailure) {
   EXPECT_NE(result.err.find("standard output"), std::string::npos) << result.err;
 }
 
-using Words = std::set<std::string>;
+using WordSet = std::set<std::string>;
 
-Words words_in(const std::string& text) {
+WordSet words_in(const std::string& text) {
   std::istringstream in(text);
   return {std::istream_iterator<std::string>(in), {}};
 }
 
 /// What bash would offer behind these words, which are cut as readline cuts them.
-Words completions(const std::string& words) {
+WordSet completions(const std::string& words) {
   const std::string script = "PATH=${1%/*}:$PATH; . \"$2\"; COMP_WORDS=(" + words +
                              "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _shmifctl; "
                              "printf '%s\\n' \"${COMPREPLY[@]}\"";
@@ -127,21 +127,22 @@ Words completions(const std::string& words) {
 }
 
 TEST(Completion, OffersCommandsAndOptions) {
-  Words commands(kCommands.begin(), kCommands.end());
+  WordSet commands(kCommands.begin(), kCommands.end());
   commands.insert({"help", "--help", "--version", "--log-level", "--debug"});
   EXPECT_EQ(completions("shmifctl ''"), commands);
-  EXPECT_EQ(completions("shmifctl dump --rotate-s"), (Words{"--rotate-size", "--rotate-seconds"}));
+  EXPECT_EQ(completions("shmifctl dump --rotate-s"),
+            (WordSet{"--rotate-size", "--rotate-seconds"}));
 }
 
 TEST(Completion, OffersTheWordsOfAnOption) {
-  EXPECT_EQ(completions("shmifctl create x --flow ''"), (Words{"ethernet", "pause"}));
-  EXPECT_EQ(completions("shmifctl create x --flow = p"), Words{"pause"});
-  EXPECT_EQ(completions("shmifctl exec x --via ="), (Words{"tap", "veth"}));
-  EXPECT_EQ(completions("shmifctl dump x --format ''"), (Words{"pcap", "pcapng"}));
-  EXPECT_EQ(completions("shmifctl gateway x --with ="), (Words{"passt", "slirp4netns"}));
-  EXPECT_EQ(completions("shmifctl tap x --gat"), Words{"--gateway"});
+  EXPECT_EQ(completions("shmifctl create x --flow ''"), (WordSet{"ethernet", "pause"}));
+  EXPECT_EQ(completions("shmifctl create x --flow = p"), WordSet{"pause"});
+  EXPECT_EQ(completions("shmifctl exec x --via ="), (WordSet{"tap", "veth"}));
+  EXPECT_EQ(completions("shmifctl dump x --format ''"), (WordSet{"pcap", "pcapng"}));
+  EXPECT_EQ(completions("shmifctl gateway x --with ="), (WordSet{"passt", "slirp4netns"}));
+  EXPECT_EQ(completions("shmifctl tap x --gat"), WordSet{"--gateway"});
   // Other tests may make and remove namespaces meanwhile.
-  Words namespaces, offered;
+  WordSet namespaces, offered;
   EXPECT_TRUE(eventually([&] {
     namespaces.clear();
     std::error_code none;
@@ -156,13 +157,13 @@ TEST(Completion, OffersTheWordsOfAnOption) {
 
 TEST(Completion, OffersTheLinksOfABridge) {
   EXPECT_EQ(completions("shmifctl bridge ''"),
-            (Words{"bus:", "tap:", "packet:", "pcap:", "stream:", "stream:connect=", "vhost-user:",
-                   "vhost-user:connect=", "memif:", "dgram:", "vde:"}));
-  EXPECT_EQ(completions("shmifctl bridge bus : /dev/shm/b pc"), Words{"pcap:"});
+            (WordSet{"bus:", "tap:", "packet:", "pcap:", "stream:", "stream:connect=",
+                     "vhost-user:", "vhost-user:connect=", "memif:", "dgram:", "vde:"}));
+  EXPECT_EQ(completions("shmifctl bridge bus : /dev/shm/b pc"), WordSet{"pcap:"});
   EXPECT_TRUE(completions("shmifctl bridge packet :").contains("lo"));
-  EXPECT_EQ(completions("shmifctl bridge packet : l"), Words{"lo"});
+  EXPECT_EQ(completions("shmifctl bridge packet : l"), WordSet{"lo"});
   EXPECT_FALSE(completions("shmifctl bridge tap :").contains("lo")) << "no TAP device";
-  EXPECT_EQ(completions("shmifctl bridge pcap :"), Words{}) << "files are readline's own";
+  EXPECT_EQ(completions("shmifctl bridge pcap :"), WordSet{}) << "files are readline's own";
 }
 
 TEST(Completion, OffersThePortsOfABus) {
@@ -174,7 +175,7 @@ TEST(Completion, OffersThePortsOfABus) {
   ASSERT_TRUE(port.attach(directory.file("bus")));
   for (const std::string command : {"wait", "dump"}) {
     EXPECT_EQ(completions("shmifctl " + command + ' ' + directory.file("bus") + " --port ''"),
-              Words{"alice"});
+              WordSet{"alice"});
   }
 }
 
@@ -204,10 +205,10 @@ TEST(Completion, NameOfAPortIsNeverRun) {
     EXPECT_EQ(result.err, "");
     return words_in(result.out);
   };
-  EXPECT_EQ(accepted(""), Words(names.begin(), names.end()));
-  EXPECT_EQ(accepted("a"), Words{"a;touch${IFS}made"});
-  EXPECT_EQ(accepted("'a;to"), Words{"a;touch${IFS}made"});
-  EXPECT_EQ(accepted("\\$"), Words{"$(touch${IFS}made)"});
+  EXPECT_EQ(accepted(""), WordSet(names.begin(), names.end()));
+  EXPECT_EQ(accepted("a"), WordSet{"a;touch${IFS}made"});
+  EXPECT_EQ(accepted("'a;to"), WordSet{"a;touch${IFS}made"});
+  EXPECT_EQ(accepted("\\$"), WordSet{"$(touch${IFS}made)"});
   EXPECT_FALSE(std::filesystem::exists(directory.file("made"))) << "a name was run";
 }
 
@@ -241,7 +242,7 @@ TEST(Completion, NeitherRunsNorShowsWhatAProgramSays) {
 
 TEST(CommandLine, HelpNamesLevelsAndLimits) {
   const std::string help = run_tool({"create", "--help"}).out;
-  const Words words = words_in(std::regex_replace(help, std::regex("[,.()]"), " "));
+  const WordSet words = words_in(std::regex_replace(help, std::regex("[,.()]"), " "));
   for (const std::string level :
        {"trace", "debug", "info", "warning", "error", "critical", "off"}) {
     EXPECT_TRUE(words.contains(level)) << level;

@@ -1,5 +1,5 @@
-// BusWatch and follow_bus(): what is told of a bus whose file was removed or replaced, when that is
-// looked for, and what is told of a bus that does not work.
+// What is told of a bus whose file was removed or replaced, when that is looked for, and what is
+// told of a bus that does not work.
 
 #include "tools/relay/bus_watch.hpp"
 
@@ -7,21 +7,19 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
-#include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <list>
-#include <memory>
 #include <regex>
 #include <string>
-#include <utility>
 
 #include "base/unique_fd.hpp"
-#include "shmif/loopback_link.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/temp_bus.hpp"
-#include "tests/support/temp_dir.hpp"
+#include "tests/tools/common/bus_rig.hpp"
+#include "tools/relay/await.hpp"
 
 namespace shmif::test {
 namespace {
@@ -51,19 +49,15 @@ class TimedWatch {
   std::string said_;
 };
 
-std::string removed_text(const std::string& path, const std::string& port) {
-  return "the bus " + path + " was removed; port " + port +
-         " still works with the other attached ports, but no new port can join them\n";
+/// Expects one line of a bus that was removed, or replaced, with its port.
+void expect_removed(const std::string& said, const TempBus& bus, const std::string& port) {
+  EXPECT_TRUE(contains(said, "the bus " + bus.path() + " was removed; port " + port + ' ')) << said;
+  EXPECT_EQ(count_of_lines(said), 1) << said;
 }
-std::string replaced_text(const std::string& path, const std::string& port) {
-  return "another file is at " + path + " now; port " + port +
-         " stays on the old bus, and does not hear ports of a new one (restart this command to "
-         "join the new one)\n";
-}
-
-void expect_one_line(const std::string& said, const std::string& line) {
-  EXPECT_TRUE(said.ends_with(line)) << said;
-  EXPECT_EQ(std::ranges::count(said, '\n'), 1) << said;
+void expect_replaced(const std::string& said, const TempBus& bus, const std::string& port) {
+  EXPECT_TRUE(contains(said, "another file is at " + bus.path() + " now; port " + port + ' '))
+      << said;
+  EXPECT_EQ(count_of_lines(said), 1) << said;
 }
 
 TEST(BusWatch, LooksAfterASecondAndThenAtDistancesThatGrowToSixteen) {
@@ -83,6 +77,17 @@ TEST(BusWatch, LooksAfterASecondAndThenAtDistancesThatGrowToSixteen) {
   }
 }
 
+TEST(BusWatch, LooksInASecondIfAsked) {
+  const TempBus bus(small_ring());
+  const Port port = port_on(bus.path());
+  TimedWatch timed;
+  timed.watch.add(port);
+  for (const int passed : {1, 2, 4}) timed.pass(std::chrono::seconds(passed));
+  timed.watch.look_soon();
+  EXPECT_EQ(timed.pass(std::chrono::seconds(8)), std::chrono::seconds(2))
+      << "and from there at growing distances";
+}
+
 TEST(BusWatch, TellsOnceThatABusWasRemovedAndOnceThatAnotherIsThere) {
   const TempBus bus(small_ring());
   const Port port = port_on(bus.path(), {.name = "ear"});
@@ -95,13 +100,13 @@ TEST(BusWatch, TellsOnceThatABusWasRemovedAndOnceThatAnotherIsThere) {
   EXPECT_EQ(timed.said(), "") << "it is not time yet";
   EXPECT_EQ(timed.pass(std::chrono::seconds(1)), std::chrono::seconds(1))
       << "another may be made there soon";
-  expect_one_line(timed.said(), removed_text(bus.path(), "ear"));
+  expect_removed(timed.said(), bus, "ear");
   EXPECT_EQ(timed.pass(std::chrono::seconds(1)), std::chrono::seconds(1));
   EXPECT_EQ(timed.said(), "");
   std::ofstream(bus.path()) << "a letter";
   EXPECT_EQ(timed.pass(std::chrono::seconds(1)), std::chrono::seconds(2))
       << "nothing is awaited any more";
-  expect_one_line(timed.said(), replaced_text(bus.path(), "ear"));
+  expect_replaced(timed.said(), bus, "ear");
   EXPECT_EQ(timed.pass(std::chrono::seconds(2)), std::chrono::seconds(4));
   EXPECT_EQ(timed.said(), "");
   std::filesystem::remove(bus.path());
@@ -119,14 +124,14 @@ TEST(BusWatch, TellsOfEachBusByItself) {
   Bus::create(three.file("new"), small_ring()).value();
   std::filesystem::rename(three.file("new"), three.path());
   EXPECT_EQ(timed.pass(std::chrono::seconds(1)), std::chrono::seconds(2));
-  expect_one_line(timed.said(), replaced_text(three.path(), "third"));
+  expect_replaced(timed.said(), three, "third");
   std::filesystem::remove(two.path());
   EXPECT_EQ(timed.pass(std::chrono::seconds(2)), std::chrono::seconds(1))
       << "though the last one is not missing";
-  expect_one_line(timed.said(), removed_text(two.path(), "second"));
+  expect_removed(timed.said(), two, "second");
   std::filesystem::remove(one.path());
   EXPECT_EQ(timed.pass(std::chrono::seconds(1)), std::chrono::seconds(1));
-  expect_one_line(timed.said(), removed_text(one.path(), "first"));
+  expect_removed(timed.said(), one, "first");
   EXPECT_EQ(timed.pass(std::chrono::seconds(1)), std::chrono::seconds(1));
   EXPECT_EQ(timed.said(), "");
 }
@@ -143,37 +148,34 @@ TEST(BusWatch, DoesNotLookForAPortThatIsDown) {
   EXPECT_EQ(timed.said(), "");
   ASSERT_FALSE(port.up());
   EXPECT_EQ(timed.pass(std::chrono::seconds(2)), std::chrono::seconds(1));
-  expect_one_line(timed.said(), removed_text(bus.path(), "ear"));
+  expect_removed(timed.said(), bus, "ear");
 }
 
-TEST(BusWatch, LooksInASecondIfAsked) {
-  const TempBus bus(small_ring());
-  const Port port = port_on(bus.path(), {.name = "ear"});
-  TimedWatch timed;
-  timed.watch.add(port);
-  for (const int passed : {1, 2, 4}) timed.pass(std::chrono::seconds(passed));
-  timed.watch.look_soon();
-  EXPECT_EQ(timed.pass(std::chrono::seconds(8)), std::chrono::seconds(2))
-      << "and from there at growing distances";
-}
-
-std::string told_of(std::error_code error, LinkKind kind) {
-  AnyLink device(std::make_unique<LoopbackLink>(LoopbackLink::self().value()));
-  testing::internal::CaptureStderr();
-  tools::follow_bus("/dev/shm/b", device.descriptor(), kind, error);
-  return testing::internal::GetCapturedStderr();
-}
-
-TEST(FollowBus, TellsWhatABusHasAndWhatHelps) {
-  const std::string cannot = "cannot receive from the bus /dev/shm/b: ";
-  for (const LinkKind kind : {LinkKind::bridge, LinkKind::tap, LinkKind::veth}) {
-    // What this device is has no carrier, whatever its kind.
-    expect_one_line(
-        told_of(Errc::corrupt, kind),
-        cannot + std::error_code(Errc::corrupt).message() + " (run 'shmifctl repair')\n");
-    expect_one_line(told_of(Errc::lock_held, kind),
-                    cannot + std::error_code(Errc::lock_held).message() + '\n');
-    expect_one_line(told_of({}, kind), "the bus /dev/shm/b works again\n");
+/// And a lock that is held.
+TEST(Corruption, IsWaitedForAndToldOnceEachTime) {
+  const tools::StopSignals stop;
+  ASSERT_EQ(::raise(SIGTERM), 0);  // so that it does not wait long
+  tools::Corruption corruption("/dev/shm/b");
+  struct Step {
+    std::error_code error;
+    bool is_met;
+    const char* said;
+  };
+  for (const Step& step : {Step{{}, false, ""},
+                           {Errc::corrupt, true, "'shmifctl repair /dev/shm/b'"},
+                           {Errc::corrupt, true, ""},
+                           {{}, false, ""},
+                           {Errc::corrupt, true, "'shmifctl repair /dev/shm/b'"},
+                           {Errc::link_ended, false, ""},
+                           {Errc::lock_held, true, "waiting"},
+                           {Errc::lock_held, true, ""},
+                           {Errc::bus_lost, false, ""}}) {
+    testing::internal::CaptureStderr();
+    EXPECT_EQ(corruption.met(step.error, stop), step.is_met) << step.error;
+    const std::string said = testing::internal::GetCapturedStderr();
+    EXPECT_EQ(corruption.lasts(), step.is_met) << step.error;
+    EXPECT_EQ(said.empty(), *step.said == '\0') << said;
+    EXPECT_TRUE(contains(said, step.said)) << said;
   }
 }
 
@@ -192,22 +194,17 @@ TEST(HostsLeftBehind, AreNamedUpToFiveAndTheRestIsCounted) {
   };
   EXPECT_EQ(said(), "") << "the file is still there";
   std::filesystem::remove(path);
-  const std::string before = "an older bus was removed from " + path + " but is still used by ";
-  const std::string rest =
-      ": they do not hear ports of the new bus \\(restart them to join it\\)\n";
   // This process is one of them.
   std::list<StayingChild> others;
-  for (const auto& [all, users] : {std::pair{1U, "process \\d+"},
-                                   {2U, "processes \\d+, \\d+"},
-                                   {5U, "processes (\\d+, ){4}\\d+"},
-                                   {6U, "processes (\\d+, ){4}\\d+ and 1 more"},
-                                   {8U, "processes (\\d+, ){4}\\d+ and 3 more"}}) {
+  for (const auto& [all, users] : {std::pair{1U, "process \\d+: "},
+                                   {2U, "processes \\d+, \\d+: "},
+                                   {5U, "processes (\\d+, ){4}\\d+: "},
+                                   {6U, "processes (\\d+, ){4}\\d+ and 1 more: "},
+                                   {8U, "processes (\\d+, ){4}\\d+ and 3 more: "}}) {
     while (others.size() + 1 < all) others.emplace_back([] { return 0; });
     const std::string text = said();
-    const std::size_t at = text.find(before);
-    ASSERT_NE(at, std::string::npos) << text;
-    EXPECT_TRUE(std::regex_match(text.substr(at + before.size()), std::regex(users + rest)))
-        << text;
+    EXPECT_TRUE(contains(text, "an older bus was removed from " + path)) << text;
+    EXPECT_TRUE(std::regex_search(text, std::regex(std::string("used by ") + users))) << text;
   }
   ::munmap(mapped, kBytes);
 }

@@ -11,11 +11,11 @@
 #include <utility>
 #include <vector>
 
+#include "tests/support/words.hpp"
+#include "tests/tools/common/bus_rig.hpp"
 #include "tests/tools/shmifctl/exec_rig.hpp"
 
 namespace shmif::test {
-
-using GatewayWords = std::vector<std::string>;
 
 /// What an ordinary user's PATH lacks.
 inline const std::string kPath = "PATH=$PATH:/usr/sbin:/sbin; ";
@@ -62,20 +62,18 @@ class GatewayRig : public ExecRig {
     bus();
   }
 
-  GatewayWords in_world(GatewayWords words) const {
-    GatewayWords all{"nsenter",  "--preserve-credentials",     "--user", "--net", "--mount",
-                     "--target", std::to_string(world_->pid())};
-    all.insert(all.end(), words.begin(), words.end());
-    return by_caller(std::move(all));
+  Words in_world(const Words& words) const {
+    return by_caller(Words{"nsenter", "--preserve-credentials", "--user", "--net", "--mount",
+                           "--target", std::to_string(world_->pid())} +
+                     words);
   }
   void serve(const std::string& command) {
     servers_.push_back(std::make_unique<Tool>(in_world({"sh", "-c", kPath + "exec " + command})));
   }
   /// A gateway in the world, once its port is up. `before`: words before the command.
-  std::unique_ptr<Tool> gateway(GatewayWords more = {}, GatewayWords before = {}) const {
-    before.insert(before.end(), {shmifctl_path(), "gateway", bus()});
-    before.insert(before.end(), more.begin(), more.end());
-    auto tool = std::make_unique<Tool>(in_world(std::move(before)));
+  std::unique_ptr<Tool> gateway(const Words& more = {}, const Words& before = {}) const {
+    auto tool =
+        std::make_unique<Tool>(in_world(before + Words{shmifctl_path(), "gateway", bus()} + more));
     EXPECT_TRUE(tool->wait_for("connected, as port gateway")) << tool->so_far().err;
     EXPECT_TRUE(eventually([&] { return port("gateway") && port("gateway")->up; }));
     return tool;
@@ -85,6 +83,19 @@ class GatewayRig : public ExecRig {
     return run_shell(
         kPath + "udhcpc -i tap0 -n -q -t 20 -T 1 > /dev/null 2>&1 || exit 9; " + script,
         {"--name", name});
+  }
+  /// Makes a program that a gateway with `PATH=bin` runs.
+  void write_program(const std::string& name, const std::string& script) const {
+    std::filesystem::create_directory(file("bin"));
+    std::ofstream(file("bin/") + name) << "#!/bin/sh\n" << script;
+    std::filesystem::permissions(file("bin/") + name, std::filesystem::perms::all);
+  }
+  std::string path_to_programs() const { return "PATH=" + file("bin"); }
+  /// The programs that can lead to the world, as far as they are here.
+  static Words programs() {
+    Words all{"slirp4netns"};
+    if (has_program("passt")) all.emplace_back("passt");
+    return all;
   }
   /// The process that a gateway runs; 0: none.
   static pid_t child_of(const Tool& gateway) {

@@ -7,25 +7,31 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <vector>
 
+#include "shmif/faults.hpp"
 #include "shmif/port.hpp"
 #include "tests/tools/relay/gateway_rig.hpp"
 
 namespace shmif::test {
 namespace {
 
-using Words = GatewayWords;
-
-class Gateway : public GatewayRig {};
+class Gateway : public GatewayRig {
+ protected:
+  Port raw_port() const {
+    Port raw({.name = "raw"});
+    raw.attach(bus()).value();
+    EXPECT_FALSE(raw.up());
+    return raw;
+  }
+};
 INSTANTIATE_TEST_SUITE_P(Each, Gateway, ::testing::ValuesIn(callers()),
                          [](const auto& each) { return each.param.name; });
 
 TEST_P(Gateway, GivesTwoHostsAtOnceAnAddressARouteAndNamesAndLeadsThemToTheWorld) {
   const auto way = gateway();
-  EXPECT_NE(way->so_far().out.find("gateway 10.0.2.2, name server 10.0.2.3, DHCP 10.0.2.15 to "
-                                   "10.0.2.30: by slirp4netns\n"),
-            std::string::npos)
+  EXPECT_TRUE(contains(way->so_far().out,
+                       "gateway 10.0.2.2, name server 10.0.2.3, DHCP 10.0.2.15 to "
+                       "10.0.2.30: by slirp4netns\n"))
       << way->so_far().out;
   // The first host stays while the second one comes and goes.
   const auto first = start("first", kPath +
@@ -35,21 +41,21 @@ TEST_P(Gateway, GivesTwoHostsAtOnceAnAddressARouteAndNamesAndLeadsThemToTheWorld
                                         file("go") + " ]; do sleep 0.05; done; " + kFetch +
                                         "http://web.test/page; sleep 100");
   ASSERT_TRUE(first->wait_for("leased")) << first->so_far().out << first->so_far().err;
-  EXPECT_NE(first->so_far().out.find("inet 10.0.2.15/24"), std::string::npos);
-  EXPECT_NE(first->so_far().out.find("default via 10.0.2.2"), std::string::npos);
+  EXPECT_TRUE(contains(first->so_far().out, "inet 10.0.2.15/24"));
+  EXPECT_TRUE(contains(first->so_far().out, "default via 10.0.2.2"));
   const ToolResult second = with_lease(
       "ip -4 -o address show tap0; cat /etc/resolv.conf; " + kFetch + "http://web.test/page",
       "second");
   EXPECT_EQ(second.status, 0) << second.err;
-  EXPECT_NE(second.out.find("inet 10.0.2.16/24"), std::string::npos) << second.out;
-  EXPECT_NE(second.out.find("nameserver 10.0.2.3"), std::string::npos) << second.out;
+  EXPECT_TRUE(contains(second.out, "inet 10.0.2.16/24")) << second.out;
+  EXPECT_TRUE(contains(second.out, "nameserver 10.0.2.3")) << second.out;
   EXPECT_TRUE(second.out.ends_with(kPage)) << second.out << second.err;
   std::ofstream(file("go")) << '\n';
   EXPECT_TRUE(first->wait_for(kPage)) << "it still has its way: " << first->so_far().err;
   const ToolResult said = end(*way);
   EXPECT_EQ(said.status, 0) << said.err;
-  EXPECT_NE(said.out.find("slirp4netns -> bus:" + bus() + ": "), std::string::npos) << said.out;
-  EXPECT_NE(said.out.find("slirp4netns: 1 connection"), std::string::npos) << said.out;
+  EXPECT_TRUE(contains(said.out, "slirp4netns -> bus:" + bus() + ": ")) << said.out;
+  EXPECT_TRUE(contains(said.out, "slirp4netns: 1 connection")) << said.out;
 }
 
 // slirp4netns has 16 addresses, and keeps each of them for the MAC address that asked for it.
@@ -59,7 +65,7 @@ TEST_P(Gateway, GivesAHostItsAddressHoweverOftenItIsStarted) {
   for (unsigned start = 1; start <= kMoreThanAddresses; ++start) {
     const ToolResult leased = with_lease("ip -4 -o address show tap0", "web");
     ASSERT_EQ(leased.status, 0) << "start " << start << ": " << leased.out << leased.err;
-    EXPECT_NE(leased.out.find("inet 10.0.2.15/24"), std::string::npos) << start << leased.out;
+    EXPECT_TRUE(contains(leased.out, "inet 10.0.2.15/24")) << start << leased.out;
   }
 }
 
@@ -148,8 +154,7 @@ TEST_P(Gateway, LeadsNoRawFrameToThisMachinesLoopback) {
   const std::string script = "exec /usr/bin/python3 " + file("probes.py") +
                              " 127.0.0.1:5353:81 127.0.0.53:53:80 0.0.0.0:5353:81 " +
                              "127.255.255.255:5353:81 198.18.9.1:53:80";
-  for (const std::string program : {"slirp4netns", "passt"}) {
-    if (!has_program(program)) continue;
+  for (const std::string& program : programs()) {
     SCOPED_TRACE(program);
     const auto way = gateway({"--with", program});
     const ToolResult probed = with_lease(script);
@@ -163,17 +168,15 @@ TEST_P(Gateway, LeadsNoRawFrameToThisMachinesLoopback) {
 }
 
 TEST_P(Gateway, LeadsToLinkLocalAddressesOnlyWhereItWasAskedTo) {
-  for (const std::string program : {"slirp4netns", "passt"}) {
-    if (!has_program(program)) continue;
+  for (const std::string& program : programs()) {
     constexpr int kRefusedAtOnce = 7;  // of curl, which ends with 28 if it had to wait
     {
       const auto way = gateway({"--with", program});
       const ToolResult refused = with_lease("curl -sS -m 20 http://169.254.7.7/page");
       EXPECT_EQ(refused.status, kRefusedAtOnce) << refused.err;
       const ToolResult said = end(*way);
-      EXPECT_NE(said.out.find("by the rules of the gateway"), std::string::npos) << said.out;
-      EXPECT_NE(said.out.find(" for 169.254.0.0/16, see --link-local"), std::string::npos)
-          << said.out;
+      EXPECT_TRUE(contains(said.out, "by the rules of the gateway")) << said.out;
+      EXPECT_TRUE(contains(said.out, " for 169.254.0.0/16, see --link-local")) << said.out;
     }
     const auto way = gateway({"--with", program, "--link-local"});
     const ToolResult fetched = with_lease(kFetch + "http://169.254.7.7/page", "two");
@@ -184,14 +187,12 @@ TEST_P(Gateway, LeadsToLinkLocalAddressesOnlyWhereItWasAskedTo) {
 TEST_P(Gateway, GivesANameServerThatAnswersWhereThisMachineAsksOneOfItsLoopback) {
   std::ofstream(file("resolv.conf")) << "nameserver 127.0.0.53\n";
   const std::string fetch = "cat /etc/resolv.conf; " + kFetch + "http://web.test/page";
-  for (const std::string program : {"slirp4netns", "passt"}) {
-    if (!has_program(program)) continue;
+  for (const std::string& program : programs()) {
     const auto way = gateway({"--with", program});
     const std::string server = program == "passt" ? "10.0.2.2" : "10.0.2.3";
-    EXPECT_NE(way->so_far().out.find("name server " + server + ","), std::string::npos)
-        << way->so_far().out;
+    EXPECT_TRUE(contains(way->so_far().out, "name server " + server + ",")) << way->so_far().out;
     const ToolResult leased = with_lease(fetch);
-    EXPECT_NE(leased.out.find("nameserver " + server + '\n'), std::string::npos) << leased.out;
+    EXPECT_TRUE(contains(leased.out, "nameserver " + server + '\n')) << leased.out;
     EXPECT_TRUE(leased.out.ends_with(kPage)) << program << leased.out << leased.err;
     EXPECT_EQ(with_lease("curl -sS -m 20 http://10.0.2.2:81/page", "two").out, "") << "and no more";
     const ToolResult given =
@@ -201,52 +202,43 @@ TEST_P(Gateway, GivesANameServerThatAnswersWhereThisMachineAsksOneOfItsLoopback)
 }
 
 TEST_P(Gateway, WarnsWhereNobodyCanLookUpNames) {
-  for (const char* const none : {"", "search test\nnameserver\n# nameserver 198.18.9.1\n"}) {
-    std::ofstream(file("resolv.conf")) << none;
+  for (const auto& [names, why] :
+       {std::pair{"", "names no name server"},
+        {"search test\nnameserver\n# nameserver 198.18.9.1\n", "names no name server"},
+        {"nameserver fd00::53\n", "names only fd00::53, and the gateway passes IPv4 only"}}) {
+    std::ofstream(file("resolv.conf")) << names;
     const auto way = gateway();
-    EXPECT_NE(way->so_far().err.find(
-                  "gateway: hosts cannot look up names, because /etc/resolv.conf names no name "
-                  "server (add a line there, such as \"nameserver 198.18.0.53\", and start the "
-                  "gateway again)\n"),
-              std::string::npos)
-        << none << way->so_far().err;
+    EXPECT_TRUE(contains(way->so_far().err, std::string("cannot look up names, because "
+                                                        "/etc/resolv.conf ") +
+                                                why))
+        << names << way->so_far().err;
   }
-  std::ofstream(file("resolv.conf")) << "nameserver fd00::53\n";
-  const auto way = gateway();
-  EXPECT_NE(way->so_far().err.find(
-                "gateway: hosts cannot look up names, because /etc/resolv.conf names only "
-                "fd00::53, and the gateway passes IPv4 only (add a line there, "),
-            std::string::npos)
-      << way->so_far().err;
 }
 
 TEST_P(Gateway, AHostWithARouterIsWarnedWhereItCannotLookUpNames) {
   const Words stays = {shmifctl_path(), "exec", bus(), "--ip", "10.0.2.15/24"};
-  Words leaves = stays;
-  leaves.insert(leaves.end(), {"--gateway", "10.0.2.2"});
-  const auto said = [&](Words words, const Words& more) {
-    words.insert(words.end(), more.begin(), more.end());
-    words.insert(words.end(), {"--", "true"});
-    const ToolResult result = run_program(in_world(words));
-    EXPECT_EQ(result.status, 0) << result.err;
-    const std::size_t at = result.err.find("exec: the host cannot look up names, ");
-    return at == std::string::npos ? "" : result.err.substr(at, result.err.find('\n', at) - at);
+  const Words leaves = stays + Words{"--gateway", "10.0.2.2"};
+  struct Case {
+    Words words;
+    const char* names;
+    std::string why;  // empty: no warning
   };
-  const std::string remedy = " (give --dns ADDRESS, a name server that the host reaches)";
-  const std::string cannot = "exec: the host cannot look up names, because /etc/resolv.conf names ";
-  for (const auto& [file_has, why] :
-       {std::pair{"", "no name server"},
-        std::pair{"search test\nnameserver\n# nameserver 198.18.9.1\n", "no name server"},
-        std::pair{"search test\nnameserver\nnameserver 127.0.0.53\n",
-                  "only 127.0.0.53, where no server answers inside the host"}}) {
-    SCOPED_TRACE(file_has);
-    std::ofstream(file("resolv.conf")) << file_has;
-    EXPECT_EQ(said(leaves, {}), cannot + why + remedy);
-    EXPECT_EQ(said(leaves, {"--dns", "198.18.9.1"}), "");
-    EXPECT_EQ(said(stays, {}), "") << "a host that stays on its bus";
+  const char* const none = "search test\nnameserver\n# nameserver 198.18.9.1\n";
+  const char* const local = "search test\nnameserver\nnameserver 127.0.0.53\n";
+  for (const auto& [words, names, why] : std::vector<Case>{
+           {leaves, "", "no name server"},
+           {leaves, none, "no name server"},
+           {leaves, local, "only 127.0.0.53, where no server answers inside the host"},
+           {leaves + Words{"--dns", "198.18.9.1"}, local, ""},
+           {stays, local, ""},  // on its bus
+           {leaves, "nameserver 127.0.0.53\nnameserver 198.18.9.1\n", ""}}) {
+    std::ofstream(file("resolv.conf")) << names;
+    const ToolResult result = run_program(in_world(words + Words{"--", "true"}));
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(contains(result.err, "cannot look up names"), !why.empty()) << names << result.err;
+    EXPECT_TRUE(contains(result.err, why)) << result.err;
+    EXPECT_EQ(contains(result.err, "(give --dns ADDRESS, "), !why.empty()) << result.err;
   }
-  std::ofstream(file("resolv.conf")) << "nameserver 127.0.0.53\nnameserver 198.18.9.1\n";
-  EXPECT_EQ(said(leaves, {}), "");
 }
 
 /// A script: in a mount namespace of its own, /etc/resolv.conf is a link to `target`.
@@ -262,9 +254,7 @@ TEST_P(Gateway, WarnsAsRootWhereTheLinkToTheNameServersLeavesTheSandbox) {
     const auto way = gateway({}, {"unshare", "--mount", "sh", "-c", script, "sh"});
     return way->so_far().err;
   };
-  const std::string warning =
-      "gateway: hosts cannot look up names, because slirp4netns as root has only /etc and /run, "
-      "and /etc/resolv.conf is a link that leads elsewhere (make it a file, ";
+  const std::string warning = "/etc/resolv.conf is a link that leads elsewhere (make it a file, ";
   EXPECT_NE(said(file("resolv.conf")).find(warning), std::string::npos);
   std::filesystem::create_directory(file("etc"));
   std::filesystem::permissions(file("etc"), std::filesystem::perms::all);
@@ -277,10 +267,9 @@ TEST_P(Gateway, KeepsHowToSearchForNamesWhereAHostGetsItsNameServers) {
       << "# comment\ndomain a.test\nsearch a.test b.test\n"
          "nameserver 198.18.9.9\noptions ndots:3 edns0\nsortlist 198.18.0.0";
   const auto shown = [&](const Words& more) {
-    Words words = {shmifctl_path(), "exec", bus(), "--ip", "10.0.2.15/24"};
-    words.insert(words.end(), more.begin(), more.end());
-    words.insert(words.end(), {"--", "cat", "/etc/resolv.conf"});
-    return run_program(in_world(words)).out;
+    return run_program(in_world(Words{shmifctl_path(), "exec", bus(), "--ip", "10.0.2.15/24"} +
+                                more + Words{"--", "cat", "/etc/resolv.conf"}))
+        .out;
   };
   EXPECT_EQ(shown({"--dns", "198.18.9.1", "--dns", "198.18.9.2"}),
             "nameserver 198.18.9.1\nnameserver 198.18.9.2\ndomain a.test\nsearch a.test b.test\n"
@@ -299,10 +288,7 @@ TEST_P(Gateway, SaysThatPasstNeedsADefaultRoute) {
         "ip route del 0.0.0.0/1"}) {
     ASSERT_EQ(run_program(in_world({"sh", "-c", kPath + change})).status, 0) << change;
     Tool way(in_world({shmifctl_path(), "gateway", bus(), "--with", "passt"}));
-    EXPECT_TRUE(
-        way.wait_for("passt needs a default route of IPv4 on this machine, and there is none "
-                     "(add one: ip route add default via ADDRESS; or use --with "
-                     "slirp4netns, which needs none)"))
+    EXPECT_TRUE(way.wait_for("ip route add default via ADDRESS; or use --with slirp4netns"))
         << change << way.so_far().out << way.so_far().err;
   }
 }
@@ -312,8 +298,7 @@ TEST_P(Gateway, CarriesConnectionsDatagramsNamesAndPings) {
       run_program(in_world({"sh", "-c", kPath + "echo 0 0 > /proc/sys/net/ipv4/ping_group_range"}))
           .status,
       0);
-  for (const std::string program : {"slirp4netns", "passt"}) {
-    if (!has_program(program)) continue;
+  for (const std::string& program : programs()) {
     const auto way = gateway({"--with", program});
     const ToolResult told = with_lease(
         kFetch + "http://web.test/page; " + kFetch +
@@ -324,7 +309,7 @@ TEST_P(Gateway, CarriesConnectionsDatagramsNamesAndPings) {
     // passt, if root starts it, is nobody, and may not send pings here.
     EXPECT_TRUE(program == "passt" || told.out.ends_with("pong\n")) << told.out << told.err;
     const ToolResult said = end(*way);
-    EXPECT_EQ(said.out.find("that no host asked for"), std::string::npos) << program << said.out;
+    EXPECT_FALSE(contains(said.out, "that no host asked for")) << program << said.out;
   }
 }
 
@@ -348,17 +333,12 @@ std::vector<std::uint8_t> fragment(unsigned offset, bool more_follow) {
 }
 
 TEST_P(Gateway, GoesOnWhenFragmentsComeInAnyOrder) {
-  for (const std::string program : {"slirp4netns", "passt"}) {
-    if (!has_program(program)) continue;
+  for (const std::string& program : programs()) {
     const auto way = gateway({"--with", program});
     const pid_t child = child_of(*way);
     const std::string fetch = kFetch + "http://198.18.9.1/page";
     EXPECT_EQ(with_lease(fetch).out, kPage) << "and the bus knows where the gateway is";
-    PortOptions options;
-    options.name = "raw";
-    Port raw(options);
-    raw.attach(bus()).value();
-    ASSERT_FALSE(raw.up());
+    Port raw = raw_port();
     for (const unsigned last : {48U, 32U, 16U}) {
       for (unsigned offset = last + 16; offset > 0; offset -= 16) {
         const auto bytes = fragment(offset - 16, offset - 16 != last);
@@ -370,16 +350,14 @@ TEST_P(Gateway, GoesOnWhenFragmentsComeInAnyOrder) {
     EXPECT_EQ(fetched.out, kPage) << program << fetched.err;
     EXPECT_EQ(child_of(*way), child) << program << ": " << way->so_far().out;
     const ToolResult said = end(*way);
-    EXPECT_NE(said.out.find("9 fragments of packets"), std::string::npos) << said.out;
+    EXPECT_TRUE(contains(said.out, "9 fragments of packets")) << said.out;
   }
 }
 
 TEST_P(Gateway, AsJsonCountsWhatItRefusedByReasonAndSaysTheRestOnStandardError) {
   const auto way = gateway({"--json"});
   EXPECT_EQ(way->so_far().out, "");
-  Port raw({.name = "raw"});
-  raw.attach(bus()).value();
-  ASSERT_FALSE(raw.up());
+  Port raw = raw_port();
   // IPv6 to all nodes, which no gateway carries, and a fragment.
   std::vector<std::byte> ipv6(74);
   std::fill_n(ipv6.begin(), 6, std::byte{0xff});
@@ -409,28 +387,24 @@ TEST_P(Gateway, AsJsonCountsWhatItRefusedByReasonAndSaysTheRestOnStandardError) 
   EXPECT_EQ(object["rule_refused_by_reason"].size(), 12U);
 }
 
-/// slirp4netns that says it does not know the options in `unknown`, one after the other.
-std::string slirp_without(const std::string& unknown) {
-  return "#!/bin/sh\necho \"$*\" >> \"$TRACE\"\nfor word; do for each in " + unknown +
-         "; do\n[ \"$word\" != --enable-$each ] || { echo \"slirp4netns: unrecognized option "
-         "'$word'\" >&2; exit 1; }\ndone; done\nexec /usr/bin/slirp4netns \"$@\"\n";
-}
-
 TEST_P(Gateway, ConfinesItsProgramAsFarAsThatKnows) {
-  std::filesystem::create_directory(file("bin"));
   const auto tried = [&](const std::string& unknown) {
     std::ofstream(file("trace"), std::ios::trunc);
     std::filesystem::permissions(file("trace"), std::filesystem::perms::all);
-    std::ofstream(file("bin/slirp4netns")) << slirp_without(unknown);
-    std::filesystem::permissions(file("bin/slirp4netns"), std::filesystem::perms::all);
-    const auto way = gateway({}, {"env", "PATH=" + file("bin"), "TRACE=" + file("trace")});
+    // Says it does not know these options, one after the other.
+    write_program("slirp4netns",
+                  "echo \"$*\" >> \"$TRACE\"\nfor word; do for each in " + unknown +
+                      "; do\n[ \"$word\" != --enable-$each ] || { echo \"slirp4netns: "
+                      "unrecognized option '$word'\" >&2; exit 1; }\ndone; done\n"
+                      "exec /usr/bin/slirp4netns \"$@\"\n");
+    const auto way = gateway({}, {"env", path_to_programs(), "TRACE=" + file("trace")});
     const ToolResult fetched = with_lease(kFetch + "http://198.18.9.1/page");
     EXPECT_EQ(fetched.out, kPage) << fetched.err;
     std::string all;
     std::ifstream trace(file("trace"));
     for (std::string line; std::getline(trace, line);) {
       for (const char* const word : {"--enable-sandbox", "--enable-seccomp"})
-        all += line.find(word) == std::string::npos ? " -" : std::string(" ") + (word + 9);
+        all += contains(line, word) ? std::string(" ") + (word + 9) : " -";
       all += ';';
     }
     return all;
@@ -444,12 +418,19 @@ TEST_P(Gateway, TakesAnotherNetworkWhereItWasToldTo) {
   const auto way = gateway({"--network", "198.18.64.0/20"});
   const ToolResult leased = with_lease("ip -4 -o address show tap0; cat /etc/resolv.conf; " +
                                        kFetch + "http://web.test/page");
-  EXPECT_NE(leased.out.find("inet 198.18.64.15/20"), std::string::npos) << leased.out;
+  EXPECT_TRUE(contains(leased.out, "inet 198.18.64.15/20")) << leased.out;
   EXPECT_TRUE(leased.out.ends_with(kPage)) << leased.out << leased.err;
 }
 
 TEST_P(Gateway, StartsItsProgramAgainWhenThatWasKilledAndHostsGoOn) {
-  const auto way = gateway();
+  std::filesystem::create_directory(file("marks"));
+  std::filesystem::permissions(file("marks"), std::filesystem::perms::all);
+  // Its second start fails.
+  write_program("slirp4netns",
+                "if [ -e \"$MARKS/1\" ] && [ ! -e \"$MARKS/2\" ]; then\n: > \"$MARKS/2\"\n"
+                "echo not now >&2\nexit 3\nfi\n: > \"$MARKS/1\"\n"
+                "exec /usr/bin/slirp4netns \"$@\"\n");
+  const auto way = gateway({}, {"env", path_to_programs(), "MARKS=" + file("marks")});
   const auto host = start(
       "host",
       kPath + "udhcpc -i tap0 -n -q -t 20 -T 1 > /dev/null 2>&1 && echo leased; until [ -e " +
@@ -462,32 +443,12 @@ TEST_P(Gateway, StartsItsProgramAgainWhenThatWasKilledAndHostsGoOn) {
       way->wait_for("slirp4netns was ended by SIGKILL; trying again\n"
                     "slirp4netns: connected, as port gateway, MTU 1500"))
       << way->so_far().out;
+  EXPECT_TRUE(contains(way->so_far().err, "ended with exit code 3: not now; trying again\n"))
+      << way->so_far().err;
   EXPECT_NE(child_of(*way), first);
   std::ofstream(file("go")) << '\n';
   EXPECT_TRUE(host->wait_for(kPage)) << host->so_far().err;
-  EXPECT_NE(end(*way).out.find("slirp4netns: 2 connections"), std::string::npos);
-}
-
-TEST_P(Gateway, GoesOnTryingWhereItsProgramCannotBeStartedAgainAtOnce) {
-  for (const char* const directory : {"bin", "marks"}) {
-    std::filesystem::create_directory(file(directory));
-    std::filesystem::permissions(file(directory), std::filesystem::perms::all);
-  }
-  // Its second start fails.
-  std::ofstream(file("bin/slirp4netns"))
-      << "#!/bin/sh\nif [ -e \"$MARKS/1\" ] && [ ! -e \"$MARKS/2\" ]; then\n: > \"$MARKS/2\"\n"
-         "echo not now >&2\nexit 3\nfi\n: > \"$MARKS/1\"\nexec /usr/bin/slirp4netns \"$@\"\n";
-  std::filesystem::permissions(file("bin/slirp4netns"), std::filesystem::perms::all);
-  const auto way = gateway({}, {"env", "PATH=" + file("bin"), "MARKS=" + file("marks")});
-  ASSERT_EQ(::kill(child_of(*way), SIGKILL), 0);
-  EXPECT_TRUE(
-      way->wait_for("slirp4netns was ended by SIGKILL; trying again\n"
-                    "slirp4netns: connected, as port gateway, MTU 1500"))
-      << way->so_far().out;
-  EXPECT_NE(way->so_far().err.find("slirp4netns ended with exit code 3: not now; trying again\n"),
-            std::string::npos)
-      << way->so_far().err;
-  EXPECT_NE(end(*way).out.find("slirp4netns: 2 connections"), std::string::npos);
+  EXPECT_TRUE(contains(end(*way).out, "slirp4netns: 2 connections"));
 }
 
 TEST_P(Gateway, TakesItsProgramWithItHoweverItEnds) {
@@ -508,16 +469,15 @@ TEST_P(Gateway, TakesItsProgramWithItHoweverItEnds) {
 TEST_P(Gateway, ServesOneHostThroughPasst) {
   if (!has_program("passt")) GTEST_SKIP() << "no passt here";
   // Only passt is in this PATH.
-  std::filesystem::create_directory(file("bin"));
-  std::filesystem::create_symlink("/usr/bin/passt", file("bin/passt"));
-  const auto way = gateway({}, {"env", "PATH=" + file("bin")});
-  EXPECT_NE(way->so_far().out.find("gateway 10.0.2.2, name servers of this machine, DHCP "
-                                   "10.0.2.15: by passt, for one host (slirp4netns serves many)\n"),
-            std::string::npos)
+  write_program("passt", "exec /usr/bin/passt \"$@\"\n");
+  const auto way = gateway({}, {"env", path_to_programs()});
+  EXPECT_TRUE(contains(way->so_far().out,
+                       "gateway 10.0.2.2, name servers of this machine, DHCP "
+                       "10.0.2.15: by passt, for one host (slirp4netns serves many)\n"))
       << way->so_far().out;
   const ToolResult fetched = with_lease("ip -4 -o address show tap0; cat /etc/resolv.conf; " +
                                         kFetch + "http://web.test/page");
-  EXPECT_NE(fetched.out.find("inet 10.0.2.15/24"), std::string::npos) << fetched.out;
+  EXPECT_TRUE(contains(fetched.out, "inet 10.0.2.15/24")) << fetched.out;
   EXPECT_TRUE(fetched.out.ends_with(kPage)) << fetched.out << fetched.err;
   const pid_t child = child_of(*way);
   way->signal(SIGKILL);
@@ -537,36 +497,21 @@ TEST_P(Gateway, IsAlsoABridgeToAPasstThatListens) {
   EXPECT_EQ(fetched.out, kPage) << fetched.err << passt.so_far().err;
 }
 
-TEST_P(Gateway, SaysWhatToInstallWhereNoProgramIsThere) {
-  const auto refusal = [&](const Words& more) {
-    Words words{"env", "PATH=/nonexistent", shmifctl_path(), "gateway", bus()};
-    words.insert(words.end(), more.begin(), more.end());
-    const ToolResult result = run_program(by_caller(words));
-    EXPECT_EQ(result.status, 77) << result.err;
+TEST_P(Gateway, SaysWhatToInstallWhereNoProgramIsThereAndWhyOneDoesNotStart) {
+  write_program("slirp4netns", "echo . >> " + file("started") +
+                                   "\necho a first line >&2\necho the reason >&2\nexit 3\n");
+  const auto refused = [&](const std::string& path, const Words& more, int status,
+                           const std::string& said) {
+    const ToolResult result =
+        run_program(by_caller(Words{"env", path, shmifctl_path(), "gateway", bus()} + more));
+    EXPECT_EQ(result.status, status) << result.err;
     EXPECT_EQ(result.out, "");
-    return result.err;
+    EXPECT_EQ(count_of_lines(result.err), 1) << result.err;
+    EXPECT_TRUE(contains(result.err, said)) << result.err;
   };
-  EXPECT_EQ(refusal({}),
-            "shmifctl: cannot make a gateway: there is neither slirp4netns nor passt in PATH "
-            "(install Debian's package slirp4netns: apt install slirp4netns)\n");
-  EXPECT_EQ(refusal({"--with", "passt"}),
-            "shmifctl: cannot make a gateway: there is no passt in PATH (install Debian's package "
-            "passt: apt install passt)\n");
-}
-
-TEST_P(Gateway, SaysWhyItsProgramDoesNotStart) {
-  std::filesystem::create_directory(file("bin"));
-  {
-    std::ofstream program(file("bin/slirp4netns"));
-    program << "#!/bin/sh\necho . >> " << file("started")
-            << "\necho a first line >&2\necho the reason >&2\nexit 3\n";
-  }
-  std::filesystem::permissions(file("bin/slirp4netns"), std::filesystem::perms::all);
-  const ToolResult result =
-      run_program(by_caller({"env", "PATH=" + file("bin"), shmifctl_path(), "gateway", bus()}));
-  EXPECT_EQ(result.status, 1);
-  EXPECT_EQ(result.err,
-            "shmifctl: cannot run gateway: slirp4netns ended with exit code 3: the reason\n");
+  refused("PATH=/nonexistent", {}, 77, "apt install slirp4netns");
+  refused("PATH=/nonexistent", {"--with", "passt"}, 77, "apt install passt");
+  refused(path_to_programs(), {}, 1, "slirp4netns ended with exit code 3: the reason\n");
   EXPECT_EQ(std::filesystem::file_size(file("started")), 2U) << "it is not tried with less";
 }
 
@@ -583,23 +528,74 @@ TEST(GatewayLine, GivesItsProgramTheMtuOfTheBus) {
     const ToolResult result =
         run_program({"env", "PATH=" + directory.path(), shmifctl_path(), "gateway", bus});
     EXPECT_EQ(result.status, 1);
-    EXPECT_NE(result.err.find("slirp4netns ended with exit code 3: --mtu=" + mtu + "\n"),
-              std::string::npos)
+    EXPECT_TRUE(contains(result.err, "slirp4netns ended with exit code 3: --mtu=" + mtu + "\n"))
         << result.err;
   }
 }
 
 TEST(GatewayLine, RefusesWhatIsNoNetwork) {
-  for (const std::string text : {"10.0.2.0", "10.0.2.2/24", "10.0.2.0/26", "10.0.0.0/7",
-                                 "fd00::/64", "10.0.2.0/", "10.0.2.0/24x", "x/24"}) {
-    const ToolResult result = run_tool({"gateway", "/nonexistent", "--network", text});
-    EXPECT_EQ(result.status, 2) << text;
-    EXPECT_NE(result.err.find("--network: \"" + text + "\" is "), std::string::npos) << result.err;
+  const auto refused = [](const Words& more, const std::string& said) {
+    const ToolResult result = run_tool(Words{"gateway", "/nonexistent"} + more);
+    EXPECT_EQ(result.status, 2) << said;
+    EXPECT_TRUE(contains(result.err, said)) << result.err;
+  };
+  for (const std::string text :
+       {"10.0.2.0", "10.0.2.0/", "10.0.2.0/24x", "10.0.2.0/+24", "10.0.2/24", "10.0.0.0/7",
+        "10.0.2.0/26", "fd00::/24", "/24", "10.0.2.0/24/24", "x/24"})
+    refused({"--network", text}, '"' + text + "\" is not an IPv4 network");
+  for (const std::string text : {"10.0.2.2/24", "10.0.2.128/24", "10.1.0.0/8"})
+    refused({"--network", text}, '"' + text + "\" is an address in a network");
+  for (const std::string text : {"0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/8", "255.0.0.0/8"})
+    refused({"--network", text}, '"' + text + "\" is for loopback or multicast");
+  refused({"--with", "slirp"}, "neither slirp4netns nor passt");
+}
+
+class GatewayFaults : public GatewayRig {
+ protected:
+  /// Ends a gateway that was started with --json. Result: to the world, and from it.
+  static nlohmann::json directions(Tool& gateway) {
+    const ToolResult result = end(gateway);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return nlohmann::json::parse(result.out).at("directions");
   }
-  const ToolResult result = run_tool({"gateway", "/nonexistent", "--with", "slirp"});
-  EXPECT_EQ(result.status, 2);
-  EXPECT_NE(result.err.find("--with \"slirp\" is neither slirp4netns nor passt"), std::string::npos)
-      << result.err;
+};
+INSTANTIATE_TEST_SUITE_P(Each, GatewayFaults, ::testing::ValuesIn(callers()),
+                         [](const auto& each) { return each.param.name; });
+
+const std::string kFetchPage = kFetch + "http://" + kWorld + "/page";
+
+TEST_P(GatewayFaults, HitExactlyTheFramesOfTheirWayAndAreCounted) {
+  if (!match_frames("udp")) GTEST_SKIP() << match_frames("udp").error().message;
+  const auto way = gateway({"--json", "--fault", "in:match='tcp dst port 80',drop=1,seed=5",
+                            "--fault", "out:match='tcp src port 80',drop=1,3,seed=7"});
+  const ToolResult host = with_lease(kFetchPage);
+  EXPECT_EQ(host.out, kPage) << "TCP sends again what was lost: " << host.err;
+  const nlohmann::json ways = directions(*way);
+  EXPECT_EQ(ways[0]["faults"]["options"], "match='tcp dst port 80',drop=1") << ways;
+  EXPECT_EQ(ways[0]["faults"]["seed"], 5);
+  EXPECT_EQ(ways[0]["faults"]["lost_frames"], 1);
+  EXPECT_GT(ways[0]["faults"]["frames"], 5) << "and what passed";
+  EXPECT_EQ(ways[1]["faults"]["options"], "match='tcp src port 80',drop=1,3") << ways;
+  EXPECT_EQ(ways[1]["faults"]["seed"], 8);
+  EXPECT_EQ(ways[1]["faults"]["lost_frames"], 2);
+}
+
+TEST_P(GatewayFaults, OfAllFramesLetNonePass) {
+  for (const char* const direction : {"in:", "out:"}) {
+    SCOPED_TRACE(direction);
+    const auto way = gateway({"--json", "--fault", std::string(direction) + "loss=100%"});
+    const ToolResult host = run_shell("curl -sS -m 2 http://" + std::string(kWorld) + "/page",
+                                      {"--ip", "10.0.2.100/24", "--gateway", "10.0.2.2"});
+    EXPECT_NE(host.status, 0);
+    EXPECT_EQ(host.out, "");
+    const nlohmann::json ways = directions(*way);
+    const bool is_in = *direction == 'i';
+    const nlohmann::json& met = ways[is_in ? 0 : 1]["faults"];
+    EXPECT_GT(met["frames"], 0) << ways;
+    EXPECT_EQ(met["lost_frames"], met["frames"]);
+    EXPECT_EQ(ways[is_in ? 0 : 1]["tx_frames"], 0);
+    EXPECT_EQ(ways[is_in ? 1 : 0]["faults"], nullptr);
+  }
 }
 
 }  // namespace

@@ -46,16 +46,8 @@ Program program_at(L made) {
               }};
 }
 
-UniqueFd connected_to(const std::string& path, int type) {
-  UniqueFd socket(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
-  const sockaddr_un address = address_at(path);
-  EXPECT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
-            0);
-  return socket;
-}
-
 Program machine_at(const std::string& path) {
-  const auto machine = std::make_shared<FrontEnd>(connected_to(path, SOCK_STREAM), Driver{});
+  const auto machine = std::make_shared<FrontEnd>(connected_to(path), Driver{});
   machine->start();
   EXPECT_EQ(machine->ask(vhost::Request::get_queue_num), 1U);  // the bridge has read all before it
   return {.send = [machine](const auto& frame) { return machine->send({frame}) == 1; },
@@ -95,8 +87,7 @@ const std::vector<LinkCase>& link_cases() {
   static const std::vector<LinkCase> kCases{
       {"stream", [](Path at) { return "stream:" + at + "q"; },
        [](Path at) {
-         return program_at(
-             StreamLink::adopt(connected_to(at + "q", SOCK_STREAM), {.address = "peer"}));
+         return program_at(StreamLink::adopt(connected_to(at + "q"), {.address = "peer"}));
        }},
       {"dgram", [](Path at) { return "dgram:" + at + "bus0," + at + "vm"; },
        [](Path at) { return datagrams_at(at + "vm", at + "bus0"); }},
@@ -111,8 +102,8 @@ const std::vector<LinkCase>& link_cases() {
 
 class FaultsOfLink : public BridgeOfPeers, public ::testing::WithParamInterface<LinkCase> {
  protected:
-  void serve(const std::vector<std::string>& faults) {
-    std::vector<std::string> more{"--json"};
+  void serve(const Words& faults) {
+    Words more{"--json"};
     for (const std::string& each : faults) more.insert(more.end(), {"--fault", each});
     tool_ = bridge(GetParam().link(file("")), more);
     const bool joins = GetParam().name == "vde";
@@ -252,32 +243,6 @@ TEST_P(FaultsOfLink, LoseTheFramesThatTheSeedSaysWhateverTheLink) {
   }
   EXPECT_EQ(came, expected);
   EXPECT_EQ(directions()[0]["faults"]["lost_frames"], 100 - expected.size());
-}
-
-TEST_F(BridgeOfPeers, AFaultThatIsGivenTwiceIsRefusedByNameByEachCommand) {
-  const std::string link = "bus:" + bus_;
-  for (std::vector<std::string> words : std::vector<std::vector<std::string>>{
-           {"exec", bus_, "--fault", "loss=1%", "--fault", "loss=2%", "--", "true"},
-           {"tap", bus_, "--fault", "loss=1%;loss=2%"},
-           {"gateway", bus_, "--fault", "loss=1%,loss=2%"},
-           {"bridge", link, link + "2", "--fault", "loss=1%", "--fault", "out:loss=2%"},
-           {"bridge", link, link + "2", "--fault-left", "loss=1%", "--fault-left", "loss=2%"},
-           {"bridge", link, "stream:" + file("q"), "--fault", "in:loss=1%;loss=2%"}}) {
-    const ToolResult refused = run_tool(words);
-    EXPECT_EQ(refused.status, 2) << words[0] << refused.out;
-    EXPECT_NE(refused.err.find("fault \"loss=2%\": loss is given twice (leave one out)"),
-              std::string::npos)
-        << words[0] << refused.err;
-  }
-  const Port nobody = port("nobody");
-  const auto tool = listening();
-  const StreamLink program = peer();
-  wait_for_ports(2);
-  ASSERT_TRUE(eventually([&] { return request_change(bus_, "port0", "heal").has_value(); }));
-  const auto answer = request_change(bus_, "port0", "fault loss=1%;in:loss=2%");
-  ASSERT_FALSE(answer);
-  EXPECT_NE(answer.error().message.find("loss is given twice"), std::string::npos)
-      << answer.error().message;
 }
 
 }  // namespace

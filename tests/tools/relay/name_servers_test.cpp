@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/support/temp_dir.hpp"
@@ -32,31 +33,34 @@ TEST(NameServers, AreFoundWhereEachLinkOnTheWayStaysInTheDirectories) {
     fs::create_symlink(target, link);
     return tools::stays_in(both, link);
   };
+  fs::create_directory_symlink(path("run/deep"), path("etc/far"));
+  fs::create_directory_symlink(path("run"), path("etc/out"));
+  fs::create_symlink(path("mnt/file"), path("run/second"));
+  fs::create_symlink("first", path("etc/first"));
   EXPECT_TRUE(tools::stays_in(both, path("etc/file")));
   EXPECT_TRUE(tools::stays_in(both, path("etc/none")));
   EXPECT_FALSE(tools::stays_in(both, path("mnt/file")));
   EXPECT_FALSE(tools::stays_in(both, path("etcetera/file"))) << "a name that begins alike";
   EXPECT_FALSE(tools::stays_in({}, path("etc/file")));
-  EXPECT_TRUE(leads("file"));
-  EXPECT_TRUE(leads(path("etc/file")));
-  EXPECT_TRUE(leads("../run/deep/file"));
-  EXPECT_TRUE(leads(path("run/deep/file")));
-  EXPECT_TRUE(leads("run/deep/file")) << "a link to a directory on the way";
-  EXPECT_TRUE(leads("deep/../file"));
-  EXPECT_TRUE(leads("./deep/.//../file"));
-  EXPECT_FALSE(leads(path("mnt/file")));
-  EXPECT_FALSE(leads("../mnt/file"));
-  fs::create_directory_symlink(path("run/deep"), path("etc/far"));
-  EXPECT_TRUE(leads("far/../deep/file")) << "behind a link, .. is in what it leads to";
-  fs::create_directory_symlink(path("run"), path("etc/out"));
-  EXPECT_FALSE(leads("out/../mnt/file")) << "and not beside the link";
   EXPECT_FALSE(tools::stays_in(both, "etc/file")) << "not an absolute path";
-  EXPECT_FALSE(leads(path("var/run/deep/file"))) << "it comes back, but the way is missing";
-  EXPECT_FALSE(leads("../etcetera/file"));
-  fs::create_symlink(path("mnt/file"), path("run/second"));
-  EXPECT_FALSE(leads(path("run/second"))) << "the second link leaves";
-  fs::create_symlink("first", path("etc/first"));
-  EXPECT_FALSE(leads("first")) << "a circle ends";
+  for (const auto& [target, stays] : std::vector<std::pair<fs::path, bool>>{
+           {"file", true},
+           {path("etc/file"), true},
+           {"../run/deep/file", true},
+           {path("run/deep/file"), true},
+           {"run/deep/file", true},  // a link to a directory on the way
+           {"deep/../file", true},
+           {"./deep/.//../file", true},
+           {path("mnt/file"), false},
+           {"../mnt/file", false},
+           {"far/../deep/file", true},          // behind a link, .. is in what it leads to
+           {"out/../mnt/file", false},          // and not beside the link
+           {path("var/run/deep/file"), false},  // it comes back, but the way is missing
+           {"../etcetera/file", false},
+           {path("run/second"), false},  // the second link leaves
+           {"first", false}}) {          // a circle ends
+    EXPECT_EQ(leads(target), stays) << target;
+  }
 }
 
 TEST(NameServers, AreFoundBehindAsManyLinksAsTheKernelFollows) {
@@ -68,6 +72,23 @@ TEST(NameServers, AreFoundBehindAsManyLinksAsTheKernelFollows) {
   EXPECT_TRUE(fs::exists(dir.file("40")));
   EXPECT_TRUE(tools::stays_in(all, dir.file("40")));
   EXPECT_FALSE(tools::stays_in(all, dir.file("41")));
+}
+
+TEST(NameServers, AreThoseOfTheFileInTheirOrderAndWithoutTheirZones) {
+  const TempDir dir;
+  std::ofstream(dir.file("resolv.conf")) << "# nameserver 198.18.0.9\n"
+                                            "search nameserver\n"
+                                            "nameserver 198.18.0.1\n"
+                                            "  nameserver\tfe80::1%eth0\n"
+                                            "options nameserver 198.18.0.8\n"
+                                            "nameserver\n"
+                                            "nameserver nobody\n"
+                                            "nameserver fd00::53 # the last\n";
+  std::vector<std::string> found;
+  for (const tap::IpAddress& each : tools::name_servers(dir.file("resolv.conf")))
+    found.push_back(each.to_string());
+  EXPECT_EQ(found, (std::vector<std::string>{"198.18.0.1", "fe80::1", "fd00::53"}));
+  EXPECT_TRUE(tools::name_servers(dir.file("none")).empty());
 }
 
 TEST(NameServers, OfTheLoopbackAreThoseOf127AndOne) {

@@ -21,7 +21,6 @@
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
-#include "tools/relay/name_servers.hpp"
 
 namespace shmif::test {
 namespace {
@@ -34,23 +33,6 @@ bool allow_descriptors(std::size_t count) {
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return false;
   limit.rlim_cur = static_cast<rlim_t>(room.back().get()) + 1;
   return ::setrlimit(RLIMIT_NOFILE, &limit) == 0;
-}
-
-TEST(NameServers, AreThoseOfTheFileInTheirOrderAndWithoutTheirZones) {
-  const TempDir dir;
-  std::ofstream(dir.file("resolv.conf")) << "# nameserver 198.18.0.9\n"
-                                            "search nameserver\n"
-                                            "nameserver 198.18.0.1\n"
-                                            "  nameserver\tfe80::1%eth0\n"
-                                            "options nameserver 198.18.0.8\n"
-                                            "nameserver\n"
-                                            "nameserver nobody\n"
-                                            "nameserver fd00::53 # the last\n";
-  std::vector<std::string> found;
-  for (const tap::IpAddress& each : tools::name_servers(dir.file("resolv.conf")))
-    found.push_back(each.to_string());
-  EXPECT_EQ(found, (std::vector<std::string>{"198.18.0.1", "fe80::1", "fd00::53"}));
-  EXPECT_TRUE(tools::name_servers(dir.file("none")).empty());
 }
 
 TEST(NatProcess, IsTheFirstFileOfThatNameInThePathThatCanBeRun) {

@@ -1,15 +1,19 @@
 #pragma once
-// Programs with sockets for tests: the peers of a bridge with stream: and dgram: links.
+// Bridges for tests: between buses, and to programs with sockets, the peers of links such as
+// stream: and dgram:.
 
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <memory>
 #include <optional>
+#include <regex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -20,6 +24,8 @@
 #include "shmif/stream_link.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
+#include "tests/support/words.hpp"
+#include "tests/tools/common/bus_rig.hpp"
 
 namespace shmif::test {
 
@@ -68,29 +74,115 @@ inline sockaddr_un address_at(const std::string& path) {
   return address;
 }
 
+/// A socket that listens at `path`.
+class Listener {
+ public:
+  explicit Listener(const std::string& path)
+      : socket_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    const sockaddr_un address = address_at(path);
+    EXPECT_EQ(::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
+              0);
+    EXPECT_EQ(::listen(socket_.get(), 4), 0);
+  }
+  /// The next program that connects; not open if none does in time.
+  UniqueFd accept() const {
+    pollfd waiting{.fd = socket_.get(), .events = POLLIN, .revents = 0};
+    if (::poll(&waiting, 1, static_cast<int>(kGenerousTime.count())) != 1) {
+      ADD_FAILURE() << "nobody connected";
+      return {};
+    }
+    return UniqueFd(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  }
+
+ private:
+  UniqueFd socket_;
+};
+
+inline UniqueFd connected_to(const std::string& path, int type = SOCK_STREAM) {
+  UniqueFd socket(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+  const sockaddr_un address = address_at(path);
+  EXPECT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
+            0);
+  return socket;
+}
+
+/// Waits until the other end has closed the connection. Result: whether it did.
+inline bool is_closed(const UniqueFd& socket) {
+  return eventually([&] {
+    char byte = 0;
+    return ::recv(socket.get(), &byte, 1, MSG_DONTWAIT) == 0;
+  });
+}
+
+/// The port of that name; of no name if there is none.
+inline PortInfo port_named(const std::string& bus, const std::string& name) {
+  const auto ports = Bus::open(bus).value().info().ports;
+  const auto at = std::ranges::find(ports, name, &PortInfo::name);
+  return at == ports.end() ? PortInfo{} : *at;
+}
+
+/// Waits until a port, up or not, has received so many frames.
+inline bool has_heard(const std::string& bus, const std::string& name, std::uint64_t frames) {
+  return eventually([&] {
+    const PortInfo port = port_named(bus, name);
+    return port.name == name && port.rx_frames >= frames;
+  });
+}
+
+inline bool wait_for_port_up(const std::string& bus, const std::string& name) {
+  return eventually([&] {
+    const PortInfo port = port_named(bus, name);
+    return port.live && port.up && port.name == name;
+  });
+}
+
+/// Writes over the whole ring of a bus.
+inline void spoil_ring(const std::string& bus) {
+  const std::uint64_t bytes = Bus::open(bus).value().info().ring_bytes;
+  std::fstream ring(bus, std::ios::in | std::ios::out | std::ios::binary);
+  ring.seekp(-static_cast<std::streamoff>(bytes), std::ios::end);
+  ring << std::string(bytes, '\xff');
+}
+
+/// The number in the first match of `pattern` in `text`; -1 if there is none.
+inline long long number_in(const std::string& text, const std::string& pattern) {
+  std::smatch found;
+  return std::regex_search(text, found, std::regex(pattern)) ? std::stoll(found[1]) : -1;
+}
+
+/// A command line without its program, and what its one line on standard error must have.
+struct Wrong {
+  Words words;
+  std::string said;
+};
+
+inline void expect_refused(const std::vector<Wrong>& wrong, int status = 2) {
+  for (const Wrong& each : wrong) {
+    const ToolResult result = run_tool(each.words);
+    EXPECT_EQ(result.status, status) << testing::PrintToString(each.words) << result.err;
+    EXPECT_TRUE(contains(result.err, each.said))
+        << "looking for: " << each.said << "\nin: " << result.err;
+    EXPECT_EQ(count_of_lines(result.err), 1) << result.err;
+  }
+}
+
 class BridgeOfPeers : public ::testing::Test {
  protected:
-  void SetUp() override { ASSERT_EQ(run_tool({"create", bus_, "--size", "64K"}).status, 0); }
+  explicit BridgeOfPeers(std::uint64_t ring_bytes = 64U << 10U) {
+    Bus::create(bus_, {.ring_bytes = ring_bytes}).value();
+  }
 
   std::string file(const std::string& name) const { return directory_.file(name); }
-  std::unique_ptr<Tool> bridge(const std::string& link, std::vector<std::string> more = {}) const {
-    std::vector<std::string> words{shmifctl_path(), "bridge", "bus:" + bus_, link};
-    words.insert(words.end(), more.begin(), more.end());
-    return std::make_unique<Tool>(words);
+  std::unique_ptr<Tool> bridge(const std::string& link, const Words& more = {}) const {
+    return std::make_unique<Tool>(Words{shmifctl_path(), "bridge", "bus:" + bus_, link} + more);
   }
   /// The bridge at "q", once it listens.
-  std::unique_ptr<Tool> listening(std::vector<std::string> more = {}) const {
-    auto tool = bridge("stream:" + file("q"), std::move(more));
+  std::unique_ptr<Tool> listening(const Words& more = {}) const {
+    auto tool = bridge("stream:" + file("q"), more);
     EXPECT_TRUE(tool->wait_for("ready")) << tool->so_far().err;
     return tool;
   }
-  UniqueFd connected() const {
-    UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    const sockaddr_un address = address_at(file("q"));
-    EXPECT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
-              0);
-    return socket;
-  }
+  UniqueFd connected() const { return connected_to(file("q")); }
   StreamLink peer() const { return StreamLink::adopt(connected(), {.address = "peer"}); }
   Port port(const std::string& name = {}) const {
     Port made({.name = name});

@@ -10,7 +10,8 @@
 
 #include "bus/layout.hpp"
 #include "shmif/ping.hpp"
-#include "tests/support/eventually.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/words.hpp"
 #include "tests/tools/capture/held_ring.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 #include "tests/tools/relay/ping_rig.hpp"
@@ -20,10 +21,11 @@ namespace {
 
 using Json = nlohmann::json;
 
-std::vector<std::string> ping(const BusRig& rig, const std::vector<std::string>& more) {
-  std::vector<std::string> argv{shmifctl_path(), "ping", rig.path()};
-  argv.insert(argv.end(), more.begin(), more.end());
-  return argv;
+Words ping(const BusRig& rig, const Words& more) {
+  return Words{shmifctl_path(), "ping", rig.path()} + more;
+}
+ToolResult ping_once(const BusRig& rig, const std::string& to) {
+  return run_program(ping(rig, {"--to", to, "-c", "1", "--timeout", "0.05"}));
 }
 
 TEST(PingCommand, ListsEverybodyWhoAnswers) {
@@ -115,28 +117,25 @@ TEST(PingCommand, WithNoIntervalALostAnswerHoldsUpOnlyTheNextRequest) {
   EXPECT_EQ(Json::parse(tool.finish().out)["responders"][0]["lost"], 1);
 }
 
-TEST(PingCommand, ExitsWithOneWhenNothingAnswers) {
+TEST(PingCommand, ExitsWithOneWhenNothingAnswersAndSaysWhy) {
   const BusRig rig;
   Port silent = rig.port("silent");
-  ToolResult r = run_program(ping(rig, {"-c", "1", "--timeout", "0.05"}));
-  EXPECT_EQ(r.status, 1);
-  EXPECT_EQ(count_of_lines(r.err), 1) << r.err;
-  EXPECT_TRUE(contains(r.err, "no port answered 1 request on ")) << r.err;
-  r = run_program(ping(rig, {"--to", "silent", "-c", "2", "-i", "0.01", "--timeout", "0.05"}));
-  EXPECT_EQ(r.status, 1);
-  EXPECT_TRUE(contains(r.err, "no answer from silent (" + silent.mac().to_string() +
-                                  ") to 2 requests on " + rig.path() + '\n'))
-      << r.err;
-}
-
-TEST(PingCommand, AnUnknownNameIsAnErrorThatNamesWhoIsThere) {
-  const BusRig rig;
-  Port port = rig.port("web");
-  const ToolResult r = run_program(ping(rig, {"--to", "wbe"}));
-  EXPECT_EQ(r.status, 1);
-  EXPECT_EQ(count_of_lines(r.err), 1) << r.err;
-  EXPECT_TRUE(contains(r.err, "cannot ping \"wbe\" on ")) << r.err;
-  EXPECT_TRUE(contains(r.err, "attached: web")) << r.err;
+  const Port web = rig.port("web");
+  const auto said = [&](const Words& more, const std::string& why) {
+    const ToolResult r = run_program(ping(rig, Words{"--timeout", "0.05"} + more));
+    EXPECT_EQ(r.status, 1);
+    EXPECT_EQ(count_of_lines(r.err), 1) << r.err;
+    EXPECT_TRUE(contains(r.err, why)) << r.err;
+  };
+  const std::string mac = silent.mac().to_string();
+  said({"-c", "1"}, "no port answered 1 request on ");
+  said({"--to", "silent", "-c", "2", "-i", "0.01"},
+       "no answer from silent (" + mac + ") to 2 requests on " + rig.path() + '\n');
+  said({"--to", "wbe"}, "no port has that name (attached: silent, web)");
+  ASSERT_FALSE(silent.set_carrier(false));
+  said({"--to", mac, "-c", "1"}, ": the network interface of its host is down\n");
+  ASSERT_FALSE(silent.down());
+  said({"--to", "silent", "-c", "1"}, " to 1 request on " + rig.path() + ": its port is down\n");
 }
 
 TEST(PingCommand, RespondSaysWhoItIsAndEndsWithZeroWhenStopped) {
@@ -157,30 +156,23 @@ TEST(PingCommand, LiesInRepliesAreNotBelieved) {
   Tool tool(ping(rig, {"--to", "liar", "--name", "asker", "-c", "1", "--timeout", "0.5"}));
   const std::optional<Ping> request = hear_request(liar);
   ASSERT_TRUE(request);
-  const auto reply = [&](Ping lie) {
+  const auto reply = [&](auto change) {
+    Ping lie{.destination = request->source,
+             .source = liar.mac(),
+             .type = PingType::reply,
+             .id = request->id,
+             .sequence = 0};
+    change(lie);
     std::array<std::byte, kPingFrameBytes> bytes;
-    lie.type = PingType::reply;
     write_ping(lie, bytes);
-    const FrameView frame(bytes.data(), bytes.size());
-    EXPECT_EQ(liar.send({&frame, 1}).taken, 1U);
+    EXPECT_EQ(liar.send(FrameView(bytes.data(), bytes.size())).taken, 1U);
   };
-  const Ping honest{.destination = request->source,
-                    .source = liar.mac(),
-                    .id = request->id,
-                    .sequence = 0,
-                    .sent_ns = 0};
-  Ping lie = honest;
-  lie.sequence = 0xffffffff;  // never asked
-  reply(lie);
-  lie = honest;
-  lie.id ^= 1U;  // another asker's
-  reply(lie);
-  lie = honest;
-  lie.destination = MacAddress::from_u64(0xffffffffffff);  // not to who asked
-  reply(lie);
-  lie = honest;
-  lie.source = *MacAddress::parse("b2:a0:00:00:00:99");  // not who was asked
-  reply(lie);
+  reply([](Ping& lie) { lie.sequence = 1; });           // never asked
+  reply([](Ping& lie) { lie.sequence = 0xffffffff; });  // never asked
+  reply([](Ping& lie) { lie.type = PingType::request; });
+  reply([](Ping& lie) { lie.id ^= 1U; });  // another asker's
+  reply([](Ping& lie) { lie.destination = MacAddress::from_u64(0xffffffffffff); });
+  reply([](Ping& lie) { lie.source = *MacAddress::parse("b2:a0:00:00:00:99"); });
   const ToolResult r = tool.finish();
   EXPECT_EQ(r.status, 1) << r.out;
   EXPECT_TRUE(contains(r.err, "no answer")) << r.err;
@@ -188,16 +180,11 @@ TEST(PingCommand, LiesInRepliesAreNotBelieved) {
 
 TEST(PingCommand, WrongUsageIsRefused) {
   const BusRig rig;
-  for (const auto& [option, value] : {std::pair{"--to", "one"},
-                                      {"--count", "1"},
-                                      {"--interval", "1"},
-                                      {"--timeout", "1"},
-                                      {"--json", ""}}) {
-    std::vector<std::string> words{"--respond", option};
-    if (*value != '\0') words.emplace_back(value);
-    const ToolResult refused = run_program(ping(rig, words));
+  for (const std::string option : {"to", "count", "interval", "timeout", "json"}) {
+    const ToolResult refused =
+        run_program(ping(rig, {"--respond", "--" + option + (option == "json" ? "" : "=1")}));
     EXPECT_EQ(refused.status, 2) << option;
-    EXPECT_TRUE(contains(refused.err, std::string("--respond only answers, it takes no ") + option))
+    EXPECT_TRUE(contains(refused.err, "--respond only answers, it takes no --" + option))
         << refused.err;
   }
   EXPECT_EQ(run_program(ping(rig, {"-c", "0"})).status, 2);
@@ -248,15 +235,12 @@ TEST(PingCommand, WhoInventsAnswerersFillsNoMemory) {
     replies.push_back(ping_back(*request, source, PingType::reply, 0));
   }
   send(liar, replies);
-  const auto all_heard = [&] {
+  ASSERT_TRUE(eventually([&] {
     const BusInfo info = Bus::open(rig.path()).value().info();
     return std::ranges::any_of(info.ports, [](const PortInfo& port) {
       return port.name == "asker" && port.rx_frames == kInvented;
     });
-  };
-  for (int i = 0; i < 4000 && !all_heard(); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
+  }));
   tool.signal(SIGINT);
   const ToolResult r = tool.finish();
   EXPECT_EQ(r.status, 0) << "some have answered";
@@ -292,25 +276,6 @@ TEST(PingCommand, AnInterruptEndsItWithItsSignalUnlessSomebodyHasAnswered) {
   const ToolResult something = lucky.finish();
   EXPECT_EQ(something.status, 0);
   EXPECT_TRUE(contains(something.out, ": 1 sent, 1 answered, 0 lost (0.0 %)\n")) << something.out;
-}
-
-TEST(PingCommand, SaysThatThePortItAskedIsDown) {
-  const BusRig rig;
-  Port down(PortOptions{.name = "sleeper"});
-  ASSERT_TRUE(down.attach(rig.path()));
-  const ToolResult r = run_program(ping(rig, {"--to", "sleeper", "-c", "1", "--timeout", "0.05"}));
-  EXPECT_EQ(r.status, 1);
-  EXPECT_TRUE(contains(r.err, " to 1 request on " + rig.path() + ": its port is down\n")) << r.err;
-}
-
-TEST(PingCommand, WhoOnlyAnswersTakesNoOptionOfWhoAsks) {
-  const BusRig rig;
-  for (const std::string option : {"to", "count", "interval", "timeout", "json"}) {
-    const std::string word = "--" + option + (option == "json" ? "" : "=1");
-    const ToolResult r = run_program(ping(rig, {"--respond", word}));
-    EXPECT_EQ(r.status, 2) << word;
-    EXPECT_TRUE(contains(r.err, "it takes no --" + option)) << r.err;
-  }
 }
 
 TEST(PingCommand, IsSeenInThePortTableAsWhatItIs) {
@@ -432,17 +397,44 @@ TEST(PingCommand, WhoAnswersWaitsForRoomForItsAnswer) {
   EXPECT_EQ(answer->id, 7U);
 }
 
-TEST(PingCommand, APortWhoseProcessIsGoneIsNotThere) {
+/// Leaves a port behind whose process is gone. It was never up.
+void leave_dead_port(const BusRig& rig, const std::string& name, MacAddress mac) {
+  Child child([&] {
+    PortOptions options;
+    options.name = name;
+    options.mac = mac;
+    Port port(options);
+    return port.attach(rig.path()) ? raise(SIGKILL) : 1;
+  });
+  ASSERT_EQ(child.wait(), 128 + SIGKILL);
+}
+
+TEST(PingCommand, PortsOfAProcessThatIsGoneAreNotTakenForThoseThatHaveTheirAddressNow) {
   const BusRig rig;
-  Tool dead(ping(rig, {"--respond", "--name", "dead"}));
-  ASSERT_TRUE(rig.wait_for_port("dead"));
-  dead.signal(SIGKILL);
-  ASSERT_EQ(dead.finish().status, 128 + SIGKILL);
-  const ToolResult r = run_program(ping(rig, {"--to", "dead", "-c", "1", "--timeout", "0.05"}));
-  EXPECT_EQ(r.status, 1);
-  EXPECT_TRUE(contains(r.err, "cannot ping \"dead\" on " + rig.path() +
-                                  ": no port has that name (attached: none)\n"))
-      << r.err;
+  const MacAddress mac = MacAddress::from_u64(0xb2a000000077);
+  leave_dead_port(rig, "former", mac);
+  const ToolResult gone = ping_once(rig, mac.to_string());
+  EXPECT_EQ(gone.status, 1);
+  EXPECT_TRUE(contains(gone.err, " to 1 request on " + rig.path() + "\n")) << gone.err;
+  EXPECT_TRUE(contains(ping_once(rig, "former").err, "no port has that name (attached: none)"));
+
+  const Port other = rig.port("other");  // not in the slot of the dead one
+  PortOptions options;
+  options.name = "present";
+  options.mac = mac;
+  Port present(options);
+  ASSERT_TRUE(present.attach(rig.path()));
+  ASSERT_FALSE(present.up());
+  const std::vector<PortInfo> ports = Bus::open(rig.path()).value().info().ports;
+  ASSERT_EQ(std::ranges::count(ports, "former", &PortInfo::name), 1) << "its slot was taken";
+  Tool tool({shmifctl_path(), "ping", rig.path(), "-c", "1", "-i", "0.01", "--timeout", "100"});
+  FrameBatch batch;
+  ASSERT_TRUE(eventually([&] { return present.receive(batch).frames > 0; }));
+  std::array<std::byte, kPingFrameBytes> reply;
+  const std::optional<FrameView> answer = answer_ping(batch[0], mac, reply);
+  ASSERT_TRUE(answer);
+  ASSERT_EQ(present.send({&*answer, 1}).taken, 1U);
+  EXPECT_TRUE(tool.wait_for("present (" + mac.to_string() + "): seq 0, ")) << tool.so_far().out;
 }
 
 }  // namespace
