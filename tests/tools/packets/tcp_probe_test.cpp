@@ -1,10 +1,12 @@
-// `shmifctl wait --tcp`: how the probe finds the service's host, and what it takes for an answer.
+// `shmifctl wait --tcp`: how the probe finds the service's host, and what it
+// takes for an answer.
 
 #include "tools/packets/tcp_probe.hpp"
 
 #include <gtest/gtest.h>
 #include <tins/tins.h>
 
+#include <optional>
 #include <vector>
 
 #include "tests/tools/common/bus_rig.hpp"
@@ -51,6 +53,33 @@ class TcpProbes : public ::testing::Test {
     return Tins::EthernetII(ours, theirs) / arp;
   }
   static TcpService service(const std::string& text) { return TcpService::parse(text).value(); }
+  /// A segment of the host, from its port to the other one, that acknowledges
+  /// up to there.
+  template <class Ip>
+  void answer(TcpProbe& probe, const Ip& ip, std::uint16_t from, std::uint16_t to,
+              std::uint32_t acknowledged, int flags) {
+    Tins::TCP tcp(to, from);
+    tcp.seq(77);
+    tcp.ack_seq(acknowledged);
+    tcp.flags(static_cast<std::uint16_t>(flags));
+    give(probe, Tins::EthernetII(ours, theirs) / ip / tcp);
+  }
+  /// Where a neighbour is, from it; `named` is the option that says so.
+  void advertise(TcpProbe& probe, const Tins::IPv6Address& to, const char* target,
+                 const Tins::HWAddress<6>& from,
+                 const std::optional<Tins::HWAddress<6>>& named = {}) const {
+    Tins::ICMPv6 told(Tins::ICMPv6::NEIGHBOUR_ADVERT);
+    told.target_addr(target);
+    if (named) told.target_link_layer_addr(*named);
+    give(probe, Tins::EthernetII(ours, from) / Tins::IPv6(to, target) / told);
+  }
+  void ask_for(TcpProbe& probe, const Tins::IPv6Address& self, const char* asker_address) const {
+    Tins::ICMPv6 asked(Tins::ICMPv6::NEIGHBOUR_SOLICIT);
+    asked.target_addr(self);
+    give(probe, Tins::EthernetII(ours, theirs) / Tins::IPv6(self, asker_address) / asked);
+  }
+  static constexpr int kSynAck = Tins::TCP::SYN | Tins::TCP::ACK;
+  static constexpr int kRefused = Tins::TCP::RST | Tins::TCP::ACK;
 
   BusRig rig;
   Port asker = rig.port("asker");
@@ -85,13 +114,15 @@ TEST_F(TcpProbes, AskThreeTimesWhetherAnybodyHasTheAddressTheyTake) {
   EXPECT_TRUE(self.starts_with("198.18.0.")) << self;
   EXPECT_NE(self, "198.18.0.1");
   EXPECT_EQ(claim(), self);
-  // Somebody has it, and somebody else is about to take it: each time begins anew.
+  // Somebody has it, and somebody else is about to take it: each time begins
+  // anew.
   give(probe, arp_from_host(self, "198.18.0.77", Tins::ARP::REPLY));
   self = claim();
   EXPECT_EQ(claim(), self);
   give(probe, arp_from_host("0.0.0.0", self, Tins::ARP::REQUEST));
   self = claim();
-  // Its own question, which an echo brings back, is no claim; nor is what others say of others.
+  // Its own question, which an echo brings back, is no claim; nor is what
+  // others say of others.
   Tins::ARP own(self, "0.0.0.0", Tins::HWAddress<6>(), ours);
   own.opcode(Tins::ARP::REQUEST);
   give(probe, Tins::EthernetII("ff:ff:ff:ff:ff:ff", ours) / own);
@@ -113,7 +144,8 @@ TEST_F(TcpProbes, NeverTakeTheAddressOfTheNetworkOrOfEverybody) {
 
 TEST_F(TcpProbes, TakeTheAnswerToTheirOwnQuestionAndResetTheConnection) {
   TcpProbe probe(asker, service("198.18.0.1:80"), tap::IpAddress::parse("198.18.0.250").value());
-  // Nobody answers: it asks again, at twice the distance each time, up to a fifth of a second.
+  // Nobody answers: it asks again, at twice the distance each time, up to a
+  // fifth of a second.
   for (const int pause : {20, 40, 80, 160, 200, 200}) {
     EXPECT_EQ(probe.tick(now), now + milliseconds(pause));
     EXPECT_EQ(probe.tick(now + milliseconds(pause - 1)), now + milliseconds(pause)) << "too early";
@@ -145,32 +177,24 @@ TEST_F(TcpProbes, TakeTheAnswerToTheirOwnQuestionAndResetTheConnection) {
   now += milliseconds(20);
   EXPECT_EQ(probe.tick(now), now + milliseconds(40));
   const Tins::TCP syn = one_sent().rfind_pdu<Tins::TCP>();
-  const auto answer = [&](const char* from, const char* to, std::uint16_t from_port,
-                          std::uint16_t to_port, std::uint32_t acknowledged, int flags) {
-    Tins::TCP tcp(to_port, from_port);
-    tcp.seq(77);
-    tcp.ack_seq(acknowledged);
-    tcp.flags(static_cast<std::uint16_t>(flags));
-    give(probe, Tins::EthernetII(ours, theirs) / Tins::IP(to, from) / tcp);
-  };
-  constexpr int kSynAck = Tins::TCP::SYN | Tins::TCP::ACK;
-  const char* const there = "198.18.0.1";
-  const char* const here = "198.18.0.250";
-  answer("198.18.0.2", here, 80, syn.sport(), syn.seq() + 1, kSynAck);
-  answer(there, "198.18.0.251", 80, syn.sport(), syn.seq() + 1, kSynAck);
-  answer(there, here, 81, syn.sport(), syn.seq() + 1, kSynAck);
-  answer(there, here, 80, static_cast<std::uint16_t>(syn.sport() ^ 1U), syn.seq() + 1, kSynAck);
-  answer(there, here, 80, syn.sport(), syn.seq(), kSynAck);
-  answer(there, here, 80, syn.sport(), syn.seq() + 1, Tins::TCP::ACK);
+  const std::uint16_t port = syn.sport();
+  const std::uint32_t next = syn.seq() + 1;
+  const Tins::IP back("198.18.0.250", "198.18.0.1");
+  answer(probe, Tins::IP("198.18.0.250", "198.18.0.2"), 80, port, next, kSynAck);
+  answer(probe, Tins::IP("198.18.0.251", "198.18.0.1"), 80, port, next, kSynAck);
+  answer(probe, back, 81, port, next, kSynAck);
+  answer(probe, back, 80, static_cast<std::uint16_t>(port ^ 1U), next, kSynAck);
+  answer(probe, back, 80, port, syn.seq(), kSynAck);
+  answer(probe, back, 80, port, next, Tins::TCP::ACK);
   EXPECT_FALSE(probe.answered());
   EXPECT_TRUE(sent().empty());
-  answer(there, here, 80, syn.sport(), syn.seq(), Tins::TCP::RST);
+  answer(probe, back, 80, port, syn.seq(), Tins::TCP::RST);
   EXPECT_EQ(probe.why().find("nothing listens"), std::string::npos) << "that was another's";
-  answer(there, here, 80, syn.sport(), syn.seq() + 1, Tins::TCP::RST | Tins::TCP::ACK);
+  answer(probe, back, 80, port, next, kRefused);
   EXPECT_EQ(probe.why(),
             "198.18.0.1 is at " + host.mac().to_string() + ", but nothing listens on port 80");
 
-  answer(there, here, 80, syn.sport(), syn.seq() + 1, kSynAck);
+  answer(probe, back, 80, port, next, kSynAck);
   EXPECT_TRUE(probe.answered());
   const Tins::TCP reset = one_sent().rfind_pdu<Tins::TCP>();
   EXPECT_EQ(reset.flags(), Tins::TCP::RST);
@@ -194,37 +218,26 @@ TEST_F(TcpProbes, SpeakIpv6FromTheLinkLocalAddressOfTheirMac) {
   EXPECT_EQ(solicit.target_addr().to_string(), "fd00::1:2345");
   EXPECT_EQ(solicit.source_link_layer_addr(), ours);
 
-  const auto advert = [&](const char* target) {
-    Tins::ICMPv6 told(Tins::ICMPv6::NEIGHBOUR_ADVERT);
-    told.target_addr(target);
-    told.target_link_layer_addr(theirs);
-    give(probe, Tins::EthernetII(ours, theirs) / Tins::IPv6(self, target) / told);
-  };
-  advert("fd00::1:2346");
+  advertise(probe, self, "fd00::1:2346", theirs, theirs);
   EXPECT_EQ(probe.why(), "no host on the bus has the address fd00::1:2345");
-  advert("fd00::1:2345");
+  advertise(probe, self, "fd00::1:2345", theirs, theirs);
   EXPECT_EQ(probe.why(), "fd00::1:2345 is at " + host.mac().to_string() + ", but does not answer " +
                              self.to_string());
-  Tins::ICMPv6 theirs_too(Tins::ICMPv6::NEIGHBOUR_SOLICIT);
-  theirs_too.target_addr(self);
-  give(probe, Tins::EthernetII(ours, theirs) / Tins::IPv6(self, "fd00::1:2345") / theirs_too);
-  const Tins::EthernetII answer = one_sent();
-  EXPECT_EQ(answer.dst_addr(), theirs);
-  const Tins::ICMPv6 told = answer.rfind_pdu<Tins::ICMPv6>();
+  ask_for(probe, self, "fd00::1:2345");
+  const Tins::EthernetII told_frame = one_sent();
+  EXPECT_EQ(told_frame.dst_addr(), theirs);
+  const Tins::ICMPv6 told = told_frame.rfind_pdu<Tins::ICMPv6>();
   EXPECT_EQ(told.type(), Tins::ICMPv6::NEIGHBOUR_ADVERT);
   EXPECT_EQ(told.target_addr(), self);
   EXPECT_EQ(told.target_link_layer_addr(), ours);
-  EXPECT_EQ(answer.rfind_pdu<Tins::IPv6>().hop_limit(), 255);
+  EXPECT_EQ(told_frame.rfind_pdu<Tins::IPv6>().hop_limit(), 255);
 
   probe.tick(now);
   const Tins::EthernetII frame = one_sent();
   EXPECT_EQ(frame.dst_addr(), theirs);
   const Tins::TCP syn = frame.rfind_pdu<Tins::TCP>();
   EXPECT_EQ(syn.dport(), 8080);
-  Tins::TCP tcp(syn.sport(), 8080);
-  tcp.ack_seq(syn.seq() + 1);
-  tcp.flags(Tins::TCP::SYN | Tins::TCP::ACK);
-  give(probe, Tins::EthernetII(ours, theirs) / Tins::IPv6(self, "fd00::1:2345") / tcp);
+  answer(probe, Tins::IPv6(self, "fd00::1:2345"), 8080, syn.sport(), syn.seq() + 1, kSynAck);
   EXPECT_TRUE(probe.answered());
 }
 
@@ -276,10 +289,8 @@ TEST_F(TcpProbes, ThatLookForAnotherHostBeginAnew) {
   EXPECT_TRUE(sent().empty());
   give(probe, arp_from_host("198.18.0.1", "198.18.0.250", Tins::ARP::REPLY));
   const Tins::TCP syn = asks().rfind_pdu<Tins::TCP>();
-  Tins::TCP tcp(syn.sport(), 80);
-  tcp.ack_seq(syn.seq() + 1);
-  tcp.flags(Tins::TCP::RST | Tins::TCP::ACK);
-  give(probe, Tins::EthernetII(ours, theirs) / Tins::IP("198.18.0.250", "198.18.0.1") / tcp);
+  const Tins::IP back("198.18.0.250", "198.18.0.1");
+  answer(probe, back, 80, syn.sport(), syn.seq() + 1, kRefused);
   EXPECT_TRUE(probe.why().ends_with(", but nothing listens on port 80")) << probe.why();
 
   probe.look_for_another();
@@ -291,41 +302,24 @@ TEST_F(TcpProbes, ThatLookForAnotherHostBeginAnew) {
       << "what the one before refused, this one did not: " << probe.why();
 
   const Tins::TCP again = asks().rfind_pdu<Tins::TCP>();
-  Tins::TCP taken(again.sport(), 80);
-  taken.ack_seq(again.seq() + 1);
-  taken.flags(Tins::TCP::SYN | Tins::TCP::ACK);
-  give(probe, Tins::EthernetII(ours, theirs) / Tins::IP("198.18.0.250", "198.18.0.1") / taken);
+  answer(probe, back, 80, again.sport(), again.seq() + 1, kSynAck);
   EXPECT_TRUE(probe.answered());
   probe.look_for_another();
   EXPECT_TRUE(probe.answered()) << "the service has answered, whatever became of its host since";
 }
 
-TEST_F(TcpProbes, OverIpv6StayWithTheHostThatAnsweredFirstToo) {
-  TcpProbe probe(asker, service("[fd00::1]:80"), {});
-  probe.tick(now);
-  const Tins::IPv6Address self = one_sent().rfind_pdu<Tins::IPv6>().src_addr();
-  const auto claims = [&](const Tins::HWAddress<6>& mac) {
-    // Without the option that names it: then it is the sender.
-    Tins::ICMPv6 told(Tins::ICMPv6::NEIGHBOUR_ADVERT);
-    told.target_addr("fd00::1");
-    give(probe, Tins::EthernetII(ours, mac) / Tins::IPv6(self, "fd00::1") / told);
-  };
-  claims(theirs);
-  EXPECT_TRUE(probe.why().starts_with("fd00::1 is at " + host.mac().to_string())) << probe.why();
-  claims("02:00:00:00:00:99");
-  EXPECT_TRUE(probe.why().starts_with("fd00::1 is at " + host.mac().to_string())) << probe.why();
-}
-
-TEST_F(TcpProbes, OverIpv6AskAtTheAddressThatTheAnswerNamesWhoeverSentIt) {
-  TcpProbe probe(asker, service("[fd00::1]:80"), {});
-  probe.tick(now);
-  const Tins::IPv6Address self = one_sent().rfind_pdu<Tins::IPv6>().src_addr();
-  const Tins::HWAddress<6> named("02:00:00:00:00:77");
-  Tins::ICMPv6 told(Tins::ICMPv6::NEIGHBOUR_ADVERT);
-  told.target_addr("fd00::1");
-  told.target_link_layer_addr(named);
-  give(probe, Tins::EthernetII(ours, theirs) / Tins::IPv6(self, "fd00::1") / told);
-  EXPECT_TRUE(probe.why().starts_with("fd00::1 is at 02:00:00:00:00:77, ")) << probe.why();
+/// Without the option that names it, a neighbour is who sends.
+TEST_F(TcpProbes, OverIpv6AskWhereTheFirstAnswerSaysWhoeverSentIt) {
+  const Tins::HWAddress<6> other("02:00:00:00:00:77");
+  for (const bool is_named : {true, false}) {
+    TcpProbe probe(asker, service("[fd00::1]:80"), {});
+    probe.tick(now);
+    const Tins::IPv6Address self = one_sent().rfind_pdu<Tins::IPv6>().src_addr();
+    advertise(probe, self, "fd00::1", theirs, is_named ? std::optional(other) : std::nullopt);
+    advertise(probe, self, "fd00::1", "02:00:00:00:00:99");
+    const std::string mac = is_named ? other.to_string() : host.mac().to_string();
+    EXPECT_TRUE(probe.why().starts_with("fd00::1 is at " + mac + ", ")) << probe.why();
+  }
 }
 
 TEST_F(TcpProbes, OverIpv6AnswerAsAHostDoesAndBelieveNobodyElse) {
@@ -345,28 +339,18 @@ TEST_F(TcpProbes, OverIpv6AnswerAsAHostDoesAndBelieveNobodyElse) {
   for (const std::size_t size : {0U, 5U, 14U, 60U}) probe.take({zeros.data(), size});
   EXPECT_EQ(probe.why(), "no host on the bus has the address fd00::1");
 
-  const auto solicits = [&](const char* asker_address) {
-    Tins::ICMPv6 solicit(Tins::ICMPv6::NEIGHBOUR_SOLICIT);
-    solicit.target_addr(self);
-    give(probe, Tins::EthernetII(ours, theirs) / Tins::IPv6(self, asker_address) / solicit);
-  };
-  solicits("::");
+  ask_for(probe, self, "::");
   EXPECT_TRUE(sent().empty()) << "that one only wants to have the address itself";
-  solicits("fd00::1");
+  ask_for(probe, self, "fd00::1");
   const Tins::ICMPv6 advert = one_sent().rfind_pdu<Tins::ICMPv6>();
   EXPECT_EQ(advert.solicited(), 1);
   EXPECT_EQ(advert.override(), 1);
 
-  Tins::ICMPv6 told(Tins::ICMPv6::NEIGHBOUR_ADVERT);
-  told.target_addr("fd00::1");
-  give(probe, Tins::EthernetII(ours, theirs) / Tins::IPv6(self, "fd00::1") / told);
+  advertise(probe, self, "fd00::1", theirs);
   probe.tick(now);
   const Tins::TCP syn = one_sent().rfind_pdu<Tins::TCP>();
   const auto answers = [&](const Tins::IPv6Address& from, const Tins::IPv6Address& to) {
-    Tins::TCP tcp(syn.sport(), 80);
-    tcp.ack_seq(syn.seq() + 1);
-    tcp.flags(Tins::TCP::SYN | Tins::TCP::ACK);
-    give(probe, Tins::EthernetII(ours, theirs) / Tins::IPv6(to, from) / tcp);
+    answer(probe, Tins::IPv6(to, from), 80, syn.sport(), syn.seq() + 1, kSynAck);
     return probe.answered();
   };
   EXPECT_FALSE(answers("fd00::2", self));

@@ -65,15 +65,23 @@ TEST(NatProcess, IsTheFirstFileOfThatNameInThePathThatCanBeRun) {
   std::filesystem::current_path(back);
 }
 
-TEST(NatProcess, HasRoomForAsManySocketsAsTheUserMayHave) {
-  const TempDir dir;
+/// A slirp4netns that listens as that does (its last word is the path), and
+/// then does this.
+void write_listener(const TempDir& dir, const std::string& then) {
   std::ofstream(dir.file("slirp4netns"))
       << "#!" SHMIF_PYTHON
          " -S\nimport resource, socket, sys, time\n"
          "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
-         "s.bind(sys.argv[-1])\ns.listen(1)\nc, _ = s.accept()\n"
-         "c.send(b'%d %d' % resource.getrlimit(resource.RLIMIT_NOFILE))\ntime.sleep(60)\n";
+         "s.bind(sys.argv[-1])\ns.listen(1)\n"
+      << then << "time.sleep(60)\n";
   std::filesystem::permissions(dir.file("slirp4netns"), std::filesystem::perms::owner_all);
+}
+
+TEST(NatProcess, HasRoomForAsManySocketsAsTheUserMayHave) {
+  const TempDir dir;
+  write_listener(dir,
+                 "c, _ = s.accept()\n"
+                 "c.send(b'%d %d' % resource.getrlimit(resource.RLIMIT_NOFILE))\n");
   EXPECT_EQ(Child([&] {
               ::setenv("PATH", dir.path().c_str(), 1);
               rlimit limit{};
@@ -95,13 +103,7 @@ TEST(NatProcess, HasRoomForAsManySocketsAsTheUserMayHave) {
 TEST(NatProcess, LeavesNoDirectoryAlsoIfThereIsNoDescriptorToListIt) {
   const TempDir dir;
   std::filesystem::create_directory(dir.file("tmp"));
-  // Listens as slirp4netns does; its last word is the path.
-  std::ofstream(dir.file("slirp4netns"))
-      << "#!" SHMIF_PYTHON
-         " -S\nimport socket, sys, time\n"
-         "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
-         "s.bind(sys.argv[-1])\ns.listen(1)\ntime.sleep(60)\n";
-  std::filesystem::permissions(dir.file("slirp4netns"), std::filesystem::perms::owner_all);
+  write_listener(dir, "");
   EXPECT_EQ(Child([&] {
               ::setenv("TMPDIR", dir.file("tmp").c_str(), 1);
               ::setenv("PATH", dir.path().c_str(), 1);
@@ -118,8 +120,8 @@ TEST(NatProcess, LeavesNoDirectoryAlsoIfThereIsNoDescriptorToListIt) {
   EXPECT_TRUE(std::filesystem::is_empty(dir.file("tmp")));
 }
 
-/// Both programs, as scripts. passt's tells its words through its connection, slirp4netns' in a
-/// file beside it. Then they do what the file "deed" says.
+/// Both programs, as scripts. passt's tells its words through its connection,
+/// slirp4netns' in a file beside it. Then they do what the file "deed" says.
 class NatWords : public ::testing::Test {
  protected:
   NatWords() {
@@ -178,60 +180,55 @@ class NatWords : public ::testing::Test {
   const TempDir dir_;
 };
 
-TEST_F(NatWords, OfPasstNameTheNetworkAndWhereTheGatewayLeads) {
-  tools::NatWish wish{.network = *tools::NatNetwork::parse("198.18.4.0/22")};
-  const std::string usual =
-      "--foreground\n--quiet\n--stderr\n--ipv4-only\n--fd=3\n--mtu=1500\n--address=198.18.4.15\n"
+TEST_F(NatWords, NameTheNetworkAndWhereTheGatewayLeads) {
+  const auto resolver = [](const char* text) { return tap::IpAddress::parse(text).value(); };
+  const tools::NatWish usual{.network = *tools::NatNetwork::parse("198.18.4.0/22")};
+  tools::NatWish with_loopback = usual, far = usual, local = usual, both = usual;
+  with_loopback.loopback = both.loopback = true;
+  far.resolver = resolver("198.18.99.1");
+  local.resolver = both.resolver = resolver("127.0.0.53");
+  const std::string passt =
+      "--foreground\n--quiet\n--stderr\n--ipv4-only\n--fd=3\n--mtu=1500\n--"
+      "address=198.18.4.15\n"
       "--netmask=22\n--gateway=198.18.4.2\n--mac-addr=52:55:c6:12:04:02\n";
-  const std::string kept = "--no-map-gw\n";
-  EXPECT_EQ(passt_words(wish), usual + kept);
-  wish.loopback = true;
-  EXPECT_EQ(passt_words(wish), usual);
-  wish.loopback = false;
-  wish.resolver = *tap::IpAddress::parse("198.18.99.1");
-  EXPECT_EQ(passt_words(wish), usual + kept);
-  wish.resolver = *tap::IpAddress::parse("127.0.0.53");
-  EXPECT_EQ(passt_words(wish), usual) << "names are served there";
-  wish = {};
-  const auto mtu = [&](std::uint32_t bytes) {
-    wish.mtu = bytes;
-    const std::string all = passt_words(wish);
-    const std::size_t at = all.find("--mtu=");
-    return all.substr(at, all.find('\n', at) - at);
-  };
-  EXPECT_EQ(mtu(65519), "--mtu=65519");
-  EXPECT_EQ(mtu(65520), "--mtu=65520");
-  EXPECT_EQ(mtu(65521), "--mtu=65520") << "the most that it takes";
-}
-
-TEST_F(NatWords, OfSlirpNameTheNetworkAndWhetherTheLoopbackIsReached) {
-  tools::NatWish wish{.network = *tools::NatNetwork::parse("198.18.4.0/22"), .mtu = 65521};
-  const std::string usual = "--target-type=bess\n--cidr=198.18.4.0/22\n--mtu=65521\n";
-  EXPECT_EQ(slirp_words(wish), usual + "--disable-host-loopback\n");
-  wish.resolver = *tap::IpAddress::parse("127.0.0.53");
-  EXPECT_EQ(slirp_words(wish), usual + "--disable-host-loopback\n");
-  wish.loopback = true;
-  EXPECT_EQ(slirp_words(wish), usual);
+  EXPECT_EQ(passt_words(usual), passt + "--no-map-gw\n");
+  EXPECT_EQ(passt_words(with_loopback), passt);
+  EXPECT_EQ(passt_words(far), passt + "--no-map-gw\n");
+  EXPECT_EQ(passt_words(local), passt) << "names are served there";
+  const std::string slirp = "--target-type=bess\n--cidr=198.18.4.0/22\n--mtu=1500\n";
+  EXPECT_EQ(slirp_words(usual), slirp + "--disable-host-loopback\n");
+  EXPECT_EQ(slirp_words(local), slirp + "--disable-host-loopback\n");
+  EXPECT_EQ(slirp_words(both), slirp);
+  for (const auto& [mtu, said] :
+       {std::pair{65519U, "--mtu=65519\n"}, {65520U, "--mtu=65520\n"}, {65521U, "--mtu=65520\n"}}) {
+    const std::string words = passt_words({.mtu = mtu});
+    EXPECT_NE(words.find(said), std::string::npos) << "65520 is the most that it takes: " << words;
+  }
+  EXPECT_NE(slirp_words({.mtu = 65521}).find("--mtu=65521\n"), std::string::npos);
 }
 
 TEST_F(NatWords, OfItsEndAreTheLastThatItSaid) {
-  const auto slirp = [&](const std::string& text) {
-    deed(text);
-    run(tools::NatProgram::slirp4netns, {});
-    return contents("why");
+  using enum tools::NatProgram;
+  struct Case {
+    tools::NatProgram program;
+    const char* deed;
+    const char* why;
   };
-  EXPECT_EQ(slirp("exit 3"), "slirp4netns ended with exit code 3");
-  EXPECT_EQ(slirp("echo first >&2; printf 'the\\tlast\\n\\n' >&2; exit 0"),
-            "slirp4netns ended with exit code 0: the?last");
-  EXPECT_EQ(slirp("printf 'no end' >&2; exit 255"), "slirp4netns ended with exit code 255: no end");
-  EXPECT_EQ(slirp("kill -TERM $$"), "slirp4netns was ended by SIGTERM");
-  EXPECT_EQ(slirp("kill -KILL $$"), "slirp4netns was ended by SIGKILL");
-  deed("kill -HUP $$");
-  run(tools::NatProgram::passt, {});
-  EXPECT_EQ(contents("why"), "passt was ended by SIGHUP");
-  deed("exec 3>&-; exec /bin/sleep 600");
-  run(tools::NatProgram::passt, {});
-  EXPECT_EQ(contents("why"), "passt closed its connection and did not end");
+  for (const auto& [program, does, why] :
+       {Case{slirp4netns, "exit 3", "slirp4netns ended with exit code 3"},
+        Case{slirp4netns, "echo first >&2; printf 'the\\tlast\\n\\n' >&2; exit 0",
+             "slirp4netns ended with exit code 0: the?last"},
+        Case{slirp4netns, "printf 'no end' >&2; exit 255",
+             "slirp4netns ended with exit code 255: no end"},
+        Case{slirp4netns, "kill -TERM $$", "slirp4netns was ended by SIGTERM"},
+        Case{slirp4netns, "kill -KILL $$", "slirp4netns was ended by SIGKILL"},
+        Case{passt, "kill -HUP $$", "passt was ended by SIGHUP"},
+        Case{passt, "exec 3>&-; exec /bin/sleep 600",
+             "passt closed its connection and did not end"}}) {
+    deed(does);
+    run(program, {});
+    EXPECT_EQ(contents("why"), why);
+  }
 }
 
 TEST_F(NatWords, AnOptionThatIsNotKnownIsLeftOutHoweverThatIsSaid) {
@@ -246,7 +243,8 @@ TEST_F(NatWords, AnOptionThatIsNotKnownIsLeftOutHoweverThatIsSaid) {
   EXPECT_EQ(ends_where("unknown option: enable-seccomp"), "slirp4netns ended with exit code 5");
   // As root there are two, and one is named at a time.
   deed(
-      "for w; do case $w in --enable-*) echo \"unrecognized option '$w'\" >&2; exit 1;; esac; "
+      "for w; do case $w in --enable-*) echo \"unrecognized option '$w'\" "
+      ">&2; exit 1;; esac; "
       "done; exit 6");
   run(tools::NatProgram::slirp4netns, {});
   EXPECT_EQ(contents("why"), "slirp4netns ended with exit code 6");
@@ -256,7 +254,8 @@ TEST_F(NatWords, AnOptionThatIsNotKnownIsLeftOutHoweverThatIsSaid) {
 
 TEST_F(NatWords, OnlyItsErrorsComeBackAndItHasAGroupOfItsOwn) {
   deed(
-      "for f in 0 1 2; do x=$(/bin/readlink /proc/$$/fd/$f); echo $x >&3; done; [ \"$(/bin/cat)\" "
+      "for f in 0 1 2; do x=$(/bin/readlink /proc/$$/fd/$f); echo $x >&3; "
+      "done; [ \"$(/bin/cat)\" "
       "= '' ] && "
       "echo empty >&3; echo $$ $(/usr/bin/cut -d' ' -f5 /proc/$$/stat) >&3");
   run(tools::NatProgram::passt, {});

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <ostream>
@@ -11,7 +13,6 @@
 #include <vector>
 
 #include "shmif/port.hpp"
-#include "tests/support/eventually.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/tools/common/refusal.hpp"
 #include "tests/tools/shmifctl/exec_rig.hpp"
@@ -21,7 +22,6 @@ namespace shmif::test {
 namespace {
 
 using Json = nlohmann::json;
-using Words = std::vector<std::string>;
 
 /// A port in `stat`; null if there is no such port.
 Json port_in_stat(const std::string& bus, const std::string& port) {
@@ -64,9 +64,7 @@ class UplinkChanges : public SshMachines, public ::testing::WithParamInterface<W
     more.emplace_back("--json");
     switch (GetParam()) {
       case Way::vxlan: {
-        Words options{"--vxlan", "42", "--remote", address(2)};
-        options.insert(options.end(), more.begin(), more.end());
-        one_ = uplink(1, options);
+        one_ = uplink(1, Words{"--vxlan", "42", "--remote", address(2)} + more);
         two_ = uplink_to_all(2, 2);
         break;
       }
@@ -85,9 +83,7 @@ class UplinkChanges : public SshMachines, public ::testing::WithParamInterface<W
   }
   /// The answer of a command that must succeed.
   std::string changed(const std::string& command, const Words& more) const {
-    Words words{command, bus(1)};
-    words.insert(words.end(), more.begin(), more.end());
-    const ToolResult result = run_tool(words);
+    const ToolResult result = run_tool(Words{command, bus(1)} + more);
     EXPECT_EQ(result.status, 0) << result.err;
     return result.out;
   }
@@ -134,6 +130,9 @@ TEST_P(UplinkChanges, FaultsHitExactlyTheFramesThatLeaveTheBus) {
   EXPECT_EQ(there["faults"]["lost_frames"], 3) << json;
   EXPECT_EQ(back["faults"]["lost_frames"], 1) << json;
   EXPECT_GE(json["local_frames"], 38);
+  if (GetParam() != Way::ssh) {
+    EXPECT_EQ(there["to"], "vxlan:42");
+  }
   expect_that_it_adds_up(there);
   expect_that_it_adds_up(back);
 }
@@ -179,19 +178,41 @@ TEST_P(UplinkChanges, WhileItRunsItsLineTakesFaultsGoesDownAndIsPartitioned) {
   expect_that_it_adds_up(json["directions"][1]);
   const std::string journal = run_tool({"changes", bus(1)}).out;
   for (const char* const each : {"fault loss=100%", "fault none", "link down", "link up"})
-    EXPECT_NE(journal.find(each), std::string::npos) << each << journal;
+    EXPECT_TRUE(contains(journal, each)) << each << journal;
 }
 
-std::vector<std::byte> frame_for_all(std::size_t bytes) {
-  std::vector<std::byte> frame(bytes, std::byte{0xff});
-  frame[6] = std::byte{2};
-  return frame;
-}
-
-void send_frames(Port& port, std::size_t bytes, unsigned count) {
-  const auto frame = frame_for_all(bytes);
-  const FrameView view(frame.data(), frame.size());
-  for (unsigned i = 0; i < count; ++i) ASSERT_EQ(port.send({&view, 1}).taken, 1U);
+/// Prints and records how long it takes until host 10 reaches host 20 again.
+TEST_P(UplinkChanges, GoesOnWhenTheInterfaceOrTheCableBelowVanishesAndReturns) {
+  join();
+  const auto there = host(2, 20, "exec sleep 1000");
+  ASSERT_TRUE(reaches(1, 10, 20));
+  const auto expect_back = [&](const std::string& what) {
+    const auto begun = std::chrono::steady_clock::now();
+    EXPECT_TRUE(reaches(1, 10, 20)) << what;
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+    std::printf("%s, %s: %.2f s until a ping was answered\n", name_of(GetParam()).c_str(),
+                what.c_str(), seconds);
+    RecordProperty("seconds", std::to_string(seconds));
+  };
+  const auto expect_away = [&] {
+    EXPECT_EQ(answers(10, 20, 1, "0.3"), 0U);
+    if (GetParam() == Way::ssh) {
+      EXPECT_TRUE(one_->wait_for("the line is cut")) << one_->so_far().err;
+    }
+  };
+  // Not only its cable; and a new one, with the same address.
+  ASSERT_EQ(run_program(inside(machine(1), {"ip", "link", "del", "eth0"})).status, 0);
+  expect_away();
+  plug_in(1);
+  expect_back("a new interface");
+  if (GetParam() == Way::vxlan) {
+    middle().netlink().set_up(cable(1), false).value();
+    expect_away();
+    middle().netlink().set_up(cable(1)).value();
+    expect_back("a cable");
+  }
+  EXPECT_EQ(end(*one_).status, 0);
 }
 
 using UplinkSshChanges = UplinkSsh;
@@ -237,7 +258,7 @@ TEST_F(UplinkSshChanges, DropsOfEachSideAreInItsStatAndInTheSummary) {
       << port_in_stat(near_, "uplink");
   EXPECT_EQ(line_in_stat(near_, "uplink"), "") << "no change";
   const std::string text = run_tool({"stat", near_}).out;
-  EXPECT_NE(text.find("\"uplink\": dropped 7 to the line, 0 from it\n"), std::string::npos) << text;
+  EXPECT_TRUE(contains(text, "\"uplink\": dropped 7 to the line, 0 from it\n")) << text;
   EXPECT_EQ(dropped_in_stat(far_), std::vector({0, 0})) << "nothing was dropped there";
   ::kill(far_process(), SIGTERM);
   EXPECT_TRUE(tool->wait_for("the line is cut"));

@@ -13,7 +13,9 @@
 #include "tap/tap_link.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
+#include "tests/support/words.hpp"
 #include "tests/tap/test_namespace.hpp"
+#include "tests/tools/common/bus_rig.hpp"
 
 namespace shmif::test {
 
@@ -41,17 +43,22 @@ class Machines : public ::testing::Test {
     middle.set_up("lan").value();
     for (unsigned n = 1; n <= count; ++n) {
       const auto& machine = machines_.emplace_back(std::make_unique<tap::test::TestNamespace>());
-      const tap::NetNamespace space = machine->space();
-      middle.add_veth(cable(n), "eth0", &space).value();
-      middle.add_to_bridge(cable(n), "lan").value();
-      middle.set_up(cable(n)).value();
-      tap::Netlink inside = machine->netlink();
-      inside.add_address("eth0", tap::Cidr::parse(address(n) + "/24").value()).value();
-      inside.set_up("eth0").value();
-      inside.add_address("eth0", tap::Cidr::parse(address6(n) + "/64").value()).value();
-      inside.wait_for_carrier("eth0", std::chrono::seconds(60)).value();
+      plug_in(n);
+      machine->netlink().add_address("eth0", tap::Cidr::parse(address6(n) + "/64").value()).value();
       Bus::create(bus(n), {.mtu = bus_mtu}).value();
     }
+  }
+  /// Gives machine n an interface with its IPv4 address.
+  void plug_in(unsigned n) const {
+    tap::Netlink outside = switch_.netlink();
+    const tap::NetNamespace space = machine(n).space();
+    outside.add_veth(cable(n), "eth0", &space).value();
+    outside.add_to_bridge(cable(n), "lan").value();
+    outside.set_up(cable(n)).value();
+    tap::Netlink there = machine(n).netlink();
+    there.add_address("eth0", tap::Cidr::parse(address(n) + "/24").value()).value();
+    there.set_up("eth0").value();
+    there.wait_for_carrier("eth0", std::chrono::seconds(60)).value();
   }
   static std::string address(unsigned n) { return "198.18.9." + std::to_string(n); }
   static std::string address6(unsigned n) { return "fd00:9::" + std::to_string(n); }
@@ -62,24 +69,21 @@ class Machines : public ::testing::Test {
   static std::string path_of(const tap::test::TestNamespace& space) {
     return "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(space.descriptor());
   }
-  static std::vector<std::string> inside(const tap::test::TestNamespace& space,
-                                         const std::vector<std::string>& words) {
-    std::vector<std::string> line{"nsenter", "--net=" + path_of(space)};
-    line.insert(line.end(), words.begin(), words.end());
-    return line;
+  static Words inside(const tap::test::TestNamespace& space, const Words& words) {
+    return Words{"nsenter", "--net=" + path_of(space)} + words;
   }
 
   /// Starts an uplink of machine n, and waits until it is ready.
-  std::unique_ptr<Tool> uplink(unsigned n, std::vector<std::string> options) const {
-    options.insert(options.begin(), {shmifctl_path(), "uplink", bus(n)});
-    auto tool = std::make_unique<Tool>(inside(machine(n), options));
+  std::unique_ptr<Tool> uplink(unsigned n, const Words& options) const {
+    auto tool = std::make_unique<Tool>(
+        inside(machine(n), Words{shmifctl_path(), "uplink", bus(n)} + options));
     EXPECT_TRUE(tool->wait_for(": ready, as port ")) << tool->so_far().out << tool->so_far().err;
     return tool;
   }
   /// One with static peers: all other machines of `count`.
   std::unique_ptr<Tool> uplink_to_all(unsigned n, unsigned count,
                                       const std::string& id = "42") const {
-    std::vector<std::string> options{"--vxlan", id};
+    Words options{"--vxlan", id};
     for (unsigned other = 1; other <= count; ++other) {
       if (other != n) options.insert(options.end(), {"--remote", address(other)});
     }
@@ -87,23 +91,21 @@ class Machines : public ::testing::Test {
   }
 
   /// One of machine n whose BGP peers are all others of `count`.
-  std::unique_ptr<Tool> uplink_by_evpn(unsigned n, unsigned count,
-                                       const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> options{"--vxlan", "42", "--asn", "65000"};
+  std::unique_ptr<Tool> uplink_by_evpn(unsigned n, unsigned count, const Words& more = {}) const {
+    Words options{"--vxlan", "42", "--asn", "65000"};
     for (unsigned other = 1; other <= count; ++other) {
       if (other != n) options.insert(options.end(), {"--evpn", address(other)});
     }
-    options.insert(options.end(), more.begin(), more.end());
-    return uplink(n, options);
+    return uplink(n, options + more);
   }
 
   /// Starts a host on the bus of machine n, with the address 198.18.0.`host`, and waits until its
   /// port is up.
   std::unique_ptr<Tool> host(unsigned n, unsigned number, const std::string& script) const {
     const std::string name = "h" + std::to_string(number);
-    auto tool = std::make_unique<Tool>(
-        std::vector<std::string>{shmifctl_path(), "exec", bus(n), "--name", name, "--ip",
-                                 host_address(number) + "/24", "--", "sh", "-c", script});
+    auto tool =
+        std::make_unique<Tool>(Words{shmifctl_path(), "exec", bus(n), "--name", name, "--ip",
+                                     host_address(number) + "/24", "--", "sh", "-c", script});
     const ToolResult waited = run_tool({"wait", bus(n), "--port", name, "--timeout", "100"});
     EXPECT_EQ(waited.status, 0) << waited.err;
     return tool;
@@ -120,6 +122,10 @@ class Machines : public ::testing::Test {
                    "for i in $(seq 300); do ping -q -c 1 -W 0.3 " + host_address(other) +
                        " && exit 0; done; exit 1")
                .status == 0;
+  }
+  /// Runs an uplink of machine 1 to its end.
+  ToolResult asked(const Words& options) const {
+    return run_program(inside(machine(1), Words{shmifctl_path(), "uplink", bus(1)} + options));
   }
   static ToolResult end(Tool& tool) {
     tool.signal(SIGTERM);

