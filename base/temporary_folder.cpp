@@ -55,9 +55,10 @@ void remove_stale(const std::filesystem::path& place, const std::string& prefix)
 Result<TemporaryFolder> TemporaryFolder::make(const std::string& prefix) {
   const std::string place = place_for_folders();
   remove_stale(place, prefix + '-');
+  const std::string unique = place + '/' + prefix + '-' + std::string(kUnique);
   constexpr int kTries = 10;  // another process may take a new one for a stale one
   for (int i = 0;; ++i) {
-    std::string path = place + '/' + prefix + '-' + std::string(kUnique);
+    std::string path = unique;
     const bool made = ::mkdtemp(path.data()) != nullptr;
     if (made) {
       if (UniqueFd lock = lock_folder(path))

@@ -1,6 +1,7 @@
 #include "tap/no_namespaces.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
@@ -68,10 +69,13 @@ bool is_chrooted() {
 }
 
 std::string why_no_namespaces(int number) {
-  for (const std::string kind : {"user", "net", "mnt", "pid", "ipc", "uts"}) {
-    if (setting("user/max_" + kind + "_namespaces") != "0") continue;
-    return "/proc/sys/user/max_" + kind + "_namespaces is 0; as root: sysctl user.max_" + kind +
-           "_namespaces=10000";
+  constexpr std::array kLimits{"max_user_namespaces", "max_net_namespaces", "max_mnt_namespaces",
+                               "max_pid_namespaces",  "max_ipc_namespaces", "max_uts_namespaces"};
+  const auto limit = std::ranges::find_if(
+      kLimits, [](const char* each) { return setting(std::string("user/") + each) == "0"; });
+  if (limit != kLimits.end()) {
+    return std::string("/proc/sys/user/") + *limit + " is 0; as root: sysctl user." + *limit +
+           "=10000";
   }
   if (number == ENOSPC) return "the limits of /proc/sys/user/max_*_namespaces are reached";
   if (number == EUSERS) return "user namespaces are nested too deeply";

@@ -294,6 +294,7 @@ bool measure_bus(const std::string& folder) {
 bool measure_outsider(const std::string& folder) {
   Counter* const counter = shared_counters();
   pid_t writer = 0;
+  UniqueFd userfaultfd;  // that of the writer
   constexpr int kRounds = 9;
   constexpr auto kTime = std::chrono::seconds(3);
   std::vector<double> monitor;

@@ -255,8 +255,8 @@ std::optional<LinkNews> RouteSession::Impl::look(unsigned index) const noexcept 
 
 Result<void> RouteSession::Impl::wait_until_forwarding(unsigned index,
                                                        const std::string& what) const {
-  using Clock = std::chrono::steady_clock;
-  for (const auto deadline = Clock::now() + kForwardingTime; Clock::now() < deadline;) {
+  const auto now = [] { return std::chrono::steady_clock::now(); };
+  for (const auto deadline = now() + kForwardingTime; now() < deadline;) {
     const auto news = look(index);
     if (news && news->port_state == BR_STATE_FORWARDING) return {};
     ::poll(nullptr, 0, 1);  // carrier takes a moment to come up

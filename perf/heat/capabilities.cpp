@@ -109,10 +109,10 @@ Capability pagemap_scan(const KernelFiles& files) {
 
 Capability written(const KernelFiles& files) {
   constexpr const char* kName = "heat.written";
-  const Capability found{kName, Support::supported,
-                         "of a program that heat begins (-- PROGRAM), each page that it writes; "
-                         "reads are known of mappings",
-                         ""};
+  Capability found{kName, Support::supported,
+                   "of a program that heat begins (-- PROGRAM), each page that it writes; "
+                   "reads are known of mappings",
+                   ""};
   const auto scope = files.read_number("/proc/sys/kernel/yama/ptrace_scope");
   if (scope && (*scope > 2 || (*scope == 2 && ::geteuid() != 0))) {
     return {

@@ -288,11 +288,11 @@ Result<bool> DamonContext::is_on(std::size_t target) const {
   return *state != "off";
 }
 
-Result<std::vector<Region>> DamonContext::regions(std::size_t thread) const {
-  if (auto done = command(thread, "update_schemes_tried_regions"); !done) {
+Result<std::vector<Region>> DamonContext::regions(std::size_t target) const {
+  if (auto done = command(target, "update_schemes_tried_regions"); !done) {
     return std::move(done).error();
   }
-  const std::string folder = kAdmin + scheme_of(thread) + "tried_regions";
+  const std::string folder = kAdmin + scheme_of(target) + "tried_regions";
   const auto names = files_.list(folder);
   if (!names) return names.error();
   std::vector<Region> regions;

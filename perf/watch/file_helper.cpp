@@ -31,7 +31,7 @@ constexpr std::size_t kMaxLost = 4;
 constexpr std::size_t kPart = 16384;
 
 /// The last message of an answer. Messages before it begin with 0, and text follows.
-struct End {
+struct HelperEnd {
   char step = 'r';  ///< what failed: 'o'pen, 'r'ead, or 'w'rite
   int error = 0;
 };
@@ -47,7 +47,7 @@ ssize_t whole(const Call& call) noexcept {
 }
 
 /// In the child: opens a directory, unless it is of FUSE.
-End open_folder(const char* path, UniqueFd& folder) noexcept {
+HelperEnd open_folder(const char* path, UniqueFd& folder) noexcept {
   constexpr long kFuse = 0x65735546;  // FUSE_SUPER_MAGIC
   folder.reset(::open(path, O_PATH | O_DIRECTORY | O_CLOEXEC));
   struct statfs system{};
@@ -56,7 +56,7 @@ End open_folder(const char* path, UniqueFd& folder) noexcept {
 }
 
 /// In the child. `request`: 'r', 'w' or 'f', the path, a zero, and for 'w' the text.
-End serve_one(int socket, const char* request, std::size_t size, UniqueFd& folder) noexcept {
+HelperEnd serve_one(int socket, const char* request, std::size_t size, UniqueFd& folder) noexcept {
   const bool writes = request[0] == 'w';
   const char* const path = request + 1;
   if (request[0] == 'f') return open_folder(path, folder);
@@ -88,7 +88,7 @@ void serve(int socket) noexcept {
     const ssize_t got = whole([&] { return ::recv(socket, request.data(), request.size(), 0); });
     if (got <= 0) return;
     UniqueFd folder;
-    End end = serve_one(socket, request.data(), static_cast<std::size_t>(got), folder);
+    HelperEnd end = serve_one(socket, request.data(), static_cast<std::size_t>(got), folder);
     iovec part{&end, sizeof end};
     msghdr message{};
     message.msg_iov = &part;
@@ -100,7 +100,7 @@ void serve(int socket) noexcept {
   }
 }
 
-Error failure(const End& end, const std::string& path) {
+Error failure(const HelperEnd& end, const std::string& path) {
   const char* const what = end.step == 'o'   ? "cannot open "
                            : end.step == 'r' ? "cannot read "
                                              : "cannot write ";
@@ -194,7 +194,7 @@ Result<FileHelper::Answer> FileHelper::ask(const std::string& request, const std
       return Error(Errc::bad_argument, "cannot read " + path + ": it has more than 16 MiB");
     }
     base::for_each_right(message, [&](int descriptor) { answer.folder.reset(descriptor); });
-    End end;
+    HelperEnd end;
     std::memcpy(&end, room.data(), sizeof end);
     if (end.error != 0) return failure(end, path);
     return answer;
