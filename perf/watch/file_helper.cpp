@@ -85,6 +85,7 @@ void serve(int socket) noexcept {
   base::close_all_but({socket}, 0);
   std::array<char, kPart> request{};
   for (;;) {  // until the socket is closed
+    // NOLINTNEXTLINE(clang-analyzer-unix.BlockInCriticalSection): the lock is the parent's
     const ssize_t got = whole([&] { return ::recv(socket, request.data(), request.size(), 0); });
     if (got <= 0) return;
     UniqueFd folder;

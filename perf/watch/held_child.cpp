@@ -87,7 +87,7 @@ bool gains_rights(const char* program) noexcept {
     const int nothing = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (nothing >= 0) ::dup2(nothing, STDIN_FILENO);
   }
-  if (!options.output.empty()) {
+  if (output >= 0) {
     if (::dup2(output, STDOUT_FILENO) < 0 || ::dup2(output, STDERR_FILENO) < 0) {
       fail(gate, Failure::Of::output);
     }
