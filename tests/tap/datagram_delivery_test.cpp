@@ -349,6 +349,8 @@ TEST_F(DatagramDelivery, OneByItselfReachesPacketSocketsWithItsChecksum) {
   must(space_, {{"ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1"},
                 {"ip", "link", "set", "v0", "up"},
                 {"ip", "link", "set", "v1", "up"}});
+  // Until then the kernel drops what is sent.
+  space_.netlink().wait_for_carrier("v0", shmif::test::kGenerousTime).value();
   PacketOptions options;
   options.where = &where_;
   options.offload = true;
