@@ -1,7 +1,7 @@
 #pragma once
 // ProbeTrain: frames of one flow that a receiver can take together, because they are whole and
 // their numbers follow each other. Small frames that are taken one by one cost about three times as
-// much (perf/bench/harness.cpp).
+// much (bench/harness.cpp).
 
 #include <cstddef>
 #include <cstdint>

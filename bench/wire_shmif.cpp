@@ -4,9 +4,9 @@
 #include <array>
 #include <cstring>
 
-#include "perf/bench/frame.hpp"
-#include "perf/bench/trial.hpp"
-#include "perf/bench/wire.hpp"
+#include "bench/frame.hpp"
+#include "bench/trial.hpp"
+#include "bench/wire.hpp"
 #include "shmif/port.hpp"
 
 namespace shmif::bench {

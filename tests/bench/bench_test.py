@@ -9,7 +9,7 @@ import unittest
 from unittest import mock
 
 SOURCE = pathlib.Path(sys.argv.pop() if len(sys.argv) == 2 else ".").resolve()
-sys.path.insert(0, str(SOURCE / "perf" / "bench"))
+sys.path.insert(0, str(SOURCE / "bench"))
 
 import bench  # noqa: E402
 import distance  # noqa: E402

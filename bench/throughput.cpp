@@ -18,8 +18,8 @@
 #include <map>
 #include <thread>
 
-#include "perf/bench/trial.hpp"
-#include "perf/bench/wire.hpp"
+#include "bench/trial.hpp"
+#include "bench/wire.hpp"
 
 namespace {
 

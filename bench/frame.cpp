@@ -1,4 +1,4 @@
-#include "perf/bench/frame.hpp"
+#include "bench/frame.hpp"
 
 #include <algorithm>
 

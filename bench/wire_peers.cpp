@@ -11,10 +11,10 @@
 #include <string>
 
 #include "base/unique_fd.hpp"
-#include "perf/bench/frame.hpp"
-#include "perf/bench/messages.hpp"
-#include "perf/bench/trial.hpp"
-#include "perf/bench/wire.hpp"
+#include "bench/frame.hpp"
+#include "bench/messages.hpp"
+#include "bench/trial.hpp"
+#include "bench/wire.hpp"
 #include "shmif/stream_link.hpp"
 
 namespace shmif::bench {

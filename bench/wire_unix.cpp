@@ -6,9 +6,9 @@
 
 #include <array>
 
-#include "perf/bench/messages.hpp"
-#include "perf/bench/trial.hpp"
-#include "perf/bench/wire.hpp"
+#include "bench/messages.hpp"
+#include "bench/trial.hpp"
+#include "bench/wire.hpp"
 
 namespace shmif::bench {
 namespace {

@@ -23,8 +23,8 @@
 #include <string>
 #include <thread>
 
-#include "perf/bench/frame.hpp"
-#include "perf/bench/trial.hpp"
+#include "bench/frame.hpp"
+#include "bench/trial.hpp"
 #include "shmif/port.hpp"
 
 namespace {

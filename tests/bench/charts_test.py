@@ -11,7 +11,7 @@ SOURCE = pathlib.Path(sys.argv.pop() if len(sys.argv) == 2 else ".").resolve()
 if importlib.util.find_spec("matplotlib") is None:
     print("skipped: python3-matplotlib is not installed")
     sys.exit(77)
-sys.path.insert(0, str(SOURCE / "perf" / "bench"))
+sys.path.insert(0, str(SOURCE / "bench"))
 
 import bench  # noqa: E402
 import charts  # noqa: E402

@@ -23,14 +23,16 @@ class Setup:
 
     def __init__(self, build, quick):
         self.build = build
-        self.root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        self.root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         self.quick = quick
         self.seconds = 0.4 if quick else 1.0
         self.shmifctl = os.path.join(build, "tools", "shmifctl")
         self.shmifperf = os.path.join(build, "tools", "shmifperf")
 
     def program(self, name):
-        return os.path.join(self.build, "perf", "bench", "shmif_bench_" + name)
+        here = os.path.join(self.build, "bench")
+        older = os.path.join(self.build, "perf", "bench")  # where earlier versions of shmif built it, for --before
+        return os.path.join(here if os.path.isdir(here) else older, "shmif_bench_" + name)
 
 
 def _die_with_parent():

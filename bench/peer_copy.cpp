@@ -12,7 +12,7 @@
 #include <array>
 #include <vector>
 
-#include "perf/bench/trial.hpp"
+#include "bench/trial.hpp"
 #include "tap/tap_link.hpp"
 
 namespace {

@@ -1,4 +1,4 @@
-#include "perf/bench/trial.hpp"
+#include "bench/trial.hpp"
 
 #include <sched.h>
 #include <signal.h>

@@ -21,6 +21,8 @@
 #include <string>
 #include <vector>
 
+#include "bench/frame.hpp"
+#include "bench/trial.hpp"
 #include "bus/file/geometry.hpp"
 #include "bus/file/mapping.hpp"
 #include "bus/format/format.hpp"
@@ -29,8 +31,6 @@
 #include "bus/ring/batch.hpp"
 #include "bus/ring/lock.hpp"
 #include "bus/ring/ring.hpp"
-#include "perf/bench/frame.hpp"
-#include "perf/bench/trial.hpp"
 #include "shmif/port.hpp"
 
 namespace {

@@ -16,10 +16,10 @@
 #include <cstring>
 #include <new>
 
+#include "bench/frame.hpp"
+#include "bench/trial.hpp"
+#include "bench/wire.hpp"
 #include "bus/file/huge_pages.hpp"
-#include "perf/bench/frame.hpp"
-#include "perf/bench/trial.hpp"
-#include "perf/bench/wire.hpp"
 
 namespace shmif::bench {
 namespace {

@@ -23,7 +23,7 @@ import report
 import rows as all_of_them
 import versions
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 HEADLINE_ROUNDS, OTHER_ROUNDS = 7, 3
 DOCUMENT = os.path.join(ROOT, "docs", "measurements.md")
 FIRST_PAGE = os.path.join(ROOT, "docs", "performance.md")
@@ -35,7 +35,7 @@ BEGIN, END = "<!-- tools/bench --write-docs: begin -->", "<!-- tools/bench --wri
 
 def parse():
     parser = argparse.ArgumentParser(prog="tools/bench", description=__doc__.split("\n", maxsplit=1)[0],
-                                     epilog="Rows are in perf/bench/rows.py; how to read the table is in docs/measurements.md.")
+                                     epilog="Rows are in bench/rows.py; how to read the table is in docs/measurements.md.")
     parser.add_argument("--row", action="append", metavar="NAME", help="only this row, or those that begin so; repeatable")
     parser.add_argument("--list", action="store_true", help="name the rows and stop")
     parser.add_argument("--quick", action="store_true", help="a minute: one short round of some rows, no pictures, and no failure")
@@ -52,7 +52,7 @@ def parse():
         parser.error("--write-docs draws pictures, and python3-matplotlib is missing; --install installs it")
     if options.before and options.write_docs:
         parser.error("--before measures no peers, which --write-docs needs")
-    for program in ("tools/shmifctl", "perf/bench/shmif_bench_throughput"):
+    for program in ("tools/shmifctl", "bench/shmif_bench_throughput"):
         if options.before and not os.access(os.path.join(build_of(options.before), program), os.X_OK):
             parser.error(f"{options.before} has no build/release/{program}; build it there: "
                          "cmake --preset release && cmake --build --preset release --target bench shmifctl")

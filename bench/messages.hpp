@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "perf/bench/frame.hpp"
-#include "perf/bench/trial.hpp"
-#include "perf/bench/wire.hpp"
+#include "bench/frame.hpp"
+#include "bench/trial.hpp"
+#include "bench/wire.hpp"
 
 namespace shmif::bench {
 

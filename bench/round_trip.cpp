@@ -32,8 +32,8 @@
 #include <fstream>
 #include <map>
 
-#include "perf/bench/frame.hpp"
-#include "perf/bench/trial.hpp"
+#include "bench/frame.hpp"
+#include "bench/trial.hpp"
 #include "shmif/port.hpp"
 
 namespace {

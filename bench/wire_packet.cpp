@@ -15,10 +15,10 @@
 #include <atomic>
 #include <cstring>
 
-#include "perf/bench/frame.hpp"
-#include "perf/bench/messages.hpp"
-#include "perf/bench/trial.hpp"
-#include "perf/bench/wire.hpp"
+#include "bench/frame.hpp"
+#include "bench/messages.hpp"
+#include "bench/trial.hpp"
+#include "bench/wire.hpp"
 
 namespace shmif::bench {
 namespace {
