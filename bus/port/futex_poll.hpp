@@ -19,7 +19,8 @@
 //    wait stands beside the new one until both end at the next wake. After kMaxForsaken such waits
 //    all are ended, so a hostile peer cannot make them pile up.
 // F5 The kernel lets only the thread that made a ring use it. Any other thread gets EEXIST, and
-//    makes another ring. When a thread ends, its waits end, too, and ring.
+//    makes another ring. When a thread ends, some kernels end its waits, which then ring; others
+//    let the waits stand, so the next wake rings (Linux 6.18 has been seen to do either).
 // F6 ring_itself() also makes the eventfd readable. drain() then cannot tell whether the wait is
 //    over, so it counts as an old wait that may still stand (F4).
 //
