@@ -25,17 +25,17 @@ import versions
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 HEADLINE_ROUNDS, OTHER_ROUNDS = 7, 3
-DOCUMENT = os.path.join(ROOT, "docs", "measurements.md")
+DOCUMENT = os.path.join(ROOT, "docs", "lab", "measurements.md")
 FIRST_PAGE = os.path.join(ROOT, "docs", "performance.md")
 FIGURES = os.path.join(ROOT, "docs", "figures")
-RECORDS = os.path.join(ROOT, "docs", "measurements")  # one for each kind of CPU: bench-epyc.json
+RECORDS = os.path.join(ROOT, "docs", "lab", "measurements")  # one for each kind of CPU: bench-epyc.json
 PICTURED = ("memif-64", "memif-1514", "tcp", "growth-batch", "growth-frame", "growth-hosts-slow")  # rows with pictures in DOCUMENT
 BEGIN, END = "<!-- tools/bench --write-docs: begin -->", "<!-- tools/bench --write-docs: end -->"
 
 
 def parse():
     parser = argparse.ArgumentParser(prog="tools/bench", description=__doc__.split("\n", maxsplit=1)[0],
-                                     epilog="Rows are in bench/rows.py; how to read the table is in docs/measurements.md.")
+                                     epilog="Rows are in bench/rows.py; how to read the table is in docs/lab/measurements.md.")
     parser.add_argument("--row", action="append", metavar="NAME", help="only this row, or those that begin so; repeatable")
     parser.add_argument("--list", action="store_true", help="name the rows and stop")
     parser.add_argument("--quick", action="store_true", help="a minute: one short round of some rows, no pictures, and no failure")
@@ -232,7 +232,7 @@ def records():
 
 def write_docs(facts, measured):
     write_record(facts, measured)
-    pictures = "\n".join(f"![{name[:-4]}](figures/{name})" for name in write_figures(FIGURES, measured, PICTURED))
+    pictures = "\n".join(f"![{name[:-4]}](../figures/{name})" for name in write_figures(FIGURES, measured, PICTURED))
     about = report.wrapped(summary(facts))
     replace_section(DOCUMENT, [about, report.markdown(measured, judged_only=True), pictures])
     replace_section(FIRST_PAGE, [report.brief(records())])

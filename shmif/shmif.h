@@ -413,7 +413,7 @@ void shmif_interrupt(shmif_port* port);
  *
  * The first call starts a thread, which sleeps while the bus is quiet. shmif_descriptor() needs no
  * thread. A program that uses it is woken less often while it is busy, because it announces only
- * the sleeps that it really takes (docs/measurements.md).
+ * the sleeps that it really takes (docs/lab/measurements.md).
  * Threads: one at a time. Blocks: never. Result: the descriptor, which the library owns; -errno if
  * no descriptor can be made (-EMFILE: the process has reached its limit of descriptors; -EAGAIN:
  * its limit of threads).

@@ -18,7 +18,7 @@ namespace shmif::bus {
 /// Threads: one at a time.
 class SpinBudget {
  public:
-  static constexpr unsigned kMax = 2000;    // looks of 30 ns each, docs/measurements.md
+  static constexpr unsigned kMax = 2000;    // looks of 30 ns each, docs/lab/measurements.md
   static constexpr unsigned kUseful = 100;  // the least while looking pays at all
   static constexpr unsigned kFirstGap = 16;
   static constexpr unsigned kLongestGap = 4096;

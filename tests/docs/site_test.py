@@ -35,8 +35,9 @@ class TheSite(unittest.TestCase):
 
     def test_1_is_built_whole(self):
         self.assertEqual(self.status, 0, self.said)
-        for page in (SOURCE / "docs").glob("*.md"):
-            self.assertTrue((self.out / (page.stem + ".html")).exists(), page)
+        for page in [*(SOURCE / "docs").glob("*.md"), *(SOURCE / "docs/lab").glob("*.md")]:
+            name = page.relative_to(SOURCE / "docs").with_suffix(".html").as_posix().replace("README", "index")
+            self.assertTrue((self.out / name).exists(), page)
         for page, text in (("source/examples/cable.cpp.html", "LoopbackLink"), ("commands/shmifctl.html", "--flow"),
                            ("reference/classshmif_1_1Port.html", "Attaches to the bus")):
             self.assertTrue(text in (self.out / page).read_text(), f"{page} has no {text}")

@@ -10,17 +10,17 @@ fail() {
   status=1
 }
 
-for page in "$source"/docs/*.md; do
-  name=${page##*/}
+for page in "$source"/docs/*.md "$source"/docs/lab/*.md; do
+  name=${page#"$source/docs/"}
   if ! diff <(sed 's,](\.\./examples/,](examples/,g' "$page") "$documents/$name" >/dev/null; then
     fail "not installed as it is: $name"
   fi
 done
 links=0
-for page in "$documents"/*.md; do
+for page in "$documents"/*.md "$documents"/lab/*.md; do
   while IFS= read -r target; do
     links=$((links + 1))
-    [[ -e $documents/$target ]] || fail "${page##*/} leads to $target, which is not installed"
+    [[ -e ${page%/*}/$target ]] || fail "${page##*/} leads to $target, which is not installed"
   done < <(grep -o '](\([^)# ]*\)' "$page" | sed 's/^](//' | grep -v '^http' | grep -v '^$')
 done
 ((links >= 40)) || fail "only $links links were found in the pages"
