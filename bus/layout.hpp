@@ -184,7 +184,7 @@ struct RecordHeader {
 
 inline constexpr std::size_t kRecordHeaderBytes = sizeof(RecordHeader);
 inline constexpr std::size_t kTailBytes = 16;          // an EMPTY word and its number
-inline constexpr std::uint32_t kRecordAlign = 32;      // by measurement, docs/lab/measurements.md
+inline constexpr std::uint32_t kRecordAlign = 32;      // by measurement, docs/decisions.md
 inline constexpr std::uint32_t kEntryHeaderBytes = 4;  // in a shared record: the frame's length
 inline constexpr std::uint32_t kEntryAlign = 4;
 inline constexpr std::uint32_t kMaxSharedBytes = 4096 - kRecordHeaderBytes;  // behind the header

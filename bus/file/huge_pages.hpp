@@ -1,6 +1,6 @@
 #pragma once
 // Huge pages for the bus: a copy of a super-frame touches sixteen small pages on either side. On a
-// busy machine, most of them have left the TLB since the last copy (docs/lab/measurements.md).
+// busy machine, most of them have left the TLB since the last copy (docs/decisions.md).
 
 #include <cstddef>
 #include <cstdint>
