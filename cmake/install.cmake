@@ -117,7 +117,7 @@ if(TARGET shmifctl)
 endif()
 # All pages, and what they show and link to. The examples lie beside the pages when they are installed, so the links to
 # them are changed.
-file(GLOB pages CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR}/docs docs/*.md docs/lab/*.md)
+file(GLOB pages RELATIVE ${PROJECT_SOURCE_DIR}/docs CONFIGURE_DEPENDS docs/*.md docs/lab/*.md)
 foreach(name IN LISTS pages)
   set(page ${PROJECT_SOURCE_DIR}/docs/${name})
   get_filename_component(folder ${name} DIRECTORY)
