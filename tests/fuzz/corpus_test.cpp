@@ -23,16 +23,29 @@ namespace {
 
 class Corpus : public testing::TestWithParam<Target> {};
 
+using Input = std::vector<std::uint8_t>;
+
+/// The inputs of a file of the corpus: the file itself, or each line of inputs.hex.
+std::vector<Input> inputs_of(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (path.filename() != "inputs.hex") return {Input{std::istreambuf_iterator<char>(file), {}}};
+  std::vector<Input> inputs;
+  for (std::string line; std::getline(file, line);) {
+    Input& input = inputs.emplace_back();
+    for (std::size_t i = 0; i + 1 < line.size(); i += 2)
+      input.push_back(static_cast<std::uint8_t>(std::stoul(line.substr(i, 2), nullptr, 16)));
+  }
+  return inputs;
+}
+
 TEST_P(Corpus, HarmsNobody) {
   const std::filesystem::path folder =
       std::filesystem::path(test::in_source("tests/fuzz/corpus")) / GetParam().name;
   std::size_t files = 0;
   GetParam().run({});
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    std::ifstream file(entry.path(), std::ios::binary);
-    const std::vector<std::uint8_t> bytes{std::istreambuf_iterator<char>(file), {}};
     SCOPED_TRACE(entry.path().string());
-    GetParam().run(bytes);
+    for (const Input& input : inputs_of(entry.path())) GetParam().run(input);
     ++files;
   }
   EXPECT_GT(files, 0U) << "no corpus in " << folder;
