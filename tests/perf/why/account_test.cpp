@@ -74,6 +74,49 @@ TEST(Account, SeesAStopFromBorderToBorder) {
   EXPECT_NEAR(times[3].stopped, 0.5, 1e-9);
 }
 
+TEST(Account, TakesATracedThreadForStoppedAlsoBeforeTheFirstInterval) {
+  WhySeries series = quiet_series(2);
+  TaskSeries& task = series.tasks[0];
+  task.state_before = 't';
+  task.steps[0] = {.run_us = 20'000, .cpu = 1, .state = 'T'};
+  auto times = account_of(series, task);
+  EXPECT_NEAR(times[0].stopped, 0.8, 1e-9);
+  EXPECT_NEAR(times[0].asleep, 0, 1e-9);
+  EXPECT_NEAR(times[1].stopped, 0.945 / 2, 1e-9) << "it ended somewhere in the interval";
+  EXPECT_NEAR(times[1].asleep, 0.945 / 2, 1e-9);
+  task.steps[0] = {.run_us = 20'000, .cpu = 1, .state = 'R'};
+  task.state_before = 'R';
+  EXPECT_NEAR(account_of(series, task)[0].held, 0.8, 1e-9);
+  task.state_before = 'S';
+  EXPECT_NEAR(account_of(series, task)[0].asleep, 0.8, 1e-9);
+}
+
+TEST(Account, PutsNoTimeIntoIntervalsThatWereNotSeen) {
+  WhySeries series = quiet_series(4);
+  auto& steps = series.tasks[0].steps;
+  steps[0].state = steps[2].state = 'R';
+  steps[1] = {.cpu = 1, .state = 'R', .known = false};
+  steps[2].wait_us = 350'000;
+  const auto times = account_of(series, series.tasks[0]);
+  EXPECT_NEAR(times[2].waiting, 0.95, 1e-9);
+  EXPECT_EQ(times[1].waiting + times[1].running + times[1].asleep, 0);
+  EXPECT_NEAR(times[0].waiting, 0.005, 1e-9);
+}
+
+TEST(Account, PutsARunIntoTheIntervalsBeforeItWasCounted) {
+  WhySeries series = quiet_series(3);
+  auto& steps = series.tasks[0].steps;
+  steps[0] = {.cpu = 1, .state = 'R'};
+  steps[1] = {.cpu = 1, .state = 'R'};
+  steps[2] = {.run_us = 170'000, .wait_us = 30'000, .cpu = 1, .state = 'R'};
+  const auto times = account_of(series, series.tasks[0]);
+  EXPECT_NEAR(times[2].running, 1, 1e-9);
+  EXPECT_NEAR(times[2].waiting, 0, 1e-9);
+  EXPECT_NEAR(times[1].running, 0.7, 1e-9);
+  EXPECT_NEAR(times[1].waiting, 0.3, 1e-9);
+  EXPECT_EQ(times[0].running + times[0].waiting, 0);
+}
+
 TEST(Account, AddsUpToWholeIntervalsWhateverTheCounters) {
   std::mt19937 random(42);
   const auto below = [&random](std::uint32_t limit) {
@@ -109,24 +152,30 @@ std::vector<std::pair<std::size_t, std::size_t>> borders(const std::vector<doubl
 
 TEST(Windows, JoinIntervalsThatAreCloseAndAlike) {
   using Borders = std::vector<std::pair<std::size_t, std::size_t>>;
-  EXPECT_EQ(borders({0, 0, 0}), Borders());
-  EXPECT_EQ(borders({0, .5, .5, 0}), (Borders{{1, 3}}));
-  EXPECT_EQ(borders({.5, 0, 0, 0, .5, 0}), (Borders{{0, 5}}));
-  EXPECT_EQ(borders({.5, 0, 0, 0, 0, .5}), (Borders{{0, 1}, {5, 6}}));
-  EXPECT_EQ(borders({.12, 0, 0, .9, .9, .9}), (Borders{{0, 1}, {3, 6}})) << "noise before it";
-  EXPECT_EQ(borders({.12, .9, .9}), (Borders{{0, 3}})) << "its begin";
-  EXPECT_EQ(borders({.3, .3, .3, .9, .9, .9, .9, .2, .3}), (Borders{{0, 3}, {3, 7}, {7, 9}}))
-      << "an event in a noisy time";
+  for (const auto& [values, wanted] : std::vector<std::pair<std::vector<double>, Borders>>{
+           {{0, 0, 0}, {}},
+           {{0.0999, 0.1, 0.0999}, {{1, 2}}},
+           {{.5, 0, 0, 0, .5, 0}, {{0, 5}}},
+           {{.5, 0, 0, 0, 0, .5}, {{0, 1}, {5, 6}}},
+           {{.4, 0, .8}, {{0, 3}}},  // half as strong
+           {{.39, 0, .8}, {{0, 1}, {2, 3}}},
+           {{.12, 0, 0, .9, .9, .9}, {{0, 1}, {3, 6}}},
+           {{.12, .9, .9}, {{0, 3}}},
+           {{.3, .3, .3, .9, .9, .9, .9, .2, .3}, {{0, 3}, {3, 7}, {7, 9}}},
+           {{kUnknown, .5, kUnknown, .5}, {{1, 4}}}}) {
+    EXPECT_EQ(borders(values), wanted) << testing::PrintToString(values);
+  }
 }
 
-TEST(Windows, HaveTheMeanOfTheirIntervals) {
-  const WhySeries series = quiet_series(4);
-  const auto windows = windows_of(series, 1, std::vector<double>{.4, 0, .8}, 0.1);
+TEST(Windows, HaveTheMeanOfTheTimeThatWasSeen) {
+  WhySeries series = quiet_series(4);
+  series.ends_s = {0.1, 0.2, 0.5, 0.5};
+  const auto windows = windows_of(series, 0, std::vector{kUnknown, 0.8, 0.4, 0.9}, 0.1);
   ASSERT_EQ(windows.size(), 1U);
   EXPECT_EQ(windows[0].begin, 1U);
-  EXPECT_EQ(windows[0].end, 4U);
-  EXPECT_NEAR(windows[0].share, 0.4, 1e-9);
-  EXPECT_NEAR(windows[0].held_s, 0.12, 1e-9);
+  EXPECT_EQ(windows[0].end, 3U) << "the last interval has no length";
+  EXPECT_NEAR(windows[0].share, 0.5, 1e-9);
+  EXPECT_NEAR(windows[0].held_s, 0.2, 1e-9);
 }
 
 }  // namespace

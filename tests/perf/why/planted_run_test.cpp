@@ -29,73 +29,35 @@ std::vector<PlannedJob> plan_of_pair(std::uint64_t frames_per_second) {
   return plan;
 }
 
-struct Times {
+/// It is stopped at a known time, and loses meanwhile.
+TEST(PlantedInARun, AStoppedReceiverIsNamedWithTheLossesOfThatTime) {
   double begin_s = 0, end_s = 0;
-};
-
-/// The JSON of a run, in which `begin` and `end` are called at about kBegin, and kDuring later;
-/// `times` says when they were.
-Json run_with(std::uint64_t frames_per_second, const std::function<void(const JobProgress&)>& begin,
-              const std::function<void(const JobProgress&)>& end, Times& times) {
+  constexpr std::uint64_t kFramesPerSecond = 20'000;
   go_first(kWatcherPriority);
   const RunResult result =
-      shmif::test::run(plan_of_pair(frames_per_second), {}, [&](const RunProgress& run) {
-        if (run.at_seconds >= kBegin && times.begin_s == 0) {
-          times.begin_s = run.at_seconds;
-          begin(run.jobs.at(1));
+      shmif::test::run(plan_of_pair(kFramesPerSecond), {}, [&](const RunProgress& run) {
+        if (run.at_seconds >= kBegin && begin_s == 0) {
+          begin_s = run.at_seconds;
+          shmif::test::send_signal(run.jobs.at(1), SIGSTOP);
         }
-        const bool begun = times.begin_s > 0;
-        if (begun && run.at_seconds >= times.begin_s + kDuring && times.end_s == 0) {
-          times.end_s = run.at_seconds;
-          end(run.jobs.at(1));
+        if (begin_s > 0 && run.at_seconds >= begin_s + kDuring && end_s == 0) {
+          end_s = run.at_seconds;
+          shmif::test::send_signal(run.jobs.at(1), SIGCONT);
         }
       });
-  return Json::parse(to_json(result, Bins::without));
-}
-
-/// The heaviest cause of the receiver; null if there is none.
-Json first_of_receiver(const Json& run) {
-  for (const Json& cause : run.at("causes")) {
-    if (cause.at("job") == "second") return cause;
-  }
-  return nullptr;
-}
-
-void expect_first_in(const Json& run, const Times& times, const std::string& kind) {
-  const Json first = first_of_receiver(run);
-  ASSERT_TRUE(first.is_object()) << run.at("causes") << run.at("causes_reason");
-  EXPECT_EQ(first.at("cause"), kind) << run.at("causes");
-  const double begin = first.at("begin_s"), end = first.at("end_s");
-  const double both = std::min(end, times.end_s) - std::max(begin, times.begin_s);
-  constexpr double kMax = 0.6;
-  const auto told = [&] {
-    return "planted at " + std::to_string(times.begin_s) + " to " + std::to_string(times.end_s) +
-           "; found: " + run.at("causes").dump();
-  };
-  EXPECT_GE(both, kMax * (times.end_s - times.begin_s)) << told();
-  EXPECT_GE(both, kMax * (end - begin)) << told();
-}
-
-TEST(PlantedInARun, AHogOnTheReceiversCpuIsNamedForItAndItsTime) {
-  Hogs hogs(allowed_cpus().back());
-  Times times;
-  // As fast as it can: a receiver with little to do gets the CPU from any hog.
-  const Json run = run_with(
-      0, [&](const JobProgress&) { hogs.begin(); }, [&](const JobProgress&) { hogs.end(); }, times);
-  expect_first_in(run, times, "waited_for_cpu");
-  const std::string sentence = first_of_receiver(run).value("sentence", "");
-  EXPECT_EQ(sentence.find("second was runnable but not running for "), 0U) << sentence;
+  const Json run = Json::parse(to_json(result, Bins::without));
   EXPECT_GT(run.at("why").at("looks"), 10);
-}
-
-TEST(PlantedInARun, AStoppedReceiverIsNamedWithTheLossesOfThatTime) {
-  Times times;
-  constexpr std::uint64_t kFramesPerSecond = 20'000;
-  const Json run = run_with(
-      kFramesPerSecond, [](const JobProgress& rx) { shmif::test::send_signal(rx, SIGSTOP); },
-      [](const JobProgress& rx) { shmif::test::send_signal(rx, SIGCONT); }, times);
-  expect_first_in(run, times, "stopped");
-  EXPECT_GE(first_of_receiver(run).at("of_losses_share"), 0.8) << run.at("causes");
+  const Json& causes = run.at("causes");
+  const auto first =
+      std::ranges::find(causes, "second", [](const Json& cause) { return cause.at("job"); });
+  ASSERT_NE(first, causes.end()) << causes << run.at("causes_reason");
+  EXPECT_EQ(first->at("cause"), "stopped") << causes;
+  const double begin = first->at("begin_s"), end = first->at("end_s");
+  const double both = std::min(end, end_s) - std::max(begin, begin_s);
+  constexpr double kMost = 0.6;
+  EXPECT_GE(both, kMost * (end_s - begin_s)) << "stopped at " << begin_s << "; found: " << causes;
+  EXPECT_GE(both, kMost * (end - begin)) << "stopped at " << begin_s << "; found: " << causes;
+  EXPECT_GE(first->at("of_losses_share"), 0.8) << causes;
 }
 
 /// The receiver's socket overflows while it is stopped, and the kernel counts that.

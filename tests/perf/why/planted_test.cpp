@@ -56,13 +56,6 @@ TEST(Planted, AHogOnTheReceiversCpuIsNamed) {
   EXPECT_EQ(planted.causes.at(0).sentence.find("rx was runnable but not running for "), 0U);
 }
 
-TEST(Planted, AStopIsNamed) {
-  const Child rx = receiver_on(allowed_cpus().back(), true);
-  const Planted planted = watch(rx.pid(), [&] { rx.signal(SIGSTOP); }, [&] { rx.signal(SIGCONT); });
-  expect_first(planted, CauseKind::stopped);
-  EXPECT_GT(planted.causes.at(0).share, 0.8);
-}
-
 /// Moves `rx` between two CPUs again and again while `goes_on`.
 void push_around(pid_t rx, const std::vector<int>& cpus, const std::atomic<bool>& goes_on) {
   go_first(kHogPriority);

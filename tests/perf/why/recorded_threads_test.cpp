@@ -1,108 +1,21 @@
-// What the watch of threads takes from the kernel's files about processes, in trees of files that a
-// test writes between two looks.
+// What the watch of threads takes from the kernel's files about processes.
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <map>
-#include <optional>
 #include <set>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "bus/repair/port_owners.hpp"
-#include "perf/why/sampler.hpp"
 #include "perf/why/task_watch.hpp"
-#include "tests/perf/membw/trees.hpp"
+#include "tests/perf/why/files_of_processes.hpp"
 
 namespace shmif::perf::test {
 namespace {
-
-/// What the files of a thread say.
-struct ThreadFiles {
-  std::string name = "prog";
-  char state = 'S';
-  int minor = 0, major = 0, threads = 1, start_ticks = 7, cpu = 1, parent = 1;
-  int run_us = 0, wait_us = 0, turns = 1;
-  int migrations = 0, voluntary = 0, involuntary = 0;
-  std::string allowed = "0-3";
-};
-
-class FilesOfProcesses : public ::testing::Test {
- protected:
-  FilesOfProcesses() {
-    tree.put("/proc/self/schedstat", "5 5 5\n");
-    tree.put("/proc/self/sched", "se.nr_migrations : 1\nnr_voluntary_switches : 1\n");
-  }
-  static std::string stat_text(int number, const ThreadFiles& files) {
-    const std::map<int, int> fields{{4, files.parent},   {10, files.minor},       {12, files.major},
-                                    {20, files.threads}, {22, files.start_ticks}, {39, files.cpu}};
-    std::string line = std::to_string(number) + " (" + files.name + ") " + files.state;
-    for (int field = 4; field <= 52; ++field) {
-      const auto at = fields.find(field);
-      line += ' ' + std::to_string(at == fields.end() ? 0 : at->second);
-    }
-    return line + '\n';
-  }
-  void put(int process, int thread, const ThreadFiles& files = {}) {
-    const auto text = [](int value) { return std::to_string(value); };
-    const std::string of_process = "/proc/" + text(process);
-    const std::string folder = of_process + "/task/" + text(thread);
-    if (process == thread) tree.put(of_process + "/stat", stat_text(process, files));
-    if (!KernelFiles(tree.path()).has(of_process + "/status")) {
-      tree.put(of_process + "/status", "Name:\tprog\n");
-    }
-    tree.put(folder + "/stat", stat_text(thread, files));
-    tree.put(folder + "/schedstat",
-             text(files.run_us) + "000 " + text(files.wait_us) + "000 " + text(files.turns) + '\n');
-    if (has_sched) {
-      tree.put(folder + "/sched", "se.nr_migrations : " + text(files.migrations) +
-                                      "\nnr_voluntary_switches : " + text(files.voluntary) +
-                                      "\nnr_involuntary_switches : " + text(files.involuntary) +
-                                      '\n');
-    }
-    tree.put(folder + "/status",
-             "Name:\t" + files.name + "\nCpus_allowed:\tf\nCpus_allowed_list:\t" + files.allowed +
-                 "\nvoluntary_ctxt_switches:\t" + text(files.voluntary) +
-                 "\nnonvoluntary_ctxt_switches:\t" + text(files.involuntary) + '\n');
-  }
-  /// What is open of it says that the number is another thread's, and its name is gone.
-  void end(int process, int thread) {
-    put(process, thread, {.start_ticks = 4711});
-    tree.remove("/proc/" + std::to_string(process) + "/task/" + std::to_string(thread));
-  }
-  WhySampler& sampler() {
-    if (!sampler_) sampler_.emplace(tree.files(), origin_ns);
-    return *sampler_;
-  }
-  /// Looks every 100 ms, beginning at the origin.
-  void look() { sampler().sample(origin_ns + looks_++ * (kSecond / 10)); }
-  const WhySeries& series() { return sampler().series(); }
-  const TaskSeries& task(pid_t number) {
-    const auto at = std::ranges::find(series().tasks, number,
-                                      [](const TaskSeries& each) { return each.id.number; });
-    if (at == series().tasks.end()) throw std::runtime_error("thread is not watched");
-    return *at;
-  }
-  std::set<pid_t> numbers() {
-    std::set<pid_t> all;
-    for (const TaskSeries& each : series().tasks) all.insert(each.id.number);
-    return all;
-  }
-
-  const Tree tree;
-  std::uint64_t origin_ns = 0;
-  bool has_sched = true;
-
- private:
-  std::optional<WhySampler> sampler_;
-  std::uint64_t looks_ = 0;
-};
 
 ThreadFiles grown(int n) {
   return {.name = n == 0 ? "prog" : "other name",
@@ -178,37 +91,6 @@ TEST_F(FilesOfProcesses, WithoutMigrationsTellThatAThreadHasAnotherCpu) {
   EXPECT_EQ(migrations, (std::vector<std::uint32_t>{0, 1, 0, 1, 1}));
 }
 
-/// A file that is not there for one thread is no reason to mix up what the other file counts.
-TEST_F(FilesOfProcesses, WithoutSwitchesHaveTheMigrationsOfTheOtherFile) {
-  put(41, 41);
-  const auto put_migrations = [&](int count) {
-    tree.put("/proc/41/task/41/sched", "se.nr_migrations : " + std::to_string(count) + '\n');
-  };
-  put_migrations(10);
-  ASSERT_TRUE(sampler().add_process(sampler().add_job("rx"), 41));
-  look();
-  put(41, 41, {.run_us = 9, .turns = 2, .voluntary = 4, .involuntary = 5});
-  put_migrations(16);
-  look();
-  EXPECT_EQ(task(41).steps.at(0).migrations, 6U);
-  EXPECT_EQ(task(41).steps[0].voluntary, 4U);
-  EXPECT_EQ(task(41).steps[0].involuntary, 5U);
-}
-
-/// Nobody reads how often a thread has switched that never had a CPU: that is known.
-TEST_F(FilesOfProcesses, OfAThreadThatNeverRanBeforeAreKnownWhenItRuns) {
-  put(41, 41, {.turns = 0});
-  ASSERT_TRUE(sampler().add_process(sampler().add_job("rx"), 41));
-  look();
-  put(41, 41, {.run_us = 30, .turns = 3, .voluntary = 2, .involuntary = 1});
-  look();
-  const TaskStep& step = task(41).steps.at(0);
-  EXPECT_TRUE(step.known);
-  EXPECT_EQ(step.run_us, 30U);
-  EXPECT_EQ(step.voluntary, 2U);
-  EXPECT_EQ(step.involuntary, 1U);
-}
-
 TEST_F(FilesOfProcesses, TellWhenAThreadMustLeaveItsCpu) {
   ThreadFiles files;
   put(41, 41, files);
@@ -244,19 +126,14 @@ TEST_F(FilesOfProcesses, TellWhetherAThreadBeganBeforeTheWatch) {
   ASSERT_TRUE(sampler().add_process(sampler().add_job("rx"), 41));
   look();
   put(41, 41, {.threads = 3, .run_us = 110});
-  put(41, 42, {.threads = 3, .start_ticks = 50, .run_us = 5000, .wait_us = 300});
+  ThreadFiles old{.threads = 3, .start_ticks = 50, .run_us = 5000, .wait_us = 300};
+  put(41, 42, old);
   put(41, 43,
-      {.threads = 3,
-       .start_ticks = 106,
-       .cpu = 3,
-       .run_us = 40,
-       .wait_us = 30,
-       .turns = 2,
-       .migrations = 4,
-       .voluntary = 5,
-       .involuntary = 6});
+      {.threads = 3, .start_ticks = 106, .run_us = 40, .wait_us = 30, .turns = 2, .voluntary = 5});
   look();
-  put(41, 42, {.threads = 3, .start_ticks = 50, .run_us = 5007, .wait_us = 309, .turns = 2});
+  old.run_us += 7;
+  old.wait_us += 9;
+  put(41, 42, old);
   look();
   EXPECT_NEAR(task(41).born_s, -0.93, 0.001);
   EXPECT_NEAR(task(42).born_s, -0.5, 0.001);
@@ -272,11 +149,6 @@ TEST_F(FilesOfProcesses, TellWhetherAThreadBeganBeforeTheWatch) {
   EXPECT_EQ(step.run_us, 40U);
   EXPECT_EQ(step.wait_us, 30U);
   EXPECT_EQ(step.voluntary, 5U);
-  EXPECT_EQ(step.involuntary, 6U);
-  EXPECT_EQ(step.migrations, 4U);
-  EXPECT_EQ(step.cpu, 3);
-  EXPECT_EQ(step.state, 'S');
-  EXPECT_EQ(task(43).process, 41);
 }
 
 TEST_F(FilesOfProcesses, OfOneThreadAreThoseOfNoOther) {
@@ -381,18 +253,10 @@ TEST_F(FilesOfProcesses, NameTheNamespacesOfJobsThatUseTheNetwork) {
   ASSERT_EQ(series().nets.size(), 1U);
   EXPECT_EQ(series().nets[0].net, first);
   // It goes to another namespace, which is noticed within a second.
-  look();
   tree.put("/proc/41/ns/new", "");
   std::filesystem::rename(tree.at("/proc/41/ns/new"), tree.at("/proc/41/ns/net"));
-  const std::uint64_t second = inode_of("/proc/41/ns/net");
-  ASSERT_NE(first, second);
-  for (int i = 3; i < 10; ++i) look();
-  EXPECT_EQ(series().jobs[0].nets, std::vector{first});
-  EXPECT_EQ(series().nets[0].steps.size(), 3U) << "a last look at that which it has left";
-  look();
-  EXPECT_EQ(series().jobs[0].nets, (std::vector{first, second}));
-  ASSERT_EQ(series().nets.size(), 2U);
-  EXPECT_EQ(series().nets[1].first, 10U);
+  for (int i = 2; i <= 10; ++i) look();
+  EXPECT_EQ(series().jobs[0].nets, (std::vector{first, inode_of("/proc/41/ns/net")}));
 }
 
 /// A process in a pid namespace of its own writes the number that it has there into its port.
@@ -437,18 +301,100 @@ TEST_F(FilesOfProcesses, OfAnotherPidNamespaceAreNotThoseOfOurProcesses) {
 }
 
 TEST_F(FilesOfProcesses, WithoutRunDelaysSaySoOnce) {
-  tree.put("/proc/self/schedstat", "0 0 0\n");
-  const auto reason = [&] {
+  for (const bool is_there : {true, false}) {
+    tree.put("/proc/self/schedstat", "0 0 0\n");
+    if (!is_there) tree.remove("/proc/self/schedstat");
     WhySeries none;
     const TaskWatch tasks(tree.files(), none, 0);
     EXPECT_FALSE(none.waits_known);
-    EXPECT_EQ(none.missing.size(), 1U);
-    return none.missing.at(0).source + ": " + none.missing[0].reason;
-  };
-  EXPECT_EQ(reason(), "/proc/PID/schedstat: it has only zeros");
+    ASSERT_EQ(none.missing.size(), 1U);
+    EXPECT_EQ(none.missing[0].source, "/proc/PID/schedstat");
+    const char* const reason = is_there ? "only zeros" : "No such file";
+    EXPECT_NE(none.missing[0].reason.find(reason), std::string::npos) << none.missing[0].reason;
+  }
+}
+
+TEST_F(FilesOfProcesses, AreListedInTheSameLookInWhichOneSaysThatThereAreMore) {
+  put(41, 41);
+  ASSERT_TRUE(sampler().add_process(sampler().add_job("rx"), 41));
+  look();
+  put(41, 41, {.threads = 2});
+  put(41, 42, {.threads = 2});
+  look();
+  EXPECT_EQ(numbers(), (std::set<pid_t>{41, 42}));
+  put(41, 42, {.threads = 3});
+  put(41, 43, {.threads = 3});
+  look();
+  EXPECT_EQ(numbers(), (std::set<pid_t>{41, 42, 43}));
+  tree.remove("/proc/41/task/42");
+  put(41, 43, {.threads = 2});
+  look();
+  EXPECT_TRUE(task(42).ended) << "one fewer is told than are known";
+  EXPECT_FALSE(task(43).ended);
+}
+
+TEST_F(FilesOfProcesses, WithTheNumberOfAnEarlierOneHaveCountsOfTheirOwn) {
+  put(41, 41, {.run_us = 1000});
+  ASSERT_TRUE(sampler().add_process(sampler().add_job("rx"), 41));
+  look();
+  put(41, 41, {.run_us = 1010});
+  look();
+  for (const int run_us : {90'000, 90'007}) {
+    put(41, 41, {.start_ticks = 9, .run_us = run_us});
+    look();
+  }
+  ASSERT_EQ(series().tasks.size(), 2U);
+  const TaskSeries& first = series().tasks[0];
+  const TaskSeries& second = series().tasks[1];
+  EXPECT_TRUE(first.ended);
+  EXPECT_FALSE(second.ended);
+  EXPECT_EQ(second.id, (TaskId{41, 9}));
+  ASSERT_EQ(first.steps.size(), 1U);
+  EXPECT_EQ(first.steps[0].run_us, 10U);
+  EXPECT_EQ(second.first, 1U);
+  ASSERT_EQ(second.steps.size(), 2U);
+  EXPECT_EQ(second.steps[0].run_us, 90'000U) << "all since it began, and nothing else";
+  EXPECT_EQ(second.steps[1].run_us, 7U);
+}
+
+/// A kernel that does not count how long threads run and wait counts their ticks.
+TEST_F(FilesOfProcesses, WithoutTheTimesOfTheSchedulerRunInTheirProgramsAndInTheKernel) {
   tree.remove("/proc/self/schedstat");
-  EXPECT_EQ(reason(), "/proc/PID/schedstat: cannot open " + tree.at("/proc/self/schedstat") +
-                          ": No such file or directory");
+  put(41, 41, {.user_ticks = 1000, .system_ticks = 500});
+  ASSERT_TRUE(sampler().add_process(sampler().add_job("rx"), 41));
+  look();
+  ASSERT_FALSE(series().waits_known);
+  const long tick_us = 1'000'000 / ::sysconf(_SC_CLK_TCK);
+  std::vector<long> ticks;
+  for (const auto& [user, system] : {std::pair(1003, 500), {1003, 505}, {1005, 506}}) {
+    put(41, 41, {.user_ticks = user, .system_ticks = system});
+    look();
+    ticks.push_back(task(41).steps.back().run_us / tick_us);
+  }
+  EXPECT_EQ(ticks, (std::vector<long>{3, 5, 3}));
+}
+
+TEST_F(FilesOfProcesses, AreOfTheGroupIntoWhichTheirProcessWasMoved) {
+  tree.put("/proc/self/mountinfo", "30 25 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 none rw\n");
+  const auto put_group = [&](const std::string& name) {
+    tree.put("/sys/fs/cgroup/" + name + "/cpu.stat", "throttled_usec 0\n");
+    tree.put("/proc/41/cgroup", "0::/" + name + '\n');
+  };
+  put(41, 41);
+  put_group("starter");
+  ASSERT_TRUE(sampler().add_process(sampler().add_job("rx"), 41));
+  look();
+  put_group("before");
+  constexpr std::size_t kSettled = 7, kHalfASecond = 5;
+  while (series().ends_s.size() < kSettled) look();
+  put_group("behind");
+  for (std::size_t i = 0; i < kHalfASecond; ++i) look();
+  const auto group_of = [&](std::size_t interval) {
+    return series().groups.at(task(41).steps.at(interval).group).name;
+  };
+  EXPECT_EQ(group_of(0), "/before") << "it moves as it begins";
+  EXPECT_EQ(group_of(kSettled - 1), "/before");
+  EXPECT_EQ(group_of(kSettled + kHalfASecond - 1), "/behind");
 }
 
 }  // namespace

@@ -29,52 +29,6 @@
 namespace shmif::perf::test {
 namespace {
 
-TEST(GroupWatch, AddsWhatTheGroupsAboveThrottled) {
-  const Tree tree;
-  tree.put("/proc/self/mountinfo", "30 25 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 none rw\n");
-  const auto throttled = [&](const std::string& group, int us) {
-    tree.put("/sys/fs/cgroup" + group + "/cpu.stat",
-             "nr_throttled 1\nthrottled_usec " + std::to_string(us) + '\n');
-  };
-  throttled("/outer", 1000);
-  throttled("/outer/inner", 100);
-  WhySeries series;
-  GroupWatch watch(tree.files());
-  ASSERT_EQ(watch.find("0::/outer/inner\n", series), 0U);
-  EXPECT_EQ(series.groups[0].name, "/outer/inner");
-  throttled("/outer", 1030);
-  throttled("/outer/inner", 107);
-  series.ends_s.push_back(1);
-  watch.sample(series);
-  ASSERT_EQ(series.groups[0].steps.size(), 1U);
-  EXPECT_EQ(series.groups[0].steps[0].throttled_us, 37U);
-}
-
-/// Version 1 counts nanoseconds, and version 2 microseconds.
-TEST(GroupWatch, ReadsTheUnitOfEachVersion) {
-  const Tree tree;
-  tree.put("/proc/self/mountinfo",
-           "30 25 0:26 / /v2 rw - cgroup2 none rw\n31 25 0:27 / /v1 rw - cgroup none rw,cpu\n");
-  const auto put = [&](const std::string& v1, const std::string& v2) {
-    tree.put("/v1/rig/cpu.stat", v1);
-    tree.put("/v2/rig/cpu.stat", v2);
-  };
-  put("nr_throttled 1\nthrottled_time 5000000\n", "nr_throttled 10\nthrottled_usec 5000000\n");
-  WhySeries series;
-  GroupWatch watch(tree.files());
-  ASSERT_EQ(watch.find("4:cpu:/rig\n", series), 0U);
-  ASSERT_EQ(watch.find("0::/rig\n", series), 1U);
-  put("nr_throttled 3\nthrottled_time 5040000\n", "nr_throttled 17\nthrottled_usec 5000050\n");
-  series.ends_s.push_back(1);
-  watch.sample(series);
-  ASSERT_EQ(series.groups[0].steps.size(), 1U);
-  EXPECT_EQ(series.groups[0].steps[0].throttled_us, 40U);
-  EXPECT_EQ(series.groups[0].steps[0].throttled_periods, 2U);
-  ASSERT_EQ(series.groups[1].steps.size(), 1U);
-  EXPECT_EQ(series.groups[1].steps[0].throttled_us, 50U);
-  EXPECT_EQ(series.groups[1].steps[0].throttled_periods, 7U);
-}
-
 TEST(MachineWatch, ForCausesOnlyReadsOnlyWhatACauseCanComeFrom) {
   const Tree tree;
   tree.put("/proc/stat", "cpu0 0 0 0 0 0 0 0 0\n");
@@ -98,34 +52,6 @@ TEST(MachineWatch, ForCausesOnlyReadsOnlyWhatACauseCanComeFrom) {
   EXPECT_EQ(sources_missed(true, MachineSources::of_causes), Names{"/proc/net/softnet_stat"});
   EXPECT_EQ(sources_missed(false, MachineSources::all),
             (Names{"/proc/net/softnet_stat", "/proc/pressure/cpu", "/proc/pressure/io"}));
-}
-
-/// A line of /proc/PID/net/dev.
-std::string interface_line(const std::string& name, int received) {
-  return name + ": 0 " + std::to_string(received) + " 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n";
-}
-
-TEST(NetWatch, TakesAnInterfaceThatComesBackForAnotherOne) {
-  const Tree tree;
-  tree.put("/proc/41/ns/net", "");
-  WhySeries series;
-  NetWatch watch(tree.files());
-  ASSERT_NE(watch.find(41, series), 0U);
-  for (const std::string& devices :
-       {interface_line("veth0", 10), interface_line("veth0", 15), std::string(),
-        interface_line("veth0", 3), interface_line("veth0", 4)}) {
-    tree.put("/proc/41/net/dev", "Inter-|   Receive\n face |bytes\n" + devices);
-    series.ends_s.push_back(static_cast<double>(series.ends_s.size() + 1));
-    watch.sample(series);
-  }
-  ASSERT_EQ(series.devices.size(), 2U);
-  EXPECT_EQ(series.devices[0].first, 1U);
-  ASSERT_EQ(series.devices[0].steps.size(), 1U);
-  EXPECT_EQ(series.devices[0].steps[0].rx_packets, 5U);
-  EXPECT_EQ(series.devices[1].first, 3U);
-  ASSERT_EQ(series.devices[1].steps.size(), 2U);
-  EXPECT_EQ(series.devices[1].steps[0].rx_packets, 3U) << "all since it was made";
-  EXPECT_EQ(series.devices[1].steps[1].rx_packets, 1U);
 }
 
 TEST(PortWatch, PutsFramesIntoTheirIntervalAlsoBehindALookThatSawNoPort) {
@@ -187,37 +113,27 @@ TEST(PortWatch, GivesAPortToAJobThatIsFoundLater) {
     return true;
   });
   const Port own = shmif::test::port_on(bus.path(), {.name = "thread"});
+  Port others;
+  const shmif::test::StayingChild other([&] {
+    others = shmif::test::port_on(bus.path(), {.name = "other"});
+    return true;
+  });
   WhySeries series;
   series.jobs = {{.name = "owner"}};
   TaskWatch tasks(KernelFiles(), series, 0);
   PortWatch watch = PortWatch::open(bus.path()).value();
   watch.sample(series, tasks);
-  ASSERT_EQ(series.ports.size(), 2U);
+  ASSERT_EQ(series.ports.size(), 3U);
   for (const PortSeries& each : series.ports) EXPECT_EQ(each.job, std::nullopt) << each.name;
   ASSERT_TRUE(tasks.add(owner.pid(), 0));
   series.jobs.push_back({.name = "thread"});  // a thread of this process
+  series.jobs.push_back({.name = "other"});   // too, but the port is another process's
   series.ends_s.push_back(1);
   watch.sample(series, tasks);
   for (const PortSeries& each : series.ports) {
-    EXPECT_EQ(each.job, each.name == "tx" ? 0U : 1U) << each.name;
+    const auto job = each.name == "tx" ? std::optional<std::size_t>(0) : 1;
+    EXPECT_EQ(each.job, each.name == "other" ? std::nullopt : job) << each.name;
   }
-}
-
-TEST(PortWatch, GivesNoPortOfAnotherProcessToAJobOfThatNameThatIsAThread) {
-  const shmif::test::TempBus bus;
-  Port port;
-  const shmif::test::StayingChild other([&] {
-    port = shmif::test::port_on(bus.path(), {.name = "thread"});
-    return true;
-  });
-  WhySeries series;
-  series.jobs = {{.name = "thread"}};
-  const TaskWatch tasks(KernelFiles(), series, 0);
-  PortWatch watch = PortWatch::open(bus.path()).value();
-  watch.sample(series, tasks);
-  ASSERT_EQ(series.ports.size(), 1U);
-  EXPECT_EQ(series.ports[0].name, "thread");
-  EXPECT_EQ(series.ports[0].job, std::nullopt);
 }
 
 TEST(RepeatedFile, IsReadWholeHoweverLongItIs) {
@@ -285,17 +201,6 @@ TEST_F(LookedAtBus, ThatIsOverwrittenHasNoPlausibleCounters) {
   expect_given_up("not plausible");
 }
 
-TEST_F(LookedAtBus, WhoseCountersGoBackHasNoPlausibleCounters) {
-  series.missing.clear();
-  const shmif::test::RawBus raw(bus.path());
-  raw.header().takeovers_dead = 9;
-  look();
-  look();
-  raw.header().takeovers_dead = 8;
-  look();
-  expect_given_up("not plausible");
-}
-
 /// Each of the counters, at the most that can have been in a look of a second and above it.
 TEST(CountersOfABus, ArePlausibleUpToTenMillionsASecond) {
   ASSERT_TRUE(install_sigbus_guard());
@@ -327,40 +232,9 @@ TEST(CountersOfABus, ArePlausibleUpToTenMillionsASecond) {
       watch.sample(series, tasks);
       EXPECT_EQ(series.buses.at(0).trouble.empty(), is_plausible) << at << ' ' << now;
       if (is_plausible) continue;
-      EXPECT_EQ(series.buses[0].trouble,
-                "its counters are not plausible: something has overwritten its file");
       EXPECT_EQ(series.ports.at(0).steps.size(), 1U);
     }
   }
-}
-
-TEST_F(LookedAtBus, TellsEachCounterOfItsPortsAndItsOwn) {
-  const shmif::test::RawBus raw(bus.path());
-  look();
-  auto& slot = raw.slot(0);
-  slot.lock_sleeps += 3;
-  slot.pauses += 5;
-  slot.stalls += 7;
-  slot.overruns += 11;
-  slot.paused_ns += 13'999;
-  slot.lost_frames += 17;
-  raw.header().takeovers_dead += 19;
-  raw.header().takeovers_living += 23;
-  look();
-  const PortStep& step = series.ports.at(0).steps.at(0);
-  EXPECT_EQ(step.lock_sleeps, 3U);
-  EXPECT_EQ(step.pauses, 5U);
-  EXPECT_EQ(step.stalls, 7U);
-  EXPECT_EQ(step.overruns, 11U);
-  EXPECT_EQ(step.paused_us, 13U);
-  EXPECT_EQ(step.lost_frames, 17U);
-  EXPECT_EQ(step.frames, 0U);
-  EXPECT_EQ(series.buses.at(0).takeovers, std::vector<std::uint32_t>{42});
-  EXPECT_EQ(series.buses[0].takeovers_living, std::vector<std::uint32_t>{23});
-  slot.paused_ns += 1;
-  look();
-  EXPECT_EQ(series.ports[0].steps.at(1).paused_us, 1U) << "what was cut off before comes now";
-  EXPECT_EQ(series.ports[0].steps[1].pauses, 0U);
 }
 
 TEST_F(LookedAtBus, ThatIsTruncatedCannotBeReadAnyMore) {
@@ -372,47 +246,29 @@ TEST_F(LookedAtBus, ThatIsTruncatedCannotBeReadAnyMore) {
   expect_given_up("to 4096 bytes, so it cannot be read any more");
 }
 
-TEST_F(LookedAtBus, ThatIsDeletedIsCountedOnAndTheResultSaysSoOnce) {
+TEST_F(LookedAtBus, ThatIsDeletedIsCountedOnAndSaysSoOnceAndThenThatItIsOverwritten) {
   series.missing.clear();
   const shmif::test::RawBus raw(bus.path());
   look();
   look();
-  EXPECT_TRUE(series.missing.empty()) << series.missing[0].reason;
   std::filesystem::remove(bus.path());
   raw.slot(0).lock_sleeps = 5;
   look();
   look();
-  ASSERT_EQ(series.missing.size(), 1U);
-  EXPECT_EQ(series.missing[0].source, bus.path());
-  EXPECT_EQ(series.missing[0].reason, "bus " + bus.path() +
-                                          ": its file was deleted during the watch; the counters "
-                                          "are those of the deleted file");
+  ASSERT_EQ(series.missing.size(), 1U) << "once";
+  EXPECT_NE(series.missing[0].reason.find("was deleted"), std::string::npos);
   EXPECT_EQ(series.buses.at(0).trouble, "") << "its counters are known";
-  ASSERT_EQ(series.ports.at(0).steps.size(), 3U);
-  EXPECT_EQ(series.ports[0].steps[1].lock_sleeps, 5U) << "the deleted file is counted on";
-}
-
-TEST_F(LookedAtBus, ThatIsDeletedAndThenOverwrittenSaysBoth) {
-  series.missing.clear();
-  const shmif::test::RawBus raw(bus.path());
-  look();
-  look();
-  std::filesystem::remove(bus.path());
-  look();
+  EXPECT_EQ(series.ports.at(0).steps.at(1).lock_sleeps, 5U) << "the deleted file is counted on";
   raw.slot(0).lock_sleeps = UINT64_MAX;
   look();
   look();
-  const std::string overwritten =
-      "its counters are not plausible: something has overwritten its file";
   ASSERT_EQ(series.missing.size(), 1U);
   EXPECT_EQ(series.missing[0].source, bus.path());
-  EXPECT_EQ(series.missing[0].reason,
-            "bus " + bus.path() +
-                ": its file was deleted during the watch; the counters are those of the deleted "
-                "file; then " +
-                overwritten);
-  EXPECT_EQ(series.buses.at(0).trouble, overwritten);
-  EXPECT_EQ(series.buses[0].takeovers.size(), 2U) << "what was counted before is kept";
+  for (const char* const words : {"was deleted", "overwritten"}) {
+    EXPECT_NE(series.missing[0].reason.find(words), std::string::npos) << series.missing[0].reason;
+  }
+  EXPECT_NE(series.buses.at(0).trouble, "");
+  EXPECT_EQ(series.buses[0].takeovers.size(), 3U) << "what was counted before is kept";
 }
 
 TEST_F(LookedAtBus, WhoseNameIsAnotherFileNowIsNotMixedUpWithThat) {
@@ -429,43 +285,21 @@ TEST_F(LookedAtBus, WhoseNameIsAnotherFileNowIsNotMixedUpWithThat) {
   std::filesystem::remove(bus.path() + ".old");
 }
 
-/// A watch of a day has not the looks of a day at ten a second.
-TEST(LooksOfAWatch, ComeLaterTheLongerItLasts) {
-  const Tree tree;
-  constexpr std::uint64_t kOrigin = 5'000, kApart = 100;
-  WhySampler sampler(tree.files(), kOrigin, MachineSources::of_causes);
-  sampler.sample(kOrigin);
-  EXPECT_EQ(sampler.next_ns(kApart), kOrigin + kApart);
-  for (const std::uint64_t interval : {100U, 101U, 250U}) {
-    constexpr std::uint64_t kEvenLooks = 12'000;
-    const std::uint64_t now = kOrigin + kEvenLooks * interval;
-    sampler.sample(now);
-    EXPECT_EQ(sampler.next_ns(kApart), now + interval);
-  }
-  EXPECT_EQ(sampler.usual_look_seconds(), 0)
-      << "the first look, which opens files, is among the last four";
-  sampler.sample(kOrigin + 4'000'000);
-  EXPECT_GT(sampler.usual_look_seconds(), 0);
-  EXPECT_LE(sampler.usual_look_seconds(), sampler.own_seconds() / 4);
-  WhySampler early(tree.files(), kOrigin, MachineSources::of_causes);
-  early.sample(kOrigin - 1000);
-  EXPECT_EQ(early.next_ns(kApart), kOrigin - 1000 + kApart) << "before its origin";
-  EXPECT_NEAR(early.series().begin_s, -1e-6, 1e-12);
-}
-
 /// What a CPU counted while it was offline is not that of an interval.
 TEST(MachineWatch, KnowsNothingOfACpuThatWasNotThereAtTheLookBefore) {
   const Tree tree;
   ASSERT_EQ(::sysconf(_SC_CLK_TCK), 100);
   const auto put = [&](int ticks, bool second) {
     const auto line = [&](int cpu) {
-      return "cpu" + std::to_string(cpu) + " 0 0 0 0 0 0 0 " + std::to_string(ticks) + " 0 0\n";
+      return "cpu" + std::to_string(cpu * 300) + " 0 0 0 0 0 0 0 " + std::to_string(ticks) +
+             " 0 0\n";
     };
     std::array<char, 256> queues{};
-    std::snprintf(queues.data(), queues.size(), "%08x %08x 00000000\n",
+    std::snprintf(queues.data(), queues.size(), "%08x %08x 0 0 0 0 0 0 0 0 0 0 ",
                   static_cast<unsigned>(ticks), static_cast<unsigned>(ticks));
     tree.put("/proc/stat", line(0) + (second ? line(1) : ""));
-    tree.put("/proc/net/softnet_stat", std::string(queues.data()) + (second ? queues.data() : ""));
+    tree.put("/proc/net/softnet_stat", std::string(queues.data()) + "00\n" +
+                                           (second ? std::string(queues.data()) + "12c\n" : ""));
   };
   WhySeries series;
   MachineWatch watch(tree.files(), MachineSources::all);
@@ -484,29 +318,8 @@ TEST(MachineWatch, KnowsNothingOfACpuThatWasNotThereAtTheLookBefore) {
     }
     told.push_back(std::move(line));
   }
-  EXPECT_EQ(told,
-            (std::vector<std::string>{"0: 3/3 1: 3/3 ", "0: 7/7 ", "0: 20/20 ", "0: 1/1 1: 1/1 "}));
-}
-
-TEST(MachineWatch, KnowsTheCpusOfALargeMachine) {
-  const Tree tree;
-  ASSERT_EQ(::sysconf(_SC_CLK_TCK), 100);
-  WhySeries series;
-  MachineWatch watch(tree.files(), MachineSources::all);
-  for (const char* const ticks : {"0", "4"}) {
-    const std::string now(ticks);
-    tree.put("/proc/stat", "cpu300 0 0 0 0 0 0 " + now + " 0 0 0\n");
-    tree.put("/proc/net/softnet_stat",
-             '0' + now + " 00 00 00 00 00 00 00 00 00 00 00 0000012d 00 00\n");
-    if (now != "0") series.ends_s.push_back(1);
-    watch.sample(series);
-  }
-  ASSERT_EQ(series.machine.size(), 1U);
-  ASSERT_EQ(series.machine[0].cpus.size(), 2U);
-  EXPECT_EQ(series.machine[0].cpus[0].cpu, 300U);
-  EXPECT_EQ(series.machine[0].cpus[0].softirq_us, 40'000U);
-  EXPECT_EQ(series.machine[0].cpus[1].cpu, 301U);
-  EXPECT_EQ(series.machine[0].cpus[1].packets, 4U);
+  EXPECT_EQ(told, (std::vector<std::string>{"0: 3/3 300: 3/3 ", "0: 7/7 ", "0: 20/20 ",
+                                            "0: 1/1 300: 1/1 "}));
 }
 
 /// The kernel counts packets in 32 bits, which a fast machine passes in minutes.
@@ -533,18 +346,6 @@ TEST(MachineWatch, CountsTheQueuesOfCpusOnBehindTheGreatestNumber) {
   }
   EXPECT_EQ(told, (std::vector<std::string>{"", "26 7 2", "0 0 2", "", "3 1 0"}))
       << "the last but one: they began again";
-}
-
-TEST(TrafficOfPorts, IsThatOfTheIntervalsInWhichAPortWasThere) {
-  WhySeries series = quiet_series(5);
-  series.ports.push_back({.bus = "/b", .name = "p", .job = 0, .first = 3, .steps = {}});
-  series.ports[0].steps = {{.overruns = 2, .lost_frames = 9}, {.overruns = 1, .lost_frames = 4}};
-  const auto traffic = traffic_of_ports(series);
-  ASSERT_EQ(traffic.size(), 1U);
-  std::vector<std::pair<std::uint64_t, std::uint64_t>> found;
-  for (const TrafficStep& step : traffic[0].steps) found.emplace_back(step.overruns, step.lost);
-  EXPECT_EQ(found, (std::vector<std::pair<std::uint64_t, std::uint64_t>>{
-                       {0, 0}, {0, 0}, {0, 0}, {2, 9}, {1, 4}}));
 }
 
 TEST(TrafficOfPorts, IsThatOfAllPortsOfTheJobAndOfNoOthers) {

@@ -43,14 +43,6 @@ class WhyCapabilities : public ::testing::Test {
     ADD_FAILURE() << "no entry " << name;
     return {};
   }
-  void expect(const std::string& name, Support state, const std::string& reason,
-              const std::string& enable_with) const {
-    const Capability found = one(name);
-    EXPECT_EQ(found.state, state) << name;
-    EXPECT_EQ(found.reason, reason) << name;
-    EXPECT_EQ(found.enable_with, enable_with) << name;
-  }
-
   shmif::test::TempDir dir_;
   KernelFiles files_{dir_.path()};
 };
@@ -91,9 +83,6 @@ TEST_F(WhyCapabilities, AreThoseOfWhatIsInTheFilesAndNotOfTheirNames) {
       EXPECT_NE(one(name).reason.find(file), std::string::npos) << one(name).reason;
     }
     remove(file);
-    std::filesystem::create_directory(dir_.path() + file);
-    EXPECT_EQ(one(name).state, Support::not_supported) << name << " of a directory";
-    remove(file);
     ASSERT_EQ(::mkfifo((dir_.path() + file).c_str(), 0600), 0);
     EXPECT_EQ(one(name).state, Support::not_supported) << name << " of a FIFO, without waiting";
     remove(file);
@@ -114,71 +103,50 @@ TEST_F(WhyCapabilities, ThatAUserMayNotReadSayWhoMay) {
   shmif::test::Child child([&] {
     if (::setuid(65534) != 0) return 1;
     for (const auto& [name, file] : files) {
-      expect(name, Support::not_permitted,
-             "cannot open " + dir_.path() + file + ": Permission denied",
-             "run it as the user of the watched program, or as root");
+      const Capability found = one(name);
+      EXPECT_EQ(found.state, Support::not_permitted) << name;
+      EXPECT_NE(found.reason.find(file + ": Permission denied"), std::string::npos);
+      EXPECT_NE(found.enable_with.find("as root"), std::string::npos) << found.enable_with;
     }
     return HasFailure() ? 2 : 0;
   });
   EXPECT_EQ(child.wait(), 0);
 }
 
-TEST_F(WhyCapabilities, TellWhyThereIsNoRunDelay) {
-  put("/proc/self/schedstat", "0 0 0\n");
-  expect("why.schedstat", Support::not_supported,
-         dir_.path() + "/proc/self/schedstat has only zeros: the kernel does not count",
-         "delayacct on the kernel's command line");
-  remove("/proc/self/schedstat");
-  EXPECT_EQ(one("why.schedstat").enable_with,
-            "a kernel with CONFIG_TASK_DELAY_ACCT or CONFIG_SCHEDSTATS");
-}
-
-TEST_F(WhyCapabilities, TellHowMigrationsAreCountedWithoutTheFile) {
-  put("/proc/self/sched", "cat (1, #threads: 1)\n");
-  expect("why.migrations", Support::supported,
-         dir_.path() +
-             "/proc/self/sched has no nr_migrations: only the changes of CPU between two samples "
-             "are counted",
-         "");
-}
-
-TEST_F(WhyCapabilities, TellHowToSwitchPressureOn) {
-  put("/proc/pressure/memory", "full avg10=0.00 total=1\n");
-  expect("why.psi", Support::not_supported,
-         dir_.path() + "/proc/pressure/memory has no figure \"total\"",
-         "psi=1 on the kernel's command line");
-  remove("/proc/pressure/memory");
-  const Capability psi = one("why.psi");
-  EXPECT_EQ(psi.state, Support::not_supported);
-  EXPECT_EQ(psi.enable_with, "psi=1 on the kernel's command line");
-}
-
-TEST_F(WhyCapabilities, KnowTheControllersOfBothVersions) {
-  put("/proc/mounts",
-      "tmpfs /sys/fs/cgroup tmpfs rw 0 0\n"
-      "cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,relatime,cpuacct,cpu 0 0\n");
-  expect("why.cgroup", Support::supported,
-         "memory limits are not seen: the controller is not mounted", "");
-  put("/proc/mounts", "cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n");
-  expect("why.cgroup", Support::supported, "quotas are not seen: the controller cpu is not mounted",
-         "");
-  put("/proc/mounts", "cgroup /sys/fs/cgroup/cpuset cgroup rw,cpuset,memory_like,cpu_like 0 0\n");
-  expect("why.cgroup", Support::not_supported,
-         dir_.path() + "/proc/mounts mounts neither the controller cpu nor memory",
-         "mount -t cgroup2 none /sys/fs/cgroup");
-}
-
-TEST_F(WhyCapabilities, DoubtAStealOfZeroInAVirtualMachine) {
-  put("/proc/stat", "cpu  1 2 3 4 5 6 7 0 9 10\n");
-  expect("why.steal", Support::supported, "", "");
-  put("/proc/cpuinfo", "flags\t\t: fpu vme hypervisor lahf_lm\n");
-  expect("why.steal", Support::supported,
-         "no steal was counted since boot: this hypervisor may hide it", "");
-  put("/proc/stat", "cpu  1 2 3 4 5 6 7 8 9 10\n");
-  expect("why.steal", Support::supported, "", "");
-  put("/proc/stat", "cpu  1 2 3 4 5 6 7\n");
-  expect("why.steal", Support::not_supported, dir_.path() + "/proc/stat has no figure of steal",
-         "");
+/// What a file says, and what is told of it: two words of the reason, and one of the remedy.
+TEST_F(WhyCapabilities, TellWhatIsMissingAndTheRemedy) {
+  struct Case {
+    const char *name, *file, *text;
+    Support state;
+    const char *reason, *remedy;
+  };
+  constexpr auto kYes = Support::supported, kNo = Support::not_supported;
+  const char* const v1 = "cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,cpuacct,cpu 0 0\n";
+  const char* const no_steal = "cpu  1 2 3 4 5 6 7 0 9 10\n";
+  for (const Case& each : {
+           Case{"why.schedstat", "/proc/self/schedstat", "0 0 0\n", kNo, "only zeros", "delayacct"},
+           {"why.schedstat", "/proc/self/schedstat", nullptr, kNo, "No such", "TASK_DELAY_ACCT"},
+           {"why.migrations", "/proc/self/sched", "cat (1)\n", kYes, "no nr_migrations", ""},
+           {"why.psi", "/proc/pressure/memory", "full total=1\n", kNo, "\"total\"", "psi=1"},
+           {"why.psi", "/proc/pressure/memory", nullptr, kNo, "No such", "psi=1"},
+           {"why.cgroup", "/proc/mounts", v1, kYes, "memory limits are not seen", ""},
+           {"why.cgroup", "/proc/mounts", "cgroup /m cgroup rw,memory 0 0\n", kYes,
+            "quotas are not seen", ""},
+           {"why.cgroup", "/proc/mounts", "cgroup /s cgroup rw,cpuset,memory_like,cpu_like 0 0\n",
+            kNo, "neither the controller cpu nor memory", "mount -t cgroup2"},
+           {"why.steal", "/proc/stat", "cpu  1 2 3 4 5 6 7\n", kNo, "no figure of steal", ""},
+           {"why.steal", "/proc/stat", no_steal, kYes, "", ""},
+           {"why.steal", "/proc/cpuinfo", "flags\t\t: fpu vme hypervisor lahf_lm\n", kYes,
+            "hypervisor may hide it", ""},
+       }) {
+    if (each.text != nullptr) put(each.file, each.text);
+    if (each.text == nullptr) remove(each.file);
+    const Capability found = one(each.name);
+    EXPECT_EQ(found.state, each.state) << each.name;
+    EXPECT_NE(found.reason.find(each.reason), std::string::npos) << found.reason;
+    EXPECT_NE(found.enable_with.find(each.remedy), std::string::npos) << found.enable_with;
+    EXPECT_EQ(found.reason.empty(), *each.reason == 0) << found.reason;
+  }
 }
 
 }  // namespace
