@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <linux/perf_event.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -93,26 +95,20 @@ TEST(MachineKernel, AnswersWithTheErrnoOfEachCall) {
 /// Where linux/perf_event.h has them.
 TEST(KernelAttributes, HaveTheirLargerSizeOnlyForWhatNeedsIt) {
   EventAttr attr;
-  attr.base.type = 14;
-  attr.base.size = 7;  // is not looked at
   attr.base.config = 0x304;
-  attr.base.config2 = 0x1122334455667788;
-  const auto word_at = [&](std::size_t place, auto value) {
+  const auto words = [&] {
     const AttrBytes bytes = kernel_bytes_of(attr);
-    std::memcpy(&value, &bytes.at(place), sizeof value);
-    return value;
+    constexpr std::size_t kSize = 4, kConfig = 8, kConfig3 = 128;
+    std::uint32_t size = 0;
+    std::uint64_t config = 0, config3 = 0;
+    std::memcpy(&size, &bytes.at(kSize), sizeof size);
+    std::memcpy(&config, &bytes.at(kConfig), sizeof config);
+    std::memcpy(&config3, &bytes.at(kConfig3), sizeof config3);
+    return std::vector<std::uint64_t>{size, config, config3};
   };
-  constexpr std::size_t kType = 0, kSize = 4, kConfig = 8, kConfig2 = 64, kConfig3 = 128;
-  EXPECT_EQ(word_at(kType, std::uint32_t{}), 14U);
-  EXPECT_EQ(word_at(kSize, std::uint32_t{}), 128U);
-  EXPECT_EQ(word_at(kConfig, std::uint64_t{}), 0x304U);
-  EXPECT_EQ(word_at(kConfig2, std::uint64_t{}), 0x1122334455667788U);
-  EXPECT_EQ(word_at(kConfig3, std::uint64_t{}), 0U);
+  EXPECT_EQ(words(), (std::vector<std::uint64_t>{128, 0x304, 0}));
   attr.config3 = 0x99aabbccddeeff00;
-  EXPECT_EQ(word_at(kSize, std::uint32_t{}), 136U);
-  EXPECT_EQ(word_at(kConfig, std::uint64_t{}), 0x304U);
-  EXPECT_EQ(word_at(kConfig2, std::uint64_t{}), 0x1122334455667788U);
-  EXPECT_EQ(word_at(kConfig3, std::uint64_t{}), 0x99aabbccddeeff00U);
+  EXPECT_EQ(words(), (std::vector<std::uint64_t>{136, 0x304, 0x99aabbccddeeff00}));
 }
 
 TEST(MachineKernel, KnowsWhenAProcessHasEnded) {
@@ -201,6 +197,32 @@ TEST(MachineKernel, HoldsAThreadUntilItIsReleased) {
   EXPECT_TRUE(child.has_state('T'));
   ASSERT_EQ(::kill(child.pid(), SIGCONT), 0);
   EXPECT_TRUE(child.has_state('S'));
+}
+
+/// A signal can arrive while a read begins to hold the thread. It then stops the thread.
+TEST(MachineKernel, GivesAThreadTheSignalThatStoppedIt) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (;;) ::pause();
+  }
+  ASSERT_GT(child, 0);
+  ASSERT_EQ(::ptrace(PTRACE_SEIZE, child, nullptr, nullptr), 0);
+  ASSERT_EQ(::kill(child, SIGUSR1), 0);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, __WALL), child);
+  ASSERT_TRUE(WIFSTOPPED(status));
+  ASSERT_EQ(WSTOPSIG(status), SIGUSR1);
+  kernel_counters().release(child, SIGUSR1);
+  const bool has_ended =
+      shmif::test::eventually([&] { return ::waitpid(child, &status, WNOHANG) == child; });
+  EXPECT_TRUE(has_ended) << "the signal was lost";
+  if (!has_ended) {
+    ::kill(child, SIGKILL);
+    ::waitpid(child, &status, 0);
+  }
+  EXPECT_TRUE(WIFSIGNALED(status));
+  EXPECT_EQ(WTERMSIG(status), SIGUSR1);
 }
 
 }  // namespace

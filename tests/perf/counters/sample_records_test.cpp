@@ -1,5 +1,5 @@
 // What comes through the rings of sampled events: each field of each record in its place, records
-// that lie across the end of a ring, and what is lost.
+// that lie across the end of a ring, the order of time, and what is lost.
 
 #include <gtest/gtest.h>
 #include <linux/perf_event.h>
@@ -7,14 +7,16 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <ctime>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "perf/counters/sample_buffers.hpp"
 #include "perf/counters/session.hpp"
-#include "tests/perf/counters/fake_counters.hpp"
-#include "tests/support/debug_lines.hpp"
+#include "tests/perf/counters/session_rig.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -24,6 +26,7 @@ using Words64 = std::vector<std::uint64_t>;
 std::span<const std::byte> bytes_of_words(const Words64& words) {
   return std::as_bytes(std::span(words));
 }
+
 /// Two numbers of 32 bits, the first in the lower half.
 constexpr std::uint64_t halves(std::uint32_t low, std::uint32_t high) {
   return low | std::uint64_t{high} << 32U;
@@ -55,54 +58,6 @@ TEST(SampleRecord, HasEachFieldInItsPlace) {
   EXPECT_FALSE(read_sample(bytes_of_words(longer), all, chain));
   longer[7] = 0;
   EXPECT_TRUE(read_sample(bytes_of_words(longer), all, chain)->chain.empty());
-}
-
-TEST(SampleRecord, HasNothingInFieldsThatWereNotAskedFor) {
-  std::vector<std::uint64_t> chain{1, 2, 3};
-  const Words64 words{11, 22, halves(33, 44)};
-  const auto own = read_sample(bytes_of_words(words), kOwnFields, chain);
-  ASSERT_TRUE(own);
-  EXPECT_EQ(own->thread, 44);
-  EXPECT_EQ(own->time_ns, 0U);
-  EXPECT_EQ(own->address, 0U);
-  EXPECT_EQ(own->cpu, -1);
-  EXPECT_EQ(own->period, 0U);
-  EXPECT_TRUE(own->chain.empty()) << "not that of the sample before";
-  const auto cpu =
-      read_sample(bytes_of_words({5, halves(3, 0)}), PERF_SAMPLE_ADDR | PERF_SAMPLE_CPU, chain);
-  ASSERT_TRUE(cpu);
-  EXPECT_EQ(cpu->address, 5U);
-  EXPECT_EQ(cpu->cpu, 3);
-  EXPECT_EQ(cpu->ip, 0U);
-}
-
-TEST(MappingRecord, HasBothForms) {
-  const auto named = [](Words64 words, std::string_view name) {
-    std::vector<std::byte> body(8 * words.size() + name.size());
-    std::memcpy(body.data(), words.data(), 8 * words.size());
-    std::memcpy(body.data() + 8 * words.size(), name.data(), name.size());
-    return body;
-  };
-  const auto first = named({halves(5, 6), 0x1000, 0x2000, 0x3000}, std::string_view("/a\0x", 4));
-  const auto one = read_mapping(first, false);
-  ASSERT_TRUE(one);
-  EXPECT_EQ(one->process, 5);
-  EXPECT_EQ(one->begin, 0x1000U);
-  EXPECT_EQ(one->bytes, 0x2000U);
-  EXPECT_EQ(one->file_offset, 0x3000U);
-  EXPECT_EQ(one->file, "/a");
-  const auto second = named({halves(7, 8), 1, 2, 3, 91, 92, 93, 94}, "/without/an/end");
-  const auto two = read_mapping(second, true);
-  ASSERT_TRUE(two);
-  EXPECT_EQ(two->process, 7);
-  EXPECT_EQ(two->begin, 1U);
-  EXPECT_EQ(two->bytes, 2U);
-  EXPECT_EQ(two->file_offset, 3U);
-  EXPECT_EQ(two->file, "/without/an/end");
-  EXPECT_TRUE(read_mapping(std::span(second).first(64), true));
-  EXPECT_FALSE(read_mapping(std::span(second).first(63), true)) << "it is cut off";
-  EXPECT_TRUE(read_mapping(std::span(second).first(32), false));
-  EXPECT_FALSE(read_mapping(std::span(second).first(31), false));
 }
 
 /// A ring of 64 bytes behind a header page of 4096.
@@ -146,21 +101,6 @@ TEST_F(SmallRing, HandsOutRecordsThatLieAcrossItsEnd) {
   }
 }
 
-TEST_F(SmallRing, GivesNothingBehindTheEndOfARead) {
-  put(16, {1, 1, 1, 1, 1, 1, 1, 1});
-  const std::uint64_t until = ring_.head();
-  put(16, {2, 2, 2, 2, 2, 2, 2, 2});
-  EXPECT_TRUE(ring_.next(record_, until));
-  EXPECT_FALSE(ring_.next(record_, until));
-  EXPECT_EQ(page().data_tail, 16U) << "the second is for the next read";
-  EXPECT_TRUE(ring_.next(record_, ring_.head()));
-  EXPECT_EQ(record_.at(0), std::byte{2});
-  // Of a header only: a record without a body.
-  put(8, {});
-  EXPECT_TRUE(ring_.next(record_, ring_.head()));
-  EXPECT_TRUE(record_.empty());
-}
-
 TEST_F(SmallRing, IsEmptiedByARecordThatCannotBe) {
   for (const std::uint16_t size : std::array<std::uint16_t, 3>{0, 7, 25}) {
     page().data_head = page().data_tail = 0;
@@ -171,34 +111,6 @@ TEST_F(SmallRing, IsEmptiedByARecordThatCannotBe) {
   page().data_tail = 0;
   page().data_head = kBytes + 1;  // more than there can be
   EXPECT_FALSE(ring_.next(record_, ring_.head()));
-}
-
-TEST_F(SmallRing, IsNearlyFullWhenLessThanAQuarterIsFree) {
-  page().data_tail = 1000;
-  page().data_head = 1048;
-  EXPECT_FALSE(ring_.nearly_full()) << "a quarter is free";
-  page().data_head = 1049;
-  EXPECT_TRUE(ring_.nearly_full());
-}
-
-TEST(LostRecords, AreToldOnceByRecordsOrByTheEvents) {
-  LostCount lost;
-  const auto add = [&](std::uint64_t by_records, std::optional<std::uint64_t> by_events,
-                       bool sampled = true) {
-    SampleCounts counts{.samples = 3, .lost = by_records, .lost_is_least = false};
-    lost.add(counts, by_events, sampled);
-    EXPECT_EQ(counts.samples, 3U);
-    EXPECT_EQ(counts.lost_is_least, sampled && !by_events);
-    return counts.lost;
-  };
-  EXPECT_EQ(add(0, {}), 0U);
-  EXPECT_EQ(add(4, {}), 4U);
-  EXPECT_EQ(add(3, {}), 3U) << "records tell what is new";
-  EXPECT_EQ(add(0, 9), 2U) << "events tell the sum";
-  EXPECT_EQ(add(2, 9), 0U);
-  EXPECT_EQ(add(1, 9), 1U) << "the records have told ten by now";
-  EXPECT_EQ(add(0, 5), 0U) << "never less";
-  EXPECT_EQ(add(0, {}, false), 0U);
 }
 
 struct RecordLog final : SampleSink {
@@ -220,13 +132,8 @@ struct RecordLog final : SampleSink {
   std::vector<std::string> lines;
 };
 
-class RecordSession : public testing::Test {
+class RecordSession : public ScriptedSession {
  protected:
-  void start(const std::vector<EventSetup>& events) {
-    ASSERT_TRUE(session.program(events));
-    ASSERT_TRUE(session.load(CounterTarget::thread({kTask, 7})));
-    ASSERT_TRUE(session.start());
-  }
   int file_of(std::uint64_t config) const {
     return std::ranges::find_if(
                kernel.events,
@@ -237,7 +144,7 @@ class RecordSession : public testing::Test {
   void put(std::uint32_t type, const Words64& words, std::uint16_t misc = 2) {
     kernel.put(ring, type, bytes_of_words(words), misc);
   }
-  std::vector<std::string> read() {
+  std::vector<std::string> read_lines() {
     RecordLog log;
     const auto got = session.read_samples(log);
     EXPECT_TRUE(got);
@@ -245,14 +152,12 @@ class RecordSession : public testing::Test {
     return log.lines;
   }
 
-  FakeCounters kernel;
-  CounterSession session = session_over({.switch_by_itself = false}, kernel);
   int ring = -1;
   SampleCounts counts;
 };
 
 TEST_F(RecordSession, HandsOutEachKindOfRecord) {
-  start({{fake_event(1), 0, {.period = 10}}});
+  start({{fake_event(1), 0, {.period = 10}}}, thread);
   ring = file_of(1);
   constexpr std::uint64_t kAb = 0x6261;  // "ab", and zeros
   put(PERF_RECORD_MMAP, {halves(5, 6), 100, 1, 2, kAb});
@@ -263,16 +168,17 @@ TEST_F(RecordSession, HandsOutEachKindOfRecord) {
   put(PERF_RECORD_COMM, {halves(60, 61), 0x6867666564636261}, PERF_RECORD_MISC_COMM_EXEC);
   put(PERF_RECORD_COMM, {halves(70, 71)}, PERF_RECORD_MISC_COMM_EXEC);
   put(PERF_RECORD_EXIT, {halves(31, 30), halves(33, 32), 0});
-  EXPECT_EQ(read(), (std::vector<std::string>{"mapped 5 100 ab", "mapped 7 200 ab", "forked 30 31",
-                                              "executed 40 ab", "executed 60 abcdefgh"}))
+  EXPECT_EQ(read_lines(),
+            (std::vector<std::string>{"mapped 5 100 ab", "mapped 7 200 ab", "forked 30 31",
+                                      "executed 40 ab", "executed 60 abcdefgh"}))
       << "a name that only changed, or has no letters, is no exec";
   EXPECT_EQ(counts.samples, 0U);
 }
 
 TEST_F(RecordSession, TellsOfASampleWhichEventItWasAndHowManyItStandsFor) {
-  start({{fake_event(9)},
-         {fake_event(1), 0, {.period = 10}},
-         {fake_event(2), 0, {.frequency = 100}}});
+  start(
+      {{fake_event(9)}, {fake_event(1), 0, {.period = 10}}, {fake_event(2), 0, {.frequency = 100}}},
+      thread);
   ring = file_of(1);
   EXPECT_EQ(kernel.events.at(file_of(2)).output, ring) << "they share it";
   put(PERF_RECORD_SAMPLE, {id_of(1), 0x10, halves(5, 6)});
@@ -281,124 +187,213 @@ TEST_F(RecordSession, TellsOfASampleWhichEventItWasAndHowManyItStandsFor) {
       PERF_RECORD_MISC_KERNEL | PERF_RECORD_MISC_EXACT_IP);
   put(PERF_RECORD_SAMPLE, {id_of(1), 0x40, halves(5, 6)}, PERF_RECORD_MISC_GUEST_KERNEL);
   put(PERF_RECORD_SAMPLE, {987654, 0x50, halves(5, 6)});  // either event's
-  EXPECT_EQ(read(), (std::vector<std::string>{"sample 1 16 5 6 10", "sample 2 32 7 8 4321 kernel",
-                                              "sample 1 48 5 6 10 kernel", "sample 1 64 5 6 10"}));
+  EXPECT_EQ(read_lines(),
+            (std::vector<std::string>{"sample 1 16 5 6 10", "sample 2 32 7 8 4321 kernel",
+                                      "sample 1 48 5 6 10 kernel", "sample 1 64 5 6 10"}));
   EXPECT_EQ(counts.samples, 4U);
   EXPECT_EQ(counts.lost, 1U);
   ASSERT_TRUE(session.stop());
   ASSERT_TRUE(session.set_values(std::array{ValueSetup{1, {}, 25}}));
   put(PERF_RECORD_SAMPLE, {id_of(1), 0x10, halves(5, 6)});
-  EXPECT_EQ(read(), (std::vector<std::string>{"sample 1 16 5 6 25"})) << "the period of now";
+  EXPECT_EQ(read_lines(), (std::vector<std::string>{"sample 1 16 5 6 25"})) << "the period of now";
 }
 
 /// As the kernel numbers it where another session samples the same software event.
 TEST_F(RecordSession, GivesASampleWithAnotherSessionsNumberToTheOnlyEvent) {
-  start({{fake_event(9)}, {fake_event(1), 0, {.period = 10}}});
+  start({{fake_event(9)}, {fake_event(1), 0, {.period = 10}}}, thread);
   ring = file_of(1);
   put(PERF_RECORD_SAMPLE, {987654, 0x50, halves(5, 6)});
-  EXPECT_EQ(read(), (std::vector<std::string>{"sample 1 80 5 6 10"}));
+  EXPECT_EQ(read_lines(), (std::vector<std::string>{"sample 1 80 5 6 10"}));
   EXPECT_EQ(counts.lost, 0U);
   ASSERT_TRUE(session.unload());
   ASSERT_TRUE(session.load(CounterTarget::thread({})));
   ring = file_of(1);
   put(PERF_RECORD_SAMPLE, {987655, 0x60, halves(5, 6)});
-  EXPECT_EQ(read(), (std::vector<std::string>{"sample 1 96 5 6 10"})) << "after another load, too";
+  EXPECT_EQ(read_lines(), (std::vector<std::string>{"sample 1 96 5 6 10"}))
+      << "after another load, too";
 }
 
-/// With a ring for each CPU, each record has its time. One that is cut off comes first.
-TEST(RecordTimes, OfRecordsThatAreCutOffAreTheBeginning) {
-  FakeCounters kernel;
-  CounterSession session = session_over({.switch_by_itself = false}, kernel);
-  const Sampling with_cpu{.period = 10, .fields = PERF_SAMPLE_CPU};
-  ASSERT_TRUE(session.program(std::array{EventSetup{fake_event(1), 0, with_cpu}}));
-  ASSERT_TRUE(session.load(CounterTarget::cpu({0, 1})));
-  std::array<int, 2> rings{};
-  std::array<std::uint64_t, 2> ids{};
-  for (const auto& [file, event] : kernel.events) {
-    if (event.ring.empty()) continue;
-    rings.at(static_cast<std::size_t>(event.cpu)) = file;
-    ids.at(static_cast<std::size_t>(event.cpu)) = event.id;
+/// A header of zeros does not say where the next record begins. Later records are read again.
+TEST_F(RecordSession, PassesOverARingWithoutSenseOnce) {
+  start({{fake_event(1), 0, {.period = 10}}}, thread);
+  auto& bytes = kernel.events.rbegin()->second.ring;
+  auto* const page = reinterpret_cast<perf_event_mmap_page*>(bytes.data());
+  kernel.overflow(1, 1);
+  page->data_head = page->data_head + 24;
+  EXPECT_EQ(read_lines().size(), 1U);
+  kernel.overflow(1, 2);
+  kernel.overflow(1, 3);
+  EXPECT_EQ(read_lines().size(), 2U);
+}
+
+// ---- In the order of time ----
+
+struct OrderSink final : SampleSink {
+  void sample(const Sample& sample) override {
+    heard.push_back("sample " + std::to_string(sample.time_ns));
   }
-  const auto put = [&](std::size_t cpu, std::uint32_t type, const Words64& words) {
-    kernel.put(rings.at(cpu), type, bytes_of_words(words));
-  };
-  constexpr std::uint64_t kFork = 0x500000006;
-  put(0, PERF_RECORD_SAMPLE, {ids[0], 0x10, halves(5, 6), 100, 0});
-  put(0, PERF_RECORD_FORK, {});
-  put(0, PERF_RECORD_FORK, {kFork});
-  put(1, PERF_RECORD_FORK, {kFork, ids[1]});
-  put(1, PERF_RECORD_FORK, {kFork, kFork, 9, 50, 1, ids[1]});
-  put(1, PERF_RECORD_SAMPLE, {ids[1], 0x20, halves(5, 6), 99, 1});
-  put(1, PERF_RECORD_SAMPLE, {ids[1], 0x30, halves(5, 6), 100, 1});
-  put(1, PERF_RECORD_SAMPLE, {ids[1], 0x40, halves(5, 6), 101, 1});
-  RecordLog log;
-  ASSERT_TRUE(session.read_samples(log));
-  EXPECT_EQ(log.lines, (std::vector<std::string>{"forked 5 6", "forked 5 6", "sample 0 32 5 6 10",
-                                                 "sample 0 16 5 6 10", "forked 0 0", "forked 5 6",
-                                                 "sample 0 48 5 6 10", "sample 0 64 5 6 10"}));
-}
+  void executed(pid_t /*process*/, std::string_view name) override {
+    heard.push_back("exec " + std::string(name));
+  }
+  std::vector<std::string> take() { return std::exchange(heard, {}); }
+  std::vector<std::string> heard;
+};
 
-TEST_F(RecordSession, TellsWhatThePmuLostOnce) {
-  start({{fake_event(1), 0, {.period = 10}}});
-  ring = file_of(1);
-  put(PERF_RECORD_LOST_SAMPLES, {4});
-  put(PERF_RECORD_LOST_SAMPLES, {3});
-  read();
-  EXPECT_EQ(counts.lost, 7U);
-  read();
-  EXPECT_EQ(counts.lost, 0U);
-}
-
-TEST_F(RecordSession, KeepsTheRingOfAnEventWhenALaterOneIsRefused) {
-  start({{fake_event(1), 0, {.period = 10}}});
-  ASSERT_TRUE(session.stop());
-  const auto files = kernel.open_files();
-  for (const bool masks : {false, true}) {
-    kernel.before = [asked = 0](KernelCall call, int) mutable {
-      return call == KernelCall::open && ++asked == 2 ? -ENOENT : 0;
+/// A program that moves to another CPU executes on one and is sampled on the other.
+TEST(RecordTimes, HearsTheRecordsOfAllCpusInTheOrderOfTime) {
+  for (const std::uint64_t more : {std::uint64_t{0}, std::uint64_t{PERF_SAMPLE_CPU}}) {
+    FakeCounters two_cpus;
+    CounterSession cpus = session_over({.switch_by_itself = false}, two_cpus);
+    const std::array events{EventSetup{fake_event(1), 0, {.period = 10, .fields = more}}};
+    ASSERT_TRUE(cpus.program(events));
+    ASSERT_TRUE(cpus.load(CounterTarget::cpu({0, 1})));
+    ASSERT_TRUE(cpus.start());
+    std::array<int, 2> files{};
+    std::array<std::uint64_t, 2> ids{};
+    for (const auto& [file, event] : two_cpus.events) {
+      if (event.attr.base.config != 1) continue;
+      EXPECT_EQ(event.attr.base.sample_id_all, 1U);
+      EXPECT_EQ(event.attr.base.clockid, CLOCK_MONOTONIC);
+      files.at(static_cast<std::size_t>(event.cpu)) = file;
+      ids.at(static_cast<std::size_t>(event.cpu)) = event.id;
+    }
+    const auto put_sample = [&](std::size_t cpu, std::uint64_t time_ns) {
+      std::vector<std::uint64_t> body{ids.at(cpu), 0x1000, 0x2a0000002aU, time_ns};
+      if (more != 0) body.push_back(cpu);
+      two_cpus.put(files.at(cpu), PERF_RECORD_SAMPLE, std::as_bytes(std::span(body)));
     };
-    const Sampling sampling{.period = 5, .mask = masks};
-    EXPECT_FALSE(session.program(
-        std::array{EventSetup{fake_event(2), 0, sampling}, EventSetup{fake_event(3)}}));
-    kernel.before = {};
-    EXPECT_EQ(kernel.open_files(), files) << masks;
+    const auto put_exec = [&](std::size_t cpu, std::uint64_t time_ns) {
+      constexpr std::uint64_t kRx = 0x7872;  // "rx", and zeros
+      std::vector<std::uint64_t> body{0x2a0000002aU, kRx, 0x2a0000002aU, time_ns};
+      if (more != 0) body.push_back(cpu);
+      body.push_back(ids.at(cpu));
+      two_cpus.put(files.at(cpu), PERF_RECORD_COMM, std::as_bytes(std::span(body)),
+                   PERF_RECORD_MISC_COMM_EXEC);
+    };
+    put_sample(0, 5);
+    put_sample(0, 30);
+    put_sample(0, 40);
+    put_exec(1, 20);
+    put_sample(1, 35);
+    OrderSink sink;
+    ASSERT_TRUE(cpus.read_samples(sink));
+    EXPECT_EQ(sink.take(), (std::vector<std::string>{"sample 5", "exec rx", "sample 30",
+                                                     "sample 35", "sample 40"}));
+    // Later than the call: the other ring, which was looked at before, may get an earlier one.
+    constexpr std::uint64_t kFuture = std::uint64_t{1} << 62U;
+    put_sample(1, kFuture);
+    put_sample(0, 50);
+    ASSERT_TRUE(cpus.read_samples(sink));
+    EXPECT_EQ(sink.take(), (std::vector<std::string>{"sample 50"}));
+    put_sample(0, 60);
+    ASSERT_TRUE(cpus.stop());
+    ASSERT_TRUE(cpus.read_samples(sink));
+    EXPECT_EQ(sink.take(),
+              (std::vector<std::string>{"sample 60", "sample " + std::to_string(kFuture)}));
   }
+}
+
+// ---- Lost records ----
+
+TEST_F(ScriptedSession, CountsLostRecordsAndPassesOverBrokenOnes) {
+  program({{fake_event(1), 0, {.period = 10}}});
+  ASSERT_TRUE(session.load(thread));
   ASSERT_TRUE(session.start());
-  ring = file_of(1);
-  put(PERF_RECORD_SAMPLE, {id_of(1), 0x10, halves(5, 6)});
-  EXPECT_EQ(read(), (std::vector<std::string>{"sample 0 16 5 6 10"}));
+  const int file = kernel.events.rbegin()->first;
+  const std::array<std::uint64_t, 2> lost{kernel.events.at(file).id, 9};
+  kernel.overflow(1, 1);
+  kernel.put(file, PERF_RECORD_LOST, std::as_bytes(std::span(lost)));
+  const std::array<std::uint64_t, 1> lost_samples{4};
+  kernel.put(file, PERF_RECORD_LOST_SAMPLES, std::as_bytes(std::span(lost_samples)));
+  kernel.put(file, PERF_RECORD_SAMPLE, std::as_bytes(std::span(lost)));  // cut off
+  kernel.overflow(1, 2);
+  const SampleCounts counts = samples();
+  EXPECT_EQ(counts.lost, 13U);
+  EXPECT_EQ(counts.samples, 2U);
 }
 
-TEST_F(RecordSession, GivesBackAllOfARingThatWasMadeSmaller) {
-  kernel.before = [](KernelCall call, int nth) {
-    return call == KernelCall::map && nth < 3 ? -EPERM : 0;
-  };
-  const std::string told =
-      shmif::test::debug_lines_of("counters", [&] { start({{fake_event(1), 0, {.period = 10}}}); });
-  EXPECT_EQ(told.substr(0, told.find('\n')),
-            "a ring for samples has 16 pages instead of 64: all that this user may lock is in use");
-  EXPECT_EQ(kernel.events.at(file_of(1)).ring.size(), (1U + 16U) * 4096) << "of 64 pages";
-  ring = file_of(1);
-  put(PERF_RECORD_SAMPLE, {id_of(1), 0x10, halves(5, 6)});
-  EXPECT_EQ(read().size(), 1U);
-  ASSERT_TRUE(session.unload());
-  EXPECT_EQ(kernel.open_files(), 0U);
+/// What was lost behind the last record that found room is in no record.
+TEST_F(ScriptedSession, CountsTheRecordsThatWereLostLast) {
+  for (const bool alone : {true, false}) {
+    CounterSession one = session_over({.switch_by_itself = false}, kernel);
+    const std::array sampled{EventSetup{fake_event(1), 0, {.period = 10}},
+                             EventSetup{fake_event(2), 0, {.period = 10}}};
+    ASSERT_TRUE(one.program(std::span(sampled).first(alone ? 1 : 2)));
+    ASSERT_TRUE(one.load(thread));
+    ASSERT_TRUE(one.start());
+    const int file = std::ranges::find_if(kernel.events, [](const auto& each) {
+                       return each.second.attr.base.config == 1;
+                     })->first;
+    const auto counts = [&] {
+      NoSink sink;
+      return one.read_samples(sink).value();
+    };
+    EXPECT_EQ(counts().lost, 0U);
+    EXPECT_FALSE(counts().lost_is_least);
+    kernel.lose(1, 9);
+    const std::array<std::uint64_t, 2> lost{kernel.events.at(file).id, 9};
+    kernel.put(file, PERF_RECORD_LOST, std::as_bytes(std::span(lost)));
+    EXPECT_EQ(counts().lost, 9U) << "not twice";
+    kernel.lose(1, 5);
+    EXPECT_EQ(counts().lost, 5U) << "without a record";
+    const std::array<std::uint64_t, 2> late{kernel.events.at(file).id, 5};
+    kernel.put(file, PERF_RECORD_LOST, std::as_bytes(std::span(late)));
+    EXPECT_EQ(counts().lost, 0U) << "its record comes late";
+    if (!alone) {
+      kernel.lose(2, 3);
+      EXPECT_EQ(counts().lost, 3U);
+    }
+    kernel.run(kTask, 10, {{1, 4}});
+    std::array readings{Reading{0}};
+    ASSERT_TRUE(one.read(readings));
+    EXPECT_EQ(readings[0].value, 4U);
+    EXPECT_EQ(readings[0].enabled_ns, 10U);
+  }
 }
 
-/// A sample whose number is not known is that of the only event, also if there were others.
-TEST(SampleBuffersOfEvents, KnowTheOnlyOneThatIsLeft) {
-  FakeCounters kernel;
-  SampleBuffers buffers(kernel, 1);
-  EXPECT_EQ(buffers.event_of(99), std::nullopt);
-  for (const std::uint64_t id : {11U, 12U}) buffers.know(id, 0);
-  EXPECT_EQ(buffers.event_of(99), 0U);
-  buffers.know(13, 1);
-  EXPECT_EQ(buffers.event_of(99), std::nullopt);
-  EXPECT_EQ(buffers.event_of(13), 1U);
-  buffers.forget(-1, 11);
-  EXPECT_EQ(buffers.event_of(99), std::nullopt) << "both are still there";
-  buffers.forget(-1, 12);
-  EXPECT_EQ(buffers.event_of(99), 1U);
+TEST_F(ScriptedSession, SaysThatMoreMayBeLostWhereTheKernelDoesNotTell) {
+  kernel.tells_lost = false;
+  start({{fake_event(1), 0, {.period = 10}}}, thread);
+  const int file = kernel.events.rbegin()->first;
+  const std::array<std::uint64_t, 2> lost{kernel.events.at(file).id, 9};
+  kernel.put(file, PERF_RECORD_LOST, std::as_bytes(std::span(lost)));
+  kernel.lose(1, 14);
+  const SampleCounts counts = samples();
+  EXPECT_EQ(counts.lost, 9U);
+  EXPECT_TRUE(counts.lost_is_least);
+}
+
+/// A trigger needs room in its ring, and takes the oldest records out of a full one.
+TEST_F(ScriptedSession, CountsOnceWhatARecordToldThatMadeRoom) {
+  for (const bool tells : {true, false}) {
+    kernel.tells_lost = tells;
+    CounterSession one = session_over({.switch_by_itself = false, .ring_pages = 1}, kernel);
+    const std::array masks{EventSetup{fake_event(1), 0, {.period = 10, .mask = true}}};
+    ASSERT_TRUE(one.program(masks));
+    ASSERT_TRUE(one.load(thread));
+    ASSERT_TRUE(one.start());
+    const int file = std::ranges::find_if(kernel.events, [](const auto& each) {
+                       return !each.second.ring.empty();
+                     })->first;
+    const std::array<std::uint64_t, 2> lost{kernel.events.at(file).id, 9};
+    kernel.lose(1, 9);
+    kernel.put(file, PERF_RECORD_LOST, std::as_bytes(std::span(lost)));
+    std::uint64_t samples = 0;
+    constexpr std::uint64_t kFull = 120;  // of 32 bytes each, in a page
+    for (; samples < kFull; ++samples) {
+      const std::array<std::uint64_t, 3> sample{kernel.events.at(file).id, 0x1000, 0};
+      kernel.put(file, PERF_RECORD_SAMPLE, std::as_bytes(std::span(sample)));
+    }
+    EXPECT_EQ(one.state(), SessionState::masked);
+    ASSERT_TRUE(one.restart());
+    NoSink sink;
+    const auto counts = one.read_samples(sink);
+    ASSERT_TRUE(counts);
+    EXPECT_LT(counts->samples, kFull) << "some made room";
+    EXPECT_EQ(counts->lost, 9 + kFull - counts->samples) << tells;
+    EXPECT_EQ(one.read_samples(sink).value().lost, 0U);
+    ASSERT_TRUE(one.stop());
+  }
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 // or where kernel.perf_event_paranoid is at most 0.
 
 #include <gtest/gtest.h>
-#include <poll.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -15,12 +14,10 @@
 #include <thread>
 #include <vector>
 
-#include "base/number_list.hpp"
 #include "perf/counters/kernel_counters.hpp"
 #include "perf/counters/sample.hpp"
 #include "perf/counters/session.hpp"
 #include "tests/perf/counters/page_faults.hpp"
-#include "tests/support/eventually.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -163,39 +160,6 @@ TEST_F(CpuSession, OnAllCpusCountsWhereverAThreadRuns) {
   EXPECT_GE(value(), 1000U);
   std::array readings{Reading{0}};
   EXPECT_EQ(session.read(readings, true).error().message, "CPUs cannot be stopped for a read");
-}
-
-TEST_F(CpuSession, IsMaskedByAnOverflowThereAndWakes) {
-  on_one_cpu([&](int cpu) {
-    load({.period = 50, .mask = true}, {cpu});
-    for (int overflow = 0; overflow < 3; ++overflow) {
-      fault(200);
-      pollfd wake{session.wake_descriptor(), POLLIN, 0};
-      ASSERT_EQ(::poll(&wake, 1, static_cast<int>(shmif::test::kGenerousTime.count())), 1);
-      ASSERT_EQ(session.state(), SessionState::masked);
-      const auto masked = value();
-      EXPECT_GE(masked, 50U);
-      fault(100);
-      EXPECT_EQ(value(), masked);
-      ASSERT_TRUE(session.restart());
-    }
-  });
-}
-
-TEST(CpuRefusal, NamesTheSettingThatWholeCpusNeed) {
-  const Refusal refusal = explain_refusal(EACCES, page_faults(), {.whole_cpu = true});
-  EXPECT_EQ(refusal.state, Refusal::State::not_permitted);
-  EXPECT_EQ(refusal.reason,
-            "kernel.perf_event_paranoid does not allow this user to count everything on a CPU");
-  EXPECT_EQ(refusal.enable_with,
-            "sysctl kernel.perf_event_paranoid=0, or the capability CAP_PERFMON");
-}
-
-TEST(CpuList, IsWrittenAsItIsRead) {
-  for (const char* const text : {"", "0", "0,2-3", "1-4,7,9-10"}) {
-    EXPECT_EQ(base::number_list_text(*base::read_number_list(text)), text);
-  }
-  EXPECT_EQ(base::number_list_text(*base::read_number_list("3,1,2,2")), "1-3");
 }
 
 }  // namespace

@@ -233,44 +233,6 @@ TEST(LiveSession, SwitchesSetsByTimeAndScalesThemByItsOwnClock) {
   }
 }
 
-TEST(LiveSession, SwitchesSetsByOverflow) {
-  CounterSession session;
-  const std::array sets{SetSetup{1}};
-  ASSERT_TRUE(session.create_sets(sets));
-  const Sampling at_100{.period = 100, .switch_set = true};
-  const std::array events{EventSetup{software(PERF_COUNT_SW_PAGE_FAULTS), 0, at_100},
-                          EventSetup{software(PERF_COUNT_SW_PAGE_FAULTS_MIN), 1, at_100}};
-  ASSERT_TRUE(session.program(events));
-  ASSERT_TRUE(session.load(CounterTarget::thread({})));
-  ASSERT_TRUE(session.start());
-  EXPECT_TRUE(shmif::test::eventually([&] {
-    fault(300);
-    std::array queries{SetQuery{0}, SetQuery{1}};
-    return session.query_sets(queries) && queries[0].activations > 3 && queries[1].activations > 3;
-  }));
-  EXPECT_EQ(session.state(), SessionState::started);
-}
-
-TEST(LiveSession, CountsEventsBesideOneOfTheirSetThatIsSampled) {
-  const Sampling plain{.period = 10};
-  const Sampling mask{.period = 10, .mask = true};
-  for (const Sampling& sampling : {plain, mask}) {
-    CounterSession session;
-    const std::array events{EventSetup{software(PERF_COUNT_SW_PAGE_FAULTS_MIN)},
-                            EventSetup{software(PERF_COUNT_SW_PAGE_FAULTS), 0, sampling},
-                            EventSetup{software(PERF_COUNT_SW_TASK_CLOCK)}};
-    ASSERT_TRUE(session.program(events));
-    const auto loaded = session.load(CounterTarget::thread({}));
-    ASSERT_TRUE(loaded) << loaded.error().message;
-    ASSERT_TRUE(session.start());
-    fault(100);
-    EXPECT_GT(reading_of(session, 0).value, 5U);
-    EXPECT_GT(reading_of(session, 2).value, 0U);
-    Addresses addresses;
-    EXPECT_GE(session.read_samples(addresses).value().samples, 1U);
-  }
-}
-
 /// Two sets, each with an event that switches at its 100th page fault.
 void program_two_sets(CounterSession& session) {
   ASSERT_TRUE(session.create_sets(std::array{SetSetup{1}}));
@@ -306,33 +268,6 @@ TEST(LiveSession, SwitchesSetsByOverflowThoughNobodyReadsTheSamples) {
   EXPECT_GT(counts->samples, 10U);
 }
 
-TEST(LiveSession, SwitchesTheSetsOfAProcessAtAnOverflowOfAnyThread) {
-  CounterSession session({.ring_pages = 1});
-  program_two_sets(session);
-  const auto loaded = session.load(CounterTarget::process({}));
-  ASSERT_TRUE(loaded) << loaded.error().message;
-  ASSERT_TRUE(session.start());
-  std::atomic<bool> end{false};
-  std::thread other([&] {  // it inherits the events
-    while (!end) fault(300);
-  });
-  EXPECT_TRUE(shmif::test::eventually([&] { return activations_of_set_1(session) > 5; }));
-  end = true;
-  other.join();
-  ASSERT_TRUE(session.stop());
-  EXPECT_GT(reading_of(session, 0).value, 0U);
-  EXPECT_GT(reading_of(session, 1).value, 0U);
-}
-
-TEST(LiveSession, OfAProcessIsNotMaskedByAnOverflow) {
-  CounterSession session;
-  const Sampling mask{.period = 100, .mask = true};
-  const std::array events{EventSetup{software(PERF_COUNT_SW_PAGE_FAULTS), 0, mask}};
-  ASSERT_TRUE(session.program(events));
-  EXPECT_EQ(session.load(CounterTarget::process({})).error().code,
-            make_error_code(CounterErrc::invalid));
-}
-
 /// With several sets, a thread of the session also waits for overflows.
 TEST(LiveSession, TellsEachOverflowByItsWakeDescriptorThoughSetsTakeTurns) {
   CounterSession session;
@@ -358,16 +293,6 @@ TEST(LiveSession, TellsEachOverflowByItsWakeDescriptorThoughSetsTakeTurns) {
     }
     ASSERT_TRUE(session.unload());
   }
-}
-
-TEST(LiveSession, SaysOfAnEndedTaskThatItIsNotThere) {
-  auto child = known_load({});
-  const pid_t pid = child.pid();
-  ASSERT_TRUE(child.release());
-  child.wait();
-  CounterSession session;
-  EXPECT_EQ(session.load(CounterTarget::process({pid})).error().code,
-            std::error_code(ESRCH, std::generic_category()));
 }
 
 }  // namespace

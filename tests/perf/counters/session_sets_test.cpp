@@ -17,40 +17,20 @@
 
 #include "perf/counters/event_sets.hpp"
 #include "perf/counters/session.hpp"
-#include "tests/perf/counters/fake_counters.hpp"
+#include "tests/perf/counters/session_rig.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/holdings.hpp"
 
 namespace shmif::perf::test {
 namespace {
 
-class ScriptedSets : public testing::Test {
+class ScriptedSets : public ScriptedSession {
  protected:
-  Reading read_one(std::size_t event) {
-    std::array readings{Reading{event}};
-    const auto got = session.read(readings);
-    EXPECT_TRUE(got) << got.error().message;
-    return readings[0];
-  }
-  SetQuery query(unsigned id) {
-    std::array queries{SetQuery{id}};
-    const auto got = session.query_sets(queries);
-    EXPECT_TRUE(got) << got.error().message;
-    return queries[0];
-  }
   /// Event 1 in set 0, event 2 in set 5, event 3 in set 9; loaded and started.
   void start_three_sets() {
-    const std::array sets{SetSetup{5}, SetSetup{9}};
-    ASSERT_TRUE(session.create_sets(sets));
-    const std::array events{EventSetup{fake_event(1)}, EventSetup{fake_event(2), 5},
-                            EventSetup{fake_event(3), 9}};
-    ASSERT_TRUE(session.program(events));
-    ASSERT_TRUE(session.load(CounterTarget::thread({kTask, 7})));
-    ASSERT_TRUE(session.start());
+    ASSERT_TRUE(session.create_sets(std::array{SetSetup{5}, SetSetup{9}}));
+    start({{fake_event(1)}, {fake_event(2), 5}, {fake_event(3), 9}}, thread);
   }
-
-  FakeCounters kernel;
-  CounterSession session = session_over({.switch_by_itself = false}, kernel);
 };
 
 TEST_F(ScriptedSets, CountOneAtATimeInTheOrderOfTheirNumbers) {
@@ -60,15 +40,14 @@ TEST_F(ScriptedSets, CountOneAtATimeInTheOrderOfTheirNumbers) {
     kernel.run(kTask, 100, each);
     ASSERT_TRUE(session.switch_set());
   }
-  EXPECT_EQ(read_one(0).value, 20U) << "its second turn has come";
-  EXPECT_EQ(read_one(1).value, 20U);
-  EXPECT_EQ(read_one(2).value, 30U);
+  EXPECT_EQ(read(0).value, 20U) << "its second turn has come";
+  EXPECT_EQ(read(1).value, 20U);
+  EXPECT_EQ(read(2).value, 30U);
   ASSERT_TRUE(session.switch_set(9));
   kernel.run(kTask, 50, each);
-  EXPECT_EQ(read_one(2).value, 60U);
-  EXPECT_EQ(read_one(0).value, 20U);
-  EXPECT_EQ(session.switch_set(4).error().message,
-            "cannot switch to event set 4: it does not exist");
+  EXPECT_EQ(read(2).value, 60U);
+  EXPECT_EQ(read(0).value, 20U);
+  expect_words(session.switch_set(4).error().message, {"event set 4"});
 }
 
 TEST_F(ScriptedSets, TellHowOftenAndHowLongEachWasActive) {
@@ -102,14 +81,14 @@ TEST_F(ScriptedSets, AreScaledByTheTimeThatTheTaskRanAndNotByTheTimeOfDay) {
     ASSERT_TRUE(session.switch_set());
     ASSERT_TRUE(session.switch_set());
   }
-  EXPECT_EQ(read_one(0).value, 100U);
-  EXPECT_EQ(read_one(0).scaled, 100.0) << "it has seen everything";
-  EXPECT_FALSE(read_one(1).scaled) << "not counted, which is not 0";
-  EXPECT_EQ(read_one(1).running_ns, 0U);
+  EXPECT_EQ(read(0).value, 100U);
+  EXPECT_EQ(read(0).scaled, 100.0) << "it has seen everything";
+  EXPECT_FALSE(read(1).scaled) << "not counted, which is not 0";
+  EXPECT_EQ(read(1).running_ns, 0U);
   ASSERT_TRUE(session.switch_set());
   kernel.run(kTask, 1000, {{1, 100}, {2, 100}, {3, 100}});
-  EXPECT_EQ(read_one(0).scaled, 200.0);
-  EXPECT_EQ(read_one(1).scaled, 200.0);
+  EXPECT_EQ(read(0).scaled, 200.0);
+  EXPECT_EQ(read(1).scaled, 200.0);
 }
 
 TEST_F(ScriptedSets, ScaleAValueThatWasSetByTheTimeSinceThen) {
@@ -119,9 +98,9 @@ TEST_F(ScriptedSets, ScaleAValueThatWasSetByTheTimeSinceThen) {
   ASSERT_TRUE(session.set_values(std::array{ValueSetup{0, 0, {}}}));
   ASSERT_TRUE(session.start());
   kernel.run(kTask, 100, {{1, 7}});
-  EXPECT_EQ(read_one(0).scaled, 7.0);
-  EXPECT_EQ(read_one(0).enabled_ns, 100U) << "its times begin anew, too";
-  EXPECT_EQ(read_one(0).running_ns, 100U);
+  EXPECT_EQ(read(0).scaled, 7.0);
+  EXPECT_EQ(read(0).enabled_ns, 100U) << "its times begin anew, too";
+  EXPECT_EQ(read(0).running_ns, 100U);
   // What it counts is scaled, but not what it was given.
   ASSERT_TRUE(session.stop());
   ASSERT_TRUE(session.set_values(std::array{ValueSetup{0, 1000, {}}}));
@@ -129,40 +108,20 @@ TEST_F(ScriptedSets, ScaleAValueThatWasSetByTheTimeSinceThen) {
   kernel.run(kTask, 100, {{1, 7}});
   ASSERT_TRUE(session.switch_set());
   kernel.run(kTask, 100, {{1, 7}});
-  EXPECT_EQ(read_one(0).value, 1007U);
-  EXPECT_EQ(read_one(0).scaled, 1014.0);
-}
-
-TEST_F(ScriptedSets, ThatAreDeletedGiveTheirTurnToSetZero) {
-  const std::array sets{SetSetup{5}};
-  ASSERT_TRUE(session.create_sets(sets));
-  const std::array events{EventSetup{fake_event(1)}, EventSetup{fake_event(2), 5}};
-  ASSERT_TRUE(session.program(events));
-  const CounterTarget thread = CounterTarget::thread({kTask, 7});
-  ASSERT_TRUE(session.load(thread));
-  ASSERT_TRUE(session.switch_set(5));
-  ASSERT_TRUE(session.unload());
-  ASSERT_TRUE(session.delete_sets(std::array<unsigned, 1>{5}));
-  EXPECT_TRUE(query(0).is_active);
-  ASSERT_TRUE(session.load(thread));
-  ASSERT_TRUE(session.start());
-  EXPECT_TRUE(kernel.counts(1));
+  EXPECT_EQ(read(0).value, 1007U);
+  EXPECT_EQ(read(0).scaled, 1014.0);
 }
 
 TEST_F(ScriptedSets, AreReplacedByOnesOfTheSameNumberAndLoseTheirEvents) {
   const std::array sets{SetSetup{5}};
   ASSERT_TRUE(session.create_sets(sets));
-  const std::array events{EventSetup{fake_event(1)}, EventSetup{fake_event(2), 5}};
-  ASSERT_TRUE(session.program(events));
+  program({{fake_event(1)}, {fake_event(2), 5}});
   ASSERT_TRUE(session.create_sets(sets));
   EXPECT_EQ(query(5).events, 0U);
   EXPECT_EQ(query(0).events, 1U);
   std::array readings{Reading{1}};
-  EXPECT_EQ(session.read(readings).error().message, "element 0: no event 1");
-  const std::array zero{SetSetup{0}};
-  ASSERT_TRUE(session.create_sets(zero)) << "set 0 can be replaced";
-  EXPECT_EQ(query(0).events, 0U);
-  ASSERT_TRUE(session.load(CounterTarget::thread({kTask, 7})));
+  expect_words(session.read(readings).error().message, {"no event 1"});
+  ASSERT_TRUE(session.load(thread));
   ASSERT_TRUE(session.switch_set(5));
   ASSERT_TRUE(session.start());
   kernel.run(kTask, 100);
@@ -171,32 +130,10 @@ TEST_F(ScriptedSets, AreReplacedByOnesOfTheSameNumberAndLoseTheirEvents) {
   ASSERT_TRUE(session.create_sets(sets));
   EXPECT_EQ(query(5).activations, 0U) << "since it was created";
   EXPECT_EQ(query(5).active_ns, 0U);
-  const std::array<unsigned, 1> five{5};
-  ASSERT_TRUE(session.delete_sets(five));
+  ASSERT_TRUE(session.delete_sets(std::array<unsigned, 1>{5}));
+  EXPECT_TRUE(query(0).is_active) << "the turn of a set that is deleted is that of set 0";
   std::array queries{SetQuery{5}};
-  EXPECT_EQ(session.query_sets(queries).error().message, "element 0: no event set 5");
-}
-
-TEST_F(ScriptedSets, SwitchAtAnOverflowOfTheirEvent) {
-  const std::array sets{SetSetup{5}};
-  ASSERT_TRUE(session.create_sets(sets));
-  const std::array events{EventSetup{fake_event(1), 0, {.period = 10, .switch_set = true}},
-                          EventSetup{fake_event(2), 5, {.period = 20, .switch_set = true}},
-                          EventSetup{fake_event(3), 5}};
-  ASSERT_TRUE(session.program(events));
-  ASSERT_TRUE(session.load(CounterTarget::thread({kTask, 7})));
-  ASSERT_TRUE(session.start());
-  for (int round = 1; round < 4; ++round) {
-    EXPECT_TRUE(kernel.counts(1));
-    EXPECT_FALSE(kernel.counts(2));
-    kernel.overflow(1);
-    EXPECT_EQ(session.state(), SessionState::started);
-    EXPECT_EQ(query(5).activations, static_cast<unsigned>(round));
-    EXPECT_TRUE(kernel.counts(2) && kernel.counts(3));
-    EXPECT_FALSE(kernel.counts(1));
-    kernel.overflow(2);
-    EXPECT_EQ(session.state(), SessionState::started);
-  }
+  EXPECT_FALSE(session.query_sets(queries));
 }
 
 TEST_F(ScriptedSets, SwitchAtAnOverflowThatComesBeforeTheCallReturnsThatLetsThemCount) {
@@ -205,7 +142,7 @@ TEST_F(ScriptedSets, SwitchAtAnOverflowThatComesBeforeTheCallReturnsThatLetsThem
   const std::array events{EventSetup{fake_event(1), 0, {.period = 10, .switch_set = true}},
                           EventSetup{fake_event(2), 5, {.period = 20, .switch_set = true}}};
   ASSERT_TRUE(session.program(events));
-  ASSERT_TRUE(session.load(CounterTarget::thread({kTask, 7})));
+  ASSERT_TRUE(session.load(thread));
   kernel.refreshed = [&] { kernel.overflow(1); };
   ASSERT_TRUE(session.start());
   kernel.refreshed = [&] { kernel.overflow(2); };
@@ -224,7 +161,7 @@ TEST_F(ScriptedSets, CanBeClosedThoughEachLookMeetsAnOverflow) {
     const std::array events{EventSetup{fake_event(1), 0, {.period = 10, .switch_set = true}},
                             EventSetup{fake_event(2), 5, {.period = 20, .switch_set = true}}};
     ASSERT_TRUE(busy.program(events));
-    ASSERT_TRUE(busy.load(CounterTarget::thread({kTask, 7})));
+    ASSERT_TRUE(busy.load(thread));
     // Before the start: from then on the session's own thread looks, too.
     kernel.looked_after = [this] {
       for (const std::uint64_t event : {1, 2}) {
@@ -244,7 +181,7 @@ TEST_F(ScriptedSets, KeepTheTurnInWhichTheirSessionIsUnloaded) {
   CounterSession own = session_over({}, kernel);
   ASSERT_TRUE(own.create_sets(std::array{SetSetup{5}}));
   ASSERT_TRUE(own.program(std::array{EventSetup{fake_event(1)}, EventSetup{fake_event(2), 5}}));
-  ASSERT_TRUE(own.load(CounterTarget::thread({kTask, 7})));
+  ASSERT_TRUE(own.load(thread));
   ASSERT_TRUE(own.start());
   kernel.run(kTask, 100);
   ASSERT_TRUE(own.unload());
@@ -254,58 +191,13 @@ TEST_F(ScriptedSets, KeepTheTurnInWhichTheirSessionIsUnloaded) {
   EXPECT_EQ(queries[1].active_ns, 0U);
 }
 
-/// The session's own thread takes the overflow, and hands the news of it on.
-TEST_F(ScriptedSets, TellAnOverflowThatMasksThemUntilTheSessionIsRestarted) {
-  CounterSession own = session_over({}, kernel);
-  ASSERT_TRUE(own.create_sets(std::array{SetSetup{5}}));
-  ASSERT_TRUE(own.program(std::array{EventSetup{fake_event(1), 0, {.period = 10, .mask = true}},
-                                     EventSetup{fake_event(2), 5}}));
-  ASSERT_TRUE(own.load(CounterTarget::thread({kTask, 7})));
-  std::atomic<bool> overflows = true;
-  kernel.looked_after = [&] {
-    if (kernel.counts(1) && overflows.exchange(false)) kernel.overflow(1);
-  };
-  const auto is_told = [&] {
-    pollfd wake{own.wake_descriptor(), POLLIN, 0};
-    return ::poll(&wake, 1, 0) == 1;
-  };
-  EXPECT_FALSE(is_told());
-  ASSERT_TRUE(own.start());
-  EXPECT_TRUE(shmif::test::eventually([&] { return own.state() == SessionState::masked; }));
-  EXPECT_TRUE(is_told());
-  ASSERT_TRUE(own.restart());
-  EXPECT_FALSE(is_told()) << "the caller knows of it";
-  EXPECT_TRUE(own.close());
-  kernel.looked_after = nullptr;
-}
-
 TEST_F(ScriptedSets, GoBackToTheOldSetIfTheNewOneCannotCount) {
   start_three_sets();
-  kernel.before = [asked = 0](KernelCall call, int /*nth*/) mutable {
-    return call == KernelCall::control && ++asked == 2 ? -ENOSPC : 0;
-  };
-  EXPECT_EQ(session.switch_set().error().message,
-            "cannot start \"event2\": No space left on device");
+  refuse(KernelCall::control, ENOSPC, 2);
+  expect_words(session.switch_set().error().message, {"event2", "No space left"});
   EXPECT_TRUE(query(0).is_active);
   EXPECT_TRUE(kernel.counts(1));
   EXPECT_FALSE(kernel.counts(2));
-}
-
-TEST_F(ScriptedSets, StopTheGroupsOfASetOfWhichOneCannotCount) {
-  session = session_over({.group = false, .switch_by_itself = false}, kernel);
-  ASSERT_TRUE(session.create_sets(std::array{SetSetup{5}}));
-  ASSERT_TRUE(session.program(std::array{EventSetup{fake_event(1)}, EventSetup{fake_event(2), 5},
-                                         EventSetup{fake_event(3), 5}}));
-  ASSERT_TRUE(session.load(CounterTarget::thread({kTask, 7})));
-  ASSERT_TRUE(session.start());
-  kernel.before = [asked = 0](KernelCall call, int /*nth*/) mutable {
-    return call == KernelCall::control && ++asked == 3 ? -ENOSPC : 0;
-  };
-  EXPECT_EQ(session.switch_set(5).error().message,
-            "cannot start \"event3\": No space left on device");
-  EXPECT_TRUE(kernel.counts(1));
-  EXPECT_FALSE(kernel.counts(2));
-  EXPECT_FALSE(kernel.counts(3));
 }
 
 TEST_F(ScriptedSets, KeepTheTurnInWhichTheTargetEnded) {
@@ -315,42 +207,6 @@ TEST_F(ScriptedSets, KeepTheTurnInWhichTheTargetEnded) {
   EXPECT_EQ(session.state(), SessionState::ended);
   EXPECT_EQ(query(0).active_ns, 100U);
   EXPECT_EQ(query(0).activations, 1U);
-}
-
-TEST_F(ScriptedSets, OfAProgramThatIsWaitedForBeginWithTheActiveOne) {
-  ASSERT_TRUE(session.create_sets(std::array{SetSetup{5}}));
-  ASSERT_TRUE(session.program(std::array{EventSetup{fake_event(1)}, EventSetup{fake_event(2), 5}}));
-  CounterTarget target = CounterTarget::process({kTask, 7});
-  target.on_exec = true;
-  ASSERT_TRUE(session.load(target));
-  ASSERT_TRUE(session.start());
-  kernel.exec(kTask);
-  EXPECT_TRUE(kernel.counts(1));
-  EXPECT_FALSE(kernel.counts(2));
-}
-
-TEST_F(ScriptedSets, CanBeChosenWhileTheSessionIsStopped) {
-  start_three_sets();
-  ASSERT_TRUE(session.stop());
-  ASSERT_TRUE(session.switch_set(9));
-  EXPECT_FALSE(kernel.counts(3));
-  EXPECT_EQ(query(9).activations, 0U);
-  ASSERT_TRUE(session.start());
-  EXPECT_TRUE(kernel.counts(3));
-  EXPECT_EQ(query(9).activations, 1U);
-}
-
-TEST_F(ScriptedSets, HaveEventsOfSeveralUnitsInSeveralGroups) {
-  CounterEvent of_core = fake_event(1);
-  of_core.type = PERF_TYPE_RAW;
-  CounterEvent of_other = fake_event(2);
-  of_other.type = 77;
-  const std::array events{EventSetup{of_core}, EventSetup{of_other}, EventSetup{fake_event(3)}};
-  ASSERT_TRUE(session.program(events));
-  ASSERT_TRUE(session.load(CounterTarget::thread({kTask, 7})));
-  EXPECT_EQ(kernel.event_of(1)->group, -1);
-  EXPECT_EQ(kernel.event_of(2)->group, -1);
-  EXPECT_NE(kernel.event_of(3)->group, -1) << "software events join any";
 }
 
 // ---- A read of a vector ----
@@ -404,42 +260,32 @@ TEST_F(ScriptedSets, KeepTheirTurnUntilTheReadOfAVectorIsOver) {
   EXPECT_EQ(readings[2].value, 0U);
 }
 
-/// The same with sets whose time is over again and again while they are read.
-TEST(SwitchedSets, KeepTheirTurnUntilTheReadOfAVectorIsOver) {
-  FakeCounters kernel;
-  CounterSession session = session_over({}, kernel);
+/// Time alone gives no turn: a target that sleeps would lose that of one set.
+TEST_F(ScriptedSets, HaveNoTurnsWhileTheTargetSleeps) {
+  session = session_over({}, kernel);
   ASSERT_TRUE(session.create_sets(std::array{SetSetup{0, std::chrono::milliseconds(1)},
                                              SetSetup{5, std::chrono::milliseconds(1)}}));
   ASSERT_TRUE(session.program(std::array{EventSetup{fake_event(1)}, EventSetup{fake_event(2), 5}}));
-  ASSERT_TRUE(session.load(CounterTarget::thread({kTask, 7})));
-  const std::thread::id reader = std::this_thread::get_id();
-  bool is_first = false;
-  std::size_t resting = 0;  // the event of the set that did not have its turn
-  std::uint64_t at_rest = 0;
-  kernel.before = [&](KernelCall call, int) {
-    if (call != KernelCall::read || std::this_thread::get_id() != reader) return 0;
-    if (!std::exchange(is_first, false)) return 0;
-    resting = kernel.counts(1) ? 1 : 0;
-    at_rest = kernel.event_of(resting + 1)->value;
-    for (int ms = 0; ms < 10; ++ms) {  // the time of the other set would come
-      kernel.run(kTask, 1'000'000, {{1, 10}, {2, 20}});
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    EXPECT_EQ(kernel.counts(resting + 1), false);
-    return 0;
+  ASSERT_TRUE(session.load(thread));
+  std::atomic<int> looks = 0;
+  std::atomic<bool> runs = false;
+  // Called under the lock of the session.
+  kernel.looked_after = [&] {
+    ++looks;
+    if (runs) kernel.run(kTask, 1000);
   };
   ASSERT_TRUE(session.start());
-  std::array<int, 2> rests{};
-  std::array readings{Reading{0}, Reading{1}};
-  ASSERT_TRUE(shmif::test::eventually([&] {
-    is_first = true;
-    EXPECT_TRUE(session.read(readings));
-    EXPECT_EQ(readings[resting].value, at_rest);
-    return ::testing::Test::HasFailure() || (++rests[resting] >= 3 && rests[1 - resting] >= 3);
-  })) << rests[0]
-      << ' ' << rests[1];
+  ASSERT_TRUE(shmif::test::eventually([&] { return looks > 10; })) << "it looks each millisecond";
+  std::array queries{SetQuery{0}, SetQuery{5}};
+  ASSERT_TRUE(session.query_sets(queries));
+  EXPECT_EQ(queries[0].activations, 1U);
+  EXPECT_EQ(queries[1].activations, 0U);
+  runs = true;
+  EXPECT_TRUE(shmif::test::eventually([&] {
+    return session.query_sets(queries) && queries[0].activations > 3 && queries[1].activations > 3;
+  }));
   ASSERT_TRUE(session.close());
-  kernel.before = nullptr;
+  kernel.looked_after = nullptr;
 }
 
 TEST(SetSwitcher, LooksOnceForEachWakeAndThenWaits) {

@@ -1,44 +1,66 @@
-// Counting a list of events, on a scripted kernel: what is refused, and what remains.
+// Counting a list of events on a scripted kernel: what is refused, ends, or is asked for in another
+// way than usual, and what remains.
 
 #include "perf/counters/stat.hpp"
 
 #include <gtest/gtest.h>
 #include <linux/perf_event.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cmath>
-#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "perf/counters/event_text.hpp"
-#include "perf/report/counters_report.hpp"
-#include "tests/perf/counters/fake_counters.hpp"
-#include "tests/support/temp_dir.hpp"
+#include "tests/perf/counters/session_rig.hpp"
+#include "tests/perf/membw/trees.hpp"
 
 namespace shmif::perf::test {
 namespace {
 
-constexpr std::array kTargets{TaskId{kTask, 7}};
+constexpr std::array kOneTask{TaskId{kTask, 7}};
+constexpr std::array kTwoTasks{TaskId{kTask, 7}, TaskId{kOther, 7}};
 
-std::vector<StatEvent> found(const std::vector<std::string>& lists) {
-  const shmif::test::TempDir dir;  // a machine without PMUs and tracepoints
-  const EventNames names{KernelFiles(dir.path()), false};
-  auto events = find_stat_events(names, lists);
-  EXPECT_TRUE(events) << events.error().message;
-  return events ? *std::move(events) : std::vector<StatEvent>{};
-}
-
-StatEvent fake_stat_event(std::uint64_t config, unsigned set = 0) {
+StatEvent listed(std::uint64_t config, unsigned set = 0) {
   StatEvent event{"event" + std::to_string(config), set};
   event.event = fake_event(config);
   return event;
 }
 
-/// The kernel refuses the nth event that is opened; 0: all of them.
-void refuse_event(FakeCounters& kernel, int error, int refused) {
-  kernel.before = [error, refused](KernelCall call, int nth) {
-    return call == KernelCall::open && (refused == 0 || nth == refused) ? error : 0;
-  };
-}
+class Stat : public testing::Test {
+ protected:
+  /// Fails the nth open with this errno; 0: each.
+  void refuse(int error, int nth) {
+    kernel.before = [error, nth, opens = 0](KernelCall call, int /*nth*/) mutable {
+      return call == KernelCall::open && (++opens == nth || nth == 0) ? -error : 0;
+    };
+  }
+  StatResult finished(std::vector<StatEvent> events, std::span<const TaskId> tasks,
+                      const StatOptions& options = {}) {
+    auto run = StatRun::start(std::move(events), tasks, options, kernel);
+    EXPECT_TRUE(run) << run.error().message;
+    if (!run) return {};
+    kernel.run(kTask, 1000, {{1, 40}, {2, 50}, {3, 60}});
+    kernel.run(kOther, 1000, {{1, 4}, {2, 5}, {3, 6}});
+    auto result = run->finish();
+    EXPECT_TRUE(result) << result.error().message;
+    return result ? *std::move(result) : StatResult{};
+  }
+  /// The attributes of the events of this config that were ever opened.
+  std::vector<perf_event_attr> asked(std::uint64_t config) const {
+    std::vector<perf_event_attr> attrs;
+    for (const FakeCounters::Event& each : kernel.opened) {
+      if (each.attr.base.config == config) attrs.push_back(each.attr.base);
+    }
+    return attrs;
+  }
+
+  FakeCounters kernel;
+};
 
 TEST(EventSets, AreMadeByBraces) {
   using Sets = std::vector<std::vector<std::string>>;
@@ -53,98 +75,159 @@ TEST(EventSets, AreMadeByBraces) {
   }
 }
 
-TEST(Stat, GivesEventsThatTheMachineLacksAReasonAndRefusesNamesThatNobodyKnows) {
-  const auto events = found({"task-clock,cpu/event=1/", "page-faults"});
-  ASSERT_EQ(events.size(), 3U);
-  EXPECT_EQ(events[0].unit, "ns");
-  EXPECT_EQ(events[1].state, "not supported");
-  EXPECT_NE(events[1].reason.find("no PMU \"cpu\""), std::string::npos) << events[1].reason;
-  EXPECT_EQ(events[2].set, 1U);
-  const std::vector<std::string> lists{"task-clocks"};
-  const EventNames names{KernelFiles(), false};
-  const auto none = find_stat_events(names, lists);
-  ASSERT_FALSE(none);
-  EXPECT_EQ(none.error().code, make_error_code(Errc::bad_argument));
+TEST_F(Stat, HasAllValuesInTheirUnits) {
+  StatEvent scaled = listed(1);
+  scaled.event->scale = 0.25;
+  const StatResult result = finished({scaled, listed(2)}, kTwoTasks);
+  EXPECT_EQ(result.events[0].value, 11) << "44 quarters";
+  EXPECT_EQ(result.events[1].value, 55);
+  EXPECT_EQ(result.events[1].enabled_ns, 2000U);
+  EXPECT_EQ(result.events[1].running_ns, 2000U);
+  EXPECT_EQ(result.clock_ns, 2000U);
+  EXPECT_TRUE(result.one_instant) << "they were stopped before";
+  EXPECT_TRUE(result.cpus.empty());
+  EXPECT_TRUE(result.sets.empty()) << "there is only one";
+  EXPECT_GT(result.elapsed_s, 0);
+  EXPECT_LT(result.elapsed_s, 1000);
+  EXPECT_TRUE(kernel.log.empty()) << "nothing was held";
 }
 
-TEST(Stat, CountsTheOtherEventsWhenTheKernelRefusesOne) {
-  FakeCounters kernel;
-  // The clock, event 1, and event 2, which is refused; then the clock and event 1 again.
-  refuse_event(kernel, -ENOENT, 3);
-  auto run = StatRun::start({fake_stat_event(1), fake_stat_event(2)}, kTargets, {}, kernel);
-  ASSERT_TRUE(run) << run.error().message;
-  kernel.run(kTask, 1000, {{1, 40}, {2, 50}});
+TEST_F(Stat, WaitsForTheExecIfThatIsAskedFor) {
+  for (const bool waits : {false, true}) {
+    kernel.opened.clear();
+    StatOptions options;
+    options.on_exec = waits;
+    const StatResult result = finished({listed(1)}, kOneTask, options);
+    EXPECT_EQ(result.events[0].value.has_value(), !waits);
+    EXPECT_EQ(kernel.opened[1].attr.base.enable_on_exec, waits ? 1U : 0U);
+    EXPECT_EQ(result.events[0].reason,
+              waits ? "the target did not run while the event was to count" : "");
+  }
+}
+
+TEST_F(Stat, HoldsTheTargetsForTheLastReadIfThatIsAskedFor) {
+  StatOptions options;
+  options.stop_target = true;
+  const StatResult result = finished({listed(1)}, kTwoTasks, options);
+  EXPECT_TRUE(result.one_instant);
+  EXPECT_EQ(kernel.log,
+            (std::vector<std::string>{"hold 4711", "release 4711", "hold 4712", "release 4712"}));
+  EXPECT_EQ(result.events[0].value, 44);
+}
+
+/// A process cannot hold itself, so what is read of it is not of one instant.
+TEST_F(Stat, IsOfOneInstantOnlyIfEachTargetStoodStill) {
+  const TaskId own{::getpid(), 7}, other{kTask, 7};
+  StatOptions options;
+  options.stop_target = true;
+  for (const auto& tasks : {std::array{own, other}, std::array{other, own}}) {
+    kernel.log.clear();
+    const StatResult result = finished({listed(1)}, tasks, options);
+    EXPECT_FALSE(result.one_instant) << tasks[0].number;
+    EXPECT_EQ(kernel.log, (std::vector<std::string>{"hold 4711", "release 4711"}));
+    EXPECT_EQ(result.events[0].value, 40);
+  }
+}
+
+TEST_F(Stat, CountsATargetThatEnded) {
+  auto run = StatRun::start({listed(1)}, kTwoTasks, {}, kernel);
+  ASSERT_TRUE(run);
+  EXPECT_TRUE(run->counts());
+  kernel.run(kTask, 1000, {{1, 40}});
+  kernel.end(kTask);
   const auto result = run->finish();
   ASSERT_TRUE(result) << result.error().message;
   EXPECT_EQ(result->events[0].value, 40);
-  EXPECT_EQ(result->events[0].enabled_ns, 1000U);
-  EXPECT_FALSE(result->events[0].scaled);
+  // Also one that ended before the count began.
+  FakeCounters fresh;
+  fresh.before = [&](KernelCall call, int) {
+    if (call == KernelCall::open && fresh.events.size() == 2) fresh.ended.insert(kTask);
+    return 0;
+  };
+  auto late = StatRun::start({listed(1)}, kTwoTasks, {}, fresh);
+  ASSERT_TRUE(late) << late.error().message;
+  fresh.run(kOther, 1000, {{1, 5}});
+  EXPECT_EQ(late->finish()->events[0].value, 5);
+}
+
+TEST_F(Stat, FailsIfItCannotStartOrRead) {
+  kernel.before = [](KernelCall call, int nth) {
+    return call == KernelCall::control && nth == 3 ? -ENOSPC : 0;
+  };
+  EXPECT_EQ(StatRun::start({listed(1)}, kOneTask, {}, kernel).error().code,
+            std::errc::no_space_on_device);
+  kernel.before = {};
+  auto run = StatRun::start({listed(1)}, kTwoTasks, {}, kernel);
+  ASSERT_TRUE(run);
+  kernel.cut_reads = 8;
+  EXPECT_EQ(run->finish().error().code, std::errc::io_error);
+}
+
+/// The target is gone, or this program has no descriptor left: that is no refusal of an event.
+TEST_F(Stat, FailsAsAWholeForWhatIsWrongWithNoEvent) {
+  for (const int error : {ESRCH, EMFILE}) {
+    refuse(error, 3);
+    const auto run = StatRun::start({listed(1), listed(2)}, kOneTask, {}, kernel);
+    ASSERT_FALSE(run) << error;
+    EXPECT_EQ(run.error().code.value(), error);
+    EXPECT_TRUE(kernel.events.empty()) << "nothing stays open";
+  }
+}
+
+TEST_F(Stat, CountsTheOtherEventsWhenTheKernelRefusesOne) {
+  for (const auto& [error, state] :
+       {std::pair(EBUSY, "failed"), {ENOENT, "not supported"}, {ENOSPC, "failed"}}) {
+    refuse(error, 3);
+    const StatResult result = finished({listed(1), listed(2), listed(3)}, kOneTask);
+    EXPECT_EQ(result.events[0].value, 40);
+    EXPECT_EQ(result.events[1].state, state);
+    EXPECT_EQ(result.events[1].reason, explain_refusal(error, fake_event(2)).reason);
+    EXPECT_FALSE(result.events[1].value);
+    EXPECT_EQ(result.events[2].value, 60) << "the one behind it is counted";
+    EXPECT_EQ(result.events[2].reason, "");
+  }
+}
+
+TEST_F(Stat, CountsAProcessOnceAlthoughALaterOneIsRefusedAnEvent) {
+  // The clock and both events of the first process; of the second, event 2 is refused.
+  refuse(ENOENT, 6);
+  auto run = StatRun::start({listed(1), listed(2)}, kTwoTasks, {}, kernel);
+  ASSERT_TRUE(run) << run.error().message;
+  kernel.run(kTask, 1000, {{1, 40}, {2, 50}});
+  kernel.run(kOther, 500, {{1, 2}, {2, 3}});
+  const auto result = run->finish();
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(result->events[0].value, 42);
+  EXPECT_EQ(result->events[0].enabled_ns, 1500U);
   EXPECT_FALSE(result->events[1].value);
   EXPECT_EQ(result->events[1].state, "not supported");
-  EXPECT_EQ(result->clock_ns, 1000U);
 }
 
-TEST(Stat, CountsInUserSpaceWhereTheKernelPermitsNoMoreAndTellsSo) {
-  FakeCounters kernel;
-  refuse_event(kernel, -EACCES, 2);
-  StatEvent cycles = fake_stat_event(PERF_COUNT_HW_CPU_CYCLES);
+TEST_F(Stat, AsksForUserSpaceAloneAndSaysSo) {
+  StatEvent cycles = listed(19);
   cycles.event->type = PERF_TYPE_HARDWARE;
-  auto run = StatRun::start({cycles}, kTargets, {}, kernel);
-  ASSERT_TRUE(run) << run.error().message;
-  EXPECT_EQ(kernel.events.size(), 2U);
-  for (const auto& [file, event] : kernel.events) EXPECT_EQ(event.attr.base.exclude_kernel, 1U);
-  kernel.run(kTask, 10, {{PERF_COUNT_HW_CPU_CYCLES, 3}});
-  const auto result = run->finish();
-  ASSERT_TRUE(result);
-  EXPECT_EQ(result->events[0].value, 3);
-  EXPECT_NE(result->events[0].source.find("user space only"), std::string::npos);
-  const std::string text = stat_text(*result);
-  EXPECT_NE(text.find("  event0: in user space only, as event0:u: kernel.perf_event_paranoid does "
-                      "not allow more to this user (to change that: sysctl "
-                      "kernel.perf_event_paranoid=1, or the capability CAP_PERFMON)\n"),
-            std::string::npos)
-      << text;
-}
-
-TEST(Stat, HasNoValueOfACpuThatWentOfflineMeanwhile) {
-  FakeCounters kernel;
-  StatEvent of_device = fake_stat_event(3);
-  of_device.event->cpus = {1};
-  auto run = StatRun::start({fake_stat_event(1), of_device}, kTargets, {}, kernel);
-  ASSERT_TRUE(run) << run.error().message;
-  kernel.run(kTask, 10, {{1, 4}});
-  kernel.run(-1, 10, {{3, 7}});
-  kernel.online = {0};
-  const auto result = run->finish();
-  ASSERT_TRUE(result) << result.error().message;
-  EXPECT_EQ(result->events[0].value, 4);
-  EXPECT_EQ(result->events[1].value, std::nullopt);
-  EXPECT_EQ(result->events[1].state, "not counted");
-  EXPECT_EQ(result->events[1].reason, "CPU 1 went offline while the event was counted there");
-}
-
-TEST(Stat, CountsTheOtherEventsWhenTheCpuOfOneIsOffline) {
-  FakeCounters kernel;
-  kernel.online = {0};
-  StatEvent of_device = fake_stat_event(3);
-  of_device.event->cpus = {1};
-  auto run = StatRun::start({fake_stat_event(1), of_device}, kTargets, {}, kernel);
-  ASSERT_TRUE(run) << run.error().message;
-  kernel.run(kTask, 10, {{1, 4}});
-  const auto result = run->finish();
-  ASSERT_TRUE(result) << result.error().message;
-  EXPECT_EQ(result->events[0].value, 4);
-  EXPECT_EQ(result->events[1].state, "failed");
-  EXPECT_EQ(result->events[1].reason, "CPU 1 is offline");
+  cycles.source = "a header";
+  refuse(EPERM, 2);
+  const StatResult result = finished({cycles, listed(1)}, kOneTask);
+  EXPECT_EQ(result.events[0].source,
+            "a header, in user space only, as event19:u (kernel.perf_event_paranoid)");
+  EXPECT_NE(result.events[0].note, "");
+  EXPECT_EQ(result.events[0].value, 0);
+  EXPECT_EQ(result.events[1].note, "");
+  EXPECT_EQ(result.events[1].value, 40);
+  const auto attrs = asked(19);
+  ASSERT_FALSE(attrs.empty());
+  EXPECT_EQ(attrs.back().exclude_kernel, 1U);
+  EXPECT_EQ(attrs.back().exclude_hv, 1U);
+  EXPECT_EQ(asked(1).back().exclude_kernel, 0U);
 }
 
 /// In user space there are no switches: the count would be 0, and wrong.
-TEST(Stat, DoesNotCountSwitchesInUserSpace) {
+TEST_F(Stat, DoesNotCountSwitchesInUserSpace) {
   for (const std::uint64_t config : {PERF_COUNT_SW_CONTEXT_SWITCHES, PERF_COUNT_SW_CPU_MIGRATIONS,
                                      PERF_COUNT_SW_CGROUP_SWITCHES}) {
-    FakeCounters kernel;
-    refuse_event(kernel, -EACCES, 2);
-    auto run = StatRun::start({fake_stat_event(config)}, kTargets, {}, kernel);
+    refuse(EACCES, 2);
+    auto run = StatRun::start({listed(config)}, kOneTask, {}, kernel);
     ASSERT_TRUE(run) << run.error().message;
     const auto result = run->finish();
     ASSERT_TRUE(result);
@@ -154,26 +237,139 @@ TEST(Stat, DoesNotCountSwitchesInUserSpace) {
   }
 }
 
-TEST(Stat, TellsOfAllEventsWhenTheKernelForbidsEverything) {
-  FakeCounters kernel;
-  refuse_event(kernel, -ENOSYS, 0);
-  auto run = StatRun::start({fake_stat_event(1), fake_stat_event(2)}, kTargets, {}, kernel);
-  ASSERT_TRUE(run) << run.error().message;
-  const auto result = run->finish();
-  ASSERT_TRUE(result);
-  for (const StatEvent& each : result->events) EXPECT_EQ(each.state, "not supported");
-  const auto json = nlohmann::json::parse(stat_json(*result));
-  EXPECT_TRUE(json["events"][1]["value"].is_null());
-  EXPECT_TRUE(json["events"][1]["enabled_ns"].is_null());
-  EXPECT_EQ(json["events"][1]["reason"], "not supported: this kernel has no perf_event_open");
+TEST_F(Stat, OnWholeCpusAsksForNoLess) {
+  StatEvent cycles = listed(19);
+  cycles.event->type = PERF_TYPE_HARDWARE;
+  refuse(EACCES, 2);
+  StatOptions options;
+  options.cpus = {0};
+  const StatResult result = finished({cycles, listed(1)}, {}, options);
+  EXPECT_EQ(result.events[0].state, "not permitted");
+  EXPECT_EQ(result.events[0].enable_with,
+            "sysctl kernel.perf_event_paranoid=0, or the capability CAP_PERFMON");
+  EXPECT_EQ(result.cpus, std::vector<int>{0});
+  // Nor for an event that counts on CPUs of its own.
+  FakeCounters fresh;
+  fresh.refused = PERF_TYPE_HARDWARE;
+  cycles.event->cpus = {1};
+  auto run = StatRun::start({cycles}, kOneTask, {}, fresh);
+  ASSERT_TRUE(run);
+  EXPECT_EQ(run->finish()->events[0].state, "not permitted");
 }
 
-TEST(Stat, ScalesTheEventsOfASetByTheTimeThatTheTargetRan) {
-  FakeCounters kernel;
+TEST_F(Stat, OfWhichNotEvenTheClockIsPermittedSaysWhatThatNeeds) {
+  struct Case {
+    int error;
+    std::optional<uid_t> owner;
+    std::vector<int> cpus;
+    const char *state, *enable_with;
+  };
+  for (const Case& each :
+       std::vector<Case>{{EACCES, {}, {}, "not permitted", "sysctl kernel.perf_event_paranoid=1"},
+                         {EPERM, {}, {0}, "not permitted", "sysctl kernel.perf_event_paranoid=0"},
+                         {EACCES, 1000, {}, "not permitted", "run it as that user, or as root"},
+                         {ENOSYS, {}, {}, "not supported", ""}}) {
+    kernel.owners.clear();
+    if (each.owner) kernel.owners[kTask] = *each.owner;
+    refuse(each.error, 0);
+    StatOptions options;
+    options.cpus = each.cpus;
+    const auto tasks = std::span(kOneTask).first(each.cpus.empty() ? 1 : 0);
+    for (const StatEvent& event : finished({listed(1), listed(2)}, tasks, options).events) {
+      EXPECT_EQ(event.state, each.state);
+      expect_words(event.enable_with, {each.enable_with});
+      EXPECT_FALSE(event.value);
+    }
+  }
+  refuse(EMFILE, 0);
+  EXPECT_EQ(StatRun::start({listed(1)}, kOneTask, {}, kernel).error().code,
+            std::errc::too_many_files_open)
+      << "no refusal";
+  EXPECT_EQ(StatRun::start({listed(1)}, std::array{TaskId{kTask, 8}}, {}, kernel).error().code,
+            std::errc::no_such_process);
+}
+
+TEST_F(Stat, LeavesOutEventsThatWereNotFoundAndCountsTheOthers) {
+  StatEvent unknown{"unknown", 0};
+  unknown.state = "not supported";
+  unknown.reason = "no PMU";
+  StatEvent of_cpus = listed(3);
+  of_cpus.event->cpus = {0, 1};
+  const StatResult one = finished({unknown, listed(1), of_cpus, listed(2)}, kOneTask);
+  EXPECT_EQ(one.events[0].state, "not supported");
+  EXPECT_EQ(one.events[0].reason, "no PMU");
+  EXPECT_EQ(one.events[1].value, 40);
+  EXPECT_EQ(one.events[2].state, "not counted") << "of one process, it can be counted";
+  EXPECT_EQ(one.events[3].value, 50);
+  StatOptions second;
+  second.cpus = {1, 5};
+  kernel.online = {0, 1, 5};
+  const StatResult cpus = finished({of_cpus}, {}, second);
+  EXPECT_EQ(cpus.events[0].state, "not counted") << "one of its CPUs is ours";
+  for (const FakeCounters::Event& each : kernel.opened) {
+    if (each.attr.base.config == 3 && each.cpu == 5) ADD_FAILURE() << "it does not count there";
+  }
+  StatResult none = finished({}, kOneTask);
+  EXPECT_TRUE(none.events.empty());
+}
+
+TEST_F(Stat, HasNoValuesOfCpusThatWentOffline) {
+  StatOptions options;
+  options.cpus = {0, 1};
+  auto run = StatRun::start({listed(1)}, {}, options, kernel);
+  ASSERT_TRUE(run);
+  kernel.run(-1, 10, {{1, 7}});
+  kernel.online = {0};
+  EXPECT_EQ(run->finish()->events[0].reason,
+            "CPU 1 went offline while the event was counted there");
+  kernel.online = {0, 1};
+  auto again = StatRun::start({listed(1)}, {}, options, kernel);
+  ASSERT_TRUE(again);
+  kernel.run(-1, 10, {{1, 7}});
+  kernel.online = {};  // nobody knows
+  EXPECT_EQ(again->finish()->events[0].value, 14);
+}
+
+TEST_F(Stat, SayWhyAnEventWasNotCounted) {
+  const auto events_of = [](const std::vector<StatEvent>& events, const StatOptions& options,
+                            std::size_t processes, std::uint64_t ns, double share) {
+    FakeCounters fresh;
+    const std::span<const TaskId> targets = std::span(kTwoTasks).first(processes);
+    auto run = StatRun::start(events, targets, options, fresh);
+    EXPECT_TRUE(run) << run.error().message;
+    if (!run) return std::vector<StatEvent>(events.size());
+    if (ns > 0) fresh.run(kTask, ns, {{1, 40}}, share);
+    return run->finish().value().events;
+  };
+  const auto expect = [](const StatEvent& event, const std::string& state,
+                         const std::string& reason) {
+    EXPECT_FALSE(event.value);
+    EXPECT_EQ(event.state, state);
+    EXPECT_EQ(event.reason, reason);
+  };
+  const StatEvent one = listed(1);
+  expect(events_of({one}, {}, 1, 0, 1)[0], "not counted",
+         "the target did not run while the event was to count");
+  expect(events_of({one}, {}, 1, 1000, 0)[0], "not counted",
+         "other events had the counters all the time");
+  StatOptions first_set_only;
+  first_set_only.turn = std::chrono::nanoseconds(0);
+  expect(events_of({one, listed(2, 1)}, first_set_only, 1, 1000, 1)[1], "not counted",
+         "its event set had no turn while the target ran");
+  StatEvent of_cpu = listed(3);
+  of_cpu.event->cpus = {1};
+  expect(events_of({one, of_cpu}, {}, 2, 1000, 1)[1], "not supported",
+         "it counts whole CPUs: give one process, not several");
+  StatOptions on_another;
+  on_another.cpus = {0};
+  expect(events_of({one, of_cpu}, on_another, 0, 0, 1)[1], "not supported",
+         "it cannot be counted on the given CPUs, but on CPU 1");
+}
+
+TEST_F(Stat, ScalesTheEventsOfASetByTheTimeThatTheTargetRan) {
   StatOptions options;
   options.turn = std::chrono::nanoseconds(0);  // only the first set counts
-  auto run =
-      StatRun::start({fake_stat_event(1, 3), fake_stat_event(2, 5)}, kTargets, options, kernel);
+  auto run = StatRun::start({listed(1, 3), listed(2, 5)}, kOneTask, options, kernel);
   ASSERT_TRUE(run) << run.error().message;
   kernel.run(kTask, 1000, {{1, 40}, {2, 50}}, 0.5);
   const auto result = run->finish();
@@ -190,13 +386,10 @@ TEST(Stat, ScalesTheEventsOfASetByTheTimeThatTheTargetRan) {
   EXPECT_EQ(result->sets[1].activations, 0U);
 }
 
-TEST(Stat, AddsTheTurnsOfSeveralProcesses) {
-  FakeCounters kernel;
-  const std::array targets{TaskId{kTask, 7}, TaskId{kOther, 7}};
+TEST_F(Stat, AddsTheTurnsOfSeveralProcesses) {
   StatOptions options;
   options.turn = std::chrono::nanoseconds(0);  // only the first set counts
-  auto run =
-      StatRun::start({fake_stat_event(1, 3), fake_stat_event(2, 5)}, targets, options, kernel);
+  auto run = StatRun::start({listed(1, 3), listed(2, 5)}, kTwoTasks, options, kernel);
   ASSERT_TRUE(run) << run.error().message;
   kernel.run(kTask, 1000, {{1, 40}});
   kernel.run(kOther, 500, {{1, 2}});
@@ -214,42 +407,13 @@ TEST(Stat, AddsTheTurnsOfSeveralProcesses) {
   EXPECT_EQ(result->events[1].running_ns, 0U);
 }
 
-TEST(Stat, GivesEachEventOfSeveralSetsInItsUnit) {
-  FakeCounters kernel;
-  StatEvent scaled = fake_stat_event(1);
-  scaled.event->scale = 0.5;
-  const std::array targets{TaskId{kTask, 7}};
-  auto run = StatRun::start({scaled, fake_stat_event(2, 1)}, targets,
-                            {.turn = std::chrono::minutes(1)}, kernel);
-  ASSERT_TRUE(run) << run.error().message;
-  kernel.run(kTask, 1000, {{1, 40}});
-  const auto result = run->finish();
-  ASSERT_TRUE(result) << result.error().message;
-  EXPECT_EQ(result->events[0].value, 20);
-}
-
-TEST(Stat, AddsTheValuesOfSeveralProcesses) {
-  FakeCounters kernel;
-  const std::array targets{TaskId{kTask, 7}, TaskId{kOther, 7}};
-  auto run = StatRun::start({fake_stat_event(1)}, targets, {}, kernel);
-  ASSERT_TRUE(run) << run.error().message;
-  kernel.run(kTask, 1000, {{1, 40}});
-  kernel.run(kOther, 500, {{1, 2}});
-  const auto result = run->finish();
-  ASSERT_TRUE(result) << result.error().message;
-  EXPECT_EQ(result->events[0].value, 42);
-  EXPECT_EQ(result->events[0].enabled_ns, 1500U);
-  EXPECT_EQ(result->clock_ns, 1500U);
-}
-
-TEST(Stat, IsScaledIfItWasForOneOfSeveralProcessesWhicheverThatWas) {
+TEST_F(Stat, IsScaledIfItWasForOneOfSeveralProcessesWhicheverThatWas) {
   for (const auto& [first, second] : {std::pair{0.5, 1.0}, {1.0, 0.5}, {1.0, 1.0}}) {
-    FakeCounters kernel;
-    const std::array targets{TaskId{kTask, 7}, TaskId{kOther, 7}};
-    auto run = StatRun::start({fake_stat_event(1)}, targets, {}, kernel);
+    FakeCounters fresh;
+    auto run = StatRun::start({listed(1)}, kTwoTasks, {}, fresh);
     ASSERT_TRUE(run) << run.error().message;
-    kernel.run(kTask, 1000, {{1, 40}}, first);
-    kernel.run(kOther, 500, {{1, 2}}, second);
+    fresh.run(kTask, 1000, {{1, 40}}, first);
+    fresh.run(kOther, 500, {{1, 2}}, second);
     const auto result = run->finish();
     ASSERT_TRUE(result) << result.error().message;
     EXPECT_EQ(result->events[0].value, 42);
@@ -257,91 +421,117 @@ TEST(Stat, IsScaledIfItWasForOneOfSeveralProcessesWhicheverThatWas) {
   }
 }
 
-TEST(Stat, CountsAProcessOnceAlthoughALaterOneIsRefusedAnEvent) {
-  FakeCounters kernel;
-  // The clock and both events of the first process; of the second, event 2 is refused.
-  refuse_event(kernel, -ENOENT, 6);
-  const std::array targets{TaskId{kTask, 7}, TaskId{kOther, 7}};
-  auto run = StatRun::start({fake_stat_event(1), fake_stat_event(2)}, targets, {}, kernel);
-  ASSERT_TRUE(run) << run.error().message;
-  kernel.run(kTask, 1000, {{1, 40}, {2, 50}});
-  kernel.run(kOther, 500, {{1, 2}, {2, 3}});
-  const auto result = run->finish();
-  ASSERT_TRUE(result) << result.error().message;
-  EXPECT_EQ(result->events[0].value, 42);
-  EXPECT_EQ(result->events[0].enabled_ns, 1500U);
-  EXPECT_FALSE(result->events[1].value);
-  EXPECT_EQ(result->events[1].state, "not supported");
+// ---- Sets that an event switches ----
+
+class SwitchedStat : public Stat {
+ protected:
+  SwitchedStat() {
+    options.turn = {};
+    options.switch_event = fake_event(PERF_COUNT_SW_PAGE_FAULTS);
+    options.switch_event->name = "page-faults";
+    options.switch_period = 25;
+  }
+  StatOptions options;
+};
+
+TEST_F(SwitchedStat, OfWhichOneSetRemainsSwitchesNothing) {
+  StatEvent refused = listed(12, 4);
+  refused.state = "not supported";
+  const StatResult result = finished({listed(1), refused}, kOneTask, options);
+  EXPECT_EQ(result.events[0].value, 40);
+  EXPECT_TRUE(asked(PERF_COUNT_SW_PAGE_FAULTS).empty());
+  EXPECT_TRUE(result.sets.empty());
 }
 
-TEST(Stat, DerivesRatiosOnlyFromMeasuredValues) {
-  StatResult result;
-  result.elapsed_s = 2;
-  result.events = {{"task-clock"}, {"cycles:u"}, {"instructions:u"}, {"cache-misses"}};
-  result.events[0].value = 1e9;
-  result.events[1].value = 4e9;
-  EXPECT_EQ(derived_figures(result).size(), 2U);
-  result.events[2].value = 6e9;
-  const auto figures = derived_figures(result);
-  ASSERT_EQ(figures.size(), 3U);
-  EXPECT_EQ(figures[0].name, "CPUs used");
-  EXPECT_EQ(figures[0].value, 0.5);
-  EXPECT_EQ(figures[1].name, "instructions per cycle");
-  EXPECT_EQ(figures[1].value, 1.5);
-  EXPECT_EQ(figures[2].value, 4);
+TEST_F(SwitchedStat, FailsIfTheEventIsRefused) {
+  uid_t owner = 0;
+  const auto why = [&](int error) {
+    FakeCounters fresh;
+    if (owner != 0) fresh.owners[kTask] = owner;
+    fresh.before = [&](KernelCall call, int) {
+      return call == KernelCall::open && fresh.events.size() == 1 ? -error : 0;
+    };
+    const auto run = StatRun::start({listed(11), listed(12, 4)}, kOneTask, options, fresh);
+    EXPECT_FALSE(run);
+    EXPECT_EQ(fresh.open_files(), 0U);
+    return run.error();
+  };
+  EXPECT_EQ(why(ENOENT).code, make_error_code(Errc::not_supported));
+  expect_words(why(ENOENT).message, {"switch event sets at page-faults", "no such event"});
+  expect_words(why(EBUSY).message, {"page-faults", "another program", "end that program"});
+  owner = 1000;
+  expect_words(why(EACCES).message, {"another user (uid 1000)", "run it as that user"});
+  owner = 0;
+  options.cpus = {0};
+  expect_words(why(EACCES).message, {"everything on a CPU", "perf_event_paranoid=0"});
+  options.cpus = {};
+  EXPECT_EQ(why(EMFILE).code, std::errc::too_many_files_open) << "no refusal of the event";
+  EXPECT_EQ(why(ESRCH).code, std::errc::no_such_process);
+  options.switch_event = fake_event(PERF_COUNT_SW_CONTEXT_SWITCHES);
+  EXPECT_EQ(why(EACCES).code, make_error_code(Errc::not_supported))
+      << "there are none in user space";
 }
 
-TEST(Stat, DerivesEachRatioInItsUnit) {
+// ---- Names and ratios ----
+
+TEST(StatNames, KeepWhatIsKnownOfAnEvent) {
+  const Tree tree;
+  const EventNames names{tree.files(), false};
+  const std::vector<std::string> lists{"task-clock,{page-faults}", "{cs},{task-clock:u}"};
+  const auto events = find_stat_events(names, lists).value();
+  ASSERT_EQ(events.size(), 4U);
+  std::string sets;
+  for (const StatEvent& each : events) sets += std::to_string(each.set);
+  EXPECT_EQ(sets, "0123") << "each pair of braces is a set, also of the next list";
+  const auto clock = std::ranges::find(events, "task-clock", &StatEvent::name);
+  ASSERT_NE(clock, events.end());
+  EXPECT_EQ(clock->unit, "ns");
+  EXPECT_NE(clock->source, "");
+  EXPECT_EQ(clock->event->config, std::uint64_t{PERF_COUNT_SW_TASK_CLOCK});
+  EXPECT_EQ(find_stat_events(names, std::vector<std::string>{"{cs"}).error().code,
+            make_error_code(Errc::bad_argument));
+  EXPECT_EQ(find_stat_events(names, std::vector<std::string>{"no_such_event"}).error().code,
+            make_error_code(Errc::bad_argument));
+}
+
+TEST(StatNames, OfWhatTheMachineLacksHaveAReasonAndOthersAreRefused) {
+  const Tree tree;  // a machine without PMUs and tracepoints
+  const EventNames names{tree.files(), false};
+  const auto events =
+      find_stat_events(names, std::vector<std::string>{"task-clock,cpu/event=1/"}).value();
+  ASSERT_EQ(events.size(), 2U);
+  EXPECT_EQ(events[1].state, "not supported");
+  expect_words(events[1].reason, {"no PMU \"cpu\""});
+}
+
+TEST(StatRatios, AreDerivedFromMeasuredValuesOnly) {
   StatResult result;
-  result.events = {{"cycles"},
-                   {"instructions"},
+  result.elapsed_s = 4;
+  result.events = {{"task-clock"},
+                   {"cycles:u"},
+                   {"instructions:u"},
                    {"cache-misses"},
                    {"cache-references"},
                    {"branch-misses"},
                    {"branches"},
                    {"stalled-cycles-frontend"},
                    {"stalled-cycles-backend"}};
-  const std::array values{400.0, 600.0, 3.0, 60.0, 7.0, 100.0, 44.0, 36.0};
+  const auto told = [&] {
+    std::vector<std::string> all;
+    for (const DerivedFigure& each : derived_figures(result)) {
+      all.push_back(each.name + ": " + std::to_string(std::lround(each.value * 10)) + each.unit);
+    }
+    return all;
+  };
+  result.events[0].value = 2e9;
+  EXPECT_EQ(told(), std::vector<std::string>{"CPUs used: 5"});
+  const std::array values{2e9, 4e9, 6e9, 3.0, 60.0, 7.0, 100.0, 4.4e8, 3.6e8};
   for (std::size_t i = 0; i < values.size(); ++i) result.events[i].value = values.at(i);
-  std::vector<std::string> told;
-  for (const DerivedFigure& each : derived_figures(result)) {
-    told.push_back(each.name + ": " + std::to_string(std::lround(each.value * 10)) + each.unit);
-  }
-  EXPECT_EQ(told, (std::vector<std::string>{
-                      "instructions per cycle: 15", "cache misses of references: 50%",
-                      "branch misses of branches: 70%", "stalled cycles, front end: 110%",
-                      "stalled cycles, back end: 90%"}));
-}
-
-/// The target is gone, or this program has no descriptor left: that is no refusal of an event.
-TEST(Stat, FailsAsAWholeForWhatIsWrongWithNoEvent) {
-  for (const int error : {ESRCH, EMFILE}) {
-    FakeCounters kernel;
-    refuse_event(kernel, -error, 3);
-    const auto run = StatRun::start({fake_stat_event(1), fake_stat_event(2)}, kTargets, {}, kernel);
-    ASSERT_FALSE(run) << error;
-    EXPECT_EQ(run.error().code.value(), error);
-    EXPECT_TRUE(kernel.events.empty()) << "nothing stays open";
-  }
-}
-
-TEST(Stat, PrintsReasonsBelowItsTable) {
-  StatResult result;
-  result.elapsed_s = 2;
-  result.partial = true;
-  result.events = {{"page-faults"}, {"cycles"}};
-  result.events[0].value = 1234567;
-  result.events[1].state = "not supported";
-  result.events[1].reason = "this machine has no such event (ENOENT)";
-  EXPECT_EQ(stat_text(result),
-            "Counted for 2.000 s, until a signal came:\n"
-            "  event                value  unit       rate  counted\n"
-            "  page-faults      1,234,567        617,284/s\n"
-            "  cycles       not supported\n"
-            "  cycles: not supported: this machine has no such event (ENOENT)\n");
-  result.events[1].enable_with = "sysctl kernel.perf_event_paranoid=1";
-  EXPECT_NE(stat_text(result).find("(ENOENT); to change that: sysctl kernel.perf_event_paranoid=1"),
-            std::string::npos);
+  EXPECT_EQ(told(),
+            (std::vector<std::string>{
+                "CPUs used: 5", "instructions per cycle: 15", "cache misses of references: 50%",
+                "branch misses of branches: 70%", "stalled cycles, front end: 110%",
+                "stalled cycles, back end: 90%", "cycles per ns: 20GHz"}));
 }
 
 }  // namespace

@@ -64,23 +64,6 @@ TEST(SymbolTable, FindsTheFunctionOfAnAddress) {
   EXPECT_EQ(found(SymbolTable(), 1), "");
 }
 
-TEST(SymbolTable, FindsTheOuterFunctionBehindThreeInnerOnes) {
-  const SymbolTable table({{0, 1000, "outer"}, {100, 110, "a"}, {200, 210, "b"}, {300, 310, "c"}});
-  for (const std::uint64_t address : {99U, 199U, 299U, 310U, 999U}) {
-    EXPECT_EQ(found(table, address), "outer") << address;
-  }
-  EXPECT_EQ(found(table, 1000), "");
-}
-
-TEST(SymbolTable, TurnsAByteOfTheFileIntoAnAddress) {
-  const SymbolTable table({}, {{0x1000, 0x401000, 0x500}, {0x2000, 0x600000, 0x10}});
-  EXPECT_EQ(table.address_of(0x1000), 0x401000U);
-  EXPECT_EQ(table.address_of(0x14ff), 0x4014ffU);
-  EXPECT_EQ(table.address_of(0x1500), std::nullopt);
-  EXPECT_EQ(table.address_of(0x200f), 0x60000fU);
-  EXPECT_EQ(table.address_of(0), std::nullopt);
-}
-
 TEST(SymbolTable, FindsTheFunctionsOfThisProgramWhereItIsLoaded) {
   const UniqueFd file(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
   const auto table = SymbolTable::of_elf_file(file.get());
@@ -129,147 +112,83 @@ std::set<std::string> names_in(const SymbolTable& table) {
   return names;
 }
 
-/// Each prefix of a file, and a file that is cut off while it is read, ends in symbols or an error.
-TEST(SymbolTable, TakesAFileThatIsCutOffAnywhere) {
-  const std::string image = file_text(shmif::test::in_build("tests/perf/known_load"));
-  ASSERT_GT(image.size(), 1000U);
-  const auto whole = SymbolTable::of_elf_image(bytes_of(image));
-  ASSERT_TRUE(whole);
-  const std::set<std::string> names = names_in(*whole);
-  EXPECT_GT(names.size(), 3U);
-  const shmif::test::TempDir dir;
-  for (std::size_t bytes = 1; bytes < image.size(); bytes += bytes < 5000 ? 41 : 1999) {
-    const auto table = SymbolTable::of_elf_image(bytes_of(image).first(bytes));
-    EXPECT_TRUE(!table || std::ranges::includes(names, names_in(*table))) << bytes;
-    const std::string path = dir.file("cut");
-    std::ofstream(path) << image.substr(0, bytes);
-    const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    const auto of_file = SymbolTable::of_elf_file(file.get());
-    EXPECT_TRUE(!of_file || std::ranges::includes(names, names_in(*of_file))) << bytes;
-  }
-}
-
-TEST(SymbolTable, TellsWhyATableOfTheFileCouldNotBeRead) {
-  const std::string whole = file_text(shmif::test::in_build("tests/perf/known_load"));
-  EXPECT_EQ(SymbolTable::of_elf_image(bytes_of(whole)).value().trouble(), "");
-  ElfW(Ehdr) head{};
-  std::memcpy(&head, whole.data(), sizeof head);
-  /// The file with a changed header of each section of symbols.
-  const auto with = [&](auto change) {
-    std::string image = whole;
-    for (std::size_t at = 0; at < head.e_shnum; ++at) {
-      const std::size_t place = head.e_shoff + at * head.e_shentsize;
-      ElfW(Shdr) section{};
-      std::memcpy(&section, &image[place], sizeof section);
-      if (section.sh_type != SHT_SYMTAB && section.sh_type != SHT_DYNSYM) continue;
-      change(section);
-      std::memcpy(&image[place], &section, sizeof section);
-    }
-    const auto table = SymbolTable::of_elf_image(bytes_of(image));
-    EXPECT_TRUE(table);
-    EXPECT_TRUE(!table || names_in(*table).empty());
-    return table ? table->trouble() : "";
-  };
-  EXPECT_EQ(with([&](auto& each) {
-              each.sh_offset = whole.size() + 1;
-            }).rfind("its symbol table cannot be read: ", 0),
-            0U);
-  EXPECT_EQ(
-      with([](auto& each) { each.sh_link = 0; }).rfind("names of its symbols cannot be read: ", 0),
-      0U);
-}
-
-TEST(SymbolTable, TakesSectionsThatSayTheyAreHuge) {
-  std::string image = file_text(shmif::test::in_build("tests/perf/known_load"));
+/// The file with a changed header of each section.
+template <class Change>
+std::string with_sections(std::string image, Change change) {
   ElfW(Ehdr) head{};
   std::memcpy(&head, image.data(), sizeof head);
   for (std::size_t at = 0; at < head.e_shnum; ++at) {
     ElfW(Shdr) section{};
     char* const place = &image[head.e_shoff + at * sizeof section];
     std::memcpy(&section, place, sizeof section);
-    if (section.sh_type != SHT_SYMTAB && section.sh_type != SHT_DYNSYM) continue;
-    section.sh_size = ~std::uint64_t{0} - 100;
+    change(section);
     std::memcpy(place, &section, sizeof section);
   }
-  const auto table = SymbolTable::of_elf_image(bytes_of(image));
-  EXPECT_TRUE(!table || names_in(*table).empty());
+  return image;
+}
+bool has_symbols(const ElfW(Shdr) & section) {
+  return section.sh_type == SHT_SYMTAB || section.sh_type == SHT_DYNSYM;
 }
 
-/// A file that begins with `image` and goes on with a hole.
-UniqueFd file_with_hole(const std::string& path, const std::string& image, std::uint64_t bytes) {
-  std::ofstream(path) << image;
-  EXPECT_EQ(::truncate(path.c_str(), static_cast<off_t>(bytes)), 0);
-  return UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+TEST(SymbolTable, TellsWhyATableOfTheFileCouldNotBeRead) {
+  const std::string whole = file_text(shmif::test::in_build("tests/perf/known_load"));
+  EXPECT_EQ(SymbolTable::of_elf_image(bytes_of(whole)).value().trouble(), "");
+  const auto trouble_with = [&](auto change) {
+    const std::string image = with_sections(whole, [&](auto& each) {
+      if (has_symbols(each)) change(each);
+    });
+    const auto table = SymbolTable::of_elf_image(bytes_of(image));
+    EXPECT_TRUE(table && names_in(*table).empty());
+    return table ? table->trouble() : "";
+  };
+  EXPECT_TRUE(trouble_with([&](auto& each) {
+                each.sh_offset = whole.size() + 1;
+              }).starts_with("its symbol table cannot be read: "));
+  EXPECT_TRUE(trouble_with([](auto& each) {
+                each.sh_link = 0;
+              }).starts_with("names of its symbols cannot be read: "));
+  EXPECT_NE(trouble_with([](auto& each) { each.sh_size = ~std::uint64_t{0} - 100; }), "");
 }
 
 TEST(SymbolTable, ReadsNoHolesIntoMemory) {
   constexpr std::uint64_t kHole = std::uint64_t{1400} << 20U;
   const shmif::test::TempDir dir;
-  std::string image = file_text(shmif::test::in_build("tests/perf/known_load"));
-  ElfW(Ehdr) head{};
-  std::memcpy(&head, image.data(), sizeof head);
-  const auto change_sections = [&](auto change) {
-    std::string changed = image;
-    for (std::size_t at = 0; at < head.e_shnum; ++at) {
-      ElfW(Shdr) section{};
-      char* const place = &changed[head.e_shoff + at * sizeof section];
-      std::memcpy(&section, place, sizeof section);
-      change(section);
-      std::memcpy(place, &section, sizeof section);
-    }
-    return changed;
+  const std::string image = file_text(shmif::test::in_build("tests/perf/known_load"));
+  const auto read_with_hole = [&](const std::string& text) {
+    const std::string path = dir.file("program");
+    std::ofstream(path) << text;
+    EXPECT_EQ(::truncate(path.c_str(), static_cast<off_t>(kHole)), 0);
+    const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    return SymbolTable::of_elf_file(file.get());
   };
-  const std::string symbols = change_sections([&](auto& each) {
-    if (each.sh_type != SHT_SYMTAB && each.sh_type != SHT_DYNSYM) return;
-    each.sh_offset = image.size();
-    each.sh_size = (kHole - image.size()) / each.sh_entsize * each.sh_entsize;
-  });
-  const std::string names = change_sections([&](auto& each) {
-    if (each.sh_type != SHT_STRTAB) return;
-    each.sh_offset = image.size();
-    each.sh_size = kHole - image.size();
-  });
-  for (const std::string& each : {symbols, names}) {
-    const UniqueFd file = file_with_hole(dir.file("program"), each, kHole);
-    const auto table = SymbolTable::of_elf_file(file.get());
+  for (const bool of_names : {false, true}) {
+    const auto table = read_with_hole(with_sections(image, [&](auto& each) {
+      if (!(of_names ? each.sh_type == SHT_STRTAB : has_symbols(each))) return;
+      const std::uint64_t whole = of_names ? 1 : each.sh_entsize;
+      each.sh_offset = image.size();
+      each.sh_size = (kHole - image.size()) / whole * whole;
+    }));
     ASSERT_TRUE(table) << table.error().message;
     EXPECT_EQ(names_in(*table), std::set<std::string>{});
-    EXPECT_EQ(table->trouble(), "its symbol table is larger than the file's contents can make it");
+    EXPECT_NE(table->trouble(), "");
   }
   // The number of sections, for which libelf makes room at once, is then in the first of them.
   std::string sections = image;
+  ElfW(Ehdr) head{};
+  std::memcpy(&head, image.data(), sizeof head);
   head.e_shnum = 0;
   std::memcpy(&sections[0], &head, sizeof head);
   ElfW(Shdr) first{};
   first.sh_size = 1U << 24U;
   std::memcpy(&sections[head.e_shoff], &first, sizeof first);
-  const UniqueFd file = file_with_hole(dir.file("sections"), sections, kHole);
-  const auto table = SymbolTable::of_elf_file(file.get());
-  ASSERT_FALSE(table);
-  EXPECT_NE(table.error().message.find("promises too much"), std::string::npos);
+  EXPECT_FALSE(read_with_hole(sections));
 }
 
-TEST(SymbolTable, ReadsTheKernelsList) {
+TEST(SymbolTable, ReadsTheFunctionsOfTheKernelsList) {
   const auto table = SymbolTable::of_kallsyms(
-      "ffffffff81000000 T _stext\nffffffff81000100 t do_one\nbad line\n"
-      "ffffffff81000180 D some_data\nffffffffc0000000 t veth_xmit\t[veth]\nffffffff81000200 T end");
-  ASSERT_TRUE(table);
-  EXPECT_EQ(found(*table, 0xffffffff80ffffffU), "");
-  EXPECT_EQ(found(*table, 0xffffffff810000ffU), "_stext");
-  EXPECT_EQ(found(*table, 0xffffffff81000190U), "do_one") << "data are no functions";
-  EXPECT_EQ(found(*table, 0xffffffff81000200U), "end");
-  EXPECT_EQ(found(*table, 0xffffffffc0000010U), "veth_xmit [veth]");
-  const auto hidden = SymbolTable::of_kallsyms("0000000000000000 T _stext\n");
-  ASSERT_FALSE(hidden);
-  EXPECT_EQ(hidden.error().code, std::errc::permission_denied);
-  EXPECT_TRUE(SymbolTable::of_kallsyms(""));
-}
-
-TEST(SymbolTable, OfTheKernelHasLocalAndWeakFunctionsAndThoseThatAreNotHidden) {
-  const auto table = SymbolTable::of_kallsyms(
-      "ffffffff81000000 T global\nffffffff81000100 t local\nffffffff81000200 W weak\n"
+      "ffffffff81000000 T global\nffffffff81000100 t local\nffffffff81000200 W weak\nbad line\n"
       "ffffffff81000300 w weak_too\nffffffff81000400 R constant\nffffffff81000500 b zeros\n"
-      "0000000000000000 T hidden\nffffffff81000600 T \nffffffff81000700 T x\n");
+      "0000000000000000 T hidden\nffffffff81000600 T \nffffffffc0000000 t veth_xmit\t[veth]");
   ASSERT_TRUE(table);
   std::string names, before;
   for (std::uint64_t address = 0xffffffff80fff000; address < 0xffffffff81002000; address += 0x10) {
@@ -277,9 +196,13 @@ TEST(SymbolTable, OfTheKernelHasLocalAndWeakFunctionsAndThoseThatAreNotHidden) {
     if (name != before) names += name + ' ';
     before = name;
   }
-  EXPECT_EQ(names, "global local weak weak_too x ");
+  EXPECT_EQ(names, "global local weak weak_too ");
   EXPECT_EQ(found(*table, 0), "");
-  EXPECT_EQ(found(*table, ~std::uint64_t{0} - 1), "x") << "nothing is behind the last one";
+  EXPECT_EQ(found(*table, 0xffffffffc0000010U), "veth_xmit [veth]");
+  const auto hidden = SymbolTable::of_kallsyms("0000000000000000 T _stext\n");
+  ASSERT_FALSE(hidden);
+  EXPECT_EQ(hidden.error().code, std::errc::permission_denied);
+  EXPECT_TRUE(SymbolTable::of_kallsyms(""));
 }
 
 TEST(Demangled, GivesNamesAsInTheSourceAndLeavesOthers) {
@@ -287,23 +210,6 @@ TEST(Demangled, GivesNamesAsInTheSourceAndLeavesOthers) {
   EXPECT_EQ(demangled("main"), "main");
   EXPECT_EQ(demangled("_Zxyz"), "_Zxyz");
   EXPECT_EQ(demangled("_Z1f" + std::string(2000, 'i')), "_Z1f" + std::string(2000, 'i'));
-}
-
-TEST(Demangled, ReadsNamesOfUpToAThousandCharacters) {
-  const std::string longest = "_Z1f" + std::string(996, 'i');
-  EXPECT_EQ(demangled(longest).substr(0, 10), "f(int, int");
-  EXPECT_EQ(demangled(longest + 'i'), longest + 'i');
-}
-
-TEST(Demangled, CountsReferencesToParametersOfTemplatesToo) {
-  const auto with = [](int references) {
-    std::string name = "_Z1fIiEv";
-    for (int i = 0; i < references; ++i) name += "T_";
-    return name;
-  };
-  EXPECT_EQ(demangled(with(2)), "void f<int>(int, int)");
-  EXPECT_EQ(demangled(with(38)).substr(0, 12), "void f<int>(");
-  EXPECT_EQ(demangled(with(40)), with(40)) << "twenty pairs could be a million times as long";
 }
 
 /// A<A<...>, A<...>>: each level refers twice to the level before, so 24 of them are 500 million
@@ -355,23 +261,14 @@ TEST(AddressSpace, KeepsWhatANewerMappingLeavesOfOlderOnes) {
   space.add({100, 200, 1000, "a"});
   space.add({300, 400, 0, "b"});
   space.add({120, 140, 0, "c"});
+  space.add({130, 350, 0, "d"});
+  space.add({105, 105, 0, "empty"});
   using Mappings = std::vector<MappedFile>;
   EXPECT_EQ(
       found_in(space),
       (Mappings{
-          {100, 120, 1000, "a"}, {120, 140, 0, "c"}, {140, 200, 1040, "a"}, {300, 400, 0, "b"}}));
-  space.add({130, 350, 0, "d"});
-  EXPECT_EQ(
-      found_in(space),
-      (Mappings{
           {100, 120, 1000, "a"}, {120, 130, 0, "c"}, {130, 350, 0, "d"}, {350, 400, 50, "b"}}));
-  EXPECT_EQ(space.find(129)->file, "c");
-  EXPECT_EQ(space.find(130)->file, "d");
-  EXPECT_EQ(space.find(99), nullptr);
-  EXPECT_EQ(space.find(400), nullptr);
   space.add({0, 1000, 0, "e"});
-  EXPECT_EQ(found_in(space).size(), 1U);
-  space.add({5, 5, 0, "empty"});
   EXPECT_EQ(found_in(space).size(), 1U);
   space.clear();
   EXPECT_TRUE(found_in(space).empty());

@@ -3,19 +3,15 @@
 #include "perf/watch/process.hpp"
 
 #include <gtest/gtest.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <initializer_list>
 #include <thread>
 
 #include "tests/support/child_process.hpp"
-#include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
@@ -66,11 +62,8 @@ TEST(TaskStatText, TakesAnyNameAndNoOtherForm) {
 
 TEST(PidList, IsNumbersAndNothingElse) {
   EXPECT_EQ(read_pids("12").value(), (std::vector<pid_t>{12}));
-  for (const char* text : {"12,4194304,1", "12 4194304 1", " 12,4194304  1\n"}) {
-    EXPECT_EQ(read_pids(text).value(), (std::vector<pid_t>{12, 4194304, 1})) << text;
-  }
-  for (const char* text : {"", ",", "12,", ",12", "12,,13", "0", "-1", "+1", " ", "12, ", "1x",
-                           "4194305", "12;13", "99999999999999999999"}) {
+  EXPECT_EQ(read_pids(" 12,4194304  1\n").value(), (std::vector<pid_t>{12, 4194304, 1}));
+  for (const char* text : {"", "12,", "12,,13", "0", "-1", "1x", "4194305", "12;13"}) {
     EXPECT_FALSE(read_pids(text)) << text;
   }
   EXPECT_EQ(read_pids("12,x3").error().message, "\"x3\" is not the number of a process");
@@ -80,28 +73,6 @@ TEST(PidList, IsNumbersAndNothingElse) {
   EXPECT_EQ(read_pids(many).value().size(), 1024U);
   EXPECT_FALSE(read_pids(many + ",1025"));
 }
-
-/// A child that waits to be killed.
-class Child {
- public:
-  Child() {
-    pid = ::fork();
-    if (pid == 0) {
-      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      for (;;) ::pause();  // until killed
-    }
-  }
-  Child(const Child&) = delete;
-  Child& operator=(const Child&) = delete;
-  ~Child() { end(); }
-  void end() {
-    if (pid < 0) return;
-    ::kill(pid, SIGKILL);
-    ::waitpid(pid, nullptr, 0);
-    pid = -1;
-  }
-  pid_t pid = -1;
-};
 
 /// /proc of a process whose first thread has ended while another one went on.
 TEST(WatchedProcess, OutlivesItsFirstThreadOnlyWhileAnotherOneOfItGoesOn) {
@@ -151,42 +122,46 @@ TEST(WatchedProcess, OutlivesItsFirstThreadOnlyWhileAnotherOneOfItGoesOn) {
 }
 
 TEST(WatchedProcess, IsKnownByItsStartToo) {
-  Child child;
-  const auto process = Process::open(child.pid);
+  shmif::test::Child child([]() -> int {
+    for (;;) ::pause();
+  });
+  const auto process = Process::open(child.pid());
   ASSERT_TRUE(process) << process.error().message;
-  EXPECT_EQ(process->pid(), child.pid);
-  const auto text = KernelFiles().read("/proc/" + std::to_string(child.pid) + "/stat");
+  EXPECT_EQ(process->pid(), child.pid());
+  const auto text = KernelFiles().read("/proc/" + std::to_string(child.pid()) + "/stat");
   EXPECT_EQ(process->id().start_ticks, read_task_stat(*text)->start_ticks);
   EXPECT_NE(process->id().start_ticks, 0U);
   EXPECT_FALSE(process->has_ended());
-  const pid_t pid = child.pid;
-  child.end();
+  const pid_t pid = child.pid();
+  child.kill_and_wait();
   EXPECT_TRUE(process->has_ended());
   EXPECT_EQ(Process::open(pid).error().code, std::errc::no_such_process);
 }
 
 TEST(WatchedProcess, IsRefusedWhereProcNumbersProcessesAsAnotherNamespaceDoes) {
-  const Child child;
+  const shmif::test::Child child([]() -> int {
+    for (;;) ::pause();
+  });
   const shmif::test::TempDir dir;
   const std::string proc = dir.path() + "/proc/";
-  std::filesystem::create_directories(proc + std::to_string(child.pid));
-  std::ofstream(proc + std::to_string(child.pid) + "/stat") << stat_line("other");
+  std::filesystem::create_directories(proc + std::to_string(child.pid()));
+  std::ofstream(proc + std::to_string(child.pid()) + "/stat") << stat_line("other");
   const KernelFiles files(dir.path());
-  EXPECT_TRUE(Process::open(child.pid, files)) << "a tree without a link tells nothing";
+  EXPECT_TRUE(Process::open(child.pid(), files)) << "a tree without a link tells nothing";
   const auto self_is = [&](const std::string& name) {
     std::filesystem::remove(proc + "self");
     std::filesystem::create_symlink(name, proc + "self");
   };
   self_is(std::to_string(::getpid()));
-  EXPECT_TRUE(Process::open(child.pid, files));
+  EXPECT_TRUE(Process::open(child.pid(), files));
   EXPECT_TRUE(check_numbers(files));
   const std::string other = std::to_string(::getpid() + 1);
   self_is(other);
-  const auto refused = Process::open(child.pid, files);
+  const auto refused = Process::open(child.pid(), files);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Errc::not_supported);
   const std::string& message = refused.error().message;
-  EXPECT_EQ(message.rfind("cannot watch process " + std::to_string(child.pid) + ": ", 0), 0U);
+  EXPECT_EQ(message.rfind("cannot watch process " + std::to_string(child.pid()) + ": ", 0), 0U);
   EXPECT_NE(message.find(proc + "self names process " + other), std::string::npos) << message;
   EXPECT_NE(message.find("--mount-proc"), std::string::npos) << message;
   EXPECT_EQ(check_numbers(files).error().code, Errc::not_supported);

@@ -4,8 +4,6 @@
 
 #include <gtest/gtest.h>
 
-#include <random>
-
 #include "perf/why/evidence.hpp"
 #include "tests/perf/why/why_series.hpp"
 
@@ -42,14 +40,6 @@ TEST(Account, PutsAWaitWhereItWas) {
   EXPECT_NEAR(times[0].waiting, 0.005, 1e-9) << "it was asleep at this border";
 }
 
-TEST(Account, PutsNoWaitWhereTheThreadSlept) {
-  WhySeries series = quiet_series(3);
-  series.tasks[0].steps[2].wait_us = 120'000;  // more than is left of the interval
-  const auto times = account_of(series, series.tasks[0]);
-  EXPECT_NEAR(times[2].waiting, 0.95, 1e-9);
-  EXPECT_NEAR(times[1].waiting, 0.005, 1e-9);
-}
-
 TEST(Account, TellsTimeThatNobodyCountsFromSleep) {
   WhySeries series = quiet_series(3);
   auto& steps = series.tasks[0].steps;
@@ -60,18 +50,6 @@ TEST(Account, TellsTimeThatNobodyCountsFromSleep) {
   EXPECT_NEAR(times[1].held, 0.7, 1e-9);
   EXPECT_EQ(times[2].held, 0) << "it slept in between";
   EXPECT_NEAR(times[2].asleep, 0.7, 1e-9);
-}
-
-TEST(Account, SeesAStopFromBorderToBorder) {
-  WhySeries series = quiet_series(4);
-  auto& steps = series.tasks[0].steps;
-  for (const std::size_t i : {1, 2}) steps[i] = {.cpu = 1, .state = 'T'};
-  steps[3] = {.cpu = 1, .state = 'S'};
-  const auto times = account_of(series, series.tasks[0]);
-  EXPECT_EQ(times[0].stopped, 0);
-  EXPECT_NEAR(times[1].stopped, 0.5, 1e-9) << "it began somewhere in the interval";
-  EXPECT_NEAR(times[2].stopped, 1, 1e-9);
-  EXPECT_NEAR(times[3].stopped, 0.5, 1e-9);
 }
 
 TEST(Account, TakesATracedThreadForStoppedAlsoBeforeTheFirstInterval) {
@@ -115,30 +93,6 @@ TEST(Account, PutsARunIntoTheIntervalsBeforeItWasCounted) {
   EXPECT_NEAR(times[1].running, 0.7, 1e-9);
   EXPECT_NEAR(times[1].waiting, 0.3, 1e-9);
   EXPECT_EQ(times[0].running + times[0].waiting, 0);
-}
-
-TEST(Account, AddsUpToWholeIntervalsWhateverTheCounters) {
-  std::mt19937 random(42);
-  const auto below = [&random](std::uint32_t limit) {
-    return static_cast<std::uint32_t>(random() % limit);
-  };
-  for (int round = 0; round < 200; ++round) {
-    WhySeries series = quiet_series(1 + below(20));
-    for (TaskStep& step : series.tasks[0].steps) {
-      step.run_us = below(3) == 0 ? below(400'000) : below(100'000);
-      step.wait_us = below(3) == 0 ? below(4'000'000) : 0;
-      step.voluntary = below(2);
-      step.state = "RSDTtZ?"[below(7)];
-    }
-    for (const TaskTime& time : account_of(series, series.tasks[0])) {
-      for (const double share :
-           {time.running, time.waiting, time.held, time.stopped, time.asleep}) {
-        EXPECT_GE(share, 0) << "round " << round;
-        EXPECT_LE(share, 1) << "round " << round;
-      }
-      EXPECT_NEAR(time.running + time.waiting + time.held + time.stopped + time.asleep, 1, 1e-9);
-    }
-  }
 }
 
 std::vector<std::pair<std::size_t, std::size_t>> borders(const std::vector<double>& values) {

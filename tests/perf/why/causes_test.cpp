@@ -637,17 +637,6 @@ TEST(Summaries, HaveEachFigureUnderItsOwnName) {
   EXPECT_FALSE(summaries_of(series)[1].waiting);
 }
 
-/// Ready all the time, but not on a CPU: a quota or the hypervisor had it, and nobody counted that.
-TEST(Summaries, CountTimeInWhichAReadyThreadWasHeldAsWaiting) {
-  WhySeries series = quiet_series(10);
-  series.tasks[0].steps[4].state = 'R';
-  series.tasks[0].steps[5] = {.run_us = 30'000, .cpu = 1, .state = 'R'};
-  const TaskSummary sum = summaries_of(series).at(0);
-  EXPECT_NEAR(sum.waiting.value_or(0), 0.0745, 1e-9) << "70 ms, and nine times 0.5 ms";
-  EXPECT_NEAR(sum.running, 0.075, 1e-9);
-  EXPECT_NEAR(sum.asleep, 0.8505, 1e-9);
-}
-
 TEST(Figures, HaveTheDigitsThatTheirSizeNeeds) {
   for (const auto& [share, text] : std::vector<std::pair<double, std::string>>{
            {0, "0 %"}, {0.00125, "0.12 %"}, {0.0994, "9.9 %"}, {0.106, "11 %"}, {1, "100 %"}}) {

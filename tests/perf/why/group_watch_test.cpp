@@ -163,31 +163,6 @@ TEST_F(GroupFiles, ThatCannotBeReadAtALookHaveNoStepOfWhatCameSinceTheLookBefore
   EXPECT_TRUE(series.missing.empty()) << "a group may be empty, or be removed";
 }
 
-TEST_F(GroupFiles, AreFoundOnceForEachTextAndWatchedFromThenOn) {
-  mount(kUnified);
-  const auto put = [&](const std::string& group, int us) {
-    tree.put("/sys/fs/cgroup/" + group + "/cpu.stat",
-             "throttled_usec " + std::to_string(us) + '\n');
-  };
-  put("a", 10);
-  put("b", 20);
-  EXPECT_EQ(find("0::/a\n"), 0U);
-  put("a", 11);
-  look();
-  EXPECT_EQ(find("0::/b\n"), 1U);
-  EXPECT_EQ(find("0::/a\n"), 0U) << "known";
-  EXPECT_EQ(series.groups.at(0).first, 0U);
-  EXPECT_EQ(series.groups.at(1).first, 1U) << "it begins with the next interval";
-  put("a", 13);
-  put("b", 24);
-  look();
-  ASSERT_EQ(series.groups.size(), 2U);
-  EXPECT_EQ(step(0).throttled_us, 2U);
-  EXPECT_EQ(step(1).throttled_us, 4U);
-  EXPECT_EQ(series.groups[0].steps.size(), 2U);
-  EXPECT_EQ(series.groups[1].steps.size(), 1U);
-}
-
 TEST_F(GroupFiles, WithoutLimitsAreNoGroup) {
   mount(kUnified);
   tree.put("/sys/fs/cgroup/cpu.stat", "throttled_usec 5\n");  // the first group

@@ -4,8 +4,6 @@
 
 #include <gtest/gtest.h>
 
-#include <random>
-
 namespace shmif::perf::test {
 namespace {
 
@@ -62,27 +60,6 @@ TEST(KernelText, OfProtocolsAndGroupsHasTheFigureUnderItsName) {
   EXPECT_EQ(read_keyed("nr_throttled 3\nthrottled_time 77\n", "throttled_time"), 77U);
   EXPECT_FALSE(read_keyed("nr_throttled 3\nthrottled_time 77\n", "throttled"));
   EXPECT_FALSE(read_pressure("full avg10=0.00 total=1\n"));
-}
-
-TEST(KernelText, OfAnyOtherFormDoesNoHarm) {
-  std::mt19937 random(3);
-  const std::string pieces = "cpu0 1 9\n:\t-,xffsome total=|eth";
-  for (int round = 0; round < 2000; ++round) {
-    std::string text;
-    const std::size_t length = random() % 80;
-    while (text.size() < length) text += pieces[random() % pieces.size()];
-    read_schedstat(text);
-    read_sched(text);
-    read_status_switches(text);
-    list_has(read_allowed(text), 3);
-    list_has(text, 3);
-    read_cpu_ticks(text);
-    read_softnet(text);
-    read_devices(text);
-    read_pressure(text);
-    read_keyed(text, "cpu");
-    read_numbers(text);
-  }
 }
 
 }  // namespace

@@ -45,42 +45,6 @@ TEST_F(NetLosses, OfASocketThatNobodyReadsAreThoseOfTheKernel) {
   }
 }
 
-TEST_F(NetLosses, OfAFullListenQueueAreCountedOnce) {
-  WatchedNamespace watched;
-  const Address to("127.0.0.1", 4000);
-  std::vector<UniqueFd> sockets;
-  {
-    const Inside inside(watched.space());
-    sockets.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    ASSERT_EQ(::bind(sockets[0].get(), to.get(), to.size()), 0);
-    ASSERT_EQ(::listen(sockets[0].get(), 0), 0);
-    for (int i = 0; i < 30; ++i) {
-      sockets.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-      (void)::connect(sockets.back().get(), to.get(), to.size());
-    }
-  }
-  watched.look();
-  const std::uint64_t lost = kernel_count(watched.space(), "netstat", "TcpExt", "ListenDrops");
-  EXPECT_GE(lost, 20U);
-  // The kernel may have sent a request again between the two readings.
-  EXPECT_LE(watched.count(NetLoss::listen_queue).lost, lost);
-  EXPECT_GE(watched.count(NetLoss::listen_queue).lost, 20U);
-  EXPECT_EQ(watched.cause(0).cause, CauseKind::listen_queue);
-}
-
-TEST_F(NetLosses, OfAddressesWithoutARouteAreThoseOfTheKernel) {
-  for (const char* const address : {"198.18.0.9", "fd00::9"}) {
-    WatchedNamespace watched;
-    const bool v6 = Address(address, 1).family() == AF_INET6;
-    send_datagrams(watched.space(), Address(address, 4000), 25);
-    watched.look();
-    EXPECT_EQ(watched.count(NetLoss::no_route).lost,
-              v6 ? kernel_count(watched.space(), "snmp6", "", "Ip6OutNoRoutes")
-                 : kernel_count(watched.space(), "snmp", "Ip", "OutNoRoutes"));
-    EXPECT_EQ(watched.cause(25).cause, CauseKind::no_route);
-  }
-}
-
 TEST_F(NetLosses, ForWantOfANeighbourNameIt) {
   for (const char* const address : {"198.18.0.9", "fd00::9"}) {
     WatchedNamespace watched;
@@ -100,29 +64,6 @@ TEST_F(NetLosses, ForWantOfANeighbourNameIt) {
     EXPECT_EQ(cause.cause, CauseKind::neighbour) << cause.sentence;
     EXPECT_NE(cause.sentence.find(address), std::string::npos) << cause.sentence;
   }
-}
-
-/// What waits in vain is counted for all namespaces together.
-TEST_F(NetLosses, ForWantOfANeighbourAreOnlyThoseOfANamespaceWithASilentOne) {
-  const auto have_silent_neighbour = [](const TestNamespace& space) {
-    tap::Netlink netlink = space.netlink();
-    const bool made = netlink.add_veth("v0", "v1") && netlink.set_up("v0") &&
-                      netlink.set_up("v1") &&
-                      netlink.add_address("v0", tap::Cidr::parse("198.18.0.1/24").value());
-    if (made) send_datagrams(space, Address("198.18.0.9", 4000), 2000);
-    return made;
-  };
-  WatchedNamespace watched;
-  if (!have_silent_neighbour(watched.space())) GTEST_SKIP() << "cannot create the veth pair";
-  watched.look();
-  EXPECT_EQ(watched.series().nets.at(0).neighbour, "198.18.0.9");
-  const auto gone = tap::test::run(watched.space(), {"ip", "link", "delete", "v0"});
-  ASSERT_EQ(gone.status, 0) << gone.output;
-  watched.look();
-  const TestNamespace other;
-  ASSERT_TRUE(have_silent_neighbour(other));
-  watched.look();
-  EXPECT_EQ(watched.count(NetLoss::neighbour).lost, 0U);
 }
 
 TEST_F(NetLosses, OfTheQueueOfAnInterfaceAreThoseOfTc) {
@@ -181,30 +122,6 @@ TEST_F(NetLosses, UntilTheEndOfTheProcessAreSeen) {
   EXPECT_EQ(sampler.series().nets[0].steps[0][NetLoss::no_route].value_or(NetCount{}).lost, 25U);
   sampler.sample(2 * kBetweenNs);
   EXPECT_EQ(sampler.series().nets[0].steps.size(), 1U) << "it was let go";
-}
-
-/// The children of a host's process are in its namespace, and lose packets from the begin on.
-TEST_F(NetLosses, OfChildrenAreSeenFromTheFirstLookOn) {
-  TestNamespace space;
-  shmif::test::Shared<std::atomic<bool>> joined;
-  const Child parent([&]() -> int {
-    const Child child([&]() -> int {
-      *joined = ::setns(space.descriptor(), CLONE_NEWNET) == 0;
-      for (;;) ::pause();
-    });
-    for (;;) ::pause();
-  });
-  ASSERT_TRUE(shmif::test::eventually([&] { return joined->load(); }));
-  WhySampler sampler(KernelFiles(), 0);
-  ASSERT_TRUE(sampler.add_process(sampler.add_job("rx"), parent.pid()));
-  sampler.sample(0);
-  send_datagrams(space, Address("198.18.0.9", 4000), 25);
-  sampler.sample(kBetweenNs);
-  std::uint64_t lost = 0;
-  for (const NetSeries& net : sampler.series().nets) {
-    for (const NetStep& step : net.steps) lost += step[NetLoss::no_route].value_or(NetCount{}).lost;
-  }
-  EXPECT_GE(lost, 25U);
 }
 
 TEST(NetTotals, ComeFromTheColumnsOfTheirNames) {

@@ -90,26 +90,5 @@ TEST(PlantedOnABus, AStoppedNeighbourThatHoldsTheLockIsNamed) {
   EXPECT_GT(planted.causes.at(0).share, 0.5) << told(planted);
 }
 
-TEST(PlantedOnABus, APortThatASenderWaitsForIsNamed) {
-  const TempBus bus(
-      {.ring_bytes = 64U << 10U, .flow = Flow::pause, .patience = std::chrono::milliseconds(1000)});
-  const Shared<std::atomic<bool>> slow;
-  const Child reader([&]() -> int {
-    Port port = shmif::test::port_on(bus.path(), {.name = "slow"});
-    FrameBatch batch(1, 64U << 10U);
-    for (;;) {
-      batch.clear();
-      if (port.receive(batch).frames == 0) port.wait(std::chrono::milliseconds(10));
-      if (*slow) ::usleep(20'000);
-    }
-  });
-  const Child rx = sender_on(bus.path());
-  ASSERT_TRUE(shmif::test::eventually([&] { return shmif::test::ports_up(bus.info()) == 2; }));
-  const Planted planted =
-      watch(rx.pid(), [&] { *slow = true; }, [&] { *slow = false; }, bus.path());
-  expect_first(planted, CauseKind::bus_pause);
-  EXPECT_GT(planted.causes.at(0).share, 0.5) << told(planted);
-}
-
 }  // namespace
 }  // namespace shmif::perf::test

@@ -128,125 +128,6 @@ class WrittenKernel {
   std::uint32_t sequence_ = 0;
 };
 
-std::vector<std::string> queues_told(const std::vector<std::string>& bodies) {
-  WrittenKernel kernel;
-  kernel.answer(RTM_NEWQDISC, bodies);
-  QueueDump dump = kernel.dump();
-  std::vector<std::string> all;
-  const auto queues = dump.queues();
-  EXPECT_TRUE(queues);
-  for (const QueueCounts& each : queues ? *queues : std::vector<QueueCounts>()) {
-    all.push_back(std::to_string(each.interface) + ' ' + each.kind + (each.ingress ? " in " : " ") +
-                  std::to_string(each.packets) + ' ' + std::to_string(each.drops));
-  }
-  return all;
-}
-using QueuesTold = std::vector<std::string>;
-
-TEST(WrittenQueues, AreThoseOfWholeInterfacesWithTheirFigures) {
-  EXPECT_EQ(queues_told({plain_queue(3, "fq_codel", 500, 7),
-                         plain_queue(4, "ingress", 60, 8, TC_H_INGRESS),
-                         plain_queue(3, "pfifo", 1000, 2000, 0x10001)}),
-            (QueuesTold{"3 fq_codel 500 7", "4 ingress in 60 8"}))
-      << "a class of a queue has a queue, too, which is a part of that";
-}
-
-TEST(WrittenQueues, WithoutFiguresOfTheirDropsAreNone) {
-  const std::string kind = attribute(TCA_KIND, std::string("tbf\0", 4));
-  const std::string drops = attribute(TCA_STATS2, queue_stats(5));
-  const auto told_of = [](const std::string& attributes) {
-    return queues_told({queue_body(1, TC_H_ROOT, attributes)});
-  };
-  EXPECT_EQ(told_of(kind), QueuesTold{});
-  EXPECT_EQ(told_of(kind + attribute(TCA_STATS2, basic_stats(5))), QueuesTold{});
-  EXPECT_EQ(told_of(kind + drops), QueuesTold{"1 tbf 0 5"});
-  EXPECT_EQ(
-      told_of(attribute(TCA_STATS2 | NLA_F_NESTED, queue_stats(5)) + attribute(TCA_KIND, "tbf")),
-      QueuesTold{"1 tbf 0 5"})
-      << "nested, and a name without an end";
-  EXPECT_EQ(queues_told({bytes_of(tcmsg{}).substr(0, 8)}), QueuesTold{}) << "cut off";
-  EXPECT_EQ(told_of(kind + std::string("\3\0\7\0", 4) + drops), QueuesTold{})
-      << "an attribute that is shorter than its head";
-}
-
-/// A message with a body of four bytes.
-std::string message(std::uint16_t type, std::uint32_t sequence, std::int32_t body = 0,
-                    std::uint16_t flags = 0) {
-  return netlink_message(type, sequence, bytes_of(body), flags);
-}
-
-TEST(WrittenQueues, TakeOnlyTheAnswersToTheirRequest) {
-  const auto read = [](const std::string& bytes) {
-    int taken = 0;
-    const DumpPart part = read_dump(std::as_bytes(std::span(bytes)), 7,
-                                    [&](std::uint16_t type, std::span<const std::byte>) {
-                                      if (type == RTM_NEWQDISC) ++taken;
-                                    });
-    return std::to_string(taken) + (part.done ? " done " : " more ") + std::to_string(part.error);
-  };
-  const std::string one = message(RTM_NEWQDISC, 7);
-  EXPECT_EQ(read(one + one), "2 more 0");
-  EXPECT_EQ(read(one + message(NLMSG_DONE, 7) + one), "1 done 0");
-  EXPECT_EQ(read(message(RTM_NEWQDISC, 6) + one), "1 more 0") << "of an earlier request";
-  EXPECT_EQ(read(message(NLMSG_DONE, 6) + one), "1 more 0");
-  EXPECT_EQ(read(message(NLMSG_ERROR, 7, -EPERM)), "0 done " + std::to_string(EPERM));
-  EXPECT_EQ(read(message(RTM_NEWQDISC, 7, 0, NLM_F_DUMP_INTR) + message(NLMSG_DONE, 7)),
-            "1 done " + std::to_string(EINTR));
-  EXPECT_EQ(read(one.substr(0, 19)), "0 more 0") << "cut off";
-  EXPECT_EQ(read(std::string(16, '\0')), "0 more 0") << "a length of 0";
-}
-
-TEST(WrittenQueues, AreNoAnswerIfOneOfTheirPartsTellsAnError) {
-  const auto error_of = [](const std::vector<std::string>& parts) {
-    std::array<int, 2> ends{};
-    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends.data()), 0);
-    const UniqueFd kernel(ends[1]);
-    QueueDump dump = QueueDump::over(UniqueFd(ends[0]));
-    for (const std::string& each : parts) {
-      EXPECT_EQ(::send(kernel.get(), each.data(), each.size(), 0),
-                static_cast<ssize_t>(each.size()));
-    }
-    const auto found = dump.queues();
-    return found ? 0 : found.error().code.value();
-  };
-  const std::string done = message(NLMSG_DONE, 1);
-  const std::string changed = message(RTM_NEWQDISC, 1, 0, NLM_F_DUMP_INTR);
-  EXPECT_EQ(error_of({message(RTM_NEWQDISC, 1), done}), 0);
-  EXPECT_EQ(error_of({changed, done}), EINTR);
-  EXPECT_EQ(error_of({changed, message(RTM_NEWQDISC, 1), done}), EINTR);
-  EXPECT_EQ(error_of({changed, message(NLMSG_ERROR, 1, -EPERM)}), EPERM);
-  EXPECT_EQ(error_of({}), EAGAIN) << "nobody answers";
-}
-
-std::string silent_of(const std::vector<std::string>& bodies) {
-  WrittenKernel kernel;
-  kernel.answer(RTM_NEWNEIGH, bodies);
-  return kernel.dump().silent_neighbour().value();
-}
-
-TEST(WrittenNeighbours, ThatFailedAreNamedBeforeThoseThatMayYetAnswer) {
-  const auto v4 = [](int state, const char* address) {
-    return neighbour_body(state, AF_INET, address_bytes(address));
-  };
-  const auto v6 = [](int state, const char* address) {
-    return neighbour_body(state, AF_INET6, address_bytes(address));
-  };
-  EXPECT_EQ(silent_of({v4(NUD_REACHABLE, "198.18.0.1"), v4(NUD_STALE, "198.18.0.2"),
-                       v4(NUD_PERMANENT, "198.18.0.3")}),
-            "");
-  EXPECT_EQ(silent_of({v4(NUD_INCOMPLETE, "198.18.0.1"), v4(NUD_FAILED, "198.18.0.2"),
-                       v6(NUD_FAILED, "fd00::3")}),
-            "198.18.0.2");
-  EXPECT_EQ(silent_of({v6(NUD_INCOMPLETE, "fd00::1"), v4(NUD_INCOMPLETE, "198.18.0.2"),
-                       v4(NUD_REACHABLE, "198.18.0.3")}),
-            "fd00::1");
-  EXPECT_EQ(silent_of({neighbour_body(NUD_FAILED, AF_INET, address_bytes("fd00::1")),
-                       neighbour_body(NUD_FAILED, AF_INET6, address_bytes("198.18.0.1")),
-                       neighbour_body(NUD_FAILED, AF_INET, "")}),
-            "")
-      << "of another size than its family has";
-}
-
 /// A namespace of which a test writes what the kernel says.
 class WrittenNamespace : public ::testing::Test {
  protected:
@@ -268,7 +149,8 @@ class WrittenNamespace : public ::testing::Test {
     kernel.answer(RTM_NEWQDISC, bodies, flags);
   }
   void answer_failed(const char* address) {
-    kernel.answer(RTM_NEWNEIGH, {neighbour_body(NUD_FAILED, AF_INET, address_bytes(address))});
+    kernel.answer(RTM_NEWNEIGH, {neighbour_body(NUD_INCOMPLETE, AF_INET6, address_bytes("fd00::1")),
+                                 neighbour_body(NUD_FAILED, AF_INET, address_bytes(address))});
   }
   void put_unreachable(int count) const {
     tree.put("/proc/41/net/snmp", "Ip: OutRequests\nIp: 9\nIcmp: OutDestUnreachs\nIcmp: " +
@@ -319,7 +201,12 @@ class WrittenNamespace : public ::testing::Test {
 };
 
 TEST_F(WrittenNamespace, HasTheCountsOfEachOfItsQueues) {
-  answer_queues({plain_queue(1, "tbf", 100, 10), plain_queue(2, "pfifo", 1000, 5)});
+  const std::string kind = attribute(TCA_KIND, std::string("hfsc\0", 5));
+  answer_queues({plain_queue(1, "tbf", 100, 10), plain_queue(2, "pfifo", 1000, 5),
+                 plain_queue(1, "sfq", 7, 7, 0x10001),  // of a class: a part of the whole
+                 queue_body(1, TC_H_ROOT, kind),
+                 queue_body(1, TC_H_ROOT, kind + std::string("\3\0\7\0", 4)),
+                 bytes_of(tcmsg{}).substr(0, 8)});
   ask();
   answer_queues({plain_queue(2, "pfifo", 1003, 7), plain_queue(1, "tbf", 150, 30)});
   look();
@@ -368,7 +255,8 @@ TEST_F(WrittenNamespace, LosesWhatIsDiscardedWhileANeighbourIsSilent) {
   answer_queues();
   put_discards(8, 4);
   put_unreachable(2);
-  kernel.answer(RTM_NEWNEIGH, {});
+  kernel.answer(RTM_NEWNEIGH, {neighbour_body(NUD_STALE, AF_INET, address_bytes("198.18.0.9")),
+                               neighbour_body(NUD_FAILED, AF_INET, address_bytes("fd00::1"))});
   look();
   EXPECT_EQ(lost(), 2U) << "it answers now: those discards are another namespace's";
   EXPECT_EQ(series.nets[0].neighbour, "198.18.0.9");

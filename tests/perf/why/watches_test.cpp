@@ -54,33 +54,6 @@ TEST(MachineWatch, ForCausesOnlyReadsOnlyWhatACauseCanComeFrom) {
             (Names{"/proc/net/softnet_stat", "/proc/pressure/cpu", "/proc/pressure/io"}));
 }
 
-TEST(PortWatch, PutsFramesIntoTheirIntervalAlsoBehindALookThatSawNoPort) {
-  const shmif::test::TempBus bus;
-  Port port = shmif::test::port_on(bus.path(), {.name = "tx"});
-  const shmif::test::RawBus raw(bus.path());
-  constexpr std::size_t kBytes = 100;
-  shmif::test::NumberedBatch batch(kBytes);
-  WhySeries series;
-  const TaskWatch tasks(KernelFiles(), series, 0);
-  PortWatch watch = PortWatch::open(bus.path()).value();
-  watch.sample(series, tasks);
-  const auto look = [&] {
-    series.ends_s.push_back(static_cast<double>(series.ends_s.size() + 1));
-    watch.sample(series, tasks);
-  };
-  look();
-  auto& state = raw.slot(0).state;
-  const std::uint64_t before = std::exchange(state, 0);
-  look();
-  state = before;
-  ASSERT_FALSE(port.send(batch.make(0, 0, 7)).error);
-  look();
-  ASSERT_EQ(series.ports.size(), 1U);
-  std::vector<std::uint64_t> frames;
-  for (const PortStep& step : series.ports[0].steps) frames.push_back(step.frames);
-  EXPECT_EQ(frames, (std::vector<std::uint64_t>{0, 0, 7}));
-}
-
 TEST(PortWatch, GivesAPortToTheJobThatHasItAndNotToTheOneThatItsRowNames) {
   const shmif::test::TempBus bus;
   Port port;
@@ -188,18 +161,6 @@ class LookedAtBus : public testing::Test {
   PortWatch watch_ = PortWatch::open(bus.path()).value();
   bool begun_ = false;
 };
-
-TEST_F(LookedAtBus, ThatIsOverwrittenHasNoPlausibleCounters) {
-  series.missing.clear();
-  const shmif::test::RawBus raw(bus.path());
-  look();
-  raw.slot(0).lock_sleeps = 5;
-  look();
-  raw.slot(0).lock_sleeps = UINT64_MAX;
-  look();
-  EXPECT_EQ(series.ports.at(0).steps.at(0).lock_sleeps, 5U) << "what was counted before stays";
-  expect_given_up("not plausible");
-}
 
 /// Each of the counters, at the most that can have been in a look of a second and above it.
 TEST(CountersOfABus, ArePlausibleUpToTenMillionsASecond) {

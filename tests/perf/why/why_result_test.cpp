@@ -257,21 +257,5 @@ TEST(RingOfABus, GoesBackOnlyInANewEpoch) {
   raw.header().last = last;
 }
 
-TEST(RingOfABus, ThatWasDeletedBeforeTheWatchIsNoNews) {
-  const shmif::test::TempBus bus;
-  WhySeries series;
-  const TaskWatch tasks(KernelFiles(), series, 0);
-  series.missing.clear();
-  PortWatch watch = PortWatch::open(bus.path()).value();
-  std::filesystem::remove(bus.path());
-  watch.sample(series, tasks);
-  for (const double end : {1.0, 2.0}) {
-    series.ends_s.push_back(end);
-    watch.sample(series, tasks);
-  }
-  EXPECT_TRUE(series.missing.empty()) << series.missing[0].reason;
-  EXPECT_EQ(series.buses.at(0).takeovers.size(), 2U);
-}
-
 }  // namespace
 }  // namespace shmif::perf::test

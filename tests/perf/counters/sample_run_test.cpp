@@ -1,8 +1,9 @@
-// Runs of the sampler on a scripted kernel: several targets, and what is refused.
+// Runs of the sampler: several targets and what is refused, on a scripted kernel; and a program.
 
 #include <gtest/gtest.h>
 #include <linux/perf_event.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <optional>
@@ -11,7 +12,10 @@
 
 #include "perf/counters/sample_format.hpp"
 #include "perf/counters/sample_profile.hpp"
+#include "perf/watch/held_child.hpp"
 #include "tests/perf/counters/fake_counters.hpp"
+#include "tests/support/eventually.hpp"
+#include "tests/support/paths.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -19,9 +23,9 @@ namespace {
 constexpr std::array kFirstTask{TaskId{kTask, 7}};
 constexpr std::array kBothTasks{TaskId{kTask, 7}, TaskId{kOther, 7}};
 
-class SeldomSampleRun : public testing::Test {
+class ScriptedRun : public testing::Test {
  protected:
-  SeldomSampleRun() { options.sampling.period = 10; }
+  ScriptedRun() { options.sampling.period = 10; }
   auto start(std::span<const TaskId> tasks = kFirstTask) {
     return SampleRun::start(event, tasks, options, &refused, kernel);
   }
@@ -31,7 +35,7 @@ class SeldomSampleRun : public testing::Test {
   std::optional<Refusal> refused;
 };
 
-TEST_F(SeldomSampleRun, AddsWhatAllTargetsTell) {
+TEST_F(ScriptedRun, AddsWhatAllTargetsTell) {
   auto run = start(kBothTasks);
   ASSERT_TRUE(run) << run.error().message;
   EXPECT_FALSE(run->user_space_only());
@@ -57,7 +61,7 @@ TEST_F(SeldomSampleRun, AddsWhatAllTargetsTell) {
   EXPECT_EQ(run->counts().samples, 10U);
 }
 
-TEST_F(SeldomSampleRun, GoesOnWithoutATargetThatHasEnded) {
+TEST_F(ScriptedRun, GoesOnWithoutATargetThatHasEnded) {
   kernel.before = [this](KernelCall call, int) {
     if (call == KernelCall::open && kernel.events.size() == 3) kernel.ended.insert(kTask);
     return 0;
@@ -72,7 +76,7 @@ TEST_F(SeldomSampleRun, GoesOnWithoutATargetThatHasEnded) {
   EXPECT_FALSE(refused) << "the event was not refused";
 }
 
-TEST_F(SeldomSampleRun, StartsWithTheProgramIfThatIsAskedFor) {
+TEST_F(ScriptedRun, StartsWithTheProgramIfThatIsAskedFor) {
   for (const bool waits : {false, true}) {
     kernel.opened.clear();
     options.on_exec = waits;
@@ -83,7 +87,7 @@ TEST_F(SeldomSampleRun, StartsWithTheProgramIfThatIsAskedFor) {
   }
 }
 
-TEST_F(SeldomSampleRun, FallsBackToUserSpaceForAllTargets) {
+TEST_F(ScriptedRun, FallsBackToUserSpaceForAllTargets) {
   // The clock and the events of the first target; of the second, the event is refused.
   kernel.before = [](KernelCall call, int nth) {
     return call == KernelCall::open && nth == 5 ? -EPERM : 0;
@@ -101,7 +105,7 @@ TEST_F(SeldomSampleRun, FallsBackToUserSpaceForAllTargets) {
   EXPECT_EQ(events, 4U) << "each target is sampled once";
 }
 
-TEST_F(SeldomSampleRun, FallsBackOnlyWhereThatHelps) {
+TEST_F(ScriptedRun, FallsBackOnlyWhereThatHelps) {
   const auto opens = [&](int error) {
     refused.reset();
     kernel.opened.clear();
@@ -128,7 +132,7 @@ TEST_F(SeldomSampleRun, FallsBackOnlyWhereThatHelps) {
   EXPECT_EQ(opens(EACCES), is_refused) << "user space of a CPU is permitted no sooner";
 }
 
-TEST_F(SeldomSampleRun, SaysWhatWholeCpusNeed) {
+TEST_F(ScriptedRun, SaysWhatWholeCpusNeed) {
   kernel.before = [](KernelCall call, int) { return call == KernelCall::open ? -EACCES : 0; };
   EXPECT_FALSE(start());
   EXPECT_FALSE(refused) << "the error says it";
@@ -143,6 +147,73 @@ TEST_F(SeldomSampleRun, SaysWhatWholeCpusNeed) {
   EXPECT_EQ(start({}).error().code, std::errc::too_many_files_open);
   EXPECT_FALSE(refused);
   EXPECT_EQ(kernel.open_files(), 0U);
+}
+
+TEST(SampleRun, SaysThatMoreMayBeLostIfOneOfItsTargetsDoesNotTell) {
+  for (const pid_t tells : {kTask, kOther}) {
+    FakeCounters kernel;
+    // The clock of a session is opened before its events are.
+    kernel.before = [&](KernelCall call, int) {
+      if (call != KernelCall::open || kernel.events.empty()) return 0;
+      kernel.tells_lost = kernel.events.rbegin()->second.task == tells;
+      return 0;
+    };
+    SampleOptions options;
+    options.sampling.period = 10;
+    auto run = SampleRun::start(fake_event(1), kBothTasks, options, nullptr, kernel);
+    ASSERT_TRUE(run) << run.error().message;
+    auto addresses = sample_formats().make("addresses").value();
+    ASSERT_TRUE(run->read(*addresses));
+    EXPECT_TRUE(run->counts().lost_is_least) << tells;
+  }
+}
+
+TEST_F(ScriptedRun, AddsTheLostRecordsOfAllReads) {
+  auto run = start();
+  ASSERT_TRUE(run) << run.error().message;
+  auto addresses = sample_formats().make("addresses").value();
+  for (const std::uint64_t count : {9U, 5U}) {
+    const std::array<std::uint64_t, 2> lost{0, count};
+    for (const auto& [file, each] : kernel.events) {
+      if (each.ring.empty()) continue;
+      kernel.put(file, PERF_RECORD_LOST, std::as_bytes(std::span(lost)));
+      break;
+    }
+    ASSERT_TRUE(run->read(*addresses));
+  }
+  EXPECT_EQ(run->counts().lost, 14U);
+}
+
+/// With a period, each so many events are one sample. Which function was at work is known.
+TEST(SampleRun, SamplesAProgramOfThisMachineAndNamesItsFunctions) {
+  auto child = HeldChild::start({.argv = {shmif::test::in_build("tests/perf/known_load"), "faults",
+                                          "2000", "children", "2"}})
+                   .value();
+  CounterEvent faults;
+  faults.name = "page-faults";
+  faults.type = PERF_TYPE_SOFTWARE;
+  faults.config = PERF_COUNT_SW_PAGE_FAULTS;
+  SampleProfile profile;
+  SampleOptions options;
+  options.sampling.period = 1;
+  options.on_exec = true;
+  const std::array targets{TaskId{child.pid(), 0}};
+  auto run = SampleRun::start(faults, targets, options);
+  ASSERT_TRUE(run) << run.error().message;
+  ASSERT_TRUE(child.release());
+  EXPECT_TRUE(shmif::test::eventually([&] {
+    const bool ended = child.ended().has_value();
+    EXPECT_TRUE(run->read(profile));
+    profile.finish();
+    return ended;
+  }));
+  const auto result = profile.result();
+  EXPECT_EQ(result.samples, run->counts().samples);
+  const auto row = std::ranges::find(result.rows, "(anonymous namespace)::touch_pages(long)",
+                                     &ProfileRow::symbol);
+  ASSERT_NE(row, result.rows.end()) << profile.text();
+  EXPECT_EQ(row->object, "known_load");
+  EXPECT_GE(row->samples + run->counts().lost, 6000U) << "of the program and its two children";
 }
 
 }  // namespace
