@@ -44,18 +44,6 @@ TEST(EventText, OfEachModifierNamesItsOwnPlace) {
   }
 }
 
-TEST(EventText, ReadsTermsWithAndWithoutValues) {
-  EXPECT_EQ(
-      read_terms("event=0x3c,umask=1,edge,ldlat=?\n").value(),
-      (std::vector<EventTerm>{
-          {"event", 0x3c, false}, {"umask", 1, false}, {"edge", {}, false}, {"ldlat", {}, true}}));
-  EXPECT_EQ(read_terms("config=18446744073709551615").value()[0].value, ~std::uint64_t{0});
-  for (const char* wrong : {"", "a=", "=1", "a=1,", "a=-1", "a=0x", "a=18446744073709551616",
-                            "a=0x10000000000000000", "a=1 2"}) {
-    EXPECT_FALSE(read_terms(wrong)) << wrong;
-  }
-}
-
 TEST(EventText, ReadsFormatsOfAllWordsAndListsOfRanges) {
   EXPECT_EQ(read_format("config:0-7\n").value(), (FormatField{0, {{0, 7}}}));
   EXPECT_EQ(read_format("config1:63").value(), (FormatField{1, {{63, 63}}}));
@@ -76,14 +64,6 @@ TEST(EventText, PutsTheLowestBitsOfAValueIntoTheFirstRange) {
   ASSERT_TRUE(put_field(field, 0xab5, event));
   EXPECT_EQ(event.config, 0xfffffff5ffffffabU);
   EXPECT_FALSE(put_field(field, 0x1000, event)) << "thirteen bits into twelve";
-}
-
-TEST(EventText, ReadsScalesAsTheKernelWritesThem) {
-  EXPECT_EQ(read_scale("6.103515625e-5\n"), 6.103515625e-5);
-  EXPECT_EQ(read_scale("64"), 64.0);
-  for (const char* wrong : {"", "x", "1x", "-1", "0", "inf", "nan", "1e999"}) {
-    EXPECT_FALSE(read_scale(wrong)) << wrong;
-  }
 }
 
 TEST(CpuList, IsReadAsTheKernelWritesIt) {

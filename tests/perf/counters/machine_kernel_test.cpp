@@ -1,10 +1,7 @@
 // What the counters ask of this machine's kernel beside events: tasks, their ends and owners, and
 // threads that are held.
 
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <linux/perf_event.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -22,7 +19,6 @@
 
 #include "perf/counters/kernel_counters.hpp"
 #include "perf/watch/process.hpp"
-#include "tests/perf/counters/page_faults.hpp"
 #include "tests/perf/membw/as_nobody.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
@@ -61,37 +57,6 @@ pid_t ended_process() {
   return child;
 }
 
-TEST(MachineKernel, AnswersWithTheErrnoOfEachCall) {
-  KernelCounters& kernel = kernel_counters();
-  EventAttr attr;
-  attr.base.type = PERF_TYPE_SOFTWARE;
-  attr.base.config = PERF_COUNT_SW_PAGE_FAULTS;
-  attr.base.exclude_kernel = attr.base.exclude_hv = 1;
-  EXPECT_EQ(kernel.open(attr, ended_process(), -1, -1), -ESRCH);
-  const int file = kernel.open(attr, 0, -1, -1);
-  ASSERT_GE(file, 0);
-  EXPECT_EQ(::fcntl(file, F_GETFD), FD_CLOEXEC);
-  fault(10);
-  std::uint64_t count = 0;
-  EXPECT_EQ(kernel.read(file, &count, sizeof count), 8);
-  EXPECT_GE(count, 10U);
-  EXPECT_EQ(kernel.read(file, &count, 1), -ENOSPC);
-  EXPECT_EQ(kernel.control(file, PERF_EVENT_IOC_RESET, 0), 0);
-  EXPECT_EQ(kernel.control(file, 0, 0), -ENOTTY);
-  void* at = nullptr;
-  EXPECT_EQ(kernel.map(file, 4 * std::size_t{4096}, &at), -EINVAL)
-      << "no power of two behind the header";
-  EXPECT_EQ(at, nullptr);
-  kernel.close(file);
-  EXPECT_EQ(::fcntl(file, F_GETFD), -1);
-  EXPECT_EQ(kernel.read(-1, &count, sizeof count), -EBADF);
-  EXPECT_EQ(kernel.control(-1, PERF_EVENT_IOC_RESET, 0), -EBADF);
-  attr.config3 = 1;  // the kernel must take the larger size, or refuse it as one
-  const int larger = kernel.open(attr, 0, -1, -1);
-  EXPECT_TRUE(larger >= 0 || larger == -E2BIG) << larger;
-  if (larger >= 0) kernel.close(larger);
-}
-
 /// Where linux/perf_event.h has them.
 TEST(KernelAttributes, HaveTheirLargerSizeOnlyForWhatNeedsIt) {
   EventAttr attr;
@@ -109,26 +74,6 @@ TEST(KernelAttributes, HaveTheirLargerSizeOnlyForWhatNeedsIt) {
   EXPECT_EQ(words(), (std::vector<std::uint64_t>{128, 0x304, 0}));
   attr.config3 = 0x99aabbccddeeff00;
   EXPECT_EQ(words(), (std::vector<std::uint64_t>{136, 0x304, 0x99aabbccddeeff00}));
-}
-
-TEST(MachineKernel, KnowsWhenAProcessHasEnded) {
-  KernelCounters& kernel = kernel_counters();
-  const pid_t gone = ended_process();
-  EXPECT_TRUE(kernel.has_ended(-1, gone));
-  EXPECT_FALSE(kernel.has_ended(-1, ::getpid()));
-  EXPECT_EQ(kernel.open_task(gone, false), -ESRCH);
-  const IdleChild child;
-  const int file = kernel.open_task(child.pid(), false);
-  ASSERT_GE(file, 0);
-  EXPECT_FALSE(kernel.has_ended(file, child.pid()));
-  ASSERT_EQ(::kill(child.pid(), SIGKILL), 0);
-  EXPECT_TRUE(shmif::test::eventually([&] { return kernel.has_ended(file, child.pid()); }));
-  kernel.close(file);
-  if (::geteuid() != 0) return;
-  const Tree tree;
-  EXPECT_TRUE(as_nobody(tree, [&] {
-    EXPECT_FALSE(kernel.has_ended(-1, ::getppid())) << "we may not signal it, and it lives";
-  }));
 }
 
 TEST(MachineKernel, KnowsWhenOneOfSeveralThreadsHasEnded) {
@@ -174,6 +119,8 @@ TEST(MachineKernel, TellsWhenATaskBeganAndWhoseItIs) {
   const Tree tree;
   EXPECT_TRUE(as_nobody(tree, [&] {
     EXPECT_EQ(kernel.other_owner(roots), std::optional<uid_t>(0));
+    EXPECT_FALSE(kernel.has_ended(-1, roots)) << "we may not signal it, and it lives";
+    EXPECT_TRUE(kernel.has_ended(-1, gone));
     EXPECT_EQ(kernel.other_owner(gone), std::nullopt);
   }));
 }

@@ -87,18 +87,6 @@ TEST(UserSpace, IsAskedForByTheModifierThatTheNameCanHave) {
                {"in user space only", "cycles:u", "kernel.perf_event_paranoid=1"});
 }
 
-TEST(UserSpace, HasAllEventsButSwitchesAndTracepoints) {
-  EXPECT_FALSE(happens_in_user_space(event_called("", PERF_TYPE_TRACEPOINT, 314)));
-  for (const std::uint64_t config : {PERF_COUNT_SW_CONTEXT_SWITCHES, PERF_COUNT_SW_CPU_MIGRATIONS,
-                                     PERF_COUNT_SW_CGROUP_SWITCHES}) {
-    EXPECT_FALSE(happens_in_user_space(event_called("", PERF_TYPE_SOFTWARE, config))) << config;
-    EXPECT_TRUE(happens_in_user_space(event_called("", PERF_TYPE_HARDWARE, config))) << config;
-  }
-  for (const std::uint64_t config : {PERF_COUNT_SW_TASK_CLOCK, PERF_COUNT_SW_PAGE_FAULTS}) {
-    EXPECT_TRUE(happens_in_user_space(event_called("", PERF_TYPE_SOFTWARE, config))) << config;
-  }
-}
-
 TEST(CounterTargets, SayWhatASessionCannotBeLoadedOn) {
   const auto why = [](const CounterTarget& target, bool mask) {
     const auto checked = check_target(target, mask);

@@ -76,17 +76,6 @@ TEST_F(ScriptedRun, GoesOnWithoutATargetThatHasEnded) {
   EXPECT_FALSE(refused) << "the event was not refused";
 }
 
-TEST_F(ScriptedRun, StartsWithTheProgramIfThatIsAskedFor) {
-  for (const bool waits : {false, true}) {
-    kernel.opened.clear();
-    options.on_exec = waits;
-    auto run = start();
-    ASSERT_TRUE(run);
-    EXPECT_EQ(kernel.opened[1].attr.base.enable_on_exec, waits ? 1U : 0U);
-    EXPECT_EQ(kernel.counts(1), !waits);
-  }
-}
-
 TEST_F(ScriptedRun, FallsBackToUserSpaceForAllTargets) {
   // The clock and the events of the first target; of the second, the event is refused.
   kernel.before = [](KernelCall call, int nth) {

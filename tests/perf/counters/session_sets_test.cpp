@@ -177,20 +177,6 @@ TEST_F(ScriptedSets, CanBeClosedThoughEachLookMeetsAnOverflow) {
   }
 }
 
-TEST_F(ScriptedSets, KeepTheTurnInWhichTheirSessionIsUnloaded) {
-  CounterSession own = session_over({}, kernel);
-  ASSERT_TRUE(own.create_sets(std::array{SetSetup{5}}));
-  ASSERT_TRUE(own.program(std::array{EventSetup{fake_event(1)}, EventSetup{fake_event(2), 5}}));
-  ASSERT_TRUE(own.load(thread));
-  ASSERT_TRUE(own.start());
-  kernel.run(kTask, 100);
-  ASSERT_TRUE(own.unload());
-  std::array queries{SetQuery{0}, SetQuery{5}};
-  ASSERT_TRUE(own.query_sets(queries));
-  EXPECT_EQ(queries[0].active_ns, 100U);
-  EXPECT_EQ(queries[1].active_ns, 0U);
-}
-
 TEST_F(ScriptedSets, GoBackToTheOldSetIfTheNewOneCannotCount) {
   start_three_sets();
   refuse(KernelCall::control, ENOSPC, 2);

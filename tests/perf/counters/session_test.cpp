@@ -43,27 +43,6 @@ TEST_F(ScriptedSession, CountsBetweenStartAndStopAndKeepsItsCountsWhenItIsUnload
   EXPECT_EQ(read(1).scaled, 7.0);
 }
 
-TEST_F(ScriptedSession, CountsOnFromTheValueThatItIsGiven) {
-  program({{fake_event(1)}});
-  const std::array before{ValueSetup{0, 100, {}}};
-  ASSERT_TRUE(session.set_values(before));
-  EXPECT_EQ(read(0).value, 100U);
-  ASSERT_TRUE(session.load(thread));
-  ASSERT_TRUE(session.start());
-  kernel.run(kTask, 10, {{1, 5}});
-  ASSERT_TRUE(session.stop());
-  EXPECT_EQ(read(0).value, 105U);
-  const std::array again{ValueSetup{0, ~std::uint64_t{0}, {}}};
-  ASSERT_TRUE(session.set_values(again));
-  EXPECT_EQ(read(0).running_ns, 0U);
-  ASSERT_TRUE(session.start());
-  kernel.run(kTask, 4, {{1, 3}});
-  EXPECT_EQ(read(0).value, 2U) << "64 bits, and around";
-  EXPECT_EQ(read(0).running_ns, 4U);
-  ASSERT_TRUE(session.unload());
-  EXPECT_EQ(read(0).value, 2U);
-}
-
 TEST_F(ScriptedSession, NamesTheFirstWrongElementAndAppliesNothing) {
   program({{fake_event(1)}, {fake_event(2), 0, {.period = 10}}});
   const std::array setups{EventSetup{fake_event(3)}, EventSetup{fake_event(4), 9}};
@@ -228,22 +207,6 @@ TEST_F(ScriptedSession, AddsWhatAllThreadsAndLoadsCounted) {
   EXPECT_EQ(session.clock_ns().value(), 35U);
   EXPECT_EQ(read(0).value, 23U);
   EXPECT_EQ(read(0).running_ns, 20U);
-}
-
-TEST_F(ScriptedSession, KeepsItsCountsIfTheyCannotBeReadAtTheEnd) {
-  start({{fake_event(1)}}, thread);
-  kernel.run(kTask, 10, {{1, 3}});
-  ASSERT_TRUE(session.unload());
-  ASSERT_TRUE(session.load(thread));
-  ASSERT_TRUE(session.start());
-  kernel.run(kTask, 10, {{1, 5}});
-  kernel.before = [](KernelCall call, int) { return call == KernelCall::read ? -EIO : 0; };
-  EXPECT_EQ(session.unload().error().code, std::errc::io_error);
-  kernel.before = {};
-  EXPECT_EQ(session.state(), SessionState::unloaded);
-  EXPECT_EQ(kernel.open_files(), 0U);
-  EXPECT_EQ(read(0).value, 3U) << "those of the load before";
-  EXPECT_EQ(session.clock_ns().value(), 10U);
 }
 
 TEST_F(ScriptedSession, HoldsAllThreadsOfItsTargetForAReadOfOneInstant) {

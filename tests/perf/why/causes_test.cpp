@@ -480,21 +480,6 @@ TEST(Causes, TheHeaviestIsTheOneWithTheLosses) {
   EXPECT_EQ(find_causes(series, traffic).at(0).cause, CauseKind::migrated);
 }
 
-TEST(Causes, AreNoMoreThanAReaderReads) {
-  std::vector<std::string> names;
-  for (int i = 0; i < 25; ++i) names.push_back("job" + std::to_string(i));
-  WhySeries series = quiet_series(20, names);
-  for (std::size_t job = 0; job < names.size(); ++job) {
-    for (std::size_t i = 5; i < 15; ++i) {
-      series.tasks[job].steps[i].wait_us = 50'000 + 100 * static_cast<std::uint32_t>(job);
-    }
-  }
-  const auto causes = find_causes(series, {});
-  ASSERT_EQ(causes.size(), 20U);
-  EXPECT_EQ(causes.front().job, "job24");
-  EXPECT_EQ(causes.back().job, "job5") << "the heaviest are told";
-}
-
 TEST(Causes, AreNamedForATenthOfASecondOrATwentiethOfTheLosses) {
   for (const auto& [wait_us, is_named] : {std::pair(44'000U, false), std::pair(56'000U, true)}) {
     WhySeries series = quiet_series(40);
@@ -635,18 +620,6 @@ TEST(Summaries, HaveEachFigureUnderItsOwnName) {
   EXPECT_EQ(sum.major_faults, 150'000U);
   series.waits_known = false;
   EXPECT_FALSE(summaries_of(series)[1].waiting);
-}
-
-TEST(Figures, HaveTheDigitsThatTheirSizeNeeds) {
-  for (const auto& [share, text] : std::vector<std::pair<double, std::string>>{
-           {0, "0 %"}, {0.00125, "0.12 %"}, {0.0994, "9.9 %"}, {0.106, "11 %"}, {1, "100 %"}}) {
-    EXPECT_EQ(percent_text(share), text) << share;
-  }
-  EXPECT_EQ(counted_text(1, "frame"), "1 frame");
-  EXPECT_EQ(counted_text(999, "frame"), "999 frames");
-  EXPECT_EQ(counted_text(1234567, "frame"), "1,234,567 frames");
-  EXPECT_EQ(second_text(-0.0), "0.0 s");
-  EXPECT_EQ(second_text(12.26), "12.3 s");
 }
 
 }  // namespace

@@ -76,6 +76,11 @@ class FilesOfProcesses : public ::testing::Test {
     if (!sampler_) sampler_.emplace(tree.files(), origin_ns);
     return *sampler_;
   }
+  /// Job "rx", which is process 41, is looked at for the first time.
+  void begin() {
+    ASSERT_TRUE(sampler().add_process(sampler().add_job("rx"), 41));
+    look();
+  }
   /// Looks every 100 ms, beginning at the origin.
   void look() { sampler().sample(origin_ns + looks_++ * (kSecond / 10)); }
   const WhySeries& series() { return sampler().series(); }

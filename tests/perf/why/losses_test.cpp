@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include "perf/why/analysis.hpp"
-#include "perf/why/losses.hpp"
 #include "tests/perf/why/why_series.hpp"
 
 namespace shmif::perf::test {
@@ -228,24 +227,6 @@ TEST(Losses, InTwoTimesAreToldTwice) {
   traffic.steps[35].lost = 25;
   EXPECT_EQ(told(find_causes(series, std::vector{traffic})),
             (Told{"rx receive_buffer 80", "rx receive_buffer 20"}));
-}
-
-TEST(Losses, ThatAreNoneGiveWayToOverrunsAndALatencyThatStandsOut) {
-  JobTraffic traffic{.job = "rx",
-                     .steps = {{.begin_s = 0, .end_s = 1, .overruns = 2, .latency_max_ns = 1e6},
-                               {.begin_s = 1, .end_s = 2, .overruns = 3, .latency_max_ns = 5e6},
-                               {.begin_s = 2, .end_s = 3, .overruns = 4, .latency_max_ns = 1e6}}};
-  const auto others = [&](double begin, double end) {
-    return Losses(&traffic).others_within(begin, end);
-  };
-  const std::string latency = "; the worst latency, 5 ms, fell there";
-  EXPECT_EQ(others(1, 2), "; it was overrun there 3 times" + latency);
-  EXPECT_EQ(others(0, 1), "; it was overrun there 2 times");
-  EXPECT_EQ(others(0.5, 1.5), "; it was overrun there 5 times" + latency);
-  traffic.steps[1].latency_max_ns = 4.99e6;
-  EXPECT_EQ(others(1, 2), "; it was overrun there 3 times") << "less than five times the median";
-  traffic.steps[0].lost = 1;
-  EXPECT_EQ(others(1, 2), "") << "its losses are told instead";
 }
 
 TEST(CauseKinds, HaveWordsThatAreReadBack) {

@@ -86,22 +86,6 @@ TEST(Planted, MigrationsAreNamed) {
   expect_first(planted, CauseKind::migrated);
 }
 
-TEST(Planted, AChangeOfAffinityIsNamedWithTheCpus) {
-  const std::vector<int> cpus = allowed_cpus();
-  if (cpus.size() < 2) GTEST_SKIP() << "needs two CPUs";
-  const Child rx = receiver_on(cpus.back());
-  // A thread chooses its CPUs when it begins, and is left alone for its first second.
-  std::this_thread::sleep_for(std::chrono::milliseconds(200));
-  const Planted planted = watch(rx.pid(), [&] { pin(rx.pid(), cpus.front()); }, [] {});
-  const auto found = std::ranges::find(planted.causes, CauseKind::migrated, &Cause::cause);
-  ASSERT_NE(found, planted.causes.end()) << told(planted);
-  EXPECT_LE(found->begin_s, planted.begin_s + 0.01) << told(planted);
-  EXPECT_GE(found->end_s, planted.begin_s) << told(planted);
-  const std::string change = "its CPUs were changed from " + std::to_string(cpus.back()) + " to " +
-                             std::to_string(cpus.front());
-  EXPECT_NE(found->sentence.find(change), std::string::npos) << found->sentence;
-}
-
 /// A control group of this test's own, in a tree of version 1, that is removed with the test. Its
 /// processes must have ended.
 class ControlGroup {

@@ -33,8 +33,7 @@ ThreadFiles grown(int n) {
 
 TEST_F(FilesOfProcesses, GiveEachFigureOfAnInterval) {
   put(41, 41, grown(0));
-  ASSERT_TRUE(sampler().add_process(sampler().add_job("rx"), 41));
-  look();
+  begin();
   put(41, 41, grown(1));
   look();
   put(41, 41, grown(11));
@@ -72,8 +71,7 @@ TEST_F(FilesOfProcesses, WithoutMigrationsTellThatAThreadHasAnotherCpu) {
   std::vector<std::uint32_t> migrations;
   ThreadFiles files{.run_us = 10, .voluntary = 100, .involuntary = 200};
   put(41, 41, files);
-  ASSERT_TRUE(sampler().add_process(sampler().add_job("rx"), 41));
-  look();
+  begin();
   for (const int cpu : {1, 2, 2, 0, 1}) {
     files.cpu = cpu;
     files.run_us += 10;
@@ -94,8 +92,7 @@ TEST_F(FilesOfProcesses, WithoutMigrationsTellThatAThreadHasAnotherCpu) {
 TEST_F(FilesOfProcesses, TellWhenAThreadMustLeaveItsCpu) {
   ThreadFiles files;
   put(41, 41, files);
-  ASSERT_TRUE(sampler().add_process(sampler().add_job("rx"), 41));
-  look();
+  begin();
   const auto change = [&](const std::string& allowed, int cpu) {
     files.allowed = allowed;
     files.cpu = cpu;
@@ -123,8 +120,7 @@ TEST_F(FilesOfProcesses, TellWhetherAThreadBeganBeforeTheWatch) {
   origin_ns = kSecond;  // 100 ticks of 10 ms
   ASSERT_EQ(::sysconf(_SC_CLK_TCK), 100);
   put(41, 41, {.threads = 1, .run_us = 100});
-  ASSERT_TRUE(sampler().add_process(sampler().add_job("rx"), 41));
-  look();
+  begin();
   put(41, 41, {.threads = 3, .run_us = 110});
   ThreadFiles old{.threads = 3, .start_ticks = 50, .run_us = 5000, .wait_us = 300};
   put(41, 42, old);
@@ -203,8 +199,7 @@ TEST_F(FilesOfProcesses, OfAKernelThatListsNoChildrenNameTheirParents) {
   put(50, 50, {.name = "c) S 9 (d", .parent = 41});
   put(51, 51, {.parent = 1});
   tree.put("/proc/52/stat", "no stat");
-  ASSERT_TRUE(sampler().add_process(sampler().add_job("rx"), 41));
-  look();
+  begin();
   EXPECT_EQ(numbers(), (std::set<pid_t>{41, 50}));
   put(53, 53, {.parent = 50});
   for (int i = 1; i < 10; ++i) look();
@@ -316,8 +311,7 @@ TEST_F(FilesOfProcesses, WithoutRunDelaysSaySoOnce) {
 
 TEST_F(FilesOfProcesses, AreListedInTheSameLookInWhichOneSaysThatThereAreMore) {
   put(41, 41);
-  ASSERT_TRUE(sampler().add_process(sampler().add_job("rx"), 41));
-  look();
+  begin();
   put(41, 41, {.threads = 2});
   put(41, 42, {.threads = 2});
   look();
@@ -335,8 +329,7 @@ TEST_F(FilesOfProcesses, AreListedInTheSameLookInWhichOneSaysThatThereAreMore) {
 
 TEST_F(FilesOfProcesses, WithTheNumberOfAnEarlierOneHaveCountsOfTheirOwn) {
   put(41, 41, {.run_us = 1000});
-  ASSERT_TRUE(sampler().add_process(sampler().add_job("rx"), 41));
-  look();
+  begin();
   put(41, 41, {.run_us = 1010});
   look();
   for (const int run_us : {90'000, 90'007}) {
@@ -361,8 +354,7 @@ TEST_F(FilesOfProcesses, WithTheNumberOfAnEarlierOneHaveCountsOfTheirOwn) {
 TEST_F(FilesOfProcesses, WithoutTheTimesOfTheSchedulerRunInTheirProgramsAndInTheKernel) {
   tree.remove("/proc/self/schedstat");
   put(41, 41, {.user_ticks = 1000, .system_ticks = 500});
-  ASSERT_TRUE(sampler().add_process(sampler().add_job("rx"), 41));
-  look();
+  begin();
   ASSERT_FALSE(series().waits_known);
   const long tick_us = 1'000'000 / ::sysconf(_SC_CLK_TCK);
   std::vector<long> ticks;
@@ -382,8 +374,7 @@ TEST_F(FilesOfProcesses, AreOfTheGroupIntoWhichTheirProcessWasMoved) {
   };
   put(41, 41);
   put_group("starter");
-  ASSERT_TRUE(sampler().add_process(sampler().add_job("rx"), 41));
-  look();
+  begin();
   put_group("before");
   constexpr std::size_t kSettled = 7, kHalfASecond = 5;
   while (series().ends_s.size() < kSettled) look();

@@ -96,25 +96,6 @@ TEST_F(WatchedThreads, AreNoticedAtTheNextLookAfterTheyBeganOrEnded) {
   EXPECT_EQ(find_task(series(), ::getpid())->steps.size(), 2U);
 }
 
-TEST_F(WatchedThreads, OfAProcessThatEndsAreGoneAtTheNextLook) {
-  const shmif::test::Shared<std::atomic<bool>> over;
-  Child child([&over] {
-    while (!*over) ::usleep(1000);
-    return 0;
-  });
-  const pid_t number = child.pid();
-  begin(number);
-  look();
-  EXPECT_FALSE(find_task(series(), number)->ended);
-  *over = true;
-  child.wait();
-  look();
-  EXPECT_TRUE(std::ranges::all_of(series().tasks, &TaskSeries::ended));  // TSan has one more
-  const TaskSeries* const task = find_task(series(), number);
-  ASSERT_NE(task, nullptr);
-  EXPECT_EQ(task->steps.size(), 1U) << "nothing is known of its last interval";
-}
-
 TEST_F(WatchedThreads, GoOnUnderTheirNumberWhenOneOfThemExecutesAProgram) {
   if (shmif::test::kSanitized) GTEST_SKIP() << "under sanitizers, there is one more thread";
   struct State {

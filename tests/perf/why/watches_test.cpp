@@ -22,7 +22,6 @@
 #include "tests/perf/membw/trees.hpp"
 #include "tests/perf/why/why_series.hpp"
 #include "tests/support/child_process.hpp"
-#include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
 

@@ -12,7 +12,6 @@
 #include "perf/why/port_watch.hpp"
 #include "perf/why/sampler.hpp"
 #include "tests/perf/membw/trees.hpp"
-#include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
 
@@ -162,30 +161,6 @@ TEST(PortFigures, AreThoseOfEachPortInEachInterval) {
   EXPECT_EQ(series.buses[0].takeovers_living, (std::vector<std::uint32_t>{3, 0}));
 }
 
-TEST(PortFigures, OfAPortThatComesLaterBeginWithTheIntervalInWhichItCame) {
-  const shmif::test::TempBus bus;
-  WhySeries series;
-  const TaskWatch tasks(KernelFiles(), series, 0);
-  PortWatch watch = PortWatch::open(bus.path()).value();
-  const auto look = [&] {
-    series.ends_s.push_back(static_cast<double>(series.ends_s.size() + 1));
-    watch.sample(series, tasks);
-  };
-  watch.sample(series, tasks);
-  look();
-  Port port = shmif::test::port_on(bus.path(), {.name = "late"});
-  shmif::test::NumberedBatch batch(100);
-  ASSERT_FALSE(port.send(batch.make(0, 0, 5)).error);
-  look();
-  ASSERT_FALSE(port.send(batch.make(0, 5, 2)).error);
-  look();
-  ASSERT_EQ(series.ports.size(), 1U);
-  EXPECT_EQ(series.ports[0].first, 1U);
-  std::vector<std::uint64_t> frames;
-  for (const PortStep& step : series.ports[0].steps) frames.push_back(step.frames);
-  EXPECT_EQ(frames, (std::vector<std::uint64_t>{5, 2}));
-}
-
 TEST(BusFigures, AreSumsOfTheirOwnPorts) {
   const shmif::test::TempBus one, other;
   std::vector<Port> ports;
@@ -223,12 +198,7 @@ TEST(BusFigures, AreSumsOfTheirOwnPorts) {
     EXPECT_EQ(bus.overruns, 7 * n);
     EXPECT_NEAR(bus.paused_s, 11e-6 * static_cast<double>(n), 1e-9);
   }
-  // Before the second look, a bus is known at the begin alone.
-  WhySampler begun(KernelFiles(), 0, MachineSources::of_causes);
-  ASSERT_TRUE(begun.add_bus(one.path()));
-  begun.sample(3 * kSecond);
-  EXPECT_EQ(why_result(begun, {}).buses.at(0).known_until_s, 3);
-  EXPECT_FALSE(begun.add_bus(one.file("none")));
+  EXPECT_FALSE(sampler.add_bus(one.file("none")));
 }
 
 /// A repair may make the ring begin anew. Then the epoch grows.
