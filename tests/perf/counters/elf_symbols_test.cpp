@@ -1,4 +1,4 @@
-// What is read of an ELF file that was made for that: kinds of symbols, tables, segments, limits.
+// What is read of an ELF file that was made for that: kinds of symbols, tables, and limits.
 
 #include <elf.h>
 #include <fcntl.h>
@@ -35,8 +35,6 @@ void append(std::string& to, const T& object) {
 class ElfFile {
  public:
   Elf64_Ehdr head{};
-  std::vector<Elf64_Phdr> segments{};
-  std::uint64_t name_flags = 0;
   Elf64_Shdr first{};
 
   ElfFile() {
@@ -76,11 +74,10 @@ class ElfFile {
     std::vector<Elf64_Shdr> sections{first};
     std::size_t count = 2;
     for (const Table& each : tables_) count += each.times;
-    const std::uint64_t behind = sizeof begin + segments.size() * sizeof(Elf64_Phdr);
     for (const Table& each : tables_) {
       Elf64_Shdr section{};
       section.sh_type = each.type;
-      section.sh_offset = behind + body.size();
+      section.sh_offset = sizeof begin + body.size();
       section.sh_size = each.bytes.size();
       section.sh_link = static_cast<Elf64_Word>(count - 1);
       section.sh_entsize = sizeof(Elf64_Sym);
@@ -88,20 +85,16 @@ class ElfFile {
       sections.insert(sections.end(), each.times, section);
       body += each.bytes;
     }
-    begin.e_shoff = behind + body.size();
+    begin.e_shoff = sizeof begin + body.size();
     begin.e_shnum = static_cast<Elf64_Half>(count);
     Elf64_Shdr names{};
     names.sh_type = SHT_STRTAB;
-    names.sh_flags = name_flags;
     names.sh_offset = begin.e_shoff + count * sizeof(Elf64_Shdr);
     names.sh_size = names_.size();
     names.sh_addralign = 1;
     sections.push_back(names);
-    if (!segments.empty()) begin.e_phoff = sizeof begin;
-    if (begin.e_phnum == 0) begin.e_phnum = static_cast<Elf64_Half>(segments.size());
     std::string all;
     append(all, begin);
-    for (const Elf64_Phdr& each : segments) append(all, each);
     all += body;
     for (const Elf64_Shdr& each : sections) append(all, each);
     return all + names_;
@@ -144,8 +137,6 @@ std::string names_of(const SymbolTable& table) {
   return names;
 }
 
-constexpr const char* kTooLarge = "its symbol table is larger than the file's contents can make it";
-
 TEST(ElfSymbols, AreFunctionsThatTheFileHasItself) {
   ElfFile file;
   file.table(SHT_SYMTAB, {{"plain", 0x100},
@@ -177,29 +168,6 @@ TEST(ElfSymbols, OfTheFullTableAreAllAndThoseOfTheExportedOneOnlyWithoutIt) {
   EXPECT_EQ(read(stripped).trouble(), "");
 }
 
-TEST(ElfSymbols, LieWhereWhatIsLoadedLies) {
-  ElfFile file;
-  file.table(SHT_SYMTAB, {{"f", 0x401010}});
-  const auto segment = [](std::uint32_t type, std::uint64_t offset, std::uint64_t address,
-                          std::uint64_t bytes) {
-    Elf64_Phdr head{};
-    head.p_type = type;
-    head.p_offset = offset;
-    head.p_vaddr = address;
-    head.p_filesz = bytes;
-    head.p_memsz = 2 * bytes;
-    return head;
-  };
-  file.segments = {segment(PT_NOTE, 0x1000, 0x900000, 0x100),
-                   segment(PT_LOAD, 0x1000, 0x401000, 0x100),
-                   segment(PT_LOAD, 0x2000, 0x600000, 0x100)};
-  const SymbolTable table = read(file);
-  EXPECT_EQ(table.address_of(0x1010), 0x401010U);
-  EXPECT_EQ(table.address_of(0x10ff), 0x4010ffU);
-  EXPECT_EQ(table.address_of(0x1100), std::nullopt) << "only in memory";
-  EXPECT_EQ(table.address_of(0x2001), 0x600001U);
-}
-
 TEST(ElfSymbols, HaveNamesOf256MebibytesAndItIsToldIfThereAreMore) {
   const std::string name(std::size_t{4} << 20U, 'n');
   const auto file_of = [&](std::size_t symbols) {
@@ -211,14 +179,6 @@ TEST(ElfSymbols, HaveNamesOf256MebibytesAndItIsToldIfThereAreMore) {
   const SymbolTable table = read(file_of(64));
   EXPECT_TRUE(names_of(table) == name + ' ') << "all begin at one address";
   EXPECT_EQ(table.trouble(), "it has more symbols, or longer names of them, than are read");
-}
-
-TEST(ElfSymbols, WithCompressedNamesAreNotRead) {
-  ElfFile file;
-  file.name_flags = SHF_COMPRESSED;
-  file.table(SHT_SYMTAB, {{"f", 0x100}});
-  EXPECT_EQ(names_of(read(file)), "");
-  EXPECT_EQ(read(file).trouble(), kTooLarge);
 }
 
 TEST(ElfSymbols, AreReadUpToFourMillionAndItIsToldIfThereAreMore) {

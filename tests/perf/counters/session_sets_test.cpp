@@ -195,6 +195,16 @@ TEST_F(ScriptedSets, KeepTheTurnInWhichTheTargetEnded) {
   EXPECT_EQ(query(0).activations, 1U);
 }
 
+TEST_F(ScriptedSets, OfAProgramThatIsWaitedForBeginWithTheActiveOne) {
+  ASSERT_TRUE(session.create_sets(std::array{SetSetup{5}}));
+  CounterTarget target = process;
+  target.on_exec = true;
+  start({{fake_event(1)}, {fake_event(2), 5}}, target);
+  kernel.exec(kTask);
+  EXPECT_TRUE(kernel.counts(1));
+  EXPECT_FALSE(kernel.counts(2));
+}
+
 // ---- A read of a vector ----
 
 /// Whether a thread of this process sleeps, for example because it waits for a mutex.

@@ -83,6 +83,9 @@ TEST(MachineFigures, AreThoseOfEachCpuAndEachSource) {
   EXPECT_NEAR(result.machine.memory_pressure.value_or(0), 0.2, 1e-9);
   EXPECT_NEAR(result.machine.io_pressure.value_or(0), 0.4, 1e-9);
   EXPECT_FALSE(result.partial);
+  tree.put("/proc/pressure/memory", "some total=900000000\n");
+  sampler.sample(5 * kSecond);
+  EXPECT_EQ(why_result(sampler, {}).machine.memory_pressure, 1.0) << "looks are not punctual";
 }
 
 TEST(SamplerTimes, CountFromTheOriginAndGrowWithTheWatch) {
