@@ -298,17 +298,5 @@ TEST_F(ScriptedSession, CountsTheRecordsThatWereLostLast) {
   }
 }
 
-TEST_F(ScriptedSession, SaysThatMoreMayBeLostWhereTheKernelDoesNotTell) {
-  kernel.tells_lost = false;
-  start({{fake_event(1), 0, {.period = 10}}}, thread);
-  const int file = kernel.events.rbegin()->first;
-  const std::array<std::uint64_t, 2> lost{kernel.events.at(file).id, 9};
-  kernel.put(file, PERF_RECORD_LOST, std::as_bytes(std::span(lost)));
-  kernel.lose(1, 14);
-  const SampleCounts counts = samples();
-  EXPECT_EQ(counts.lost, 9U);
-  EXPECT_TRUE(counts.lost_is_least);
-}
-
 }  // namespace
 }  // namespace shmif::perf::test

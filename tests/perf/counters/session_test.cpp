@@ -41,6 +41,15 @@ TEST_F(ScriptedSession, CountsBetweenStartAndStopAndKeepsItsCountsWhenItIsUnload
   EXPECT_EQ(read(1).value, 7U);
   EXPECT_EQ(read(1).running_ns, 10U);
   EXPECT_EQ(read(1).scaled, 7.0);
+  kernel.processes[kTask] = {kTask, kOther};
+  ASSERT_TRUE(session.load(process));
+  ASSERT_TRUE(session.start());
+  kernel.run(kTask, 10, {{1, 3}}, 0.5);
+  kernel.run(kOther, 20, {{1, 40}}, 0.5);
+  EXPECT_EQ(read(0).value, 5U + 21U) << "of all threads and loads";
+  EXPECT_EQ(read(0).enabled_ns, 40U);
+  EXPECT_EQ(read(0).running_ns, 25U);
+  EXPECT_EQ(session.clock_ns().value(), 40U);
 }
 
 TEST_F(ScriptedSession, NamesTheFirstWrongElementAndAppliesNothing) {
@@ -188,25 +197,6 @@ TEST_F(ScriptedSession, TellsWhichValueItCouldNotReadAndGivesNone) {
   }
   kernel.cut_reads = 0;
   EXPECT_EQ(failed(), "");
-}
-
-TEST_F(ScriptedSession, AddsWhatAllThreadsAndLoadsCounted) {
-  kernel.processes[kTask] = {kTask, kOther};
-  start({{fake_event(1)}}, process);
-  kernel.run(kTask, 10, {{1, 3}}, 0.5);
-  kernel.run(kOther, 20, {{1, 40}}, 0.5);
-  EXPECT_EQ(session.clock_ns().value(), 30U);
-  EXPECT_EQ(read(0).value, 21U);
-  EXPECT_EQ(read(0).enabled_ns, 30U);
-  EXPECT_EQ(read(0).running_ns, 15U);
-  ASSERT_TRUE(session.unload());
-  EXPECT_EQ(session.clock_ns().value(), 30U);
-  ASSERT_TRUE(session.load(thread));
-  ASSERT_TRUE(session.start());
-  kernel.run(kTask, 5, {{1, 2}});
-  EXPECT_EQ(session.clock_ns().value(), 35U);
-  EXPECT_EQ(read(0).value, 23U);
-  EXPECT_EQ(read(0).running_ns, 20U);
 }
 
 TEST_F(ScriptedSession, HoldsAllThreadsOfItsTargetForAReadOfOneInstant) {

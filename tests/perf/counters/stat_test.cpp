@@ -366,26 +366,6 @@ TEST_F(Stat, SayWhyAnEventWasNotCounted) {
          "it cannot be counted on the given CPUs, but on CPU 1");
 }
 
-TEST_F(Stat, ScalesTheEventsOfASetByTheTimeThatTheTargetRan) {
-  StatOptions options;
-  options.turn = std::chrono::nanoseconds(0);  // only the first set counts
-  auto run = StatRun::start({listed(1, 3), listed(2, 5)}, kOneTask, options, kernel);
-  ASSERT_TRUE(run) << run.error().message;
-  kernel.run(kTask, 1000, {{1, 40}, {2, 50}}, 0.5);
-  const auto result = run->finish();
-  ASSERT_TRUE(result) << result.error().message;
-  EXPECT_EQ(result->events[0].value, 40);
-  EXPECT_TRUE(result->events[0].scaled);
-  EXPECT_EQ(result->events[0].enabled_ns, 1000U);
-  EXPECT_EQ(result->events[0].running_ns, 500U);
-  EXPECT_FALSE(result->events[1].value);
-  EXPECT_EQ(result->events[1].state, "not counted");
-  ASSERT_EQ(result->sets.size(), 2U);
-  EXPECT_EQ(result->sets[0].id, 3U);
-  EXPECT_EQ(result->sets[0].active_ns, 1000U);
-  EXPECT_EQ(result->sets[1].activations, 0U);
-}
-
 TEST_F(Stat, AddsTheTurnsOfSeveralProcesses) {
   StatOptions options;
   options.turn = std::chrono::nanoseconds(0);  // only the first set counts
@@ -397,6 +377,7 @@ TEST_F(Stat, AddsTheTurnsOfSeveralProcesses) {
   ASSERT_TRUE(result) << result.error().message;
   ASSERT_EQ(result->sets.size(), 2U);
   EXPECT_EQ(result->sets[0].activations, 2U) << "one for each process";
+  EXPECT_EQ(result->sets[0].id, 3U) << "as the list numbers it";
   EXPECT_EQ(result->sets[0].active_ns, 1500U);
   EXPECT_EQ(result->sets[0].events, 1U);
   EXPECT_EQ(result->sets[1].activations, 0U);

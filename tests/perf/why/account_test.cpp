@@ -10,16 +10,6 @@
 namespace shmif::perf::test {
 namespace {
 
-TEST(Account, OfATurnIsRunningWaitingAndAsleep) {
-  const WhySeries series = quiet_series(2);
-  for (const TaskTime& time : account_of(series, series.tasks[0])) {
-    EXPECT_NEAR(time.running, 0.05, 1e-9);
-    EXPECT_NEAR(time.waiting, 0.005, 1e-9);
-    EXPECT_NEAR(time.asleep, 0.945, 1e-9);
-    EXPECT_EQ(time.held + time.stopped, 0);
-  }
-}
-
 /// A thread that waits for 350 ms: the kernel counts that when it runs again.
 TEST(Account, PutsAWaitWhereItWas) {
   WhySeries series = quiet_series(6);
@@ -38,18 +28,6 @@ TEST(Account, PutsAWaitWhereItWas) {
   EXPECT_NEAR(times[1].waiting, 0.6, 1e-9);
   EXPECT_NEAR(times[1].asleep, 0.2, 1e-9);
   EXPECT_NEAR(times[0].waiting, 0.005, 1e-9) << "it was asleep at this border";
-}
-
-TEST(Account, TellsTimeThatNobodyCountsFromSleep) {
-  WhySeries series = quiet_series(3);
-  auto& steps = series.tasks[0].steps;
-  steps[0].state = 'R';
-  steps[1] = {.run_us = 30'000, .state = 'R'};
-  steps[2] = {.run_us = 30'000, .voluntary = 1, .state = 'R'};
-  const auto times = account_of(series, series.tasks[0]);
-  EXPECT_NEAR(times[1].held, 0.7, 1e-9);
-  EXPECT_EQ(times[2].held, 0) << "it slept in between";
-  EXPECT_NEAR(times[2].asleep, 0.7, 1e-9);
 }
 
 TEST(Account, TakesATracedThreadForStoppedAlsoBeforeTheFirstInterval) {
