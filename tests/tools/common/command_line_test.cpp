@@ -40,43 +40,23 @@ TEST(CommandLine, HelpListsTheseCommandsAndNoOther) {
   EXPECT_EQ(listed, all) << result.out;
 }
 
-TEST(CommandLine, EveryCommandExplainsItselfWithExamples) {
+TEST(CommandLine, EveryCommandExplainsItselfWithExamplesInEightyColumns) {
   for (const std::string& command : kCommands) {
     const ToolResult result = run_tool({command, "--help"});
     EXPECT_EQ(result.status, 0) << command;
     EXPECT_EQ(result.err, "") << command;
     EXPECT_EQ(result.out.rfind("usage: shmifctl " + command + " [OPTION]...", 0), 0U) << result.out;
-    EXPECT_NE(result.out.find("\nexamples:\n  shmifctl"), std::string::npos) << result.out;
+    const std::size_t examples = result.out.find("\nexamples:\n  shmifctl");
+    ASSERT_NE(examples, std::string::npos) << result.out;
+    std::istringstream body(result.out.substr(0, examples));
+    for (std::string line; std::getline(body, line);) EXPECT_LE(line.size(), 80U) << line;
     EXPECT_EQ(run_tool({"help", command}).out, result.out);
   }
-}
-
-TEST(CommandLine, HelpFitsATerminalOfEightyColumns) {
-  for (const std::string& command : kCommands) {
-    const std::string text = run_tool({command, "--help"}).out;
-    const std::string body = text.substr(0, text.find("\nexamples:\n"));
-    std::size_t begin = 0;
-    while (begin < body.size()) {
-      const std::size_t end = std::min(body.find('\n', begin), body.size());
-      EXPECT_LE(end - begin, 80U) << body.substr(begin, end - begin);
-      begin = end + 1;
-    }
-  }
-}
-
-TEST(CommandLine, HelpExplainsEverySpellingOfValues) {
-  const std::string help = run_tool({"help", "values"}).out;
+  const std::string values = run_tool({"help", "values"}).out;
   for (const base::Spelling& spelling : base::kSpellings) {
-    EXPECT_NE(help.find(std::string("\n  ") + spelling.kind + ' '), std::string::npos) << help;
-    EXPECT_NE(help.find(std::string(spelling.examples) + ": "), std::string::npos) << help;
+    EXPECT_NE(values.find(std::string(spelling.examples) + ": "), std::string::npos) << values;
   }
-}
-
-TEST(CommandLine, VersionNamesTheBusFormat) {
-  const ToolResult result = run_tool({"--version"});
-  EXPECT_EQ(result.status, 0);
-  EXPECT_EQ(result.out.rfind("shmifctl ", 0), 0U) << result.out;
-  EXPECT_NE(result.out.find("(bus format 0x"), std::string::npos) << result.out;
+  EXPECT_NE(run_tool({"--version"}).out.find("(bus format 0x"), std::string::npos);
 }
 
 TEST(CommandLine, WordsBehindTheDoubleDashAreNoOptions) {
@@ -87,25 +67,28 @@ TEST(CommandLine, WordsBehindTheDoubleDashAreNoOptions) {
   EXPECT_EQ(access(directory.file("-odd,name").c_str(), F_OK), 0);
 }
 
-TEST(CommandLine, APathMayHoldCommasAndSpaces) {
-  TempDir directory;
-  const std::string path = directory.file("a,b c");
-  EXPECT_EQ(run_tool({"create", path}).status, 0);
-  EXPECT_EQ(run_tool({"stat", path}).status, 0);
-}
-
-TEST(CommandLine, AMessageSteersNoTerminal) {
-  const ToolResult result = run_tool({"stat", "/nosuch\x1b[31m/a\nb"});
-  EXPECT_EQ(result.status, 1);
-  EXPECT_NE(result.err.find("/nosuch?[31m/a b"), std::string::npos) << result.err;
-  EXPECT_EQ(result.err.find('\x1b'), std::string::npos);
-}
-
-TEST(CommandLine, OutputThatCannotBeWrittenIsAFailure) {
-  const ToolResult result =
-      run_program({"sh", "-c", "\"$1\" --help >/dev/full", "sh", shmifctl_path()});
-  EXPECT_EQ(result.status, 1);
-  EXPECT_NE(result.err.find("standard output"), std::string::npos) << result.err;
+/// A terminal obeys U+009B, and U+202E turns the text around.
+TEST(CommandLine, NoMessageShowsTheNameOfAFileAsItIs) {
+  const TempDir directory;
+  const std::string path = directory.file("a\x1b\xc2\x9b\xe2\x80\xae~");
+  const auto shown = [&](const std::vector<std::string>& words) {
+    const ToolResult said = run_tool(words);
+    const std::string all = said.out + said.err;
+    EXPECT_EQ(all.find("\xc2\x9b"), std::string::npos) << words[0] << ": " << all;
+    EXPECT_EQ(all.find("\xe2\x80\xae"), std::string::npos) << words[0] << ": " << all;
+    const bool named = all.find("a???~") != std::string::npos ||
+                       all.find("a\\u001b\\u009b\\u202e~") != std::string::npos;
+    EXPECT_TRUE(named) << words[0] << ": " << all;
+  };
+  shown({"stat", path});
+  ASSERT_EQ(run_tool({"create", path}).status, 0);
+  for (const char* const command : {"stat", "audit"}) {
+    shown({command, path});
+    shown({command, path, "--json"});
+  }
+  shown({"repair", path});
+  shown({"ping", path, "--timeout", "0.1", "-c", "1"});
+  shown({"ping", path, "--timeout", "0.1", "-c", "1", "--json"});
 }
 
 using WordSet = std::set<std::string>;
@@ -113,70 +96,6 @@ using WordSet = std::set<std::string>;
 WordSet words_in(const std::string& text) {
   std::istringstream in(text);
   return {std::istream_iterator<std::string>(in), {}};
-}
-
-/// What bash would offer behind these words, which are cut as readline cuts them.
-WordSet completions(const std::string& words) {
-  const std::string script = "PATH=${1%/*}:$PATH; . \"$2\"; COMP_WORDS=(" + words +
-                             "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _shmifctl; "
-                             "printf '%s\\n' \"${COMPREPLY[@]}\"";
-  const ToolResult result = run_program(
-      {"bash", "-c", script, "bash", shmifctl_path(), in_source("tools/shmifctl.bash")});
-  EXPECT_EQ(result.err, "");
-  return words_in(result.out);
-}
-
-TEST(Completion, OffersCommandsAndOptions) {
-  WordSet commands(kCommands.begin(), kCommands.end());
-  commands.insert({"help", "--help", "--version", "--log-level", "--debug"});
-  EXPECT_EQ(completions("shmifctl ''"), commands);
-  EXPECT_EQ(completions("shmifctl dump --rotate-s"),
-            (WordSet{"--rotate-size", "--rotate-seconds"}));
-}
-
-TEST(Completion, OffersTheWordsOfAnOption) {
-  EXPECT_EQ(completions("shmifctl create x --flow ''"), (WordSet{"ethernet", "pause"}));
-  EXPECT_EQ(completions("shmifctl create x --flow = p"), WordSet{"pause"});
-  EXPECT_EQ(completions("shmifctl exec x --via ="), (WordSet{"tap", "veth"}));
-  EXPECT_EQ(completions("shmifctl dump x --format ''"), (WordSet{"pcap", "pcapng"}));
-  EXPECT_EQ(completions("shmifctl gateway x --with ="), (WordSet{"passt", "slirp4netns"}));
-  EXPECT_EQ(completions("shmifctl tap x --gat"), WordSet{"--gateway"});
-  // Other tests may make and remove namespaces meanwhile.
-  WordSet namespaces, offered;
-  EXPECT_TRUE(eventually([&] {
-    namespaces.clear();
-    std::error_code none;
-    for (const auto& entry : std::filesystem::directory_iterator("/run/netns", none)) {
-      namespaces.insert(entry.path().filename());
-    }
-    offered = completions("shmifctl tap x --netns ''");
-    return offered == namespaces;
-  })) << offered.size()
-      << " are offered, and there are " << namespaces.size();
-}
-
-TEST(Completion, OffersTheLinksOfABridge) {
-  EXPECT_EQ(completions("shmifctl bridge ''"),
-            (WordSet{"bus:", "tap:", "packet:", "pcap:", "stream:", "stream:connect=",
-                     "vhost-user:", "vhost-user:connect=", "memif:", "dgram:", "vde:"}));
-  EXPECT_EQ(completions("shmifctl bridge bus : /dev/shm/b pc"), WordSet{"pcap:"});
-  EXPECT_TRUE(completions("shmifctl bridge packet :").contains("lo"));
-  EXPECT_EQ(completions("shmifctl bridge packet : l"), WordSet{"lo"});
-  EXPECT_FALSE(completions("shmifctl bridge tap :").contains("lo")) << "no TAP device";
-  EXPECT_EQ(completions("shmifctl bridge pcap :"), WordSet{}) << "files are readline's own";
-}
-
-TEST(Completion, OffersThePortsOfABus) {
-  const TempDir directory;
-  Bus::create(directory.file("bus"), {}).value();
-  PortOptions options;
-  options.name = "alice";
-  Port port(options);
-  ASSERT_TRUE(port.attach(directory.file("bus")));
-  for (const std::string command : {"wait", "dump"}) {
-    EXPECT_EQ(completions("shmifctl " + command + ' ' + directory.file("bus") + " --port ''"),
-              WordSet{"alice"});
-  }
 }
 
 /// Whoever attaches to a bus chooses the name of his port. Completion must neither run it nor offer
@@ -237,18 +156,6 @@ TEST(Completion, NeitherRunsNorShowsWhatAProgramSays) {
       })) << result.out;
       EXPECT_EQ(result.out.find("u001b"), std::string::npos) << result.out;
     }
-  }
-}
-
-TEST(CommandLine, HelpNamesLevelsAndLimits) {
-  const std::string help = run_tool({"create", "--help"}).out;
-  const WordSet words = words_in(std::regex_replace(help, std::regex("[,.()]"), " "));
-  for (const std::string level :
-       {"trace", "debug", "info", "warning", "error", "critical", "off"}) {
-    EXPECT_TRUE(words.contains(level)) << level;
-  }
-  for (const std::string limit : {"64K", "1G", "128K", "1M", "68", "65521", "0.001"}) {
-    EXPECT_NE(help.find(limit), std::string::npos) << limit;
   }
 }
 

@@ -121,70 +121,29 @@ TEST(DebugOption, ARunCanBeFollowedFromItsPlanToItsFlows) {
   const ToolResult run = shmifperf(run_of(directory.path(), "all"));
   EXPECT_EQ(run.status, 0) << run.err;
   const std::vector<Line> lines = debug_lines(run.err);
-  EXPECT_TRUE(has(lines, "plan", "", "job calls, group calls, from command line")) << run.err;
-  EXPECT_TRUE(has(lines, "plan", "", "rate_iops=2000")) << run.err;
-  EXPECT_TRUE(has(lines, "plan", "", "job calls.sink, group calls")) << run.err;
-  EXPECT_TRUE(has(lines, "wire", "", "for calls calls.sink")) << run.err;
-  for (const std::string job : {"calls", "calls.sink"}) {
-    EXPECT_TRUE(has(lines, "process", "", "job " + job + " is process ")) << run.err;
-    for (const char* state : {"is created", "is initialised", "is running", "is draining",
-                              "is verifying", "is finishing", "is exited"}) {
-      EXPECT_TRUE(has(lines, "process", job, state)) << job << ' ' << state << '\n' << run.err;
-    }
-    EXPECT_TRUE(has(lines, "process", "", "job " + job + " ended with status 0")) << run.err;
-    EXPECT_TRUE(has(lines, "wire", job, "has its end of bus:")) << run.err;
+  for (const auto& [category, job, text] :
+       std::vector<std::tuple<std::string, std::string, std::string>>{
+           {"plan", "", "job calls, group calls, from command line"},
+           {"plan", "", "rate_iops=2000"},
+           {"wire", "", "for calls calls.sink"},
+           {"wire", "calls.sink", "has its end of bus:"},
+           {"process", "", "job calls is process "},
+           {"process", "", "2 of 2 jobs are ready"},
+           {"process", "calls", "is running"},
+           {"process", "calls.sink", "is verifying"},
+           {"process", "", "job calls ended with status 0"},
+           {"rate", "calls", "sends at a fixed rate; limits: 100 frames"},
+           {"verify", "calls.sink", "expects flow 0 from calls"},
+           {"verify", "", "flow from calls to calls.sink: sent 100, received 100"},
+           {"trigger", "", "there is no trigger"}}) {
+    EXPECT_TRUE(has(lines, category, job, text)) << text << '\n' << run.err;
   }
-  EXPECT_TRUE(has(lines, "process", "", "2 of 2 jobs are ready")) << run.err;
-  EXPECT_TRUE(
-      has(lines, "rate", "calls", "sends at a fixed rate; limits: 100 frames, unlimited bytes"))
-      << run.err;
-  EXPECT_TRUE(has(lines, "rate", "calls",
-                  "stops sending, at a limit of frames or bytes: 100 sequence numbers used"))
-      << run.err;
-  EXPECT_TRUE(has(lines, "verify", "calls.sink", "expects flow 0 from calls")) << run.err;
-  EXPECT_TRUE(has(lines, "verify", "", "flow from calls to calls.sink: sent 100, received 100"))
-      << run.err;
-  EXPECT_TRUE(has(lines, "trigger", "", "there is no trigger")) << run.err;
   // Lines of a job come from its own process.
   std::map<std::string, std::set<std::string>> pids;
   for (const Line& line : lines) pids[line.job].insert(line.pid);
   EXPECT_EQ(pids["calls"].size(), 1U);
-  EXPECT_EQ(pids["calls.sink"].size(), 1U);
   EXPECT_NE(pids["calls"], pids["calls.sink"]);
   EXPECT_FALSE(pids[""].contains(*pids["calls"].begin()));
-}
-
-TEST(DebugOption, AFailureAndATriggerSayWhy) {
-  const TempDir directory;
-  const ToolResult failed = shmifperf(
-      {"run", "--debug=process", "--rw=tx", "--number_ios=1", "--exec_prerun=/no/such/program",
-       "--output", directory.path() + "/result", "--aux-path", directory.path()});
-  EXPECT_EQ(failed.status, 1);
-  const std::vector<Line> lines = debug_lines(failed.err);
-  EXPECT_TRUE(has(lines, "process", "job", "runs exec_prerun")) << failed.err;
-  EXPECT_TRUE(has(lines, "process", "job", "fails: exec_prerun: ")) << failed.err;
-  EXPECT_TRUE(has(lines, "process", "", "orders job job.sink to stop")) << failed.err;
-
-  const ToolResult fired =
-      shmifperf({"run", "--debug=trigger,verify", "--rw=tx", "--rate_iops=1k", "--runtime=60",
-                 "--trigger-timeout=100ms", "--output", directory.path() + "/result", "--aux-path",
-                 directory.path()});
-  const std::vector<Line> told = debug_lines(fired.err);
-  EXPECT_TRUE(has(told, "trigger", "", "waits for 100 ms since the start")) << fired.err;
-  EXPECT_TRUE(has(told, "trigger", "", "fires: trigger-timeout has passed")) << fired.err;
-  EXPECT_TRUE(has(told, "verify", "job", "job-verify.state (the trigger fired)")) << fired.err;
-}
-
-TEST(DebugOption, AnEmulatedHostOrAThreadSpeaksInTheNameOfItsJob) {
-  const TempDir directory;
-  Words words = run_of(directory.path(), "process");
-  words.emplace_back("--thread");
-  const ToolResult run = shmifperf(words);
-  EXPECT_EQ(run.status, 0) << run.err;
-  const std::vector<Line> lines = debug_lines(run.err);
-  EXPECT_TRUE(has(lines, "process", "", "job calls is a thread")) << run.err;
-  EXPECT_TRUE(has(lines, "process", "calls", "is running")) << run.err;
-  EXPECT_TRUE(has(lines, "process", "calls.sink", "is running")) << run.err;
 }
 
 TEST(DebugOption, AServerTellsOfItsClientsAndRunsAndTheClientOfItsServers) {
@@ -223,68 +182,31 @@ TEST(DebugOption, ShmifctlTellsOfItsPorts) {
   EXPECT_TRUE(has(lines, "relay", "", "pair 0 of the bridge: ")) << ended.err;
 }
 
-/// The lines of an instrument that watches a short program.
-std::vector<Line> lines_of(Words command) {
-  const ToolResult ran = shmifperf(std::move(command));
-  EXPECT_EQ(ran.status, 0) << ran.err;
-  return debug_lines(ran.err);
-}
-
-/// The line with this text, of the only category; empty if there is none.
-std::string line_with(const std::vector<Line>& lines, const std::string& category,
-                      const std::string& text) {
-  EXPECT_EQ(categories_of(lines), (std::set<std::string>{category}));
-  for (const Line& line : lines) {
-    if (line.text.find(text) != std::string::npos) return line.text;
+TEST(DebugOption, EachInstrumentTellsWhatItWatches) {
+  const TempDir directory;
+  for (const auto& [category, words, texts] : std::vector<std::tuple<std::string, Words, Words>>{
+           {"heat",
+            {"heat", "--backend=clear_refs", "--windows=2", "--", "sleep", "30"},
+            {" is watched by clear_refs", "window 2: ", "ranges to watch"}},
+           {"counters", {"stat", "-e", "page-faults:u", "--", "true"}, {"set 0 on thread "}},
+           {"counters", {"sample", "--", "true"}, {"session: loaded"}},
+           {"membw",
+            {"membw", "--load=fill:size=64k", "--samples=1", "--window=10ms", "--settle=1ms"},
+            {"source software is open: the load's own count", "sample 1; "}},
+           {"why", {"why", "--", "sleep", "0.3"}, {"job 0 of the diagnosis is sleep"}},
+           {"trigger",
+            {"run", "--rw=tx", "--rate_iops=1k", "--trigger-timeout=100ms", "--runtime=60",
+             "--output=/dev/null", "--aux-path=" + directory.path()},
+            {"waits for 100 ms since the start", "fires: trigger-timeout has passed"}}}) {
+    Words line = words;
+    line.insert(line.begin() + 1, "--debug=" + category);
+    const ToolResult ran = shmifperf(line);
+    const std::vector<Line> lines = debug_lines(ran.err);
+    EXPECT_EQ(categories_of(lines), std::set<std::string>{category}) << ran.err;
+    for (const std::string& text : texts) {
+      EXPECT_TRUE(has(lines, category, "", text)) << text << '\n' << ran.err;
+    }
   }
-  return {};
-}
-
-TEST(DebugOption, HeatTellsHowAProcessIsWatchedAndOfEachWindow) {
-  const auto lines = lines_of(
-      {"heat", "--debug=heat", "--backend=clear_refs", "--windows=2", "--", "sleep", "30"});
-  const std::string watched = line_with(lines, "heat", " is watched by ");
-  const std::string process = watched.substr(0, watched.find(" is watched"));
-  EXPECT_EQ(watched, process +
-                         " is watched by clear_refs, of each mapping, by "
-                         "/proc/PID/clear_refs, Referenced in /proc/PID/smaps");
-  EXPECT_TRUE(has(lines, "heat", "", process + ", window 1: "));
-  EXPECT_TRUE(has(lines, "heat", "", process + ", window 2: "));
-  EXPECT_FALSE(has(lines, "heat", "", process + ", window 3: "));
-  EXPECT_EQ(line_with(lines, "heat", "ranges to watch").substr(0, process.size()), process);
-}
-
-TEST(DebugOption, StatTellsWhatIsCountedWhereAndWhen) {
-  const auto lines = lines_of({"stat", "--debug=counters", "-e", "page-faults:u", "--", "true"});
-  std::vector<std::string> texts;
-  for (const Line& line : lines) texts.push_back(line.text);
-  ASSERT_EQ(texts.size(), 3U);
-  EXPECT_TRUE(std::regex_match(texts[0], std::regex("set 0 on thread \\d+: \"page-faults:u\"")))
-      << texts[0];
-  EXPECT_EQ(texts[1], "session: loaded");
-  EXPECT_EQ(texts[2], "session: counts");
-}
-
-TEST(DebugOption, SampleTellsOfItsSessionAsStatDoes) {
-  const auto lines = lines_of({"sample", "--debug=counters", "--", "true"});
-  EXPECT_NE(line_with(lines, "counters", "session: loaded"), "");
-}
-
-TEST(DebugOption, MembwTellsOfItsSources) {
-  const ToolResult ran =
-      shmifperf({"membw", "--debug=membw", "--sysroot=/nowhere", "--load=fill:size=64k",
-                 "--samples=1", "--window=10ms", "--settle=1ms"});
-  const auto lines = debug_lines(ran.err);
-  EXPECT_NE(line_with(lines, "membw", "source resctrl cannot be used: "), "");
-  EXPECT_NE(line_with(lines, "membw", "source software is open: the load's own count"), "");
-  EXPECT_NE(line_with(lines, "membw", "sample 1; the load's own count: "), "");
-}
-
-TEST(DebugOption, WhyTellsWhomItLooksAt) {
-  const auto lines = lines_of({"why", "--debug=why", "--", "sleep", "0.3"});
-  EXPECT_EQ(line_with(lines, "why", "job 0"), "job 0 of the diagnosis is sleep");
-  EXPECT_NE(line_with(lines, "why", "looks at the network namespace of process "), "");
-  EXPECT_NE(line_with(lines, "why", ", of job sleep"), "");
 }
 
 }  // namespace

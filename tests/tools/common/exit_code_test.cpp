@@ -63,26 +63,5 @@ TEST(ExitCodeOfAProgram, IsItsOwnUnlessItCouldNotBeRun) {
   EXPECT_NE(said.find(": enter: no room\n"), std::string::npos) << said;
 }
 
-// The machine has one limit and each program another: what raises one does not raise the other.
-TEST(RemedyOfAnError, OfOpenFilesThatRanOutIsThatOfTheLimitThatWasMet) {
-  const auto told = [](const std::string& what, std::errc code) {
-    return with_remedy(what, std::make_error_code(code));
-  };
-  constexpr std::errc kOwn = std::errc::too_many_files_open;
-  constexpr std::errc kMachine = std::errc::too_many_files_open_in_system;
-  EXPECT_EQ(told("cannot do it", kOwn),
-            "cannot do it (allow this program more open files: ulimit -n 1024)");
-  EXPECT_EQ(told("cannot do it", kMachine),
-            "cannot do it (allow the machine more open files: sysctl fs.file-max)");
-  EXPECT_EQ(told("cannot do it (a file: Too many open files)", kOwn),
-            "cannot do it (a file: Too many open files) (allow this program more open files: "
-            "ulimit -n 1024)");
-  EXPECT_EQ(told("cannot do it", std::errc::no_such_file_or_directory), "cannot do it");
-  for (const char* const what : {"cannot do it (do that)", "raise 'ulimit -n' and wait"}) {
-    EXPECT_EQ(told(what, kOwn), what) << "it says already what to do";
-    EXPECT_EQ(told(what, kMachine), what);
-  }
-}
-
 }  // namespace
 }  // namespace shmif::tools

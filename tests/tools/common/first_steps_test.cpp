@@ -78,25 +78,6 @@ TEST_F(FirstSteps, TheFirstMinuteOfTheReadmeWorksAsItIsPasted) {
   EXPECT_FALSE(std::filesystem::exists(bus)) << r.err;
 }
 
-TEST(FirstHelp, NamesTheExitCodesOfProgramsThatCommandsRun) {
-  const auto exit_codes = [](const std::string& program) {
-    const std::string help = run_program({program, "--help"}).out;
-    const std::string codes = help.substr(help.find("\nExit codes: ") + 1);
-    return std::regex_replace(codes.substr(0, codes.find("\n\n")), std::regex("\\s+"), " ");
-  };
-  const std::string all =
-      "Exit codes: 0 done, 1 failed, 2 wrong usage, 77 not supported on this machine, 128+n ended "
-      "by signal n before the work was done. ";
-  const std::string cannot = "126: the program cannot be executed; 127: there is no such program.";
-  EXPECT_EQ(exit_codes(shmifctl_path()),
-            all +
-                "exec and enter exit as the program that they run, or with 125: shmifctl failed; " +
-                cannot + " up exits as the test of the lab; 124: its time limit was up.");
-  EXPECT_EQ(exit_codes(shmifperf_path()),
-            all + "heat, membw, sample, stat and why exit as the program that they run, or with " +
-                cannot);
-}
-
 TEST_F(FirstSteps, TheExamplesOfShmifctlWorkOneAfterAnother) {
   const std::string bus = file("bus");
   std::string script = replaced(examples_of(run_tool({"--help"}).out), "/dev/shm/bus0", bus);

@@ -18,7 +18,6 @@
 
 #include "tests/support/super_frames.hpp"
 #include "tests/tools/common/bus_rig.hpp"
-#include "tests/tools/common/on_terminal.hpp"
 #include "tests/tools/relay/peers_rig.hpp"
 
 namespace shmif::test {
@@ -113,22 +112,6 @@ TEST(JsonOfInject, CountsTheFrameThatABusThatHasGoneDidNotTake) {
   EXPECT_EQ(object["unsent_frames"], 1);
   EXPECT_EQ(object["too_long_frames"], 0);
   EXPECT_EQ(object["skipped_records"], 1);
-}
-
-TEST(JsonOfInject, CountsTheFrameThatWaitedForItsTimeWhenASignalCame) {
-  const BusRig rig;
-  Port port = rig.port();
-  constexpr std::uint64_t kHourNs = 3'600'000'000'000;
-  write_capture(rig.file("in.pcap"), {make_frame(60, 1), make_frame(61, 2), make_frame(62, 3)},
-                kHourNs);
-  Tool tool({shmifctl_path(), "inject", rig.path(), rig.file("in.pcap"), "--json"});
-  ASSERT_TRUE(tool.wait_for("so far apart its times are"));  // it has read the second one
-  tool.signal(SIGINT);
-  const ToolResult result = tool.finish();
-  EXPECT_EQ(result.status, 128 + SIGINT);
-  const json object = object_of(result);
-  EXPECT_EQ(object["tx_frames"], 1);
-  EXPECT_EQ(object["unsent_frames"], 1) << "the third was not read";
 }
 
 TEST(JsonOfDump, HasItsCountsAndLinesGoToStandardError) {
@@ -358,37 +341,6 @@ TEST(JsonOfBridge, HasWhatFaultsDidAndOnlyTheWayOfAReplay) {
   expect_equal(object_of(result), {{"directions", {way}}});
 }
 
-TEST(JsonOfBridge, HasTheFaultsOfEachWay) {
-  const BusRig left;
-  const BusRig right;
-  const Port from = left.port();
-  const Port back = right.port();
-  Tool tool({shmifctl_path(), "bridge", "bus:" + left.path(), "bus:" + right.path(), "--port-name",
-             "ear", "--fault-right", "loss=100%,seed=9", "--fault-left", "duplicate=100%,seed=8",
-             "--json"});
-  ASSERT_TRUE(left.wait_for_port("ear"));
-  ASSERT_TRUE(right.wait_for_port("ear"));
-  tool.signal(SIGTERM);
-  const ToolResult result = tool.finish();
-  EXPECT_EQ(result.status, 0) << result.err;
-  const json ways = object_of(result)["directions"];
-  ASSERT_EQ(ways.size(), 2U) << ways;
-  EXPECT_EQ(ways[0]["faults"]["options"], "loss=100%");
-  EXPECT_EQ(ways[0]["faults"]["seed"], 9);
-  EXPECT_EQ(ways[1]["faults"]["options"], "duplicate=100%");
-  EXPECT_EQ(ways[1]["faults"]["seed"], 8);
-}
-
-/// A bridge to a capture on a disk that is full before all frames are on it.
-ToolResult bridge_to_full(const std::string& from, const std::string& to,
-                          const std::string& more = {}) {
-  std::vector<std::string> words{
-      "bash", "-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "bash", shmifctl_path(), "bridge",
-      from,   to};
-  if (!more.empty()) words.push_back(more);
-  return run_program(words);
-}
-
 TEST(JsonOfBridge, CountsOnlyTheFramesThatAFullDiskTook) {
   const BusRig rig;
   std::vector<Bytes> frames;
@@ -398,7 +350,9 @@ TEST(JsonOfBridge, CountsOnlyTheFramesThatAFullDiskTook) {
   const std::string from = "pcap:" + rig.file("in.pcap");
   for (const char* const name : {"x.pcap", "x.pcapng"}) {
     const std::string file = rig.file(name);
-    const ToolResult result = bridge_to_full(from, "pcap:" + file, "--json");
+    const ToolResult result =
+        run_program({"bash", "-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "bash",
+                     shmifctl_path(), "bridge", from, "pcap:" + file, "--json"});
     EXPECT_EQ(result.status, 1);
     EXPECT_TRUE(contains(result.err, "File too large")) << result.err;
     const std::size_t written = read_capture(file).size();
@@ -413,13 +367,6 @@ TEST(JsonOfBridge, CountsOnlyTheFramesThatAFullDiskTook) {
     const char* const part = "not all of the frames that the other link took were passed on";
     way["why_null"].update({{"tx_segments", part}, {"tx_bytes", part}});
     expect_equal(object_of(result), {{"directions", {way}}});
-
-    std::filesystem::remove(file);
-    const ToolResult text = bridge_to_full(from, "pcap:" + file);
-    const std::string refused = std::to_string(100 - written);
-    EXPECT_EQ(text.out, from + " -> pcap:" + file + ": " + std::to_string(written) +
-                            " frames, 0 lost, " + refused + " dropped (" + refused +
-                            " refused) = 100 came\n");
   }
 }
 
@@ -458,37 +405,6 @@ TEST_F(BridgeOfPeers, AsJsonSaysOfItsProgramsWhatItKnowsAndWhyItDoesNotKnowTheRe
                     {"disabled_queue_frames", "this link has no queues that a program can disable"},
                     {"not_ready_frames", no_memory},
                     {"no_room_frames", no_memory}}}}}});
-}
-
-TEST_F(BridgeOfPeers, AsJsonDoesNotSayOfDatagramsWhetherAProgramIsThere) {
-  const auto tool = bridge("dgram:" + file("bus0") + ',' + file("vm"), {"--json"});
-  ASSERT_TRUE(tool->wait_for("ready")) << tool->so_far().err;
-  Port host = port();
-  wait_for_ports(2);
-  ASSERT_TRUE(put(host, peer_frame(kEverybody, host.mac(), 99)));  // nobody is there
-  wait_until_taken(1);
-  DatagramPeer vm(file("vm"), file("bus0"), 9000);
-  ASSERT_TRUE(put(*vm.link, peer_frame(kEverybody, mac_number(1), 1, 1523)));
-  ASSERT_TRUE(put(*vm.link, peer_frame(kEverybody, mac_number(1), 2, 1522)));
-  EXPECT_EQ(marks_from(host, 1), Marks{2});
-  const json object = object_of(end(*tool));
-  const json& there = object.at("directions").at(0);
-  EXPECT_EQ(there["offered_frames"], 1) << object;
-  EXPECT_EQ(there["refused_frames"], 1) << object;
-  EXPECT_EQ(there["tx_frames"], 0) << object;
-  const json& programs = object.at("programs");
-  EXPECT_EQ(programs["connections"], nullptr);
-  EXPECT_EQ(programs["disconnected_frames"], nullptr);
-  EXPECT_EQ(programs["too_long_frames"], 1);
-  EXPECT_EQ(programs["too_short_frames"], 0);
-}
-
-TEST_F(BridgeOfPeers, AsJsonCountsWhatPassedWhileOneProgramWasAway) {
-  const auto tool = bridge("vde:ptp://" + file("p"), {"--json"});
-  ASSERT_TRUE(tool->wait_for("connected")) << tool->so_far().err;
-  const json programs = object_of(end(*tool)).at("programs");
-  EXPECT_EQ(programs["connections"], 1) << programs;
-  EXPECT_EQ(programs["disconnected_frames"], 0) << programs;
 }
 
 /// The command waits for a reader of the pipe, and a signal comes first.
@@ -541,67 +457,6 @@ TEST(JsonOfACommand, IsRefusedWhereACaptureNeedsStandardOutputUnderAnyName) {
           << result.err;
       EXPECT_EQ(std::filesystem::file_size(output), 0U);
     }
-  }
-}
-
-// The counters of the bridge must not be in the capture.
-TEST(JsonOfACommand, OrTextOfABridgeIsNotInACaptureOnStandardOutputUnderItsName) {
-  const BusRig rig;
-  const std::string in = rig.file("in.pcap");
-  const std::string output = rig.file("out.pcap");
-  write_capture(in, {make_frame(60, 1), make_frame(61, 2)});
-  const ToolResult result = run_program({"sh", "-c",
-                                         "exec \"$0\" bridge pcap:\"$1\" pcap:/dev/stdout --force "
-                                         ">\"$2\"",
-                                         shmifctl_path(), in, output});
-  EXPECT_EQ(result.status, 0) << result.err;
-  EXPECT_TRUE(contains(result.err, ": 2 frames, 121 bytes, 0 lost, 0 dropped = 2 came\n"))
-      << result.err;
-  EXPECT_EQ(read_capture(output).size(), 2U);
-  EXPECT_EQ(std::filesystem::file_size(output), 24U + 2 * 16 + 121);
-}
-
-TEST(JsonOfACommand, IsRefusedWhereACaptureNeedsTheTerminalOfStandardOutput) {
-  const BusRig rig;
-  const std::vector<std::string> words{shmifctl_path(), "dump",  rig.path(), "--timeout", "0", "-w",
-                                       "/dev/tty",      "--json"};
-  OnTerminal dump(words, 400, 24);
-  EXPECT_EQ(dump.status(), 2);
-  EXPECT_TRUE(contains(dump.seen, "--json and -w /dev/tty both need standard output (give "))
-      << dump.seen;
-  // Standard output is elsewhere.
-  std::vector<std::string> line{"sh", "-c", "exec \"$@\" >\"$0\"", rig.file("object")};
-  line.insert(line.end(), words.begin(), words.end());
-  OnTerminal apart(line, 400, 24);
-  EXPECT_EQ(apart.status(), 0) << apart.seen;
-  std::ifstream object(rig.file("object"));
-  EXPECT_EQ(json::parse(object)["file"], "/dev/tty");
-}
-
-TEST(JsonOfACommand, IsRefusedWhereTheFramesOfDumpWouldGoToClosedStandardError) {
-  const BusRig rig;
-  const std::string capture = rig.file("out.pcap");
-  for (const auto& [options, status] :
-       {std::pair<std::string, int>{"", 2}, {" -w " + capture, 0}}) {
-    const ToolResult result =
-        run_program({"sh", "-c", "exec \"$0\" dump \"$1\" --timeout 0 --json" + options + " 2>&-",
-                     shmifctl_path(), rig.path()});
-    EXPECT_EQ(result.status, status) << options;
-    EXPECT_EQ(result.out.empty(), status == 2) << result.out;
-  }
-}
-
-TEST(JsonOfACommand, FailsWhereStandardOutputIsClosed) {
-  const BusRig rig;
-  write_capture(rig.file("in.pcap"), {make_frame(60, 1)});
-  const std::string bridge = "bridge pcap:" + rig.file("in.pcap") + " bus:" + rig.path();
-  for (const auto& [command, status] :
-       {std::pair<std::string, int>{bridge, 0},
-        {bridge + " --json", 1},
-        {"dump " + rig.path() + " --timeout 0 -w /dev/null --json", 1}}) {
-    const ToolResult result =
-        run_program({"sh", "-c", "exec \"$0\" " + command + " >&-", shmifctl_path()});
-    EXPECT_EQ(result.status, status) << command << ": " << result.err;
   }
 }
 

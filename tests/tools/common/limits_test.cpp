@@ -97,20 +97,5 @@ TEST(Limits, TheLastValueIsTakenAndTheNextOneRefused) {
   expect_limits(shmifperf_path(), limits_of_shmifperf(directory.file("none")));
 }
 
-TEST(Limits, WhatABusHasOneOfIsGivenOnceForEachAndNotEmpty) {
-  const auto status = [](std::vector<std::string> options) {
-    options.insert(options.begin(), {"exec", "/none"});
-    options.insert(options.end(), {"--", "true"});
-    return run_tool(options).status;
-  };
-  for (const std::string option : {"--name", "--ifname", "--mac"}) {
-    const std::string value = option == "--mac" ? "02:00:00:00:00:0" : "x";
-    EXPECT_EQ(status({option, value + '1'}), 125) << "there is no such bus";
-    EXPECT_EQ(status({option, value + '1', option, value + '2'}), 2) << option;
-    EXPECT_EQ(status({option, value + '1', "--bus", "/nil", option, value + '2'}), 125) << option;
-    EXPECT_EQ(status({option, ""}), 2) << option;
-  }
-}
-
 }  // namespace
 }  // namespace shmif::test

@@ -93,9 +93,7 @@ TEST_P(LockWord, ThatNamesNoSlotDelaysSendersButDoesNotStopThem) {
 }
 
 constexpr std::uint64_t kFirstImpossible = bus::kSlots + 1;
-INSTANTIATE_TEST_SUITE_P(Slots, LockWord,
-                         testing::Values(kFirstImpossible, 999, 1000, 1002, 1023,
-                                         UINT64_MAX - 1023 + 999, UINT64_MAX),
+INSTANTIATE_TEST_SUITE_P(Slots, LockWord, testing::Values(kFirstImpossible, 1023, UINT64_MAX),
                          [](const auto& each) {
                            return std::to_string(bus::lock_word::holder(each.param)) + "_" +
                                   std::to_string(each.index);

@@ -82,39 +82,6 @@ TEST(LostOutput, OfACommandThatHasDoneItsWorkIsToldWithTheWork) {
   }
 }
 
-TEST(LostOutput, OfWhatWasSentIsToldBesideWhatCouldNotBeSent) {
-  const BusRig rig;
-  const std::string in = rig.file("in.pcap");
-  write_capture(in, {make_frame(60, 1), make_frame(4000, 2)});
-  for (const LostOutput& output : {kClosed, kFull, kUnread}) {
-    const ToolResult result = run_into(output, {"inject", rig.path(), in, "--json"});
-    EXPECT_EQ(result.status, 1);
-    EXPECT_EQ(count_of_lines(result.err), 2) << result.err;
-    EXPECT_TRUE(contains(result.err, "cannot send 1 frame of ")) << result.err;
-    EXPECT_TRUE(
-        contains(result.err, std::string("output: ") + output.why + " (1 frame was sent)\n"))
-        << result.err;
-  }
-}
-
-// The counters of a bridge of two links are all that it leaves: nothing else is to be told of it.
-TEST(LostOutput, OfABridgeIsAFailureUnlessItWasClosedAndNoJsonIsWanted) {
-  const BusRig rig;
-  write_capture(rig.file("in.pcap"), {make_frame(60, 1)});
-  const std::string from = "pcap:" + rig.file("in.pcap");
-  for (const LostOutput& output : {kClosed, kFull, kUnread}) {
-    const ToolResult text = run_into(output, {"bridge", from, "bus:" + rig.path()});
-    const std::string lost =
-        std::string("shmifctl: cannot write to standard output: ") + output.why + '\n';
-    const bool vanishes = output.redirection == kClosed.redirection;
-    EXPECT_EQ(text.err, vanishes ? "" : lost);
-    EXPECT_EQ(text.status, vanishes ? 0 : 1);
-    const ToolResult told = run_into(output, {"bridge", from, "bus:" + rig.path(), "--json"});
-    EXPECT_EQ(told.err, lost);
-    EXPECT_EQ(told.status, 1);
-  }
-}
-
 TEST(LostOutput, OfACommandThatOnlyShowsSomethingEndsItBySigpipe) {
   const BusRig rig;
   for (const char* const command : {"stat", "audit", "ps"}) {
@@ -129,75 +96,6 @@ TEST(LostOutput, OfACommandThatOnlyShowsSomethingEndsItBySigpipe) {
       EXPECT_EQ(full.err, "shmifctl: cannot write to standard output: No space left on device\n");
     }
   }
-}
-
-// It prints a line and goes on. What is lost then is told with its reason when it ends.
-TEST(LostOutput, OfACommandThatGoesOnKeepsItsReasonUntilItEnds) {
-  const BusRig rig;
-  Tool tool({"sh", "-c", "exec \"$0\" ping \"$1\" --respond --name ear >/dev/full", shmifctl_path(),
-             rig.path()});
-  ASSERT_TRUE(rig.wait_for_port("ear"));
-  tool.signal(SIGTERM);
-  const ToolResult result = tool.finish();
-  EXPECT_EQ(result.status, 1);
-  EXPECT_EQ(result.err, "shmifctl: cannot write to standard output: No space left on device\n");
-  const ToolResult ping =
-      run_into(kFull, {"ping", rig.path(), "-c", "2", "--timeout", "0.01", "--interval", "0.01"});
-  EXPECT_TRUE(contains(ping.err, "cannot write to standard output: No space left on device\n"))
-      << ping.err;
-}
-
-/// Another program that shares it may have set O_NONBLOCK.
-TEST(LostOutput, IsNoneWhereStandardOutputDoesNotBlockAndItsReaderIsSlow) {
-  std::array<int, 2> ends{};
-  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
-  const UniqueFd reader(ends[0]);
-  UniqueFd writer(ends[1]);
-  const int room = ::fcntl(writer.get(), F_SETPIPE_SZ, 4096);
-  ASSERT_EQ(::fcntl(writer.get(), F_SETFL, O_NONBLOCK), 0);
-  const std::vector<std::string> words{shmifctl_path(), "exec", "--help"};
-  const std::string expected = run_program(words).out;
-  ASSERT_GT(expected.size(), static_cast<std::size_t>(room));
-  const pid_t tool = ::fork();
-  if (tool == 0) {
-    ::dup2(writer.get(), STDOUT_FILENO);
-    ::execl(words[0].c_str(), words[0].c_str(), "exec", "--help", static_cast<char*>(nullptr));
-    ::_exit(127);
-  }
-  writer.reset();
-  EXPECT_TRUE(eventually([&] {  // it is full
-    int waiting = 0;
-    return ::ioctl(reader.get(), FIONREAD, &waiting) == 0 && waiting == room;
-  }));
-  std::string seen;
-  std::array<char, 512> part{};
-  for (ssize_t n = 0; (n = ::read(reader.get(), part.data(), part.size())) > 0;) {
-    seen.append(part.data(), static_cast<std::size_t>(n));
-  }
-  int status = 0;
-  ASSERT_EQ(::waitpid(tool, &status, 0), tool);
-  EXPECT_EQ(status, 0);
-  EXPECT_EQ(seen, expected);
-}
-
-TEST(StandardOutput, KeepsTheFirstReasonForWhichItWasLost) {
-  std::fflush(stdout);
-  const UniqueFd saved(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3));
-  const UniqueFd full(open("/dev/full", O_WRONLY | O_CLOEXEC));
-  dup2(full.get(), STDOUT_FILENO);
-  tools::begin_output();
-  std::fputs("text", stdout);
-  const int first = tools::flush_output();
-  errno = EINTR;  // as other calls leave it
-  const int again = tools::flush_output();
-  dup2(saved.get(), STDOUT_FILENO);
-  std::clearerr(stdout);
-  tools::begin_output();
-  EXPECT_EQ(first, ENOSPC);
-  EXPECT_EQ(again, ENOSPC);
-  EXPECT_EQ(tools::flush_output(), 0);
-  EXPECT_EQ(tools::lost_output_text(first),
-            "cannot write to standard output: No space left on device");
 }
 
 TEST(StandardOutput, IsAFileUnderAnyNameButNotTheNullDevice) {

@@ -9,19 +9,6 @@
 namespace shmif::tools {
 namespace {
 
-TEST(Mdoc, EachSentenceBeginsALine) {
-  EXPECT_EQ(mdoc_text("Makes a bus. Fails (at once). \"No\" is said. e.g. this, 0.5 s and ... it."),
-            "Makes a bus.\nFails (at once).\n\"No\" is said. e.g. this, 0.5 s and ... it.\n");
-}
-
-TEST(Mdoc, NoLineIsLongerThanEightyColumns) {
-  std::string text = "word";
-  for (int i = 0; i < 60; ++i) text += " word";
-  const std::string out = mdoc_text(text);
-  EXPECT_EQ(out.find('\n'), 79U);  // 16 words
-  EXPECT_EQ(out.find("\nword"), 79U);
-}
-
 TEST(Mdoc, OptionsAndQuotationsAreBoldAndStandInsItalic) {
   EXPECT_EQ(mdoc_text("Give --rate_min, -w or 'shmifctl exec PATH' at PATH, not at PATHS, the "
                       "host's PATH_2 or link-local.",
@@ -37,23 +24,12 @@ TEST(Mdoc, TakesNoWordForARequest) {
   EXPECT_EQ(mdoc_literal("'x"), "\\&'x");
 }
 
-TEST(Mdoc, ASynopsisShowsWhatStandsForSomething) {
-  EXPECT_EQ(mdoc_synopsis("[-p PID] | -- PROGRAM..."),
-            "[\\fB\\-p\\fR \\fIPID\\fR] | \\-\\- \\fIPROGRAM\\fR...");
-  EXPECT_EQ(stand_ins("NAME|MAC[,n]"), (std::set<std::string>{"NAME", "MAC"}));
-}
-
 TEST(Mdoc, RowsBecomeAList) {
   EXPECT_EQ(mdoc_text("A link:\n  bus:PATH is a bus;\n  tap:NAME: a device.\n\nMore."),
             "A link:\n.Bl -tag -width Ds -compact\n.It Cm \"\\&bus:PATH\"\nIs a bus.\n"
             ".It Cm \"\\&tap:NAME\"\nA device.\n.El\n.Pp\nMore.\n");
   EXPECT_EQ(mdoc_sentence("one of these\nloss=1%: lose it", {}),
             "One of these.\n.Bl -tag -width Ds -compact\n.It Cm \"\\&loss=1%\"\nLose it.\n.El\n");
-}
-
-TEST(Mdoc, AnOptionIsExplainedInASentence) {
-  EXPECT_EQ(mdoc_sentence("end after N frames", {"N"}), "End after \\fIN\\fR frames.\n");
-  EXPECT_EQ(mdoc_sentence("\"first\" is x", {}), "\"first\" is x.\n");
 }
 
 TEST(Mdoc, AnEntryHasACommentBehindEachPart) {

@@ -78,25 +78,6 @@ std::vector<Bytes> frames_in(const std::string& capture) {
   return frames;
 }
 
-TEST_F(NetbsdCommands, CreateRefusesOptionsThatTheFormatCannotHave) {
-  for (const std::vector<std::string>& more : {std::vector<std::string>{"--size", "1M"},
-                                               {"--mtu", "9000"},
-                                               {"--flow", "pause"},
-                                               {"--flow", "pause", "--patience", "0.1"}}) {
-    std::vector<std::string> words{"create", file("other"), "--format", "netbsd"};
-    words.insert(words.end(), more.begin(), more.end());
-    const ToolResult result = run_tool(words);
-    EXPECT_EQ(result.status, 2) << more[0];
-    EXPECT_NE(result.err.find("leave " + more[0] + " out"), std::string::npos) << result.err;
-  }
-  EXPECT_EQ(run_tool({"create", file("other"), "--format", "openbsd"}).status, 2);
-  EXPECT_EQ(run_tool({"create", file("other"), "--format", "netbsd", "--mode", "0640"}).status, 0);
-  struct stat status{};
-  ASSERT_EQ(::stat(file("other").c_str(), &status), 0);
-  EXPECT_EQ(status.st_mode & 07777U, 0640U);
-  EXPECT_EQ(status.st_size, 1 << 20);
-}
-
 TEST_F(NetbsdCommands, StatTellsWhatItCanAndWhyTheRestIsNull) {
   NetbsdPeer peer(path());
   for (const Bytes& frame : some_frames()) peer.send(octets(frame));
@@ -164,17 +145,6 @@ TEST_F(NetbsdCommands, InjectAndDumpCarryFramesToAndFromAPeer) {
   EXPECT_EQ(live.finish().status, 0);
 }
 
-TEST_F(NetbsdCommands, AFrameThatIsTooLongIsCountedByInject) {
-  {
-    PcapWriter writer = PcapWriter::create(file("in.pcap")).value();
-    ASSERT_EQ(writer.send(views({make_frame(1515, 1), make_frame(60, 2)})).taken, 2U);
-  }
-  const ToolResult sent = run_tool({"inject", path(), file("in.pcap"), "--timing", "flat"});
-  EXPECT_EQ(sent.status, 1);
-  EXPECT_NE(sent.err.find("the bus takes 1514"), std::string::npos) << sent.err;
-  EXPECT_EQ(stat()["frames_in_ring"], 1);
-}
-
 TEST_F(NetbsdCommands, PingGoesToAllOrToAnAddressButNotToAName) {
   Tool responder({shmifctl_path(), "ping", path(), "--respond"});
   std::string heard;
@@ -223,19 +193,6 @@ TEST_F(NetbsdCommands, InstrumentsSayThatThereIsNoPortTable) {
                                     "--runtime=0.2", "--output-format=json"});
   EXPECT_EQ(run.status, 0) << run.err;
   EXPECT_NE(run.out.find(reason), std::string::npos) << run.out;
-}
-
-TEST_F(NetbsdCommands, TopShowsEstimatesAndNoPorts) {
-  Tool top({shmifctl_path(), "top", path(), "--interval", "0.2", "-n", "1000"});
-  NetbsdPeer peer(path());
-  const NetbsdPeer::Bytes frame = octets(make_frame(1000, 1));
-  EXPECT_TRUE(eventually([&] {
-    peer.send(frame);
-    return top.wait_for("bus ~", std::chrono::milliseconds(5));
-  })) << top.so_far().out;
-  EXPECT_NE(top.so_far().out.find("ports not told"), std::string::npos) << top.so_far().out;
-  top.signal(SIGTERM);
-  top.finish();
 }
 
 TEST_F(NetbsdCommands, ALockThatStaysHeldIsReportedAndForceFreesIt) {
@@ -290,15 +247,6 @@ TEST_F(NetbsdCommands, BridgeJoinsABusOfEachFormat) {
   EXPECT_TRUE(bridge.wait_for("too long for")) << bridge.so_far().err;
   bridge.signal(SIGTERM);
   bridge.finish();
-}
-
-TEST_F(NetbsdCommands, ShmifperfRunsOverIt) {
-  const ToolResult run =
-      run_program({shmifperf_path(), "run", "--bus=" + path(), "--rate_iops=1000", "--runtime=1",
-                   "--bs=200", "--output-format=json"});
-  EXPECT_EQ(run.status, 0) << run.err;
-  EXPECT_TRUE(json::accept(run.out)) << run.out.substr(0, 500);
-  EXPECT_TRUE(is_clean(Bus::open(path()).value().audit()));
 }
 
 // ---- Hosts ----

@@ -39,39 +39,6 @@ CommandLine line_of(LineWords words, std::optional<LineWords> tail = {}) {
   return {std::move(words), std::move(tail)};
 }
 
-/// What a wrong line is refused with.
-std::string refusal(const std::function<void()>& attempt) {
-  try {
-    attempt();
-  } catch (const UsageError& error) {
-    return error.what;
-  }
-  return "taken";
-}
-
-std::string refusal_of(const Options& options, const CommandLine& line) {
-  return refusal([&] { (void)options.parse(line); });
-}
-
-TEST(OptionsText, FillsEightyColumnsAndNoMore) {
-  const std::string word(38, 'w');
-  const std::string two = word + ' ' + word;
-  EXPECT_EQ(wrapped(two + " ab", 4, 0), two + " ab\n") << "exactly 80";
-  EXPECT_EQ(wrapped(two + " abc", 4, 0), two + "\n    abc\n");
-  EXPECT_EQ(wrapped(two + " ab", 4, 1), two + "\n    ab\n");
-  EXPECT_EQ(wrapped(two + " abc d", 4, 0), two + "\n    abc d\n");
-  EXPECT_EQ(wrapped(word + ' ' + std::string(41, 'v'), 2, 0),
-            word + ' ' + std::string(41, 'v') + '\n')
-      << "exactly 80";
-  EXPECT_EQ(wrapped(word + ' ' + std::string(42, 'v'), 2, 0),
-            word + "\n  " + std::string(42, 'v') + '\n');
-  EXPECT_EQ(wrapped(std::string(100, 'l') + " a", 2, 2), std::string(100, 'l') + "\n  a\n")
-      << "what fits nowhere gets no empty line before it";
-  EXPECT_EQ(wrapped("", 2, 2), "\n");
-  EXPECT_EQ(wrapped("one\n" + two + " abc", 2, 9), "one\n  " + two + "\n  abc\n")
-      << "a line that the text ends itself";
-}
-
 TEST(OptionsHelp, ShowsEachSortOfOptionInItsWay) {
   EXPECT_EQ(all_sorts().help(),
             "usage: shmifctl act [OPTION]... PATH [MORE]\n"
@@ -97,21 +64,6 @@ TEST(OptionsHelp, ShowsEachSortOfOptionInItsWay) {
             "examples:\n"
             "  shmifctl act x\n"
             "      acts\n");
-}
-
-TEST(OptionsHelp, IsPrintedWhateverElseIsWrongWithTheLine) {
-  for (const LineWords& words : {LineWords{"--help"}, LineWords{"-h", "--size=1", "--size=2"},
-                                 LineWords{"a", "b", "c", "--help", "--log-level=loud"}}) {
-    ::testing::internal::CaptureStdout();
-    int code = -1;
-    try {
-      (void)all_sorts().parse(line_of(words));
-    } catch (const Exit& exit) {
-      code = exit.code;
-    }
-    EXPECT_EQ(::testing::internal::GetCapturedStdout(), all_sorts().help());
-    EXPECT_EQ(code, 0);
-  }
 }
 
 TEST(OptionsParsed, AreThoseOfTheLineInItsOrder) {
@@ -154,33 +106,6 @@ TEST(OptionsParsed, AValueMayBeOfAnyLengthAndHaveAnyCharacter) {
     EXPECT_EQ(all_sorts().parse(line_of({"path", "-c", value, "-n"})).text("count"), value);
   }
   EXPECT_EQ(all_sorts().parse(line_of({"a\nb", "-x"})).positional(), LineWords{"a\nb"});
-}
-
-TEST(OptionsParsed, AWrongWordIsNamedInAFewLettersHoweverLongItIs) {
-  const std::string many(130'000, 'a');
-  for (const std::string& word :
-       {"--nonsense" + many, "--" + many + "=1", "--" + many + "\n", "-Z" + many, "--\n" + many}) {
-    const std::string what = refusal_of(all_sorts(), line_of({"path", word}));
-    EXPECT_NE(what, "taken");
-    EXPECT_LT(what.size(), 200U);
-  }
-  const std::string what =
-      refusal([&] { (void)all_sorts().parse(line_of({"path", "--size=" + many})).size("size"); });
-  EXPECT_EQ(what.find("--size \"aaaa"), 0U) << what;
-  EXPECT_LT(what.size(), 300U);
-}
-
-TEST(OptionsParsed, OfSeveralLogLevelsTheLastCounts) {
-  Options options = all_sorts();
-  (void)options.parse(line_of({"a", "--log-level=off", "--log-level", "warning"}));
-  ::testing::internal::CaptureStderr();
-  log_warning("heard");
-  EXPECT_NE(::testing::internal::GetCapturedStderr().find("heard"), std::string::npos);
-  (void)options.parse(line_of({"a", "--log-level=warning", "--log-level", "off"}));
-  ::testing::internal::CaptureStderr();
-  log_warning("heard");
-  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
-  apply_log_level("warning");
 }
 
 }  // namespace

@@ -72,13 +72,6 @@ class Shells {
     return answers({"zsh", "-f", "-c", script});
   }
 
-  /// A file, where the shells run.
-  void have(const std::string& name) const {
-    const fs::path path = directory_.file(name);
-    fs::create_directories(path.parent_path());
-    std::ofstream{path};
-  }
-
  private:
   static void place(const std::string& from, const std::string& to) {
     fs::create_directories(fs::path(to).parent_path());
@@ -193,48 +186,6 @@ TEST(OtherShells, OfferTheWordsOfTheCompletionForBash) {
     EXPECT_EQ(fish[i], cases[i].second) << lines[i];
     EXPECT_EQ(zsh[i], cases[i].second) << lines[i];
   }
-}
-
-TEST(OtherShells, FishOffersPathsAsTheyAreWritten) {
-  const Shells shells;
-  shells.have("my dir/left.bus");
-  const std::vector<std::pair<std::string, std::string>> cases{
-      {"~/my\\ d", "~/my dir/"},
-      {"\"my d", "my dir/"},
-      {"\"my dir/l", "my dir/left.bus"},
-      {"my\\ dir/", "my dir/left.bus"},
-      {"bus:my\\ dir/", "bus:my dir/left.bus"},
-      {"\"bus:my dir/", "bus:my dir/left.bus"},
-      {"\"bus:my d", "bus:my dir/"},
-  };
-  std::vector<std::string> lines;
-  lines.reserve(cases.size());
-  for (const auto& [word, offer] : cases) {
-    lines.push_back((word.find("bus:") != word.npos ? "shmifctl bridge " : "shmifctl stat ") +
-                    word);
-  }
-  const std::vector<Offers> fish = shells.fish(lines);
-  ASSERT_EQ(fish.size(), cases.size());
-  for (std::size_t i = 0; i < cases.size(); ++i) {
-    EXPECT_EQ(fish[i], (Offers{{cases[i].second, ""}})) << lines[i];
-  }
-}
-
-TEST(OtherShells, LeaveFilesAndProgramsToTheShell) {
-  const BusRig rig;
-  const Shells shells;
-  const std::vector<std::string> lines{"shmifctl stat " + rig.directory() + "/b",
-                                       "shmifctl bridge bus:" + rig.directory() + "/b",
-                                       "shmifctl exec x --flow=y -- cat " + rig.directory() + "/b"};
-  const std::vector<Offers> fish = shells.fish(lines), zsh = shells.zsh(lines);
-  ASSERT_EQ(fish.size(), 3U);
-  ASSERT_EQ(zsh.size(), 3U);
-  EXPECT_EQ(fish[0], (Offers{{rig.path(), ""}}));
-  EXPECT_EQ(fish[1], (Offers{{"bus:" + rig.path(), ""}}));
-  EXPECT_EQ(fish[2], (Offers{{rig.path(), ""}}));
-  EXPECT_EQ(zsh[0], (Offers{{"FILES", ""}}));
-  EXPECT_EQ(zsh[1], (Offers{{"FILES", ""}}));
-  EXPECT_EQ(zsh[2], (Offers{{"PROGRAM " + rig.directory() + "/b", ""}}));
 }
 
 /// Whoever attaches to a bus chooses the name of his port.

@@ -39,25 +39,6 @@ TEST(Progress, LinesReplaceThoseBeforeHoweverManyTheseWere) {
                                       "\rd\x1b[K\ne\x1b[K\x1b[J", "\r\x1b[1A\x1b[J"}));
 }
 
-TEST(Progress, ThatWasRemovedIsNotRemovedAgainAndBeginsAnew) {
-  std::vector<std::string> seen;
-  {
-    const BorrowedTerminal terminal(80, 24, {STDERR_FILENO});
-    tools::Progress progress;
-    progress.clear();
-    seen.push_back(terminal.seen());
-    progress.show("one\ntwo");
-    progress.clear();
-    seen.push_back(terminal.seen());
-    progress.clear();
-    seen.push_back(terminal.seen());
-    progress.show("three");
-    seen.push_back(terminal.seen());
-  }
-  EXPECT_EQ(seen, (std::vector<std::string>{"", "\rone\x1b[K\ntwo\x1b[K\x1b[J\r\x1b[1A\x1b[J", "",
-                                            "\rthree\x1b[K\x1b[J"}));
-}
-
 TEST(Progress, LeavesTheLastColumnAndTheLastRowEmpty) {
   EXPECT_EQ(shown_on(6, 3, {"12345\n123456\nthree", "äöüäöü"}),
             (std::vector<std::string>{"\r12345\x1b[K\n12345\x1b[K\x1b[J",
@@ -73,43 +54,6 @@ TEST(Progress, LeavesTheLastColumnAndTheLastRowEmpty) {
     for (int i = 0; i < 23; ++i) expected += (i == 0 ? "" : "\n") + std::string(79, 'x') + "\x1b[K";
     EXPECT_EQ(seen, expected + "\x1b[J") << columns << 'x' << rows;
   }
-}
-
-TEST(Progress, IsDueAtOnceAndThenAFewTimesASecond) {
-  using Clock = std::chrono::steady_clock;
-  constexpr std::chrono::milliseconds kBetween{250};
-  bool at_once = false, too_soon = true, again = false, after_clear = true;
-  // Until no other program held this one up.
-  for (bool undisturbed = false; !undisturbed;) {
-    const BorrowedTerminal terminal(80, 24, {STDERR_FILENO});
-    tools::Progress progress;
-    at_once = progress.due();
-    progress.show("x");
-    const Clock::time_point begin = Clock::now();
-    too_soon = progress.due();
-    progress.clear();
-    after_clear = progress.due();
-    undisturbed = Clock::now() - begin < kBetween / 2;
-    while (Clock::now() - begin <= kBetween) usleep(1000);
-    again = progress.due();
-  }
-  EXPECT_TRUE(at_once);
-  EXPECT_FALSE(too_soon);
-  EXPECT_FALSE(after_clear);
-  EXPECT_TRUE(again);
-}
-
-TEST(Progress, IsNothingWhereStandardErrorIsNoTerminal) {
-  ::testing::internal::CaptureStderr();
-  bool due = true;
-  {
-    tools::Progress progress;
-    due = progress.due() || progress.on_terminal();
-    progress.show("one\ntwo");
-    progress.clear();
-  }
-  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
-  EXPECT_FALSE(due);
 }
 
 /// Sets a variable of the environment while it lives, or removes it.
@@ -135,20 +79,6 @@ class WithVariable {
 unsigned columns_wished(const char* wish) {
   const WithVariable columns("COLUMNS", wish);
   return tools::terminal_columns();
-}
-
-TEST(TerminalColumns, AreThoseOfTheTerminalThatGetsTheText) {
-  const WithVariable wish("COLUMNS", nullptr);
-  unsigned of_output = 0;
-  unsigned of_errors = 0;
-  {
-    const BorrowedTerminal output(123, 24);
-    const BorrowedTerminal errors(45, 24, {STDERR_FILENO});
-    of_output = tools::terminal_columns();
-    of_errors = tools::terminal_columns(STDERR_FILENO);
-  }
-  EXPECT_EQ(of_output, 123U);
-  EXPECT_EQ(of_errors, 45U);
 }
 
 TEST(TerminalColumns, AreThoseWishedForOrThoseOfTheTerminal) {

@@ -132,26 +132,14 @@ TEST_F(Refused, AWrongLineIsToldWhatIsWrongAndWhatToWrite) {
   for (const RefusedLine& each : {
            RefusedLine{"", {"no command"}},
            {"creat", {"did you mean \"create\"?"}},
-           {"crate x", {"did you mean \"create\"?"}},
-           {"help stats", {"did you mean \"stat\"?"}},
            {"frobnicate", {"unknown command \"frobnicate\""}},
            {"vhost-user", {"unknown command \"vhost-user\"", "read 'shmifctl bridge --help'"}},
-           {"help links", {"unknown command \"links\"", "read 'shmifctl bridge --help'"}},
            {"--log-levle=off stat x", {"did you mean --log-level?"}},
-           {"--log-level loud stat $BUS", {"--log-level \"loud\""}},
            {"stat $BUS --log-level loud", {"--log-level \"loud\""}},
            {"--log-level", {"--log-level needs a value"}},
-           {"--log-level off", {"no command given"}},
-           {"-- stat $BUS", {"no command given"}},
            {"--verbose", {"unknown option --verbose"}},
-           {"-halp", {"unknown option -halp; see"}},
-           {"--versoin=1", {"did you mean --version?"}},
            {"help value", {"did you mean \"values\"?"}},
-           {"help --man value", {"did you mean \"values\"?"}},
            {"create --sise 4M x", {"did you mean --size?"}},
-           {"create -size 1M x", {"did you mean --size?"}},
-           {"create -Z x", {"unknown option -Z"}},
-           {"exec $BUS --hostnam a -- true", {"did you mean --hostname?"}},
            // Parts that are missing, or too many.
            {"bridge bus:/x", {"(give LINK LINK)"}},
            {"create $NONE --size", {"--size needs a value"}},
@@ -159,71 +147,51 @@ TEST_F(Refused, AWrongLineIsToldWhatIsWrongAndWhatToWrite) {
            {"create $NONE --size --mtu 1500",
             {"--size needs a value, and --mtu is an option", "variable of your shell"}},
            {"create $NONE --size ~", {"--size \"\" is empty", "leave --size out"}},
-           {"create $NONE --size=", {"--size \"\" is empty"}},
            {"create $NONE --%x", {"write words that begin with '-' after \"--\""}},
            {"stat $BUS one two", {"\"one\" is one argument too many (give PATH"}},
            {"stat --json=false $BUS", {"--json takes no value"}},
-           {"exec $BUS --promisc=0 -- true", {"--promisc takes no value"}},
            {"stop $BUS", {"NAME", "--port NAME", "--all"}},
-           {"stop $BUS --port ~", {"--port \"\" is empty"}},
            {"wait $BUS", {"--port NAME", "--tcp ADDRESS:PORT"}},
-           {"wait $BUS --port ~", {"--port \"\" is empty"}},
            {"wait $BUS --port x --from 198.18.0.1", {"--from needs --tcp"}},
            // A program belongs behind the dashes.
            {"exec $BUS ls -la", {"after \"--\": shmifctl exec $BUS -- ls -la"}},
-           {"exec $BUS true", {"after \"--\": shmifctl exec $BUS -- true"}},
            {"exec $BUS --ip 198.18.0.1/24 ping -c 3", {"after \"--\""}},
            {"exec $BUS --name two~words sh -c a~b",
             {"shmifctl exec $BUS --name 'two words' -- sh -c 'a b'"}},
-           {"exec --debug=link $BUS sh", {"shmifctl exec --debug=link $BUS -- sh"}},
            {"exec $BUS --ip 198.18.0.1/24 -v 1 sh -n x", {"unknown option -v"}},
            {"exec $BUS --", {"no program to run", "shmifctl exec "}},
            {"exec $BUS ls -- x", {"\"ls\" is one argument too many"}},
            {"enter $BUS web", {"no program to run", "shmifctl enter "}},
-           {"enter $BUS web ip -4", {"after \"--\": shmifctl enter $BUS web -- ip -4"}},
            // Values: what is wrong, and which can be.
            {"create $NONE --size 4X", {"--size \"4X\""}},
-           {"create $NONE --size 99999999999G", {"--size"}},
            {"create $NONE --mtu many", {"--mtu \"many\""}},
            {"create $NONE --mtu 9k", {"--mtu \"9k\" could be 9000 or 9216"}},
-           {"create $NONE --mode rw", {"--mode \"rw\"", "0 to 0777"}},
            {"create $NONE --mode 1000", {"--mode \"1000\"", "0 to 0777"}},
            {"create $NONE --mode 0400", {"--mode \"0400\"", "owner", "0600 to 0777"}},
            {"create $NONE --format bsd", {"--format \"bsd\"", "shmif or netbsd"}},
            {"create $NONE --format netbsd --size 1M", {"netbsd has one size", "leave --size out"}},
-           {"create $NONE --format netbsd --mtu 1500", {"leave --mtu out"}},
-           {"create $NONE --format netbsd --flow pause", {"leave --flow out"}},
-           {"create $NONE --format netbsd --patience 1", {"leave --patience out"}},
            {"create $NONE --patience 0.1", {"--patience needs --flow pause"}},
-           {"create $NONE --flow ethernet --patience 0.1", {"--patience needs --flow pause"}},
            {"wait $BUS --port a --timeout soon", {"--timeout \"soon\""}},
            {"top $BUS --interval 0", {"--interval \"0\"", "from 0.05 to 3600"}},
            {"top $BUS --sort size", {"--sort \"size\"", "loss, lag, tx, rx, name and slot"}},
            {"top $BUS -n 0", {"--count \"0\" is not a whole number of 1 or more;"}},
-           {"ping $BUS -c 0", {"--count \"0\" is not a whole number from 1 to 100000000;"}},
            {"inject $BUS x --loop y", {"--loop \"y\" is not a whole number;"}},
-           {"dump $BUS -s 4294967296", {"--snapshot-length"}},
            {"ping $BUS --to 01:00:5e:00:00:01", {"group address", "leave out --to"}},
            {"exec $BUS --mac 01:00:00:00:00:01 -- true", {"unicast", "b2:a0:00:00:00:01"}},
-           {"exec $BUS --mac b2:a0 -- true", {"--mac \"b2:a0\""}},
            {"exec $BUS --via tun -- true", {"--via \"tun\" is neither tap nor veth"}},
-           {"exec $BUS --name ~ -- true", {"--name"}},
-           {"exec $BUS --mac 02:00:00:00:00:01 --mac 02:00:00:00:00:02 -- true", {"--mac"}},
-           {"exec $BUS --ifname a --ifname b -- true", {"--ifname"}},
            {"exec $BUS --tap tap7 -- true", {"--tap tap7 needs --lan", "write --lan --tap tap7"}},
            {"exec $BUS --lan --bus /nil --tap tap7 -- true", {"one for each bus"}},
            {"exec $BUS --size 1M -- true", {"give --create, too"}},
-           {"tap $BUS --mtu 1500", {"give --create, too"}},
-           {"bridge $BUS bus:/nil --flow pause", {"give --create, too"}},
            // A number whose unit decides.
            {"bridge --fault loss=1 bus:/x pcap:/y", {"1% or 100% (write loss=1% or loss=100%)"}},
            {"bridge --fault loss=1%,loss=2% bus:/x pcap:/y", {"loss is given twice"}},
            {"bridge --fault delay=5 bus:/x pcap:/y", {"write delay=5ms or delay=5s"}},
            {"bridge --fault rate=1MB bus:/x pcap:/y", {"write rate=1Mbit or rate=8Mbit"}},
            {"bridge $BUS bus:/x", {"did you mean bus:$BUS?"}},
+           {"wait $NONE --tcp 198.18.0.1", {"the port is missing"}},
+           {"wait $NONE --tcp fd00::1:80", {"an IPv6 address needs brackets"}},
+           {"wait $NONE --tcp web:80", {"neither IPv4 nor IPv6"}},
            {"bridge bus:$BUS nonsense", {"\"nonsense\"", "bus:PATH, tap:NAME, packet:IFNAME"}},
-           {"bridge bus:$BUS usb:0", {"\"usb:0\"", "vhost-user:PATH, memif:PATH"}},
-           {"bridge bus:$BUS tap:", {"\"tap:\""}},
        }) {
     expect_wrong(each);
   }
@@ -244,11 +212,6 @@ TEST_F(Refused, WhatCannotBeIsToldWithTheThingAndTheRemedy) {
   for (const RefusedLine& each : {
            // A bus that is not there, or cannot be.
            RefusedLine{"stat $NONE", {"$D/none", "No such file", "create"}},
-           {"top $NONE", {"No such file", "create"}},
-           {"serve $NONE --http 127.0.0.1:0", {"No such file", "create"}},
-           {"audit $NONE", {"No such file", "create"}},
-           {"repair $NONE", {"No such file", "create"}},
-           {"dump $NONE", {"No such file", "create"}},
            {"tap $NONE", {"No such file", "create"}},
            {"bridge bus:$NONE pcap:$D/x.pcap", {"No such file", "create"}},
            {"destroy $NONE", {"No such file", "check the path"}, "shmifctl create"},
@@ -264,20 +227,16 @@ TEST_F(Refused, WhatCannotBeIsToldWithTheThingAndTheRemedy) {
            {"create $BUS", {"exists"}},
            {"create $D/no/bus", {"No such file", "make the directory first"}},
            {"create /proc/shmif-bus", {"no new files", "/dev/shm"}, "make the directory"},
-           {"create /proc/self/shmif-bus", {"no new files", "/dev/shm"}, "make the directory"},
            {"tap /proc/shmif-bus --create", {"no new files", "/dev/shm"}, "make the directory"},
            {"create $NONE --size 65537",
             {"cannot create the bus", "power of two", "64K", "1G"},
             "",
             2},
            {"create $NONE --size 32K", {"power of two", "64K", "1G"}, "", 2},
-           {"create $NONE --size 2G", {"power of two", "64K", "1G"}, "", 2},
            {"create $NONE --mtu 67", {"cannot create the bus", "68", "65521"}, "", 2},
-           {"create $NONE --mtu 65522", {"68", "65521"}, "", 2},
            {"create $NONE --size 64K --mtu 65521", {"65521", "1M"}, "", 2},
            // A bus that is another one.
            {"bridge --create --mtu 9000 bus:$BUS pcap:$D/p", {"9000", "1500"}},
-           {"bridge --create --size 1M bus:$BUS pcap:$D/p", {"1048576", "65536"}},
            {"bridge --create --flow pause bus:$BUS pcap:$D/p",
             {"exists with the flow ethernet", "pause was asked for"}},
            // Ports, interfaces and files.
@@ -332,84 +291,36 @@ TEST_F(Refused, AFileThatIsNoBusByEachCommandThatLooksIntoOne) {
   expect_every_command_to_refuse(directory.file("fifo"), {"not a regular file"});
   std::filesystem::create_symlink(make_bus(), directory.file("link"));
   expect_every_command_to_refuse(directory.file("link"), {"symbolic link"});
+  std::filesystem::create_symlink(directory.file("nowhere"), directory.file("dangling"));
+  expect_refused({"create $D/dangling", {directory.file("dangling")}});
+  EXPECT_FALSE(std::filesystem::exists(directory.file("nowhere")));
 }
 
-TEST_F(Refused, ALinkToNowhereIsNotFollowed) {
-  const std::string path = directory.file("link");
-  std::filesystem::create_symlink(directory.file("nowhere"), path);
-  expect_every_command_to_refuse(path, {"symbolic link"});
-  expect_refused({"create $D/link", {path}});
-  expect_refused({"bridge --create bus:$D/link pcap:$D/p", {path}});
-}
-
-/// A command does not advise what it has just shown to be useless.
-TEST_F(Refused, RepairIsNotAdvisedByRepair) {
-  write_file(directory.file("letter"), std::string(100'000, 'x'));
-  expect_refused({"repair $D/letter", {"not a shmif bus", "create"}, "shmifctl repair"});
-  std::filesystem::resize_file(make_bus(), 70'000);
-  expect_refused({"repair $BUS", {"70000 bytes"}, "shmifctl repair"});
-  const std::string bus = make_bus("other");
-  std::fstream(bus, std::ios::in | std::ios::out | std::ios::binary).write("\0\0\0\0\0\0\0\0", 8);
-  expect_refused({"stat $D/other", {"'shmifctl repair'", "'shmifctl create'"}});
-}
-
-/// Not every call that needs a descriptor knows what to do.
-TEST_F(Refused, WithoutDescriptorsTheRemedyIsToAllowMore) {
-  const std::string bus = make_bus();
-  const Tool host({shmifctl_path(), "exec", bus, "--name", "a", "--", "sleep", "600"});
-  const bool is_there = run_tool({"wait", bus, "--port", "a", "--timeout", "100"}).status == 0;
-  std::vector<std::vector<std::string>> commands = {{"exec", bus}};
-  if (::access("/dev/net/tun", R_OK | W_OK) == 0)
-    commands.push_back({"exec", bus, "--via", "tap", "--bus", bus, "--bus", bus});
-  if (is_there) commands.push_back({"enter", bus, "a"});
-  for (std::vector<std::string> words : commands) {
-    words.insert(words.begin(), {"sh", "-c",
-                                 "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; ulimit -n $0; "
-                                 "exec \"$@\"",
-                                 "", shmifctl_path()});
-    words.insert(words.end(), {"--", "true"});
-    for (const char* const limit : {"5", "6", "7", "8", "9", "10", "11", "12", "13"}) {
-      words[3] = limit;
-      const ToolResult refused = run_program(words);
-      if (refused.status == 0) continue;
-      SCOPED_TRACE(words[5] + ' ' + limit);
-      EXPECT_EQ(refused.status, 125) << refused.err;
-      EXPECT_NE(refused.err.find("ulimit -n"), std::string::npos) << refused.err;
-    }
-  }
-}
-
-TEST_F(Refused, AnUnreadableFileIsRefusedToAnOrdinaryUser) {
-  const std::string path = make_bus();
-  ASSERT_EQ(chmod(path.c_str(), 0), 0);
-  std::vector<std::string> words = {shmifctl_path(), "stat", path};
-  if (geteuid() == 0) {
-    if (!others_can_run_tool()) GTEST_SKIP() << "another user cannot run " << shmifctl_path();
-    ASSERT_EQ(chmod(directory.path().c_str(), 0755), 0);
-    words.insert(words.begin(),
-                 {"setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"});
-  }
-  struct stat file{};
-  ASSERT_EQ(stat(path.c_str(), &file), 0);
-  expect_refusal(run_program(words), {path, "Permission denied", "mode 0000",
-                                      "belongs to user " + std::to_string(file.st_uid), "chmod"});
-}
-
-TEST_F(Refused, AFileThatMayOnlyBeReadIsEnoughToLookAndNotToMend) {
+TEST_F(Refused, AnotherUserLooksAtWhatHeMayReadAndIsToldWhatHeMayNot) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root, to be another user";
   if (!others_can_run_tool()) GTEST_SKIP() << "another user cannot run " << shmifctl_path();
   const std::string path = make_bus();
   ASSERT_EQ(chmod(path.c_str(), 0644), 0);
   ASSERT_EQ(chmod(directory.path().c_str(), 0755), 0);
-  const std::vector<std::string> other = {"setpriv", "--reuid",        "1000",         "--regid",
-                                          "1000",    "--clear-groups", shmifctl_path()};
   const auto as_other = [&](std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), other.begin(), other.end());
+    arguments.insert(arguments.begin(), {"setpriv", "--reuid", "1000", "--regid", "1000",
+                                         "--clear-groups", shmifctl_path()});
     return run_program(arguments);
   };
   EXPECT_EQ(as_other({"stat", path}).status, 0);
   EXPECT_EQ(as_other({"audit", path}).status, 0);
   expect_refusal(as_other({"repair", path}), {path, "Permission denied"});
+  expect_refusal(as_other({"create", directory.file("his")}),
+                 {"Permission denied", "write permission"});
+  EXPECT_FALSE(std::filesystem::exists(directory.file("his")));
+  ASSERT_EQ(chmod(path.c_str(), 0), 0);
+  expect_refusal(as_other({"stat", path}),
+                 {path, "Permission denied", "mode 0000", "belongs to user 0", "chmod"});
+  ASSERT_EQ(chmod(path.c_str(), 0666), 0);
+  struct stat node{};
+  if (stat("/dev/net/tun", &node) != 0) GTEST_SKIP() << "no /dev/net/tun on this machine";
+  if ((node.st_mode & 0006U) != 0) GTEST_SKIP() << "/dev/net/tun is open to everybody here";
+  expect_refusal(as_other({"tap", path}), {"/dev/net/tun: Permission denied (", "exec"});
 }
 
 /// Runs a shell script in a mount namespace of its own, with the tool as $1 and the directory as
@@ -486,24 +397,6 @@ TEST_F(Refused, AFullPortTableIsRefusedNamingItsSize) {
                  {path, std::to_string(ports.size())});
 }
 
-TEST_F(Refused, DestroyRefusesWhileALivePortIsAttachedUnlessForced) {
-  const std::string path = make_bus();
-  PortOptions options;
-  options.name = "alice";
-  Port port(options);
-  ASSERT_TRUE(port.attach(path));
-  expect_refusal(run_tool({"destroy", path, "--timeout", "0.1"}), {path, "alice", "--force"});
-  EXPECT_TRUE(std::filesystem::exists(path));
-  EXPECT_EQ(run_tool({"destroy", path, "--force"}).status, 0);
-  EXPECT_FALSE(std::filesystem::exists(path));
-}
-
-TEST_F(Refused, BridgeNamesAnInterfaceThatIsNotThereAndWhereToLook) {
-  if (geteuid() != 0) GTEST_SKIP() << "needs root, for a packet socket";
-  expect_refusal(run_tool({"bridge", "bus:" + make_bus(), "packet:nodev"}),
-                 {"\"nodev\": No such device ('ip link'"});
-}
-
 TEST_F(Refused, TapRefusesABadNameAndANamespaceThatIsNotThere) {
   if (access("/dev/net/tun", R_OK | W_OK) != 0) GTEST_SKIP() << "/dev/net/tun may not be opened";
   const std::string path = make_bus();
@@ -540,30 +433,6 @@ TEST_F(Refused, WithoutItsDeviceOrProcACommandSaysSoAndMakesNoBus) {
   EXPECT_TRUE(names_in(directory.path()).empty());
 }
 
-TEST_F(Refused, TapWithAClosedDeviceNodeSaysWhoMayOpenIt) {
-  if (geteuid() != 0) GTEST_SKIP() << "needs root, to be another user";
-  if (!others_can_run_tool()) GTEST_SKIP() << "another user cannot run " << shmifctl_path();
-  const std::string path = make_bus();
-  ASSERT_EQ(chmod(path.c_str(), 0666), 0);
-  ASSERT_EQ(chmod(directory.path().c_str(), 0777), 0);
-  struct stat node{};
-  if (stat("/dev/net/tun", &node) != 0) GTEST_SKIP() << "no /dev/net/tun on this machine";
-  if ((node.st_mode & 0006U) != 0) GTEST_SKIP() << "/dev/net/tun is open to everybody here";
-  expect_refusal(run_program({"setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups",
-                              shmifctl_path(), "tap", path}),
-                 {"/dev/net/tun: Permission denied (", "exec"});
-}
-
-TEST_F(Refused, AFolderThatIsClosedToAUserTakesNoBusOfHis) {
-  if (geteuid() != 0) GTEST_SKIP() << "needs root, to be another user";
-  if (!others_can_run_tool()) GTEST_SKIP() << "another user cannot run " << shmifctl_path();
-  ASSERT_EQ(chmod(directory.path().c_str(), 0755), 0);
-  expect_refusal(run_program({"setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups",
-                              shmifctl_path(), "create", directory.file("bus")}),
-                 {"Permission denied", "write permission"});
-  EXPECT_TRUE(names_in(directory.path()).empty());
-}
-
 TEST(StopOfAPort, ThatDoesNotEndIsToldWhatHelps) {
   const BusRig rig;
   const StayingChild deaf([&] {
@@ -582,16 +451,6 @@ TEST(StopOfAPort, ThatDoesNotEndIsToldWhatHelps) {
   EXPECT_EQ(killed.status, 0) << killed.err;
   EXPECT_EQ(killed.err, "");
   EXPECT_EQ(run_tool({"wait", rig.path(), "--port", "deaf", "--timeout", "0"}).status, 1);
-}
-
-TEST(WaitForAPort, TellsOnceThatTheBusIsACopy) {
-  const BusRig rig;
-  const std::string copy = rig.file("copy");
-  ASSERT_TRUE(std::filesystem::copy_file(rig.path(), copy));
-  // It opens the bus anew after 64 looks.
-  const ToolResult waited = run_tool({"wait", copy, "--port", "web", "--timeout", "1.6"});
-  EXPECT_EQ(waited.status, 1);
-  EXPECT_EQ(times_in(waited.err, "is a copy"), 1U) << waited.err;
 }
 
 }  // namespace

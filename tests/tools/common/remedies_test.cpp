@@ -81,15 +81,6 @@ TEST(Remedies, HabitsOfOtherProgramsAreAnswered) {
   EXPECT_TRUE(contains(directory.err, "is a directory (name a new file in it)")) << directory.err;
 }
 
-TEST(Remedies, CommandsNameTheirPortsAfterThemselves) {
-  const BusRig rig;
-  const Tool one({shmifctl_path(), "dump", rig.path()});
-  ASSERT_TRUE(rig.wait_for_port("dump"));
-  const Tool two({shmifctl_path(), "ping", rig.path(), "--respond"});
-  const Tool three({shmifctl_path(), "ping", rig.path(), "--respond"});
-  EXPECT_TRUE(rig.wait_for_port("ping") && rig.wait_for_port("ping2"));
-}
-
 TEST(Remedies, FiltersThatMeanNothingOnABusAreRefused) {
   const BusRig rig;
   for (const std::string filter : {"inbound", "outbound", "arp and inbound", "ifindex 1"}) {

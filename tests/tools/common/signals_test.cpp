@@ -47,18 +47,6 @@ std::ptrdiff_t open_files() {
   return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
 }
 
-TEST(StoppingSignals, UrgeWhenASecondOneComes) {
-  for (int round = 0; round < 2; ++round) {
-    const StopSignals stop;
-    EXPECT_FALSE(stop.urged()) << "of the round before";
-    std::raise(SIGTERM);
-    EXPECT_FALSE(stop.urged());
-    std::raise(SIGINT);
-    EXPECT_TRUE(stop.urged());
-    EXPECT_EQ(stop.signal(), SIGTERM);
-  }
-}
-
 TEST(StoppingSignals, AreCaughtWhileTheyAreWantedEachTimeAnew) {
   const Disposition quit(SIGQUIT, SIG_IGN);
   const std::array<int, 3> usual{SIGINT, SIGTERM, SIGHUP};
@@ -85,19 +73,6 @@ TEST(StoppingSignals, AreCaughtWhileTheyAreWantedEachTimeAnew) {
     for (std::size_t i = 0; i < usual.size(); ++i) EXPECT_EQ(handler_of(usual[i]), before[i]) << i;
     EXPECT_EQ(open_files(), files);
   }
-}
-
-TEST(StoppingSignals, AreThoseThatWereNamed) {
-  const Disposition first(SIGUSR1, SIG_IGN), second(SIGUSR2, SIG_IGN);
-  const Handler interrupt = handler_of(SIGINT);
-  {
-    const StopSignals stop{SIGUSR1, SIGUSR2};
-    EXPECT_EQ(handler_of(SIGINT), interrupt);
-    ASSERT_EQ(::raise(SIGUSR2), 0);
-    EXPECT_EQ(stop.signal(), SIGUSR2);
-  }
-  EXPECT_EQ(handler_of(SIGUSR1), SIG_IGN);
-  EXPECT_EQ(handler_of(SIGUSR2), SIG_IGN);
 }
 
 /// Whether an alarm was set, which is then taken back.

@@ -77,29 +77,6 @@ TEST_P(ClosedStreamsOf, NoCommandWritesItsMessagesOverTheBus) {
   EXPECT_EQ(run_tool({"audit", rig.path()}).status, 0);
 }
 
-TEST(ClosedStreams, WhatShouldPrintSaysThatItCannot) {
-  const BusRig rig;
-  for (const std::vector<std::string>& words :
-       {std::vector<std::string>{"stat", rig.path()}, {"audit", rig.path()}, {"--help"}}) {
-    const ToolResult r = run_program(with_closed(">&-", words));
-    EXPECT_EQ(r.status, 1) << words[0];
-    EXPECT_EQ(r.err, "shmifctl: cannot write to standard output: Bad file descriptor\n");
-  }
-}
-
-TEST(ClosedStreams, ADumpSaysThatItCannot) {
-  const BusRig rig;
-  Port port = rig.port();
-  send(port, {arp_request()});
-  for (const std::vector<std::string>& more : {std::vector<std::string>{}, {"-w", "-"}}) {
-    std::vector<std::string> words{"dump", rig.path(), "--history", "--timeout", "0"};
-    words.insert(words.end(), more.begin(), more.end());
-    const ToolResult r = run_program(with_closed(">&-", words));
-    EXPECT_EQ(r.status, 1) << r.err;
-    EXPECT_TRUE(contains(r.err, "Bad file descriptor")) << r.err;
-  }
-}
-
 TEST(ClosedStreams, WhatCarriesFramesNeedsNoOutput) {
   const BusRig rig;
   write_capture(rig.file("in.pcap"), {arp_request()});

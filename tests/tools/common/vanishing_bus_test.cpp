@@ -11,7 +11,6 @@
 #include <fstream>
 #include <functional>
 #include <memory>
-#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -346,64 +345,6 @@ TEST(RemovedBus, IsToldOnceByEachHostAndByWhoMakesANewOneThere) {
     EXPECT_EQ(said.find(far), std::string::npos) << said;
     EXPECT_EQ(said.find(other), std::string::npos) << said;
   }
-}
-
-TEST(RemovedBus, ALinkThatLeadsNowhereIsAnotherFile) {
-  const TempDir dir;
-  const std::string bus = dir.file("bus");
-  Bus::create(bus, kSmall).value();
-  Tool host({shmifctl_path(), "exec", bus, "--", "sleep", "600"});
-  ASSERT_EQ(run_tool({"wait", bus, "--port", "port0", "--timeout", "100"}).status, 0);
-  std::filesystem::remove(bus);
-  std::filesystem::create_symlink(dir.file("nowhere"), bus);
-  EXPECT_TRUE(host.wait_for("another file is at " + bus + " now"));
-}
-
-TEST(RemovedBus, OfManyHostsLeftBehindSomeAreNamedAndTheRestCounted) {
-  const TempDir dir;
-  const std::string bus = dir.file("bus");
-  Bus::create(bus, kSmall).value();
-  // Others, who have a bus whose path ends like that.
-  const std::string below = dir.file(bus.substr(1));
-  std::filesystem::create_directories(below.substr(0, below.rfind('/')));
-  Bus::create(below, kSmall).value();
-  Tool other({shmifctl_path(), "ping", below, "--respond", "--name", "other"});
-  ASSERT_EQ(run_tool({"wait", below, "--port", "other", "--timeout", "100"}).status, 0);
-  std::filesystem::remove(below);
-  std::vector<std::unique_ptr<Tool>> hosts;
-  for (unsigned i = 0; i < 7; ++i) {
-    hosts.push_back(std::make_unique<Tool>(std::vector<std::string>{
-        shmifctl_path(), "ping", bus, "--respond", "--name", "host" + std::to_string(i)}));
-    ASSERT_EQ(
-        run_tool({"wait", bus, "--port", "host" + std::to_string(i), "--timeout", "100"}).status,
-        0);
-  }
-  const std::string end = ": they do not hear";
-  for (const auto& [left, rest] : std::vector<std::pair<std::size_t, std::string>>{
-           {7, " and 2 more" + end}, {6, " and 1 more" + end}, {5, end}, {1, end}}) {
-    hosts.resize(left);
-    std::filesystem::remove(bus);
-    const std::string said = run_tool({"create", bus, "--size", "64K"}).err;
-    const std::string before = left == 1 ? "used by process " : "used by processes ";
-    const std::size_t at = said.find(before);
-    ASSERT_NE(at, std::string::npos) << said;
-    std::istringstream named(said.substr(at + before.size()));
-    std::set<pid_t> pids;
-    pid_t pid = 0;
-    while (named >> pid) {
-      pids.insert(pid);
-      if (named.peek() != ',') break;
-      named.ignore(2);
-    }
-    EXPECT_EQ(pids.size(), std::min<std::size_t>(left, 5)) << said;
-    for (const pid_t each : pids) EXPECT_EQ(std::ranges::count(hosts, each, &Tool::pid), 1) << said;
-    std::string behind;
-    std::getline(named, behind);
-    EXPECT_EQ(behind.substr(0, rest.size()), rest) << said;
-  }
-  hosts.clear();
-  std::filesystem::remove(bus);
-  EXPECT_EQ(run_tool({"create", bus, "--size", "64K"}).err, "");
 }
 
 class FullDisk : public ::testing::Test {
