@@ -13,56 +13,16 @@
 
 #include "tests/tools/lab/lab_rig.hpp"
 #include "tools/common/patient_output.hpp"
-#include "tools/lab/child.hpp"
 #include "tools/uplink/machine_line.hpp"
 
 namespace shmif::test {
 namespace {
 
-using tools::ChildWish;
 using tools::Json;
-using tools::LabChild;
 using tools::MachineLine;
 using tools::PatientOutput;
 
 constexpr int kMiB = 1 << 20;
-
-// ---- One program ----
-
-/// Fills a large pipe, and then ends or stays.
-ChildWish printer(bool stays) {
-  ChildWish wish;
-  wish.body = [stays] {
-    ::fcntl(STDOUT_FILENO, F_SETPIPE_SZ, kMiB);
-    const std::string text(kMiB, 'x');
-    static_cast<void>(!::write(STDOUT_FILENO, text.data(), text.size()));
-    if (stays) ::pause();
-    ::_exit(0);  // what this process has buffered is not its output
-    return 0;
-  };
-  return wish;
-}
-
-TEST(LabFlood, OneReadTakesABoundedPartOfTheOutputOfAProgramThatRuns) {
-  LabChild child = LabChild::start(printer(true)).value();
-  int held = 0;
-  ASSERT_TRUE(
-      eventually([&] { return ::ioctl(child.output(), FIONREAD, &held) == 0 && held == kMiB; }));
-  std::string text;
-  EXPECT_TRUE(child.read_output(text));
-  EXPECT_EQ(text.size(), LabChild::kMaxRead);
-  EXPECT_TRUE(child.read_output(text));
-  EXPECT_EQ(text.size(), 2 * LabChild::kMaxRead) << "the rest, when it is asked again";
-}
-
-TEST(LabFlood, AllOutputOfAProgramThatHasEndedIsTakenAtOnce) {
-  LabChild child = LabChild::start(printer(false)).value();
-  std::optional<int> status;
-  ASSERT_TRUE(eventually([&] { return (status = child.take_end()).has_value(); }));
-  std::string text;
-  child.read_output(text);
-  EXPECT_EQ(text.size(), static_cast<std::size_t>(kMiB));
-}
 
 // ---- The terminal ----
 
@@ -76,7 +36,6 @@ class UnreadPipe {
     out_.reset(ends[1]);
   }
   int out() const { return out_.get(); }
-  void close() { in_.reset(); }
   std::string take() const {
     std::string text(4 * kMiB, '\0');
     ::fcntl(in_.get(), F_SETFL, O_NONBLOCK);
@@ -114,17 +73,6 @@ TEST(LabFlood, LinesThatNobodyReadsWaitAndThenAreCounted) {
   EXPECT_EQ(pipe.take(), "after\n");
 }
 
-TEST(LabFlood, OutputThatNobodyCanReadAnyMoreHasAReason) {
-  UnreadPipe pipe;
-  std::signal(SIGPIPE, SIG_IGN);
-  PatientOutput output(pipe.out());
-  pipe.close();
-  EXPECT_EQ(output.failure(), 0);
-  output.write("x");
-  EXPECT_EQ(output.failure(), EPIPE);
-  EXPECT_EQ(output.wanted(), -1);
-}
-
 class LabFloodUp : public LabRig {};
 
 TEST_F(LabFloodUp, AReaderThatStandsStillDoesNotHoldUpTheLab) {
@@ -151,22 +99,6 @@ run = "until grep -q down out/timeline.jsonl; do sleep 0.1; done; echo end"
                        "host has all of its lines)\n"),
             std::string::npos);
   EXPECT_EQ(r.out.find("last"), std::string::npos) << "it was left out";
-}
-
-TEST_F(LabFloodUp, ASignalEndsTheWaitForAReader) {
-  const std::string path =
-      lab("host.a = { on = \"b\", run = \"yes 0123456789 | head -n 20000; echo last; sleep 600\", "
-          "ready = \"log last\" }\ntest = { host = \"a\", run = \"touch ran\" }\n");
-  std::vector<std::string> words = up_words(path);
-  words.insert(words.begin(), shmifctl_path());
-  Tool tool(words);
-  ASSERT_TRUE(eventually([&] { return std::filesystem::exists(file("ran")); }));
-  ASSERT_TRUE(eventually([&] { return !std::filesystem::exists(file("run/shmif/lab.json")); }));
-  EXPECT_FALSE(is_gone(tool.pid())) << "its output waits";
-  tool.signal(SIGTERM);
-  EXPECT_TRUE(eventually([&] { return is_gone(tool.pid()); }));
-  const ToolResult r = tool.finish();
-  EXPECT_NE(r.err.find("nobody read the last "), std::string::npos) << r.err;
 }
 
 // ---- Another machine ----

@@ -59,24 +59,6 @@ run = "ip -o link show up"
   expect_no_trace();
 }
 
-// The second run has the same address: it follows from the names.
-TEST_F(LabMachine, HasTheSameMacAddressInEachRun) {
-  const std::string path = lab(R"(host.x = { on = "b" }
-host.m = { on = "b", count = 2, vm = "./machine {nic}", ready = "log booted" }
-test = { host = "x", run = "true" }
-)");
-  std::string first;
-  for (int run = 0; run < 2; ++run) {
-    const ToolResult r = up(path, {"--keep", "always"});
-    ASSERT_EQ(r.status, 0) << r.out << r.err;
-    const std::string one = text_of(file("out/m1.log"));
-    EXPECT_NE(one, text_of(file("out/m2.log"))) << "each has its own";
-    if (run == 0) first = one;
-    EXPECT_EQ(one, first);
-    std::filesystem::remove_all(file("out"));
-  }
-}
-
 TEST_F(LabMachine, IsOnTheBusByTheDeviceThatItOpens) {
   // A program in the place of QEMU, which opens the TAP device and answers ARP as a machine does.
   std::ofstream(file("machine.py")) << R"(
@@ -206,29 +188,6 @@ run = "i=0; until grep -qs NO-CARRIER two; do i=$((i+1)); [ $i -lt 900 ] || exit
 )");
   const ToolResult r = up(path);
   EXPECT_EQ(r.status, 0) << r.out << r.err;
-}
-
-TEST_F(LabContainer, ThatFailsTakesTheLabDownAndSaysWhy) {
-  const ToolResult none = up(lab(R"(host.x = { on = "b" }
-host.box = { on = "b", container = "--memory none x" }
-)"));
-  EXPECT_EQ(none.status, 1);
-  EXPECT_NE(none.err.find("cannot make the container shmif-lab-box: "), std::string::npos)
-      << none.err;
-  const ToolResult ended = up(lab(R"(host.x = { on = "b" }
-[host.box]
-on = "b"
-container = "docker.io/library/busybox"
-run = "echo why; exit 5"
-ready = "log never"
-)"));
-  EXPECT_EQ(ended.status, 1);
-  EXPECT_NE(ended.err.find("host box ended with exit code 5 before it was ready"),
-            std::string::npos)
-      << ended.err;
-  EXPECT_NE(ended.err.find("  box | why\n"), std::string::npos) << ended.err;
-  EXPECT_EQ(containers(), "");
-  expect_no_trace();
 }
 
 TEST_F(LabContainer, IsRefusedByCheckWherePodmanWouldRefuseItsWords) {

@@ -143,22 +143,6 @@ while IFS= read -r line; do
 done | sh -c "$last" | cat  # which would make its output, and so this input, non-blocking
 )";
 
-TEST_F(LabMachines, MayBeSilentAboutAChangeWhenTheLabEnds) {
-  ssh_is(kSilentSsh);
-  const std::string path = far_lab(R"(
-host.here = { on = "b", ip = "198.18.0.7/24" }
-host.there = { on = "b", machine = "far" }
-at = [ { time = "0s", link = "there", down = true }, { time = "0s", link = "here", down = true } ]
-test = { host = "here", run = "until [ -e asked ]; do sleep 0.1; done" }
-)");
-  const ToolResult r = up(path, {"--junit", file("junit.xml")});
-  EXPECT_EQ(r.status, 0) << r.out << r.err;
-  EXPECT_EQ(times_in(text_of(file("junit.xml")), "<skipped message=\"the lab ended before it\""),
-            2U)
-      << text_of(file("junit.xml"));
-  expect_nothing_left();
-}
-
 TEST_F(LabMachines, ThatDoNotAnswerAChangeFailItAndNoOtherMachineAnswersForThem) {
   ssh_is(kSilentSsh);
   const std::string path =
@@ -184,18 +168,6 @@ run = "until grep -q 0 /sys/class/net/b/carrier; do sleep 0.1; done"
   const std::string timeline = text_of(file("out/timeline.jsonl"));
   EXPECT_NE(timeline.find("\"link there down\",\"applied\":false"), std::string::npos) << timeline;
   EXPECT_NE(timeline.find("\"link here down\",\"applied\":true"), std::string::npos) << timeline;
-  expect_nothing_left();
-}
-
-TEST_F(LabMachines, TakeEverythingDownIfOneHostThereDoesNotStart) {
-  const ToolResult r = up(far_lab(R"(
-host.good = { on = "b", ip = "198.18.0.1/24" }
-host.bad = { on = "b", machine = "far", run = "echo no config; exit 4", ready = "tcp 80" }
-)"));
-  EXPECT_EQ(r.status, 1);
-  EXPECT_NE(r.err.find("host bad ended with exit code 4 before it was ready"), std::string::npos)
-      << r.err;
-  EXPECT_NE(r.err.find("  bad | no config\n"), std::string::npos) << r.err;
   expect_nothing_left();
 }
 
@@ -256,36 +228,6 @@ TEST_F(LabMachines, ThatSayWhatIsNotAgreedAreRefusedAndStartNothingHere) {
     std::filesystem::remove(file("started"));
     expect_nothing_left();
   }
-}
-
-TEST_F(LabMachines, HaveATemporaryFolderOfTheirOwnThatGoesWithThem) {
-  const std::string temporary = file("tmp");
-  std::filesystem::create_directory(temporary);
-  ssh_is("for last; do :; done\nTMPDIR=" + temporary + " exec sh -c \"$last\"\n");
-  const std::string path = far_lab(R"(
-host.there.on = "b"
-host.there.machine = "far"
-host.there.run = """r=$SHMIF_RESULTS
-echo mine > $r/mine; ls -d $r; stat -c %a $r; sleep 600"""
-host.there.ready = "log 700"
-)");
-  for (const bool is_killed : {false, true}) {
-    ASSERT_EQ(up(path, {"--detach"}).status, 0);
-    std::vector<std::string> names;
-    for (const auto& each : std::filesystem::directory_iterator(temporary)) {
-      names.push_back(each.path().filename().string());
-    }
-    ASSERT_EQ(names.size(), 1U);
-    const std::string begin = "shmif-" + name_ + "-far-";
-    EXPECT_EQ(names[0].rfind(begin, 0), 0U) << names[0];
-    EXPECT_EQ(names[0].size(), begin.size() + 6) << "a name that nobody could guess";
-    EXPECT_EQ(text_of(file("out/there.log")), temporary + '/' + names[0] + "\n700\n");
-    if (is_killed) ::kill(far_controller(), SIGKILL);
-    EXPECT_EQ(run_tool({"down", name_}).status, 0);
-    EXPECT_TRUE(eventually([&] { return std::filesystem::is_empty(temporary); }));
-    EXPECT_TRUE(eventually([&] { return !std::filesystem::exists(far_bus()); }));
-  }
-  expect_nothing_left();
 }
 
 TEST_F(LabMachines, EndTheirHostsWithAKilledController) {
@@ -365,39 +307,6 @@ TEST_F(LabRealMachines, RunTheExampleAndLeaveNothing) {
   EXPECT_NE(r.out.find("test | web\n"), std::string::npos) << r.out;
   for (const std::string path : {".lan", "-b.lan"})
     EXPECT_FALSE(std::filesystem::exists("/dev/shm/" + name + path));
-}
-
-TEST_F(LabRealMachines, EndTheirHostsWhenTheControllerIsKilledOrTheCableIsCut) {
-  connect(2, 1500);
-  const auto server = sshd(2);
-  TempDir folder("/tmp");
-  std::filesystem::create_directory(folder.file("run"));
-  std::filesystem::permissions(folder.file("run"), std::filesystem::perms::owner_all);
-  ::setenv("XDG_RUNTIME_DIR", folder.file("run").c_str(), 1);
-  const std::string name = "k" + std::to_string(::getpid());
-  std::string options;
-  for (const std::string& each : ssh_options()) options += '"' + each + "\", ";
-  std::ofstream(folder.file("lab.toml"))
-      << "name = \"" << name << "\"\nbus.lan = { path = \"lan\" }\n[machine.b]\nssh = \"root@"
-      << address(2) << "\"\nprogram = \"" << shmifctl_path() << "\"\noptions = [" << options
-      << "]\n[host.x]\non = \"lan\"\nmachine = \"b\"\nrun = \"sleep 600; true\"\n";
-  for (const bool cuts : {false, true}) {
-    Tool tool(inside(machine(1), {shmifctl_path(), "up", folder.file("lab.toml"), "--artifacts",
-                                  folder.file("out")}));
-    ASSERT_TRUE(tool.wait_for(" is up after ")) << tool.so_far().err << server->so_far().err;
-    const std::string bus = "/dev/shm/" + name + "-b.lan";
-    EXPECT_TRUE(std::filesystem::exists(bus));
-    if (cuts) {
-      middle().netlink().set_up(cable(2), false).value();
-      EXPECT_TRUE(tool.wait_for("its hosts are lost")) << tool.so_far().err;
-    } else {
-      tool.signal(SIGKILL);
-    }
-    EXPECT_TRUE(eventually([&] { return !std::filesystem::exists(bus); })) << "20 s after a cut";
-    tool.signal(SIGTERM);
-    static_cast<void>(tool.finish());
-    if (cuts) middle().netlink().set_up(cable(2)).value();
-  }
 }
 
 }  // namespace

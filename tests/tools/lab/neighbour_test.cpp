@@ -92,26 +92,6 @@ TEST_F(LabNeighbour, ALinkWhereTheStateIsWrittenIsNotFollowed) {
   expect_no_trace();
 }
 
-TEST_F(LabNeighbour, FilesThatNeverAnswerOrNeverEndAreNoStates) {
-  const std::string folder = file("run/shmif/");
-  ASSERT_EQ(::mkfifo((folder + "fifo.json").c_str(), 0644), 0);
-  fs::create_symlink("/dev/zero", folder + "link.json");
-  std::ofstream(folder + "large.json") << "{}";
-  fs::resize_file(folder + "large.json", std::uintmax_t{1} << 40U);
-  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
-           {"ls"}, {"down", "fifo"}, {"down", "link"}, {"down", "large"}, {"serve", "fifo"}}) {
-    Tool tool([&] {
-      std::vector<std::string> all{shmifctl_path()};
-      all.insert(all.end(), words.begin(), words.end());
-      return all;
-    }());
-    ASSERT_TRUE(eventually([&] { return is_gone(tool.pid()); })) << words.front();
-    const ToolResult r = tool.finish();
-    EXPECT_EQ(r.status, words.front() == "serve" ? 1 : 0) << words.front() << r.err;
-    EXPECT_EQ(r.out.find("fifo"), std::string::npos) << r.out;
-  }
-}
-
 // ---- The folder of results ----
 
 TEST_F(LabNeighbour, TheResultsDoNotGoToAFolderOfAnotherUser) {
@@ -136,22 +116,6 @@ TEST_F(LabNeighbour, TheResultsDoNotGoToAFolderOfAnotherUser) {
   EXPECT_NE(link.err.find("it is a link of another user"), std::string::npos) << link.err;
   EXPECT_TRUE(fs::is_empty(file("mine")));
   expect_no_trace();
-}
-
-TEST_F(LabNeighbour, TheResultsDoNotGoToAFolderToWhichEverybodyMayWrite) {
-  fs::create_directory(file("out"));
-  fs::permissions(file("out"), fs::perms::all);
-  const ToolResult r = up(passing_lab());
-  EXPECT_EQ(r.status, 1);
-  EXPECT_NE(r.err.find(file("out") + ": everybody may write to it"), std::string::npos) << r.err;
-  // A folder that `up` makes is its own, whatever the umask is.
-  fs::remove(file("out"));
-  const mode_t before = ::umask(0);
-  const ToolResult fresh = up(passing_lab(), {"--keep", "always"});
-  ::umask(before);
-  EXPECT_EQ(fresh.status, 0) << fresh.err;
-  EXPECT_EQ(fs::status(file("out")).permissions() & fs::perms::others_write, fs::perms::none);
-  EXPECT_EQ(up(passing_lab()).status, 0) << "and is used again";
 }
 
 TEST_F(LabNeighbour, TheResultsOfTwoLabsDoNotGoToOneFolderAtTheSameTime) {
@@ -187,27 +151,6 @@ TEST_F(LabNeighbour, LinksInTheFolderOfResultsAreNotFollowed) {
   for (const char* const name : {"timeline.jsonl", "a.log", "lab.log", "all.pcapng"}) {
     EXPECT_TRUE(fs::is_regular_file(fs::symlink_status(file("out/") + name))) << name;
   }
-}
-
-TEST_F(LabNeighbour, AFifoInPlaceOfACaptureDoesNotKeepTheLabFromEnding) {
-  const std::string path = lab(R"(bus.c = { path = "c.bus" }
-host.a = { on = "b" }
-capture.all = { on = ["b", "c"] }
-test.host = "a"
-test.run = """cd $SHMIF_RESULTS && until [ -e all.b.pcapng ]; do sleep .05; done
-rm all.b.pcapng && mkfifo all.b.pcapng"""
-)");
-  std::vector<std::string> words = up_words(path);
-  words.insert(words.begin(), shmifctl_path());
-  Tool tool(words);
-  ASSERT_TRUE(eventually([&] { return is_gone(tool.pid()); }));
-  const ToolResult r = tool.finish();
-  EXPECT_EQ(r.status, 0) << r.err;
-  EXPECT_NE(r.err.find("cannot join captures in " + file("out/all.pcapng") + ": cannot read " +
-                       file("out/all.b.pcapng") + ": it is not a regular file"),
-            std::string::npos)
-      << r.err;
-  expect_no_trace();
 }
 
 // ---- The end of a lab ----
@@ -246,25 +189,6 @@ TEST_F(LabNeighbour, ABusThatIsNotTheLabsAnyMoreStays) {
   expect_no_trace();
 }
 
-TEST_F(LabNeighbour, ABusThatWasTruncatedIsStillTheLabs) {
-  for (const char* const size : {"0", "140000"}) {
-    const std::string path = lab("host.a = { on = \"b\" }\n");
-    ASSERT_EQ(up(path, {"--detach"}).status, 0);
-    fs::resize_file(file("lab.b"), std::stoul(size));
-    const ToolResult r = run_tool({"down", path});
-    EXPECT_EQ(r.status, 0) << r.err;
-    expect_no_trace();
-  }
-  // It was made by somebody else: `up` does not remove it, and names a command that does.
-  std::ofstream(file("lab.b")) << "";
-  const ToolResult r = up(passing_lab());
-  EXPECT_EQ(r.status, 1);
-  EXPECT_NE(r.err.find("already (if nobody needs it, 'rm " + file("lab.b") + "';"),
-            std::string::npos)
-      << r.err;
-  fs::remove(file("lab.b"));
-}
-
 TEST_F(LabNeighbour, DownEndsNoProcessThatHasNotTheLabsLock) {
   const pid_t other = ::fork();
   ASSERT_GE(other, 0);
@@ -283,37 +207,6 @@ TEST_F(LabNeighbour, DownEndsNoProcessThatHasNotTheLabsLock) {
   ::kill(other, SIGKILL);
   ::waitpid(other, nullptr, 0);
   expect_no_trace();
-}
-
-TEST_F(LabNeighbour, OfAProcessWithVeryManyMappingsNotAllAreReadForBuses) {
-  ASSERT_EQ(run_tool({"create", file("hidden.bus")}).status, 0);
-  const std::string folder = file(std::string(200, 'f'));
-  fs::create_directory(folder);
-  const std::string large = folder + '/' + std::string(200, 'l');
-  std::ofstream(large) << std::string(4096, 'x');
-  for (const int mappings : {3, 30'000}) {
-    const pid_t other = ::fork();
-    ASSERT_GE(other, 0);
-    if (other == 0) {
-      const int bus = ::open(file("hidden.bus").c_str(), O_RDONLY);
-      const int text = ::open(large.c_str(), O_RDONLY);
-      bool all = ::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, bus, 0) != MAP_FAILED;
-      for (int i = 0; i < mappings; ++i) {  // below it, and so before it in /proc/PID/maps
-        all = all && ::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, text, 0) != MAP_FAILED;
-      }
-      if (all) ::close(::creat(file("mapped").c_str(), 0600));
-      ::pause();
-      ::_exit(0);
-    }
-    ASSERT_TRUE(eventually([&] { return fs::exists(file("mapped")); }));
-    fs::remove(file("mapped"));
-    const std::vector<BusInfo> all = tools::find_buses({});
-    const bool found = std::ranges::any_of(
-        all, [&](const BusInfo& each) { return each.path == file("hidden.bus"); });
-    EXPECT_EQ(found, mappings == 3);
-    ::kill(other, SIGKILL);
-    ::waitpid(other, nullptr, 0);
-  }
 }
 
 /// The pid in the state of such a lab means another process here, or none. Its lock tells.
@@ -356,38 +249,6 @@ TEST_F(LabNeighbour, ALabInAnotherPidNamespaceIsUpForLsAndDown) {
       << refused.err;
   EXPECT_EQ(listed_lab().at("state"), "up");
   EXPECT_EQ(run_tool({"down", path}).status, 0);
-  expect_no_trace();
-}
-
-TEST_F(LabNeighbour, DownDoesNotWaitForEverForALockThatAnotherProcessKeeps) {
-  std::ofstream(file("run/shmif/lab.json")) << harmful_state();
-  const pid_t keeper = ::fork();
-  ASSERT_GE(keeper, 0);
-  if (keeper == 0) {
-    const int lock = ::open(file("run/shmif/lab.lock").c_str(), O_RDWR | O_CREAT, 0600);
-    struct flock whole{};
-    whole.l_type = F_WRLCK;
-    if (::fcntl(lock, F_SETLK, &whole) == 0) ::close(::creat(file("locked").c_str(), 0600));
-    ::pause();
-    ::_exit(0);
-  }
-  ASSERT_TRUE(eventually([&] { return fs::exists(file("locked")); }));
-  {
-    Tool stopped({shmifctl_path(), "down", "lab", "--timeout", "600"});
-    std::this_thread::sleep_for(std::chrono::milliseconds(300));
-    stopped.signal(SIGINT);
-    ASSERT_TRUE(eventually([&] { return is_gone(stopped.pid()); }));
-    EXPECT_EQ(stopped.finish().status, 130);
-  }
-  const ToolResult r = run_tool({"down", "lab", "--timeout", "0.1"});
-  EXPECT_EQ(r.status, 1);
-  EXPECT_NE(r.err.find("process " + std::to_string(keeper) + " has locked " +
-                       file("run/shmif/lab.lock") + " (end it, or wait longer with --timeout)"),
-            std::string::npos)
-      << r.err;
-  ::kill(keeper, SIGKILL);
-  ::waitpid(keeper, nullptr, 0);
-  EXPECT_EQ(run_tool({"down", "lab"}).status, 0);
   expect_no_trace();
 }
 

@@ -113,16 +113,6 @@ TEST_F(LabPhases, DownDuringTheStartEndsItAndUpSaysSo) {
   expect_no_trace();
 }
 
-TEST_F(LabPhases, DownOfALabThatNeverWasSaysSo) {
-  const ToolResult by_name = run_tool({"down", "never"});
-  EXPECT_EQ(by_name.status, 0);
-  EXPECT_EQ(by_name.err, "shmifctl: the lab never is not up\n");
-  const ToolResult by_file = run_tool({"down", lab("host.a = { on = \"b\" }\n", "other")});
-  EXPECT_EQ(by_file.status, 0);
-  EXPECT_EQ(by_file.err, "shmifctl: the lab other is not up\n");
-  EXPECT_EQ(run_tool({"down", ""}).status, 2);
-}
-
 // A bus of that name that appears after the check is not taken either.
 TEST_F(LabPhases, ABusThatExistsIsNeitherUsedNorRemovedInWhateverForm) {
   const std::string path = lab("host.a = { on = \"b\" }\n");

@@ -33,24 +33,6 @@ test.run = "until [ $(wc -l < every) = 4 ] && [ $(wc -l < loop) = 2 ]; do sleep 
   EXPECT_EQ(times_in(r.err, "host loop is stopped"), 1U) << r.err;
 }
 
-TEST_F(LabOutcome, TheTimeLimitAlsoCountsBeforeTheLabIsReady) {
-  const std::string path =
-      lab("host.a = { on = \"b\", run = \"sleep 600\", ready = \"tcp 1\" }\n"
-          "test = { host = \"a\", run = \"true\" }\n");
-  const ToolResult r = up(path, {"--time-limit", "700ms", "--junit", file("report.xml")});
-  EXPECT_EQ(r.status, 124) << r.err;
-  EXPECT_NE(r.err.find("was ended by the time limit of 700ms, before it was ready"),
-            std::string::npos)
-      << r.err;
-  const std::string xml = text_of(file("report.xml"));
-  EXPECT_NE(xml.find("<failure message=\"the time limit of 700ms was up\">"), std::string::npos)
-      << xml;
-  EXPECT_NE(xml.find("<skipped message=\"it was not ready when the lab ended\">"),
-            std::string::npos)
-      << xml;
-  expect_no_trace();
-}
-
 TEST_F(LabOutcome, OfAFolderThatExistsOnlyItsOwnFilesAreRemoved) {
   std::filesystem::create_directory(file("out"));
   std::ofstream(file("out/mine")) << "keep\n";
@@ -74,22 +56,6 @@ TEST_F(LabOutcome, OfAFolderThatExistsOnlyItsOwnFilesAreRemoved) {
   EXPECT_NE(refused.err.find("cannot use the folder of results " + file("out")), std::string::npos)
       << refused.err;
   EXPECT_NE(refused.err.find("--artifacts"), std::string::npos) << refused.err;
-  expect_no_trace();
-}
-
-TEST_F(LabOutcome, WhoWaitsForADetachedLabTakesItDownWithHimIfItIsNotReady) {
-  const std::string path =
-      lab("host.a = { on = \"b\", run = \"touch begun; sleep 600\", ready = \"tcp 1\" }\n");
-  std::vector<std::string> words = up_words(path, {"--detach"});
-  words.insert(words.begin(), shmifctl_path());
-  Tool tool(words);
-  ASSERT_TRUE(eventually([&] { return std::filesystem::exists(file("begun")); }));
-  const std::vector<pid_t> family = family_of(tool.pid());
-  EXPECT_GE(family.size(), 5U);
-  tool.signal(SIGKILL);
-  tool.finish();
-  for (const pid_t each : family) EXPECT_TRUE(eventually([&] { return is_gone(each); })) << each;
-  EXPECT_TRUE(eventually([&] { return !std::filesystem::exists(file("run/shmif/lab.lock")); }));
   expect_no_trace();
 }
 
@@ -177,16 +143,6 @@ test = { host = "a", run = "sleep 0.3; exit 6" }
   EXPECT_EQ(xml.find("exit code 8"), std::string::npos) << "it may fail: " << xml;
 }
 
-TEST_F(LabOutcome, LogsThatCannotBeWrittenAreNamedWithTheReason) {
-  std::filesystem::create_directories(file("out/timeline.jsonl"));
-  const ToolResult r =
-      up(lab("host.a = { on = \"b\" }\ntest = { host = \"a\", run = \"false\" }\n"));
-  EXPECT_EQ(r.status, 1);
-  EXPECT_NE(r.err.find("the logs in " + file("out") + " are not complete: "), std::string::npos);
-  EXPECT_NE(r.err.find("timeline.jsonl: Is a directory"), std::string::npos) << r.err;
-  EXPECT_EQ(r.err.find("disk"), std::string::npos) << r.err;
-}
-
 TEST_F(LabOutcome, ACaptureSaysOnTheTerminalThatTheDiskIsFull) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: makes a small disk";
   std::filesystem::create_directory(file("out"));
@@ -207,29 +163,6 @@ TEST_F(LabOutcome, ACaptureSaysOnTheTerminalThatTheDiskIsFull) {
   tool.signal(SIGTERM);
   const ToolResult ended = tool.finish();
   EXPECT_NE(ended.err.find("No space left on device"), std::string::npos) << ended.err;
-}
-
-TEST_F(LabOutcome, AReportThatCannotBeWrittenFails) {
-  const std::string path =
-      lab("host.a = { on = \"b\" }\ntest = { host = \"a\", run = \"true\" }\n");
-  const ToolResult r = up(path, {"--junit", file("no/report.xml")});
-  EXPECT_EQ(r.status, 1);
-  EXPECT_NE(r.err.find("cannot write the report " + file("no/report.xml")), std::string::npos)
-      << r.err;
-}
-
-TEST_F(LabOutcome, LongLinesAndTheLastOneWithoutAnEndAreOutput) {
-  const std::string path = lab(R"(host.a = { on = "b" }
-[test]
-host = "a"
-run = '''printf 'one\r\ntwo'; head -c 70000 /dev/zero | tr '\0' z; printf 'end' '''
-)");
-  const ToolResult r = up(path, {"--keep", "always"});
-  EXPECT_EQ(r.status, 0) << r.err;
-  EXPECT_NE(r.out.find("test | one\n"), std::string::npos) << "without the carriage return";
-  EXPECT_NE(r.out.find("test | twozzz"), std::string::npos);
-  EXPECT_NE(r.out.find("end\n"), std::string::npos) << "in a line of its own, or of the zs";
-  EXPECT_EQ(text_of(file("out/test.log")), "one\r\ntwo" + std::string(70000, 'z') + "end");
 }
 
 TEST(LabJunit, IsXmlWhateverTheProgramsPrint) {
@@ -270,29 +203,6 @@ TEST_F(LabOutcome, TheTerminalGetsNoControlCharactersOfAHostButTabsAndColours) {
   EXPECT_EQ(early.status, 1);
   EXPECT_NE(early.err.find("  a | bad ?[2J\n"), std::string::npos) << early.err;
   EXPECT_EQ(early.out.find('\033'), std::string::npos) << early.out;
-}
-
-TEST_F(LabOutcome, ReportsHaveOnlyTimesThatWereMeasured) {
-  const std::string path =
-      lab("host.a = { on = \"b\" }\n"
-          "at = [{ time = \"0s\", link = \"a\", fault = \"delay=1ms\" },\n"
-          "      { time = \"1h\", link = \"a\", down = true }]\n"
-          "test = { host = \"a\", run = \"sleep 0.4\" }\n");
-  const ToolResult r = up(path, {"--junit", file("report.xml"), "--keep", "always"});
-  EXPECT_EQ(r.status, 0) << r.err;
-  const std::string xml = text_of(file("report.xml"));
-  EXPECT_NE(xml.find("name=\"at 1: fault a delay=1ms\" time=\"0."), std::string::npos) << xml;
-  EXPECT_EQ(xml.find("time=\"0.000\""), std::string::npos) << xml;
-  EXPECT_NE(xml.find("name=\"at 2: link a down\">"), std::string::npos) << xml;
-  // Time and wall time of each line are of one moment.
-  std::ifstream in(file("out/timeline.jsonl"));
-  std::vector<std::int64_t> begins;
-  for (std::string line; std::getline(in, line);) {
-    const auto each = nlohmann::json::parse(line);
-    begins.push_back(each["wall_ns"].get<std::int64_t>() - each["time_ns"].get<std::int64_t>());
-  }
-  ASSERT_EQ(begins.size(), 3U) << "ready, and both events";
-  for (const std::int64_t each : begins) EXPECT_LT(std::abs(each - begins[0]), 5'000'000) << "ns";
 }
 
 }  // namespace

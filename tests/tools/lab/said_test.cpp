@@ -17,18 +17,6 @@ bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-TEST_F(LabSaid, ADetachedLabKeepsItsResultsThoughItHasATest) {
-  const std::string path =
-      lab("host.a = { on = \"b\", run = \"echo here; sleep 600\", ready = \"log here\" }\n"
-          "capture.all = { on = \"b\" }\n"
-          "test = { host = \"a\", run = \"true\" }\n");
-  ASSERT_EQ(up(path, {"--detach"}).status, 0);
-  EXPECT_EQ(run_tool({"down", path}).status, 0);
-  EXPECT_EQ(text_of(file("out/a.log")), "here\n");
-  EXPECT_TRUE(std::filesystem::exists(file("out/all.pcapng")));
-  EXPECT_TRUE(has(text_of(file("out/timeline.jsonl")), "\"what\":\"ready\""));
-}
-
 TEST_F(LabSaid, ALabThatTheTimeLimitEndedNamesTheHostForWhichItWaited) {
   const std::string path = lab(kNeverReady);
   const ToolResult r = up(path, {"--time-limit", "500ms", "--junit", file("report.xml")});
@@ -45,23 +33,6 @@ TEST_F(LabSaid, ALabThatTheTimeLimitEndedNamesTheHostForWhichItWaited) {
       << xml;
 }
 
-TEST_F(LabSaid, ACommandForABusThatGetsTheNameOfALabNamesItsBuses) {
-  const std::string path = lab("host.a = { on = \"b\" }\n");
-  ASSERT_EQ(up(path, {"--detach"}).status, 0);
-  using Words = std::vector<std::string>;
-  for (const Words& words : {Words{"changes", "lab"}, Words{"stat", "lab"}, Words{"heal", "lab"},
-                             Words{"fault", "lab", "a", "loss=5%"}}) {
-    const ToolResult r = run_tool(words);
-    EXPECT_EQ(r.status, 1) << words[0];
-    EXPECT_TRUE(has(r.err,
-                    "cannot open the bus lab: there is no such file, but lab is a lab: name "
-                    "a bus of it, as " +
-                        file("lab.b") + "\n"))
-        << r.err;
-  }
-  EXPECT_EQ(run_tool({"down", path}).status, 0);
-}
-
 TEST_F(LabSaid, ATestWhoseHostHasEndedBeforeItIsToldSo) {
   const std::string path =
       lab("host.a = { on = \"b\", run = \"true\" }\n"
@@ -73,32 +44,6 @@ TEST_F(LabSaid, ATestWhoseHostHasEndedBeforeItIsToldSo) {
   EXPECT_TRUE(has(r.err, "the test of the lab lab cannot run: " + why)) << r.err;
   EXPECT_FALSE(has(r.err, "cannot find host")) << r.err;
   EXPECT_TRUE(has(text_of(file("report.xml")), why));
-}
-
-TEST_F(LabSaid, ATestThatEndsWithItsHostIsToldSo) {
-  // The program ends when the test has begun.
-  const std::string path =
-      lab("host.a = { on = \"b\", run = \"until [ -e begun ]; do sleep .1; done\" }\n"
-          "test = { host = \"a\", run = \"touch begun; sleep 600\" }\n");
-  const ToolResult r = up(path, {"--junit", file("report.xml")});
-  EXPECT_EQ(r.status, 128 + SIGTERM) << r.err;
-  const std::string why =
-      "was ended by signal 15 (Terminated) with its host a, whose program ended with exit code 0";
-  EXPECT_TRUE(has(r.err, "the test of the lab lab " + why)) << r.err;
-  EXPECT_TRUE(has(text_of(file("report.xml")), why));
-}
-
-TEST_F(LabSaid, AReportDoesNotReplaceABus) {
-  ASSERT_EQ(run_tool({"create", file("precious")}).status, 0);
-  for (const char* const host : {"host.a = { on = \"b\" }\n", "host.a = { on = \"none\" }\n"}) {
-    const std::string path = lab(std::string(host) + "test = { host = \"a\", run = \"true\" }\n");
-    const ToolResult r = up(path, {"--junit", file("precious")});
-    EXPECT_EQ(r.status, 1);
-    EXPECT_TRUE(has(r.err, "cannot write the report " + file("precious") + ": ")) << r.err;
-    EXPECT_TRUE(has(r.err, "bus")) << r.err;
-    EXPECT_EQ(run_tool({"stat", file("precious")}).status, 0);
-  }
-  expect_no_trace();
 }
 
 TEST_F(LabSaid, AReportReplacesNoFileThatTheLabReadsOrWrites) {
@@ -128,15 +73,6 @@ TEST_F(LabSaid, AReportReplacesNoFileThatTheLabReadsOrWrites) {
   EXPECT_TRUE(has(minus.err, "./- is one of that name")) << minus.err;
 }
 
-TEST_F(LabSaid, ALabThatOnlyRunsUntilTheTimeLimitHasAFailureInItsReport) {
-  const std::string path = lab("host.a = { on = \"b\" }\n");
-  const ToolResult r = up(path, {"--time-limit", "2", "--junit", file("report.xml")});
-  EXPECT_EQ(r.status, 124) << r.err;
-  const std::string xml = text_of(file("report.xml"));
-  EXPECT_TRUE(has(xml, "tests=\"2\" failures=\"1\"")) << xml;
-  EXPECT_TRUE(has(xml, "<failure message=\"the time limit of 2 s was up\">")) << xml;
-}
-
 TEST_F(LabSaid, ALabThatDoesNotBecomeReadySaysForWhatItWaitsAndWhatEndedIt) {
   const std::string path = lab(kNeverReady);
   std::vector<std::string> words = up_words(path, {"--junit", file("report.xml")});
@@ -152,17 +88,6 @@ TEST_F(LabSaid, ALabThatDoesNotBecomeReadySaysForWhatItWaitsAndWhatEndedIt) {
       << r.err;
   EXPECT_TRUE(has(text_of(file("report.xml")),
                   "<failure message=\"it was ended by SIGINT before it was ready\">"));
-}
-
-TEST_F(LabSaid, ALabSaysThatASignalEndedIt) {
-  const std::string path = lab("host.a = { on = \"b\" }\n");
-  std::vector<std::string> words = up_words(path);
-  words.insert(words.begin(), shmifctl_path());
-  Tool tool(words);
-  ASSERT_TRUE(tool.wait_for("is up after"));
-  EXPECT_EQ(run_tool({"down", path}).status, 0);
-  const ToolResult r = tool.finish();
-  EXPECT_TRUE(has(r.err, "the lab lab was ended by SIGTERM\n")) << r.err;
 }
 
 TEST_F(LabSaid, EventsThatDidNotHappenAreNamed) {
@@ -197,17 +122,6 @@ TEST_F(LabSaid, AReportThatCannotBeWrittenIsRefusedBeforeTheLabStarts) {
       << r.err;
   EXPECT_FALSE(std::filesystem::exists(file("begun")));
   expect_no_trace();
-}
-
-TEST_F(LabSaid, AReportOfAnEarlierRunIsNotTakenForTheOneOfALabWithAnError) {
-  std::ofstream(file("report.xml")) << "of an earlier run";
-  const std::string path = lab("host.a = { on = \"none\" }\n");
-  const ToolResult r = up(path, {"--junit", file("report.xml")});
-  EXPECT_EQ(r.status, 1);
-  const std::string xml = text_of(file("report.xml"));
-  EXPECT_TRUE(has(xml, "tests=\"1\" failures=\"1\"")) << xml;
-  EXPECT_TRUE(has(xml, "<failure message=\"the lab " + path + " has 1 error\">")) << xml;
-  EXPECT_TRUE(has(xml, "lab.toml:2:")) << "with its place: " << xml;
 }
 
 TEST_F(LabSaid, ARunRemovesWhatAnEarlierOneOfTheSameLabHasLeft) {
@@ -263,54 +177,6 @@ TEST_F(LabSaid, DownOfAnotherFileDoesNotEndALabOfTheSameName) {
   expect_no_trace();
 }
 
-TEST_F(LabSaid, DownAndServeFindTheLabOfAFileThatGotAnotherNameMeanwhile) {
-  const std::string path = lab("host.a = { on = \"b\" }\n");
-  const auto rename_to = [&](const std::string& name) {
-    const std::string host = "host.a = { on = \"b\" }\n";
-    std::ofstream(path) << "name = \"" << name << "\"\nbus.b.path = \"" << name << ".b\"\n" << host;
-  };
-  const std::vector<std::string> serve{"serve", path, "--http", "127.0.0.1:0", "--timeout", "0"};
-  ASSERT_EQ(up(path, {"--detach"}).status, 0);
-  rename_to("new");
-  EXPECT_EQ(run_tool(serve).status, 0);
-  const ToolResult ended = run_tool({"down", path});
-  EXPECT_EQ(ended.status, 0) << ended.err;
-  EXPECT_EQ(listed_lab(), nlohmann::json());
-  expect_no_trace();
-  // Of two, the one that has the name, and then the other; a third name means neither.
-  for (const char* const name : {"one", "two"}) {
-    rename_to(name);
-    ASSERT_EQ(run_tool({"up", path, "--detach", "--artifacts", file(name)}).status, 0);
-  }
-  rename_to("three");
-  for (const ToolResult& r : {run_tool({"down", path}), run_tool(serve)}) {
-    EXPECT_EQ(r.status, 1) << r.err;
-    EXPECT_TRUE(has(r.err, "there are several labs of " + path + ": one, two (give")) << r.err;
-  }
-  rename_to("two");
-  EXPECT_EQ(run_tool({"down", path}).status, 0);
-  expect_no_trace("two");
-  EXPECT_TRUE(std::filesystem::exists(file("one.b")));
-  EXPECT_EQ(run_tool({"down", path}).status, 0);
-  expect_no_trace("one");
-  EXPECT_TRUE(has(run_tool({"down", path}).err, "the lab two is not up"));
-}
-
-TEST_F(LabSaid, DownEndsTheLabOfAPathThatIsNotUtf8) {
-  const std::string path = lab("host.a = { on = \"b\" }\n");
-  std::filesystem::create_directory(file("di\xff"));
-  std::filesystem::create_directory(file("di\xfe!"));
-  const std::string odd = file("di\xff/lab.toml");
-  const std::string other = file("di\xfe!/lab.toml");
-  std::filesystem::copy_file(path, odd);
-  std::filesystem::copy_file(path, other);
-  ASSERT_EQ(up(odd, {"--detach"}).status, 0);
-  EXPECT_EQ(run_tool({"down", other}).status, 1);
-  const ToolResult ended = run_tool({"down", odd});
-  EXPECT_EQ(ended.status, 0) << ended.err;
-  expect_no_trace();
-}
-
 TEST_F(LabSaid, ItsHostsSayInTheirLogsWhatDebugAndLogLevelOfUpAskFor) {
   const std::string path = lab("host.a = { on = \"b\", run = \"true\" }\n");
   const char* const debugged = " wire: port a with MAC address ";
@@ -328,28 +194,6 @@ TEST_F(LabSaid, ItsHostsSayInTheirLogsWhatDebugAndLogLevelOfUpAskFor) {
   EXPECT_TRUE(has(debugging, debugged) && !has(debugging, logged)) << debugging;
   const std::string logging = log_with({"--log-level=debug"});
   EXPECT_TRUE(has(logging, logged) && !has(logging, debugged)) << logging;
-}
-
-TEST_F(LabSaid, OutputThatIsLostIsToldWithItsReason) {
-  const std::string ends =
-      lab("host.a = { on = \"b\" }\ntest = { host = \"a\", run = \"echo x; true\" }\n");
-  const ToolResult r = run_program({"sh", "-c", R"(exec "$0" up "$1" --artifacts "$2" >/dev/full)",
-                                    shmifctl_path(), ends, file("out")});
-  EXPECT_EQ(r.status, 1);
-  EXPECT_TRUE(has(r.err, "cannot write to standard output: No space left on device")) << r.err;
-  EXPECT_FALSE(has(r.err, "No such file")) << r.err;
-  EXPECT_EQ(text_of(file("out/test.log")), "x\n") << "the logs stay";
-}
-
-TEST_F(LabSaid, ALabWithoutATestEndsWhenNobodyReadsItsOutput) {
-  const std::string path =
-      lab("host.a = { on = \"b\", run = \"yes x | head -n 100000; sleep 600\" }\n");
-  const ToolResult r = run_program(
-      {"bash", "-c", R"("$0" up "$1" --artifacts "$2" | head -n 1; exit ${PIPESTATUS[0]})",
-       shmifctl_path(), path, file("out")});
-  EXPECT_EQ(r.status, 1);
-  EXPECT_TRUE(has(r.err, "cannot write to standard output: Broken pipe")) << r.err;
-  expect_no_trace();
 }
 
 }  // namespace

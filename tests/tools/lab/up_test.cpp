@@ -38,20 +38,6 @@ run = "busybox wget -q -O - http://web/lab.toml | cmp - lab.toml && hostname && 
   EXPECT_FALSE(std::filesystem::exists(file("lab.c")));
 }
 
-TEST_F(Up, HostsAndTheTestFindTheProgramsOfTheSystem) {
-  const std::string before = std::getenv("PATH");
-  ::setenv("PATH", "/usr/bin:/bin", 1);  // as most users have it
-  const ToolResult r = up(lab("host.a = { on = \"b\", run = \"echo $PATH; exec sleep 600\", "
-                              "ready = \"log bin\" }\n"
-                              "test = { host = \"a\", run = \"echo $PATH\" }\n"),
-                          {"--keep", "always"});
-  ::setenv("PATH", before.c_str(), 1);
-  EXPECT_EQ(r.status, 0) << r.err;
-  const std::string all = "/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin\n";
-  EXPECT_EQ(text_of(file("out/a.log")), all);
-  EXPECT_EQ(text_of(file("out/test.log")), all);
-}
-
 TEST_F(Up, RemovesTheResultsOfATestThatPassedUnlessToldToKeepThem) {
   const std::string path = lab(R"(host.a = { on = "b", ip = "198.18.0.1/24" }
 host.x = { on = "b", ip = "198.18.0.2/24" }
@@ -119,15 +105,6 @@ TEST_F(Up, RefusesALabWithErrorsAndRunsNothing) {
   EXPECT_NE(none.err.find("No such file or directory"), std::string::npos) << none.err;
   EXPECT_EQ(up(lab("host.a = { on = \"b\" }\n"), {"--keep", "some"}).status, 2);
   EXPECT_EQ(up(lab("host.a = { on = \"b\" }\n"), {"--junit", ""}).status, 2);
-}
-
-TEST_F(Up, RefusesABusThatIsThereAlready) {
-  const std::string path = lab("host.a = { on = \"b\" }\n");
-  ASSERT_EQ(run_tool({"create", file("lab.b")}).status, 0);
-  const ToolResult r = up(path);
-  EXPECT_EQ(r.status, 1);
-  EXPECT_NE(r.err.find("shmifctl destroy"), std::string::npos) << r.err;
-  EXPECT_EQ(run_tool({"stat", file("lab.b")}).status, 0) << "it is somebody else's";
 }
 
 TEST_F(Up, GivesHostsTheirFilesNamesAndEnvironment) {
@@ -277,14 +254,6 @@ TEST_F(Up, DetachedRunsUntilDownAndBothCanBeRepeated) {
   EXPECT_EQ(run_tool({"down", "lab"}).status, 0);
 }
 
-TEST_F(Up, DetachedThatFailsSaysWhyAndExitsOne) {
-  const ToolResult r =
-      up(lab("host.a = { on = \"b\", run = \"exit 9\", ready = \"tcp 1\" }\n"), {"--detach"});
-  EXPECT_EQ(r.status, 1);
-  EXPECT_NE(r.err.find("host a ended with exit code 9"), std::string::npos) << r.err;
-  expect_no_trace();
-}
-
 TEST_F(Up, EndsWithEverythingAtCtrlC) {
   const std::string path = lab(R"(
 host.a = { on = "b", ip = "198.18.0.1/24", run = "echo here; exec sleep 600" }
@@ -343,38 +312,6 @@ test = { host = "a", run = "sleep 1" }
       << r.err;
 }
 
-TEST_F(Up, ListsOfProcessesShowWhichCommandAChildRuns) {
-  const std::string path =
-      lab("host.a = { on = \"b\" }\nhost.c = { on = \"b\", run = \"sleep 99\" }\n");
-  ASSERT_EQ(up(path, {"--detach"}).status, 0);
-  std::set<std::string> seen;
-  for (const pid_t each : children_of(state()["pid"])) {
-    const std::string text = text_of("/proc/" + std::to_string(each) + "/cmdline");
-    const std::string shown = text.substr(0, text.find('\0'));
-    if (shown.find(" exec ") != std::string::npos) seen.insert(shown);
-  }
-  const auto line = [this](const std::string& name, const std::string& program) {
-    return "shmifctl exec " + file("lab.b") + " --name " + name + " --ifname b --dns none -- " +
-           program;
-  };
-  EXPECT_EQ(seen,
-            (std::set<std::string>{line("a", "sleep infinity"), line("c", "sh -c sleep 99")}));
-  EXPECT_EQ(run_tool({"down", "lab"}).status, 0);
-}
-
-TEST_F(Up, AHostThatCannotHaveAFileDoesNotRunItsProgramAndSaysWhy) {
-  const std::string path =
-      lab("host.a = { on = \"b\", files = { \"/etc/hosts/x\" = \"x\" }, run = \"touch ran\" }\n");
-  const ToolResult r = up(path);
-  EXPECT_EQ(r.status, 1);
-  EXPECT_NE(r.out.find("a | shmifctl: the host cannot have a file /etc/hosts/x: Not a directory "
-                       "(choose another place below /etc, /run or /var/lib)"),
-            std::string::npos)
-      << r.out;
-  EXPECT_NE(r.err.find("host a ended with exit code 125"), std::string::npos) << r.err;
-  EXPECT_FALSE(std::filesystem::exists(file("ran")));
-}
-
 TEST_F(Up, AHostWithoutItsFilesOrItsProgramIsNotStartedAlsoIfItMayFail) {
   std::ofstream(file("plain")) << "no program\n";
   const std::pair<const char*, const char*> wrong[] = {
@@ -398,36 +335,6 @@ TEST_F(Up, AHostWithoutItsFilesOrItsProgramIsNotStartedAlsoIfItMayFail) {
   }
 }
 
-TEST_F(Up, AHostHasItsFilesAlsoWhereSomethingIsMountedBesideThem) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root: mounts something below /var/lib";
-  const std::string path = lab(R"(host.c = { on = "b", files = { "/var/lib/shmif-test/q" = "q" } }
-test = { host = "c", run = "cat /var/lib/shmif-test/q" }
-)");
-  std::vector<std::string> words{
-      "unshare", "-m",           "sh", "-c", "mount -t tmpfs none /var/lib/misc && exec \"$@\"",
-      "sh",      shmifctl_path()};
-  for (const std::string& each : up_words(path)) words.push_back(each);
-  const ToolResult r = run_program(words);
-  EXPECT_EQ(r.status, 0) << r.out << r.err;
-  EXPECT_NE(r.out.find("test | q"), std::string::npos) << r.out;
-  EXPECT_FALSE(std::filesystem::exists("/var/lib/shmif-test"));
-}
-
-TEST_F(Up, AHostWhoseProgramWasStartedIsReadyHoweverThatEnds) {
-  const ToolResult r = up(lab(R"(host.a = { on = "b", run = "exit 8", may_fail = true }
-host.c = { on = "b", run = "while :; do sleep 600; done", after = "a" }
-host.d = { on = "b", run = "X=1 exec sleep 600", after = "a" }
-host.e = { on = "b", run = "  exec   sleep 600", after = "a" }
-host.f = { on = "b", run = "/etc/prog", files = { "/etc/prog" = { source = "prog" } } }
-test = { host = "e", run = "true" }
-)"));
-  EXPECT_NE(r.err.find("there is no file"), std::string::npos) << r.err;
-  std::ofstream(file("prog")) << "#!/bin/sh\nexec sleep 600\n";
-  std::filesystem::permissions(file("prog"), std::filesystem::perms::owner_all);
-  const ToolResult now = up(file("lab.toml"));
-  EXPECT_EQ(now.status, 0) << now.out << now.err;
-}
-
 TEST_F(Up, WhatAKilledControllerAndGuardianLeaveIsRemovedByTheNext) {
   const std::string path = lab("host.a = { on = \"b\", ip = \"198.18.0.1/24\" }\n");
   for (const bool by_down : {true, false}) {
@@ -449,23 +356,6 @@ TEST_F(Up, WhatAKilledControllerAndGuardianLeaveIsRemovedByTheNext) {
     EXPECT_EQ(run_tool({"down", "lab"}).status, 0);
     expect_no_trace();
   }
-}
-
-TEST_F(Up, StartsAHostAgainAsOftenAsTheFileSays) {
-  const std::string path = lab(R"(
-host.a.on = "b"
-host.a.run = "echo try; exit 5"
-host.a.restart = "on-failure"
-host.a.restarts = 2
-host.a.may_fail = true
-host.a.ready = "log try"
-host.x = { on = "b", run = "sleep 600" }
-at = [{ after = "log a 'try'", time = "0s", stop = "x" }]
-)");
-  const ToolResult r = up(path, {"--time-limit", "60s"});
-  EXPECT_EQ(r.status, 0) << r.out << r.err;
-  EXPECT_EQ(times_in(r.out, "a | try\n"), 3U) << r.out;
-  EXPECT_EQ(times_in(r.err, "is started again"), 2U) << r.err;
 }
 
 TEST_F(Up, DoesWhatTheFileSaysInItsOrderAndReportsIt) {
@@ -510,51 +400,6 @@ test.run = "until [ $(wc -l <xs) = 2 ] && grep -q 'start a' out/timeline.jsonl; 
                    file("report.xml")})
           .err,
       "");
-}
-
-TEST_F(Up, AFrameIsAnEvent) {
-  const std::string path = lab(R"(
-host.a = { on = "b", ip = "198.18.0.1/24", run = "sleep 600" }
-host.x = { on = "b", ip = "198.18.0.2/24", run = "sleep 600" }
-at = [{ after = "frame b 'icmp[0] == 8'", stop = "a" }]
-test.host = "x"
-test.run = "ping -c 1 -W 5 a && while ping -c 1 -W 1 a; do sleep 0.1; done; exit 0"
-)");
-  const ToolResult r = up(path, {"--keep", "always"});
-  EXPECT_EQ(r.status, 0) << r.out << r.err;
-  EXPECT_NE(text_of(file("out/timeline.jsonl")).find("\"what\":\"stop a\",\"applied\":true"),
-            std::string::npos);
-}
-
-TEST_F(Up, AFailedHostFailsALabWhoseTestPassed) {
-  const std::string path = lab(R"(
-host.a = { on = "b", run = "echo oops; exit 3" , ready = "log oops" }
-host.x = { on = "b" }
-test = { host = "x", run = "sleep 0.5" }
-)");
-  const ToolResult r = up(path);
-  EXPECT_EQ(r.status, 1) << r.err;
-  EXPECT_NE(r.err.find("host a ended with exit code 3"), std::string::npos) << r.err;
-}
-
-TEST_F(Up, TheTimeLimitEndsALab) {
-  const std::string path =
-      lab("host.a = { on = \"b\", run = \"sleep 600\" }\ntest = { host = \"a\", run = \"sleep "
-          "600\" }\n");
-  const ToolResult r = up(path, {"--time-limit", "1", "--junit", file("report.xml")});
-  EXPECT_EQ(r.status, 124) << r.err;
-  EXPECT_NE(r.err.find("time limit of 1 s"), std::string::npos) << r.err;
-  EXPECT_NE(text_of(file("report.xml")).find("the time limit of 1 s was up"), std::string::npos);
-  expect_no_trace();
-}
-
-TEST_F(Up, OutputToAFileIsNotOnTheTerminal) {
-  const std::string path =
-      lab("host.a = { on = \"b\", run = \"echo quiet\", output = \"file\" }\n");
-  const ToolResult r = up(path);
-  EXPECT_EQ(r.status, 0) << r.err;
-  EXPECT_EQ(r.out, "");
-  EXPECT_EQ(text_of(file("out/a.log")), "quiet\n");
 }
 
 TEST_F(Up, CheckPrintsAllProblemsAndRunsNothing) {
