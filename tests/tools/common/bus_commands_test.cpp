@@ -119,30 +119,6 @@ TEST_F(BusCommands, StatShowsEveryFieldOfBusAndPorts) {
   EXPECT_EQ(bus["ports"][1]["rx_bytes"], 60);
 }
 
-TEST_F(BusCommands, StatFoldsItsTablesToTheWidthOfTheTerminal) {
-  const std::string path = make_bus();
-  const Port first = attached(path, "a-port-with-a-rather-long-name");
-  const Port second = attached(path, "bob");
-  const auto lines_of = [&](const std::string& columns) {
-    const ToolResult result = run_program({"env", columns, shmifctl_path(), "stat", path});
-    EXPECT_EQ(result.status, 0) << result.err;
-    std::istringstream in(result.out);
-    std::vector<std::string> lines;
-    for (std::string line; std::getline(in, line);) lines.push_back(line);
-    return lines;
-  };
-  const auto count = [](const std::vector<std::string>& lines, const std::string& text) {
-    return std::ranges::count_if(
-        lines, [&](const std::string& line) { return line.find(text) != std::string::npos; });
-  };
-  const std::vector<std::string> narrow = lines_of("COLUMNS=80");
-  for (const std::string& line : narrow) EXPECT_LE(line.size(), 80U) << line;
-  EXPECT_EQ(count(narrow, "lost_frames"), 1);
-  EXPECT_EQ(count(narrow, "lock_sleeps"), 1) << "nothing is left out";
-  EXPECT_GT(count(narrow, "bob"), 2) << "each block names the ports";
-  EXPECT_EQ(count(lines_of("COLUMNS="), "bob"), 2) << "no terminal: one line in each table";
-}
-
 TEST_F(BusCommands, StatTellsOfABusThatPausesAndWhoHoldsItUp) {
   const std::string path = make_bus({"--size", "64K", "--flow", "pause", "--patience", "0.02"});
   Port sender = attached(path, "alice");
@@ -336,24 +312,6 @@ TEST_F(BusCommands, DestroyWaitsForPortsThatAreAboutToLeave) {
   EXPECT_FALSE(std::filesystem::exists(path));
 }
 
-TEST_F(BusCommands, DestroySaysThatAnotherNameOfTheFileRemains) {
-  const std::string path = make_bus();
-  const std::string link = directory.file("link");
-  std::filesystem::create_hard_link(path, link);
-  const ToolResult first = run_tool({"destroy", path});
-  EXPECT_EQ(first.status, 0);
-  EXPECT_FALSE(std::filesystem::exists(path));
-  for (const std::string part : {path.c_str(), "has another name", "find ", "-inum "})
-    EXPECT_NE(first.err.find(part), std::string::npos) << first.err;
-  const auto begin = first.err.find("find ");
-  ASSERT_NE(begin, std::string::npos);
-  const std::string command = first.err.substr(begin, first.err.find('"', begin) - begin);
-  EXPECT_EQ(run_program({"sh", "-c", command}).out, link + "\n") << command;
-  const ToolResult last = run_tool({"destroy", link});
-  EXPECT_EQ(last.status, 0);
-  EXPECT_EQ(last.err, "");
-}
-
 TEST_F(BusCommands, DestroyThatIsInterruptedEndsBySignalAndLeavesTheBus) {
   const std::string path = make_bus();
   const Port port = attached(path, "alice");
@@ -366,24 +324,6 @@ TEST_F(BusCommands, DestroyThatIsInterruptedEndsBySignalAndLeavesTheBus) {
     EXPECT_TRUE(stands_still || destroy.seen.ends_with("\r\x1b[J")) << "it is taken away";
     EXPECT_TRUE(std::filesystem::exists(path));
   }
-}
-
-TEST_F(BusCommands, CreateTellsOfWhoIsLeftBehindWhereverItStandsUnlessThatIsNotWanted) {
-  const Port port = attached(make_bus(), "alice");
-  const auto made_anew = [&](const std::string& before, const std::string& behind) {
-    std::filesystem::remove(directory.file("bus"));
-    const ToolResult made = run_program(
-        {"sh", "-c", "cd \"$1\" && exec \"$2\" " + before + " create bus --size 64K " + behind,
-         "sh", directory.path(), shmifctl_path()});
-    EXPECT_EQ(made.status, 0) << made.err;
-    return made.err;
-  };
-  EXPECT_NE(
-      made_anew("", "").find("an older bus was removed from bus but is still used by process " +
-                             std::to_string(getpid()) + ':'),
-      std::string::npos);
-  EXPECT_EQ(made_anew("--log-level error", ""), "");
-  EXPECT_EQ(made_anew("", "--log-level error"), "");
 }
 
 }  // namespace

@@ -184,28 +184,5 @@ TEST(DefaultBus, IsTheLinkWithoutAPath) {
   EXPECT_TRUE(contains(run_tool(line).err, rig.file("none") + " (from SHMIF_BUS)"));
 }
 
-TEST(DefaultBus, IsWatchedByHeatOfShmifperf) {
-  const BusRig rig;
-  const auto heat = [](const Line& more) {
-    Line line{shmifperf_path(), "heat", "--windows", "1"};
-    line.insert(line.end(), more.begin(), more.end());
-    return run_program(line);
-  };
-  const ToolResult unset = heat({});
-  EXPECT_EQ(unset.status, 2);
-  EXPECT_TRUE(contains(unset.err,
-                       "nothing to watch (give -p PID, --bus PATH or -- PROGRAM, or "
-                       "set SHMIF_BUS to the path of a bus)"))
-      << unset.err;
-  {
-    const BusVariable variable(rig.path());
-    const ToolResult nobody = heat({});
-    EXPECT_TRUE(contains(nobody.err, "no process is attached to " + rig.path())) << nobody.err;
-    EXPECT_FALSE(contains(heat({"--", "true"}).err, "SHMIF_BUS"));
-  }
-  const BusVariable wrong(rig.file("none"));
-  EXPECT_TRUE(contains(heat({}).err, rig.file("none") + " (from SHMIF_BUS)"));
-}
-
 }  // namespace
 }  // namespace shmif::test

@@ -84,36 +84,6 @@ TEST(JsonOfInject, HasWhatWasSentAndWhatWasNotAndWhy) {
   EXPECT_EQ(short_ones["why_null"], json({{"longest_too_long_bytes", "no frame was too long"}}));
 }
 
-TEST(JsonOfInject, CountsTheFrameThatABusThatHasGoneDidNotTake) {
-  const BusRig rig;
-  std::optional<Port> port(rig.port());
-  const std::string fifo = rig.file("fifo");
-  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
-  Tool tool({shmifctl_path(), "inject", rig.path(), fifo, "--json"});
-  write_capture(rig.file("in.pcap"), {make_frame(60, 1), make_frame(61, 2)});
-  std::ifstream file(rig.file("in.pcap"), std::ios::binary);
-  std::string bytes{std::istreambuf_iterator<char>(file), {}};
-  bytes.insert(24, std::string("\0\0\0\0\0\0\0\0\4\0\0\0\4\0\0\0", 16) + "tiny");
-  constexpr std::size_t kFirst = 24 + 16 + 4 + 16 + 60;
-  std::ofstream writer(fifo, std::ios::binary);
-  writer << bytes.substr(0, kFirst) << std::flush;
-  ASSERT_TRUE(eventually([&] {
-    FrameBatch batch;
-    static_cast<void>(port->receive(batch));
-    return !batch.empty();
-  }));
-  port.reset();  // this process must not meet the hole in the file
-  ASSERT_EQ(truncate(rig.path().c_str(), 4096), 0);
-  writer << bytes.substr(kFirst) << std::flush;
-  const ToolResult result = tool.finish();
-  EXPECT_EQ(result.status, 1) << result.err;
-  const json object = object_of(result);
-  EXPECT_EQ(object["tx_frames"], 1);
-  EXPECT_EQ(object["unsent_frames"], 1);
-  EXPECT_EQ(object["too_long_frames"], 0);
-  EXPECT_EQ(object["skipped_records"], 1);
-}
-
 TEST(JsonOfDump, HasItsCountsAndLinesGoToStandardError) {
   const BusRig rig;
   Port port = rig.port();
@@ -234,25 +204,6 @@ TEST(JsonOfRepair, HasWhatWasFreedAndWhetherTheRingWasRebuilt) {
   EXPECT_GT(rebuilt["epoch"], 0);
 }
 
-TEST(JsonOfRepair, OfNetbsdsFormatHasNoPortsThatItCannotHaveFreed) {
-  const BusRig rig({.format = BusFormat::netbsd});
-  expect_equal(object_of(run_tool({"repair", rig.path(), "--json"})),
-               {{"path", rig.path()},
-                {"format", "netbsd"},
-                {"header_restored", json::array()},
-                {"lock_released", false},
-                {"ring_rebuilt", false},
-                {"ports_freed", nullptr},
-                {"claims_cleared", nullptr},
-                {"epoch", nullptr},
-                {"frames_kept", nullptr},
-                {"why_null",
-                 {{"ports_freed", "the format has no table of ports"},
-                  {"claims_cleared", "there are no claims in this format"},
-                  {"epoch", "the format has no epoch"},
-                  {"frames_kept", "the ring was not rebuilt"}}}});
-}
-
 /// What both directions of a bridge without devices say.
 json quiet_way(const std::string& from, const std::string& to) {
   const char* const no_device = "the link is not a network interface";
@@ -339,98 +290,6 @@ TEST(JsonOfBridge, HasWhatFaultsDidAndOnlyTheWayOfAReplay) {
   way["faults"]["ends"] = json::array({end});
   way["why_null"].erase("faults");
   expect_equal(object_of(result), {{"directions", {way}}});
-}
-
-TEST(JsonOfBridge, CountsOnlyTheFramesThatAFullDiskTook) {
-  const BusRig rig;
-  std::vector<Bytes> frames;
-  for (std::size_t i = 0; i < 100; ++i) frames.push_back(make_frame(200, i));
-  // All have one time, so that the bridge meets the full disk when it has taken all.
-  write_capture(rig.file("in.pcap"), frames, 0);
-  const std::string from = "pcap:" + rig.file("in.pcap");
-  for (const char* const name : {"x.pcap", "x.pcapng"}) {
-    const std::string file = rig.file(name);
-    const ToolResult result =
-        run_program({"bash", "-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "bash",
-                     shmifctl_path(), "bridge", from, "pcap:" + file, "--json"});
-    EXPECT_EQ(result.status, 1);
-    EXPECT_TRUE(contains(result.err, "File too large")) << result.err;
-    const std::size_t written = read_capture(file).size();
-    EXPECT_GT(written, 0U);
-    EXPECT_LT(written, 100U);
-    json way = quiet_way(from, "pcap:" + file);
-    way.update({{"offered_frames", 100},
-                {"tx_frames", written},
-                {"tx_segments", nullptr},
-                {"tx_bytes", nullptr},
-                {"refused_frames", 100 - written}});
-    const char* const part = "not all of the frames that the other link took were passed on";
-    way["why_null"].update({{"tx_segments", part}, {"tx_bytes", part}});
-    expect_equal(object_of(result), {{"directions", {way}}});
-  }
-}
-
-TEST_F(BridgeOfPeers, AsJsonSaysOfItsProgramsWhatItKnowsAndWhyItDoesNotKnowTheRest) {
-  const auto tool = listening({"--json"});
-  EXPECT_TRUE(tool->so_far().out.empty()) << tool->so_far().out;
-  Port host = port();
-  {
-    StreamLink raw = StreamLink::adopt(connected(), {.max_frame_bytes = 9000, .address = "peer"});
-    wait_for_ports(2);
-    ASSERT_TRUE(put(raw, peer_frame(kEverybody, mac_number(1), 1, 1523)));
-    ASSERT_TRUE(put(raw, peer_frame(kEverybody, mac_number(1), 2, 1522)));
-    EXPECT_EQ(marks_from(host, 1), Marks{2});
-  }
-  const json object = object_of(end(*tool));
-  const std::string here = "bus:" + bus_;
-  const std::string there = "stream:" + file("q");
-  json from_peers = quiet_way(there, here);
-  from_peers.update(
-      {{"offered_frames", 1}, {"tx_frames", 1}, {"tx_segments", 1}, {"tx_bytes", 1522}});
-  const char* const no_memory = "the program does not share its memory";
-  expect_equal(object,
-               {{"directions", {quiet_way(here, there), from_peers}},
-                {"programs",
-                 {{"connections", 1},
-                  {"disconnected_frames", nullptr},
-                  {"too_long_frames", 1},
-                  {"too_short_frames", 0},
-                  {"bad_header_frames", nullptr},
-                  {"disabled_queue_frames", nullptr},
-                  {"not_ready_frames", nullptr},
-                  {"no_room_frames", nullptr},
-                  {"why_null",
-                   {{"disconnected_frames", "a program has a port only while it is connected"},
-                    {"bad_header_frames", "frames of this link have no headers of their own"},
-                    {"disabled_queue_frames", "this link has no queues that a program can disable"},
-                    {"not_ready_frames", no_memory},
-                    {"no_room_frames", no_memory}}}}}});
-}
-
-/// The command waits for a reader of the pipe, and a signal comes first.
-TEST(JsonOfACommand, IsPrintedThoughTheCaptureWasNeverOpened) {
-  const BusRig rig;
-  const std::string fifo = rig.file("fifo");
-  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
-  const std::string bus = "bus:" + rig.path();
-  const auto has_port = [&rig](const std::string& name) {
-    return eventually([&] {
-      const std::vector<PortInfo> ports = Bus::open(rig.path()).value().info().ports;
-      return std::ranges::find(ports, name, &PortInfo::name) != ports.end();
-    });
-  };
-  Tool to_pipe({shmifctl_path(), "bridge", bus, "pcap:" + fifo, "--port-name", "ear", "--json"});
-  ASSERT_TRUE(has_port("ear"));
-  to_pipe.signal(SIGTERM);
-  expect_equal(object_of(to_pipe.finish()), {{"directions", {quiet_way(bus, "pcap:" + fifo)}}});
-
-  Tool capture({shmifctl_path(), "dump", rig.path(), "-w", fifo, "--name", "listener", "--json"});
-  ASSERT_TRUE(has_port("listener"));
-  capture.signal(SIGTERM);
-  const json object = object_of(capture.finish());
-  EXPECT_EQ(object["file"], fifo) << object;
-  EXPECT_EQ(object["captured_frames"], 0) << object;
-  EXPECT_EQ(object["lost_frames"], 0) << object;
 }
 
 TEST(JsonOfACommand, IsRefusedWhereACaptureNeedsStandardOutputUnderAnyName) {

@@ -145,21 +145,6 @@ TEST_F(NetbsdCommands, InjectAndDumpCarryFramesToAndFromAPeer) {
   EXPECT_EQ(live.finish().status, 0);
 }
 
-TEST_F(NetbsdCommands, PingGoesToAllOrToAnAddressButNotToAName) {
-  Tool responder({shmifctl_path(), "ping", path(), "--respond"});
-  std::string heard;
-  EXPECT_TRUE(eventually([&] {
-    const ToolResult asked = run_tool({"ping", path(), "-c", "1", "--timeout", "0.2", "--json"});
-    heard = asked.out;
-    return asked.status == 0;
-  })) << heard;
-  const ToolResult named = run_tool({"ping", path(), "--to", "web"});
-  EXPECT_EQ(named.status, 1);
-  EXPECT_NE(named.err.find("give --to a MAC address"), std::string::npos) << named.err;
-  responder.signal(SIGTERM);
-  responder.finish();
-}
-
 TEST_F(NetbsdCommands, CommandsThatNeedAPortTableSayThatThereIsNone) {
   EXPECT_TRUE(is_refused({"ps", path()}));
   EXPECT_TRUE(is_refused({"enter", path(), "web", "--", "true"}));
@@ -171,28 +156,6 @@ TEST_F(NetbsdCommands, CommandsThatNeedAPortTableSayThatThereIsNone) {
   EXPECT_TRUE(is_refused({"destroy", path()}));
   EXPECT_EQ(run_tool({"destroy", path(), "--force"}).status, 0);
   EXPECT_NE(::access(path().c_str(), F_OK), 0);
-}
-
-TEST_F(NetbsdCommands, InstrumentsSayThatThereIsNoPortTable) {
-  const std::string reason = "NetBSD's format does not tell which ports there are";
-  const auto shmifperf = [](std::vector<std::string> words) {
-    words.insert(words.begin(), shmifperf_path());
-    return run_program(words);
-  };
-  for (const std::vector<std::string>& words :
-       {std::vector<std::string>{"why", "--bus", path(), "--", "true"},
-        {"heat", "--bus", path()}}) {
-    const ToolResult refused = shmifperf(words);
-    EXPECT_EQ(refused.status, 1) << words[0];
-    EXPECT_NE(refused.err.find(reason), std::string::npos) << words[0] << ": " << refused.err;
-  }
-  // These have other sources, too.
-  const ToolResult bytes = shmifperf({"membw", "--bus", path(), "--samples", "1", "--", "true"});
-  EXPECT_NE((bytes.out + bytes.err).find(reason), std::string::npos) << bytes.out << bytes.err;
-  const ToolResult run = shmifperf({"run", "--why", "--bus=" + path(), "--rate_iops=100",
-                                    "--runtime=0.2", "--output-format=json"});
-  EXPECT_EQ(run.status, 0) << run.err;
-  EXPECT_NE(run.out.find(reason), std::string::npos) << run.out;
 }
 
 TEST_F(NetbsdCommands, ALockThatStaysHeldIsReportedAndForceFreesIt) {

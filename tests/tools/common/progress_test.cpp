@@ -39,23 +39,6 @@ TEST(Progress, LinesReplaceThoseBeforeHoweverManyTheseWere) {
                                       "\rd\x1b[K\ne\x1b[K\x1b[J", "\r\x1b[1A\x1b[J"}));
 }
 
-TEST(Progress, LeavesTheLastColumnAndTheLastRowEmpty) {
-  EXPECT_EQ(shown_on(6, 3, {"12345\n123456\nthree", "äöüäöü"}),
-            (std::vector<std::string>{"\r12345\x1b[K\n12345\x1b[K\x1b[J",
-                                      "\r\x1b[1Aäöüäö\x1b[K\x1b[J", "\r\x1b[J"}));
-  EXPECT_EQ(shown_on(2, 2, {"12\n3"})[0], "\r1\x1b[K\x1b[J") << "the least there is";
-  // A terminal that tells no size, or one that cannot be, is taken for a usual one.
-  for (const auto& [columns, rows] :
-       {std::pair<unsigned short, unsigned short>{0, 0}, {1, 24}, {80, 1}}) {
-    std::string lines;
-    for (int i = 0; i < 24; ++i) lines += std::string(80, 'x') + '\n';
-    const std::string seen = shown_on(columns, rows, {lines})[0];
-    std::string expected = "\r";
-    for (int i = 0; i < 23; ++i) expected += (i == 0 ? "" : "\n") + std::string(79, 'x') + "\x1b[K";
-    EXPECT_EQ(seen, expected + "\x1b[J") << columns << 'x' << rows;
-  }
-}
-
 /// Sets a variable of the environment while it lives, or removes it.
 class WithVariable {
  public:

@@ -375,28 +375,6 @@ TEST_F(Refused, ACopiedBusIsRefused) {
   }
 }
 
-TEST_F(Refused, AFullPortTableIsRefusedNamingItsSize) {
-  const std::string path = make_bus();
-  std::vector<Port> ports;
-  for (;;) {
-    ports.emplace_back();
-    const Result<void> attached = ports.back().attach(path);
-    if (attached) continue;
-    ASSERT_EQ(attached.error().code, make_error_code(Errc::table_full)) << attached.error().message;
-    ports.pop_back();
-    break;
-  }
-  EXPECT_GE(ports.size(), 256U);
-  expect_refusal(run_tool({"bridge", "bus:" + path, "pcap:" + directory.file("p")}),
-                 {path, std::to_string(ports.size())});
-  EXPECT_FALSE(std::filesystem::exists(directory.file("p")));
-  EXPECT_EQ(run_tool({"stat", path}).status, 0);
-  const ToolResult listened = run_tool({"dump", path, "--timeout", "0"});
-  EXPECT_EQ(listened.status, 0) << "to listen needs no port: " << listened.err;
-  expect_refusal(run_tool({"dump", path, "--timeout", "0", "--name", "ear"}),
-                 {path, std::to_string(ports.size())});
-}
-
 TEST_F(Refused, TapRefusesABadNameAndANamespaceThatIsNotThere) {
   if (access("/dev/net/tun", R_OK | W_OK) != 0) GTEST_SKIP() << "/dev/net/tun may not be opened";
   const std::string path = make_bus();

@@ -110,23 +110,6 @@ TEST(StoppingSignals, EndEachWriteThatWaitsOnlyWhereThatIsWanted) {
   sigaction(SIGALRM, &before, nullptr);
 }
 
-TEST(StoppingSignals, LeaveTheUsersSignalsToWhoHandlesThem) {
-  const auto mine = [](int) {};
-  for (const int number : {SIGUSR1, SIGUSR2}) {
-    {
-      const StopSignals stop;
-      EXPECT_NE(handler_of(number), SIG_DFL) << number << " would end the program";
-      EXPECT_NE(handler_of(number), SIG_IGN) << number << ": programs that it starts inherit that";
-      ASSERT_EQ(::raise(number), 0);
-      EXPECT_FALSE(stop.stopped());
-    }
-    EXPECT_EQ(handler_of(number), SIG_DFL);
-    const Disposition own(number, mine);
-    const StopSignals stop;
-    EXPECT_EQ(handler_of(number), static_cast<Handler>(mine));
-  }
-}
-
 TEST(StoppingSignals, ThatWereIgnoredStopAllTheSameExceptAHangup) {
   const Disposition hangup(SIGHUP, SIG_IGN), interrupt(SIGINT, SIG_IGN);
   {
