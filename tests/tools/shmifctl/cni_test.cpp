@@ -170,20 +170,6 @@ class CniNetwork : public CniPlugin {
                {"shmifctl", shmifctl_path()}};
 };
 
-TEST_F(CniNetwork, DelOfOneContainerLeavesAnotherAloneWhoseIdBeginsAlike) {
-  const Container first;
-  const Container second;
-  ASSERT_EQ(ask("ADD", "c0ffeec0ffee0001", first.netns()).first, 0) << "without ipam";
-  const auto [status, added] = ask("ADD", "c0ffeec0ffee0002", second.netns());
-  ASSERT_EQ(status, 0) << added;
-  EXPECT_EQ(ports_up(bus_.info()), 2U);
-  EXPECT_EQ(ask("DEL", "c0ffeec0ffee0001", first.netns()).first, 0);
-  ASSERT_EQ(ports_up(bus_.info()), 1U);
-  config_["prevResult"] = added;
-  EXPECT_EQ(ask("CHECK", "c0ffeec0ffee0002", second.netns()).first, 0);
-  EXPECT_EQ(ask("CHECK", "c0ffeec0ffee0001", first.netns()).first, 1);
-}
-
 TEST_F(CniNetwork, EachVersionGetsAddressesOfBothFamilies) {
   config_["ipam"] = {{"type", "leases"}};
   for (const std::string version : {"0.3.1", "0.4.0", "1.0.0", "1.1.0"}) {
@@ -261,13 +247,10 @@ TEST(CniRefusals, EachSaysWhatToDo) {
                                            "CNI_NETNS=/proc/self/ns/net"};
   const Refusal refusals[] = {
       {"{", "ADD", "is no JSON: "},
-      {"[]", "ADD", "is no JSON object (write it as "},
       {R"({"cniVersion": "9"})", "ADD", "(set \"cniVersion\" to one of 0.3.1, "},
       {R"({"cniVersion": "1.0.0"})", "ADD", "(add it, for example \"name\": \"lan\")"},
       {R"({"cniVersion": "1.0.0", "name": "lan"})", "ADD", "\"bus\": \"/dev/shm/bus0\")"},
       {lan + "}", "MUL", "(known are VERSION, ADD, DEL, CHECK, STATUS, GC)"},
-      {R"({"cniVersion": "0.3.1", "name": "lan", "bus": "b"})", "CHECK",
-       "to 0.4.0 or a later one)"},
       {lan + "}", "ADD", "CNI_CONTAINERID=\"\" is not possible (it must be a letter or digit"},
       {lan + "}",
        "ADD",

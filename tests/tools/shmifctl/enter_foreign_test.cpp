@@ -74,10 +74,6 @@ class OnTerminal {
     termios modes{};
     return ::tcgetattr(terminal_, &modes) == 0 && (modes.c_lflag & (ICANON | ECHO)) == 0;
   }
-  void resize(unsigned short rows, unsigned short columns) const {
-    const winsize size{rows, columns, 0, 0};
-    ::ioctl(terminal_, TIOCSWINSZ, &size);
-  }
   /// Waits for the end. Result: exit status, 128 + n when ended by signal n, -1: it goes on.
   int finish() {
     int status = 0;
@@ -144,18 +140,6 @@ TEST_P(EnterForeign, OwnerOfTheHostCannotStopOrKillWhatHasRootsTerminal) {
   EXPECT_EQ(enter.finish(), 7);
 }
 
-TEST_P(EnterForeign, ProgramThatTheOwnerKillsLeavesTheTerminalAsItWas) {
-  OnTerminal enter(line("echo in; cat"));
-  ASSERT_TRUE(enter.shows("in")) << enter.screen();
-  EXPECT_TRUE(eventually([&] { return enter.is_raw(); }));
-  const std::vector<pid_t> inside = children_of(enter.pid());
-  ASSERT_EQ(inside.size(), 1U);
-  EXPECT_EQ(run_program(by_caller({"kill", "-9", std::to_string(inside[0])})).status, 0)
-      << "that one has nothing of root";
-  EXPECT_TRUE(eventually([&] { return !enter.is_raw(); }));
-  EXPECT_EQ(enter.finish(), 137);
-}
-
 TEST_P(EnterForeign, EachStreamOfTheProgramIsATerminalOfItsOwnThatBelongsToItsUser) {
   OnTerminal enter(
       line("for fd in 0 1 2; do stat -L -c \"stream $fd is %t:%T of %u,\" "
@@ -172,25 +156,6 @@ TEST_P(EnterForeign, EachStreamOfTheProgramIsATerminalOfItsOwnThatBelongsToItsUs
     const std::string said = enter.screen().substr(at, enter.screen().find(',', at) - at);
     EXPECT_TRUE(said.ends_with(" of 0")) << said;
   }
-}
-
-TEST_P(EnterForeign, WhatTheProgramSaidLastIsShownWhenItHasEndedMeanwhile) {
-  const std::string go = file("go");
-  OnTerminal enter(
-      line("echo in; while ! test -e " + go + "; do sleep 0.02; done; echo last-$((6*7))"));
-  ASSERT_TRUE(enter.shows("in")) << enter.screen();
-  const std::vector<pid_t> inside = children_of(enter.pid());
-  ASSERT_EQ(inside.size(), 1U);
-  ::kill(enter.pid(), SIGSTOP);
-  std::ofstream(go) << "go";
-  EXPECT_TRUE(eventually([&] {
-    std::ifstream status("/proc/" + std::to_string(inside[0]) + "/status");
-    const std::string text{std::istreambuf_iterator<char>(status), {}};
-    return text.find("State:\tZ") != std::string::npos;
-  }));
-  ::kill(enter.pid(), SIGCONT);
-  EXPECT_EQ(enter.finish(), 0);
-  EXPECT_TRUE(enter.shows("last-42")) << enter.screen();
 }
 
 /// From now on keyctl fails in this process and those that it starts.
@@ -212,60 +177,6 @@ TEST_P(EnterForeign, WhereTheKeysOfRootWouldStayNothingIsEntered) {
   OnTerminal keyless(line("echo in"), [] { fail_keyctl(ENOSYS); });
   EXPECT_TRUE(keyless.shows("in")) << "a kernel without keys" << keyless.screen();
   EXPECT_EQ(keyless.finish(), 0);
-}
-
-/// In a host: puts a FUSE file system that nobody serves at a directory, where whoever looks waits
-/// for ever.
-bool make_hang(pid_t init, const std::string& directory, const std::string& device) {
-  const auto file = static_cast<int>(::syscall(SYS_pidfd_open, init, 0U));
-  if (::setns(file, CLONE_NEWUSER | CLONE_NEWNS) != 0 || ::setresgid(0, 0, 0) != 0 ||
-      ::setresuid(0, 0, 0) != 0) {
-    return false;
-  }
-  const int fuse = ::open(device.c_str(), O_RDWR | O_CLOEXEC);
-  const std::string options = "fd=" + std::to_string(fuse) + ",rootmode=40000,user_id=0,group_id=0";
-  return ::mount("none", directory.c_str(), "fuse", 0, options.c_str()) == 0;
-}
-
-TEST_P(EnterForeign, DirectoryThatNeverAnswersInThereIsLeftByCtrlCOrASignal) {
-  const std::string directory = file("hangs");
-  const std::string device = file("fuse");
-  ASSERT_EQ(::mkdir(directory.c_str(), 0777), 0);
-  if (::mknod(device.c_str(), S_IFCHR | 0666, makedev(10, 229)) != 0 ||
-      ::chmod(device.c_str(), 0666) != 0 || !UniqueFd(::open(device.c_str(), O_RDWR | O_CLOEXEC))) {
-    GTEST_SKIP() << "no device nodes here";
-  }
-  const StayingChild hanging([&] { return make_hang(init(), directory, device); });
-  if (!hanging.works()) GTEST_SKIP() << "no FUSE in hosts here";
-  const auto is_there = [&] { EXPECT_EQ(::chdir(directory.c_str()), 0); };
-  OnTerminal key(line("echo in"), is_there);
-  EXPECT_TRUE(eventually([&] { return key.is_raw(); }));
-  key.type("\x03");
-  EXPECT_EQ(key.finish(), 128 + SIGINT) << key.screen();
-  OnTerminal told(line("echo in"), is_there);
-  EXPECT_TRUE(eventually([&] { return told.is_raw(); }));
-  ::kill(told.pid(), SIGTERM);
-  EXPECT_EQ(told.finish(), 128 + SIGTERM) << told.screen();
-}
-
-TEST_P(EnterForeign, JobsInTheBackgroundStayWhenTheProgramEnds) {
-  OnTerminal enter(line("sleep 61.5 & echo in-$!-; exit 7"));
-  EXPECT_EQ(enter.finish(), 7);
-  ASSERT_TRUE(enter.shows("in-")) << enter.screen();
-  const std::string pid = enter.screen().substr(0, enter.screen().find('-'));
-  // What the kernel sends at the end of a session was sent before the terminal was closed.
-  EXPECT_TRUE(eventually([&] {
-    return run_tool({"enter", bus(), "a", "--", "cat", "/proc/" + pid + "/cmdline"})
-        .out.starts_with("sleep");
-  }));
-}
-
-TEST_P(EnterForeign, ProgramIsToldOfTheNewSizeOfTheWindow) {
-  OnTerminal enter(line("trap 'stty size; exit 7' WINCH; echo in; while :; do sleep 0.02; done"));
-  ASSERT_TRUE(enter.shows("in")) << enter.screen();
-  enter.resize(33, 77);
-  EXPECT_TRUE(enter.shows("33 77")) << enter.screen();
-  EXPECT_EQ(enter.finish(), 7);
 }
 
 TEST_P(EnterForeign, KeysAreForTheProgramAgainWhenAShellContinuesIt) {

@@ -52,15 +52,6 @@ TEST_P(ExecBuses, OptionsAreOfTheBusBeforeThem) {
   }
 }
 
-TEST_P(ExecBuses, EachGatewayIsOneOfItsFamily) {
-  const ToolResult routes =
-      run_shell(std::string(kFindsIp) + "ip -4 route show default; ip -6 route show default",
-                {"--ip", "198.18.0.1/24", "--ip", "fd00::1/64", "--gateway", "198.18.0.254",
-                 "--gateway", "fd00::fe"});
-  EXPECT_EQ(routes.out.find("default via 198.18.0.254 dev tap0"), 0U) << routes.out << routes.err;
-  EXPECT_NE(routes.out.find("\ndefault via fd00::fe dev tap0"), std::string::npos) << routes.out;
-}
-
 TEST_P(ExecBuses, AnInterfaceThatGoesDownAndUpAgainShowsOnItsOwnPortOnly) {
   if (!has_program("ip")) GTEST_SKIP() << "no ip here";
   const std::string far = bus("far");
@@ -123,40 +114,6 @@ TEST_P(ExecBuses, AnAddressIsAnnouncedOnItsOwnBusAndAnotherHostThereThatHasItIsN
       << host->so_far().err;
   host->signal(SIGTERM);
   EXPECT_EQ(times_in(host->finish().err, "another host"), 2U);
-}
-
-TEST_P(ExecBuses, AHostThatTakesAnotherAddressIsHeardAndHearsUnderThat) {
-  if (!has_program("ip")) GTEST_SKIP() << "no ip here";
-  const auto other = start("other", "echo ready; exec sleep 600", {"--ip", "198.18.0.2/24"});
-  ASSERT_TRUE(other->wait_for("ready"));
-  const ToolResult said = run_shell(std::string(kFindsIp) +
-                                        "ip link set tap0 address 02:00:00:00:00:77 && "
-                                        "ping -c 1 -W 60 198.18.0.2",
-                                    {"--ip", "198.18.0.1/24"});
-  EXPECT_EQ(said.status, 0) << said.out << said.err;
-}
-
-// A veth pair drops such a frame by itself.
-using ExecBusesOnTap = ExecBuses;
-INSTANTIATE_TEST_SUITE_P(Each, ExecBusesOnTap, ::testing::Values(exec_settings().front()),
-                         [](const auto& each) { return each.param.name; });
-
-TEST_P(ExecBusesOnTap, AFrameThatIsTooLongIsToldWithTheMtusOfItsOwnInterfaceAndBus) {
-  if (GetParam().via != "tap") GTEST_SKIP() << "needs root: has a TAP device";
-  const std::string far = bus("far", 2000);
-  const auto host = start("a",
-                          std::string(kFindsIp) +
-                              "ip link set tap1 mtu 4000; ip neigh add 198.18.1.2 lladdr "
-                              "02:00:00:00:00:09 dev tap1; ping -c 1 -W 1 -s 3000 198.18.1.2; "
-                              "sleep 600",
-                          {"--bus", far, "--ip", "198.18.1.1/24"});
-  ASSERT_TRUE(host->wait_for("such frames are dropped"));
-  const std::string said = host->so_far().err;
-  EXPECT_NE(said.find("cannot pass on a frame of 3042 bytes from tap:tap1 (MTU 4000): it is too "
-                      "long for bus:" +
-                      far + " (MTU 2000)"),
-            std::string::npos)
-      << said;
 }
 
 // The bus is looked for once a second.

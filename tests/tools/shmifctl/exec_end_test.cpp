@@ -88,19 +88,6 @@ TEST_P(ExecEnd, NothingIsLeftOfTwentyHostsWhoseProcessGroupIsEndedAtOnce) {
   }
 }
 
-TEST_P(ExecEnd, NothingIsLeftOfTwentyHostsWhoseProcessGroupIsKilledWhileTheyStart) {
-  for (const useconds_t delay_us : {5000, 20000, 60000, 150000}) {
-    const Group group(mark_, "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do " +
-                                 shell_line("setsid sleep 1000 & sleep 1000") + "& done; wait");
-    ::usleep(delay_us);
-    group.signal(SIGKILL);
-    std::fprintf(stderr, "killed after %u us\n", static_cast<unsigned>(delay_us));
-    EXPECT_TRUE(eventually([&] { return processes_with(mark_).empty(); }));
-    std::fprintf(stderr, "no process is left\n");
-    expect_nothing_left();
-  }
-}
-
 TEST_P(ExecEnd, NothingIsLeftOfAHostThatIsKilledWhileItsProgramForksWithoutPause) {
   for (const int number : {SIGKILL, SIGTERM}) {
     Tool host(
@@ -126,20 +113,6 @@ TEST_P(ExecEnd, NothingIsLeftOfAProgramThatIgnoresSignalsWhenItsHostIsKilled) {
   expect_nothing_left();
 }
 
-TEST_P(ExecEnd, DaemonsThatIgnoreSignalsAreGoneWhenTheHostEnds) {
-  // Forked twice, in sessions of their own, deaf, and of a parent that ended before.
-  const std::string daemon =
-      "(setsid sh -c \"trap : TERM INT HUP; echo up; echo >&3; while :; do sleep 0.05; done\" &) "
-      "& ";
-  // The program ends when both have said through a pipe that they are up.
-  const ToolResult ended = run_program(
-      marked("{ { " + daemon + daemon + "} 3>&1 1>&4 | { read a; read b; }; } 4>&1; exit 4"));
-  EXPECT_TRUE(processes_with(mark_).empty()) << "at once, for exec waits for them";
-  EXPECT_EQ(ended.status, 4) << ended.err;
-  EXPECT_EQ(ended.out, "up\nup\n");
-  expect_nothing_left();
-}
-
 TEST_P(ExecEnd, HostThatIsKilledAndStartedAgainAtOnceHasItsNameAgain) {
   // The kernel releases TAP devices and io_uring of a killed process before the bus.
   std::vector<std::unique_ptr<Tool>> hosts;
@@ -150,16 +123,6 @@ TEST_P(ExecEnd, HostThatIsKilledAndStartedAgainAtOnceHasItsNameAgain) {
     ASSERT_TRUE(hosts.back()->wait_for("here")) << round << ": " << hosts.back()->finish().err;
     hosts.back()->signal(SIGKILL);
   }
-}
-
-TEST_P(ExecEnd, NameOfALivingHostIsRefusedToOthers) {
-  const auto host = start("a", "sleep 1000");
-  const ToolResult refused = run({"true"}, {"--name", "a"});
-  EXPECT_EQ(refused.status, 125);
-  EXPECT_NE(refused.err.find("as \"a\": the name is taken by port \"a\" of process"),
-            std::string::npos)
-      << refused.err;
-  EXPECT_EQ(live_ports(), 1);
 }
 
 TEST_P(ExecEnd, HostThatLeadsASessionEndsWithItsTerminal) {
@@ -188,57 +151,6 @@ TEST_P(ExecEnd, HostThatLeadsASessionEndsWithItsTerminal) {
   EXPECT_EQ(status, W_EXITCODE(128 + SIGHUP, 0));
   expect_nothing_left();
   if (status == -1) ::kill(host, SIGKILL);
-}
-
-/// The process gives up its port at SIGTERM, and ends when another port has the slot.
-TEST(StopOfAPort, DoesNotWaitForWhoeverHasItsSlotNext) {
-  const TempDir dir;
-  const std::string bus = dir.file("bus");
-  Bus::create(bus, {.ring_bytes = 1U << 20U}).value();
-  const auto name = [](const char* text) {
-    PortOptions options;
-    options.name = text;
-    return options;
-  };
-  std::array<int, 2> pair{};
-  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()), 0);
-  const UniqueFd ours(pair[0]);
-  UniqueFd theirs(pair[1]);
-  char byte = 'x';
-  const pid_t process = ::fork();
-  ASSERT_GE(process, 0);
-  if (process == 0) {
-    ::close(pair[0]);
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    ::sigprocmask(SIG_BLOCK, &signals, nullptr);
-    Port leaving(name("leaving"));
-    int number = 0;
-    if (!leaving.attach(bus) || ::send(pair[1], &byte, 1, 0) != 1) ::_exit(1);
-    if (::sigwait(&signals, &number) != 0 || leaving.detach()) ::_exit(1);
-    ::_exit(::send(pair[1], &byte, 1, 0) == 1 && ::recv(pair[1], &byte, 1, 0) == 1 ? 0 : 1);
-  }
-  theirs.reset();
-  ASSERT_EQ(::recv(ours.get(), &byte, 1, 0), 1);
-  const unsigned slot = Bus::open(bus).value().info().ports.at(0).slot;
-  Port next(name("next"));
-  std::thread attaches([&] {
-    if (::recv(ours.get(), &byte, 1, 0) != 1) return;
-    EXPECT_TRUE(next.attach(bus));
-    EXPECT_EQ(::send(ours.get(), &byte, 1, MSG_NOSIGNAL), 1);
-  });
-  const ToolResult stopped = run_tool({"stop", bus, "--port", "leaving"});
-  EXPECT_EQ(stopped.status, 0) << stopped.err;
-  ::kill(process, SIGKILL);  // if it has not ended
-  attaches.join();
-  int status = 0;
-  EXPECT_EQ(::waitpid(process, &status, 0), process);
-  EXPECT_EQ(status, 0);
-  const BusInfo info = Bus::open(bus).value().info();
-  ASSERT_EQ(info.ports.size(), 1U);
-  EXPECT_EQ(info.ports[0].name, "next");
-  EXPECT_EQ(info.ports[0].slot, slot);
 }
 
 }  // namespace

@@ -161,30 +161,6 @@ TEST_P(ExecFaults, AFaultOfOneWayLeavesTheOtherAlone) {
   EXPECT_NE(none.out.find(" 2 received"), std::string::npos) << none.out;
 }
 
-TEST_P(ExecFaults, BelongToTheBusBeforeThem) {
-  const std::string other = bus("other");
-  const auto peer = start_peer();
-  const auto far = std::make_unique<Tool>(
-      by_caller({shmifctl_path(), "exec", other, "--via", GetParam().via, "--ip", "198.19.0.1/24",
-                 "--name", "far", "--", "sh", "-c", "echo there; exec sleep 600"}));
-  ASSERT_TRUE(far->wait_for("there"));
-  const ToolResult pinged = run_shell("ping -c 1 -w 10 198.18.0.1; ping -c 1 -W 1 198.19.0.1",
-                                      {"--ip", "198.18.0.2/24", "--bus", other, "--ip",
-                                       "198.19.0.2/24", "--fault", "in:loss=100%"});
-  EXPECT_NE(pinged.out.find(" 1 received"), std::string::npos) << pinged.out;
-  EXPECT_NE(pinged.out.find(" 0 received"), std::string::npos) << pinged.out;
-}
-
-TEST_P(ExecFaults, TheSameSeedLosesTheSameFramesAndAnotherSeedOthers) {
-  if (!match_frames("udp")) GTEST_SKIP() << match_frames("udp").error().message;
-  const std::string faults = "out:match='udp port 4000',loss=20%,seed=";
-  const std::vector<unsigned> first = heard(faults + "7");
-  EXPECT_GT(first.size(), 120U);
-  EXPECT_LT(first.size(), 190U);
-  EXPECT_EQ(heard(faults + "7"), first);
-  EXPECT_NE(heard(faults + "8"), first);
-}
-
 TEST_P(ExecFaults, TheSeedSaysWhichFramesAreLostFrameForFrameInEachDirection) {
   if (!match_frames("udp")) GTEST_SKIP() << match_frames("udp").error().message;
   const std::string faults = "match='udp dst port 4000',loss=20%,seed=";
@@ -270,23 +246,6 @@ TEST_P(ExecFaults, ARateIsWhatATransferGets) {
   // The headers of Ethernet, IP and TCP take 4.4 % of the line.
   EXPECT_GT(kbit, 9000) << client.out;
   EXPECT_LT(kbit, 10'000) << client.out;
-}
-
-TEST_P(ExecFaults, AMistakeInThemIsToldBeforeTheHostIsMade) {
-  for (const auto& [faults, why] :
-       {std::pair{"los=1%", "--fault: fault \"los=1%\": there is no such fault (loss, "},
-        {"in:loss=1", "--fault: fault \"loss=1\" could be 1% or 100%"},
-        {"in:loss=1%;out:loss=2%;loss=3%",
-         "--fault: fault \"loss=3%\": loss is given twice (leave one out)"},
-        {"", "--fault"}}) {
-    const ToolResult refused = run({"true"}, {"--fault", faults});
-    EXPECT_EQ(refused.status, 2) << faults;
-    EXPECT_NE(refused.err.find(why), std::string::npos) << refused.err;
-  }
-  const ToolResult twice = run({"true"}, {"--fault", "loss=1%", "--fault", "in:loss=1%"});
-  EXPECT_EQ(twice.status, 2);
-  EXPECT_NE(twice.err.find("loss is given twice"), std::string::npos) << twice.err;
-  EXPECT_EQ(run({"true"}, {"--fault", "loss=1%", "--fault", "in:delay=1ms"}).status, 0);
 }
 
 }  // namespace

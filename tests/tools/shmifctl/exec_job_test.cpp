@@ -66,11 +66,6 @@ class Shell {
     type("echo " + name + "-$((6*7))-$$\n");
     return shows(name + "-42-" + std::to_string(shell_));
   }
-  /// Whether a job of this shell is in the foreground, and not the shell.
-  bool has_job_in_foreground() const {
-    const pid_t group = ::tcgetpgrp(master_.get());
-    return group > 0 && group != shell_;
-  }
   const std::string& screen() const { return screen_; }
   /// What was on the screen before what shows() found last.
   const std::string& passed() const { return passed_; }
@@ -125,63 +120,6 @@ TEST_P(ExecJob, ShellInTheBackgroundStopsAndComesBackByFg) {
   }
 }
 
-TEST_P(ExecJob, JobHasTheTerminalEachTimeThatItsShellMovesItIntoTheForeground) {
-  const std::string go = file("go");  // then the program asks for a word
-  Shell shell(mark_);
-  ASSERT_TRUE(shell.answers("first"));
-  // Not dash: it makes its children by vfork, and waits where nothing can stop it for a child that
-  // Ctrl-Z stopped before its exec.
-  shell.type(line({"bash", "-c",
-                   "while :; do if test -e " + go + "; then rm -f " + go +
-                       "; read word; echo \"got <$word>\"; fi; sleep 0.02; done"}) +
-             "&\n");
-  ASSERT_TRUE(eventually([&] { return port("a") && port("a")->up; })) << shell.screen();
-  for (int round = 0; round < 5; ++round) {
-    ASSERT_TRUE(shell.answers("runs")) << round;
-    shell.type("fg\n");
-    ASSERT_TRUE(eventually([&] { return shell.has_job_in_foreground(); })) << round;
-    std::ofstream(go).close();
-    const std::string word = "word" + std::to_string(round);
-    shell.type(word + "\n");
-    ASSERT_TRUE(shell.shows("got <" + word + ">")) << shell.screen();
-    shell.type("\x1a");  // Ctrl-Z
-    ASSERT_TRUE(shell.answers("stopped")) << shell.screen();
-    shell.type("bg\n");
-  }
-  shell.type("kill %%\n");
-  EXPECT_TRUE(eventually([&] { return processes_with(mark_).size() == 1; })) << "the shell's";
-}
-
-TEST_P(ExecJob, ShellInABackgroundPipelineDoesNotTakeTheTerminal) {
-  Shell shell(mark_);
-  ASSERT_TRUE(shell.answers("first"));
-  shell.type(line({"bash", "--norc", "--noediting"}) + "| cat &\n");
-  ASSERT_TRUE(eventually([&] { return port("a").has_value(); }));
-  for (int i = 0; i < 5; ++i) {
-    ASSERT_TRUE(shell.answers("mine")) << shell.screen();
-    ::usleep(50000);
-  }
-}
-
-TEST_P(ExecJob, NothingSpinsWhenTheShellOfABackgroundGuestIsGone) {
-  for (const char* inner : {"bash", "sh"}) {
-    {
-      Shell shell(mark_);
-      ASSERT_TRUE(shell.answers("first"));
-      // A shell between, that ends: nobody is left to continue the job. Its port may be gone again
-      // before anybody has looked.
-      const std::string begun = file(std::string("begun-") + inner);
-      shell.type("(set -m; " + line({"sh", "-c", "touch " + begun + "; exec " + inner}) + "&)\n");
-      ASSERT_TRUE(eventually([&] { return std::filesystem::exists(begun); }));
-      ASSERT_TRUE(shell.answers("mine")) << shell.screen();
-      // The command is told that no shell looks after it, and ends.
-      EXPECT_TRUE(eventually([&] { return !port("a"); })) << inner;
-      EXPECT_TRUE(shell.answers("last")) << shell.screen();
-    }
-    EXPECT_TRUE(eventually([&] { return processes_with(mark_).empty(); })) << inner;
-  }
-}
-
 TEST_P(ExecJob, EnteredProgramIsAJobAsAnyOther) {
   const auto host = start("h", "sleep 601");
   std::string enter;
@@ -214,53 +152,6 @@ TEST_P(ExecJob, EnteredProgramIsAJobAsAnyOther) {
   EXPECT_TRUE(port("h"));
 }
 
-/// Whether the process was sent `signal`, which it has blocked.
-bool has_pending(pid_t process, int signal) {
-  std::ifstream status("/proc/" + std::to_string(process) + "/status");
-  for (std::string word; status >> word;) {
-    std::uint64_t set = 0;
-    if (word == "ShdPnd:" && status >> std::hex >> set) return (set >> (signal - 1) & 1U) != 0;
-  }
-  return false;
-}
-
-TEST_P(ExecJob, InterruptKeyBeforeAnEnteredProgramExistsReachesItOnce) {
-  const auto host = start("h", "sleep 601");
-  std::vector<std::string> argv = by_caller({shmifctl_path(), "enter", bus(), "h", "--"});
-  argv.insert(argv.end(), {"sleep", "2"});
-  for (const bool is_forked : {false, true}) {  // when the key is typed
-    SCOPED_TRACE(is_forked);
-    bool typed = false;
-    bool still_has_its_own = false;
-    unsigned passed_on = 0;
-    pid_t helper = -1;
-    pid_t program = -1;
-    TracedFamily family(argv);
-    const bool ended = family.run([&](const TracedFamily::Stage& stage) {
-      const bool forks = stage.number == SYS_clone || stage.number == SYS_clone3;
-      if (forks && stage.process != family.member(0)) helper = stage.process;
-      const bool leaves_our_group = stage.number == SYS_setpgid && stage.process != helper;
-      if (leaves_our_group) program = stage.process;
-      if (!typed) {
-        const bool now = is_forked ? leaves_our_group : stage.process == helper;
-        if (!now) return TracedFamily::Go::on;
-        family.type("\x03");
-        typed = eventually([&] { return has_pending(stage.process, SIGINT); });
-      } else if (stage.process == helper && stage.number == SYS_kill) {
-        ++passed_on;
-      } else if (stage.process == program && stage.number == SYS_recvfrom && passed_on == 0) {
-        still_has_its_own = has_pending(program, SIGINT);  // still pending
-      }
-      return TracedFamily::Go::on;
-    });
-    EXPECT_TRUE(typed) << family.screen();
-    ASSERT_TRUE(ended) << family.survivors() << family.screen();
-    EXPECT_EQ(passed_on, 1U) << "the supervisor had it, too, and passes it on";
-    EXPECT_FALSE(still_has_its_own);
-    EXPECT_EQ(family.end().status, 130) << family.screen();
-  }
-}
-
 TEST_P(ExecJob, InterruptIsForEveryProcessOfTheJob) {
   Shell shell(mark_);
   ASSERT_TRUE(shell.answers("first"));
@@ -284,21 +175,6 @@ TEST_P(ExecJob, InterruptIsForEveryProcessOfTheJob) {
   ends_by("\x03");
   shell.type(enter + job + "&\n");
   ends_by("kill -INT %%\n");
-}
-
-TEST_P(ExecJob, InterruptKeyJustBeforeTheProgramExistsIsForTheProgram) {
-  bool typed = false;
-  TracedFamily family(host_line({"sleep", "2"}, {"--name", "a"}));
-  const bool ended = family.run([&](const TracedFamily::Stage& stage) {
-    const bool forks = stage.number == SYS_clone || stage.number == SYS_clone3;
-    if (!forks || stage.process != family.member(1)) return TracedFamily::Go::on;
-    family.type("\x03");
-    typed = eventually([&] { return has_pending(stage.process, SIGINT); });
-    return TracedFamily::Go::alone;
-  });
-  EXPECT_TRUE(typed) << family.screen();
-  ASSERT_TRUE(ended) << family.survivors() << family.screen();
-  EXPECT_EQ(family.end().status, 130) << family.screen();
 }
 
 }  // namespace

@@ -74,33 +74,12 @@ TEST_P(ExecLan, AProgramThatOpensATapIsReachedFromTheBusAndFromItsOwnHost) {
   EXPECT_NE(listed.out.find("198.18.0.1/24"), std::string::npos) << listed.out;
 }
 
-TEST_P(ExecLan, TheProgramReachesHostsOfTheBus) {
-  const auto host = start("a", "sleep 600", {"--ip", "198.18.0.2/24"});
-  const auto lan = start_lan("ping 198.18.0.2");
-  const ToolResult result = lan->finish();
-  EXPECT_EQ(result.status, 0) << result.err;
-  EXPECT_NE(result.out.find("198.18.0.2 answered"), std::string::npos) << result.out;
-}
-
 TEST_P(ExecLan, ProgramsOnTwoTapsHearEachOther) {
   const ToolResult result = run_shell(on_tap("tap0", kMac, "198.18.0.5", "answer") + " & exec " +
                                           on_tap("t1", kOtherMac, "198.18.0.6", "ping 198.18.0.5"),
                                       {"--lan", "--tap", "tap0", "--tap", "t1"});
   EXPECT_EQ(result.status, 0) << result.out << result.err;
   EXPECT_NE(result.out.find("198.18.0.5 answered"), std::string::npos) << result.out;
-}
-
-TEST_P(ExecLan, TheTapStaysWhenTheProgramClosesItAndOpensItAgain) {
-  const auto lan = start_lan("twice");
-  const ToolResult pinged = ping("198.18.0.5");
-  EXPECT_EQ(pinged.status, 0) << pinged.out << pinged.err;
-  // After the program's end, too.
-  const ToolResult after = run_shell(on_tap("tap0", kMac, "198.18.0.5", "answer") +
-                                         " & ping -q -c 1 -i 0.2 -w 20 198.18.0.5 >&2 && kill $!; "
-                                         "wait; cat /sys/class/net/tap0/carrier; "
-                                         "cd /sys/class/net/lan0/brif && echo *",
-                                     {"--ip", "198.18.0.9/24", "--lan", "--tap", "tap0"});
-  EXPECT_NE(after.out.find("0\nbus0 tap0\n"), std::string::npos) << after.out << after.err;
 }
 
 TEST_P(ExecLan, WithoutATapThereIsOnlyTheBridge) {
@@ -119,16 +98,6 @@ TEST_P(ExecLan, EachBusHasALanOfItsOwn) {
       run_shell("cd /sys/class/net; echo $(ls lan0/brif) / $(ls lan1/brif)",
                 {"--lan", "--tap", "a0", "--tap", "b0", "--bus", far, "--lan", "--tap", "a1"});
   EXPECT_EQ(shown.out, "a0 b0 bus0 / a1 bus1\n") << shown.err;
-}
-
-TEST_P(ExecLan, TheDefaultGatewayIsReachedThroughTheBridge) {
-  const auto router =
-      start("router", "sleep 600",
-            {"--ip", "198.18.0.254/24", "--bus", bus("far"), "--ip", "198.18.1.1/24"});
-  const ToolResult pinged =
-      run_shell("ping -q -c 1 -i 0.2 -w 20 198.18.1.1",
-                {"--ip", "198.18.0.1/24", "--gateway", "198.18.0.254", "--lan", "--tap", "tap0"});
-  EXPECT_EQ(pinged.status, 0) << pinged.out << pinged.err;
 }
 
 /// A frame in hexadecimal digits: destination, our source, and the rest, with zeros at the end.
@@ -176,39 +145,6 @@ TEST_P(ExecLan, ThePortIsPromiscuousOnlyWhenAProgramIs) {
   const auto curious =
       start("curious", prepare + "promisc on; sleep 600", {"--lan", "--tap", "t1"});
   EXPECT_TRUE(eventually([&] { return port("curious") && port("curious")->promiscuous; }));
-}
-
-TEST_P(ExecLan, APortThatIsToldToBePromiscuousHearsFramesForAddressesThatNeverSent) {
-  const std::string frame = frame_of("020000000c01", "88b5", 60);
-  const auto lan = start_lan("hear " + frame, {"--promisc"});
-  const auto other =
-      start("other", "exec " + on_tap("t1", kOtherMac, "198.18.0.6", "send " + frame),
-            {"--lan", "--tap", "t1"});
-  EXPECT_EQ(lan->finish().status, 0);
-}
-
-TEST_P(ExecLan, ScapySendsAndReceivesOnATap) {
-  if (run_program({SHMIF_PYTHON, "-c", "import scapy.layers.tuntap"}).status != 0) {
-    GTEST_SKIP() << "python3-scapy is not installed";
-  }
-  const auto host = start("a", "sleep 600", {"--ip", "198.18.0.2/24"});
-  const std::string script = file("on_tap.py");
-  std::ofstream(script) << R"(
-from scapy.all import ARP, Ether, ICMP, IP, Raw
-from scapy.layers.tuntap import TunTapInterface
-tap = TunTapInterface("tap0")
-us = Ether(src="02:00:00:00:0a:01", dst="ff:ff:ff:ff:ff:ff")
-arp = None
-while arp is None:
-    question = us / ARP(hwsrc=us.src, psrc="198.18.0.5", pdst="198.18.0.2")
-    arp = tap.sr1(question, timeout=1, verbose=0)
-us.dst = arp.hwsrc
-question = us / IP(src="198.18.0.5", dst="198.18.0.2") / ICMP() / Raw(b"x" * 1000)
-answer = tap.sr1(question, timeout=20, verbose=0)
-print(answer[ICMP].type, bytes(answer[Raw]) == b"x" * 1000)
-)";
-  const ToolResult result = run({SHMIF_PYTHON, script}, {"--lan", "--tap", "tap0"});
-  EXPECT_EQ(result.out, "0 True\n") << result.err;
 }
 
 /// Two LANs that OpenVPN joins over a third bus.
@@ -287,12 +223,6 @@ TEST(ExecLanUsers, AUserWhoMayNotOpenTheDeviceIsToldTheRemedy) {
   EXPECT_EQ(missing.status, 77) << missing.err;
   EXPECT_NE(missing.err.find("modprobe tun"), std::string::npos) << missing.err;
   EXPECT_EQ(std::count(missing.err.begin(), missing.err.end(), '\n'), 1) << missing.err;
-}
-
-TEST(ExecLanErrors, ATapWithoutALanSaysWhatToWrite) {
-  const ToolResult refused = run_tool({"exec", "/nonexistent", "--tap", "tap0", "--", "true"});
-  EXPECT_EQ(refused.status, 2);
-  EXPECT_NE(refused.err.find("write --lan --tap tap0"), std::string::npos) << refused.err;
 }
 
 }  // namespace

@@ -114,18 +114,6 @@ TEST_P(ExecMacs, AHostHearsTaggedFramesForTheListOfItsInterfaceAlsoWithoutIpv6) 
   EXPECT_TRUE(eventually([&] { return !hears_tagged(kFirst); }));
 }
 
-TEST_P(ExecMacs, AHostHearsForAVlanWithAnAddressOfItsOwn) {
-  const ToolResult made = run_program(
-      by_caller({shmifctl_path(), "enter", bus(), "h", "--", "ip", "link", "add", "link", "tap0",
-                 "name", "sub0", "address", kSecond.to_string(), "type", "vlan", "id", "101"}));
-  if (made.status != 0) GTEST_SKIP() << "no VLAN devices here: " << made.err;
-  change(kIpv6Off + "ip link set sub0 up");
-  EXPECT_TRUE(eventually([&] { return hears_tagged(kSecond); }));
-  EXPECT_FALSE(hears_tagged(kUnlisted));
-  change("ip link del sub0");
-  EXPECT_TRUE(eventually([&] { return !hears_tagged(kSecond); }));
-}
-
 TEST_P(ExecMacs, AHostThatChangesItsAddressHearsForTheNewOneAndShowsIt) {
   const MacAddress before = port("h")->mac;
   EXPECT_TRUE(hears(before));
@@ -139,13 +127,6 @@ TEST_P(ExecMacs, AHostThatChangesItsAddressHearsForTheNewOneAndShowsIt) {
   EXPECT_TRUE(becomes(kSecond, true));
   EXPECT_TRUE(becomes(kFirst, false));
   EXPECT_EQ(port("h")->mac, kSecond);
-}
-
-TEST_P(ExecMacs, AHostWithACaptureHearsAllAtOnce) {
-  change("ip link set tap0 promisc on");
-  EXPECT_TRUE(becomes(kUnlisted, true));
-  change("ip link set tap0 promisc off");
-  EXPECT_TRUE(becomes(kUnlisted, false));
 }
 
 }  // namespace

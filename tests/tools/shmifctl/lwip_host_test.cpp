@@ -57,14 +57,6 @@ TEST_F(LwipHost, AnswersPingsOfEverySizeThatTheBusCarries) {
   }
 }
 
-TEST_F(LwipHost, SendsInOneFrameWhatItHasInSeveralPieces) {
-  const auto host = serving("text");
-  // Two fragments come; lwIP joins them, and its answer needs no fragments.
-  const ToolResult pinged =
-      on_host("ip link set tap0 mtu 700 && ping -q -c 3 -i 0.1 -w 20 -s 1000 198.18.0.9");
-  EXPECT_NE(pinged.out.find(" 3 received, 0% packet loss"), std::string::npos) << pinged.out;
-}
-
 TEST_F(LwipHost, ServesAFileUnchangedToSeveralHostsAtOnceAgainAndAgain) {
   std::string page(std::size_t{3} << 20U, '\0');
   std::mt19937 random(1);  // NOLINT(cert-msc32-c,cert-msc51-cpp): the same file each time
@@ -102,18 +94,6 @@ TEST_F(LwipHost, IsGoneFromTheBusWhenItIsKilledAndComesBack) {
     const auto ports = Bus::open(bus_).value().info().ports;
     EXPECT_TRUE(std::ranges::none_of(ports, &PortInfo::live));
   }
-}
-
-TEST_F(LwipHost, SaysWhyItDoesNotStart) {
-  std::ofstream(file("page")) << "text";
-  const ToolResult nothing =
-      run_program({in_build("examples/lwip_host"), file("absent"), "198.18.0.9/24", file("page")});
-  EXPECT_EQ(nothing.status, 1);
-  EXPECT_NE(nothing.err.find(file("absent")), std::string::npos) << nothing.err;
-  const ToolResult wrong =
-      run_program({in_build("examples/lwip_host"), bus_, "198.18.0.9", file("page")});
-  EXPECT_EQ(wrong.status, 1);
-  EXPECT_NE(wrong.err.find("usage"), std::string::npos) << wrong.err;
 }
 
 }  // namespace

@@ -178,14 +178,6 @@ TEST_F(Mounts, HugePagesAreNoPlaceForABus) {
   EXPECT_EQ(ns.names(seen("")), "");
 }
 
-TEST_F(Mounts, ARamfsIsAsGoodAsATmpfs) {
-  const MountNamespace ns("mkdir seen; mount -t ramfs none seen", directory);
-  if (!ns.missing().empty()) GTEST_SKIP() << ns.missing();
-  const ToolResult made = ns.tool({"create", seen("bus"), "--size", "64K"});
-  EXPECT_EQ(made.status, 0) << made.err;
-  EXPECT_EQ(ns.tool({"repair", seen("bus")}).err, "") << "nothing to warn of";
-}
-
 TEST_F(Mounts, OnADiskTheBusWorksAndWhoMakesItOrAttachesIsWarnedOnce) {
   const MountNamespace ns(
       "mkdir seen; truncate -s 8M image; mkfs.ext4 -q image && mount -o loop image seen ||\n"
@@ -228,6 +220,19 @@ TEST_F(Mounts, OnADiskTheBusWorksAndWhoMakesItOrAttachesIsWarnedOnce) {
                  {seen("large"), "No space left", "smaller --size"});
 }
 
+TEST_F(Mounts, ATmpfsWithTooLittleRoomIsAnErrorOfCreateAndKeepsNothing) {
+  const MountNamespace ns("mkdir seen; mount -t tmpfs -o size=512k none seen; : >seen/empty",
+                          directory);
+  if (!ns.missing().empty()) GTEST_SKIP() << ns.missing();
+  const std::vector<std::string> why = {"No space left on device (free some space", "--size"};
+  expect_refusal(ns.tool({"create", seen("bus")}), why);
+  expect_refusal(ns.tool({"exec", seen("bus"), "--create", "--", "true"}), why, 125);
+  expect_refusal(ns.tool({"exec", seen("empty"), "--create", "--", "true"}), why, 125);
+  EXPECT_EQ(ns.names(seen("")), "empty\n");
+  EXPECT_EQ(ns.run({"stat", "-c", "%s %b", seen("empty")}).out, "0 0\n");
+  EXPECT_EQ(ns.tool({"create", seen("bus"), "--size", "128K"}).status, 0) << "the room is free";
+}
+
 TEST_F(Mounts, AReadOnlyMountIsEnoughToLookAndListenAndForNothingElse) {
   const MountNamespace ns(
       "mkdir seen; mount --bind lower seen && mount -o remount,bind,ro seen || exit", directory);
@@ -250,34 +255,6 @@ TEST_F(Mounts, AReadOnlyMountIsEnoughToLookAndListenAndForNothingElse) {
   const ToolResult heard = ns.tool({"dump", bus, "--history", "-c", "2"});
   EXPECT_EQ(heard.status, 0);
   EXPECT_EQ(heard.err, "2 frames captured, 0 filtered out, 0 lost\n");
-}
-
-TEST_F(Mounts, ATmpfsWithoutExecSuidAndDevicesIsGoodEnough) {
-  const MountNamespace ns("mkdir seen; mount -t tmpfs -o noexec,nosuid,nodev none seen", directory);
-  if (!ns.missing().empty()) GTEST_SKIP() << ns.missing();
-  const ToolResult used =
-      ns.tool({"exec", seen("bus"), "--create", "--ip", "198.18.0.1/24", "--", "true"});
-  EXPECT_EQ(used.status, 0) << used.err;
-  EXPECT_EQ(ns.tool({"audit", seen("bus")}).status, 0);
-}
-
-TEST_F(Mounts, ATmpfsWithTooLittleRoomIsAnErrorOfCreateAndKeepsNothing) {
-  const MountNamespace ns("mkdir seen; mount -t tmpfs -o size=512k none seen; : >seen/empty",
-                          directory);
-  if (!ns.missing().empty()) GTEST_SKIP() << ns.missing();
-  const std::vector<std::string> why = {"No space left on device (free some space", "--size"};
-  expect_refusal(ns.tool({"create", seen("bus")}), why);
-  expect_refusal(ns.tool({"exec", seen("bus"), "--create", "--", "true"}), why, 125);
-  expect_refusal(ns.tool({"exec", seen("empty"), "--create", "--", "true"}), why, 125);
-  EXPECT_EQ(ns.names(seen("")), "empty\n");
-  EXPECT_EQ(ns.run({"stat", "-c", "%s %b", seen("empty")}).out, "0 0\n");
-  EXPECT_EQ(ns.tool({"create", seen("bus"), "--size", "128K"}).status, 0) << "the room is free";
-}
-
-TEST_F(Mounts, ATmpfsWithoutInodesIsAnErrorOfCreate) {
-  const MountNamespace ns("mkdir seen; mount -t tmpfs -o nr_inodes=1 none seen", directory);
-  if (!ns.missing().empty()) GTEST_SKIP() << ns.missing();
-  expect_refusal(ns.tool({"create", seen("bus")}), {seen("bus"), "No space left"});
 }
 
 TEST(Chroot, IsNamedAsTheReasonWhyThereIsNoHost) {

@@ -65,27 +65,6 @@ TEST_P(WaitForHost, GoesOnWithAnotherHostThatHasTheAddress) {
   EXPECT_EQ(said.status, 0) << said.err;
 }
 
-TEST_P(WaitForHost, ThatTookTheAddressOfAnotherIsTheOneThatIsNamed) {
-  const auto host = start("a", "exec sleep 601", {"--ip", kAddress});
-  const auto other = start("b", "PATH=$PATH:/usr/sbin:/sbin; until [ -e " + file("go") +
-                                    " ]; do sleep 0.02; done; ip address add " + kAddress +
-                                    " dev tap0 && echo taken; exec sleep 601");
-  const auto wait = wait_at("60");
-  std::ofstream(file("go")).close();
-  ASSERT_TRUE(other->wait_for("taken"));
-  host->signal(SIGKILL);
-  host->finish();
-  const std::uint64_t before = port("b")->tx_frames;
-  // It answers the question for the address, and refuses the service again and again.
-  EXPECT_TRUE(eventually([&] { return port("b")->tx_frames >= before + 6; }));
-  other->signal(SIGKILL);
-  const ToolResult said = wait->finish();
-  EXPECT_EQ(said.status, 1);
-  EXPECT_NE(said.err.find("the host \"b\", which had the address, has left the bus"),
-            std::string::npos)
-      << said.err;
-}
-
 TEST_P(WaitForHost, GoesOnIfTheAddressMayBeBehindABridge) {
   const auto host = start("a", "exec sleep 601", {"--ip", kAddress});
   Tool bridge(by_caller({shmifctl_path(), "bridge", "bus:" + bus(), "bus:" + bus("other")}));
@@ -133,17 +112,6 @@ TEST_P(WaitForPort, ThatIsUpEndsWhenItsHostEndsBeforeTheServiceIsThere) {
   expect_gone(*wait, "cannot reach TCP service 198.18.0.1:80", kEnded);
 }
 
-TEST_P(WaitForPort, ThatIsUpEndsWhenItsHostEndsBeforeAnotherIsUp) {
-  const auto host = start("a", "exec sleep 601");
-  const auto wait = waiting({"--port", "b", "--port", "a"});
-  EXPECT_FALSE(wait->wait_for("anything", std::chrono::milliseconds(500)));
-  host->signal(SIGKILL);
-  const ToolResult said = wait->finish();
-  EXPECT_EQ(said.status, 1);
-  EXPECT_EQ(said.err.find("shmifctl: cannot see port \"a\" up on bus"), 0U) << said.err;
-  EXPECT_EQ(said.err.find("within"), std::string::npos) << said.err;
-}
-
 TEST_P(WaitForPort, OfAProcessThatEndsEndsWithItThoughItNeverSawThePort) {
   Tool host(by_caller({"sleep", "601"}));
   const std::string pid = std::to_string(host.pid());
@@ -175,16 +143,6 @@ TEST_P(WaitForPort, OfAKilledHostGivesAnotherTheTimeToTakeTheName) {
               "the port's process is gone, and no other took the name");
   host = start("a", "exec sleep 601");
   EXPECT_EQ(with_pid->finish().status, 0) << "the process of --pid may still take it";
-}
-
-TEST_P(WaitForPort, IsGivenTheNumberOfAProcess) {
-  for (const char* const wrong : {"0", "-1", "x", "2147483648", "1.5"}) {
-    const ToolResult said = waiting({"--port", "a", "--pid", wrong})->finish();
-    EXPECT_EQ(said.status, 2) << wrong;
-    EXPECT_NE(said.err.find(std::string("--pid \"") + wrong + "\" is not a whole number from 1"),
-              std::string::npos)
-        << said.err;
-  }
 }
 
 }  // namespace
