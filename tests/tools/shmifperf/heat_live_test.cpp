@@ -95,22 +95,6 @@ TEST(HeatPicture, SharesTheScreenAmongItsTargetsAndCountsThoseThatDoNotFit) {
   }
 }
 
-TEST(HeatPicture, HasNoRangeThatWasAccessedOnlyBeforeTheWindowsThatItCanShow) {
-  HeatResult result = wandering(6);
-  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20U;
-  result.ranges.push_back({{kMiB, kMiB + 4096}, "former"});
-  Region region;
-  region.begin = kMiB;
-  region.end = kMiB + 4096;
-  region.accesses = 10;
-  for (std::size_t i = 0; i < 2; ++i) result.windows[i].regions.push_back(region);
-  const auto shows_it = [&](std::size_t rows) {
-    return picture({result}, 75, rows).find("former") != std::string::npos;
-  };
-  EXPECT_TRUE(shows_it(10)) << picture({result}, 75, 10);
-  EXPECT_FALSE(shows_it(6)) << picture({result}, 75, 6);
-}
-
 constexpr const char* kEnter = "\x1b[?1049h";
 constexpr const char* kLeave = "\x1b[?25h\x1b[?1049l";
 constexpr const char* kPicture = "in the newest window, at most";
@@ -175,17 +159,6 @@ TEST_F(HeatLive, FollowsTheSizeOfTheTerminalAndTheWishForNoColours) {
   ASSERT_TRUE(coloured.wait_for("\x1b[1mprocess"));
 }
 
-TEST_F(HeatLive, IsDrawnAgainForAnotherSizeThoughNoWindowHasEnded) {
-  constexpr const char* kWindowsOf100Seconds = "1000000,100000000,100000000,3,1000";
-  OnTerminal heat(command({"env", "TERM=xterm"}, kWindowsOf100Seconds), 100, 30);
-  ASSERT_TRUE(heat.wait_for("no window yet"));
-  for (unsigned short columns = 70; columns < 73; ++columns) {
-    heat.forget();
-    heat.resize(columns, 8);
-    ASSERT_TRUE(heat.wait_for("no window yet")) << columns;
-  }
-}
-
 TEST_F(HeatLive, LeavesTheKeysToAProgramAndEndsWithItsCode) {
   OnTerminal heat({shmifperf_path(), "heat", "--live", "--backend", "clear_refs", "--attrs",
                    kHeatAttributes, "--", "sh", "-c", "sleep 1; exit 7"},
@@ -194,21 +167,6 @@ TEST_F(HeatLive, LeavesTheKeysToAProgramAndEndsWithItsCode) {
   heat.type("q");
   EXPECT_EQ(heat.status(), 7);
   EXPECT_TRUE(heat.reads_whole_lines());
-}
-
-TEST_F(HeatLive, IsRefusedWithoutATerminalAndWithWhatItCannotShow) {
-  const std::string pid = std::to_string(target_.pid());
-  for (const auto& [more, why] : std::vector<std::pair<Words, std::string>>{
-           {{"-p", pid}, "--live needs a terminal"},
-           {{"-p", pid, "--json"}, "--live and --json exclude each other"},
-           {{"--show"}, "--live is not for the monitor"}}) {
-    Words words{"heat", "--live"};
-    words.insert(words.end(), more.begin(), more.end());
-    const ToolResult result = shmifperf(std::move(words));
-    EXPECT_EQ(result.status, 2);
-    EXPECT_EQ(result.out, "");
-    EXPECT_NE(result.err.find(why), std::string::npos) << result.err;
-  }
 }
 
 }  // namespace

@@ -56,19 +56,9 @@ Json json_of(const ToolResult& result) {
 
 TEST(HeatOfAProgram, KnowsTheHotTenthOfItsMemoryForAnOrdinaryUser) {
   NEEDS_WRITTEN();
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root: setpriv";
-  const Words ordinary{"setpriv", "--reuid", "65534", "--clear-groups", "--bounding-set=-all"};
-  Words words = ordinary;
-  words.insert(words.end(), {"test", "-x", shmifperf_path()});
-  if (run_program(words).status != 0) {
-    GTEST_SKIP() << "another user cannot run " << shmifperf_path();
-  }
-  words = ordinary;
-  Words heat = kHeat;
-  heat.insert(heat.end(), {"--", in_build("tests/perf/hot_writer"), "64"});
-  const Words command = shmifperf_words(heat);
-  words.insert(words.end(), command.begin(), command.end());
-  const ToolResult result = run_program(words);
+  if (const std::string why = why_not_as_nobody(); !why.empty()) GTEST_SKIP() << why;
+  const ToolResult result = run_program(kAsNobody + shmifperf_words(kHeat) +
+                                        Words{"--", in_build("tests/perf/hot_writer"), "64"});
   ASSERT_EQ(result.status, 0) << result.err;
   const Json json = json_of(result);
   ASSERT_TRUE(json.is_object()) << result.out;
@@ -91,14 +81,10 @@ TEST(HeatOfAProgram, LeavesTheProgramTheRightsOfItsFile) {
   std::filesystem::permissions(dir.path(), std::filesystem::perms(0755));
   std::filesystem::permissions(program, std::filesystem::perms(04755));
   const Words ordinary{"setpriv", "--reuid", "65534", "--clear-groups"};
-  Words words = ordinary;
-  words.push_back(program);
-  words.push_back("-u");
-  if (run_program(words).out != "0\n") GTEST_SKIP() << "no set-user-ID programs here";
-  words = ordinary;
-  const Words command = shmifperf_words({"heat", "--", program, "-u"});
-  words.insert(words.end(), command.begin(), command.end());
-  const ToolResult result = run_program(words);
+  if (run_program(ordinary + Words{program, "-u"}).out != "0\n") {
+    GTEST_SKIP() << "no set-user-ID programs here";
+  }
+  const ToolResult result = run_program(ordinary + shmifperf_words({"heat", "--", program, "-u"}));
   EXPECT_TRUE(result.out.starts_with("0\n")) << result.out << result.err;
 }
 
@@ -116,18 +102,6 @@ TEST(HeatOfAProgram, GoesOnByMappingsWhenItExecutesAnotherProgram) {
   EXPECT_FALSE(json["windows"].empty());
 }
 
-TEST(HeatOfAProgram, SaysToPeopleWhichPagesItWroteAndWhatIsKnownOfReads) {
-  NEEDS_WRITTEN();
-  const ToolResult result =
-      shmifperf({"heat", "--windows", "3", "--attrs", "20ms,200ms,1s,10,1000", "--backend",
-                 "written", "--", in_build("tests/perf/hot_writer"), "64"});
-  ASSERT_EQ(result.status, 0) << result.err;
-  for (const char* const each : {": by written, precision: page for writes, mapping for reads\n",
-                                 "whole mappings, read or written: share of "}) {
-    EXPECT_NE(result.out.find(each), std::string::npos) << each << '\n' << result.out;
-  }
-}
-
 /// The faults at 64 MiB of written pages cost far more than 1 % of 5 ms.
 TEST(HeatOfAProgram, IsLookedAtMoreOftenWithALargerBudget) {
   NEEDS_WRITTEN();
@@ -142,21 +116,6 @@ TEST(HeatOfAProgram, IsLookedAtMoreOftenWithALargerBudget) {
            (last["end_s"].get<double>() - last["begin_s"].get<double>());
   };
   EXPECT_GT(samples_a_second("100"), 2 * samples_a_second("1"));
-}
-
-/// Nothing of it is touched but what the kernel itself notes of its mappings.
-TEST(HeatOfARunningProcess, KnowsItsMappingsAndSaysWhosePagesItWouldKnow) {
-  Tool program({in_build("tests/perf/hot_writer"), "8"});
-  ASSERT_TRUE(program.wait_for("\n"));
-  const ToolResult result = shmifperf({"heat", "-p", std::to_string(program.pid()), "--windows",
-                                       "2", "--attrs", "20ms,40ms,1s,3,100"});
-  EXPECT_EQ(result.status, 0) << result.err;
-  for (const char* const each :
-       {": by clear_refs, precision: mapping\n",
-        "pages are not known: heat sees the pages only of a program that it begins (shmifperf heat "
-        "-- PROGRAM)"}) {
-    EXPECT_NE(result.out.find(each), std::string::npos) << each << '\n' << result.out;
-  }
 }
 
 }  // namespace

@@ -66,23 +66,6 @@ TEST(MembwOutput, HasARowForEachSampleAndStepAndOneVerdict) {
       << text;
 }
 
-TEST(MembwOutput, ShowsTheBackgroundOfTheRateThatIsCompared) {
-  perf::MembwResult result = two_steps();
-  result.sources[0].background = perf::MemoryRates{1e9, 2e9, 3e9};
-  result.sources[1].background = perf::MemoryRates{{}, {}, 4e9};  // it tells reads from nothing
-  result.steps.clear();
-  using enum perf::MemoryReport;
-  for (const auto& [report, first, second] : {std::tuple{reads, "1.00 GB/s", "-"},
-                                              {writes, "2.00 GB/s", "-"},
-                                              {total, "3.00 GB/s", "4.00 GB/s"}}) {
-    const auto lines = lines_of(tools::membw_text(result, report, {}, {}, 0));
-    ASSERT_GE(lines.size(), 3U);
-    EXPECT_TRUE(lines[0].ends_with(" background")) << lines[0];
-    EXPECT_TRUE(lines[1].ends_with(std::string(" ") + first)) << lines[1];
-    EXPECT_TRUE(lines[2].ends_with(std::string(" ") + second)) << lines[2];
-  }
-}
-
 TEST(MembwOutput, AppendsALineForEachSampleAndPair) {
   const TempDir dir;
   const std::string path = dir.file("pairs.csv");

@@ -77,13 +77,6 @@ TEST_F(PerfFrames, HaveTheSizesOfASplitInItsShares) {
   EXPECT_NEAR(static_cast<double>(found.at(128)), 100, 50);
 }
 
-TEST_F(PerfFrames, HaveTheSizesOfARange) {
-  const auto found = sizes({"--bsrange=100-110"});
-  ASSERT_EQ(found.size(), 11U) << "of 400 frames, each of 11 sizes";
-  EXPECT_EQ(found.begin()->first, 100U);
-  EXPECT_EQ(found.rbegin()->first, 110U);
-}
-
 TEST_F(PerfFrames, OfAReplayFollowEachOtherAfterTheLongestGapAtMost) {
   {
     std::ofstream file(path("given.pcap"), std::ios::binary);

@@ -16,12 +16,6 @@
 namespace shmif::test {
 namespace {
 
-std::string text_of(const std::string& path) {
-  std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
-}
-
 /// One run for all tests, for they only read it.
 class ResultCommands : public ::testing::Test {
  protected:
@@ -66,55 +60,17 @@ class ResultCommands : public ::testing::Test {
 };
 std::string* const ResultCommands::result_ = new std::string;
 
-void expect_failure(const ToolResult& got, int status, const std::string& text) {
-  EXPECT_EQ(got.status, status) << got.err;
-  EXPECT_EQ(got.out, "");
-  EXPECT_EQ(std::count(got.err.begin(), got.err.end(), '\n'), 1) << got.err;
-  EXPECT_NE(got.err.find(text), std::string::npos) << got.err;
-}
-
-TEST_F(ResultCommands, ThePageOfAResultStandsBesideItUnlessToldOtherwise) {
-  const ToolResult beside = shmifperf({"report", result});
-  EXPECT_EQ(beside.status, 0) << beside.err;
-  EXPECT_EQ(beside.out, "wrote " + dir.file("result.html") + '\n');
-  const std::string page = text_of(dir.file("result.html"));
-  EXPECT_EQ(page.rfind("<!DOCTYPE html>", 0), 0U) << page.substr(0, 100);
-  EXPECT_EQ(shmifperf({"report", result, "-o", dir.file("page")}).status, 0);
-  EXPECT_EQ(text_of(dir.file("page")), page);
-  EXPECT_EQ(shmifperf({"report", "-"}, text_of(result)).out, page);
-}
-
 TEST_F(ResultCommands, WhatTakesThePlaceOfALongerFileIsAllThereIs) {
   const std::string page = dir.file("page"), output = dir.file("output.json");
   for (const std::string& path : {page, output}) std::ofstream(path) << std::string(4 << 20, 'x');
   EXPECT_EQ(shmifperf({"report", result, "-o", page}).status, 0);
-  EXPECT_EQ(text_of(page), shmifperf({"report", result, "-o", "-"}).out);
-  EXPECT_EQ(text_of(page), shmifperf({"report", result, "-o", "/dev/stdout"}).out);
+  EXPECT_EQ(text_of_file(page), shmifperf({"report", result, "-o", "-"}).out);
+  EXPECT_EQ(text_of_file(page), shmifperf({"report", result, "-o", "/dev/stdout"}).out);
   EXPECT_EQ(shmifperf({"run", "--engine=null", "--rw=tx", "--number_ios=10", "--output-format=json",
                        "--output=" + output})
                 .status,
             0);
-  EXPECT_TRUE(Json::parse(text_of(output), nullptr, false).is_object());
-}
-
-TEST_F(ResultCommands, AResultIsStillThereWhereTheNextRunDidNotBegin) {
-  const std::string before = text_of(result);
-  const ToolResult refused = shmifperf({"run", "--engine=null", "--rw=tx", "--number_ios=10",
-                                        "--metrics=198.18.255.1:0", "--output=" + result});
-  EXPECT_EQ(refused.status, 1);
-  EXPECT_NE(refused.err.find("cannot serve metrics on 198.18.255.1:0"), std::string::npos)
-      << refused.err;
-  EXPECT_EQ(text_of(result), before);
-}
-
-TEST_F(ResultCommands, MetricsOverIpv6AreThereOrTheReasonIs) {
-  const ToolResult ran = shmifperf({"run", "--engine=null", "--rw=tx", "--number_ios=10",
-                                    "--metrics=[::1]:0", "--output=" + result});
-  if (ran.status == 0) {
-    EXPECT_NE(ran.err.find("http://[::1]:"), std::string::npos) << ran.err;
-  } else {
-    EXPECT_NE(ran.err.find("cannot serve metrics on [::1]:0: "), std::string::npos) << ran.err;
-  }
+  EXPECT_TRUE(Json::parse(text_of_file(output), nullptr, false).is_object());
 }
 
 TEST_F(ResultCommands, TheTextOfAResultIsThatOfItsRun) {
@@ -131,80 +87,27 @@ TEST_F(ResultCommands, TheTextOfAResultIsThatOfItsRun) {
   EXPECT_EQ(shmifperf({"report", result, "--text", "--details"}).out, text.out);
 }
 
-TEST_F(ResultCommands, APageThatCannotBeWrittenFailsWithItsPath) {
-  expect_failure(shmifperf({"report", result, "-o", "/dev/full"}), 1,
-                 "cannot write /dev/full: No space left on device");
-  const std::string nowhere = dir.file("none/page.html");
-  expect_failure(shmifperf({"report", result, "-o", nowhere}), 1, "cannot write " + nowhere);
-  expect_failure(shmifperf({"report", result, "-o", result}), 2, "is the result itself");
-  EXPECT_NO_THROW(Json::parse(text_of(result))) << "and is still there";
-}
-
-TEST_F(ResultCommands, WhatIsNoResultIsRefusedByEitherWithItsName) {
-  const std::string garbled = dir.file("garbled.json");
-  std::ofstream(garbled) << text_of(result).substr(0, 1000);
-  const std::string foreign = dir.file("foreign.json");
-  std::ofstream(foreign) << R"({"fio version": "fio-3.33", "jobs": []})";
-  const std::string newer = changed([](Json& json) {
-    json["format_version"] = 2;
-    json["shmifperf_version"] = "9.0";
-  });
-  const std::string gone = dir.file("gone.json");
-  const std::pair<std::string, std::string> cases[] = {
-      {garbled, "it is not JSON (parse error at line "},
-      {foreign, "not a result of shmifperf"},
-      {newer, "format_version 2 of shmifperf 9.0, but this shmifperf reads 1; use"},
-      {gone, "No such file"},
-  };
-  for (const auto& [path, why] : cases) {
-    SCOPED_TRACE(path);
-    for (const Words& words : {Words{"report", path}, Words{"compare", result, path}}) {
-      const ToolResult refused = shmifperf(words);
-      expect_failure(refused, 1, why);
-      EXPECT_NE(refused.err.find(path), std::string::npos) << refused.err;
-    }
-  }
-}
-
 TEST_F(ResultCommands, ComparePassesWhatIsTheSameAndFailsWhatIsWorse) {
-  const ToolResult same = shmifperf({"compare", result, result});
-  EXPECT_EQ(same.status, 0) << same.out << same.err;
-  EXPECT_NE(same.out.find("nothing became worse by more than 5"), std::string::npos) << same.out;
   const std::string even = received_at(2000, "even.json");
   const std::string slower = received_at(1400, "slower.json");
-  const ToolResult worse = shmifperf({"compare", even, slower, "--json"});
-  EXPECT_EQ(worse.status, 1) << worse.out << worse.err;
-  EXPECT_EQ(Json::parse(worse.out)["worse"], true);
-  EXPECT_EQ(shmifperf({"compare", even, slower, "--threshold", "40%"}).status, 0);
-  EXPECT_EQ(shmifperf({"compare", slower, even}).status, 0) << "it has become better";
   const std::string failed = changed([](Json& broken) {
     for (Json& job : broken["jobs"]) job["passed"] = false;
   });
-  EXPECT_EQ(shmifperf({"compare", result, failed}).status, 1);
-}
-
-TEST_F(ResultCommands, WrongUsageIsToldFromAWorseResult) {
-  for (const Words& words :
-       {Words{"compare", result}, Words{"compare", result, result, "--threshold", "much"},
-        Words{"compare", result, result, "--confidence", "100%"},
-        Words{"compare", result, result, "--confidence", "0%"}, Words{"compare", "-", "-"},
-        Words{"report"}, Words{"report", result, "--text", "-o", "page"}}) {
-    expect_failure(shmifperf(words), 2, "--help'");
+  for (const auto& [words, status] :
+       std::vector<std::pair<Words, int>>{{{result, result}, 0},
+                                          {{even, slower}, 1},
+                                          {{even, slower, "--threshold", "40%"}, 0},
+                                          {{slower, even}, 0},
+                                          {{result, failed}, 1},
+                                          {{"-", failed}, 1},
+                                          {{failed, "-"}, 0}}) {
+    const ToolResult compared =
+        shmifperf(Words{"compare"} + words + Words{"--json"}, text_of_file(result));
+    EXPECT_EQ(compared.status, status) << words[0] << ' ' << words[1] << compared.err;
+    EXPECT_EQ(Json::parse(compared.out)["worse"], status == 1);
   }
-  for (const char* command : {"report", "compare"}) {
-    const ToolResult help = shmifperf({command, "--help"});
-    EXPECT_EQ(help.status, 0);
-    EXPECT_NE(help.out.find("\nexamples:\n  shmifperf " + std::string(command)), std::string::npos);
-  }
-}
-
-TEST_F(ResultCommands, AFullDiskUnderStandardOutputIsAFailure) {
-  for (const std::string command : {"report \"$1\" --text", "compare \"$1\" \"$1\""}) {
-    const ToolResult full =
-        run_program({"sh", "-c", "\"$0\" " + command + " >/dev/full", shmifperf_path(), result});
-    EXPECT_EQ(full.status, 1);
-    EXPECT_NE(full.err.find("standard output: No space left"), std::string::npos) << full.err;
-  }
+  const ToolResult same = shmifperf({"compare", result, result});
+  EXPECT_TRUE(has(same.out, "nothing became worse by more than 5")) << same.out;
 }
 
 TEST_F(ResultCommands, CompareUsesWhatItWasTold) {
@@ -221,76 +124,85 @@ TEST_F(ResultCommands, CompareUsesWhatItWasTold) {
   EXPECT_DOUBLE_EQ(usual["confidence"].get<double>(), 0.95);
 }
 
-TEST_F(ResultCommands, CompareReadsEitherFromStandardInput) {
-  const std::string failed = changed([](Json& broken) {
-    for (Json& job : broken["jobs"]) job["passed"] = false;
-  });
-  EXPECT_EQ(shmifperf({"compare", "-", failed}, text_of(result)).status, 1);
-  EXPECT_EQ(shmifperf({"compare", failed, "-"}, text_of(result)).status, 0);
-  EXPECT_EQ(shmifperf({"compare", result, "-"}, text_of(failed)).status, 1);
-}
-
-TEST_F(ResultCommands, AStandardInputThatCannotBeReadIsToldAsThat) {
-  for (const std::string command : {"report -", "compare - \"$1\"", "compare \"$1\" -"}) {
-    const ToolResult refused = run_program(
-        {"sh", "-c", "exec \"$0\" " + command + " <\"$2\"", shmifperf_path(), result, dir.path()});
-    expect_failure(refused, 1, "cannot read a result from standard input: Is a directory");
-  }
-}
-
-TEST_F(ResultCommands, APageTakesTheNameOfItsResultAndNoOtherSuffixThanJsonAway) {
-  for (const std::string name : {"plain", "x.txt", "a.json.old", "x.json"}) {
-    std::ofstream(dir.file(name)) << text_of(result);
-    const std::string page = dir.file(name == "x.json" ? "x.html" : name + ".html");
-    EXPECT_EQ(shmifperf({"report", dir.file(name)}).out, "wrote " + page + '\n');
-    EXPECT_EQ(text_of(dir.file(name)), text_of(result)) << "and the result is as it was";
-  }
-}
-
-TEST_F(ResultCommands, SeveralResultsAreOnePageNamedAfterAll) {
-  const std::string other = received_at(1400, "slower.json");
-  const ToolResult both = shmifperf({"report", result, other});
-  EXPECT_EQ(both.status, 0) << both.err;
-  EXPECT_EQ(both.out, "wrote " + dir.file("result-vs-slower.html") + '\n');
-  const std::string page = text_of(dir.file("result-vs-slower.html"));
-  EXPECT_NE(page.find(R"({"overlaid":[{"name":"result.json","result":{)"), std::string::npos);
-  EXPECT_NE(page.find(R"({"name":"slower.json","result":{)"), std::string::npos);
-  EXPECT_EQ(shmifperf({"report", result, other, "-o", dir.file("page")}).status, 0);
-  EXPECT_EQ(text_of(dir.file("page")), page);
-  const ToolResult piped = shmifperf({"report", result, "-"}, text_of(other));
-  EXPECT_NE(piped.out.find(R"({"name":"on standard input","result":{)"), std::string::npos)
-      << piped.err;
-}
-
-TEST_F(ResultCommands, APageOfMoreThanTwoResultsCountsThemAndNamesTheFirst) {
-  Words eight = {"report"};
+TEST_F(ResultCommands, ThePageOfResultsStandsBesideTheFirstUnlessToldOtherwise) {
+  const std::string slower = received_at(1400, "slower.json");
+  Words eight;
   for (char digit = '1'; digit <= '8'; ++digit) {
-    const std::string file = dir.file(std::string(100, digit) + ".json");
-    std::ofstream(file) << text_of(result);
-    eight.push_back(file);
+    eight.push_back(dir.file(std::string(100, digit) + ".json"));
+    std::ofstream(eight.back()) << text_of_file(result);
   }
-  const ToolResult all = shmifperf(eight);
-  EXPECT_EQ(all.status, 0) << all.err;
-  EXPECT_EQ(all.out, "wrote " + dir.file(std::string(100, '1') + "-and-7-more.html") + '\n');
-  const Words three(eight.begin(), eight.begin() + 4);
-  EXPECT_EQ(shmifperf(three).out,
-            "wrote " + dir.file(std::string(100, '1') + "-and-2-more.html") + '\n');
+  for (const std::string name : {"plain", "a.json.old"}) {
+    std::ofstream(dir.file(name)) << text_of_file(result);
+  }
+  for (const auto& [words, name] : std::vector<std::pair<Words, std::string>>{
+           {{result}, "result.html"},
+           {{dir.file("plain")}, "plain.html"},
+           {{dir.file("a.json.old")}, "a.json.old.html"},
+           {{result, slower}, "result-vs-slower.html"},
+           {eight, std::string(100, '1') + "-and-7-more.html"}}) {
+    const ToolResult beside = shmifperf(Words{"report"} + words);
+    EXPECT_EQ(beside.status, 0) << beside.err;
+    EXPECT_EQ(beside.out, "wrote " + dir.file(name) + '\n');
+    const std::string page = text_of_file(dir.file(name));
+    EXPECT_TRUE(page.starts_with("<!DOCTYPE html>")) << page.substr(0, 100);
+    EXPECT_EQ(shmifperf(Words{"report", "-o", dir.file("page")} + words).status, 0);
+    EXPECT_EQ(text_of_file(dir.file("page")), page);
+  }
+  EXPECT_EQ(shmifperf({"report", "-"}, text_of_file(result)).out,
+            text_of_file(dir.file("result.html")));
+  const std::string both = text_of_file(dir.file("result-vs-slower.html"));
+  EXPECT_TRUE(has(both, R"({"overlaid":[{"name":"result.json","result":{)"));
+  EXPECT_TRUE(has(both, R"({"name":"slower.json","result":{)"));
 }
 
-TEST_F(ResultCommands, WhatIsNoPageOfSeveralResultsIsRefusedWithWords) {
-  const std::string other = received_at(1400, "slower.json");
-  Words nine = {"report"};
+TEST_F(ResultCommands, WhatCannotBeReadOrWrittenIsRefusedWithItsName) {
+  const std::string garbled = dir.file("garbled.json"), foreign = dir.file("foreign.json");
+  std::ofstream(garbled) << text_of_file(result).substr(0, 1000);
+  std::ofstream(foreign) << R"({"fio version": "fio-3.33", "jobs": []})";
+  const std::string newer = changed([](Json& json) {
+    json["format_version"] = 2;
+    json["shmifperf_version"] = "9.0";
+  });
+  const std::string gone = dir.file("gone.json"), nowhere = dir.file("none/page.html");
+  Words nine{"report"};
   for (int i = 0; i < 9; ++i) nine.push_back(dir.file(std::to_string(i)));
-  expect_failure(shmifperf(nine), 2,
-                 "9 results on one page: it has colours for at most 8 (leave some out)");
-  expect_failure(shmifperf({"report", result, other, result}), 2,
-                 result + " is given twice: name each result once");
-  expect_failure(shmifperf({"report", "-", "-"}), 2, "standard input is given twice");
-  expect_failure(shmifperf({"report", result, other, "--text"}), 2, "--text prints one result");
-  expect_failure(shmifperf({"report", result, other, "--details"}), 2,
-                 "--details prints one result");
-  expect_failure(shmifperf({"report", result, other, "-o", other}), 2, "is the result itself");
-  expect_failure(shmifperf({"report", result, dir.file("gone.json")}), 1, "No such file");
+  std::vector<std::tuple<Words, int, std::string>> cases{
+      {{"report", result, "-o", "/dev/full"}, 1, "/dev/full: No space left on device"},
+      {{"report", result, "-o", nowhere}, 1, "cannot write " + nowhere},
+      {{"report", result, "-o", result}, 2, "is the result itself"},
+      {{"report", result, newer, result}, 2, result + " is given twice"},
+      {{"report", "-", "-"}, 2, "standard input is given twice"},
+      {{"report", result, newer, "--text"}, 2, "--text prints one result"},
+      {{"report", result, "--text", "-o", "page"}, 2, "--help'"},
+      {nine, 2, "at most 8 (leave some out)"},
+      {{"report"}, 2, "--help'"},
+      {{"compare", result}, 2, "--help'"},
+      {{"compare", "-", "-"}, 2, "--help'"},
+      {{"compare", result, result, "--threshold", "much"}, 2, "--threshold"},
+      {{"compare", result, result, "--confidence", "100%"}, 2, "--confidence"}};
+  for (const auto& [path, why] : std::vector<std::pair<std::string, std::string>>{
+           {garbled, "it is not JSON (parse error at line "},
+           {foreign, "not a result of shmifperf"},
+           {newer, "format_version 2 of shmifperf 9.0"},
+           {gone, "No such file"}}) {
+    cases.push_back({{"report", path}, 1, why});
+    cases.push_back({{"compare", result, path}, 1, path});
+  }
+  for (const auto& [words, status, says] : cases) {
+    const ToolResult refused = shmifperf(words);
+    EXPECT_EQ(refused.status, status) << words[0] << ' ' << words.back();
+    EXPECT_EQ(refused.out, "");
+    EXPECT_EQ(count_of_lines(refused.err), 1) << refused.err;
+    EXPECT_TRUE(has(refused.err, says)) << refused.err;
+  }
+  EXPECT_NO_THROW(Json::parse(text_of_file(result))) << "and is still there";
+  for (const std::string command : {"report \"$1\" --text >/dev/full", "report - <\"$2\"",
+                                    "compare \"$1\" \"$1\" >/dev/full"}) {
+    const ToolResult refused =
+        run_program({"sh", "-c", "\"$0\" " + command, shmifperf_path(), result, dir.path()});
+    EXPECT_EQ(refused.status, 1);
+    EXPECT_TRUE(has(refused.err, "standard ")) << refused.err;
+  }
 }
 
 }  // namespace

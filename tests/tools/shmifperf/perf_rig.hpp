@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -14,18 +15,35 @@
 #include <vector>
 
 #include "tests/support/run_tool.hpp"
+#include "tests/support/words.hpp"
 
 namespace shmif::test {
 
 using Json = nlohmann::json;
-using Words = std::vector<std::string>;
 
-inline Words shmifperf_words(Words arguments) {
-  arguments.insert(arguments.begin(), shmifperf_path());
-  return arguments;
+inline bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
 }
-inline ToolResult shmifperf(Words arguments, std::string input = {}) {
-  return run_program(shmifperf_words(std::move(arguments)), std::move(input));
+
+inline Words shmifperf_words(const Words& arguments) {
+  return Words{shmifperf_path()} + arguments;
+}
+inline ToolResult shmifperf(const Words& arguments, std::string input = {}) {
+  return run_program(shmifperf_words(arguments), std::move(input));
+}
+
+/// What runs a program as a user without any rights.
+inline const Words kAsNobody{
+    "setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--bounding-set=-all"};
+/// Why no test can do that here; empty: it can.
+inline std::string why_not_as_nobody() {
+  if (::geteuid() != 0) return "needs root: setpriv";
+  if (run_program(kAsNobody + shmifperf_words({"--version"})).status == 0) return {};
+  return "another user cannot run " + shmifperf_path();
+}
+
+inline Json parsed(const ToolResult& result) {
+  return Json::parse(result.out, nullptr, false);
 }
 
 /// A line for each of `names`, with that in it, and nothing else.
@@ -60,18 +78,13 @@ struct WrongLine {
 /// `command` refuses each of these lines with one message.
 inline void expect_wrong_lines(const std::string& command, const std::vector<WrongLine>& lines) {
   for (const WrongLine& line : lines) {
-    Words words{command};
-    words.insert(words.end(), line.arguments.begin(), line.arguments.end());
-    expect_usage_error(words, {line.says});
+    expect_usage_error(Words{command} + line.arguments, {line.says});
   }
 }
 
 /// `shmifperf run OPTION...`, of a light load for a second unless told otherwise.
-inline Words run_with(Words options) {
-  const Words first{shmifperf_path(), "run", "--runtime=1", "--rate_iops=500",
-                    "--drain_time=200ms"};
-  options.insert(options.begin(), first.begin(), first.end());
-  return options;
+inline Words run_with(const Words& options) {
+  return shmifperf_words({"run", "--runtime=1", "--rate_iops=500", "--drain_time=200ms"}) + options;
 }
 
 inline std::vector<std::string> lines_of(const std::string& text) {

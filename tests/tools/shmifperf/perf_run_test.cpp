@@ -17,10 +17,9 @@
 namespace shmif::test {
 namespace {
 
-Words run_words(Words options) {
+Words run_words(const Words& options) {
   static const TempDir aux;
-  options.insert(options.begin(), {shmifperf_path(), "run", "--aux-path=" + aux.path()});
-  return options;
+  return shmifperf_words({"run", "--aux-path=" + aux.path()}) + options;
 }
 
 /// Runs it to its end with results as JSON.
@@ -116,13 +115,6 @@ TEST(PerfRun, AThreadThatIsStuckForGoodFailsTheRunWhoseReportIsWritten) {
   EXPECT_EQ(outcome.json["jobs"][1]["rx"]["frames"], 10);
 }
 
-TEST(PerfRun, ExitsWithZeroWhenAllPassed) {
-  const Outcome outcome = outcome_of({"--number_ios=100", "--engine=bus,unix"});
-  EXPECT_EQ(outcome.tool.status, 0) << outcome.tool.err;
-  EXPECT_EQ(outcome.json["passed"], true);
-  EXPECT_EQ(outcome.json["jobs"].size(), 4U);
-}
-
 TEST(PerfRun, ASenderWithNoPeerReachesTheReceiverOfAnotherRun) {
   // An address that no other process of this machine uses.
   const auto pid = static_cast<unsigned>(::getpid());
@@ -151,14 +143,6 @@ TEST(PerfRun, ExitsWithOneWhenNothingMovedAndSaysWhy) {
   EXPECT_TRUE(has_failure(outcome.json, "moved no frame (see runtime, number_ios and size)"));
 }
 
-TEST(PerfRun, PoissonBelowAFrameASecondNeitherCrashesNorPasses) {
-  const Outcome outcome = outcome_of({"--rate_process=poisson", "--rate=1bit", "--runtime=200ms",
-                                      "--start_delay=1ms", "--drain_time=50ms"});
-  // The first frame is due at once, and the next one not for minutes.
-  EXPECT_EQ(outcome.tool.status, 0) << outcome.tool.err;
-  EXPECT_EQ(outcome.json["jobs"][0]["tx"]["frames"], 1);
-}
-
 TEST(PerfRun, ExitsWithOneForAJobThatDidNotStartAndShowsTheOthers) {
   const Outcome outcome = outcome_of({"--number_ios=10", "--continue_on_start_error", "--name=a",
                                       "--name=b", "--exec_prerun=false"});
@@ -168,66 +152,43 @@ TEST(PerfRun, ExitsWithOneForAJobThatDidNotStartAndShowsTheOthers) {
   EXPECT_EQ(outcome.json["jobs"][1]["rx"]["frames"], 10);
 }
 
-TEST(PerfRun, ExitsWithTwoForWrongUsage) {
-  for (const Words& options : {Words{}, Words{"--rate=many"}, Words{"--engine=null", "--rw=rx"},
-                               Words{"--runtime=1", "--name=a", "--wait_for=b"}}) {
-    EXPECT_EQ(run_program(run_words(options)).status, 2);
-  }
-}
-
 TEST(PerfRun, ExitsWithSeventySevenForWhatThisMachineCannotDo) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root: becomes another user";
-  const Words as_other{"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"};
-  const auto with = [&](const Words& more) {
-    Words all = as_other;
-    all.insert(all.end(), more.begin(), more.end());
-    return run_program(all);
-  };
-  if (with({shmifperf_path(), "--version"}).status != 0) {
-    GTEST_SKIP() << "another user cannot run " << shmifperf_path();
-  }
-  if (with({"test", "-w", "/dev/net/tun"}).status == 0) {
+  if (const std::string why = why_not_as_nobody(); !why.empty()) GTEST_SKIP() << why;
+  if (run_program(kAsNobody + Words{"test", "-w", "/dev/net/tun"}).status == 0) {
     GTEST_SKIP() << "everybody may open /dev/net/tun";
   }
-  const ToolResult refused = with({shmifperf_path(), "run", "--engine=tap", "--number_ios=1"});
+  const ToolResult refused =
+      run_program(kAsNobody + shmifperf_words({"run", "--engine=tap", "--number_ios=1"}));
   EXPECT_EQ(refused.status, 77);
-  EXPECT_NE(refused.err.find("/dev/net/tun"), std::string::npos) << refused.err;
-  EXPECT_NE(refused.err.find("engine=packet needs no TAP device"), std::string::npos);
-  EXPECT_EQ(refused.err.find("shmifctl"), std::string::npos) << "that runs no jobs";
-}
-
-TEST(PerfRun, AConnectionThatFailsIsToldOnce) {
-  const TempDir directory;
-  const ToolResult result = run_program({shmifperf_path(), "run", "--rw=tx", "--runtime=1",
-                                         "--engine=stream", "--socket=" + directory.file("none")});
-  EXPECT_EQ(result.status, 1) << result.err;
-  EXPECT_EQ(times_in(result.out + result.err, "cannot connect"), 1U) << result.out << result.err;
+  EXPECT_TRUE(has(refused.err, "/dev/net/tun")) << refused.err;
+  EXPECT_TRUE(has(refused.err, "engine=packet needs no TAP device"));
 }
 
 TEST(PerfRun, WhereThereAreNoNamespacesItNamesTheEnginesThatNeedNone) {
-  const std::string forbid =
-      "for kind in user net mnt; do echo 0 > /proc/sys/user/max_${kind}_namespaces || exit 3; "
-      "done; "
-      "exec \"$@\"";
-  const auto without = [&](const Words& more) {
-    Words all{"unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh"};
-    all.insert(all.end(), more.begin(), more.end());
-    return run_program(all);
-  };
-  if (without({"true"}).status != 0) GTEST_SKIP() << "no namespaces here to forbid them in";
-  for (const char* engine : {"packet", "host"}) {
-    const ToolResult refused =
-        without({shmifperf_path(), "run", std::string("--engine=") + engine, "--number_ios=1"});
-    EXPECT_EQ(refused.status, 77) << refused.err << refused.out;
-    EXPECT_NE(refused.err.find("engine=bus, unix and udp need no namespace"), std::string::npos)
-        << refused.err;
-    EXPECT_NE(refused.err.find("sysctl user.max_user_namespaces"), std::string::npos);
+  const Words without{"unshare",
+                      "--user",
+                      "--map-root-user",
+                      "sh",
+                      "-c",
+                      "for kind in user net mnt; do "
+                      "echo 0 > /proc/sys/user/max_${kind}_namespaces || exit 3; done; exec \"$@\"",
+                      "sh"};
+  if (run_program(without + Words{"true"}).status != 0) {
+    GTEST_SKIP() << "no namespaces here to forbid them in";
   }
   const TempDir directory;
-  const ToolResult server = without({shmifperf_path(), "server", "--directory", directory.path()});
-  EXPECT_EQ(server.status, 77) << server.err;
-  EXPECT_NE(server.err.find("sysctl user.max_user_namespaces"), std::string::npos) << server.err;
-  EXPECT_EQ(without({shmifperf_path(), "run", "--engine=bus", "--number_ios=1"}).status, 0);
+  const std::string needless = "engine=bus, unix and udp need no namespace";
+  for (const auto& [words, says] : std::vector<std::pair<Words, std::string>>{
+           {{"run", "--engine=packet", "--number_ios=1"}, needless},
+           {{"run", "--engine=host", "--number_ios=1"}, needless},
+           {{"server", "--directory", directory.path()}, directory.path()}}) {
+    const ToolResult refused = run_program(without + shmifperf_words(words));
+    EXPECT_EQ(refused.status, 77) << refused.err << refused.out;
+    EXPECT_TRUE(has(refused.err, says)) << refused.err;
+    EXPECT_TRUE(has(refused.err, "sysctl user.max_user_namespaces")) << refused.err;
+  }
+  EXPECT_EQ(
+      run_program(without + shmifperf_words({"run", "--engine=bus", "--number_ios=1"})).status, 0);
 }
 
 TEST(PerfRun, ADumpOfTheBusShowsEveryFrameAtItsTime) {
@@ -251,68 +212,26 @@ TEST(PerfRun, ADumpOfTheBusShowsEveryFrameAtItsTime) {
   EXPECT_GE(times.back() - times.front(), 0.15);
 }
 
-TEST(PerfRun, SaysBeforehandHowLongASearchTakes) {
-  for (const bool has_runtime : {false, true}) {
-    Words line = shmifperf_words({"run", "--engine=unix", "--search=ndr", "--search_trial=2",
-                                  "--drain_time=500ms", "--search_max_iops=100"});
-    if (has_runtime) line.emplace_back("--runtime=30");
-    Tool tool(line);
-    EXPECT_TRUE(tool.wait_for(has_runtime ? "1 search with trials of 2.50 s: 10s to 33s\n"
-                                          : "1 search with trials of 2.50 s: 10s to 40s, or longer "
-                                            "on a busy machine, where trials are repeated\n"));
+TEST(PerfRun, SaysBeforehandHowLongASearchTakesUnlessItIsSoonOver) {
+  const Words line{"run",
+                   "--engine=unix",
+                   "--search=ndr",
+                   "--search_max_iops=100",
+                   "--drain_time=500ms",
+                   "--search_trial=2"};
+  const std::string longer = ", or longer on a busy machine, where trials are repeated\n";
+  for (const auto& [more, says] : std::vector<std::pair<Words, std::string>>{
+           {{}, "1 search with trials of 2.50 s: 10s to 40s" + longer},
+           {{"--runtime=30"}, "1 search with trials of 2.50 s: 10s to 33s\n"},
+           // Of two, one with a runtime: the other one may take longer.
+           {{"--name=a", "--name=b", "--stonewall", "--runtime=30"}, longer}}) {
+    Tool tool(shmifperf_words(line + more));
+    EXPECT_TRUE(tool.wait_for(says)) << tool.so_far().err;
     tool.signal(SIGINT);
     tool.finish();
   }
-  // Of two, one with a runtime: the other one may take longer.
-  Tool two(shmifperf_words({"run", "--engine=unix", "--search=ndr", "--search_trial=2",
-                            "--drain_time=500ms", "--search_max_iops=100", "--name=a", "--name=b",
-                            "--stonewall", "--runtime=30"}));
-  EXPECT_TRUE(two.wait_for("2 searches with trials of 2.50 s: 20s to "));
-  EXPECT_TRUE(two.wait_for(", or longer on a busy machine, where trials are repeated\n"));
-  two.signal(SIGINT);
-  two.finish();
-}
-
-std::string version_of_shmifperf() {
-  const std::string text = shmifperf({"--version"}).out;
-  const auto begin = text.find(' ') + 1;
-  return text.substr(begin, text.find(' ', begin) - begin);
-}
-
-TEST(PerfRun, AResultThatItsFileDoesNotTakeFollowsAndFailsTheRun) {
-  const Words words =
-      run_words({"--engine=unix", "--number_ios=10", "--output-format=json", "--output=/dev/full"});
-  const ToolResult ran = run_program(words);
-  EXPECT_EQ(ran.status, 1);
-  EXPECT_EQ(ran.err,
-            "shmifperf: cannot write /dev/full: No space left on device (free some space, or name "
-            "a file on another file system) (printing the result instead)\n");
-  const Json result = Json::parse(ran.out);
-  EXPECT_EQ(result["passed"], true);
-  EXPECT_EQ(result["shmifperf_version"], version_of_shmifperf());
-  Words said{"shmifperf"};
-  said.insert(said.end(), words.begin() + 1, words.end());
-  EXPECT_EQ(result["command"], Json(said));
-}
-
-TEST(PerfRun, HasTheStatusOfCommandsAndJobsThoughItsParentIgnoresItsChildren) {
-  const auto run = [](const std::string& option) {
-    Words words = run_words({"--engine=null", "--rw=txrx", "--number_ios=10", option});
-    words.insert(words.begin(), {"env", "--ignore-signal=CHLD"});
-    return run_program(words);
-  };
-  const auto passed = run("--exec_prerun=true");
-  EXPECT_EQ(passed.status, 0) << passed.out << passed.err;
-  const auto failed = run("--exec_prerun=sh -c 'exit 3'");
-  EXPECT_EQ(failed.status, 1);
-  EXPECT_NE(failed.out.find("sh ended with status 3"), std::string::npos) << failed.out;
-}
-
-TEST(PerfRun, ASearchThatIsSoonOverIsNotAnnounced) {
-  const ToolResult ran =
-      run_program(run_words({"--engine=unix", "--search=ndr", "--search_trial=20ms",
-                             "--drain_time=20ms", "--search_max_iops=100"}));
-  EXPECT_EQ(ran.err, "");
+  const ToolResult soon = shmifperf(line + Words{"--search_trial=20ms", "--drain_time=20ms"});
+  EXPECT_EQ(soon.err, "");
 }
 
 }  // namespace

@@ -246,27 +246,6 @@ TEST_P(PerfServerDirectory, AnOrdinaryUsersServerKeepsToItToo) {
 INSTANTIATE_TEST_SUITE_P(Of, PerfServerDirectory, testing::ValuesIn(kNamed),
                          [](const auto& named) { return std::string(named.param.name); });
 
-TEST(PerfServerDirectoryNames, OneThatIsTheDirectoryItselfMakesNoFilesBesideIt) {
-  const TempDir parent;
-  std::filesystem::create_directories(parent.file("dir/sub"));
-  for (const Words& more : {Words{}, Words{"--allow-exec"}}) {
-    Words options{"--directory=" + parent.file("dir")};
-    options.insert(options.end(), more.begin(), more.end());
-    RunningServer server(options);
-    for (const char* const option :
-         {"--write_bw_log=.", "--write_lat_log=sub/..", "--write_hist_log=./", "--write_iops_log=.",
-          "--write_pcap=.", "--bus=.", "--trigger-file=."}) {
-      Words words = short_job();
-      words.insert(words.end(), {option, "--numjobs=2"});
-      const ToolResult result = run_program(client_words(server.address(), words));
-      EXPECT_EQ(result.status, 1) << option;
-      EXPECT_TRUE(has(result.out, "is the server's --directory itself (name a file in it)"))
-          << option << ": " << result.out;
-    }
-  }
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(parent.path()), {}), 1);
-}
-
 TEST(PerfServerDirectoryStart, RootWithoutMountsIsRefusedWithWhatIsNeeded) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: setpriv";
   const TempDir directory;

@@ -9,19 +9,10 @@
 namespace shmif::test {
 namespace {
 
-/// A client with a run that lasts, whose jobs have begun.
-class LongRun {
- public:
+/// A client with a run that lasts.
+struct LongRun : Tool {
   explicit LongRun(const std::string& servers, const Words& options = {})
-      : tool_(client_words(servers, [&] {
-          Words words = long_job();
-          words.insert(words.end(), options.begin(), options.end());
-          return words;
-        }())) {}
-  Tool& tool() { return tool_; }
-
- private:
-  Tool tool_;
+      : Tool(client_words(servers, long_job() + options)) {}
 };
 
 /// The run and its two jobs, at work.
@@ -44,29 +35,6 @@ bool can_run(RunningServer& server) {
   const ToolResult result = run_program(client_words(server.address(), short_job()));
   EXPECT_EQ(result.status, 0) << result.err << result.out;
   return result.status == 0;
-}
-
-TEST(PerfServerFaults, AnotherVersionIsRefusedWithBothVersions) {
-  RunningServer server;
-  {
-    HandMadeClient client(server.port());
-    perf::HelloMessage other = hello();
-    other.protocol = 99;
-    ASSERT_TRUE(client.send(other));
-    EXPECT_EQ(client.receive().at("type"), "hello");
-    const Json refused = client.receive();
-    ASSERT_EQ(refused.at("type"), "refused");
-    const std::string why = refused.at("why").at(0);
-    EXPECT_TRUE(has(why, "protocol 99")) << why;
-    EXPECT_TRUE(has(why, "protocol " + std::to_string(perf::kRemoteProtocol))) << why;
-  }
-  HandMadeClient client(server.port());
-  perf::HelloMessage other = hello();
-  other.version = "9.8.7";
-  ASSERT_TRUE(client.send(other));
-  EXPECT_EQ(client.receive().at("type"), "hello");
-  const std::string why = client.receive().at("why").at(0);
-  EXPECT_TRUE(has(why, "shmifperf 9.8.7") && has(why, "shmifperf " + version_under_test())) << why;
 }
 
 /// Accepts one connection and plays the server's part.
@@ -92,71 +60,42 @@ class HandMadeServer {
   std::uint16_t port_ = 0;
 };
 
-TEST(PerfServerFaults, TheClientRefusesAServerOfAnotherVersionToo) {
-  HandMadeServer server;
-  Tool client(client_words(server.address(), short_job()));
-  HandMadeClient connection = server.accept_one();
-  EXPECT_EQ(connection.receive().at("type"), "hello");
-  perf::HelloMessage other = hello();
-  other.version = "9.8.7";
-  connection.send(other);
-  const ToolResult result = client.finish();
-  EXPECT_EQ(result.status, 1);
-  EXPECT_TRUE(has(result.out, "9.8.7") && has(result.out, version_under_test())) << result.out;
-}
-
-TEST(PerfServerFaults, TheClientTakesNothingForAServerThatIsNone) {
-  HandMadeServer server;
-  Tool client(client_words(server.address(), short_job()));
-  HandMadeClient connection = server.accept_one();
-  connection.send_bytes("SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n");
-  const ToolResult result = client.finish();
-  EXPECT_EQ(result.status, 1);
-  EXPECT_TRUE(has(result.out, "it is not a shmifperf server")) << result.out;
-}
-
-TEST(PerfServerFaults, AClientThatIsInterruptedBeforeTheStartSaysSo) {
-  HandMadeServer server;
-  Tool client(client_words(server.address(), short_job()));
-  HandMadeClient connection = server.accept_one();
-  EXPECT_EQ(connection.receive().at("type"), "hello");
-  client.signal(SIGINT);
-  const ToolResult result = client.finish();
-  EXPECT_EQ(result.status, 128 + SIGINT);
-  EXPECT_TRUE(has(result.out, "ran nothing, because the run was stopped before")) << result.out;
-}
-
-TEST(PerfServerFaults, ASecondInterruptLeavesAServerThatPreparesNoJobs) {
-  HandMadeServer server;
-  Tool client(client_words(server.address(), short_job()));
-  HandMadeClient connection = server.accept_one();
-  ASSERT_TRUE(connection.receives("hello"));
-  ASSERT_TRUE(connection.send(hello()));
-  ASSERT_TRUE(connection.receives("jobs"));
-  client.signal(SIGTERM);
-  ASSERT_TRUE(connection.receives("stop")) << "a server may still end by itself";
-  client.signal(SIGTERM);
-  const ToolResult result = client.finish();
-  EXPECT_EQ(result.status, 128 + SIGTERM);
-  EXPECT_TRUE(has(result.out, "a second signal ended the wait for it: its jobs had not started"))
-      << result.out;
-}
-
-TEST(PerfServerFaults, ASecondClientIsToldWhoHasTheServerAndSinceWhen) {
+TEST(PerfServerFaults, NeitherSideTakesAnotherVersionOrAnotherProgram) {
   RunningServer server;
-  LongRun first(server.address());
+  perf::HelloMessage newer = hello(), other = hello();
+  newer.protocol = 99;
+  other.version = "9.8.7";
+  for (const auto& [greeting, theirs, ours] :
+       std::vector<std::tuple<perf::HelloMessage, std::string, std::string>>{
+           {newer, "protocol 99", "protocol " + std::to_string(perf::kRemoteProtocol)},
+           {other, "shmifperf 9.8.7", "shmifperf " + version_under_test()}}) {
+    HandMadeClient client(server.port());
+    ASSERT_TRUE(client.send(greeting));
+    EXPECT_EQ(client.receive().at("type"), "hello");
+    const std::string why = client.receive().at("why").at(0);
+    EXPECT_TRUE(has(why, theirs) && has(why, ours)) << why;
+  }
+  for (const auto& [bytes, says] : std::vector<std::pair<std::string, std::string>>{
+           {perf::with_length(perf::encode(other)), "9.8.7"},
+           {"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", "it is not a shmifperf server"}}) {
+    HandMadeServer played;
+    Tool client(client_words(played.address(), short_job()));
+    HandMadeClient connection = played.accept_one();
+    connection.send_bytes(bytes);
+    const ToolResult result = client.finish();
+    EXPECT_EQ(result.status, 1);
+    EXPECT_TRUE(has(result.out, says)) << result.out;
+  }
+}
+
+TEST(PerfServerFaults, AServerIsOneClientsUntilThatIsKilled) {
+  RunningServer server;
+  LongRun run(server.address());
   ASSERT_TRUE(is_at_work(server));
   const ToolResult second = run_program(client_words(server.address(), short_job()));
   EXPECT_EQ(second.status, 1);
   EXPECT_TRUE(has(second.out, "it is busy with a run of 127.0.0.1:")) << second.out;
-  EXPECT_TRUE(has(second.out, " since 20")) << second.out;
-}
-
-TEST(PerfServerFaults, AKilledClientFreesTheServer) {
-  RunningServer server;
-  LongRun run(server.address());
-  ASSERT_TRUE(is_at_work(server));
-  run.tool().signal(SIGKILL);
+  run.signal(SIGKILL);
   EXPECT_TRUE(is_idle(server));
   EXPECT_TRUE(server.says("is gone"));
   EXPECT_TRUE(can_run(server));
@@ -166,12 +105,12 @@ TEST(PerfServerFaults, ASilentClientFreesTheServer) {
   RunningServer server;
   LongRun run(server.address());
   ASSERT_TRUE(is_at_work(server));
-  run.tool().signal(SIGSTOP);
+  run.signal(SIGSTOP);
   EXPECT_TRUE(server.says("it no longer answers"));
   EXPECT_TRUE(is_idle(server));
   EXPECT_TRUE(can_run(server));
-  run.tool().signal(SIGCONT);
-  const ToolResult result = run.tool().finish();
+  run.signal(SIGCONT);
+  const ToolResult result = run.finish();
   EXPECT_EQ(result.status, 1) << result.out;
 }
 
@@ -184,7 +123,7 @@ TEST(PerfServerFaults, AKilledServerLeavesNoJobBehindAndTheOthersReport) {
   const std::vector<pid_t> jobs = descendants(doomed.pid());
   doomed.tool().signal(SIGKILL);
   EXPECT_TRUE(eventually([&] { return std::ranges::all_of(jobs, is_dead); }));
-  const ToolResult result = run.tool().finish();
+  const ToolResult result = run.finish();
   EXPECT_EQ(result.status, 1);
   EXPECT_TRUE(has(result.out, doomed.address() + ": the connection was lost")) << result.out;
   EXPECT_TRUE(has_row_of(result.out, other)) << result.out;
@@ -198,24 +137,12 @@ TEST(PerfServerFaults, AKilledRunFailsWithItsSignalAndTheServerGoesOn) {
   const pid_t process = descendants(server.pid()).front();
   EXPECT_EQ(buses_of(process), 1);
   ::kill(process, SIGKILL);
-  const ToolResult result = run.tool().finish();
+  const ToolResult result = run.finish();
   EXPECT_EQ(result.status, 1);
   EXPECT_TRUE(has(result.out, "the process of the run was killed by signal 9")) << result.out;
   EXPECT_TRUE(is_idle(server));
   EXPECT_EQ(buses_of(process), 0) << "nothing is left of it";
   EXPECT_TRUE(can_run(server));
-}
-
-TEST(PerfServerFaults, AServerThatIsToldToEndGivesItsResultFirst) {
-  RunningServer server;
-  LongRun run(server.address());
-  ASSERT_TRUE(is_at_work(server));
-  server.tool().signal(SIGTERM);
-  const ToolResult result = run.tool().finish();
-  EXPECT_EQ(result.status, 1);
-  EXPECT_TRUE(has(result.out, "the server is ended by signal 15")) << result.out;
-  EXPECT_TRUE(has_row_of(result.out, server)) << result.out;
-  EXPECT_EQ(server.tool().finish().status, 0);
 }
 
 TEST(PerfServerFaults, AServerThatIsToldToEndWaitsNeitherForTheRuntimeNorForCommands) {
@@ -227,7 +154,7 @@ TEST(PerfServerFaults, AServerThatIsToldToEndWaitsNeitherForTheRuntimeNorForComm
   server.tool().signal(SIGTERM);
   EXPECT_EQ(server.tool().finish().status, 0);
   EXPECT_TRUE(std::ranges::all_of(all, is_dead));
-  const ToolResult result = run.tool().finish();
+  const ToolResult result = run.finish();
   EXPECT_EQ(result.status, 1);
   EXPECT_TRUE(has_row_of(result.out, server)) << result.out;
 }
@@ -238,8 +165,8 @@ TEST(PerfServerFaults, AnInterruptedClientStopsAllServersAndReports) {
   LongRun run(first.address() + ',' + second.address());
   ASSERT_TRUE(is_at_work(first));
   ASSERT_TRUE(is_at_work(second));
-  run.tool().signal(SIGINT);
-  const ToolResult result = run.tool().finish();
+  run.signal(SIGINT);
+  const ToolResult result = run.finish();
   EXPECT_EQ(result.status, 128 + SIGINT) << result.err;
   EXPECT_TRUE(has(result.out, ": stopped by SIGINT on 2 servers, ")) << result.out;
   for (RunningServer* server : {&first, &second}) {
@@ -258,30 +185,21 @@ bool sleeps(const RunningServer& server) {
   });
 }
 
-TEST(PerfServerFaults, ASecondInterruptIsAHardStop) {
+TEST(PerfServerFaults, ASecondInterruptOrTheDeathOfTheClientIsAHardStop) {
   TempDir directory;
   RunningServer server({"--allow-exec", "--directory=" + directory.path()});
-  LongRun run(server.address(), kLongEnd);
-  ASSERT_TRUE(run.tool().wait_for("[RR]"));
-  run.tool().signal(SIGINT);
-  ASSERT_TRUE(eventually([&] { return sleeps(server); }));
-  run.tool().signal(SIGINT);
-  EXPECT_TRUE(is_idle(server));
-  const ToolResult result = run.tool().finish();
-  EXPECT_EQ(result.status, 128 + SIGINT);
-  EXPECT_TRUE(has_row_of(result.out, server)) << result.out;
-}
-
-TEST(PerfServerFaults, NobodyWaitsForTheEndOfAJobWhoseClientIsGone) {
-  TempDir directory;
-  RunningServer server({"--allow-exec", "--directory=" + directory.path()});
-  LongRun run(server.address(), kLongEnd);
-  ASSERT_TRUE(run.tool().wait_for("[RR]"));
-  run.tool().signal(SIGINT);
-  ASSERT_TRUE(eventually([&] { return sleeps(server); }));
-  const std::vector<pid_t> all = descendants(server.pid());
-  run.tool().signal(SIGKILL);
-  EXPECT_TRUE(eventually([&] { return std::ranges::all_of(all, is_dead); }));
+  for (const int second : {SIGINT, SIGKILL}) {
+    LongRun run(server.address(), kLongEnd);
+    ASSERT_TRUE(run.wait_for("[RR]"));
+    run.signal(SIGINT);
+    ASSERT_TRUE(eventually([&] { return sleeps(server); }));
+    const std::vector<pid_t> all = descendants(server.pid());
+    run.signal(second);
+    EXPECT_TRUE(eventually([&] { return std::ranges::all_of(all, is_dead); }));
+    const ToolResult result = run.finish();
+    EXPECT_EQ(result.status, 128 + second);
+    EXPECT_TRUE(is_idle(server));
+  }
   EXPECT_TRUE(can_run(server));
 }
 
@@ -347,50 +265,6 @@ TEST(PerfServerFaults, GarbageOnThePortHarmsNeitherTheServerNorTheRunItHolds) {
   EXPECT_EQ(json.at("jobs").at(0).at("tx").at("frames"), 1000);
   EXPECT_EQ(json.at("jobs").at(1).at("loss").at("lost_frames"), 0);
   crowd.clear();
-  EXPECT_TRUE(can_run(server));
-}
-
-TEST(PerfServerFaults, WhoSaysHelloAndNoMoreDoesNotKeepTheServer) {
-  RunningServer server;
-  HandMadeClient idle(server.port());
-  ASSERT_TRUE(idle.send(hello()));
-  EXPECT_EQ(idle.receive().at("type"), "hello");
-  EXPECT_TRUE(can_run(server));
-}
-
-perf::JobsMessage minute_of_traffic() {
-  perf::JobsMessage jobs;
-  jobs.set.jobs.push_back({"job", "here", {{"rw", "tx"}, {"runtime", "60"}}});
-  return jobs;
-}
-
-TEST(PerfServerFaults, OfTwoThatSayHelloToAFreeServerTheFirstWithJobsHasIt) {
-  RunningServer server;
-  HandMadeClient first(server.port());
-  HandMadeClient second(server.port());
-  for (HandMadeClient* const each : {&first, &second}) {
-    ASSERT_TRUE(each->send(hello()));
-    EXPECT_EQ(each->receive().at("type"), "hello");
-  }
-  ASSERT_TRUE(first.send(minute_of_traffic()));
-  EXPECT_TRUE(first.receives("prepared"));
-  ASSERT_TRUE(second.send(minute_of_traffic()));
-  EXPECT_EQ(second.receive().at("type"), "busy");
-  EXPECT_TRUE(first.receives("progress")) << "its run goes on";
-}
-
-TEST(PerfServerFaults, AnOwnerThatTalksNonsenseLosesItsRun) {
-  RunningServer server;
-  HandMadeClient client(server.port());
-  ASSERT_TRUE(client.send(hello()));
-  ASSERT_TRUE(client.send(minute_of_traffic()));
-  EXPECT_EQ(client.receive().at("type"), "hello");
-  Json next = client.receive();
-  while (next.at("type") == "progress") next = client.receive();
-  EXPECT_EQ(next.at("type"), "prepared");
-  ASSERT_TRUE(client.send_bytes(std::string("\xff\xff\xff\xff", 4)));
-  EXPECT_TRUE(client.is_closed_on());
-  EXPECT_TRUE(is_idle(server));
   EXPECT_TRUE(can_run(server));
 }
 

@@ -50,14 +50,5 @@ TEST(PerfServerInstruments, CountersAndMemoryBandwidthOfTwoServersAreInOneResult
   }
 }
 
-TEST(PerfServerInstruments, AnEventThatNobodyKnowsIsRefusedByName) {
-  RunningServer server;
-  Words words = short_job();
-  words.emplace_back("--counters=page-fruits");
-  const ToolResult result = run_program(client_words(server.address(), words));
-  EXPECT_NE(result.status, 0);
-  EXPECT_TRUE(has(result.err + result.out, "page-fruits")) << result.err << result.out;
-}
-
 }  // namespace
 }  // namespace shmif::test

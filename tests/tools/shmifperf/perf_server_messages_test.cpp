@@ -53,17 +53,6 @@ TEST(PerfServerMessages, WhatComesBeforeItsTimeIsRefusedWithItsName) {
             "\"finished\" is not allowed at this point");
 }
 
-TEST(PerfServerMessages, AnOwnerThatSaysWhatIsNotItsToSayLosesItsRun) {
-  RunningServer server;
-  HandMadeClient client = greeted(server);
-  ASSERT_TRUE(client.send(minute_of_jobs()));
-  ASSERT_TRUE(client.receives("prepared"));
-  ASSERT_TRUE(client.send(one_job()));
-  EXPECT_TRUE(client.is_closed_on());
-  EXPECT_TRUE(server.says("is gone (\"jobs\" is not allowed at this point), its run is stopped"));
-  EXPECT_TRUE(server.says(": its run was stopped, the server is free"));
-}
-
 TEST(PerfServerMessages, WhoComesSecondIsToldWhoHasTheServerAndSinceToday) {
   RunningServer server;
   HandMadeClient first = greeted(server, "lab\x1b[2J");
@@ -83,43 +72,6 @@ TEST(PerfServerMessages, WhoComesSecondIsToldWhoHasTheServerAndSinceToday) {
       << busy;
   const auto seconds = before - ::timegm(&since);
   EXPECT_TRUE(seconds >= 0 && seconds < 600) << busy;
-}
-
-TEST(PerfServerMessages, AStopHasTheSignalOfTheClientAndTheLogCountsItsJobs) {
-  RunningServer server;
-  HandMadeClient client = greeted(server);
-  perf::JobsMessage jobs = minute_of_jobs();
-  jobs.set.jobs.push_back(jobs.set.jobs[0]);
-  jobs.set.jobs[1].name = "other";
-  jobs.command = {"the", "command"};
-  ASSERT_TRUE(client.send(jobs));
-  ASSERT_TRUE(client.receives("prepared"));
-  EXPECT_TRUE(server.says(" has the server for 2 jobs\n"));
-  ASSERT_TRUE(client.send(perf::GoMessage{1}));
-  ASSERT_TRUE(client.receives("started"));
-  ASSERT_TRUE(client.send(perf::StopMessage{false, 15}));
-  Json last = client.receive();
-  while (!last.is_null() && last.at("type") != "finished") last = client.receive();
-  ASSERT_FALSE(last.is_null());
-  const Json result = Json::parse(last.at("result").get<std::string>());
-  EXPECT_EQ(result.at("stopped_by_signal"), 15);
-  EXPECT_EQ(result.at("command"), (Json{"the", "command"}));
-  EXPECT_TRUE(server.says(": the jobs begin\n"));
-  EXPECT_TRUE(server.says(" has its result, the server is free\n"));
-}
-
-TEST(PerfServerMessages, WhoHasSaidHelloIsToldThatTheServerEnds) {
-  RunningServer server;
-  HandMadeClient stranger(server.port());
-  {
-    HandMadeClient client = greeted(server);
-    server.tool().signal(SIGTERM);
-    const Json refused = client.receive();
-    ASSERT_EQ(refused.at("type"), "refused");
-    EXPECT_EQ(refused.at("why").at(0), "the server is ended by signal 15 (Terminated)");
-  }
-  EXPECT_TRUE(stranger.is_closed_on());
-  EXPECT_EQ(server.tool().finish().status, 0);
 }
 
 }  // namespace

@@ -64,20 +64,5 @@ TEST(PerfServerReaders, AResultOutlivesACrowdOfStrangers) {
   EXPECT_TRUE(client.receives("finished"));
 }
 
-TEST(PerfServerReaders, WhoReadsALittleAtATimeDoesNotKeepTheServerFromEnding) {
-  RunningServer server;
-  const HandMadeClient client = owner_of_a_result(server);
-  server.tool().signal(SIGTERM);
-  ASSERT_TRUE(server.says("ended by signal 15"));
-  // As often as would do for ever.
-  std::jthread reader([&](const std::stop_token& stop) {
-    for (int i = 0; i < 60 && !stop.stop_requested(); ++i) {
-      client.read_a_little();
-      std::this_thread::sleep_for(500ms);
-    }
-  });
-  EXPECT_EQ(server.tool().finish().status, 0);
-}
-
 }  // namespace
 }  // namespace shmif::test

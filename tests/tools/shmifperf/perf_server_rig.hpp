@@ -21,10 +21,6 @@
 
 namespace shmif::test {
 
-inline bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 /// All processes below that one.
 inline std::vector<pid_t> descendants(pid_t of) {
   std::vector<pid_t> all;
@@ -51,8 +47,8 @@ inline bool is_dead(pid_t pid) {
 class RunningServer {
  public:
   /// `before`: a program that runs the server, with its arguments.
-  explicit RunningServer(Words options = {}, const Words& before = {})
-      : tool_(words(std::move(options), before)) {
+  explicit RunningServer(const Words& options = {}, const Words& before = {})
+      : tool_(words(options, before)) {
     const std::string mark = "listens on ";
     EXPECT_TRUE(tool_.wait_for(mark)) << tool_.so_far().err;
     EXPECT_TRUE(tool_.wait_for("\n"));
@@ -70,11 +66,8 @@ class RunningServer {
   bool has_jobs() const { return !descendants(pid()).empty(); }
 
  private:
-  static Words words(Words options, const Words& before) {
-    Words all = before;
-    all.insert(all.end(), {shmifperf_path(), "server", "--listen=127.0.0.1:0"});
-    all.insert(all.end(), options.begin(), options.end());
-    return all;
+  static Words words(const Words& options, const Words& before) {
+    return before + shmifperf_words({"server", "--listen=127.0.0.1:0"}) + options;
   }
   Tool tool_;
   std::string address_;
@@ -88,9 +81,7 @@ inline bool has_row_of(const std::string& summary, const RunningServer& server) 
 
 /// `shmifperf run --client ...`, with what follows.
 inline Words client_words(const std::string& servers, const Words& rest) {
-  Words all{"run", "--client=" + servers};
-  all.insert(all.end(), rest.begin(), rest.end());
-  return shmifperf_words(all);
+  return shmifperf_words({"run", "--client=" + servers}) + rest;
 }
 
 /// A light load that lasts until somebody ends it.

@@ -31,11 +31,8 @@ class PerfStream : public ::testing::Test {
  protected:
   TempDir dir;
   std::string result = dir.file("result.json");
-  Words to_file() const { return {"--output-format=json", "--output=" + result}; }
-  Words with(Words options) const {
-    const Words file = to_file();
-    options.insert(options.end(), file.begin(), file.end());
-    return run_with(std::move(options));
+  Words with(const Words& options) const {
+    return run_with(options + Words{"--output-format=json", "--output=" + result});
   }
 };
 
@@ -154,15 +151,6 @@ TEST_F(PerfStream, HasTheRateThatTheResultAndItsTextAndItsIntervalsHave) {
   }
 }
 
-TEST_F(PerfStream, BehindAStreamTheResultGoesToStandardErrorForTheReaderExpectsNone) {
-  const ToolResult ran =
-      run_program(run_with({"--json-stream", "--runtime=60", "--number_ios=100"}));
-  EXPECT_EQ(ran.status, 0);
-  for (const std::string& line : lines_of(ran.out)) EXPECT_FALSE(Json::parse(line).is_null());
-  EXPECT_NE(ran.err.find("shmifperf "), std::string::npos) << ran.err;
-  EXPECT_NE(ran.err.find(": passed"), std::string::npos) << ran.err;  // whatever was lost
-}
-
 TEST_F(PerfStream, InfluxLinesAreOfItsProtocol) {
   const ToolResult ran =
       run_program(with({"--format=influx", "--name=a job, of=two", "--status-interval=200ms"}));
@@ -185,27 +173,6 @@ TEST_F(PerfStream, InfluxLinesAreOfItsProtocol) {
     sent += std::stoull(frames[1]);
   }
   EXPECT_EQ(sent, job_of(json_of_file(result), "a job, of=two").at("tx").at("frames"));
-}
-
-TEST_F(PerfStream, TwoStreamsOnOneOutputAreAnErrorOfUsage) {
-  const ToolResult ran = run_program(run_with({"--json-stream", "--format=influx"}));
-  EXPECT_EQ(ran.status, 2);
-  EXPECT_NE(ran.err.find("give only one of"), std::string::npos) << ran.err;
-}
-
-TEST_F(PerfStream, AFullDiskUnderAStreamCostsTheStreamAndNotTheRun) {
-  Words words = with({"--json-stream", "--status-interval=100ms", "--runtime=500ms"});
-  words.insert(words.begin(), {"sh", "-c", "exec \"$@\" >/dev/full", "sh"});
-  const ToolResult ran = run_program(words);
-  EXPECT_EQ(ran.status, 1);
-  EXPECT_NE(ran.err.find("standard output: No space left on device (the run goes on"),
-            std::string::npos)
-      << ran.err;
-  const Json json = json_of_file(result);
-  EXPECT_EQ(json.at("passed"), true);
-  EXPECT_EQ(json.at("exit_code"), 1);
-  EXPECT_NE(json.at("warnings").dump().find("No space left"), std::string::npos);
-  expect_all_arrived(json);
 }
 
 TEST_F(PerfStream, ARunWhoseReaderHasGoneStopsInGoodOrder) {
@@ -267,32 +234,27 @@ TEST_F(PerfStream, LogsOfIntervalsAreInFiosFormatAndAddUp) {
   EXPECT_GE(job_of(json, "job").at("intervals").size(), iops.size() + 2);
 }
 
-TEST_F(PerfStream, AFullDiskFailsTheLogAndNotTheFigures) {
+TEST_F(PerfStream, AFullDiskCostsTheStreamOrTheLogAndNotTheFigures) {
   std::filesystem::create_symlink("/dev/full", dir.file("x_bw.job.log"));
-  const ToolResult ran = run_program(with(logs(dir)));
-  EXPECT_EQ(ran.status, 1) << "what was asked for is not there";
-  EXPECT_NE(ran.err.find("x_bw.job.log is not complete: No space left on device"),
-            std::string::npos)
-      << ran.err;
-  const Json json = json_of_file(result);
-  EXPECT_EQ(json.at("passed"), true);
-  EXPECT_EQ(json.at("exit_code"), 1);
-  EXPECT_NE(json.at("warnings").dump().find("x_bw.job.log is not complete"), std::string::npos);
-  expect_all_arrived(json);
+  const Words full{"sh", "-c", "exec \"$@\" >/dev/full", "sh"};
+  for (const auto& [words, says] : std::vector<std::pair<Words, std::string>>{
+           {with(logs(dir)), "x_bw.job.log is not complete: No space left on device"},
+           {full + with({"--json-stream", "--status-interval=100ms", "--runtime=500ms"}),
+            "standard output: No space left on device"}}) {
+    const ToolResult ran = run_program(words);
+    EXPECT_EQ(ran.status, 1) << "what was asked for is not there";
+    EXPECT_TRUE(has(ran.err, says)) << ran.err;
+    const Json json = json_of_file(result);
+    EXPECT_EQ(json.at("passed"), true);
+    EXPECT_EQ(json.at("exit_code"), 1);
+    EXPECT_TRUE(has(json.at("warnings").dump(), "is not complete: No space left"));
+    expect_all_arrived(json);
+  }
   EXPECT_GE(log_of(dir.file("x_iops.job.log")).size(), 3U) << "the others go on";
-}
-
-TEST_F(PerfStream, WhereNothingCanBeWrittenIsSaidBeforeTheRun) {
-  const ToolResult log = run_program(run_with({"--write_bw_log=" + dir.file("none/x")}));
-  EXPECT_EQ(log.status, 1);
-  EXPECT_NE(log.err.find("cannot make the log " + dir.file("none/x_bw.job.log")), std::string::npos)
-      << log.err;
-  EXPECT_NE(log.err.find("--aux-path"), std::string::npos);
-  EXPECT_EQ(log.out, "");
-  const ToolResult output = run_program(run_with({"--output=" + dir.file("none/result")}));
-  EXPECT_EQ(output.status, 1);
-  EXPECT_NE(output.err.find("cannot write " + dir.file("none/result")), std::string::npos);
-  EXPECT_EQ(output.out, "");
+  const ToolResult nowhere = run_program(run_with({"--write_bw_log=" + dir.file("none/x")}));
+  EXPECT_EQ(nowhere.status, 1);
+  EXPECT_TRUE(has(nowhere.err, "--aux-path")) << nowhere.err;
+  EXPECT_EQ(nowhere.out, "") << "said before the run";
 }
 
 }  // namespace

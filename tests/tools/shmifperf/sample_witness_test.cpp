@@ -48,7 +48,7 @@ Shares shares_by_us() {
   words.insert(words.end(), kProgram.begin(), kProgram.end());
   const ToolResult result = shmifperf(words);
   EXPECT_EQ(result.status, 0) << result.err;
-  const Json json = Json::parse(result.out, nullptr, false);
+  const Json json = parsed(result);
   Shares shares;
   shares.samples = json["samples"];
   for (const Json& each : json["profile"]) {

@@ -96,7 +96,7 @@ Both counted_by_both(const std::string& events, Words program) {
   EXPECT_EQ(perf::shell_status(child.wait()), 0);
   Both both{perf.values(), {}};
   const ToolResult result = ours.finish();
-  const Json json = Json::parse(result.out, nullptr, false);
+  const Json json = parsed(result);
   for (const Json& each : json["events"]) {
     EXPECT_FALSE(each["value"].is_null()) << each;
     if (!each["value"].is_null()) both.ours[each["name"]] = each["value"];
@@ -124,35 +124,6 @@ TEST(StatWitness, SoftwareEventsAreEqualToThoseOfPerf) {
   // The main thread, two threads and two children; and of course the program itself.
   EXPECT_GE(both.ours.at("page-faults"), 5 * 5000);
   EXPECT_GE(both.ours.at("context-switches"), 5 * 300);
-}
-
-TEST(StatWitness, TracepointsAreEqualToThoseOfPerf) {
-  if (!has_perf()) GTEST_SKIP() << "no perf here";
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
-  const Json capabilities = Json::parse(shmifperf({"capabilities", "--json"}).out, nullptr, false);
-  for (const Json& each : capabilities["instruments"]) {
-    if (each["name"] == "counters.tracepoints" && each["state"] != "supported") {
-      GTEST_SKIP() << "no tracepoints here: " << each["reason"];
-    }
-  }
-  const Both both = counted_by_both(
-      "sched:sched_switch,sched:sched_process_fork,sched:sched_process_exit,"
-      "raw_syscalls:sys_enter",
-      kLoad);
-  ASSERT_EQ(both.perf.size(), 4U);
-  EXPECT_EQ(both.ours, both.perf);
-  EXPECT_EQ(both.ours.at("sched:sched_process_fork"), 4) << "two threads and two children";
-  EXPECT_EQ(both.ours.at("sched:sched_process_exit"), 5);
-  EXPECT_GE(both.ours.at("raw_syscalls:sys_enter"), 5 * (1000 + 300));
-}
-
-TEST(StatWitness, UserSpaceIsCountedAsByPerfWithoutPrivileges) {
-  if (!has_perf()) GTEST_SKIP() << "no perf here";
-  const Both both = counted_by_both("page-faults:u,task-clock:u", kLoad);
-  ASSERT_EQ(both.perf.size(), 2U);
-  EXPECT_EQ(both.ours.at("page-faults:u"), both.perf.at("page-faults:u"));
-  EXPECT_NEAR(both.ours.at("task-clock:u"), both.perf.at("task-clock:u"),
-              0.01 * both.perf.at("task-clock:u"));
 }
 
 }  // namespace

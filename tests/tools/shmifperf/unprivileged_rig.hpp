@@ -2,37 +2,23 @@
 // shmifperf in the hands of a user without any rights.
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <string>
 
-#include "tests/support/paths.hpp"
 #include "tests/tools/shmifperf/perf_server_rig.hpp"
 
 namespace shmif::test {
 
 /// `shmifperf ARGUMENTS` as a user without any rights.
 inline Words as_ordinary(const Words& arguments) {
-  Words words{"setpriv",
-              "--reuid",
-              "65534",
-              "--regid",
-              "65534",
-              "--clear-groups",
-              "--bounding-set=-all",
-              shmifperf_path()};
-  words.insert(words.end(), arguments.begin(), arguments.end());
-  return words;
+  return kAsNobody + shmifperf_words(arguments);
 }
 
 class Unprivileged : public testing::Test {
  protected:
   void SetUp() override {
-    if (::geteuid() != 0) GTEST_SKIP() << "needs root: setpriv";
-    if (run_program(as_ordinary({"--version"})).status != 0) {
-      GTEST_SKIP() << "another user cannot run " << shmifperf_path();
-    }
+    if (const std::string why = why_not_as_nobody(); !why.empty()) GTEST_SKIP() << why;
     paranoid_ = std::atoi(text_of_file("/proc/sys/kernel/perf_event_paranoid").c_str());
   }
   Json json_of(const Words& arguments) {

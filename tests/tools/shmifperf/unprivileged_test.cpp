@@ -18,10 +18,8 @@ Json named(const Json& list, const std::string& name) {
 
 const Words kSomeWork{"sh", "-c", "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done"};
 
-Words with_work(Words words) {
-  words.emplace_back("--");
-  words.insert(words.end(), kSomeWork.begin(), kSomeWork.end());
-  return words;
+Words with_work(const Words& words) {
+  return words + Words{"--"} + kSomeWork;
 }
 
 constexpr const char* kPermits =
@@ -85,21 +83,6 @@ TEST_F(Unprivileged, WholeCpusAreRefusedWithTheSettingThatWouldPermitThem) {
     EXPECT_EQ(sampled.status, 77) << sampled.out << sampled.err;
     EXPECT_TRUE(has(sampled.err, setting)) << sampled.err;
   }
-}
-
-TEST_F(Unprivileged, CapabilitiesSayWhatAnOrdinaryUserMayCount) {
-  const Json list = json_of({"capabilities", "--json"})["instruments"];
-  EXPECT_EQ(named(list, "why")["state"], "supported");
-  const Json software = named(list, "counters.software");
-  EXPECT_EQ(software["state"], paranoid_ <= 2 ? "supported" : "not_permitted") << software;
-  EXPECT_EQ(
-      has(software["reason"], "in user space only (with the modifier u, as in page-faults:u)"),
-      only_user_space())
-      << software;
-  EXPECT_EQ(software["enable_with"] == kPermits, paranoid_ > 1) << software;
-  const Json points = named(list, "counters.tracepoints");
-  EXPECT_NE(points["state"], "supported") << "a tracepoint is in the kernel";
-  EXPECT_NE(points["reason"], "");
 }
 
 TEST_F(Unprivileged, CountersOfARunAreThoseOfUserSpaceWhereNoMoreIsPermitted) {

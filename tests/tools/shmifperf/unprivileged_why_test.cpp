@@ -48,7 +48,7 @@ Json first_cause(int cpu, double& lasted, Begin begin, End end) {
   pass(1);
   tool.signal(SIGINT);
   const ToolResult result = tool.finish();
-  const Json json = Json::parse(result.out, nullptr, false);
+  const Json json = parsed(result);
   EXPECT_TRUE(json.is_object()) << result.out << result.err;
   if (!json.is_object() || json["causes"].empty()) return {};
   return json["causes"][0];
