@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/quiet_thread.hpp"
+#include "perf/engine/engine.hpp"
 #include "perf/membw/pmu_source.hpp"
 #include "perf/membw/resctrl_source.hpp"
 #include "perf/membw/software_source.hpp"
@@ -21,25 +22,6 @@ namespace {
 constexpr std::uint64_t kLookEvery = 100'000'000;
 constexpr double kMaxOfCpu = 0.005;
 constexpr double kNsOfSecond = 1e9;
-
-/// Whether the frames of the job pass network interfaces. Drops at interfaces can hold back only
-/// such a job.
-bool uses_network(EngineKind engine) noexcept {
-  switch (engine) {
-    case EngineKind::bus:
-    case EngineKind::unix_pair:
-    case EngineKind::pcap:
-    case EngineKind::null: return false;
-    case EngineKind::tap:
-    case EngineKind::packet:
-    case EngineKind::udp:
-    case EngineKind::stream:
-    case EngineKind::dgram:
-    case EngineKind::vde:
-    case EngineKind::host: break;
-  }
-  return true;
-}
 
 /// The jobs that send to this job. An echo job answers its requester.
 std::vector<std::size_t> sources_of(const ControlledJob& job) {
@@ -54,7 +36,7 @@ WatchedJob watched(const ControlledJob& job) {
   const JobOptions& o = job.plan.options;
   const bool host = o.engine == EngineKind::host;
   const bool program = !o.exec.empty();
-  WatchedJob one{.name = o.name, .uses_network = uses_network(o.engine)};
+  WatchedJob one{.name = o.name, .uses_network = engine_of(o.engine).passes_network};
   one.uses_udp = program || o.engine == EngineKind::udp || (host && o.proto == HostProtocol::udp);
   one.uses_tcp = program || (host && o.proto == HostProtocol::tcp);
   one.receives = program || receives(o.rw);
@@ -239,25 +221,12 @@ std::set<std::string> buses_of(const RunState& run) {
 
 /// Whether the job itself copies its frames to and from the kernel by send(2) and recv(2).
 bool uses_sockets(const JobOptions& job) {
-  switch (job.engine) {
-    case EngineKind::packet:
-    case EngineKind::unix_pair:
-    case EngineKind::udp:
-    case EngineKind::stream:
-    case EngineKind::dgram:
-    case EngineKind::vde: return true;
-    case EngineKind::host: return job.exec.empty();
-    case EngineKind::bus:
-    case EngineKind::tap:
-    case EngineKind::pcap:
-    case EngineKind::null: break;
-  }
-  return false;
+  return engine_of(job.engine).through == Through::sockets && job.exec.empty();
 }
 
 /// Whether the job, or the program of exec, calls read(2) and write(2).
 bool reads_and_writes(const JobOptions& job) {
-  return job.engine == EngineKind::tap || job.engine == EngineKind::pcap || !job.exec.empty() ||
+  return engine_of(job.engine).through == Through::files || !job.exec.empty() ||
          !job.replay.empty() || !job.write_pcap.empty();
 }
 

@@ -284,6 +284,8 @@ const Engine kBusEngine{.kind = EngineKind::bus,
                         .name = "bus",
                         .wire = "a bus file: the one named, or one made for the run",
                         .capabilities = {.counts = true, .batches = true, .overruns = true},
+                        .through = Through::memory,
+                        .passes_network = false,
                         .make_wire = make_bus_wire};
 
 }  // namespace shmif::perf

@@ -191,12 +191,24 @@ class Wire {
   virtual Result<std::unique_ptr<End>> open_end(const EndOptions& options) = 0;
 };
 
+/// How a job hands its frames to the system.
+enum class Through : std::uint8_t {
+  memory,   ///< not at all
+  sockets,  ///< by send(2) and recv(2)
+  files,    ///< by read(2) and write(2)
+};
+
 /// An engine. Its file defines its row, and engine.cpp lists the rows.
 struct Engine {
   EngineKind kind;
   const char* name;  ///< in job files
   const char* wire;  ///< what a wire of it is, for the documentation
   Capabilities capabilities;
+  Through through;
+  /// Frames pass network interfaces, whose drops can hold back a job.
+  bool passes_network = true;
+  /// Another job of the run receives what a job sends.
+  bool has_receiver = true;
   /// As make_wire(), which has checked that `ends` is at least 1 and no more than the capabilities
   /// allow.
   Result<std::unique_ptr<Wire>> (*make_wire)(const JobOptions& job, std::size_t ends);

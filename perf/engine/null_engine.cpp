@@ -94,6 +94,9 @@ const Engine kNullEngine{
     .name = "null",
     .wire = "no medium: a job receives only its own frames",
     .capabilities = {.addresses = false, .counts = true, .batches = true, .max_ends = 1},
+    .through = Through::memory,
+    .passes_network = false,
+    .has_receiver = false,
     .make_wire = make_null_wire};
 
 }  // namespace shmif::perf

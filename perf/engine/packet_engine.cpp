@@ -148,6 +148,7 @@ const Engine kPacketEngine{.kind = EngineKind::packet,
                            .name = "packet",
                            .wire = "a network namespace with a bridge and a veth pair per job",
                            .capabilities = {.counts = true, .batches = true, .overruns = true},
+                           .through = Through::sockets,
                            .make_wire = make_packet_wire};
 
 }  // namespace shmif::perf

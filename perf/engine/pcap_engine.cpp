@@ -111,6 +111,9 @@ const Engine kPcapEngine{
     .name = "pcap",
     .wire = "a capture file that a job writes or reads",
     .capabilities = {.addresses = false, .counts = true, .has_latency = false, .max_ends = 1},
+    .through = Through::files,
+    .passes_network = false,
+    .has_receiver = false,
     .make_wire = make_pcap_wire};
 
 }  // namespace shmif::perf

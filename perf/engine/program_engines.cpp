@@ -272,6 +272,7 @@ const Engine kStreamEngine{
     .name = "stream",
     .wire = "a pair of stream sockets, or one to a program for each job",
     .capabilities = {.addresses = false, .counts = true, .batches = true, .max_ends = kProgramEnds},
+    .through = Through::sockets,
     .make_wire = make_stream_wire};
 
 const Engine kDgramEngine{
@@ -279,12 +280,14 @@ const Engine kDgramEngine{
     .name = "dgram",
     .wire = "a datagram socket for each job, with a program as its peer",
     .capabilities = {.addresses = false, .counts = true, .batches = true, .max_ends = kProgramEnds},
+    .through = Through::sockets,
     .make_wire = make_dgram_wire};
 
 const Engine kVdeEngine{.kind = EngineKind::vde,
                         .name = "vde",
                         .wire = "a connection to a VDE network for each job",
                         .capabilities = {.addresses = false, .max_ends = kProgramEnds},
+                        .through = Through::sockets,
                         .make_wire = make_vde_wire};
 
 }  // namespace shmif::perf

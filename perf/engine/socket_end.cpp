@@ -265,6 +265,7 @@ const Engine kHostEngine{
     .name = "host",
     .wire = "a bus, with an interface and an IP address per job",
     .capabilities = {},
+    .through = Through::sockets,
     .make_wire = [](const JobOptions&, std::size_t) -> Result<std::unique_ptr<Wire>> {
       return Error(Errc::bad_argument, "engine=host makes its own hosts and has no wire");
     }};

@@ -118,6 +118,7 @@ const Engine kTapEngine{
     .name = "tap",
     .wire = "a network namespace with a bridge and a TAP per job",
     .capabilities = {.counts = true, .batches = true},
+    .through = Through::files,
     .make_wire = make_tap_wire,
     .instead =
         "; engine=packet needs no TAP device; engine=bus, unix and udp need no namespace either"};

@@ -149,6 +149,7 @@ const Engine kUdpEngine{
     .name = "udp",
     .wire = "two UDP sockets, with the frames as their payload",
     .capabilities = {.addresses = false, .counts = true, .batches = true, .max_ends = 2},
+    .through = Through::sockets,
     .make_wire = make_udp_wire};
 
 }  // namespace shmif::perf

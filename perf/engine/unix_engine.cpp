@@ -62,6 +62,8 @@ const Engine kUnixEngine{.kind = EngineKind::unix_pair,
                          .name = "unix",
                          .wire = "a pair of datagram sockets",
                          .capabilities = {.addresses = false, .batches = true, .max_ends = 2},
+                         .through = Through::sockets,
+                         .passes_network = false,
                          .make_wire = make_unix_wire};
 
 }  // namespace shmif::perf

@@ -156,7 +156,7 @@ bool writes_logs(const J& job) {
 bool has_receiver(const J& job) {
   if (job.rw != Role::tx) return true;
   if (job.engine == EngineKind::udp || job.engine == EngineKind::bus) return !job.no_peer;
-  return job.engine != EngineKind::pcap && job.engine != EngineKind::null;
+  return engine_of(job.engine).has_receiver;
 }
 constexpr const char* kNoReceiver =
     "needs a receiver; there is none with no_peer, or with rw=tx on engine=pcap or null";
