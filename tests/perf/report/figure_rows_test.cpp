@@ -184,6 +184,7 @@ struct Part {
   std::optional<double> slowest{};
   bool any = false, all = true;
   std::string first{};
+  bool operator==(const Part&) const = default;
 };
 
 }  // namespace
@@ -221,63 +222,25 @@ TEST(FigureRows, SayHowEachFigureOfAWholeFollowsFromItsParts) {
                     .any = true,
                     .all = true,
                     .first = "one"});
-  EXPECT_EQ(sum.count, 11U);
-  EXPECT_EQ(sum.greatest, 7U);
-  EXPECT_EQ(sum.newest, 2U);
-  EXPECT_EQ(sum.kept, 4U);
-  EXPECT_EQ(sum.seconds, 0.75);
-  EXPECT_EQ(sum.known, 32U);
-  EXPECT_EQ(sum.slowest, 1.5);
-  EXPECT_TRUE(sum.any);
-  EXPECT_TRUE(sum.all);
-  EXPECT_EQ(sum.first, "one");
+  EXPECT_EQ(sum, (Part{11, 7, 2, 4, 0.75, 32, 1.5, true, true, "one"}));
+  // What is not known for one of them is not known, and the slowest is the slowest that is known.
   add_figures(sum, {.greatest = 8, .all = false, .first = "two"});
-  EXPECT_EQ(sum.greatest, 8U);
-  EXPECT_EQ(sum.newest, 0U);
-  EXPECT_EQ(sum.known, std::nullopt) << "it is not known for one of them";
-  EXPECT_EQ(sum.slowest, 1.5) << "the slowest that is known";
-  EXPECT_TRUE(sum.any);
-  EXPECT_FALSE(sum.all);
-  EXPECT_EQ(sum.first, "one");
-}
-
-TEST(FigureRows, GrowthIsThatOfCountsAlone) {
-  const Part grown = grown_since(Part{.count = 3, .greatest = 5, .newest = 6},
-                                 Part{.count = 10, .greatest = 4, .newest = 9});
-  EXPECT_EQ(grown.count, 7U);
-  EXPECT_EQ(grown.greatest, 4U);
-  EXPECT_EQ(grown.newest, 9U);
-  EXPECT_EQ(grown_since(Part{.count = 3}, Part{.count = 2}).count, 0U) << "never below 0";
+  EXPECT_EQ(sum, (Part{11, 8, 0, 4, 0.75, std::nullopt, 1.5, true, false, "one"}));
+  // Growth is that of counts alone, and never below 0.
+  EXPECT_EQ(grown_since(Part{.count = 3, .greatest = 5, .newest = 6},
+                        Part{.count = 10, .greatest = 4, .newest = 9}),
+            (Part{.count = 7, .greatest = 4, .newest = 9}));
+  EXPECT_EQ(grown_since(Part{.count = 3}, Part{.count = 2}).count, 0U);
 }
 
 TEST(FigureRows, AreTheSameBehindSharedMemoryAsBefore) {
   SharedFigures<Part> shared;
   EXPECT_EQ(shared.get().known, std::nullopt) << "before it is set";
-  EXPECT_EQ(shared.get().count, 0U);
-  const Part part{.count = 1,
-                  .greatest = 2,
-                  .newest = 3,
-                  .kept = 4,
-                  .seconds = 0.1,
-                  .known = 0,
-                  .slowest = 0,
-                  .any = true,
-                  .all = false,
-                  .first = {}};
+  const Part part{1, 2, 3, 4, 0.1, 0, 0, true, false, {}};
   shared.set(part);
-  const Part back = shared.get();
-  EXPECT_EQ(back.count, 1U);
-  EXPECT_EQ(back.greatest, 2U);
-  EXPECT_EQ(back.newest, 3U);
-  EXPECT_EQ(back.kept, 4U);
-  EXPECT_EQ(back.seconds, 0.1);
-  EXPECT_EQ(back.known, 0U);
-  EXPECT_EQ(back.slowest, 0);
-  EXPECT_TRUE(back.any);
-  EXPECT_FALSE(back.all);
+  EXPECT_EQ(shared.get(), part);
   shared.set({});
-  EXPECT_EQ(shared.get().known, std::nullopt);
-  EXPECT_EQ(shared.get().slowest, std::nullopt);
+  EXPECT_EQ(shared.get(), Part{});
 }
 
 }  // namespace

@@ -152,6 +152,41 @@ TEST(WhyFindings, ThatAreNoneSayWhatTheBusiestThreadDid) {
   EXPECT_EQ(last(), "nothing held it back: b 2 ran for 30.0 % of its time and slept for 0 %\n");
 }
 
+TEST(WhyFindings, ShowTheThreadsThatMakeUpNearlyAllOfTheBusyTimeAndCountTheOthers) {
+  /// Threads that were busy for that share of a second each.
+  const auto watched = [](const std::vector<double>& busy) {
+    WhyResult result;
+    for (const double share : busy) {
+      TaskSummary& task = result.tasks.emplace_back(
+          task_of("load", "load", static_cast<pid_t>(101 + result.tasks.size())));
+      task.running = share / 2;
+      task.waiting = share / 2;
+      task.asleep = 1 - share;
+    }
+    return result;
+  };
+  const auto rows = [](const std::string& text) {
+    std::string threads;
+    for (std::size_t at = 0; (at = text.find("\n  load ", at)) != std::string::npos; ++at) {
+      threads += text.substr(at + 8, 3) + ' ';
+    }
+    return threads;
+  };
+  std::vector<double> busy(40, 0.0001);
+  for (const std::size_t i : {3U, 9U, 11U, 20U, 30U, 39U}) busy[i] = 0.5;
+  const std::string few = why_text(watched(busy));
+  EXPECT_EQ(rows(few), "104 110 112 121 131 140 ");
+  EXPECT_NE(few.find("\nand 34 more threads, with 0.113 % of the time"), std::string::npos) << few;
+  EXPECT_EQ(Json::parse(why_json(watched(busy))).at("tasks").size(), 40U);
+  const std::string many = why_text(watched(std::vector<double>(50, 0.3)));
+  EXPECT_EQ(rows(many).size(), 20U * 4) << "twenty at most";
+  EXPECT_NE(many.find("\nand 30 more threads, with 60.0 % of the time"), std::string::npos) << many;
+  EXPECT_EQ(rows(why_text(watched({0, 0.9, 0, 0, 0}))), "101 102 103 104 105 ") << "none of a few";
+  WhyResult stopped = watched(std::vector<double>(30, 0.001));
+  stopped.tasks[25].stopped = 1;
+  EXPECT_NE(rows(why_text(stopped)).find("126 "), std::string::npos);
+}
+
 TEST(WhyFindings, EachFigureOfTheJsonIsAtItsPlaceOrHasAReason) {
   WhyResult result = found();
   Json json = Json::parse(why_json(result));
@@ -305,24 +340,22 @@ TEST(StatFindings, RatesFromAHundredOnAreWholeAndNumbersGrouped) {
   result.elapsed_s = 1;
   result.events.resize(1);
   result.events[0].name = "e";
-  const auto line = [&](double value) {
+  for (const auto& [value, scaled, wanted] :
+       {std::tuple{99.994, false, " e 99.994 99.99/s"},
+        {100, false, " e 100 100/s"},
+        {1000, false, " e 1,000 1,000/s"},
+        {0, false, " e 0 0.00/s"},
+        {1234.5678, false, " e 1234.568 1,235/s"},
+        {9007199254740994, false, " e 9,007,199,254,740,994 9,007,199,254,740,994/s"},
+        {1e19, false, " e 10,000,000,000,000,000,000 10,000,000,000,000,000,000/s"},
+        {1234.5678, true, " e 1,235 1,235/s"},  // an estimate has no fractions
+        {12.5, true, " e 13 12.50/s"}}) {
     result.events[0].value = value;
+    result.events[0].scaled = scaled;
     std::string text = line_with(stat_text(result), "  e ");
     for (std::size_t at = 0; (at = text.find("  ")) != std::string::npos;) text.erase(at, 1);
-    return text;
-  };
-  EXPECT_EQ(line(99.994), " e 99.994 99.99/s");
-  EXPECT_EQ(line(100), " e 100 100/s");
-  EXPECT_EQ(line(999), " e 999 999/s");
-  EXPECT_EQ(line(1000), " e 1,000 1,000/s");
-  EXPECT_EQ(line(100'000), " e 100,000 100,000/s");
-  EXPECT_EQ(line(0), " e 0 0.00/s");
-  EXPECT_EQ(line(1234.5678), " e 1234.568 1,235/s");
-  EXPECT_EQ(line(9007199254740994), " e 9,007,199,254,740,994 9,007,199,254,740,994/s");
-  EXPECT_EQ(line(1e19), " e 10,000,000,000,000,000,000 10,000,000,000,000,000,000/s");
-  result.events[0].scaled = true;  // an estimate has no fractions
-  EXPECT_EQ(line(1234.5678), " e 1,235 1,235/s");
-  EXPECT_EQ(line(12.5), " e 13 12.50/s");
+    EXPECT_EQ(text, wanted);
+  }
 }
 
 // ---- Samples ----

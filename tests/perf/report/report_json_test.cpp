@@ -1,30 +1,30 @@
-// A result as JSON: as the schema has it, and nothing that was not measured.
+// A result as JSON: as the schema has it, nothing that was not measured, and files that are none.
 
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <fstream>
 #include <limits>
-#include <nlohmann/json.hpp>
-#include <sstream>
-#include <string>
-#include <vector>
+#include <map>
+#include <set>
 
+#include "perf/compare/compare.hpp"
 #include "perf/engine/engine.hpp"
-#include "perf/report/report.hpp"
-#include "tests/perf/report/sample_results.hpp"
+#include "tests/perf/report/distinct_sample.hpp"
+#include "tests/perf/report/report_rig.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
 
-namespace shmif::perf {
+namespace shmif::perf::report_json {
 namespace {
 
-using Json = nlohmann::json;
+using namespace report_rig;  // NOLINT(google-build-using-namespace): the rig of this folder
 using test::sample_named;
+
+// ---- The schema ----
 
 /// What another implementation of JSON Schema, that of Python, says about each document; empty: it
 /// is valid. Takes all documents at once, because starting it takes longer than judging one.
-std::vector<std::string> judged_elsewhere(const std::vector<std::string>& documents) {
+Words judged_elsewhere(const Words& documents) {
   const test::TempDir dir("/tmp");
   std::ofstream file(dir.file("documents"));
   for (const std::string& each : documents) file << Json::parse(each).dump() << '\n';
@@ -43,7 +43,7 @@ std::vector<std::string> judged_elsewhere(const std::vector<std::string>& docume
        dir.file("documents")},
       {}, std::chrono::seconds(50));
   EXPECT_EQ(judged.status, 0) << judged.err;
-  std::vector<std::string> verdicts;
+  Words verdicts;
   std::istringstream lines(judged.out);
   for (std::string line; std::getline(lines, line);) verdicts.push_back(line);
   EXPECT_EQ(verdicts.size(), documents.size());
@@ -53,92 +53,85 @@ std::vector<std::string> judged_elsewhere(const std::vector<std::string>& docume
 
 class EachSample : public testing::TestWithParam<std::string> {};
 
-TEST_P(EachSample, IsAsTheSchemaHasItForTwoValidators) {
-  std::vector<std::string> both;
+TEST_P(EachSample, IsAsTheSchemaHasItForTwoValidatorsAndReadAsItIsWritten) {
+  Words both;
   for (const Bins bins : {Bins::without, Bins::with}) {
     both.push_back(to_json(sample_named(GetParam()), bins));
     const auto report = Report::parse(both.back(), "sample");
-    EXPECT_TRUE(report) << report.error().message;
+    ASSERT_TRUE(report) << report.error().message;
+    EXPECT_EQ(report->json(), Json::parse(both.back()));
   }
-  EXPECT_EQ(judged_elsewhere(both), std::vector<std::string>(2));
-}
-
-TEST_P(EachSample, IsTheSameAfterReadingAndWriting) {
-  const std::string text = to_json(sample_named(GetParam()), Bins::with);
-  const Json read = Json::parse(text);
-  EXPECT_EQ(Json::parse(read.dump()), read);
-  EXPECT_EQ(Report::parse(text, "sample").value().json(), read);
+  EXPECT_EQ(judged_elsewhere(both), Words(2));
 }
 
 INSTANTIATE_TEST_SUITE_P(Report, EachSample, testing::ValuesIn(test::sample_names()),
                          [](const auto& of) { return of.param; });
 
 Json sample(const std::string& name) {
-  return Json::parse(to_json(sample_named(name), Bins::without));
+  return json_of(sample_named(name));
 }
 
 TEST(ReportSchema, RefusesWhatIsBrokenAnywhere) {
-  std::vector<std::string> names;
-  std::vector<std::string> changed;
-  const auto refused = [&](const char* what, const std::function<void(Json&)>& change) {
-    Json json = sample("failed");
-    change(json);
-    names.emplace_back(what);
-    changed.push_back(json.dump());
-    EXPECT_FALSE(Report::parse(json.dump(), "changed")) << what;
+  struct Case {
+    const char* place;
+    Json value;  // discarded: nothing stays there
   };
-  refused("an unknown key", [](Json& j) { j["surprise"] = 1; });
-  refused("an unknown key of a job", [](Json& j) { j["jobs"][0]["surprise"] = 1; });
-  refused("a missing key", [](Json& j) { j.erase("machine"); });
-  refused("a missing key of a flow",
-          [](Json& j) { j["jobs"][1]["loss"]["flows"][0].erase("lost_frames"); });
-  refused("text for a number", [](Json& j) { j["jobs"][0]["tx"]["frames"] = "many"; });
-  refused("a negative count", [](Json& j) { j["jobs"][0]["tx"]["frames"] = -1; });
-  refused("a fraction for a count", [](Json& j) { j["jobs"][0]["tx"]["frames"] = 1.5; });
-  refused("null for a count", [](Json& j) { j["jobs"][0]["tx"]["frames"] = nullptr; });
-  refused("an engine that is none", [](Json& j) { j["jobs"][0]["engine"] = "warp"; });
-  refused("a list for an object", [](Json& j) { j["time"] = Json::array(); });
-  refused("a gap of three numbers",
-          [](Json& j) { j["jobs"][1]["loss"]["flows"][0]["gaps"][0] = {1, 2, 3}; });
-  const std::vector<std::string> verdicts = judged_elsewhere(changed);
-  for (std::size_t n = 0; n < names.size(); ++n) EXPECT_NE(verdicts[n], "") << names[n];
-}
-
-TEST(ReportJson, WhatWasMeasuredHasNoReason) {
-  const Json job = sample("failed")["jobs"][1];
-  for (const char* key : {"rx", "loss", "latency_ns", "overruns", "cpu", "start_skew_ns"}) {
-    EXPECT_FALSE(job.at(key).is_null()) << key;
-    EXPECT_TRUE(job.at(std::string(key) + "_reason").is_null()) << key;
+  const Json erased(Json::value_t::discarded);
+  Words changed;
+  const Case cases[] = {{"/surprise", 1},
+                        {"/jobs/0/surprise", 1},
+                        {"/machine", erased},
+                        {"/jobs/1/loss/flows/0/lost_frames", erased},
+                        {"/jobs/0/tx/frames", "many"},
+                        {"/jobs/0/tx/frames", -1},
+                        {"/jobs/0/tx/frames", 1.5},
+                        {"/jobs/0/tx/frames", nullptr},
+                        {"/jobs/0/engine", "warp"},
+                        {"/time", Json::array()},
+                        {"/jobs/1/loss/flows/0/gaps/0", {1, 2, 3}}};
+  for (const Case& c : cases) {
+    Json json = sample("failed");
+    const Json::json_pointer place(c.place);
+    if (c.value.is_discarded()) {
+      json.at(place.parent_pointer()).erase(place.back());
+    } else {
+      json[place] = c.value;
+    }
+    changed.push_back(json.dump());
+    EXPECT_FALSE(Report::parse(json.dump(), "changed")) << c.place;
   }
+  const Words verdicts = judged_elsewhere(changed);
+  for (std::size_t n = 0; n < changed.size(); ++n) EXPECT_NE(verdicts[n], "") << cases[n].place;
 }
 
-TEST(ReportJson, RatesAreDividedByTheWindowAndByNoneWhenThereIsNone) {
-  RunResult run = sample_named("quiet");
-  run.jobs[0].tx.frames = 3000;
-  run.jobs[0].tx.bytes = 192000;
-  run.jobs[0].tx.seconds = 1.5;
-  run.jobs[1].rx.seconds = 0;
-  const Json json = Json::parse(to_json(run, Bins::without));
-  EXPECT_EQ(json["jobs"][0]["tx"]["rate_fps"], 2000);
-  EXPECT_EQ(json["jobs"][0]["tx"]["rate_bps"], 1024000);
-  EXPECT_TRUE(json["jobs"][1]["rx"]["rate_fps"].is_null());
+TEST(ReportSchema, KnowsEveryEngineAndNoOther) {
+  Words names;
+  for (const Engine* const engine : engines()) names.emplace_back(engine->name);
+  const Json schema =
+      Json::parse(std::ifstream(shmif::test::in_source("docs/shmifperf.schema.json")));
+  EXPECT_EQ(schema.at(Json::json_pointer("/definitions/job/properties/engine/enum")), Json(names));
 }
+
+// ---- Figures ----
 
 TEST(ReportJson, FiguresThatAreNoNumbersAreNull) {
   RunResult run = sample_named("search");
   run.machine.frequency_mhz = std::numeric_limits<double>::quiet_NaN();
   run.searches[0].trials[0].loss_share = std::numeric_limits<double>::infinity();
-  const std::string text = to_json(run, Bins::without);
-  const Json json = Json::parse(text);
+  run.jobs[1].rx.seconds = 0;
+  run.jobs[1].latency->record(std::numeric_limits<std::uint64_t>::max());
+  const Json json = report_of(run).json();
   EXPECT_TRUE(json["machine"]["frequency_mhz"].is_null());
   EXPECT_TRUE(json["searches"][0]["trials"][0]["lost_share"].is_null());
-  EXPECT_TRUE(Report::parse(text, "sample"));
+  EXPECT_TRUE(json["jobs"][1]["rx"]["rate_fps"].is_null()) << "no rate of no time";
+  EXPECT_EQ(json["jobs"][1]["latency_ns"]["max"], std::numeric_limits<std::int64_t>::max())
+      << "the longest that readers of JSON take";
 }
 
 TEST(ReportJson, BinsAreThereWhenAskedForAndAddUpToTheCount) {
   const RunResult run = sample_named("quiet");
-  EXPECT_FALSE(Json::parse(to_json(run, Bins::without))["jobs"][1]["latency_ns"].contains("bins"));
-  const Json latency = Json::parse(to_json(run, Bins::with))["jobs"][1]["latency_ns"];
+  EXPECT_FALSE(json_of(run)["jobs"][1]["latency_ns"].contains("bins"));
+  const Json latency = json_of(run, Bins::with)["jobs"][1]["latency_ns"];
   std::uint64_t sum = 0;
   for (const Json& bin : latency["bins"]) {
     EXPECT_LE(bin[0], bin[1]);
@@ -147,39 +140,215 @@ TEST(ReportJson, BinsAreThereWhenAskedForAndAddUpToTheCount) {
   EXPECT_EQ(sum, latency["count"]);
 }
 
-TEST(ReportJson, TheLongestDurationThereIsCanBeRead) {
-  RunResult run = sample_named("quiet");
-  run.jobs[1].latency->record(std::numeric_limits<std::uint64_t>::max());
-  const auto report = Report::parse(to_json(run, Bins::with), "sample");
-  EXPECT_TRUE(report) << report.error().message;
+TEST(ReportJson, BytesThatAreNoTextDoNotBreakIt) {
+  EXPECT_TRUE(has(sample("hostile")["jobs"][1]["jobname"], "\xEF\xBF\xBD"));
 }
 
-TEST(ReportJson, BytesThatAreNoTextDoNotBreakIt) {
-  const Json json = sample("hostile");
-  const auto name = json["jobs"][1]["jobname"].get<std::string>();
-  EXPECT_NE(name.find("\xEF\xBF\xBD"), std::string::npos) << name;
+// ---- What is missing ----
+
+/// A run of one job and its group, of which nothing is known, changed so.
+Json unknown(const std::function<void(RunResult&, JobResult&, GroupResult&)>& change) {
+  RunResult run;
+  run.version = "1";
+  JobResult& job = run.jobs.emplace_back(idle_job("j"));
+  job.passed = false;
+  job.state = JobResult().state;
+  job.group = "g";
+  GroupResult& group = run.groups.emplace_back();
+  group.name = "g";
+  group.jobs = {"j"};
+  change(run, job, group);
+  return json_of(run, Bins::with);
+}
+
+/// The reason of each key that has one; each of these figures is null, and no other.
+std::map<std::string, std::string> reasons_in(const Json& of) {
+  std::map<std::string, std::string> all;
+  for (const auto& [key, value] : of.items()) {
+    if (!key.ends_with("_reason")) continue;
+    EXPECT_NE(of.at(key.substr(0, key.size() - 7)).is_null(), value.is_null()) << key;
+    if (value.is_string()) all[key.substr(0, key.size() - 7)] = value;
+  }
+  return all;
+}
+
+TEST(MissingFigures, OfAJobAndOfAGroupHaveReasonsOfTheirOwn) {
+  const Json json = unknown([](RunResult&, JobResult&, GroupResult&) {});
+  using Reasons = std::map<std::string, std::string>;
+  const auto expect = [](const Json& of, const Reasons& words) {
+    const Reasons reasons = reasons_in(of);
+    ASSERT_EQ(reasons.size(), words.size());
+    for (const auto& [key, word] : words) {
+      ASSERT_TRUE(reasons.contains(key)) << key;
+      EXPECT_TRUE(has(reasons.at(key), word)) << key << ": " << reasons.at(key);
+    }
+  };
+  expect(json.at("jobs").at(0), {{"tx", "did not send"},
+                                 {"rx", "did not receive"},
+                                 {"loss", "receiver of no flow"},
+                                 {"latency_ns", "received no frame"},
+                                 {"service_ns", "received no frame"},
+                                 {"spacing_error_ns", "given pace"},
+                                 {"overruns", "receives nothing"},
+                                 {"tcp", "engine=host"},
+                                 {"cpu", "did not begin"},
+                                 {"start_skew_ns", "did not start"},
+                                 {"rate_ci95_share", "too few intervals"},
+                                 {"limit_fps", "limit was not measured"}});
+  expect(json.at("groups").at(0), {{"tx", "no job of this group sent"},
+                                   {"rx", "no job of this group received"},
+                                   {"loss", "receives a flow"},
+                                   {"latency_ns", "no job"},
+                                   {"service_ns", "no job"},
+                                   {"cpu", "all of its jobs"},
+                                   {"start_skew_ns", "no job of this group started"}});
+  const Json failed = sample("failed");
+  for (const Json& job : failed["jobs"]) reasons_in(job);
+  EXPECT_EQ(json.at("jobs").at(0).at("pid"), nullptr);
+  for (const auto& [key, value] : json.at("machine").items()) {
+    EXPECT_TRUE(value.is_null() || value.empty()) << key;
+  }
+}
+
+TEST(MissingFigures, TheCpuTimeOfAGroupIsUnknownWhereThatOfOneJobIs) {
+  const auto cpu_of = [](bool first, bool second, bool stranger) {
+    const Json json = unknown([&](RunResult& r, JobResult& job, GroupResult&) {
+      const auto busy = [](bool known, double seconds) {
+        return known ? std::optional(CpuResult{.user_seconds = seconds}) : std::nullopt;
+      };
+      job.cpu = busy(first, 1);
+      JobResult other = job;
+      other.name = "k";
+      other.cpu = busy(second, 2);
+      JobResult apart = job;
+      apart.group = "h";
+      apart.cpu = busy(stranger, 4);
+      r.jobs.push_back(other);
+      r.jobs.push_back(apart);
+    });
+    const Json cpu = json.at("groups").at(0).at("cpu");
+    return cpu.is_null() ? 0 : cpu.at("user_seconds").get<double>();
+  };
+  EXPECT_EQ(cpu_of(true, true, true), 3);
+  EXPECT_EQ(cpu_of(true, true, false), 3) << "it is of another group";
+  EXPECT_EQ(cpu_of(true, false, true), 0);
+  EXPECT_EQ(cpu_of(false, true, true), 0);
+}
+
+// Whatever was counted is told, although the window had no length.
+TEST(MissingFigures, ADirectionIsThereWhereAnyOfItsCountsIs) {
+  for (const auto count : {&TrafficResult::frames, &TrafficResult::offered_frames,
+                           &TrafficResult::errors, &TrafficResult::ramp_frames,
+                           &TrafficResult::foreign_frames, &TrafficResult::stale_frames}) {
+    for (const bool sends : {true, false}) {
+      const Json json = unknown([&](RunResult&, JobResult& job, GroupResult& group) {
+        (sends ? job.tx : job.rx).*count = 1;
+        (sends ? group.tx : group.rx).*count = 1;
+      });
+      for (const char* list : {"jobs", "groups"}) {
+        EXPECT_EQ(json.at(list).at(0).at("tx").is_null(), !sends) << list;
+        EXPECT_EQ(json.at(list).at(0).at("rx").is_null(), sends) << list;
+      }
+    }
+  }
+}
+
+TEST(MissingFigures, OfAProgramAreAllButWhatItsPortCounted) {
+  const Json job = unknown([](RunResult&, JobResult& of, GroupResult&) {
+                     of = test::distinct_sample().run.jobs.at(0);
+                     of.tx.of_program = of.rx.of_program = true;
+                   })
+                       .at("jobs")
+                       .at(0);
+  const auto missing = [&](const char* direction) {
+    std::set<std::string> keys;
+    for (const auto& [key, value] : job.at(direction).items()) {
+      if (value.is_null()) keys.insert(key);
+    }
+    return keys;
+  };
+  EXPECT_EQ(missing("tx"),
+            (std::set<std::string>{"batches", "errors", "ramp_frames", "offered_frames",
+                                   "offered_bytes", "offered_seconds", "offered_fps", "offered_bps",
+                                   "paced", "skipped_frames", "refused_frames"}));
+  EXPECT_EQ(missing("rx"), (std::set<std::string>{"batches", "errors", "ramp_frames",
+                                                  "foreign_frames", "stale_frames"}));
+}
+
+TEST(MissingFigures, SharesOfNothingAreNullAndThatOfTheLimitIsOfTheFasterDirection) {
+  const auto share = [](std::uint64_t sent, std::uint64_t received) {
+    const Json json = unknown([&](RunResult& run, JobResult& job, GroupResult&) {
+      job.limit_fps = 1000;
+      moved(job.tx, sent, sent == 0 ? 0 : 1);
+      moved(job.rx, received, received == 0 ? 0 : 1);
+      job.flows.emplace_back().lost = 1;
+      SteadyStateResult& steady = run.steady_states.emplace_back();
+      steady.figure = "iops";
+      steady.value = 7;
+    });
+    EXPECT_EQ(json["jobs"][0]["loss"]["lost_share"], nullptr) << "nothing was sent";
+    EXPECT_EQ(json["steady_states"][0]["reached"], false);
+    EXPECT_EQ(json["steady_states"][0]["reached_at_seconds"], nullptr);
+    return json["jobs"][0]["limit_share"];
+  };
+  EXPECT_EQ(share(250, 0), 0.25);
+  EXPECT_EQ(share(0, 125), 0.125);
+  EXPECT_EQ(share(250, 125), 0.25);
+  EXPECT_EQ(share(125, 500), 0.5);
+  EXPECT_EQ(share(0, 0), nullptr);
+}
+
+// ---- Older results and other files ----
+
+TEST(OlderResults, AreReadWithoutWhatTheyDoNotHaveYet) {
+  Json json = json_of(test::distinct_sample().run, Bins::with);
+  const Report now = Report::parse(json.dump(), "new").value();
+  ASSERT_EQ(json.erase("shown_run"), 1U);
+  for (Json& job : json.at("jobs")) ASSERT_EQ(job.at("latency_ns").erase("percentile"), 1U);
+  for (Json& link : json.at("links")) ASSERT_EQ(link.erase("under_way_frames"), 1U);
+  const std::string text = text_of(json);
+  EXPECT_TRUE(has(text, "and counts are those of one run; ")) << text;
+  EXPECT_FALSE(has(text, "latency: p30"));
+  EXPECT_EQ(row_of(text, "a sent options-of-a").back(), "-");
+  const Report report = Report::parse(json.dump(), "old").value();
+  EXPECT_TRUE(compare(report, report, {}));
+  EXPECT_EQ(to_terse(report), to_terse(now));
 }
 
 std::string refusal(const std::string& text) {
-  const auto report = Report::parse(text, "some.json");
+  const auto report = Report::parse(text, "x.json");
   return report ? "accepted" : report.error().message;
 }
 
-TEST(ReportFile, OfAnotherVersionIsRefusedByBothNames) {
-  Json json = sample("quiet");
-  json["format_version"] = 7;
-  json["shmifperf_version"] = "9.9";
-  const std::string message = refusal(json.dump());
-  EXPECT_NE(message.find("format_version 7 of shmifperf 9.9"), std::string::npos) << message;
-  EXPECT_NE(message.find("reads 1"), std::string::npos) << message;
-}
-
-TEST(ReportFile, NestedWithoutEndIsRefused) {
-  const std::string deep(2000000, '[');
-  EXPECT_TRUE(refusal(deep).starts_with("cannot read result"));
-  EXPECT_TRUE(refusal(deep + std::string(2000000, ']')).starts_with("cannot read result"));
-  const std::string closed = std::string(100, '[') + std::string(100, ']');
-  EXPECT_NE(refusal("{\"options\":" + closed + "}").find("deeper"), std::string::npos);
+TEST(ReportFile, ThatIsNoResultSaysWhatItIsInstead) {
+  Json newer = sample("quiet");
+  newer["format_version"] = 7;
+  newer["shmifperf_version"] = "9.9";
+  Json wrong = sample("quiet");
+  wrong.at("jobs").at(1).at("rx").at("batches") = "many";
+  for (const auto& [text, words] : std::vector<std::pair<std::string, Words>>{
+           {"[]", {"not a result"}},
+           {"7", {"not a result"}},
+           {"", {}},
+           {"null", {}},
+           {std::string("\xff\xfe\x00", 3), {}},
+           {"{}", {"no format_version"}},
+           {R"({"format_version":null})", {"format_version null", "reads 1"}},
+           {"{", {"not JSON ("}},
+           {"shmifperf 0.1.0: passed\n", {"it is not JSON; "}},
+           {R"({"format_version":1})", {"schema"}},
+           {newer.dump(), {"format_version 7 of shmifperf 9.9", "reads 1"}},
+           {wrong.dump(), {"jobs", "batches"}},
+           {std::string(2000000, '['), {}},
+           {std::string(2000000, '[') + std::string(2000000, ']'), {}},
+           {"{\"options\":" + std::string(100, '[') + std::string(100, ']') + "}", {"deeper"}}}) {
+    const std::string message = refusal(text);
+    EXPECT_TRUE(message.starts_with("cannot read result x.json: ")) << message;
+    for (const std::string& word : words) EXPECT_TRUE(has(message, word)) << message;
+  }
+  const test::TempDir dir("/tmp");
+  EXPECT_TRUE(has(Report::load(dir.file("none")).error().message, "No such file"));
+  EXPECT_TRUE(has(Report::load(dir.path()).error().message, "directory"));
 }
 
 TEST(ReportFile, AHugeOneIsReadInLinearTime) {
@@ -189,20 +358,5 @@ TEST(ReportFile, AHugeOneIsReadInLinearTime) {
   EXPECT_EQ(refusal(json.dump()), "accepted");
 }
 
-TEST(ReportFile, ThatIsNotThereOrADirectoryIsAnErrorWithItsReason) {
-  const test::TempDir dir("/tmp");
-  EXPECT_NE(Report::load(dir.file("none")).error().message.find("No such file"), std::string::npos);
-  EXPECT_NE(Report::load(dir.path()).error().message.find("directory"), std::string::npos);
-}
-
-TEST(Schema, KnowsEveryEngineAndNoOther) {
-  std::vector<std::string> names;
-  for (const Engine* const engine : engines()) names.emplace_back(engine->name);
-  const auto schema =
-      nlohmann::json::parse(std::ifstream(shmif::test::in_source("docs/shmifperf.schema.json")));
-  const auto& known = schema.at("definitions").at("job").at("properties").at("engine").at("enum");
-  EXPECT_EQ(known.get<std::vector<std::string>>(), names);
-}
-
 }  // namespace
-}  // namespace shmif::perf
+}  // namespace shmif::perf::report_json

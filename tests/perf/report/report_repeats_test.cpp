@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "perf/report/report.hpp"
-#include "perf/report/text.hpp"
 #include "tests/perf/report/figures.hpp"
 #include "tests/perf/report/sample_results.hpp"
 #include "tests/perf/stats/recorded.hpp"
@@ -159,18 +158,6 @@ TEST(Repetitions, EachRateShareAndTimeIsTheMedianAndEverythingElseOfTheRunThatIs
   expect_medians(runs[1], runs);
   runs.pop_back();  // of an even number it is between the middle ones
   expect_medians(runs[2], runs);
-}
-
-TEST(Repetitions, TheFirstRunIsCalledTheFirst) {
-  RunResult run = run_number(1);
-  run.repeats = {{.job = "bulk", .figure = figure_name::kTxFps, .values = {1, 2}}};
-  run.repetitions = {run, run};
-  for (const auto& [shown, number] : {std::pair{0U, "run 1; "}, {1U, "run 2; "}}) {
-    run.shown_run = shown;
-    const std::string text = to_text(Report::parse(to_json(run, Bins::without), "x").value());
-    EXPECT_NE(text.find(std::string("and counts are those of ") + number), std::string::npos)
-        << text;
-  }
 }
 
 TEST(Repetitions, WhatTheShownRunDoesNotKnowStaysUnknownAndOneWithFewerFlowsIsNone) {

@@ -64,49 +64,6 @@ TEST_F(AxesInABrowser, StayLinearIfJobsDifferByAFactorOfTen) {
   EXPECT_FALSE(notes_say(facts, "logarithmic; below"));
 }
 
-// The height of a chart decides how many labels have room. At 160 Mbit/s, steps of 25 Mbit/s have.
-TEST_F(AxesInABrowser, HaveRoundSteps) {
-  for (const double other : {100.0, 160.0, 180.0}) {
-    const Json& facts = shown(("round" + std::to_string(other)).c_str(), apart_by(other));
-    for (const Json* const chart : {&chart_of(facts, "throughput over time"),
-                                    &facts["pressed"]["Throughput over time: frames"]}) {
-      page_charts::expect_round_steps((*chart)["axes"][0]);
-      if ((*chart)["axes"][1]["label"].get<std::string>().ends_with("logarithmic")) continue;
-      page_charts::expect_round_steps((*chart)["axes"][1]);
-    }
-  }
-}
-
-/// As apart_by(), but the first job has `factor` times as many frames as the other.
-Json frames_apart_by(double other, double factor) {
-  Json result = apart_by(other);
-  for (Json& job : result["jobs"]) {
-    const bool first = job["jobname"].get<std::string>().starts_with("voip");
-    for (Json& interval : job["intervals"]) {
-      const double frames = 1500 * (first ? factor : 1) * interval["seconds"].get<double>();
-      interval["rx_frames"] = interval["tx_frames"] = static_cast<std::uint64_t>(frames);
-    }
-  }
-  return result;
-}
-
-TEST_F(AxesInABrowser, AreDescribedAsTheyAreInTheChosenUnit) {
-  const std::string below = "so the axis is logarithmic; below ";
-  const Json& bits = shown("far-in-bits", frames_apart_by(2000, 1));
-  EXPECT_TRUE(notes_say(bits, below + "10 Mbit/s it is linear"));
-  const Json& in_frames = bits["pressed"]["Throughput over time: frames"];
-  EXPECT_EQ(in_frames["axes"][1]["label"], "received (frames/s)");
-  EXPECT_EQ(in_frames["note"].get<std::string>().find("logarithmic"), std::string::npos);
-
-  const Json& frames = shown("far-in-frames", frames_apart_by(200, 100));
-  EXPECT_FALSE(notes_say(frames, "logarithmic; below"));
-  const Json& pressed_frames = frames["pressed"]["Throughput over time: frames"];
-  EXPECT_EQ(pressed_frames["axes"][1]["label"], "received (frames/s), logarithmic");
-  EXPECT_NE(pressed_frames["note"].get<std::string>().find(below + "1 k/s it is linear"),
-            std::string::npos)
-      << pressed_frames["note"];
-}
-
 TEST_F(AxesInABrowser, AreTintedWhileSomethingHeldAJobBackAndEachCauseIsNamedOnce) {
   const Json& facts = shown("far", apart_by(2000));
   const Json& tints = chart_of(facts, "throughput over time")["tints"];

@@ -169,18 +169,6 @@ inline void expect_last_values(const Json& chart, const Format& format) {
   EXPECT_EQ(chart["legend"], expected);
 }
 
-/// Expects labels that are 1, 2 or 5 times a power of ten apart, and more than two of them.
-inline void expect_round_steps(const Json& axis) {
-  const std::vector<double> at = axis["at"].get<std::vector<double>>();
-  ASSERT_GT(at.size(), 2U) << axis["label"];
-  for (std::size_t i = 1; i < at.size(); ++i) {
-    const double step = at[i] - at[i - 1];
-    const double power = std::pow(10, std::floor(std::log10(step * 1.000001)));
-    const double digit = std::round(step / power * 1e6) / 1e6;
-    EXPECT_TRUE(digit == 1 || digit == 2 || digit == 5) << axis["label"] << ": " << axis["at"];
-  }
-}
-
 inline void expect_time_axis(const Json& chart, bool own) {
   EXPECT_EQ(chart["axes"][0]["label"],
             own ? "time since the job’s own start (s)" : "time since the start (s)");

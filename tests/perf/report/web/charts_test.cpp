@@ -147,16 +147,6 @@ TEST_F(ChartsInABrowser, ThroughputIsWhatEachReceiverGotInEachInterval) {
   EXPECT_EQ(frames["axes"][1]["label"], "received or sent (frames/s)");
 }
 
-TEST_F(ChartsInABrowser, ThroughputSinceTheJobsOwnStartBeginsAtIt) {
-  const Json& result = test::few_jobs_json();
-  const Json& own =
-      pressed(shown("few", result), "Throughput over time: since each job’s own start");
-  expect_curves(curves_of(own), expected_rates(result, true, true));
-  expect_time_axis(own, true);
-  expect_marks(own, expected_marks(result, true));
-  expect_ramps(own, {{0, 2}});
-}
-
 TEST_F(ChartsInABrowser, LossesAndOverrunsAreMarkedWhenTheyWere) {
   const Json& result = test::few_jobs_json();
   const Json& facts = shown("few", result);
@@ -235,22 +225,6 @@ TEST_F(ChartsInABrowser, OfManyJobsTheRatesOfAGroupAreAddedUp) {
   }
 }
 
-TEST_F(ChartsInABrowser, OfManyJobsTheSlowestOfAGroupStandsForItsLatency) {
-  const Json& result = test::many_jobs_json();
-  Curves expected;
-  for (std::size_t i = 0; i < 12; ++i) {
-    const Json& one = result["jobs"][4 * i + 1];
-    const Json& other = result["jobs"][4 * i + 3];
-    const bool first = one["latency_ns"]["p99"] > other["latency_ns"]["p99"];
-    const Json& slowest = first ? one : other;
-    expected["group g" + std::to_string(i) + ": " + slowest["jobname"].get<std::string>()] =
-        curve_over_time(slowest, 0,
-                        [](const Json& v) { return v["latency_p99_ns"].get<double>(); });
-  }
-  const Json& chart = chart_of(shown("many", result), "latency over time");
-  expect_curves(curves_of(chart), expected);
-}
-
 TEST_F(ChartsInABrowser, AConnectionsWindowAndRoundTripAreThoseOfItsIntervals) {
   const Json& result = test::few_jobs_json();
   const Json& facts = shown("few", result);
@@ -292,40 +266,6 @@ TEST_F(ChartsInABrowser, AJobHasItsOwnColourAndPatternInEachChart) {
     }
   }
   EXPECT_EQ(look.size(), 3U);
-}
-
-TEST_F(ChartsInABrowser, TheFirstLinesOfAChartAreShownWhateverTheirJobsPlaceIs) {
-  Json result = test::many_jobs_json();
-  // Keeps ten jobs and their peers. Only the last peer has a known latency.
-  result["groups"] = Json::array();
-  for (std::size_t i = result["jobs"].size(); i-- > 0;) {
-    if (i >= 20) result["jobs"].erase(i);
-    if (i < 19) result["jobs"][i]["latency_ns"] = nullptr;
-  }
-  const Json& facts = shown("last-of-ten", result);
-  for (const char* name : {"latency percentiles", "latency histogram", "latency over time"}) {
-    const Json& series = chart_of(facts, name)["series"];
-    ASSERT_EQ(series.size(), 1U) << name;
-    EXPECT_EQ(series[0]["label"], "job9") << name;
-    EXPECT_TRUE(series[0]["shown"].get<bool>()) << name;
-  }
-  EXPECT_EQ(chart_of(facts, "throughput over time")["series"].size(), 12U) << "with the marks";
-}
-
-TEST_F(ChartsInABrowser, APageHasAChartForEachThingThatWasMeasured) {
-  const auto names = [](const Json& facts) {
-    std::vector<std::string> all;
-    for (const Json& chart : facts["charts"]) all.push_back(chart["name"]);
-    std::ranges::sort(all);
-    return all;
-  };
-  EXPECT_EQ(names(shown("few", test::few_jobs_json())),
-            (std::vector<std::string>{"TCP congestion window", "TCP round-trip time",
-                                      "latency histogram", "latency over time",
-                                      "latency percentiles", "throughput over time"}));
-  EXPECT_EQ(names(shown("many", test::many_jobs_json())),
-            (std::vector<std::string>{"latency histogram", "latency over time",
-                                      "latency percentiles", "throughput over time"}));
 }
 
 }  // namespace

@@ -164,16 +164,6 @@ TEST_F(ChartsInABrowser, WithoutBucketsTheCurveHasThePercentilesThatTheResultNam
   for (const Json& each : facts["charts"]) EXPECT_NE(each["name"], "latency histogram");
 }
 
-TEST_F(ChartsInABrowser, OfManyJobsThePercentilesAreThoseOfTheGroups) {
-  const Json& result = test::many_jobs_json();
-  const Curves curves = curves_of(chart_of(shown("many", result), "latency percentiles"));
-  ASSERT_EQ(curves.size(), 12U);
-  for (const Json& group : result["groups"]) {
-    const Curve& curve = curves.at("group " + group["groupname"].get<std::string>());
-    EXPECT_EQ(curve.rbegin()->second, group["latency_ns"]["max"]);
-  }
-}
-
 /// Expects that each column shows the share of the frames whose bucket has its middle there.
 void expect_columns(const Json& chart, const std::map<std::string, Json>& expected) {
   const std::vector<double> from = chart["x"];
@@ -223,15 +213,6 @@ TEST_F(ChartsInABrowser, TheHistogramHasTheShareOfTheFramesOfEachColumn) {
     if (axis["says"][i] == "") continue;
     EXPECT_EQ(axis["says"][i], beside_axis(as_time(axis["at"][i])));
   }
-}
-
-TEST_F(ChartsInABrowser, OfManyJobsTheHistogramIsThatOfTheGroups) {
-  const Json& result = test::many_jobs_json();
-  std::map<std::string, Json> expected;
-  for (const Json& group : result["groups"]) {
-    expected["group " + group["groupname"].get<std::string>()] = group["latency_ns"];
-  }
-  expect_columns(chart_of(shown("many", result), "latency histogram"), expected);
 }
 
 }  // namespace

@@ -148,52 +148,5 @@ TEST_F(MeasuredInABrowser, AMapOfOneHeatIsASentenceAndNotAPicture) {
   EXPECT_EQ(look("alike-but-one", one)["heats"].size(), 1U) << "one cell was written more often";
 }
 
-TEST_F(MeasuredInABrowser, APartThatWasSeldomUsedIsNotLikeOneThatNeverWas) {
-  Json used = alike(0, 0);
-  used["jobs"][0]["heat"]["map"]["rows"][1]["accessed"][63] = 0.004;
-  Json written = alike(0.5, 0);
-  written["jobs"][0]["heat"]["map"]["rows"][1]["written"][63] = 0.004;
-  for (const auto& [name, json] : {std::pair("seldom-used", used), {"seldom-written", written}}) {
-    const Json& facts =
-        MeasuredInABrowser::facts(name, [&] { return test::page_of_json(json.dump()); });
-    EXPECT_EQ(facts["heats"].size(), 1U) << name;
-    for (const Json& note : facts["notes"]) {
-      EXPECT_EQ(note.get<std::string>().find("bulk: "), std::string::npos) << note;
-    }
-  }
-  const Json seldom = alike(0.004, nullptr);
-  const Json& facts =
-      MeasuredInABrowser::facts("seldom", [&] { return test::page_of_json(seldom.dump()); });
-  EXPECT_EQ(std::ranges::count(facts["notes"],
-                               Json("bulk: all 64 parts of its bus were used alike, in below 1 % "
-                                    "of the looks from 0.0 s to 4.0 s, writes not measured.")),
-            1);
-}
-
-TEST_F(MeasuredInABrowser, SaysHowManyMapsItLeavesOut) {
-  const auto notes_of = [](const char* name, Json json) {
-    for (int i = 2; i <= 10; ++i) {
-      Json job = json["jobs"][0];
-      job["jobname"] = "bulk" + std::to_string(i);
-      json["jobs"].push_back(job);
-    }
-    const Json& facts =
-        MeasuredInABrowser::facts(name, [&] { return test::page_of_json(json.dump()); });
-    std::string all;
-    for (const Json& note : facts["notes"]) all += note.get<std::string>() + '\n';
-    return all;
-  };
-  const std::string even = notes_of("ten-alike", alike(0, nullptr));
-  EXPECT_NE(even.find("\nbulk8: no part of its bus was used"), std::string::npos) << even;
-  EXPECT_EQ(even.find("\nbulk9: no part of its bus was used"), std::string::npos) << even;
-  EXPECT_NE(even.find("\n2 more jobs used all parts of the bus alike, or none; the table has the "
-                      "figures.\n"),
-            std::string::npos)
-      << even;
-  const std::string uneven =
-      notes_of("ten-maps", Json::parse(to_json(test::heated_sample(), Bins::with)));
-  EXPECT_NE(uneven.find(" The first eight of 10 maps are drawn.\n"), std::string::npos) << uneven;
-}
-
 }  // namespace
 }  // namespace shmif::perf::page_measured

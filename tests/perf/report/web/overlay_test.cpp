@@ -174,47 +174,6 @@ TEST_F(SeveralInABrowser, OneThatFailedIsToldAndItsProblemsHaveItsName) {
   EXPECT_EQ(rows[1][1].second, "FAILED!");
 }
 
-TEST_F(SeveralInABrowser, IfOneHasManyJobsThereAreGroupsOfAll) {
-  const Files files = {{"few.json", test::few_jobs_json()}, {"many.json", test::many_jobs_json()}};
-  const Json& page = shown("groups", files);
-  const auto rows = table_of(page, "Side by side").rows;
-  const auto groups = files[0].second["groups"].size() + files[1].second["groups"].size();
-  ASSERT_EQ(rows.size(), groups);
-  EXPECT_EQ(rows[0][0].second, "few.json");
-  EXPECT_EQ(rows[0][1], (std::pair<std::string, std::string>(
-                            "group", files[0].second["groups"][0]["groupname"])));
-  for (const std::string& label : labels_of(chart_of(page, "throughput over time"))) {
-    EXPECT_NE(label.find(".json: group "), std::string::npos) << label;
-  }
-}
-
-TEST_F(SeveralInABrowser, AGroupHasItsDashesWhicheverJobIsTheSlowest) {
-  Json other = test::many_jobs_json();
-  std::swap(other["jobs"][1]["latency_ns"]["p99"], other["jobs"][3]["latency_ns"]["p99"]);
-  const Json& page = shown("slowest", {{"a.json", test::many_jobs_json()}, {"b.json", other}});
-  const Json& series = chart_of(page, "latency over time")["series"];
-  ASSERT_EQ(series.size(), 24U);
-  const std::string first = series[0]["label"];
-  const std::string second = series[1]["label"];
-  const std::string of_a = "a.json: group g0: ", of_b = "b.json: group g0: ";
-  ASSERT_TRUE(first.starts_with(of_a)) << first;
-  ASSERT_TRUE(second.starts_with(of_b)) << second;
-  EXPECT_NE(first.substr(of_a.size()), second.substr(of_b.size())) << "another job is the slowest";
-  EXPECT_EQ(series[0]["dash"], series[1]["dash"]);
-  EXPECT_NE(series[0]["colour"], series[1]["colour"]);
-  EXPECT_NE(series[1]["dash"], series[2]["dash"]) << "another group";
-}
-
-TEST_F(SeveralInABrowser, TenJobsHaveTenDashes) {
-  Json ten = test::many_jobs_json();
-  ten["groups"] = Json::array();
-  ten["jobs"].erase(ten["jobs"].begin() + 20, ten["jobs"].end());
-  const Json& chart =
-      chart_of(shown("ten", {{"a.json", ten}, {"b.json", ten}}), "throughput over time");
-  ASSERT_EQ(chart["series"].size(), 20U);
-  EXPECT_EQ(texts_of(chart, "dash").size(), 10U);
-}
-
 TEST_F(SeveralInABrowser, TheAxisIsDescribedAsItIsInTheChosenUnit) {
   Json other = test::few_jobs_json();
   for (Json& job : other["jobs"]) {

@@ -88,10 +88,6 @@ TEST_F(ReportInABrowser, CallsReceivedWhatWasReceivedAndSentWhatNobodyReceives) 
   EXPECT_EQ(sent["charts"][0]["axes"][1]["label"], "sent (bit/s)");
 }
 
-TEST_F(ReportInABrowser, SaysWhatAResultWithoutBucketsLacks) {
-  EXPECT_TRUE(notes_say(facts("own-few-without-bins"), "--output-format=json+"));
-}
-
 TEST_F(ReportInABrowser, OfManyJobsTheGroupsStandAboveTheFirstChart) {
   const Json& many = facts("own-many");
   EXPECT_EQ(many["rows_above"], 10) << "of twelve";

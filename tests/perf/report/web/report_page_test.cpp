@@ -32,12 +32,6 @@ TEST(ReportPage, KeepsTheLicenceOfTheLibraryInIt) {
   EXPECT_NE(page.find("Chart.js Contributors"), std::string::npos);
 }
 
-TEST(ReportPage, HoldsTheTextForBrowsersWithoutScripts) {
-  const RunResult run = test::quiet_sample();
-  const std::string text = to_text(Report::parse(to_json(run, Bins::with), "sample").value());
-  EXPECT_NE(page_of(run).find("<pre>" + text.substr(0, text.find("->"))), std::string::npos);
-}
-
 /// As HTML has it.
 std::string escaped(const std::string& text) {
   std::string out;
@@ -65,13 +59,6 @@ TEST(ReportPage, NamesAreTextEvenWhereTheyLookLikeMarkup) {
     ++scripts;
   }
   EXPECT_EQ(scripts, 3U);
-}
-
-TEST(ReportPage, MarksOfTheFormInNamesAreLeftAlone) {
-  RunResult run = test::quiet_sample();
-  run.jobs[0].name = run.jobs[1].peer_of = "@TEXT@ @RESULT@ @SCRIPT@";
-  const std::string page = page_of(run);
-  EXPECT_NE(page.find("\"jobname\":\"@TEXT@ @RESULT@ @SCRIPT@\""), std::string::npos);
 }
 
 Report named(const std::string& name, const RunResult& run) {
