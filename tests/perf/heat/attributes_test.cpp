@@ -26,14 +26,6 @@ TEST(HeatAttributesText, TakesUnits) {
   EXPECT_EQ(attributes_text(*read), "5000,100000,60000000,1000,1000000");
 }
 
-TEST(HeatAttributesText, IsReadAsDamonsFileShowsIt) {
-  for (const char* const text : {"5001 100002 1000003 14 1005", "5001 100002 1000003 14 1005\n"}) {
-    const auto read = read_attributes(text);
-    ASSERT_TRUE(read) << read.error().message;
-    EXPECT_EQ(attributes_text(*read), "5001,100002,1000003,14,1005");
-  }
-}
-
 TEST(HeatAttributesText, IsRefusedAsAWhole) {
   const auto why = [](const char* text) {
     const auto read = read_attributes(text);

@@ -103,17 +103,6 @@ TEST(BusPicture, NamesThePartOfTheBusThatIsUsedMost) {
             "rx used 60.0 KiB of 1.2 MiB; most: 60.0 KiB from behind the ports on" + always);
 }
 
-TEST(BusPicture, OfSeveralPartiesTellsTheLongestTimeAndTheMostLooks) {
-  HeatResult many = result_of({{kRingAt, kRingAt + 65536, 10, 0, 0}});
-  many.windows.back().samples = 20;
-  HeatResult lasting = result_of({{kRingAt, kRingAt + 65536, 10, 0, 0}});
-  lasting.windows.back().end_s = 4.5;
-  for (const auto& parties : {std::vector{many, lasting}, {lasting, many}}) {
-    const std::string text = bus_heat_text(parties, small_bus(), 120, false);
-    EXPECT_NE(text.find("the last 3.5 s, 20 looks;"), std::string::npos) << text;
-  }
-}
-
 TEST(BusPicture, ClaimsNoMoreThanThePrecisionOfTheLooksTells) {
   auto result = result_of({{kRingAt, kRingAt + 65536, 10, 0, 0}});
   const auto conclusion = [&](const char* precision) {
@@ -142,14 +131,6 @@ TEST(BusPicture, SaysWhyAProcessWasNotMeasuredAndShowsNoZeros) {
   EXPECT_EQ(lines[1], "tx, process 42");
   EXPECT_EQ(lines[2], "  not measured: it was started without SHMIF_HEAT (start it");
   EXPECT_EQ(lines[3], "  with SHMIF_HEAT=DIR)");
-}
-
-TEST(BusPicture, OfAKernelThatDoesNotTellWritesSaysSo) {
-  auto result = result_of({{kRingAt, kRingAt + kRingBytes, 10, {}, 0}});
-  result.provenance.writes_reason = "the kernel has no asynchronous write protection (6.7)";
-  const auto lines = lines_of(bus_heat_text({result}, small_bus(), 80, false));
-  EXPECT_EQ(lines.back(),
-            "  written   not measured: the kernel has no asynchronous write protection (6.7)");
 }
 
 TEST(BusPicture, MeansTheSameInColourAndWithoutControlCharactersOfOthers) {

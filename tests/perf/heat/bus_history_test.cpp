@@ -37,10 +37,6 @@ double sum_of(const std::vector<double>& cells, std::size_t from, std::size_t co
   return std::accumulate(first, first + static_cast<std::ptrdiff_t>(count), 0.0);
 }
 
-TEST(BusHistory, HasThePagesOfTheFileWithTheRingOnce) {
-  EXPECT_EQ(history().bytes(), bus::kRingOffset + kRingBytes);
-}
-
 TEST(BusHistory, ShowsHeaderPortsAndRingAndFoldsTheTwoPlacesOfTheRing) {
   BusHistory all = history();
   all.add(window_at(0, {{kAt, kAt + kPage, 10, 5, 0},
@@ -137,59 +133,6 @@ TEST(BusHistory, ARowOfTwoWindowsIsTheMeanOfTheirLooks) {
   EXPECT_EQ(all.rows()[51].looks, 10U);
 }
 
-TEST(BusHistory, ARowWithAWindowThatDoesNotTellWritesDoesNotTellThem) {
-  BusHistory all = history();
-  for (int i = 0; i < 101; ++i) {
-    HeatWindow window = window_at(i, {used(256)});
-    if (i == 3) window.regions[0].writes.reset();
-    all.add(window, kMapped);
-  }
-  EXPECT_EQ(all.rows()[0].written[20], 0.5);
-  EXPECT_TRUE(all.rows()[1].written.empty());
-  EXPECT_EQ(all.rows()[1].accessed[20], 1);
-  EXPECT_EQ(all.rows()[2].written[20], 0.5);
-}
-
-TEST(BusHistory, ACellIsTheMeanOfThePagesThatItHasAPartOf) {
-  BusHistory all = history();
-  // Eight pages before the first cell of the ring, and one of four or five of its pages.
-  all.add(window_at(0, {{kAt, kAt + kPage, 0, 0, 0},
-                        {kAt + kPage, kAt + 2 * kPage, 10, 4, 0},
-                        {kRingAt, kRingAt + kPage, 10, 6, 0}}),
-          kMapped);
-  const BusHeatRow& row = all.rows().front();
-  EXPECT_EQ(row.accessed[0], 0) << "the header is one page";
-  const double ports = static_cast<double>((bus::kTableBytes / 7 + kPage - 1) / kPage);
-  EXPECT_DOUBLE_EQ(row.accessed[1], 1 / ports);
-  EXPECT_DOUBLE_EQ(row.written[1], 0.4 / ports);
-  EXPECT_EQ(row.accessed[2], 0);
-  const double ring = static_cast<double>((kRingBytes / 56 + kPage - 1) / kPage);
-  EXPECT_DOUBLE_EQ(row.accessed[8], 1 / ring);
-  EXPECT_DOUBLE_EQ(row.written[8], 0.6 / ring);
-  EXPECT_EQ(row.accessed[9], 0);
-}
-
-TEST(BusHistory, TakesATenthMoreOrLessForTheSame) {
-  BusHistory all = history();
-  all.add(window_at(0, {used(8, 4)}), kMapped);
-  all.add(window_at(1, {used(8, 5)}), kMapped);
-  all.add(window_at(2, {used(8, 4)}), kMapped);
-  EXPECT_EQ(all.regions()[1].age, 2U);
-  EXPECT_EQ(all.regions()[1].accesses, 4U) << "of the last window";
-  all.add(window_at(3, {used(8, 6)}), kMapped);
-  EXPECT_EQ(all.regions()[1].age, 0U);
-  EXPECT_EQ(all.regions()[1].accesses, 6U);
-  EXPECT_EQ(all.regions()[1].writes, 3U);
-}
-
-TEST(BusHistory, AWindowOfHalfTheTimeIsInTheWorkingSet) {
-  BusHistory all = history();
-  all.add(window_at(0, {used(9)}), kMapped);
-  all.add(window_at(1, {used(20, 5)}, 5), kMapped);
-  EXPECT_EQ(all.working_set_bytes(100), 20 * kPage);
-  EXPECT_EQ(all.looks_of_regions(), 5U);
-}
-
 TEST(BusHistory, AWindowOfARampIsInTheMapAndInNothingElse) {
   BusHistory all = history();
   all.add(window_at(0, {used(9)}), kMapped, BusHistory::Counts::row);
@@ -212,15 +155,6 @@ TEST(BusHistory, AShortWindowIsNotInTheWorkingSet) {
   EXPECT_EQ(all.touched_bytes(), 20 * kPage);
 }
 
-TEST(BusHistory, AWindowWithRestsBetweenItsLooksIsAWholeOne) {
-  BusHistory all = history();
-  HeatWindow few = window_at(0, {used(8, 3)}, 3);
-  few.end_s = few.begin_s + 1;
-  all.add(few, kMapped);
-  EXPECT_EQ(all.working_set_bytes(50), 8 * kPage);
-  EXPECT_EQ(all.looks_of_regions(), 3U);
-}
-
 TEST(BusHistory, AgesWhatIsUsedAsOftenAsBefore) {
   BusHistory all = history();
   const auto rest = [](std::uint64_t from) {
@@ -233,16 +167,6 @@ TEST(BusHistory, AgesWhatIsUsedAsOftenAsBefore) {
   EXPECT_EQ(regions[1].age, 5U) << "used all the time";
   EXPECT_EQ(regions[2].age, 0U) << "no more";
   EXPECT_EQ(regions[3].age, 6U) << "never";
-}
-
-TEST(BusHistory, HasTheCountsOfItsLastWindow) {
-  BusHistory all = history();
-  all.add(window_at(0, {{kRingAt, kRingAt + kPage, 9, 4, 0}}), kMapped);
-  all.add(window_at(1, {{kRingAt, kRingAt + kPage, 8, 0, 0}}), kMapped);
-  const auto regions = all.regions();
-  ASSERT_EQ(regions.size(), 3U);
-  EXPECT_EQ(regions[1].accesses, 8U);
-  EXPECT_EQ(regions[1].writes, 0U) << "it was written before";
 }
 
 TEST(BusHistory, SaysThatWritesAreNotMeasuredWhereTheKernelDoesNotTell) {
@@ -260,21 +184,6 @@ TEST(BusHistory, LeavesOutWindowsThatKnowNothingOfTheBus) {
   all.add(window_at(1, {used(3)}, 0), kMapped);
   EXPECT_TRUE(all.rows().empty());
   EXPECT_EQ(all.windows(), 0U);
-}
-
-TEST(BusHistory, KeepsABoundedNumberOfRegions) {
-  constexpr std::uint64_t kLarge = 64U << 20U;
-  BusHistory all(kLarge, kPage, 1.0);
-  std::vector<Region> regions;
-  for (std::uint64_t i = 0; i < kLarge / kPage; ++i) {
-    const std::uint64_t begin = kRingAt + i * kPage;
-    regions.push_back({begin, begin + kPage, static_cast<std::uint32_t>(i % 3), 0, 0});
-  }
-  all.add(window_at(0, regions), {kAt, kRingAt + 2 * kLarge});
-  const auto kept = all.regions();
-  EXPECT_LE(kept.size(), BusHistory::kMaxRegions);
-  EXPECT_EQ(kept.front().begin, 0U);
-  EXPECT_EQ(kept.back().end, all.bytes());
 }
 
 // Of what is joined, nothing is said to have been so for longer than it was.
@@ -307,35 +216,6 @@ TEST(BusHistory, JoinedRegionsHaveTheMeanOfTheirCounts) {
   EXPECT_EQ(all.regions(), (std::vector<Region>{{0, bus::kRingOffset, 0, 0, 1},
                                                 {bus::kRingOffset, all.bytes(), 11, 5, 0}}))
       << "the half is rounded up";
-}
-
-TEST(BusHistory, ManySmallRegionsCountInTheMeanOfALargeOne) {
-  constexpr std::uint64_t kLarge = 64U << 20U;
-  BusHistory all(kLarge, kPage, 1.0);
-  std::vector<Region> regions{{kAt, kRingAt, 0, 0, 0}, {kRingAt, kRingAt + kLarge / 2, 0, 0, 0}};
-  for (std::uint64_t i = 0; i < kLarge / 2 / kPage; ++i) {
-    const std::uint64_t begin = kRingAt + kLarge / 2 + i * kPage;
-    const std::uint32_t count = i % 2 == 0 ? 0 : 12;
-    regions.push_back({begin, begin + kPage, count, count, 0});
-  }
-  all.add(window_at(0, regions, 20), {kAt, kRingAt + 2 * kLarge});
-  const auto kept = all.regions();
-  ASSERT_EQ(kept.size(), 1U);
-  EXPECT_EQ(kept[0].accesses, 3U) << "a half has 0, and the other 6 on average";
-  EXPECT_EQ(kept[0].writes, 3U);
-}
-
-TEST(BusHistory, RegionsThatDifferInOneCountStayApart) {
-  BusHistory all = history();
-  all.add(window_at(0, {{kAt, kRingAt, 6, 3, 0},
-                        {kRingAt, kRingAt + kRingBytes / 2, 6, 1, 0},
-                        {kRingAt + kRingBytes / 2, kRingAt + kRingBytes, 7, 1, 0}}),
-          kMapped);
-  const auto regions = all.regions();
-  ASSERT_EQ(regions.size(), 3U);
-  EXPECT_EQ(regions[0].end, bus::kRingOffset);
-  EXPECT_EQ(regions[1], (Region{bus::kRingOffset, bus::kRingOffset + kRingBytes / 2, 6, 1, 0}));
-  EXPECT_EQ(regions[2], (Region{regions[1].end, all.bytes(), 7, 1, 0}));
 }
 
 TEST(BusHistory, KeepsWhatWasWrittenBeforeTheKernelToldNoMore) {

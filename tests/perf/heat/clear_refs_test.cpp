@@ -18,6 +18,7 @@
 #include "perf/heat/source.hpp"
 #include "perf/watch/process.hpp"
 #include "tests/perf/heat/shared_pages.hpp"
+#include "tests/perf/membw/trees.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -49,40 +50,6 @@ TEST(Smaps, GiveEachMappingItsOwnFigures) {
   EXPECT_EQ((*uses)[1].referenced_bytes, 12288U);
   EXPECT_FALSE((*uses)[2].is_accessible);
   EXPECT_EQ((*uses)[2].memory.name, "[guard]");
-}
-
-TEST(Smaps, OfAnotherFormAreRefusedAndCutOnesAreRead) {
-  EXPECT_FALSE(read_smaps("Rss: 4 kB\n"));
-  EXPECT_FALSE(read_smaps("no such file"));
-  EXPECT_TRUE(read_smaps("").value().empty());
-  const std::string whole = kSmaps;
-  for (std::size_t length = 60; length < whole.size(); ++length) {
-    const auto cut = read_smaps(whole.substr(0, length));
-    EXPECT_TRUE(!cut || cut->size() <= 3U);
-  }
-}
-
-// Looks within a window see different pages, for each forgets what was referenced before.
-TEST(ClearRefs, TellTheLargestWorkingSetOfTheLooksAndEachOnce) {
-  const shmif::test::TempDir root;
-  constexpr pid_t kNumber = 41;
-  const std::filesystem::path folder = root.path() + "/proc/" + std::to_string(kNumber);
-  std::filesystem::create_directories(folder);
-  const std::string stat = KernelFiles().read("/proc/self/stat").value();
-  std::ofstream(folder / "stat") << stat;
-  std::ofstream(folder / "clear_refs") << "0\n";
-  const TaskId process{kNumber, read_task_stat(stat).value().start_ticks};
-  const auto source = watch_by_clear_refs(process, KernelFiles(root.path())).value();
-  Regions regions({}, source->looking(), page_bytes(), 1);
-  for (const auto& [first, second] : {std::pair(4, 12), std::pair(12, 4)}) {
-    for (const int kibibytes : {first, second}) {
-      std::ofstream(folder / "smaps") << "7f0000000000-7f0000004000 rw-p 00000000 00:00 0 \n"
-                                      << "Referenced: " << kibibytes << " kB\n";
-      ASSERT_TRUE(source->look(regions));
-    }
-    EXPECT_EQ(source->take_working_set(), 12U * 1024) << first;
-    EXPECT_EQ(source->take_working_set(), std::nullopt);
-  }
 }
 
 /// A long look is followed by a rest of a hundred times that.
@@ -213,93 +180,6 @@ TEST(HeatOfAnyProcess, IsNotTakenForAliveUntilTheNextCostlyLook) {
   EXPECT_EQ(session.results()[0].reason, "the process has ended");
 }
 
-/// A source whose samples cost its target 100 ms each.
-class SourceThatSlowsItsTarget : public SlowSource {
- public:
-  explicit SourceThatSlowsItsTarget(std::string& calls) : calls_(calls) {}
-  bool burdens_target() const noexcept override { return true; }
-  std::chrono::nanoseconds cost(std::chrono::nanoseconds /*here*/) const noexcept override {
-    return std::chrono::milliseconds(100);
-  }
-  Result<void> forget(Regions& /*regions*/) override {
-    calls_ += "forget ";
-    return {};
-  }
-  Result<void> look(Regions& /*regions*/) override {
-    calls_ += "look ";
-    return {};
-  }
-
- private:
-  std::string& calls_;
-};
-
-TEST(HeatOfAnyProcess, TakesNoSamplesWhileItRestsFromACostlyOne) {
-  const Toucher child;
-  HeatOptions options;
-  options.attributes = read_attributes("1ms,1ms,1s,3,10").value();
-  HeatSession session(options);
-  std::string calls;
-  session.add(Process::open(child.pid).value(), std::make_unique<SourceThatSlowsItsTarget>(calls));
-  session.step();
-  ASSERT_TRUE(shmif::test::eventually([&] {
-    session.step();
-    return session.windows() == 1;
-  }));
-  for (int i = 0; i < 20; ++i) {  // the sample began less than 10 s ago
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    session.step();
-  }
-  EXPECT_EQ(calls, "forget look ");
-  EXPECT_TRUE(session.is_watching());
-}
-
-/// As many windows as were asked for are kept, however long it is watched.
-TEST(HeatOfAnyProcess, HasItsLastWindows) {
-  NEEDS_FAST_LOOKS();
-  const Toucher child;
-  HeatOptions options;
-  options.backend = HeatBackend::clear_refs;
-  options.attributes = read_attributes("1ms,10ms,1s,3,100").value();
-  options.keep_windows = 2;
-  HeatSession session(options);
-  session.add(Process::open(child.pid).value());
-  ASSERT_TRUE(shmif::test::eventually([&] {
-    session.step();
-    return session.windows() >= 4;
-  }));
-  const auto windows = session.results()[0].windows;
-  ASSERT_EQ(windows.size(), 2U);
-  EXPECT_EQ(windows[0].end_s, windows[1].begin_s) << "the last two";
-}
-
-TEST(HeatOfAnyProcess, IsNotTakenForALaterOneOfItsNumber) {
-  const shmif::test::TempDir tree;
-  const std::string folder = tree.path() + "/proc/41/";
-  std::filesystem::create_directories(folder);
-  const auto put = [&](const char* name, const std::string& text) {
-    std::ofstream(folder + name) << text;
-  };
-  const auto begun_at = [&](int ticks) {
-    std::string stat = "41 (a) S";
-    for (int field = 4; field <= 52; ++field)
-      stat += field == 22 ? ' ' + std::to_string(ticks) : " 0";
-    put("stat", stat + '\n');
-  };
-  begun_at(77);
-  put("smaps", kSmaps);
-  put("clear_refs", "");
-  const auto source = watch_by_clear_refs({41, 77}, KernelFiles(tree.path()));
-  ASSERT_TRUE(source) << source.error().message;
-  Regions regions({}, (*source)->looking(), page_bytes(), 1);
-  EXPECT_TRUE((*source)->forget(regions));
-  begun_at(78);
-  put("clear_refs", "");
-  EXPECT_EQ((*source)->forget(regions).error().code, std::errc::no_such_process);
-  EXPECT_EQ((*source)->look(regions).error().code, std::errc::no_such_process);
-  EXPECT_EQ(std::filesystem::file_size(folder + "clear_refs"), 0U) << "the other is left alone";
-}
-
 TEST(HeatOfAnyProcess, ThatMustNotBeWatchedIsAReason) {
   HeatOptions options;
   const shmif::test::TempDir tree;  // no process has files here
@@ -343,6 +223,31 @@ TEST(HeatOfAnyProcess, SaysThatItsFirstThreadHasEnded) {
   }
   const std::uint64_t before = *rounds;
   EXPECT_TRUE(shmif::test::eventually([&] { return *rounds > before; })) << "it goes on";
+}
+
+/// Its memory is gone, and its number is still taken.
+TEST(ClearRefs, OfAZombieSayThatItHasEnded) {
+  const Tree tree;
+  const auto put_state = [&](char state) {
+    std::string stat = std::string("41 (a) ") + state;
+    for (int field = 4; field <= 52; ++field) stat += field == 22 ? " 77" : " 0";
+    tree.put("/proc/41/stat", stat + '\n');
+  };
+  put_state('S');
+  tree.put("/proc/41/smaps", "00400000-00401000 r--p 00000000 08:01 7 /bin/a\nReferenced: 4 kB\n");
+  tree.put("/proc/41/clear_refs", "");
+  const auto source = watch_by_clear_refs({41, 77}, tree.files());
+  ASSERT_TRUE(source) << source.error().message;
+  Regions regions({}, (*source)->looking(), page_bytes(), 1);
+  EXPECT_EQ((*source)->ranges().value().size(), 1U);
+  EXPECT_TRUE((*source)->look(regions));
+  put_state('Z');
+  const auto code_of = [](const auto& result) {
+    return result ? std::error_code() : result.error().code;
+  };
+  EXPECT_EQ(code_of((*source)->look(regions)), std::errc::no_such_process);
+  EXPECT_EQ(code_of((*source)->ranges()), std::errc::no_such_process);
+  EXPECT_EQ(code_of((*source)->forget(regions)), std::errc::no_such_process);
 }
 
 }  // namespace

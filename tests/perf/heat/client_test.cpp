@@ -356,31 +356,6 @@ TEST(HeatClients, GetNoMemoryThatHasAHole) {
   ::munmap(begin + 2 * page, page);
 }
 
-TEST(HeatClients, AreNotMadeUnlessAskedFor) {
-  EXPECT_FALSE(HeatShare::is_wanted());
-  const SharedPages pages(1);
-  EXPECT_FALSE(HeatShare::of(pages.begin(), pages.bytes(), "pages"));
-  ::setenv(heat::kVariable, "/nowhere", 1);
-  const auto nowhere = HeatShare::of(pages.begin(), pages.bytes(), "pages");
-  ::unsetenv(heat::kVariable);
-  ASSERT_FALSE(nowhere);
-  EXPECT_EQ(nowhere.error().code, std::errc::no_such_file_or_directory);
-  const auto reason = watch_by_client(::getpid(), "");
-  ASSERT_FALSE(reason);
-  EXPECT_EQ(reason.error().code, Errc::not_supported);
-}
-
-TEST(HeatClients, OfOtherProgramsAreNotPromised) {
-  const shmif::test::TempDir dir;
-  const auto reason = watch_by_client(::getpid(), dir.path());
-  ASSERT_FALSE(reason);
-  EXPECT_EQ(
-      reason.error().message,
-      "process " + std::to_string(::getpid()) + " shares no access heat in " + dir.path() +
-          " (only programs that use shmif's library do, if they are started with SHMIF_HEAT=" +
-          dir.path() + ')');
-}
-
 /// How many descriptors of userfaultfd(2) this process has.
 std::ptrdiff_t userfaultfds() {
   std::ptrdiff_t found = 0;

@@ -122,14 +122,6 @@ TEST_F(FakeDamon, IsSetUpInTheKernelsOrderAndRemovedAtTheEnd) {
   EXPECT_EQ(line_of("nr_kdamonds"), "0");
 }
 
-TEST_F(FakeDamon, TellsInWhichThreadItWorksAndWhenItIsTurnedOff) {
-  put("0/pid", "4711");
-  const std::string told = shmif::test::debug_lines_of(
-      "heat", [&] { EXPECT_TRUE(DamonContext::begin(setup(), files())); });
-  EXPECT_EQ(told,
-            "DAMON works in thread 4711, context 0\nDAMON is turned off, and has no contexts\n");
-}
-
 TEST_F(FakeDamon, OfOthersIsNeverTouched) {
   put("nr_kdamonds", "1");
   put("0/state", "on");
@@ -174,18 +166,6 @@ TEST_F(FakeDamon, TakesBackWhatWasSetUpWhenTheKernelRefusesAValue) {
   EXPECT_NE(context.error().message.find("aggr_us"), std::string::npos) << context.error().message;
   EXPECT_EQ(line_of("nr_kdamonds"), "0");
   EXPECT_EQ(line_of("0/state"), "off");
-}
-
-TEST_F(FakeDamon, ThatMakesNoThreadIsNotRecorded) {
-  shmif::test::Child child([&] {  // for the limit
-    signal(SIGXFSZ, SIG_IGN);
-    const rlimit none{0, 0};
-    if (::setrlimit(RLIMIT_FSIZE, &none) != 0) return 1;
-    const auto record = std::make_shared<DamonRecord>();
-    if (DamonContext::begin(setup(), files(), record)) return 2;
-    return record->threads().empty() ? 0 : 3;
-  });
-  EXPECT_EQ(child.wait(), 0);
 }
 
 TEST_F(FakeDamon, WatchesGivenRangesOfProcessesAndOfPhysicalMemory) {

@@ -86,20 +86,6 @@ TEST_F(PagemapFile, TellsThePagesThatArePresentAndNothingOfWrites) {
       << "the map ends with the memory";
 }
 
-TEST_F(PagemapFile, TellsOfSinglePages) {
-  const PageScan pages = scan();
-  std::vector<std::uint64_t> wanted;
-  for (const std::uint64_t page : {0U, 3U, 6U, 7U, 9999U}) wanted.push_back(page * page_bytes());
-  const auto seen = pages.present(wanted).value();
-  std::vector<bool> accessed;
-  for (const Sighting& each : seen) {
-    accessed.push_back(each.accessed);
-    EXPECT_EQ(each.written, std::nullopt);
-  }
-  EXPECT_EQ(accessed, (std::vector<bool>{false, true, false, true, true}));
-  EXPECT_FALSE(pages.present(std::vector<std::uint64_t>{kEntries * page_bytes()}));
-}
-
 TEST_F(PagemapFile, ThatIsEmptyIsOfAProcessThatHasEnded) {
   std::filesystem::resize_file(path(), 0);
   const PageScan pages = scan();
@@ -108,13 +94,6 @@ TEST_F(PagemapFile, ThatIsEmptyIsOfAProcessThatHasEnded) {
   const auto none = pages.present(std::vector<std::uint64_t>());
   ASSERT_FALSE(none);
   EXPECT_EQ(none.error().code, std::errc::no_such_process);
-}
-
-TEST(PagemapOfAProcess, ThatDoesNotExistSaysWhich) {
-  const auto scan = PageScan::of(4'000'001);
-  ASSERT_FALSE(scan);
-  EXPECT_EQ(scan.error().code, std::errc::no_such_file_or_directory);
-  EXPECT_NE(scan.error().message.find("/proc/4000001/pagemap"), std::string::npos);
 }
 
 /// Whether the kernel refuses it then, or finds no pages, as of one that has touched none.
@@ -223,19 +202,6 @@ TEST(ClearRefsFiles, OfAnotherUsersProcessSayWhoMayUseThem) {
   }));
 }
 
-TEST(ClearRefsFiles, OfAnotherFormAreNone) {
-  EXPECT_EQ(read_smaps("Rss: 4 kB\n").error().message, "not as /proc/PID/smaps");
-  EXPECT_TRUE(read_smaps("").value().empty());
-  const auto uses = read_smaps(
-      "00001000-00003000 r--s 00000000 08:01 7      /a file\nRss:       12 kB\n"
-      "Referenced:        8 kB\nRss: many kB\nReferenced: 16 MB\n");
-  ASSERT_TRUE(uses);
-  ASSERT_EQ(uses->size(), 1U);
-  EXPECT_EQ(uses->at(0).memory, (NamedRange{{0x1000, 0x3000}, "/a file", 7}));
-  EXPECT_EQ(uses->at(0).referenced_bytes, 8U << 10U);
-  EXPECT_TRUE(uses->at(0).is_accessible);
-}
-
 TEST(BusPartiesOfThisProcess, SayThatItWasStartedWithoutTheVariable) {
   const shmif::test::TempBus bus;
   std::vector<Port> ports;
@@ -302,17 +268,6 @@ TEST(HeatControlFolder, IsThatOfTheUsersSessionOrInTmp) {
   EXPECT_EQ(refused.error().code, std::errc::no_such_file_or_directory);
   EXPECT_NE(refused.error().message.find("cannot make " + dir.path() + "/none/shmif-heat"),
             std::string::npos);
-}
-
-TEST(HeatControlFolder, ThatIsNoDirectoryOfTheUserIsRefused) {
-  const shmif::test::TempDir dir;
-  std::ofstream(dir.file("file")) << "x";
-  const auto refused = make_private_folder(dir.file("file"));
-  EXPECT_EQ(refused.error().code, std::errc::operation_not_permitted);
-  EXPECT_EQ(refused.error().message,
-            "cannot use " + dir.file("file") +
-                ": Operation not permitted (it must be a directory of this user that no other may "
-                "use)");
 }
 
 TEST(HeatControlSocket, IsNotInAPathThatIsTooLongAndTakesNoOtherFilesPlace) {
@@ -401,22 +356,6 @@ TEST(HeatControlSocket, OfAMonitorThatDiesSaysSo) {
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().code, Errc::link_ended);
   EXPECT_EQ(answer.error().message, "the monitor of access heat has died");
-}
-
-/// A signal of the monitor's process ends it, also while a caller is connected.
-TEST(HeatControlSocket, IsServedUntilTheStopDescriptorIsReadable) {
-  const shmif::test::TempDir dir;
-  HeatMonitor monitor;
-  std::array<int, 2> ends{};
-  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
-  const UniqueFd stop(ends[0]), bell(ends[1]);
-  {
-    HeatListener listener = HeatListener::open(dir.path()).value();
-    ASSERT_EQ(::write(bell.get(), "x", 1), 1);
-    listener.serve(monitor, stop.get());  // returns at once
-  }
-  EXPECT_FALSE(std::ifstream(dir.file("control")).good());
-  EXPECT_FALSE(std::ifstream(dir.file("lock")).good()) << "nothing is left";
 }
 
 }  // namespace

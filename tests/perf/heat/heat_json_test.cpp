@@ -163,17 +163,5 @@ TEST(HeatStatus, AsTextHasALineForEachTarget) {
             "kernel DAMON: no DAMON\n");
 }
 
-TEST(HeatStatus, AsTextHasNoByteThatCommandsATerminal) {
-  HeatStatus status;
-  status.clients = "/d\x1b[1m";
-  status.targets = {{{41, 77}, "r\x1b[2J", true, "w\ny", 9}};
-  status.contexts_reason = "no\r";
-  EXPECT_EQ(heat_status_text(status),
-            "off\nattrs 5000,100000,1000000,10,1000\nbackend auto\n"
-            "clients /d?[1m\n"
-            "target 41 (r?[2J), 9 windows: w?y\n"
-            "kernel DAMON: no?\n");
-}
-
 }  // namespace
 }  // namespace shmif::perf::test

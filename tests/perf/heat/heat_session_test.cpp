@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <functional>
@@ -128,13 +129,6 @@ TEST_F(HeatSessionOfAScript, HasSoManySamplesInAWindowAndKeepsTheNewestWindows) 
   }
 }
 
-TEST_F(HeatSessionOfAScript, TellsTheWorkingSetThatTheSourceKnowsBetter) {
-  script_.working_set = 1234;
-  watch("1us,3us,100s,3,10");
-  step_until([this] { return session_->windows() >= 1; });
-  EXPECT_EQ(result().windows[0].working_set_bytes, 1234U);
-}
-
 /// As the kernel's monitor does.
 TEST_F(HeatSessionOfAScript, TakesRegionsOfAWholeWindowAsTheSourceFoundThem) {
   script_.keeps_regions = true;
@@ -202,21 +196,6 @@ TEST_F(HeatSessionOfAScript, TellsWhyASourceFailedAndWhetherItsProcessLeft) {
       }
     }
   }
-}
-
-TEST_F(HeatSessionOfAScript, NamesTheProcessesThatItDoesNotWatch) {
-  watch("1ms,100s,100s,3,10");
-  const std::uint64_t changes = session_->changes();
-  session_->add_unwatched({42, 9}, "other", "it has no heat");
-  EXPECT_GT(session_->changes(), changes);
-  const auto results = session_->results();
-  ASSERT_EQ(results.size(), 2U);
-  EXPECT_EQ(results[1].process, (TaskId{42, 9}));
-  EXPECT_EQ(results[1].name, "other");
-  EXPECT_EQ(results[1].reason, "it has no heat");
-  EXPECT_FALSE(results[1].has_ended);
-  session_->finish();
-  EXPECT_FALSE(session_->is_watching());
 }
 
 /// Samples of one window are of the same addresses, however often these are to be read.
@@ -303,19 +282,6 @@ TEST_F(HeatSessionOfAScript, HasAsManyWindowsAsTheTargetWithTheMost) {
   EXPECT_FALSE(session_->is_watching());
 }
 
-TEST_F(HeatSessionOfAScript, HasItsUnfinishedWindowAlsoBehindOthers) {
-  watch("1us,20ms,100s,3,10");
-  std::size_t whole = 0;
-  step_until([&] {
-    if (session_->windows() != whole) script_.calls.clear();
-    whole = session_->windows();
-    return whole > 0 && script_.calls.find('l') != std::string::npos;
-  });
-  session_->finish();
-  ASSERT_EQ(result().windows.size(), whole + 1);
-  EXPECT_GE(result().windows.back().samples, 1U);
-}
-
 TEST_F(HeatSessionOfAScript, SaysAtItsEndWhichProcessesHaveEnded) {
   shmif::test::Child child([]() -> int {
     for (;;) ::pause();
@@ -334,6 +300,26 @@ TEST_F(HeatSessionOfAScript, SaysAtItsEndWhichProcessesHaveEnded) {
   for (const HeatResult& each : results) {
     ASSERT_EQ(each.windows.size(), 1U) << "what was seen of an unfinished window";
     EXPECT_GE(each.windows[0].samples, 1U);
+  }
+}
+
+/// Of what was seen of an unfinished window nothing is lost, and nothing is made up.
+TEST_F(HeatSessionOfAScript, KeepsTheFirstWindowOfATargetThatEndsInIt) {
+  for (const std::size_t looks : {3U, 0U}) {
+    script_ = {};
+    watch("1ms,100s,100s,3,10");
+    step_until([&] {
+      const auto taken = static_cast<std::size_t>(std::ranges::count(script_.calls, 'l'));
+      if (taken == looks) script_.fails_to_look = Error::from_errno(ESRCH, "cannot watch it");
+      return !session_->is_watching();
+    });
+    EXPECT_NE(result().reason, "");
+    session_->finish();
+    ASSERT_EQ(result().windows.size(), looks == 0 ? 0U : 1U) << "it is told once";
+    if (looks == 0) continue;
+    EXPECT_EQ(result().windows[0].samples, looks);
+    EXPECT_EQ(result().windows[0].regions.at(0).accesses, looks);
+    EXPECT_EQ(result().windows[0].working_set_bytes, 3 * page_bytes());
   }
 }
 

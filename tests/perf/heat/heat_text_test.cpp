@@ -10,15 +10,6 @@
 namespace shmif::perf::test {
 namespace {
 
-TEST(HeatMapText, ShowsNoAccessAsABlankAndAnyAccessAsMore) {
-  EXPECT_EQ(heat_character(0), ' ');
-  EXPECT_EQ(heat_character(1e-6), '.');
-  EXPECT_EQ(heat_character(0.5), '+');
-  EXPECT_EQ(heat_character(1), '@');
-  EXPECT_EQ(heat_character(2), '@');
-  EXPECT_EQ(heat_strip({0, 0.1, 1}), " .@");
-}
-
 TEST(HeatMapText, SharesARegionAmongItsCells) {
   HeatWindow window;
   window.samples = 10;
@@ -121,14 +112,6 @@ TEST(HeatMapText, SaysThatTheNextSampleComesASecondLaterOrMore) {
   EXPECT_EQ(heat_slowness(result), "") << "there is no next one";
 }
 
-TEST(HeatMapText, OfPhysicalMemoryNamesNoProcess) {
-  HeatResult result;
-  result.name = "physical memory";
-  result.reason = "no";
-  EXPECT_NE(heat_text({result}, {}, 80).find("\nphysical memory\n  no\n"), std::string::npos);
-  EXPECT_NE(heat_json({result}, {}, false).find("\"pid\": null"), std::string::npos);
-}
-
 /// Two ranges, of 40 and 60 KiB, and as many windows of ten samples as there are lists of regions.
 HeatResult measured(std::vector<std::vector<Region>> windows) {
   HeatResult result;
@@ -220,20 +203,6 @@ TEST(HeatConclusion, OfNoAccessAndOfNoMeasurementSaysThat) {
   EXPECT_EQ(heat_conclusion(result), "physical memory: not measured");
 }
 
-TEST(HeatConclusion, StandsFirstForEachTargetWithinTheColumns) {
-  const auto result = measured({{{0x40000, 0x4F000, 10, {}, 0}}});
-  auto absent = measured({});
-  absent.process = {42, 1};
-  const std::string text = heat_text({result, absent}, {}, 60);
-  EXPECT_TRUE(
-      text.starts_with("process 41 (rig): 60.0 KiB of 100.0 KiB (60 %) were accessed\n"
-                       "  in the one window; hottest: 0x40000 (60.0 KiB), in 100 %\n"
-                       "  of the samples\n"
-                       "process 42 (rig): not measured\n"
-                       "sampling 5000 us, "))
-      << text;
-}
-
 TEST(HeatMapText, MeansTheSameInColour) {
   auto result = measured({{{0x10000, 0x12000, 2, {}, 0},
                            {0x12000, 0x14000, 6, {}, 0},
@@ -296,6 +265,27 @@ TEST(HeatMapText, HasNoByteThatCommandsATerminal) {
     EXPECT_NE(text.find(part), std::string::npos) << part << " in " << text;
   }
   EXPECT_EQ(text.find_first_of("\x1b\r"), std::string::npos);
+}
+
+TEST(HeatMapText, HasAllWindowsInItsRows) {
+  HeatResult result;
+  result.process = {41, 1};
+  const AddressRange range{0x10000, 0x20000};
+  result.ranges = {{range, "pool", 0}};
+  for (int i = 0; i < 40; ++i) {
+    const std::uint32_t accesses = i == 38 ? 10 : 0;
+    result.windows.push_back(
+        {1.0 + i, 2.0 + i, 10, 0, {{range.begin, range.end, accesses, {}, 0}}});
+  }
+  const std::string text = heat_text({result}, {}, 80);
+  std::vector<std::string> rows;
+  for (std::size_t at = 0; (at = text.find(" s |", at)) != std::string::npos; at += 4) {
+    rows.push_back(text.substr(at - 5, text.find('\n', at) - at + 5));
+  }
+  ASSERT_EQ(rows.size(), 20U) << text;
+  EXPECT_EQ(rows[0], " 1.00 s |" + std::string(68, ' ')) << "of two windows";
+  EXPECT_EQ(rows[1], " 3.00 s |" + std::string(68, ' '));
+  EXPECT_EQ(rows[19], "39.00 s |" + std::string(68, '+')) << "half of their samples";
 }
 
 }  // namespace

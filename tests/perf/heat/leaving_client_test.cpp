@@ -94,19 +94,6 @@ TEST(HeatOfAProcessThatJoins, HasNoWindowOfTheSourceBefore) {
   EXPECT_EQ(session.results()[0].fallback_reason, "") << "its pages are known now";
 }
 
-TEST(HeatOfAProcessThatJoins, HasNoReasonAnyMore) {
-  const ClientsHere here;
-  HeatSession session = session_in(here.folder());
-  session.add(Process::open(::getpid()).value());
-  const std::string reason = session.results()[0].reason;
-  EXPECT_TRUE(reason.starts_with(nowhere_in(here.folder()))) << reason;
-  const FakeClient client(here.folder());  // without memory, so it is asked for no more
-  while (session.results()[0].provenance.source != "client") session.step();
-  EXPECT_EQ(session.results()[0].reason, "");
-  EXPECT_EQ(session.results()[0].fallback_reason, "") << "no other source was wanted";
-  session.finish();  // it closes the connection, for which the client waits
-}
-
 /// Whether or not its parent has waited for it.
 TEST(HeatOfAProcessThatJoins, EndsWithTheProcessThatNeverDid) {
   for (const bool stays_zombie : {false, true}) {

@@ -45,47 +45,6 @@ TEST(HeatClients, MustGiveAPagemapAndTheResultSaysWhyOthersAreNotWatchedByPage) 
   }
 }
 
-TEST(HeatClients, ThatCannotBeWatchedAreNamedByTheirPortsOnTheBus) {
-  const ClientsHere here;
-  const shmif::test::TempBus bus;
-  const Port first = shmif::test::port_on(bus.path(), {.name = "rx"});
-  const Port second = shmif::test::port_on(bus.path(), {.name = "tx"});
-  // A directory that has this client alone, and not that of the library.
-  const shmif::test::TempDir folder;
-  const FakeClient client(folder.path(), "/dev/zero");
-  const auto parties = heat_parties(bus.info(), folder.path());
-  ASSERT_EQ(parties.size(), 1U);
-  EXPECT_EQ(parties[0].source, nullptr);
-  EXPECT_EQ(parties[0].pid, ::getpid());
-  EXPECT_EQ(parties[0].ports, (std::vector<std::string>{"rx", "tx"}));
-  EXPECT_EQ(parties[0].reason, kNoPagemap);
-}
-
-TEST(HeatClients, AreReachedByAPathAsLongAsASocketsMayBe) {
-  const ClientsHere here;
-  for (const auto& [bytes, is_short] : {std::pair(std::size_t{107}, true), {108, false}}) {
-    const std::string behind = "/1-1";
-    const std::string folder =
-        here.folder() + '/' + std::string(bytes - here.folder().size() - behind.size() - 1, 'x');
-    std::filesystem::create_directory(folder);
-    const FakeClient client(is_short ? folder : here.folder());
-    const auto source = watch_by_client(::getpid(), folder);
-    EXPECT_EQ(source.has_value(), is_short) << bytes;
-  }
-}
-
-TEST(HeatClients, ThatHaveEndedSinceTheyWereFoundAreSaidToHave) {
-  const ClientsHere here;
-  const FakeClient client(here.folder());
-  std::vector<BusParty> parties(1);
-  parties[0] = {4'000'001, {"rx"}, watch_by_client(::getpid(), here.folder()).value(), ""};
-  HeatSession session{HeatOptions()};
-  EXPECT_TRUE(add_parties(session, std::move(parties)).empty());
-  const HeatResult result = session.results()[0];
-  EXPECT_EQ(result.name, "rx");
-  EXPECT_EQ(result.reason, "cannot watch process 4000001: No such process");
-}
-
 TEST(HeatClients, ThatGiveTwoDescriptorsForOneLeaveNoneOpenHere) {
   const ClientsHere here;
   // Both are counted while no other thread runs: a check of UndefinedBehaviorSanitizer opens a pipe

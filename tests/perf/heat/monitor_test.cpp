@@ -121,43 +121,6 @@ TEST(HeatMonitorState, KeepsTheLastHundredWindows) {
   EXPECT_EQ(known[0].windows.back().begin_s, 103);
 }
 
-TEST(HeatMonitorState, HasEachWindowOnceAlthoughASessionTellsItsLastOnesAgain) {
-  std::vector<HeatResult> known;
-  for (int newest = 0; newest < 6; ++newest) {
-    HeatResult now;
-    now.process = {41, 7};
-    for (int begin = std::max(0, newest - 3); begin <= newest; ++begin) {
-      now.windows.push_back({static_cast<double>(begin), begin + 1.0, 10, 0, {}});
-    }
-    merge_heat_results(known, {now});
-    merge_heat_results(known, {now});
-  }
-  ASSERT_EQ(known.size(), 1U);
-  std::vector<double> begins;
-  for (const HeatWindow& each : known[0].windows) begins.push_back(each.begin_s);
-  EXPECT_EQ(begins, (std::vector<double>{0, 1, 2, 3, 4, 5}));
-}
-
-TEST(HeatMonitorState, ForgetsWindowsOfASourceThatAnotherOneReplaced) {
-  std::vector<HeatResult> known;
-  const auto add = [&](const char* source, double begin) {
-    HeatResult now;
-    now.process = {41, 7};
-    now.provenance.source = source;
-    now.windows = {{begin, begin + 1, 10, 0, {}}};
-    merge_heat_results(known, {now});
-  };
-  add("clear_refs", 0);
-  add("clear_refs", 1);
-  ASSERT_EQ(known[0].windows.size(), 2U);
-  add("client", 2);
-  ASSERT_EQ(known[0].windows.size(), 1U);
-  EXPECT_EQ(known[0].windows[0].begin_s, 2);
-  add("client", 3);
-  EXPECT_EQ(known[0].windows.size(), 2U);
-  EXPECT_EQ(known.size(), 1U);
-}
-
 TEST(HeatMonitorState, DoesNotTakeALaterProcessOfTheSameNumberForItsTarget) {
   const Sleeper sleeper;
   const TempDir tree;
@@ -177,39 +140,6 @@ TEST(HeatMonitorState, DoesNotTakeALaterProcessOfTheSameNumberForItsTarget) {
   begins(2000);
   EXPECT_FALSE(monitor.status().targets[0].is_alive);
   EXPECT_EQ(monitor.start(request(HeatVerb::on)).error().code, std::errc::no_such_process);
-}
-
-TEST(HeatMonitorState, TakesMoreTargetsThanThirtyTwo) {
-  std::vector<std::unique_ptr<Sleeper>> sleepers;
-  std::vector<pid_t> pids;
-  for (int i = 0; i < 40; ++i) {
-    pids.push_back(sleepers.emplace_back(std::make_unique<Sleeper>())->pid());
-  }
-  HeatMonitor monitor;
-  ASSERT_TRUE(monitor.start(watching(HeatVerb::on, pids)));
-  ASSERT_TRUE(eventually([&] {
-    const auto results = monitor.results();
-    return std::ranges::all_of(
-        results, [](const auto& each) { return each.provenance.source == "clear_refs"; });
-  }));
-  EXPECT_EQ(monitor.results().size(), pids.size());
-  EXPECT_EQ(monitor.status().targets.back().process.number, pids.back());
-  HeatRequest many = request(HeatVerb::set);
-  many.targets.emplace();
-  for (pid_t pid = 4'000'000; pid < 4'001'024; ++pid) many.targets->push_back(pid);
-  const auto read = read_heat_request(heat_request_text(many));
-  ASSERT_TRUE(read) << read.error().message;
-  EXPECT_EQ(*read, many) << "eight thousand bytes of numbers";
-}
-
-TEST(HeatMonitorState, KnowsItsTargetsBeforeTheFirstLook) {
-  const Sleeper sleeper;
-  HeatMonitor monitor;
-  ASSERT_TRUE(monitor.start(watching(HeatVerb::on, {sleeper.pid()})));
-  const auto results = monitor.results();  // at once
-  ASSERT_EQ(results.size(), 1U);
-  EXPECT_EQ(results[0].process.number, sleeper.pid());
-  EXPECT_TRUE(!results[0].reason.empty() || !results[0].provenance.source.empty());
 }
 
 TEST(HeatMonitorState, GoesOnWithoutTargetsThatEndAndEndsWithTheLast) {
@@ -235,42 +165,6 @@ TEST(HeatMonitorState, GoesOnWithoutTargetsThatEndAndEndsWithTheLast) {
     EXPECT_FALSE(each.windows.empty());
     EXPECT_EQ(each.reason, "the process has ended");
   }
-}
-
-TEST(HeatMonitorState, KeepsTheLastMapOfATargetThatEndedWhenItIsOnAgain) {
-  Sleeper first;
-  Sleeper second;
-  HeatMonitor monitor;
-  ASSERT_TRUE(monitor.start(watching(HeatVerb::on, {first.pid(), second.pid()})));
-  ASSERT_TRUE(eventually([&] {
-    return windows_of(monitor, first.pid()) >= 1 && windows_of(monitor, second.pid()) >= 1;
-  }));
-  monitor.stop();
-  first.end();
-  ASSERT_TRUE(eventually([&] { return monitor.start(request(HeatVerb::on)).has_value(); }));
-  EXPECT_GE(windows_of(monitor, first.pid()), 1U);
-  const auto results = monitor.results();
-  ASSERT_EQ(results.size(), 2U);
-  EXPECT_EQ(results[0].process.number, first.pid());
-  EXPECT_FALSE(results[0].windows.empty());
-  EXPECT_EQ(results[1].process.number, second.pid());
-}
-
-TEST(HeatMonitorState, TellsOthersContextsInTheKernel) {
-  const TempDir tree;
-  const KernelFiles files(tree.path());
-  const HeatMonitor none(files);
-  EXPECT_FALSE(none.status().contexts);
-  EXPECT_NE(none.status().contexts_reason, "");
-  const FakeDamonTree kernel;
-  kernel.put("nr_kdamonds", "3");
-  const HeatStatus status = HeatMonitor(kernel.files()).status();
-  ASSERT_TRUE(status.contexts);
-  EXPECT_EQ(status.contexts->foreign, 3U);
-  EXPECT_EQ(status.contexts->own, 0U);
-  EXPECT_NE(
-      heat_status_text(status).find("others use 3 contexts, which the monitor does not touch"),
-      std::string::npos);
 }
 
 TEST(HeatMonitorState, TellsItsOwnContextsFromThoseOfOthers) {
@@ -319,25 +213,6 @@ TEST(HeatMonitorSocket, AnswersAndPassesOnErrorsWithTheirCodes) {
   EXPECT_EQ(ask(request(HeatVerb::status)).value().substr(0, 4), "off\n");
   EXPECT_NE(ask(request(HeatVerb::show)).value().find("process " + std::to_string(sleeper.pid())),
             std::string::npos);
-}
-
-TEST(HeatMonitorSocket, IsNotDelayedByCallersThatSayNothingOrNonsense) {
-  const TempDir dir;
-  const Listening listening(dir.path());
-  const UniqueFd silent = connection_to(dir.path());
-  const UniqueFd half = connection_to(dir.path());
-  ASSERT_EQ(::send(half.get(), "on\ntarg", 7, MSG_NOSIGNAL), 7);
-  const UniqueFd endless = connection_to(dir.path());
-  const std::string junk(40'000, 'x');
-  static_cast<void>(::send(endless.get(), junk.data(), junk.size(), MSG_NOSIGNAL | MSG_DONTWAIT));
-  const UniqueFd wrong = connection_to(dir.path());
-  ASSERT_EQ(::send(wrong.get(), "on and on\n\n", 11, MSG_NOSIGNAL), 11);
-  std::array<char, 200> answer{};
-  ASSERT_GT(::recv(wrong.get(), answer.data(), answer.size() - 1, 0), 0);
-  EXPECT_EQ(std::string(answer.data()).substr(0, 13), "bad_argument ");
-  const auto status = ask_heat_monitor(dir.path(), request(HeatVerb::status));
-  ASSERT_TRUE(status) << status.error().message;
-  EXPECT_EQ(status->substr(0, 4), "off\n");
 }
 
 TEST(HeatMonitorSocket, HasOneMonitorAndReplacesADeadOne) {
@@ -424,16 +299,6 @@ TEST(HeatMonitorText, IsTakenAsAWholeOrNotAtAll) {
     const auto read = read_heat_request(text);
     EXPECT_FALSE(read) << text;
     EXPECT_TRUE(read || read.error().code == Errc::bad_argument) << text;
-  }
-}
-
-TEST(HeatMonitorText, OfAnAnswerIsReadOnlyWhenItIsWhole) {
-  EXPECT_EQ(read_heat_answer(heat_answer_text(std::string("a\nb"))).value(), "a\nb");
-  const auto busy = read_heat_answer(heat_answer_text(Error(Errc::busy, "no")));
-  EXPECT_EQ(busy.error().code, Errc::busy);
-  EXPECT_EQ(busy.error().message, "no");
-  for (const char* const text : {"", "ok", "ok 1", "ok 2\na", "ok 1\nab", "what 1\na", "ok x\na"}) {
-    EXPECT_EQ(read_heat_answer(text).error().code, Errc::not_supported) << text;
   }
 }
 

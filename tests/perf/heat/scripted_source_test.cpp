@@ -83,25 +83,6 @@ class WatchedSelf : public ::testing::Test {
   std::optional<HeatSession> session;
 };
 
-TEST_F(WatchedSelf, IsWatchedAnewByAnotherSourceIfTheFirstOneFails) {
-  using std::chrono::microseconds;
-  // It fails in its first window, or behind the third one.
-  for (const microseconds aggregation : {microseconds(std::chrono::hours(1)), microseconds(1)}) {
-    options.attributes.aggregation = aggregation;
-    ScriptedSource::Script script{.looks_until_failure = 3};
-    watch_by(script);
-    while (result().provenance.source == "written") session->step();
-    EXPECT_EQ(script.looks, 3);
-    EXPECT_EQ(session->windows(), 0U) << "those were of the source before";
-    EXPECT_EQ(result().provenance.source, "clear_refs");
-    EXPECT_EQ(result().fallback_reason, "it broke: Input/output error");
-    EXPECT_EQ(result().mappings.looks, 0U) << "those were of the source before";
-    session->finish();
-    EXPECT_TRUE(result().windows.empty()) << "the looks before were those of the source before";
-    EXPECT_FALSE(result().has_ended);
-  }
-}
-
 /// At the end of a process, any call about it can fail: ptrace(2) then says EPERM.
 TEST_F(WatchedSelf, HasEndedWhateverErrorItsEndCauses) {
   ScriptedSource::Script script{.looks_until_failure = 0};
@@ -113,18 +94,6 @@ TEST_F(WatchedSelf, HasEndedWhateverErrorItsEndCauses) {
   while (session->is_watching()) session->step();
   EXPECT_TRUE(result().has_ended);
   EXPECT_EQ(result().reason, "the process has ended");
-}
-
-TEST_F(WatchedSelf, HasMappingsInTheFirstWindowOfASourceThatTookOver) {
-  options.attributes.aggregation = options.attributes.sampling;
-  ScriptedSource::Script script{.ranges_until_failure = 0};
-  watch_by(script);
-  while (session->windows() < 1) session->step();
-  EXPECT_EQ(result().provenance.source, "clear_refs");
-  EXPECT_EQ(result().ranges, (std::vector<NamedRange>{{kMemory, "/a", 7}}));
-  ASSERT_EQ(result().windows[0].regions.size(), 1U);
-  EXPECT_EQ(result().windows[0].regions[0].end, kMemory.end);
-  EXPECT_EQ(result().windows[0].regions[0].accesses, 1U);
 }
 
 TEST_F(WatchedSelf, HasRegionsOfTheKindThatItsSourceLooksAtNow) {

@@ -185,11 +185,6 @@ TEST(HeatByWrites, KnowsTheSmallPagesOfHugePages) {
   }));
 }
 
-TEST(HeatByWrites, KnowsMemoryThatWasOnlyRead) {
-  NEEDS_WRITTEN();
-  expect_exactly_the_hot_pages(Writer([] { return mapped(MAP_PRIVATE | MAP_ANONYMOUS); }, true));
-}
-
 TEST(HeatByWrites, KnowsSharedMemory) {
   NEEDS_WRITTEN();
   expect_exactly_the_hot_pages(Writer([] { return mapped(MAP_SHARED | MAP_ANONYMOUS); }));

@@ -4,13 +4,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "perf/membw/cpu_place.hpp"
 #include "perf/membw/pmu_source.hpp"
 #include "tests/perf/membw/fake_counters.hpp"
 #include "tests/perf/membw/fake_resctrl.hpp"
-#include "tests/support/debug_lines.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -44,14 +44,6 @@ TEST_F(AllocationTest, PutsBackWhatItFoundAndNoMore) {
   ASSERT_TRUE(allocation_.put_back());
   EXPECT_EQ(resctrl_.schemata_of(kGroup), "MB:0=90;1=100;L3:0=7ff;1=3");
   EXPECT_EQ(resctrl_.schemata_of(kRoot), "MB:0=100;1=100;L3:0=7ff;1=7ff") << "of another group";
-}
-
-TEST_F(AllocationTest, TellsWhatItSetsAndPutsBack) {
-  const std::string told = shmif::test::debug_lines_of("membw", [&] {
-    ASSERT_TRUE(set("MB:0=50;L3:0=f"));
-    ASSERT_TRUE(allocation_.put_back());
-  });
-  EXPECT_EQ(told, kGroup + " gets MB:0=50;L3:0=f\n" + kGroup + " gets MB:0=100;L3:0=7ff again\n");
 }
 
 TEST_F(AllocationTest, IsPutBackWithItsOwnerAlsoAfterAnError) {
@@ -274,18 +266,6 @@ TEST_F(SweepTest, ThatASignalEndsPutsBackTheAllocationOfAGroupThatStood) {
             MemoryVerdict::not_measured);
 }
 
-TEST_F(SweepTest, IsPartialIfTheProcessesEndBeforeItsLastStep) {
-  start({.local_domain = 1});
-  const auto sleep = hooks_.sleep;
-  hooks_.sleep = [&](std::chrono::nanoseconds time) {
-    return allowed_.size() == 8 ? Woken::nothing_left : sleep(time);
-  };
-  const MembwResult result = sweep("MB:1=30..10/10");
-  EXPECT_FALSE(result.error);
-  EXPECT_EQ(result.samples.size(), 5U) << "of six";
-  EXPECT_TRUE(result.partial);
-}
-
 TEST_F(SweepTest, ChecksAllStepsBeforeTheProgramBegins) {
   start();
   bool begun = false;
@@ -340,15 +320,72 @@ TEST_F(SweepTest, NeedsTheGroupOfTheProgram) {
       << result.error->message;
 }
 
-TEST(CpuPlace, IsNotKnownWithoutACacheOfLevelThree) {
+TEST_F(AllocationTest, IsPutBackOnce) {
+  EXPECT_TRUE(allocation_.check()) << "nothing is set";
+  ASSERT_TRUE(set("MB:0=50"));
+  ASSERT_TRUE(allocation_.put_back());
+  resctrl_.allot(kGroup, "MB:0=70");
+  EXPECT_TRUE(allocation_.check()) << "it is not ours any more";
+  EXPECT_TRUE(allocation_.put_back());
+  EXPECT_EQ(resctrl_.schemata_of(kGroup), "MB:0=70;1=100;L3:0=7ff;1=7ff");
+}
+
+TEST_F(AllocationTest, StepsWithoutAnEndAreOneAndTheFirstThatCannotBeIsTold) {
+  resctrl_.put_process(10, {10});
+  ResctrlSource source(tree_.files(), {}, resctrl_);
+  ASSERT_TRUE(source.open({10}));
+  const auto hooks_of = [&](AllocationSteps& steps) {
+    MembwHooks hooks;
+    steps.hook_into(hooks);
+    return hooks;
+  };
+  AllocationSteps one(tree_.files(), {read_schemata("MB:0=50").value()}, 0, source, resctrl_);
+  const MembwHooks endless = hooks_of(one);
+  ASSERT_TRUE(endless.init());
+  for (const std::size_t number : {0U, 1U, 2U, 1000U}) {
+    EXPECT_TRUE(endless.set_up(number).value()) << number;
+  }
+  const auto allots = std::ranges::count(resctrl_.calls, "allot MB:0=50\n");
+  EXPECT_EQ(allots, 1) << "before the first window";
+  ASSERT_TRUE(endless.end());
+  EXPECT_EQ(resctrl_.calls.back(), "allot MB:0=100\n");
+  AllocationSteps two(tree_.files(), read_schemata_steps("MB:0=20..10/10").value(), 2, source,
+                      resctrl_);
+  EXPECT_EQ(two.texts(), (std::vector<std::string>{"MB:0=20", "MB:0=10"}));
+  const MembwHooks twice = hooks_of(two);
+  EXPECT_TRUE(twice.set_up(5).value());
+  EXPECT_FALSE(twice.set_up(6).value()) << "two steps of three windows";
+  AllocationSteps wrong(tree_.files(),
+                        {read_schemata("MB:0=0").value(), read_schemata("MB:0=30").value(),
+                         read_schemata("MB:0=101").value()},
+                        1, source, resctrl_);
+  EXPECT_EQ(hooks_of(wrong).init().error().message,
+            "this machine cannot allocate MB:0=0: the minimum is 10");
+  AllocationSteps unmounted(tree_.files(), {read_schemata("MB:0=0").value()}, 1, source, resctrl_);
+  ASSERT_TRUE(source.close());
+  resctrl_.leave_unmounted();
+  EXPECT_EQ(hooks_of(unmounted).init().error().code, std::errc::no_such_device);
+}
+
+TEST(CpuPlace, IsThatOfTheCacheOfLevelThree) {
   const Tree tree;
+  const std::string cpu = "/sys/devices/system/cpu/cpu28";
+  const auto why = [&] { return place_of_cpu(tree.files(), 28).error().message; };
+  EXPECT_EQ(why(), "cannot open " + tree.at(cpu) +
+                       "/topology/physical_package_id: No such file or directory");
   put_sockets(tree);
-  tree.put("/sys/devices/system/cpu/cpu28/cache/index0/level", "1\n");
-  const auto place = place_of_cpu(tree.files(), 28);
-  ASSERT_FALSE(place);
-  EXPECT_EQ(place.error().code, Errc::not_supported);
-  EXPECT_EQ(place.error().message,
-            "CPU 28 has no L3 cache in " + tree.path() + "/sys/devices/system/cpu/cpu28/cache");
+  EXPECT_EQ(why(), "CPU 28 has no L3 cache in " + tree.at(cpu) + "/cache");
+  tree.put(cpu + "/cache/a_third/level", "3\n");  // no cache
+  tree.put(cpu + "/cache/a_third/id", "5\n");
+  tree.put(cpu + "/cache/index0/type", "Data\n");  // without a level
+  tree.put(cpu + "/cache/index2/level", "2\n");
+  tree.put(cpu + "/cache/index2/id", "6\n");
+  EXPECT_EQ(why(), "CPU 28 has no L3 cache in " + tree.at(cpu) + "/cache");
+  tree.put(cpu + "/cache/index3/level", "3\n");
+  EXPECT_EQ(why(), "cannot open " + tree.at(cpu) + "/cache/index3/id: No such file or directory");
+  tree.put(cpu + "/cache/index3/id", "7\n");
+  EXPECT_EQ(place_of_cpu(tree.files(), 28)->l3_domain, 7U);
+  EXPECT_EQ(place_of_cpu(tree.files(), 28)->socket, 1U);
 }
 
 }  // namespace

@@ -5,7 +5,10 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <random>
+
+#include "perf/membw/measure.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -45,24 +48,6 @@ TEST(MemoryComparisons, OfLikeSourcesHaveAVerdict) {
   EXPECT_EQ(compare_memory(pmu, other, MemoryReport::writes).verdict, MemoryVerdict::different);
 }
 
-TEST(MemoryComparisons, OfTheMachineAndAGroupSubtractTheBackground) {
-  auto pmu = summary("pmu", MemoryScope::machine, 6 * kGiga, 4 * kGiga);
-  const auto resctrl = group_of(9.3 * kGiga);
-  const auto unknown = compare_memory(pmu, resctrl, MemoryReport::total);
-  EXPECT_EQ(unknown.verdict, MemoryVerdict::refused);
-  EXPECT_EQ(unknown.reason, "pmu counts the whole machine, and its background was not measured");
-  EXPECT_FALSE(unknown.difference_share);
-  pmu.background = MemoryRates{0.5 * kGiga, 0.3 * kGiga, 0.8 * kGiga};
-  const auto known = compare_memory(pmu, resctrl, MemoryReport::total);
-  EXPECT_EQ(known.verdict, MemoryVerdict::same);
-  EXPECT_NEAR(known.difference_bytes_per_s.value(), 0.1 * kGiga, 1);
-  pmu.background->total = 1.5 * kGiga;
-  const auto loud = compare_memory(resctrl, pmu, MemoryReport::total);
-  EXPECT_EQ(loud.verdict, MemoryVerdict::refused);
-  EXPECT_EQ(loud.reason,
-            "pmu counted a background of 1500 MB/s, which is too much beside 1e+04 MB/s");
-}
-
 TEST(MemoryComparisons, SubtractTheBackgroundOfWhatIsCompared) {
   auto pmu = summary("pmu", MemoryScope::machine, 6 * kGiga, 4 * kGiga);
   pmu.background = MemoryRates{0.25 * kGiga, 0.125 * kGiga, 0.375 * kGiga};
@@ -73,21 +58,6 @@ TEST(MemoryComparisons, SubtractTheBackgroundOfWhatIsCompared) {
   EXPECT_EQ(difference(MemoryReport::reads), 0.75 * kGiga);
   EXPECT_EQ(difference(MemoryReport::writes), 0.125 * kGiga);
   EXPECT_EQ(difference(MemoryReport::total), 0.625 * kGiga);
-}
-
-TEST(MemoryComparisons, BelowTheFloorAreRefusedAndStillShowTheDifference) {
-  const auto quiet = summary("pmu", MemoryScope::machine, 1e6, 1e6);
-  auto other = quiet;
-  other.rates.total = 1e6;
-  const auto result = compare_memory(quiet, other, MemoryReport::total);
-  EXPECT_EQ(result.verdict, MemoryVerdict::refused);
-  EXPECT_EQ(result.difference_share, 0.5);
-  EXPECT_EQ(result.reason, "below 786.4 MB/s, other traffic weighs too much");
-  const auto loud = summary("pmu", MemoryScope::machine, kGiga, kGiga);
-  EXPECT_EQ(compare_memory(loud, quiet, MemoryReport::total).verdict, MemoryVerdict::refused);
-  const auto silent = summary("pmu", MemoryScope::machine, 0, 0);
-  EXPECT_EQ(compare_memory(silent, silent, MemoryReport::total).difference_share, 0)
-      << "no division by zero";
 }
 
 TEST(MemoryComparisons, OfDifferentThingsStandSideBySide) {
@@ -162,6 +132,112 @@ TEST(MemoryComparisons, OfManySourcesAreAllPairsOnce) {
   const auto all = compare_all({pmu, pmu, pmu}, MemoryReport::total);
   EXPECT_EQ(all.size(), 3U);
   EXPECT_TRUE(compare_all({pmu}, MemoryReport::total).empty());
+}
+
+MemorySummary rates_of(const std::string& source, MemoryScope scope, double total) {
+  MemorySummary made;
+  made.source = source;
+  made.scope = scope;
+  made.rates.total = total;
+  return made;
+}
+
+TEST(ComparisonLimits, AreReachedByTheToleranceAndTheFloorThemselves) {
+  const auto one = rates_of("pmu", MemoryScope::machine, 1000e6);
+  const auto other = rates_of("load", MemoryScope::machine, 750e6);
+  CompareLimits limits;
+  limits.floor_bytes_per_s = 750e6;
+  limits.tolerance = 0.25;
+  auto result = compare_memory(one, other, MemoryReport::total, limits);
+  EXPECT_EQ(result.verdict, MemoryVerdict::same);
+  EXPECT_EQ(result.first_bytes_per_s, 1000e6);
+  EXPECT_EQ(result.second_bytes_per_s, 750e6);
+  EXPECT_EQ(result.difference_bytes_per_s, 250e6);
+  EXPECT_EQ(result.difference_share, 0.25);
+  limits.tolerance = 0.2499;
+  EXPECT_EQ(compare_memory(one, other, MemoryReport::total, limits).verdict,
+            MemoryVerdict::different);
+  limits.floor_bytes_per_s = 751e6;
+  result = compare_memory(one, other, MemoryReport::total, limits);
+  EXPECT_EQ(result.verdict, MemoryVerdict::refused);
+  EXPECT_EQ(result.reason, "below 751 MB/s, other traffic weighs too much");
+}
+
+TEST(ComparisonLimits, OfTheBackgroundAreSharesOfWhatWasCounted) {
+  auto machine = rates_of("pmu", MemoryScope::machine, 1000e6);
+  const auto group = rates_of("resctrl", MemoryScope::group, 750e6);
+  CompareLimits limits;
+  limits.floor_bytes_per_s = 1;
+  limits.background = 0.25;
+  auto result = compare_memory(group, machine, MemoryReport::total, limits);
+  EXPECT_EQ(result.verdict, MemoryVerdict::refused);
+  EXPECT_EQ(result.reason, "pmu counts the whole machine, and its background was not measured");
+  machine.background.emplace();
+  machine.background->total = 250e6;
+  result = compare_memory(group, machine, MemoryReport::total, limits);
+  EXPECT_EQ(result.verdict, MemoryVerdict::same) << result.reason;
+  EXPECT_EQ(result.first_bytes_per_s, 750e6);
+  EXPECT_EQ(result.second_bytes_per_s, 750e6) << "without the background";
+  machine.background->total = 251e6;
+  result = compare_memory(group, machine, MemoryReport::total, limits);
+  EXPECT_EQ(result.verdict, MemoryVerdict::refused);
+  EXPECT_EQ(result.reason,
+            "pmu counted a background of 251 MB/s, which is too much beside 1000 MB/s");
+  const auto socket = rates_of("pmu", MemoryScope::socket, 1000e6);
+  EXPECT_EQ(compare_memory(machine, socket, MemoryReport::total, limits).reason,
+            "one counts a socket, and the other the machine");
+}
+
+TEST(ComparisonTallies, CountEachVerdictOfEachPair) {
+  const auto step = [](MemoryVerdict first, MemoryVerdict second) {
+    std::vector<MemoryComparison> pairs(2);
+    pairs[0].first = "a";
+    pairs[0].second = "b";
+    pairs[0].verdict = first;
+    pairs[1].first = "a";
+    pairs[1].second = "c";
+    pairs[1].verdict = second;
+    return pairs;
+  };
+  using V = MemoryVerdict;
+  const auto counts =
+      tally({step(V::same, V::not_comparable), step(V::same, V::same), step(V::same, V::same),
+             step(V::different, V::same), step(V::different, V::same), step(V::refused, V::same),
+             step(V::not_measured, V::same)});
+  ASSERT_EQ(counts.size(), 1U) << "the other pair cannot be compared";
+  EXPECT_EQ(counts[0].first, "a");
+  EXPECT_EQ(counts[0].second, "b");
+  EXPECT_EQ(counts[0].same, 3U);
+  EXPECT_EQ(counts[0].different, 2U);
+  EXPECT_EQ(counts[0].refused, 1U);
+  EXPECT_EQ(counts[0].not_measured, 1U);
+  EXPECT_TRUE(tally({}).empty());
+  const auto verdict = [](auto same, auto different, auto refused, auto not_measured) {
+    MemoryTally sum{"a", "b"};
+    sum.same = same;
+    sum.different = different;
+    sum.refused = refused;
+    sum.not_measured = not_measured;
+    return std::string(word_of(sum.verdict()));
+  };
+  EXPECT_EQ(verdict(9, 1, 9, 9), "different");
+  EXPECT_EQ(verdict(9, 0, 9, 1), "not_measured");
+  EXPECT_EQ(verdict(1, 0, 9, 0), "same");
+  EXPECT_EQ(verdict(0, 0, 1, 0), "refused");
+}
+
+TEST(MemoryComparisons, RefuseWhatIsNoNumberAndDivideByNoZero) {
+  const auto pmu = summary("pmu", MemoryScope::machine, kGiga, kGiga);
+  auto other = pmu;
+  for (const double none :
+       {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()}) {
+    other.rates.total = none;
+    const auto compared = compare_memory(pmu, other, MemoryReport::total);
+    EXPECT_EQ(compared.verdict, MemoryVerdict::not_measured);
+    EXPECT_FALSE(compared.first_bytes_per_s);
+  }
+  const auto silent = summary("pmu", MemoryScope::machine, 0, 0);
+  EXPECT_EQ(compare_memory(silent, silent, MemoryReport::total).difference_share, 0);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include "perf/membw/fill_load.hpp"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <thread>
@@ -156,6 +157,28 @@ TEST(FillLoad, TakesNoMoreThanTheMemoryOfTheMachine) {
   EXPECT_FALSE(check_fill(options));
   options = {.threads = 1, .buffer_bytes = all / 2};
   EXPECT_TRUE(check_fill(options));
+}
+
+/// Of a process that may use one CPU only.
+TEST(FillLoad, HasAThreadForEachCpuThatItMayUse) {
+  cpu_set_t before{};
+  ASSERT_EQ(::sched_getaffinity(0, sizeof before, &before), 0);
+  FillOptions options{.buffer_bytes = 1U << 20U, .once = true};
+  EXPECT_EQ(fill_memory({}, options)->threads, static_cast<unsigned>(CPU_COUNT(&before)));
+  cpu_set_t one{};
+  for (int cpu = 0; CPU_COUNT(&one) == 0; ++cpu) {
+    if (CPU_ISSET(cpu, &before)) CPU_SET(cpu, &one);
+  }
+  ASSERT_EQ(::sched_setaffinity(0, sizeof one, &one), 0);
+  const auto filled = fill_memory({}, options);
+  options.buffer_bytes = std::uint64_t{1} << 62U;
+  const auto large = check_fill(options);
+  ASSERT_EQ(::sched_setaffinity(0, sizeof before, &before), 0);
+  EXPECT_EQ(filled->threads, 1U);
+  EXPECT_EQ(filled->buffer_bytes, 1U << 20U);
+  EXPECT_EQ(filled->bytes, 3U << 19U);
+  EXPECT_NE(large.error().message.find("in each of 1 threads"), std::string::npos)
+      << large.error().message;
 }
 
 }  // namespace

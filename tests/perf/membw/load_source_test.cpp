@@ -2,7 +2,9 @@
 
 #include "perf/membw/fill_load.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <thread>
 
@@ -111,6 +113,48 @@ TEST(FillLoad, TellsWhatItHasDoneSoFar) {
     bytes += each->read + each->written;
   }
   EXPECT_EQ(bytes, filled->bytes);
+}
+
+TEST(FillCounts, OfAThreadThatIsWritingAreNotKnown) {
+  FillCounts counts = FillCounts::create().value();
+  const int file = ::open(counts.path().c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_GE(file, 0);
+  constexpr off_t kSlot = 64;
+  const auto changes = [&](unsigned thread) {
+    std::uint64_t value = 0;
+    EXPECT_EQ(::pread(file, &value, sizeof value, kSlot * thread), 8);
+    return value;
+  };
+  const auto put_changes = [&](unsigned thread, std::uint64_t value) {
+    EXPECT_EQ(::pwrite(file, &value, sizeof value, kSlot * thread), 8);
+  };
+  counts.set(0, {1, 2, 3});
+  counts.set(1, {4, 5, 6});
+  EXPECT_EQ(changes(0), 2U) << "one before the words, and one behind them";
+  counts.set(0, {7, 8, 9});
+  EXPECT_EQ(changes(0), 4U);
+  put_changes(0, 5);
+  auto seen = counts.look();
+  ASSERT_EQ(seen.size(), 2U);
+  EXPECT_FALSE(seen[0]);
+  EXPECT_EQ(seen[1]->written, 6U);
+  // A window of which the begin, or the end, is not known has no rate.
+  for (const bool at_the_end : {false, true}) {
+    std::uint64_t now = 1;
+    LoadSource source(counts, [&now] { return ++now; });
+    put_changes(0, at_the_end ? 6 : 7);
+    ASSERT_TRUE(source.enable());
+    put_changes(0, at_the_end ? 9 : 8);
+    if (!at_the_end) counts.set(0, {20, 21, 22});
+    counts.set(1, {at_the_end ? 30U : 20U, 21, 22});
+    ASSERT_TRUE(source.disable());
+    EXPECT_EQ(source.read().reason,
+              "thread 0 of the load did not end a round in this window (take a longer --window)");
+    EXPECT_FALSE(source.read().total);
+    EXPECT_FALSE(source.read().reads);
+    put_changes(0, 10);
+  }
+  ::close(file);
 }
 
 }  // namespace

@@ -1,105 +1,102 @@
 // What a machine can measure of its memory bandwidth, and what would change that.
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
-#include "perf/membw/fill_load.hpp"
 #include "perf/membw/measure.hpp"
+#include "tests/perf/membw/as_nobody.hpp"
 #include "tests/perf/membw/fake_resctrl.hpp"
 
 namespace shmif::perf::test {
 namespace {
 
-TEST(MembwCapabilities, AreFourAndTheSoftwareSourceAlwaysWorks) {
-  const auto all = membw_capabilities(KernelFiles());
-  ASSERT_EQ(all.size(), 4U);
-  EXPECT_EQ(all[0].name, "membw.pmu");
-  EXPECT_EQ(all[1].name, "membw.resctrl");
-  EXPECT_EQ(all[2].name, "membw.allocation");
-  EXPECT_EQ(all[3].name, "membw.software");
-  EXPECT_EQ(all[3].state, Support::supported);
-  for (const Capability& each : all) {
+constexpr const char* kParanoid = "/proc/sys/kernel/perf_event_paranoid";
+
+/// With a word of the reason, and one of the remedy; no word: there is none.
+void expect_capability(const Tree& tree, const std::string& name, Support state,
+                       const std::string& reason = "", const std::string& remedy = "") {
+  SCOPED_TRACE(name);
+  for (const Capability& each : membw_capabilities(tree.files())) {
+    if (each.name != name) continue;
+    EXPECT_EQ(word_of(each.state), std::string(word_of(state))) << each.reason;
+    EXPECT_NE(each.reason.find(reason), std::string::npos) << each.reason;
+    EXPECT_NE(each.enable_with.find(remedy), std::string::npos) << each.enable_with;
+    EXPECT_EQ(each.enable_with.empty(), remedy.empty()) << each.enable_with;
+    return;
+  }
+  ADD_FAILURE() << "no entry";
+}
+
+TEST(MembwCapabilities, HaveAReasonWhereSomethingIsMissingAndTheSoftwareSourceAlwaysWorks) {
+  for (const Capability& each : membw_capabilities(KernelFiles())) {
     EXPECT_EQ(each.reason.empty(), each.state == Support::supported) << each.name;
   }
+  const Tree tree;
+  expect_capability(tree, "membw.software", Support::supported, "CONFIG_TASK_IO_ACCOUNTING");
+  tree.put("/proc/self/io", "garbage\n");
+  expect_capability(tree, "membw.software", Support::supported, "proc_pid_io(5)");
 }
 
 TEST(MembwCapabilities, OfCountersDependOnTheSettingAndTheUser) {
   const Tree tree;
-  const auto pmu = [&] { return membw_capabilities(tree.files())[0]; };
-  EXPECT_EQ(pmu().state, Support::not_supported);
-  EXPECT_EQ(pmu().enable_with, "");
+  const auto expect = [&](Support state, const std::string& reason = "",
+                          const std::string& remedy = "") {
+    expect_capability(tree, "membw.pmu", state, reason, remedy);
+  };
+  expect(Support::not_supported);
   put_imc(tree, 0);
-  EXPECT_EQ(pmu().state, Support::not_supported) << "no perf_event_open";
-  tree.put("/proc/sys/kernel/perf_event_paranoid", "2\n");
-  tree.put("/proc/self/status", "Name:\tx\nCapEff:\t0000000000000000\n");
-  EXPECT_EQ(pmu().state, Support::not_permitted);
-  EXPECT_EQ(pmu().reason, tree.path() +
-                              "/proc/sys/kernel/perf_event_paranoid is 2, and this user "
-                              "has no CAP_PERFMON");
-  EXPECT_EQ(pmu().enable_with, "sysctl kernel.perf_event_paranoid=0");
-  for (const char* suffices : {"0000004000000000", "0000000000200000", "0000004000200000"}) {
-    tree.put("/proc/self/status", std::string("CapEff:\t") + suffices + '\n');
-    EXPECT_EQ(pmu().state, Support::supported) << suffices << ": CAP_PERFMON, or CAP_SYS_ADMIN";
-  }
-  for (const char* others : {"ffffffbfffdfffff", "0000000000000000"}) {
-    tree.put("/proc/self/status", std::string("CapEff:\t") + others + '\n');
-    EXPECT_EQ(pmu().state, Support::not_permitted) << others;
+  expect(Support::not_supported);  // no perf_event_open
+  tree.put(kParanoid, "2\n");
+  const auto expect_of = [&](const char* rights, bool suffices) {
+    tree.put("/proc/self/status", std::string("Name:\tx\nCapEff:\t") + rights + '\n');
+    expect(suffices ? Support::supported : Support::not_permitted, suffices ? "" : "CAP_PERFMON",
+           suffices ? "" : "kernel.perf_event_paranoid=0");
+  };
+  for (const char* rights : {"0000004000000000", "0000000000200000"}) expect_of(rights, true);
+  for (const char* rights : {"ffffffbfffdfffff", "0000000000000000", "not hexadecimal"}) {
+    expect_of(rights, false);
   }
   for (const char* open : {"0\n", "-1\n"}) {
-    tree.put("/proc/sys/kernel/perf_event_paranoid", open);
-    EXPECT_EQ(pmu().state, Support::supported) << open;
+    tree.put(kParanoid, open);
+    expect(Support::supported);
   }
-}
-
-TEST(MembwCapabilities, AreNotThoseOfAFileWithoutANumber) {
-  const Tree tree;
-  put_imc(tree, 0);
   tree.put("/proc/self/status", "CapEff:\t0000004000000000\n");
   for (const char* other : {"", "garbage\n", "-\n", "0x0\n"}) {
-    tree.put("/proc/sys/kernel/perf_event_paranoid", other);
-    EXPECT_EQ(membw_capabilities(tree.files())[0].state, Support::not_supported) << other;
+    tree.put(kParanoid, other);
+    expect(Support::not_supported, "perf_event_paranoid");
   }
-  tree.put("/proc/self/io", "garbage\n");
-  EXPECT_NE(membw_capabilities(tree.files())[3].reason.find("is not as proc_pid_io(5)"),
-            std::string::npos);
+  if (::geteuid() != 0) return;
+  tree.put(kParanoid, "1\n");
+  tree.remove("/proc/self/status");  // nobody tells the rights
+  expect(Support::supported);
+  EXPECT_TRUE(as_nobody(tree, [&] {
+    expect(Support::not_permitted, "CAP_PERFMON", "kernel.perf_event_paranoid=0");
+  }));
 }
 
-TEST(MembwCapabilities, OfResctrlSayHowToMountIt) {
+TEST(MembwCapabilities, OfResctrlNeedItMountedEventsAndAPlaceForGroups) {
   const Tree tree;
-  FakeResctrl resctrl(tree);
-  const auto now = [&] { return membw_capabilities(tree.files())[1]; };
-  EXPECT_EQ(now().state, Support::supported) << now().reason;
-  resctrl.leave_unmounted();
-  EXPECT_EQ(now().state, Support::not_supported);
-  EXPECT_EQ(now().reason, "resctrl is not mounted");
-  EXPECT_EQ(now().enable_with, "mount -t resctrl resctrl /sys/fs/resctrl");
-  tree.put("/proc/filesystems", "nodev\tproc\n");
-  EXPECT_EQ(now().state, Support::not_supported);
-  EXPECT_EQ(now().enable_with, "");
-}
-
-TEST(MembwCapabilities, OfAllocationNeedTheFileThatSetsIt) {
-  const Tree tree;
-  FakeResctrl resctrl(tree);
-  const auto now = [&] { return membw_capabilities(tree.files())[2]; };
-  EXPECT_EQ(now().state, Support::not_supported);
-  EXPECT_EQ(now().reason, "there is no " + tree.at(kRoot) +
-                              "/schemata: this machine cannot limit caches or bandwidth");
+  FakeResctrl resctrl(tree, {});
+  const auto expect = [&](Support state, const std::string& reason = "",
+                          const std::string& remedy = "") {
+    expect_capability(tree, "membw.resctrl", state, reason, remedy);
+  };
+  expect(Support::not_supported, "names no mbm_total_bytes");
+  tree.put(kRoot + "/info/L3_MON/mon_features", "mbm_total_bytes\n");
+  expect(Support::supported);
+  if (::geteuid() == 0) {
+    EXPECT_TRUE(as_nobody(
+        tree, [&] { expect(Support::not_permitted, "mon_groups: Permission denied", "root"); }));
+  }
+  expect_capability(tree, "membw.allocation", Support::not_supported, "schemata");
   resctrl.put_allocation();
-  EXPECT_EQ(now().state, Support::supported) << now().reason;
+  expect_capability(tree, "membw.allocation", Support::supported);
   resctrl.leave_unmounted();
-  EXPECT_EQ(now().reason, "resctrl is not mounted");
-  EXPECT_EQ(now().enable_with, "mount -t resctrl resctrl /sys/fs/resctrl");
-}
-
-TEST(FillLoad, CountsWhatItReadAndWrote) {
-  const auto filled =
-      fill_memory(std::chrono::milliseconds(20), {.threads = 2, .buffer_bytes = 1U << 20U});
-  ASSERT_TRUE(filled) << filled.error().message;
-  EXPECT_EQ(filled->threads, 2U);
-  EXPECT_EQ(filled->bytes % (3U << 19U), 0U) << "whole rounds of three halves";
-  EXPECT_GT(filled->bytes, 0U);
-  EXPECT_GE(filled->seconds, 0.02);
-  EXPECT_FALSE(fill_memory({}, {.threads = 1, .buffer_bytes = std::uint64_t{1} << 62U}));
+  for (const char* name : {"membw.resctrl", "membw.allocation"}) {
+    expect_capability(tree, name, Support::not_supported, "not mounted", "mount -t resctrl");
+  }
+  tree.put("/proc/filesystems", "nodev\tproc\n");
+  expect(Support::not_supported);
 }
 
 }  // namespace

@@ -96,12 +96,6 @@ TEST(MembwJson, HasEachValueInItsField) {
   EXPECT_TRUE(text.ends_with("}\n"));
 }
 
-TEST(MembwJson, WithoutAnythingHasEmptyLists) {
-  EXPECT_EQ(Json::parse(membw_json({}, MemoryReport::total, {})), Json::parse(R"({
-    "report": "total", "partial": false, "error": null, "sources": [], "comparisons": [],
-    "samples": []})"));
-}
-
 TEST(MembwJson, HasTheAllocationAndThePairsOfASampleIfThereAreAny) {
   const MembwResult result = one_sample();
   const auto sample = [&](const MembwExtras& extras) {
@@ -155,22 +149,6 @@ TEST(MembwJson, IsAsciiWhateverAFileIsCalled) {
   result.sources[0].origin = "caf\xc3\xa9 \xff";
   const std::string text = membw_json(result, MemoryReport::total, {});
   EXPECT_NE(text.find("\"caf\\u00e9 \\ufffd\""), std::string::npos) << text;
-}
-
-TEST(MembwWords, AreThoseOfTheDocumentation) {
-  EXPECT_STREQ(word_of(MemoryScope::group), "group");
-  EXPECT_STREQ(word_of(MemoryScope::socket), "socket");
-  EXPECT_STREQ(word_of(MemoryScope::machine), "machine");
-  EXPECT_STREQ(word_of(MemoryLevel::copied), "copied");
-  EXPECT_STREQ(word_of(MemoryLevel::dram), "dram");
-  EXPECT_STREQ(word_of(MemoryReport::reads), "reads");
-  EXPECT_STREQ(word_of(MemoryReport::writes), "writes");
-  EXPECT_STREQ(word_of(MemoryReport::total), "total");
-  EXPECT_STREQ(word_of(MemoryVerdict::same), "same");
-  EXPECT_STREQ(word_of(MemoryVerdict::different), "different");
-  EXPECT_STREQ(word_of(MemoryVerdict::refused), "refused");
-  EXPECT_STREQ(word_of(MemoryVerdict::not_comparable), "not_comparable");
-  EXPECT_STREQ(word_of(MemoryVerdict::not_measured), "not_measured");
 }
 
 }  // namespace

@@ -70,14 +70,6 @@ TEST(MemoryCounters, OfChannelsWithTwoHalvesCountBoth) {
   EXPECT_EQ(counters->at(3).counts, Counts::writes);
 }
 
-TEST(MemoryCounters, OfSeventyControllersAreAll) {
-  const Tree tree;
-  for (unsigned channel = 0; channel < 70; ++channel) put_imc(tree, channel);
-  const auto counters = find_memory_counters(tree.files());
-  ASSERT_TRUE(counters) << counters.error().message;
-  EXPECT_EQ(counters->size(), 70U * 4);
-}
-
 TEST(MemoryCounters, OfAmdChannelsUseTheMaskOfReadsAndWrites) {
   const Tree tree;
   for (unsigned channel = 0; channel < 12; ++channel) put_umc(tree, channel);
@@ -186,6 +178,25 @@ TEST(MemoryCounters, OfAMachineWithoutThemAreNoneAndTheReasonSaysWhatThereIs) {
   put_free_running(tree, 0);
   EXPECT_NE(find_memory_counters(tree.files()).error().message.find("but free-running ones"),
             std::string::npos);
+}
+
+TEST(MemoryCounters, CountInTheUnitsThatTheirFilesName) {
+  for (const auto& [unit, bytes] : {std::pair("B", 1.0),
+                                    {"KiB", 1024.0},
+                                    {"MiB", 1048576.0},
+                                    {"KB", 1e3},
+                                    {"MB", 1e6},
+                                    {"GB", 1e9}}) {
+    const Tree tree;
+    put_imc(tree, 0, "0\n");
+    const std::string read = kPmuFolder + std::string("uncore_imc_0/events/cas_count_read");
+    tree.put(read + ".unit", unit + std::string("\n"));
+    tree.put(read + ".scale", "0.5\n");
+    const auto counters = find_memory_counters(tree.files());
+    ASSERT_TRUE(counters) << counters.error().message;
+    EXPECT_EQ(counters->at(0).bytes_per_count, 0.5 * bytes) << unit;
+    EXPECT_EQ(counters->at(1).bytes_per_count, 64) << "of writes";
+  }
 }
 
 }  // namespace

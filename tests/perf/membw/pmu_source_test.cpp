@@ -101,26 +101,6 @@ TEST_F(PmuSourceTest, SaysNotCountedForACounterThatNeverRan) {
   EXPECT_FALSE(pmu.read().writes);
 }
 
-TEST_F(PmuSourceTest, NamesTheFirstOfTheCountersThatNeverRan) {
-  PmuSource pmu = source();
-  ASSERT_TRUE(pmu.open({}));
-  const auto reason_without = [&](const std::vector<int>& counters) {
-    EXPECT_TRUE(pmu.enable());
-    calls_.pass(kSecond, 1000);
-    for (const int each : counters) {
-      calls_.at(each).raw.running_ns -= kSecond;
-    }
-    EXPECT_TRUE(pmu.disable());
-    const std::string reason = pmu.read().reason;
-    return reason.substr(0, reason.find(" was not counted"));
-  };
-  EXPECT_EQ(reason_without({0, 1, 5}), "uncore_imc_0/cas_count_read/ on CPU 0");
-  EXPECT_EQ(reason_without({1, 4}), "uncore_imc_0/cas_count_read/ on CPU 28");
-  EXPECT_EQ(reason_without({2, 3, 7}), "uncore_imc_0/cas_count_write/ on CPU 0");
-  EXPECT_EQ(reason_without({2, 5}), "uncore_imc_1/cas_count_read/ on CPU 28")
-      << "reads before writes";
-}
-
 TEST_F(PmuSourceTest, OpensAllCountersOrNone) {
   for (int failing = 0; failing < 8; ++failing) {
     calls_.all.clear();
@@ -172,6 +152,32 @@ TEST_F(PmuSourceTest, OfADataFabricWithoutDirectionsHasATotalOnly) {
   EXPECT_FALSE(reading.reads);
   EXPECT_FALSE(reading.writes);
   EXPECT_EQ(reading.reason, "the data fabric of this processor does not tell reads from writes");
+}
+
+TEST(PmuCounters, AreAskedForAsTheyAreDescribed) {
+  const Tree tree;
+  put_imc(tree, 0, "0\n");
+  const std::string pmu = kPmuFolder + std::string("uncore_imc_0/");
+  tree.put(pmu + "format/a", "config1:0-7\n");
+  tree.put(pmu + "format/b", "config2:0-7\n");
+  tree.put(pmu + "format/c", "config3:0-7\n");
+  tree.put(pmu + "events/cas_count_read", "event=0x04,umask=0x03,a=0x11,b=0x22,c=0x33\n");
+  FakeCounters calls;
+  PmuSource source(tree.files(), {}, calls);
+  ASSERT_TRUE(source.open({}));
+  ASSERT_EQ(calls.all.size(), 2U);
+  const EventAttr& asked = calls.all[0].event;
+  EXPECT_EQ(asked.base.size, sizeof asked.base);
+  EXPECT_EQ(asked.base.type, 14U);
+  EXPECT_EQ(asked.base.config, 0x304U);
+  EXPECT_EQ(asked.base.config1, 0x11U);
+  EXPECT_EQ(asked.base.config2, 0x22U);
+  EXPECT_EQ(asked.config3, 0x33U);
+  EXPECT_EQ(asked.base.disabled, 1U);
+  EXPECT_EQ(asked.base.read_format,
+            PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING);
+  ASSERT_TRUE(source.open({}));
+  EXPECT_EQ(calls.open_now(), 2U) << "those of before were closed";
 }
 
 }  // namespace

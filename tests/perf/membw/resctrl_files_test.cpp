@@ -88,5 +88,20 @@ TEST(TasksText, IsNumbersOneALine) {
   }
 }
 
+TEST(ResctrlTexts, OfMountsHaveOctalEscapes) {
+  const auto path = [](const std::string& word) {
+    return resctrl_mount_in("none " + word + " resctrl rw 0 0\n").value_or("nowhere");
+  };
+  EXPECT_EQ(path("/a\\040b\\011c"), "/a b\tc");
+  EXPECT_EQ(path("/a\\377"), "/a\xff");
+  EXPECT_EQ(path("/a\\400b"), "/a\\400b") << "no byte";
+  EXPECT_EQ(path("/a\\08b"), "/a\\08b");
+  EXPECT_EQ(path("/a\\"), "/a\\");
+  EXPECT_EQ(path("a"), "nowhere") << "no path";
+  EXPECT_EQ(resctrl_mount_in("none /a resctrl"), "/a");
+  EXPECT_EQ(resctrl_mount_in("none /a"), std::nullopt);
+  EXPECT_EQ(resctrl_mount_in("x a resctrl\nx /b resctrl\nx /c resctrl\n"), "/b") << "the first";
+}
+
 }  // namespace
 }  // namespace shmif::perf::test

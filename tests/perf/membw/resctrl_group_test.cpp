@@ -226,16 +226,6 @@ TEST_F(ResctrlGroupTest, ThatSomebodyElseDeletedIsNoErrorAndItsThreadsGoHome) {
   EXPECT_EQ(resctrl_.group_of(11), kRoot);
 }
 
-TEST_F(ResctrlGroupTest, TellsWhatItCouldNotUndo) {
-  resctrl_.put_process(10, {10});
-  ASSERT_TRUE(make({10}));
-  resctrl_.fail_task = 10;
-  const auto undone = group_.undo();
-  ASSERT_FALSE(undone);
-  EXPECT_EQ(undone.error().code, std::errc::operation_not_permitted);
-  EXPECT_FALSE(resctrl_.has(kMade)) << "the rest is undone";
-}
-
 TEST_F(ResctrlGroupTest, IsGoneWithItsOwner) {
   resctrl_.put_process(10, {10});
   {
@@ -244,6 +234,80 @@ TEST_F(ResctrlGroupTest, IsGoneWithItsOwner) {
   }
   EXPECT_EQ(resctrl_.group_of(10), kRoot);
   EXPECT_FALSE(resctrl_.has(kMade));
+}
+
+TEST_F(ResctrlGroupTest, TakesTheProcessesThatLive) {
+  resctrl_.put_process(10, {10});
+  ASSERT_TRUE(make({99, 10, 98}));
+  EXPECT_EQ(resctrl_.group_of(10), kMade);
+  EXPECT_EQ(group_.control_path(), kRoot);
+  EXPECT_NE(group_.path(), "");
+  ASSERT_TRUE(group_.undo());
+  EXPECT_EQ(group_.path(), "");
+  EXPECT_EQ(group_.control_path(), "");
+  resctrl_.calls.clear();
+  EXPECT_TRUE(group_.undo());
+  EXPECT_EQ(resctrl_.calls, std::vector<std::string>{}) << "it is undone once";
+}
+
+TEST_F(ResctrlGroupTest, BringsLaterThreadsToWhereTheFirstWas) {
+  const std::string theirs = kRoot + "/mon_groups/theirs";
+  resctrl_.add_group(theirs);
+  resctrl_.put_process(10, {10}, theirs);
+  bool began = false;
+  resctrl_.on_move = [&](int /*task*/) {
+    if (!std::exchange(began, true)) resctrl_.put_thread(10, 11);
+  };
+  ASSERT_TRUE(make({10}));
+  EXPECT_EQ(resctrl_.group_of(11), kMade);
+  resctrl_.on_move = nullptr;
+  ASSERT_TRUE(group_.undo());
+  EXPECT_EQ(resctrl_.group_of(10), theirs);
+  EXPECT_EQ(resctrl_.group_of(11), theirs);
+}
+
+TEST_F(ResctrlGroupTest, TellsTheFirstOfSeveralErrorsAndUndoesTheRest) {
+  resctrl_.put_process(10, {10, 11, 12});
+  ASSERT_TRUE(make({10}, "mine"));
+  const std::string mine = kRoot + "/mine";
+  resctrl_.fail_tasks = {{10, EPERM}, {11, EIO}};
+  resctrl_.fail_remove = EBUSY;
+  const auto undone = group_.undo();
+  ASSERT_FALSE(undone);
+  EXPECT_EQ(undone.error().code, std::errc::operation_not_permitted);
+  EXPECT_EQ(resctrl_.group_of(12), kRoot) << "the others went back";
+  EXPECT_EQ(resctrl_.calls,
+            (std::vector<std::string>{"make " + mine, "make " + mine + "/mon_groups/ours",
+                                      "remove " + mine + "/mon_groups/ours", "remove " + mine}));
+  resctrl_.fail_tasks.clear();
+  resctrl_.put_process(20, {20});
+  ASSERT_TRUE(make({20}, "other"));
+  resctrl_.keep = kRoot + "/other";
+  const auto kept = group_.undo();
+  ASSERT_FALSE(kept) << "a control group that stays is told, too";
+  EXPECT_NE(kept.error().message.find("/other"), std::string::npos) << kept.error().message;
+  resctrl_.keep.clear();
+  ASSERT_TRUE(make({20}, "third"));
+  EXPECT_NE(group_.undo().error().message.find("third/mon_groups/ours"), std::string::npos)
+      << "the monitoring group was first";
+}
+
+TEST(KernelGroups, MakeAndDeleteFoldersAndSayWhatTheyCannot) {
+  const Tree tree;
+  GroupCalls& calls = kernel_groups();
+  const std::string path = tree.at("/group");
+  ASSERT_TRUE(calls.make(path));
+  EXPECT_EQ(calls.make(path).error().code, std::errc::file_exists);
+  tree.put("/group/tasks", "");
+  ASSERT_TRUE(calls.write(tree.files(), "/group/tasks", "12\n"));
+  EXPECT_EQ(calls.read(tree.files(), "/group/tasks").value(), "12\n");
+  tree.remove("/group/tasks");
+  ASSERT_TRUE(calls.remove(path));
+  EXPECT_FALSE(tree.files().has("/group"));
+  for (const auto& refused : {calls.remove(path), calls.mount(path), calls.unmount(path)}) {
+    EXPECT_EQ(refused.error().code, std::errc::no_such_file_or_directory);
+    EXPECT_NE(refused.error().message.find(path), std::string::npos) << refused.error().message;
+  }
 }
 
 }  // namespace

@@ -100,16 +100,6 @@ TEST_F(ResctrlSourceTest, HasAReasonForEachWindowWithoutANumber) {
   EXPECT_EQ(window(resctrl, "5000\n", "107\n").total, 50);
 }
 
-/// After a change of its settings, the hardware has its first value at the second read.
-TEST_F(ResctrlSourceTest, BeginsAWindowWithASecondReadIfTheFirstGaveNoValue) {
-  ResctrlSource resctrl = source();
-  ASSERT_TRUE(resctrl.open({10}));
-  resctrl_.count(group(), 0, "mbm_total_bytes", "5000\n");
-  resctrl_.first_reads[group() + "/mon_data/mon_L3_00/mbm_total_bytes"] = "Unavailable\n";
-  const MemoryReading reading = window(resctrl, "5100\n", "0\n");
-  EXPECT_EQ(reading.total, 50) << reading.reason;
-}
-
 TEST_F(ResctrlSourceTest, CountsAcrossTheEndOfACounterAndNoticesAReset) {
   ResctrlSource resctrl = source();
   ASSERT_TRUE(resctrl.open({10}));
@@ -148,18 +138,6 @@ TEST_F(ResctrlSourceTest, SaysThatSomebodyDeletedItsGroup) {
   ASSERT_TRUE(resctrl.disable());
   EXPECT_EQ(resctrl.read().reason, "somebody deleted the group " + tree_.at(group()));
   EXPECT_TRUE(resctrl.close());
-}
-
-TEST_F(ResctrlSourceTest, OfAWindowThatFailedAtBothEndsTellsWhatCameFirst) {
-  ResctrlSource resctrl = source();
-  ASSERT_TRUE(resctrl.open({10}));
-  resctrl_.count(group(), 0, "mbm_total_bytes", "many\n");
-  ASSERT_TRUE(resctrl.enable());
-  resctrl_.delete_group(group());
-  now_ += kSecond;
-  ASSERT_TRUE(resctrl.disable());
-  const std::string reason = resctrl.read().reason;
-  EXPECT_EQ(reason.find(tree_.at(group()) + "/mon_data/mon_L3_00/mbm_total_bytes: "), 0U) << reason;
 }
 
 TEST_F(ResctrlSourceTest, InTheModeOfAssignedCountersAsksForThoseThatAreMissing) {
@@ -220,22 +198,6 @@ TEST_F(ResctrlSourceTest, SaysWhatTheMachineDoesNotHave) {
                 "/info/L3_MON/mon_features names no mbm_total_bytes");
 }
 
-TEST_F(ResctrlSourceTest, OfHardwareWithLocalBytesAloneHasNoTotal) {
-  const Tree tree;
-  FakeResctrl resctrl(tree, {"mbm_local_bytes"});
-  ResctrlSource local(tree.files(), {}, resctrl, [this] { return now_; });
-  ASSERT_TRUE(local.open({}));
-  ASSERT_TRUE(local.enable());
-  now_ += kSecond;
-  resctrl.count(kRoot, 0, "mbm_local_bytes", "40\n");
-  ASSERT_TRUE(local.disable());
-  const MemoryReading reading = local.read();
-  EXPECT_EQ(reading.local, 40);
-  EXPECT_FALSE(reading.total);
-  EXPECT_EQ(reading.reason,
-            "mbm_total_bytes is not counted by this hardware (use --local to compare local bytes)");
-}
-
 TEST_F(ResctrlSourceTest, CountsTheLocalBytesOfOneDomainAlone) {
   const Tree tree;
   FakeResctrl resctrl(tree, {"mbm_local_bytes"});
@@ -257,6 +219,86 @@ TEST_F(ResctrlSourceTest, CountsTheLocalBytesOfOneDomainAlone) {
   FakeResctrl of_totals(totals, {"mbm_total_bytes"});
   EXPECT_EQ(ResctrlSource(totals.files(), {.local_domain = 1}, of_totals).open({}).error().message,
             "the hardware does not count mbm_local_bytes");
+}
+
+TEST_F(ResctrlSourceTest, ThatIsOpenedAgainIsClosedFirst) {
+  ResctrlSource resctrl = source();
+  ASSERT_TRUE(resctrl.open({10}));
+  resctrl_.put_process(20, {20});
+  ASSERT_TRUE(resctrl.open({20}));
+  EXPECT_EQ(resctrl_.group_of(10), kRoot);
+  EXPECT_EQ(resctrl_.group_of(20), group());
+  EXPECT_EQ(resctrl_.calls,
+            (std::vector<std::string>{"make " + group(), "remove " + group(), "make " + group()}));
+  resctrl_.fail_remove = EBUSY;
+  EXPECT_EQ(resctrl.open({10}).error().code, std::errc::device_or_resource_busy);
+}
+
+TEST_F(ResctrlSourceTest, MountsOnceAndTellsWhatItCouldNotUnmount) {
+  resctrl_.leave_unmounted();
+  ResctrlSource resctrl = source({.mount = true});
+  ASSERT_TRUE(resctrl.prepare());
+  EXPECT_EQ(resctrl.mount_point(), kRoot);
+  ASSERT_TRUE(resctrl.prepare());
+  ASSERT_TRUE(resctrl.open({}));
+  EXPECT_EQ(resctrl_.calls, std::vector<std::string>{"mount " + kRoot});
+  resctrl_.fail_unmount = EBUSY;
+  EXPECT_EQ(resctrl.close().error().code, std::errc::device_or_resource_busy);
+  EXPECT_TRUE(resctrl.close()) << "it is not tried again";
+  EXPECT_EQ(resctrl_.calls, (std::vector<std::string>{"mount " + kRoot, "unmount " + kRoot}));
+  // What could not be undone first is the one to tell.
+  resctrl_.leave_unmounted();
+  resctrl_.put_process(10, {10, 11});
+  ASSERT_TRUE(resctrl.open({10}));
+  resctrl_.fail_task = 10;
+  EXPECT_EQ(resctrl.close().error().code, std::errc::operation_not_permitted);
+  EXPECT_EQ(resctrl_.calls.back(), "unmount " + kRoot);
+}
+
+TEST_F(ResctrlSourceTest, ThatCannotMountSaysWhyAndUnmountsNothing) {
+  resctrl_.leave_unmounted();
+  resctrl_.fail_mount = EPERM;
+  ResctrlSource resctrl = source({.mount = true});
+  EXPECT_EQ(resctrl.open({}).error().code, std::errc::operation_not_permitted);
+  EXPECT_NE(resctrl.failure().find("cannot mount"), std::string::npos) << resctrl.failure();
+  EXPECT_EQ(resctrl_.calls, std::vector<std::string>{"mount " + kRoot});
+  resctrl_.fail_mount = 0;
+  ASSERT_TRUE(resctrl.open({}));
+  EXPECT_EQ(resctrl.failure(), "") << "that was before";
+}
+
+TEST_F(ResctrlSourceTest, ReadsASecondTimeOnlyAtTheBeginAndOnlyWithoutAValue) {
+  ResctrlSource resctrl = source();
+  ASSERT_TRUE(resctrl.open({10}));
+  resctrl_.count(group(), 0, "mbm_total_bytes", "5100\n");
+  resctrl_.first_reads[group() + "/mon_data/mon_L3_00/mbm_total_bytes"] = "5000\n";
+  ASSERT_TRUE(resctrl.enable());
+  now_ += kSecond;
+  resctrl_.count(group(), 0, "mbm_total_bytes", "5150\n");
+  ASSERT_TRUE(resctrl.disable());
+  EXPECT_EQ(resctrl.read().total, 150) << "the first read had a value";
+  ASSERT_TRUE(resctrl.enable());
+  now_ += kSecond;
+  resctrl_.first_reads[group() + "/mon_data/mon_L3_00/mbm_total_bytes"] = "Unavailable\n";
+  ASSERT_TRUE(resctrl.disable());
+  EXPECT_NE(resctrl.read().reason.find(" was Unavailable"), std::string::npos);
+  // A begin without a value, whatever the end has.
+  resctrl_.count(group(), 0, "mbm_total_bytes", "Unavailable\n");
+  ASSERT_TRUE(resctrl.enable());
+  now_ += kSecond;
+  resctrl_.count(group(), 0, "mbm_total_bytes", "6000\n");
+  ASSERT_TRUE(resctrl.disable());
+  EXPECT_FALSE(resctrl.read().total);
+  EXPECT_NE(resctrl.read().reason.find(" was Unavailable"), std::string::npos);
+}
+
+TEST_F(ResctrlSourceTest, HasNoRateOfAWindowWithoutALength) {
+  ResctrlSource resctrl = source();
+  ASSERT_TRUE(resctrl.open({10}));
+  ASSERT_TRUE(resctrl.enable());
+  ASSERT_TRUE(resctrl.disable());
+  EXPECT_FALSE(resctrl.read().total);
+  EXPECT_EQ(resctrl.read().reason, "the window had no length");
 }
 
 }  // namespace

@@ -91,20 +91,6 @@ TEST_F(SoftwareSources, OfProcessesCountTheirDescendantsToo) {
   EXPECT_EQ(reading.total, 60);
 }
 
-TEST_F(SoftwareSources, OfProcessesCountTheChildrenOfAllThreads) {
-  put_process(10, 100, 10);
-  tree_.put("/proc/10/task/14/children", "15 ");
-  put_process(15, 7, 7);
-  ProcessIoSource io(tree_.files(), clock());
-  ASSERT_TRUE(io.open({10}));
-  ASSERT_TRUE(io.enable());
-  now_ += kSecond;
-  put_process(15, 27, 8);
-  ASSERT_TRUE(io.disable());
-  EXPECT_EQ(io.read().reads, 20);
-  EXPECT_EQ(io.read().writes, 1);
-}
-
 TEST_F(SoftwareSources, OfProcessesNeedOneThatCanBeRead) {
   ProcessIoSource io(tree_.files(), clock());
   EXPECT_EQ(io.open({}).error().message, "no process is watched (give -p PID, or -- PROGRAM)");
@@ -251,6 +237,46 @@ TEST_F(SoftwareSources, RefuseProcessesThatAnotherNamespaceNumbers) {
   tree_.remove("/proc/self");
   std::filesystem::create_symlink(std::to_string(::getpid()), tree_.at("/proc/self"));
   EXPECT_TRUE(io.open({10}));
+}
+
+TEST_F(SoftwareSources, NoticeCountsThatWereSetBackAndWindowsWithoutALength) {
+  put_process(10, 100, 100);
+  put_process(20, 100, 100);
+  ProcessIoSource io(tree_.files(), clock());
+  ASSERT_TRUE(io.open({10, 20}));
+  ASSERT_TRUE(io.enable());
+  now_ += kSecond;
+  put_process(10, 99, 150);
+  put_process(20, 98, 150);
+  ASSERT_TRUE(io.disable());
+  EXPECT_FALSE(io.read().reads);
+  EXPECT_EQ(io.read().writes, 100);
+  EXPECT_FALSE(io.read().total);
+  EXPECT_NE(io.read().reason.find("process 10 was set back"), std::string::npos);
+  ASSERT_TRUE(io.enable());
+  ASSERT_TRUE(io.disable());
+  EXPECT_FALSE(io.read().total);
+  EXPECT_NE(io.read().reason, "");
+}
+
+TEST_F(SoftwareSources, OfABusCountWhatAPortReads) {
+  const shmif::test::TempBus bus;
+  Port sender = shmif::test::port_on(bus.path());
+  Port receiver = shmif::test::port_on(bus.path());
+  BusSource source(bus.path(), clock());
+  ASSERT_TRUE(source.open({}));
+  EXPECT_EQ(source.part(), "bus");
+  EXPECT_EQ(source.scope(), MemoryScope::machine);
+  ASSERT_TRUE(source.enable());
+  const auto frame = shmif::test::make_frame(1000, 1);
+  const FrameView view{frame};
+  for (int sent = 0; sent < 3; ++sent) ASSERT_FALSE(sender.send({&view, 1}).error);
+  EXPECT_EQ(shmif::test::collect(receiver, 3).size(), 3U);
+  now_ += 2 * kSecond;
+  ASSERT_TRUE(source.disable());
+  EXPECT_EQ(source.read().reads, 1500) << source.read().reason;
+  EXPECT_EQ(source.read().writes, 1500);
+  EXPECT_EQ(source.read().total, 3000);
 }
 
 }  // namespace

@@ -118,7 +118,8 @@ TEST(MembwReport, OfARunOnServersIsPrintedForEachServer) {
   whole.erase("membw");
   for (const char* const name : {"left", "right"}) {
     Json host = Json::parse(R"({"passed": true, "failures": [], "exit_code": 0, "time": null,
-      "shmifperf_version": null, "machine": null, "start_offset_ns": null, "clock_error_ns": null})");
+      "shmifperf_version": null, "machine": null, "start_offset_ns": null,
+      "clock_error_ns": null})");
     host["hostname"] = name;
     host["membw"] = memory;
     whole["hosts"].push_back(host);
