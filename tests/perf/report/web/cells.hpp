@@ -33,10 +33,6 @@ inline std::string ns(const Json& value) {
   return page_words(format_ns(number(value)));
 }
 
-inline std::string seconds(const Json& value) {
-  return page_words(format_seconds(number(value)));
-}
-
 inline std::string bps(const Json& value) {
   return format_bps(number(value));
 }
@@ -55,10 +51,6 @@ inline std::string count(const Json& value) {
 
 inline std::string bad(const Json& value) {
   return count(value) + (number(value).value_or(0) > 0 ? "!" : "");
-}
-
-inline std::string yes(const Json& value) {
-  return value.is_null() ? "-" : value.get<bool>() ? "yes" : "NO!";
 }
 
 /// A table. Its rows may be folded; then `folded` is the title of the fold.
@@ -84,15 +76,6 @@ inline Shown table_of(const Json& facts, const std::string& name) {
   }
   ADD_FAILURE() << "no table " << name;
   return {};
-}
-
-template <class Make>
-Rows rows_of(const auto& list, const Make& make) {
-  Rows rows;
-  for (const Json& each : list) {
-    for (Cells& row : make(each)) rows.push_back(std::move(row));
-  }
-  return rows;
 }
 
 class TablesInABrowser : public test::PageInABrowser {
