@@ -263,30 +263,6 @@ TEST_F(FakeDamon, HasNoWindowBeforeTheKernelTellsRegions) {
   EXPECT_EQ(session.results()[0].windows[0].working_set_bytes, 4096U);
 }
 
-TEST_F(FakeDamon, IsNamedInTheResultByTheNumberOfItsThread) {
-  fs::create_directory_symlink("/proc", root() + "/proc");
-  put("0/pid", "57");
-  put_region(0, 4096, 8192, 1, 1);
-  HeatOptions options;
-  options.backend = HeatBackend::damon;
-  options.attributes = read_attributes("1ms,1ms,1s,3,10").value();
-  options.files = files();
-  HeatSession session(options);
-  session.add(Process::open(::getpid()).value());
-  ASSERT_TRUE(shmif::test::eventually([&] {
-    session.step();
-    return session.windows() >= 1;
-  }));
-  const auto results = session.results();
-  EXPECT_EQ(results[0].kernel_thread, 57);
-  EXPECT_NE(
-      heat_text(results, options.attributes, 80).find("precision: region, kdamond: process 57\n"),
-      std::string::npos)
-      << heat_text(results, options.attributes, 80);
-  EXPECT_NE(heat_json(results, options.attributes, false).find("\"kdamond_pid\": 57"),
-            std::string::npos);
-}
-
 TEST_F(FakeDamon, TellsOwnContextsFromThoseOfOthers) {
   const auto count = [&](const std::vector<pid_t>& own) {
     const auto counted = count_damon_contexts(own, files());
@@ -372,72 +348,6 @@ TEST_F(FakeDamon, CountsRegionsOfAnySizeAndHeat) {
   }
 }
 
-TEST_F(FakeDamon, HasASourceForEachProcessWithItsOwnMappingsThreadAndRegions) {
-  put_thread(1);
-  put("0/pid", "57");
-  put("1/pid", "58");
-  const auto put_maps = [&](int pid, const std::string& text) {
-    const std::string folder = root() + "/proc/" + std::to_string(pid);
-    fs::create_directories(folder);
-    std::ofstream(folder + "/maps") << text;
-  };
-  put_maps(41,
-           "00001000-00003000 r-xp 00000000 fe:00 248030    /usr/bin/a name\n"
-           "7f0000004000-7f0000005000 rw-p 00000000 00:00 0 \n");
-  put_maps(42, "00005000-00006000 rw-p 00000000 00:00 0    [heap]\n");
-  auto sources = watch_by_damon({{41, 7}, {42, 8}}, setup().attributes, {}, files());
-  ASSERT_TRUE(sources) << sources.error().message;
-  ASSERT_EQ(sources->size(), 2U);
-  HeatSource &first = *sources->at(0), &second = *sources->at(1);
-  EXPECT_EQ(first.ranges().value(),
-            (std::vector<NamedRange>{{{0x1000, 0x3000}, "/usr/bin/a name", 0},
-                                     {{0x7f0000004000, 0x7f0000005000}, "", 0}}));
-  EXPECT_EQ(second.ranges().value(), (std::vector<NamedRange>{{{0x5000, 0x6000}, "[heap]", 0}}));
-  EXPECT_EQ(first.kernel_thread(), 57);
-  EXPECT_EQ(second.kernel_thread(), 58);
-  EXPECT_EQ(first.provenance().source, "damon");
-  EXPECT_EQ(first.provenance().precision, "region");
-  EXPECT_EQ(first.provenance().writes_reason, "DAMON does not tell reads from writes");
-  EXPECT_TRUE(first.keeps_regions());
-  put_region(0, 4096, 8192, 20, 1);
-  put_region(0, 20480, 24576, 5, 3, 1);
-  Regions unused({}, Looking::whole_ranges, page_bytes(), 1);
-  EXPECT_TRUE(first.look(unused));
-  EXPECT_TRUE(second.look(unused));
-  EXPECT_EQ(first.take_regions(), (std::vector<Region>{{4096, 8192, 20, {}, 1}}));
-  EXPECT_EQ(second.take_regions(), (std::vector<Region>{{20480, 24576, 5, {}, 3}}));
-  EXPECT_TRUE(second.take_regions().empty()) << "each once";
-  put("1/state", "off");
-  EXPECT_TRUE(first.look(unused));
-  EXPECT_EQ(second.look(unused).error().code, std::errc::no_such_process);
-  EXPECT_EQ(second.look(unused).error().message,
-            "DAMON has ended: cannot watch it: No such process");
-  fs::remove(root() + "/proc/42/maps");
-  EXPECT_EQ(second.ranges().error().code, std::errc::no_such_process);
-}
-
-TEST_F(FakeDamon, HasOneSourceForPhysicalMemory) {
-  fs::create_directories(root() + "/proc");
-  std::ofstream(root() + "/proc/iomem") << "00001000-0009fbff : System RAM\n"
-                                           "00100000-bfffffff : System RAM\n";
-  const DamonMemory physical{DamonSpace::paddr, {}};
-  {
-    const auto sources = watch_by_damon({{41, 7}, {42, 8}}, setup().attributes, physical, files());
-    ASSERT_TRUE(sources) << sources.error().message;
-    ASSERT_EQ(sources->size(), 1U);
-    EXPECT_EQ(sources->at(0)->ranges().value(),
-              (std::vector<NamedRange>{{{0x1000, 0x9f000}, "physical memory", 0},
-                                       {{0x100000, 0xc0000000}, "physical memory", 0}}));
-    EXPECT_EQ(line_of("0/contexts/0/targets/0/regions/1/end"), std::to_string(0xc0000000));
-  }
-  EXPECT_EQ(line_of("nr_kdamonds"), "0") << "it is removed with its last source";
-  const auto given =
-      watch_by_damon({}, setup().attributes, {DamonSpace::paddr, {{0x1000, 0x2000}}}, files());
-  ASSERT_TRUE(given) << given.error().message;
-  EXPECT_EQ(given->at(0)->ranges().value(),
-            (std::vector<NamedRange>{{{0x1000, 0x2000}, "physical memory", 0}}));
-}
-
 /// The kernel says so while somebody reads the number of a thread.
 TEST(BusyDamon, IsAskedAgainUntilItTakesACommandOrRefusesIt) {
   const auto tries = [](const std::vector<int>& errors) {
@@ -475,27 +385,6 @@ TEST(DamonRanges, AreReadWholeOrNotAtAll) {
         "0x-0x1000", "1000-2000-3000", "0x1000-0x2000;0x3000-0x4000", "0x3000-0x1000",
         "0x1000-0x10000000000000000", "0X1000-0x2000", "+4096-8192"}) {
     why(text);
-  }
-}
-
-TEST(DamonRanges, GoWithTheSpacesThatHaveThem) {
-  const auto read = [](const char* space, const char* ranges) {
-    const std::string word = space == nullptr ? "" : space;
-    const std::string text = ranges == nullptr ? "" : ranges;
-    return read_damon_memory(space == nullptr ? nullptr : &word,
-                             ranges == nullptr ? nullptr : &text);
-  };
-  EXPECT_EQ(read(nullptr, nullptr).value(), DamonMemory());
-  EXPECT_EQ(read("fvaddr", "4096-8192").value(), (DamonMemory{DamonSpace::fvaddr, {{4096, 8192}}}));
-  EXPECT_EQ(read("paddr", nullptr).value().space, DamonSpace::paddr);
-  for (const auto& [space, ranges] :
-       std::vector<std::pair<const char*, const char*>>{{"fvaddr", nullptr},
-                                                        {"vaddr", "4096-8192"},
-                                                        {nullptr, "4096-8192"},
-                                                        {"o", nullptr},
-                                                        {"", nullptr},
-                                                        {"fvaddr", "x"}}) {
-    EXPECT_FALSE(read(space, ranges)) << (space == nullptr ? "none" : space);
   }
 }
 

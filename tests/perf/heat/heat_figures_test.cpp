@@ -260,6 +260,8 @@ TEST(HeatResultsOfAMonitor, AreTheNewestWithTheWindowsOfBefore) {
   ASSERT_EQ(known[1].windows.size(), 2U);
   EXPECT_EQ(known[1].windows[0].begin_s, 10);
   EXPECT_EQ(known[1].windows[1].begin_s, 11);
+  merge_heat_results(known, {ended});
+  EXPECT_EQ(known[1].windows.size(), 2U) << "each once, although it is told again";
   HeatResult later = result_of(42, 12);
   later.process.start_ticks = 8;
   merge_heat_results(known, {later});

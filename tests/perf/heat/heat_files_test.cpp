@@ -270,25 +270,6 @@ TEST(HeatControlFolder, IsThatOfTheUsersSessionOrInTmp) {
             std::string::npos);
 }
 
-TEST(HeatControlSocket, IsNotInAPathThatIsTooLongAndTakesNoOtherFilesPlace) {
-  const shmif::test::TempDir dir;
-  const std::string longer = dir.path() + '/' + std::string(120, 'x');
-  ASSERT_TRUE(make_private_folder(longer));
-  const std::string why = "cannot use " + longer + "/control as a socket: the path is too long";
-  EXPECT_EQ(ask_heat_monitor(longer, {}).error().message, why);
-  EXPECT_EQ(HeatListener::open(longer).error().message, why);
-  const std::string folder = dir.file("folder");
-  ASSERT_TRUE(make_private_folder(folder));
-  std::ofstream(folder + "/control") << "x";
-  const auto listener = HeatListener::open(folder);
-  ASSERT_FALSE(listener);
-  EXPECT_EQ(listener.error().code, std::errc::file_exists);
-  EXPECT_NE(listener.error().message.find("that file is no socket"), std::string::npos);
-  EXPECT_TRUE(std::ifstream(folder + "/control").good()) << "it is left alone";
-  EXPECT_EQ(ask_heat_monitor(dir.file("none"), {}).error().message,
-            "there is no monitor of access heat in " + dir.file("none"));
-}
-
 TEST(HeatControlSocket, IsOneForAFolderWhichItMakesIfItIsNotThere) {
   const shmif::test::TempDir dir;
   const std::string folder = dir.file("new");

@@ -203,25 +203,6 @@ TEST(HeatConclusion, OfNoAccessAndOfNoMeasurementSaysThat) {
   EXPECT_EQ(heat_conclusion(result), "physical memory: not measured");
 }
 
-TEST(HeatMapText, MeansTheSameInColour) {
-  auto result = measured({{{0x10000, 0x12000, 2, {}, 0},
-                           {0x12000, 0x14000, 6, {}, 0},
-                           {0x14000, 0x15000, 10, {}, 0},
-                           {0x16000, 0x17000, 10, {}, 0}}});
-  EXPECT_EQ(heat_strip({0, 0.2, 0.3, 0.6, 1, 0, 1}, true),
-            " \x1b[32m:-\x1b[33m*\x1b[31m@\x1b[0m \x1b[31m@\x1b[0m");
-  std::string text = heat_text({result}, {}, 80, true);
-  EXPECT_TRUE(text.starts_with("\x1b[1mprocess 41"));
-  for (const std::string code : {"\x1b[0m", "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m"}) {
-    EXPECT_NE(text.find(code), std::string::npos);
-    for (std::size_t at = 0; (at = text.find(code)) != std::string::npos;) {
-      text.erase(at, code.size());
-    }
-  }
-  EXPECT_EQ(text, heat_text({result}, {}, 80));
-  EXPECT_EQ(text.find('\x1b'), std::string::npos);
-}
-
 TEST(HeatMapText, OfOneHeatIsASentenceAndNoPicture) {
   auto result = measured({{{0x10000, 0x1A000, 5, 2, 0}, {0x40000, 0x4F000, 5, 0, 0}},
                           {{0x10000, 0x1A000, 5, 2, 0}, {0x40000, 0x4F000, 5, 0, 0}}});

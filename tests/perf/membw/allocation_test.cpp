@@ -15,7 +15,6 @@
 namespace shmif::perf::test {
 namespace {
 
-using Log = std::vector<std::string>;
 using Woken = MembwHooks::Woken;
 
 const std::string kGroup = kRoot + "/c1";
@@ -266,33 +265,6 @@ TEST_F(SweepTest, ThatASignalEndsPutsBackTheAllocationOfAGroupThatStood) {
             MemoryVerdict::not_measured);
 }
 
-TEST_F(SweepTest, ChecksAllStepsBeforeTheProgramBegins) {
-  start();
-  bool begun = false;
-  hooks_.begin = [&] { return begun = true, Result<void>(); };
-  const MembwResult result = sweep("MB:1=20..0/10");
-  ASSERT_TRUE(result.error);
-  EXPECT_EQ(result.error->message, "this machine cannot allocate MB:1=0: the minimum is 10");
-  EXPECT_FALSE(begun);
-  EXPECT_EQ(resctrl_.calls, Log{}) << "nothing was made or set";
-}
-
-TEST_F(SweepTest, EndsWithAnErrorWhenTheKernelRefusesAndPutsBack) {
-  resctrl_.add_group(kGroup);
-  start({.local_domain = 1});
-  std::size_t allotted = 0;
-  resctrl_.on_allot = [&] {
-    if (++allotted == 1) resctrl_.refuse_with = "busy\n";
-  };
-  const MembwResult result = sweep("MB:1=30..10/10");
-  ASSERT_TRUE(result.error);
-  EXPECT_EQ(result.error->message, "cannot set MB:1=20: cannot write " + kGroup +
-                                       "/schemata: Invalid argument; the kernel says: busy");
-  EXPECT_TRUE(result.partial);
-  EXPECT_EQ(result.samples.size(), 2U) << "those of the first step";
-  EXPECT_EQ(resctrl_.calls.back(), "allot MB:1=100\n") << "it tried to put it back";
-}
-
 TEST_F(SweepTest, EndsWhenSomebodyElseChangesTheAllocation) {
   resctrl_.add_group(kGroup);
   start({.local_domain = 1});
@@ -306,17 +278,6 @@ TEST_F(SweepTest, EndsWhenSomebodyElseChangesTheAllocation) {
   EXPECT_EQ(result.error->code, Errc::busy);
   EXPECT_NE(result.error->message.find("the kernel shows MB:1=100, membw had set MB:1=20"),
             std::string::npos)
-      << result.error->message;
-}
-
-TEST_F(SweepTest, NeedsTheGroupOfTheProgram) {
-  start({.local_domain = 1});
-  resctrl_.fail_make = ENOSPC;
-  const MembwResult result = sweep("MB:1=30..10/10");
-  ASSERT_TRUE(result.error);
-  EXPECT_EQ(result.error->message.find("cannot set MB:1=30: there is no control group (cannot make "
-                                       "the group "),
-            0U)
       << result.error->message;
 }
 

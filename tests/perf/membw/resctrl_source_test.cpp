@@ -301,5 +301,18 @@ TEST_F(ResctrlSourceTest, HasNoRateOfAWindowWithoutALength) {
   EXPECT_EQ(resctrl.read().reason, "the window had no length");
 }
 
+TEST_F(ResctrlSourceTest, OfLocalBytesReadsNothingElse) {
+  ResctrlSource resctrl = source({.local_domain = 1});
+  ASSERT_TRUE(resctrl.open({}));
+  for (const unsigned domain : {0U, 1U}) resctrl_.count(kRoot, domain, "mbm_total_bytes", "x");
+  resctrl_.count(kRoot, 0, "mbm_local_bytes", "x");
+  resctrl_.count(kRoot, 1, "mbm_local_bytes", "1000\n");
+  ASSERT_TRUE(resctrl.enable());
+  now_ += kSecond;
+  resctrl_.count(kRoot, 1, "mbm_local_bytes", "1700\n");
+  ASSERT_TRUE(resctrl.disable());
+  EXPECT_EQ(resctrl.read().total, 700) << resctrl.read().reason;
+}
+
 }  // namespace
 }  // namespace shmif::perf::test
