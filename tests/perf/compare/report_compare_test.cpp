@@ -1,66 +1,51 @@
-// Two runs beside each other.
+// What is worse, what is the same, and what chance can make.
 
-#include <gtest/gtest.h>
-
-#include <algorithm>
-#include <nlohmann/json.hpp>
+#include <functional>
 #include <sstream>
-#include <string>
 
-#include "perf/compare/compare.hpp"
-#include "perf/report/report.hpp"
-#include "tests/perf/report/sample_results.hpp"
+#include "tests/perf/compare/compare_rig.hpp"
 
-namespace shmif::perf {
+namespace shmif::perf::report_compare {
 namespace {
 
-using Json = nlohmann::json;
-using Verdict = ComparedFigure::Verdict;
+using namespace compare_rig;  // NOLINT(google-build-using-namespace): the rig of this folder
 
-Report report_of(const RunResult& run, const std::string& name) {
-  return Report::parse(to_json(run, Bins::without), name).value();
-}
-
-Comparison compared(const RunResult& before, const RunResult& after, double threshold = 0.05) {
-  return compare(report_of(before, "before.json"), report_of(after, "after.json"),
-                 {.threshold = threshold})
-      .value();
-}
-
-const ComparedFigure& figure_of(const Comparison& c, const std::string& job,
-                                const std::string& name) {
-  for (const ComparedFigure& f : c.figures) {
-    if (f.job == job && f.figure == name) return f;
-  }
-  throw std::runtime_error("no figure " + name + " of " + job);
-}
-
-TEST(Compare, FindsNothingInTwoRunsOfTheSame) {
+TEST(Compare, FindsARunThatIsSlowerByMoreThanTheThreshold) {
+  const RunResult before = test::quiet_sample(1);
   for (std::uint64_t seed = 2; seed < 12; ++seed) {
-    const Comparison c = compared(test::quiet_sample(1), test::quiet_sample(seed));
+    const Comparison c = compared(before, test::quiet_sample(seed));
     EXPECT_FALSE(c.worse()) << to_text(c);
   }
-}
-
-TEST(Compare, FindsARunThatIsSlower) {
-  const Comparison c = compared(test::quiet_sample(1), test::quiet_sample(2, 0.1));
+  const RunResult slower = test::quiet_sample(2, 0.1);
+  const Comparison c = compared(before, slower);
   EXPECT_TRUE(c.worse());
   EXPECT_EQ(figure_of(c, "bulk.peer", "rx_fps").verdict, Verdict::worse);
   EXPECT_EQ(figure_of(c, "bulk.peer", "latency_ns_p50").verdict, Verdict::worse);
   EXPECT_NEAR(*figure_of(c, "bulk", "tx_fps").change_share, -0.1, 0.01);
   EXPECT_LT(*figure_of(c, "bulk", "tx_fps").p, 0.001);
-  EXPECT_NE(to_text(c).find("WORSE"), std::string::npos);
+  EXPECT_FALSE(compared(before, slower, {.threshold = 0.2}).worse());
+  EXPECT_TRUE(compared(before, slower, {.threshold = 0.02}).worse());
+  const Comparison faster = compared(before, test::quiet_sample(2, -0.1));
+  EXPECT_FALSE(faster.worse());
+  EXPECT_EQ(figure_of(faster, "bulk.peer", "rx_fps").verdict, Verdict::better);
 }
 
-TEST(Compare, ARunThatIsFasterIsNotWorse) {
-  const Comparison c = compared(test::quiet_sample(1), test::quiet_sample(2, -0.1));
-  EXPECT_FALSE(c.worse());
-  EXPECT_EQ(figure_of(c, "bulk.peer", "rx_fps").verdict, Verdict::better);
-}
-
-TEST(Compare, WhatIsWithinTheThresholdIsTheSame) {
-  EXPECT_FALSE(compared(test::quiet_sample(1), test::quiet_sample(2, 0.1), 0.2).worse());
-  EXPECT_TRUE(compared(test::quiet_sample(1), test::quiet_sample(2, 0.1), 0.02).worse());
+TEST(Compare, WithoutIntervalsTheSizeAloneDecidesAndTheThresholdItselfIsTheSame) {
+  RunResult before = test::quiet_sample(1);
+  for (JobResult& job : before.jobs) job.intervals.clear();
+  before.jobs[0].tx.frames = 10'000;
+  before.jobs[0].tx.seconds = 10;
+  for (const auto& [frames, verdict] : {std::pair{7'500U, Verdict::same},
+                                        {7'499U, Verdict::worse},
+                                        {12'500U, Verdict::same},
+                                        {12'501U, Verdict::better}}) {
+    RunResult after = before;
+    after.jobs[0].tx.frames = frames;
+    const Comparison c = compared(before, after, {.threshold = 0.25});
+    EXPECT_EQ(figure_of(c, "bulk", "tx_fps").verdict, verdict) << frames;
+    EXPECT_FALSE(figure_of(c, "bulk", "tx_fps").p);
+    EXPECT_EQ(c.worse(), verdict == Verdict::worse);
+  }
 }
 
 TEST(Compare, ADifferenceThatChanceCanMakeIsNone) {
@@ -76,24 +61,6 @@ TEST(Compare, ADifferenceThatChanceCanMakeIsNone) {
   const Comparison c = compared(before, after);
   EXPECT_EQ(figure_of(c, "bulk", "tx_fps").verdict, Verdict::same);
   EXPECT_GT(*figure_of(c, "bulk", "tx_fps").p, 0.05);
-}
-
-TEST(Compare, RepetitionsSpeakLouderThanIntervals) {
-  RunResult before = test::quiet_sample(1);
-  RunResult after = test::quiet_sample(2, 0.1);
-  const auto repeat = [](RunResult& run, std::vector<double> values) {
-    RepeatFigure figure;
-    figure.job = "bulk";
-    figure.figure = "tx_fps";
-    figure.values = std::move(values);
-    run.repeats = {figure};
-  };
-  repeat(before, {100000, 60000, 140000});
-  repeat(after, {90000, 50000, 130000});
-  const Comparison c = compared(before, after);
-  EXPECT_EQ(figure_of(c, "bulk", "tx_fps").from, "repeats");
-  EXPECT_EQ(figure_of(c, "bulk", "tx_fps").verdict, Verdict::same);
-  EXPECT_EQ(figure_of(c, "bulk.peer", "rx_fps").from, "intervals");
 }
 
 /// Runs whose rates are these, one after the other, and whose first one is shown.
@@ -117,7 +84,7 @@ RunResult repeated(const std::vector<double>& rates) {
 TEST(Compare, FiguresOfRepetitionsAreMediansAndNotThoseOfOneRun) {
   // The run that is shown is the same in both.
   const Comparison c = compared(repeated({101000, 100000, 99000, 100500, 99500}),
-                                repeated({61000, 60000, 59000, 60500, 90000}), 0.25);
+                                repeated({61000, 60000, 59000, 60500, 90000}), {.threshold = 0.25});
   const ComparedFigure& f = figure_of(c, "bulk", "tx_fps");
   EXPECT_EQ(f.before, 100000);
   EXPECT_EQ(f.after, 60500);
@@ -202,65 +169,21 @@ TEST(Compare, IntervalsOutsideTheMeasuredWindowAreNotCompared) {
   }
 }
 
-TEST(Compare, ASearchIsComparedWithThatForFramesOfTheSameSize) {
-  RunResult after = test::search_sample();
-  after.searches[2].found_fps = *after.searches[2].found_fps / 2;
-  const Comparison c = compared(test::search_sample(), after);
-  EXPECT_TRUE(c.worse());
-  std::size_t found = 0;
-  std::size_t same = 0;
-  for (const ComparedFigure& f : c.figures) {
-    if (f.figure != "found_fps") continue;
-    ++found;
-    same += f.before == f.after ? 1U : 0U;
-    if (f.before != f.after) {
-      EXPECT_EQ(f.after, f.before / 2);
-    }
-  }
-  EXPECT_EQ(found, 7U);
-  EXPECT_EQ(same, 6U);
-}
-
-TEST(Compare, WithoutIntervalsTheSizeAloneDecides) {
-  RunResult before = test::quiet_sample(1);
-  RunResult after = test::quiet_sample(2, 0.1);
-  for (RunResult* run : {&before, &after}) {
-    for (JobResult& job : run->jobs) job.intervals.clear();
-  }
-  const Comparison c = compared(before, after);
-  EXPECT_FALSE(figure_of(c, "bulk", "tx_fps").p.has_value());
-  EXPECT_TRUE(c.worse());
-}
-
+// Losses are far below what would matter of a rate, and have a threshold of their own.
 TEST(Compare, LossThatBeginsIsFound) {
   const RunResult before = test::quiet_sample(1);
-  RunResult after = test::quiet_sample(1);
-  JobResult& peer = after.jobs[1];
-  for (IntervalResult& i : peer.intervals) {
-    i.lost_frames = i.rx_frames / 10;
-    i.rx_frames -= i.lost_frames;
-    peer.flows[0].lost += i.lost_frames;
-    peer.flows[0].received -= i.lost_frames;
-  }
-  const Comparison c = compared(before, after);
-  EXPECT_EQ(figure_of(c, "bulk.peer", "lost_share").verdict, Verdict::worse);
-  EXPECT_FALSE(figure_of(c, "bulk.peer", "lost_share").change_share.has_value());
-}
-
-// Losses are far below what would matter of a rate.
-TEST(Compare, LossesHaveAThresholdOfTheirOwn) {
-  const RunResult before = test::quiet_sample(1);
-  RunResult after = test::quiet_sample(1);
+  RunResult after = before;
   JobResult& peer = after.jobs[1];
   for (IntervalResult& i : peer.intervals) {
     i.lost_frames = i.rx_frames / 100;
     peer.flows[0].lost += i.lost_frames;
   }
-  EXPECT_EQ(figure_of(compared(before, after), "bulk.peer", "lost_share").verdict, Verdict::worse);
-  const Comparison lenient =
-      compare(report_of(before, "before"), report_of(after, "after"), {.loss_threshold = 0.02})
-          .value();
-  EXPECT_EQ(figure_of(lenient, "bulk.peer", "lost_share").verdict, Verdict::same);
+  const ComparedFigure found = figure_of(compared(before, after), "bulk.peer", "lost_share");
+  EXPECT_EQ(found.verdict, Verdict::worse);
+  EXPECT_FALSE(found.change_share);
+  EXPECT_EQ(figure_of(compared(before, after, {.loss_threshold = 0.02}), "bulk.peer", "lost_share")
+                .verdict,
+            Verdict::same);
 }
 
 TEST(Compare, TailsAreShownAndDecideNothing) {
@@ -273,46 +196,69 @@ TEST(Compare, TailsAreShownAndDecideNothing) {
   EXPECT_FALSE(c.worse());
 }
 
-TEST(Compare, AJobThatIsGoneOrFailsNowIsWorse) {
-  const RunResult before = test::failed_sample();
-  RunResult after = test::failed_sample();
-  EXPECT_FALSE(compared(before, after).worse());
-  after.jobs[0].passed = false;
-  EXPECT_EQ(compared(before, after).failures.size(), 1U);
-  after = test::failed_sample();
-  after.jobs.pop_back();
-  EXPECT_TRUE(compared(before, after).worse());
-  // One more than before is worth a note only.
-  const Comparison more = compared(after, before);
-  EXPECT_FALSE(more.worse());
-  EXPECT_EQ(more.notes.size(), 1U);
+TEST(Compare, WhatIsGoneOrFailsNowIsWorse) {
+  const auto failures = [](const std::function<void(RunResult&)>& change_before,
+                           const std::function<void(RunResult&)>& change_after) {
+    RunResult before = test::failed_sample();
+    RunResult after = test::failed_sample();
+    change_before(before);
+    change_after(after);
+    const Comparison c = compared(before, after);
+    EXPECT_EQ(c.worse(), !c.failures.empty());
+    return c.failures.size();
+  };
+  const auto same = [](RunResult&) {};
+  const auto fails = [](RunResult& run) { run.jobs[0].passed = false; };
+  const auto fewer = [](RunResult& run) { run.jobs.pop_back(); };
+  const auto search = [](std::optional<double> fps, std::uint32_t bytes) {
+    return [=](RunResult& run) {
+      SearchResult& s = run.searches.emplace_back();
+      s.job = "bulk";
+      s.frame_bytes = bytes;
+      s.found_fps = fps;
+      s.why_none = fps ? "" : "no";
+    };
+  };
+  EXPECT_EQ(failures(same, same), 0U);
+  EXPECT_EQ(failures(same, fails), 1U);
+  EXPECT_EQ(failures(fails, same), 0U);
+  EXPECT_EQ(failures(fails, fails), 0U);
+  EXPECT_EQ(failures(same, fewer), 1U);
+  EXPECT_EQ(failures(fewer, same), 0U);
+  EXPECT_EQ(failures(search(10, 64), search(std::nullopt, 64)), 1U);
+  EXPECT_EQ(failures(search(10, 64), search(std::nullopt, 128)), 0U) << "another size";
 }
 
-TEST(Compare, AnotherMachineIsNoted) {
-  RunResult after = test::quiet_sample(2);
-  after.machine.cpu_model = "Another";
-  const Comparison c = compared(test::quiet_sample(1), after);
-  ASSERT_EQ(c.notes.size(), 1U);
-  EXPECT_NE(c.notes[0].find("Another"), std::string::npos);
+TEST(Compare, NotesWhatElseIsNotTheSame) {
+  const RunResult before = test::quiet_sample();
+  EXPECT_TRUE(compared(before, before).notes.empty());
+  RunResult after = before;
+  after.version = "the-version";
+  after.machine.hostname = "the-host";
+  after.machine.cpu_model = "the-model";
+  after.machine.kernel = "the-kernel";
+  after.machine.clock_source = "the-clock";
+  after.jobs[0].options["bs"] = "63";
+  after.jobs[1].role = Role::txrx;
+  after.jobs.push_back(after.jobs[0]);
+  after.jobs.back().name = "one-more";
+  const auto notes = compared(before, after).notes;
+  const char* words[] = {"the-version", "the-host", "the-model",     "the-kernel",
+                         "the-clock",   "job bulk", "job bulk.peer", "job one-more"};
+  ASSERT_EQ(notes.size(), std::size(words));
+  for (std::size_t i = 0; i < notes.size(); ++i) {
+    EXPECT_NE(notes[i].find(words[i]), std::string::npos) << notes[i];
+  }
 }
 
 TEST(Compare, RefusesRunsThatHaveNoJobInCommon) {
-  const auto refused = compare(report_of(test::quiet_sample(), "a.json"),
-                               report_of(test::engines_sample(), "b.json"), {});
+  const auto refused = compare(report_of(json_of(test::quiet_sample()), "a.json"),
+                               report_of(json_of(test::engines_sample()), "b.json"), {});
   ASSERT_FALSE(refused);
-  EXPECT_NE(refused.error().message.find("a.json with b.json"), std::string::npos);
-  EXPECT_NE(refused.error().message.find("give the jobs the same names"), std::string::npos);
-}
-
-TEST(Compare, AsJsonHasWhatTheTableHas) {
-  const Comparison c = compared(test::quiet_sample(1), test::quiet_sample(2, 0.1));
-  const Json json = Json::parse(to_json(c));
-  EXPECT_EQ(json["worse"], true);
-  EXPECT_EQ(json["threshold"], 0.05);
-  ASSERT_EQ(json["figures"].size(), c.figures.size());
-  EXPECT_EQ(json["figures"][0]["verdict"], "worse");
-  EXPECT_EQ(json["figures"][0]["from"], "intervals");
+  for (const char* word : {"a.json with b.json", "the same names"}) {
+    EXPECT_NE(refused.error().message.find(word), std::string::npos) << refused.error().message;
+  }
 }
 
 }  // namespace
-}  // namespace shmif::perf
+}  // namespace shmif::perf::report_compare

@@ -523,6 +523,20 @@ TEST(Summary, OfASearchHasTheRateThatItFoundAndNotTheFramesOfOneTrial) {
   EXPECT_EQ(report_rig::line_with(text, "line "), "") << text;
   run.searches.resize(9, run.searches[0]);
   EXPECT_TRUE(has(summary_of(run), "\n  ... and 1 more search\n")) << summary_of(run);
+  EXPECT_EQ(report_rig::times_in(summary_of(run), "\n  500 B  "), 8U) << summary_of(run);
+}
+
+TEST(Summary, OfRepetitionsOfManyJobsHasEightAndTheNumberOfTheRest) {
+  RunResult run = empty_run();
+  for (int i = 1; i <= 10; ++i) {
+    const std::string name = "j" + std::to_string(i);
+    add_pair(run, name);
+    run.repeats.push_back({name + ".sink", "rx_fps", {100, 200, 300}, 200, 100, 300});
+  }
+  for (int i = 0; i < 3; ++i) run.repetitions.push_back(empty_run());
+  const std::string text = summary_of(run);
+  EXPECT_EQ(report_rig::times_in(text, ".sink rx_fps "), 8U) << text;
+  EXPECT_TRUE(has(text, "\n  ... and 2 more jobs\n  job ")) << text;
 }
 
 TEST(Summary, SaysWhatStoppedItWhatItLeavesOutAndBreaksItsLines) {

@@ -35,8 +35,8 @@ std::string joined(const Json& cells) {
   return line + '\n';
 }
 
-/// The head of the page, the titles of its problems, what it says of the machine, and its tables; or
-/// these tables alone.
+/// The head of the page, the titles of its problems, what it says of the machine, and its tables;
+/// or these tables alone.
 std::string text_of(const Json& facts, const std::set<std::string>& tables) {
   std::string text;
   if (tables.empty()) {
