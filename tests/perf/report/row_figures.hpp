@@ -1,6 +1,6 @@
 #pragma once
 // What the rows of figures promise of every output, so that a test of an output spells no key.
-// figures_json_test.cpp spells them: there a row whose member is another figure's goes red.
+// distinct_json.txt has them: there a row whose member is another figure's goes red.
 
 #include <functional>
 #include <nlohmann/json.hpp>
