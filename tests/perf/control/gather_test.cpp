@@ -50,28 +50,6 @@ TEST(GatheredWindows, OneThatNeverEndedIsNoneAndNoneOfItsGroup) {
   EXPECT_DOUBLE_EQ(result.groups.at(0).tx.offered_seconds, 4) << "the longest";
 }
 
-TEST(GatheredWindows, OfAReceiverEndWithTheLastOfItsFlowsWhicheverSaysSo) {
-  struct Case {
-    std::array<std::uint64_t, 3> ends_s;  // window_end, rate_end, last_arrival
-    double seconds;
-  };
-  for (const Case& c : {Case{{15, 14, 13}, 8}, {{14, 16, 13}, 9}, {{14, 13, 17}, 10}}) {
-    Left left({Role::tx, Role::tx, Role::tx, Role::rx});
-    for (const std::size_t from : {0U, 1U, 2U}) left.connect(from, 3);
-    // The first never began, the third began last and ended first.
-    left.flow(0).window_end_ns = 99 * kSecond;
-    left.flow(1).measure_from_ns = 7 * kSecond;
-    left.flow(1).window_end_ns = c.ends_s[0] * kSecond;
-    left.flow(1).rate_end_ns.set(c.ends_s[1] * kSecond);
-    left.flow(1).last_arrival_ns.set(c.ends_s[2] * kSecond);
-    left.flow(2).measure_from_ns = 9 * kSecond;
-    left.flow(2).window_end_ns = 10 * kSecond;
-    const RunResult result = left.gathered();
-    EXPECT_DOUBLE_EQ(result.jobs[3].rx.seconds, c.seconds);
-    EXPECT_EQ(result.jobs[3].tx.seconds, 0);
-  }
-}
-
 TEST(GatheredWindows, OfAReceiverAreAsLongAsItsSendersHoweverLongFramesAreUnderWay) {
   // 8 Mbit/s for a second, over a line that delays: first and last by so many seconds.
   struct Case {
@@ -111,17 +89,6 @@ TEST(GatheredWindows, OfAReceiverAreAsLongAsItsSendersHoweverLongFramesAreUnderW
     EXPECT_DOUBLE_EQ(static_cast<double>(frames) / seconds, 1000 / sink.rx.seconds)
         << "the intervals have the same rate";
   }
-}
-
-TEST(GatheredWindows, WhoEchoesSendsAsLongAsItIsAsked) {
-  Left left({Role::pingpong, Role::echo});
-  left.connect(0, 1);
-  left.flow(0).measure_from_ns = 5 * kSecond;
-  left.flow(0).window_end_ns = 8 * kSecond;
-  const RunResult result = left.gathered();
-  EXPECT_DOUBLE_EQ(result.jobs[1].rx.seconds, 3);
-  EXPECT_DOUBLE_EQ(result.jobs[1].tx.seconds, 3);
-  EXPECT_DOUBLE_EQ(result.jobs[1].tx.offered_seconds, 3);
 }
 
 std::vector<bool> measured(const JobResult& job) {
@@ -187,36 +154,6 @@ TEST(GatheredWindows, ARateIsOfTheMeasuredIntervalsWithFramesIfThereAreThree) {
 }
 
 // ---- What was offered ----
-
-TEST(GatheredPace, IsThatOfARateOrOfACaptureThatKeepsItsTimes) {
-  struct Case {
-    std::uint64_t fps, bps;
-    bool replay, no_stall, paced;
-  };
-  for (const Case& c : {Case{0, 0, false, false, false},
-                        {1, 0, false, false, true},
-                        {0, 1, false, false, true},
-                        {0, 0, true, false, true},
-                        {0, 0, true, true, false},
-                        {1, 0, true, true, true}}) {
-    for (const CatchUp catch_up : {CatchUp::burst, CatchUp::limited, CatchUp::skip}) {
-      Left left({Role::tx});
-      JobOptions& o = left.plan[0].options;
-      o.rate_fps.tx = c.fps;
-      o.rate_bps.tx = c.bps;
-      if (c.replay) o.replay = "capture";
-      o.replay_no_stall = c.no_stall;
-      o.rate_catchup = catch_up;
-      o.rate_fps.rx = o.rate_bps.rx = 9;  // of the other direction
-      const RunResult result = left.gathered();
-      EXPECT_EQ(result.jobs[0].tx.paced, c.paced);
-      EXPECT_EQ(result.groups[0].tx.paced, c.paced);
-      const bool tolerates = c.paced && catch_up != CatchUp::burst;
-      EXPECT_EQ(result.jobs[0].tx.catchup_tolerance_ns,
-                tolerates ? std::optional<std::uint64_t>(100'000) : std::nullopt);
-    }
-  }
-}
 
 // ---- Flows ----
 
@@ -290,18 +227,6 @@ TEST(GatheredFlows, OfAKilledSenderWhatItCouldNotCountIsGuessedFromWhatCame) {
   EXPECT_EQ(left.result().cancelled, 0U);
 }
 
-TEST(GatheredFlows, WhereNothingWasSentThereIsNothingToVerify) {
-  LeftFlow left;
-  EXPECT_FALSE(left.result().verification_complete);
-  left.flow(0).all_sent.set(1000);
-  EXPECT_TRUE(left.result().verification_complete);
-  EXPECT_EQ(left.result().jitter_ns, std::nullopt);
-  left.flow(0).jitter_ps.set(1);
-  EXPECT_EQ(left.result().jitter_ns, 0);
-  left.flow(0).jitter_ps.set(1501);
-  EXPECT_EQ(left.result().jitter_ns, 1.5);
-}
-
 TEST(GatheredFlows, OfRepliesWereSentByWhoEchoesAndOfRequestsByWhoAsks) {
   Left left({Role::pingpong, Role::echo});
   left.connect(0, 1);
@@ -340,33 +265,6 @@ TEST(GatheredFlows, OfRepliesWereSentByWhoEchoesAndOfRequestsByWhoAsks) {
   result = left.gathered();
   EXPECT_EQ(result.jobs[0].flows[0].sent, 70U);
   EXPECT_EQ(result.jobs[1].flows[0].sent, 103U);
-}
-
-TEST(GatheredFlows, WithoutAJobThatEchoesEachRequestShouldHaveHadAReply) {
-  Left left({Role::pingpong});
-  left.flow(0).all_sent.set(100);
-  left.flow(0).all_judged.set(90);
-  left.flow(0).complete = true;
-  left.echo(0).replies[Period::window].set(3);
-  const FlowResult replies = left.gathered().jobs[0].flows.at(0);
-  EXPECT_EQ(replies.kind, FlowResult::Kind::reply);
-  EXPECT_EQ(replies.from, "a") << "of whoever answers, no name is known";
-  EXPECT_EQ(replies.sent, 100U);
-  EXPECT_EQ(replies.cancelled, 10U);
-}
-
-TEST(GatheredFlows, OfARecordAreFromAnEarlierRun) {
-  Left left({Role::tx, Role::rx});
-  left.plan[1].options.verify_only = true;
-  left.connect(0, 1);
-  left.flow(1).all_sent.set(7);
-  left.flow(1).complete = true;
-  const JobResult job = left.gathered().jobs[1];
-  ASSERT_EQ(job.flows.size(), 1U);
-  EXPECT_EQ(job.flows[0].from, "an earlier run");
-  EXPECT_EQ(job.flows[0].flow, 1U);
-  EXPECT_EQ(job.flows[0].sent, 7U);
-  EXPECT_EQ(job.flows[0].kind, FlowResult::Kind::data);
 }
 
 }  // namespace

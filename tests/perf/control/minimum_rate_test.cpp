@@ -84,21 +84,6 @@ TEST(MinimumRate, IsOfNobodyWhoHasNothingToSendOrReceiveAnyMore) {
   EXPECT_EQ(watch.check(kBegin + 7 * kSecond).size(), 1U);
 }
 
-TEST(MinimumRate, OfWhoAsksAndOfWhoAnswersIsDueAsLongAsSomebodyAsks) {
-  for (const bool asks : {true, false}) {
-    Watched run;
-    run.options(0).rw = Role::pingpong;
-    run.options(1).rw = Role::echo;
-    run.jobs[0].senders = {1};
-    run.options(0).rate_min_fps.rx = 1;
-    run.options(1).rate_min_fps.tx = 1;
-    RateWatch watch(run.jobs);
-    EXPECT_TRUE(watch.check(kBegin + kSecond).empty());
-    run.memory->flow(0).tx_done = !asks;
-    EXPECT_EQ(watch.check(kBegin + 2 * kSecond).size(), asks ? 2U : 0U);
-  }
-}
-
 TEST(MinimumRate, BeginsAnewAfterATimeInWhichNothingWasToCome) {
   // "b" receives from "a", which ends, and from "c", which begins later.
   Watched run;

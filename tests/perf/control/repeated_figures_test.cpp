@@ -1,4 +1,4 @@
-// Each figure of repeated runs comes from the right one of them.
+// Each figure and message of repeated runs comes from the right one of them.
 
 #include <gtest/gtest.h>
 
@@ -115,6 +115,92 @@ TEST(RepeatedFigures, OfSearchesARunIsChosenByWhatItFound) {
   EXPECT_EQ(figure.median, 30);
   EXPECT_EQ(figure.min, 20);
   EXPECT_EQ(figure.max, 40);
+}
+
+// ---- Messages, causes, and which run is shown ----
+
+using Words = std::vector<std::string>;
+
+/// A run with that rate, and messages of its own besides one that each has.
+RunResult run_of(std::uint64_t frames, const std::string& name) {
+  RunResult run;
+  JobResult& job = run.jobs.emplace_back();
+  job.name = "a";
+  job.tx.frames = frames;
+  job.tx.seconds = 1;
+  job.latency = job.service = job.spacing_error = std::make_shared<LatencyHistogram>();
+  job.intervals.resize(3);
+  run.groups.emplace_back().name = name;
+  run.warnings = {"each", name};
+  run.failures = {"failure of " + name};
+  run.lost_outputs = {"output of " + name};
+  return run;
+}
+
+TEST(RunsAsOne, KeepTheMessagesOfEachAndTheGroupsForMedians) {
+  std::vector<RunResult> runs;
+  runs.push_back(run_of(100, "slow"));
+  runs.push_back(run_of(300, "fast"));
+  runs.push_back(run_of(200, "middle"));
+  const RunResult all = all_of_repetitions(std::move(runs));
+  EXPECT_EQ(all.shown_run, 2U);
+  EXPECT_EQ(all.jobs.at(0).intervals.size(), 3U);
+  EXPECT_EQ(all.warnings, (Words{"each", "middle", "slow", "fast"}));
+  EXPECT_EQ(all.failures, (Words{"failure of middle", "failure of slow", "failure of fast"}));
+  EXPECT_EQ(all.lost_outputs, (Words{"output of middle", "output of slow", "output of fast"}));
+  ASSERT_EQ(all.repetitions.size(), 3U);
+  Words groups;
+  for (const RunResult& run : all.repetitions) {
+    EXPECT_TRUE(run.jobs.at(0).intervals.empty()) << "no median is made of them";
+    for (const GroupResult& group : run.groups) groups.push_back(group.name);
+  }
+  EXPECT_EQ(groups, (Words{"slow", "fast", "middle"}));
+}
+
+/// What held the jobs of a run back, that somebody looked at so often for so long.
+RunCauses causes_of(std::size_t looks, double seconds, double own_share, double share) {
+  RunCauses causes;
+  causes.why_unknown.clear();
+  causes.looks = looks;
+  causes.seconds = seconds;
+  causes.own_share = own_share;
+  Cause& cause = causes.causes.emplace_back();
+  cause.share = share;
+  cause.end_s = 1;
+  return causes;
+}
+
+TEST(RunsAsOne, HaveTheCausesOfAllTheHeaviestFirst) {
+  RunCauses all;
+  add_causes(all, causes_of(3, 1, 0.5, 0.2));
+  EXPECT_EQ(all.why_unknown, "") << "it was of none before";
+  RunCauses second = causes_of(4, 3, 0.1, 0.6);
+  second.missing = {{.source = "x", .reason = "a"}, {.source = "y", .reason = "b"}};
+  add_causes(all, std::move(second));
+  RunCauses third = causes_of(5, 4, 0.4, 0.4);
+  third.missing = {{.source = "y", .reason = "c"}, {.source = "z", .reason = "d"}};
+  add_causes(all, std::move(third));
+  EXPECT_EQ(all.looks, 12U);
+  EXPECT_EQ(all.seconds, 8);
+  EXPECT_DOUBLE_EQ(all.own_share, (0.5 + 3 * 0.1 + 4 * 0.4) / 8);
+  std::vector<double> shares;
+  for (const Cause& cause : all.causes) shares.push_back(cause.share);
+  EXPECT_EQ(shares, (std::vector<double>{0.6, 0.4, 0.2}));
+  Words missing;
+  for (const MissingSource& each : all.missing) missing.push_back(each.source + ' ' + each.reason);
+  EXPECT_EQ(missing, (Words{"x a", "y b", "z d"})) << "each once, with its first reason";
+}
+
+TEST(RunsAsOne, HaveEachKindOfWarningOfEachJobOnce) {
+  RunResult all = run_of(100, "a");
+  all.warnings = {"a.1: late 3 times in 0.2 s"};
+  RunResult more = run_of(100, "b");
+  more.warnings = {"a.1: late 4,711 times in 1.25 s", "a.2: late 3 times in 0.2 s", "a.1: lost 3"};
+  more.lost_outputs = {"output of a", "output of b"};
+  keep_messages(all, std::move(more));
+  EXPECT_EQ(all.warnings,
+            (Words{"a.1: late 3 times in 0.2 s", "a.2: late 3 times in 0.2 s", "a.1: lost 3"}));
+  EXPECT_EQ(all.lost_outputs, (Words{"output of a", "output of b"}));
 }
 
 }  // namespace

@@ -196,13 +196,6 @@ TEST(GatheredFigures, OfAFlowAreWhatItsReceiverHasCounted) {
   }
 }
 
-TEST(GatheredFigures, AVerificationIsCompleteOnceEveryFrameThatCameWasChecked) {
-  CountedRun run;
-  EXPECT_FALSE(run.gathered().jobs[2].flows[0].verification_complete);
-  run.memory->flow(0).unverified.set(0);
-  EXPECT_TRUE(run.gathered().jobs[2].flows[0].verification_complete);
-}
-
 TEST(GatheredFigures, OfTheMediumTheKernelAndTheFaultsAreTheirs) {
   CountedRun run;
   const RunResult result = run.gathered();
@@ -331,31 +324,6 @@ TEST(ProgressFigures, AreWhatEachJobHasCountedSoFar) {
   EXPECT_EQ(progress.jobs[0].lost_frames, missed(1)) << "of what is sent to it";
   EXPECT_EQ(progress.jobs[1].lost_frames, missed(0));
   EXPECT_EQ(progress.jobs[2].lost_frames, missed(0) + missed(1));
-}
-
-TEST(ProgressFigures, HowFarAJobIsGoesByItsTimeOrByWhatItHasSent) {
-  using std::chrono::seconds;
-  CountedRun run;
-  for (ControlledJob& job : run.jobs) job.phase = ControlledJob::Phase::going;
-  // Of 40 s (10 s of delay and ramp, 30 s of runtime) the first job has done 16 s. In 16 s the
-  // second job has sent a tenth of its frames. The third one receives as long as the others send.
-  JobOptions& timed = run.plan[0].options;
-  timed.start_delay = seconds(4);
-  timed.ramp_time = seconds(6);
-  timed.runtime = seconds(30);
-  JobOptions& counted = run.plan[1].options;
-  counted.number_ios = run.memory->job(1).all_tx_frames.get() * 10;
-  const std::uint64_t now = second_of(0, 16);
-  run.memory->job(1).start_ns = kRunStart;
-  run.memory->job(2).start_ns = kRunStart;
-  const RunProgress progress = progress_of(run.jobs, 16, now);
-  EXPECT_NEAR(progress.jobs[0].share.value_or(0), 0.4, 1e-9);
-  EXPECT_NEAR(progress.jobs[0].left_seconds.value_or(0), 24, 1e-9);
-  EXPECT_NEAR(progress.jobs[1].share.value_or(0), 0.1, 1e-9);
-  EXPECT_NEAR(progress.jobs[1].left_seconds.value_or(0), 144, 1e-6);
-  EXPECT_FALSE(progress.jobs[2].share);
-  EXPECT_NEAR(progress.left_seconds.value_or(0), 144, 1e-6) << "until the last one ends";
-  EXPECT_NEAR(progress.share.value_or(0), 0.1, 1e-9);
 }
 
 }  // namespace

@@ -75,53 +75,6 @@ TEST_P(RunOver, BothWaysAtOnce) {
   }
 }
 
-/// Frames that fit a datagram.
-std::vector<PlannedJob> hosts(Role role, HostProtocol protocol) {
-  auto plan = pair(role, EngineKind::host);
-  for (PlannedJob& job : plan) job.options.proto = protocol;
-  return plan;
-}
-
-TEST(RunOverHosts, DatagramsCrossTwoKernelsAndTheBusAndCountTheSame) {
-  auto plan = hosts(Role::tx, HostProtocol::udp);
-  plan[0].options.rate_fps.tx = 1000;
-  plan[0].options.runtime = {};
-  plan[0].options.number_ios = 200;
-  const RunResult result = run(plan);
-  EXPECT_TRUE(passed(result));
-  EXPECT_EQ(result.jobs[1].flows[0].received, 200U);
-  EXPECT_EQ(result.jobs[1].counts.agree, true);
-}
-
-TEST(RunOverHosts, AStreamCarriesEveryFrame) {
-  const RunResult result = run(hosts(Role::tx, HostProtocol::tcp));
-  EXPECT_TRUE(passed(result));
-  EXPECT_GT(result.jobs[1].flows[0].sent, 100U);
-  EXPECT_EQ(result.jobs[1].flows[0].received, result.jobs[1].flows[0].sent);
-}
-
-TEST(RunOverHosts, PingPongThroughTheStacks) {
-  auto plan = hosts(Role::pingpong, HostProtocol::udp);
-  plan[0].options.runtime = {};
-  plan[0].options.number_ios = 100;
-  const RunResult result = run(plan);
-  EXPECT_TRUE(passed(result));
-  EXPECT_EQ(result.jobs[0].latency->count(), 100U);
-}
-
-TEST(RunOverHosts, AProgramRunsOnAHost) {
-  auto plan = hosts(Role::tx, HostProtocol::udp);
-  plan[0].options.exec = {"ping", "-c", "3", "-i", "0.01", "198.18.0.2"};
-  plan[1].options.exec = {"sleep", "600"};
-  plan[0].options.runtime = plan[1].options.runtime = std::chrono::seconds(10);
-  plan[1].options.background = true;
-  plan[0].to = kNoJob;
-  const RunResult result = run(plan);
-  EXPECT_TRUE(passed(result));
-  EXPECT_GE(result.jobs[0].tx.frames, 4U);
-  EXPECT_TRUE(result.jobs[0].tx.of_program);
-}
-
 INSTANTIATE_TEST_SUITE_P(Engines, RunOver,
                          testing::Values(Over{EngineKind::bus}, Over{EngineKind::unix_pair},
                                          Over{EngineKind::udp}),

@@ -71,29 +71,6 @@ TEST(TrialFigures, OnlyAFrameThatCameWholeAndInTimeIsDelivered) {
   EXPECT_EQ(trial.sender_late_ns, 90);
 }
 
-TEST(TrialFigures, LatenciesAreThoseOfAllWhoReceiveOfTheJobOrAreIt) {
-  RunResult run;
-  for (const char* const name : {"s", "s.peer"}) {
-    JobResult job;
-    job.name = name;
-    job.latency = job.service = std::make_shared<LatencyHistogram>();
-    job.spacing_error = std::make_shared<LatencyHistogram>();
-    FlowResult flow;
-    flow.from = run.jobs.empty() ? "s.peer" : "s";
-    flow.to = name;
-    flow.sent = flow.received = 100;
-    job.flows = {flow};
-    record(*job.latency, run.jobs.empty() ? 10 : 200, 100);
-    run.jobs.push_back(job);
-  }
-  JobOptions job;
-  job.name = "s";
-  for (const auto& [per_cent, ns] : {std::pair{25.0, 10.0}, {50.0, 10.0}, {75.0, 200.0}}) {
-    job.latency_percentile = per_cent;
-    EXPECT_EQ(figures_of_trial(run, job, 300).latency_percentile_ns, ns) << per_cent;
-  }
-}
-
 TEST(TrialFigures, OfOneThatAsksRequestsAndRepliesCount) {
   RunResult run = run_of_trial();
   // Replies also count: "s" asks and receives them itself.
@@ -105,40 +82,6 @@ TEST(TrialFigures, OfOneThatAsksRequestsAndRepliesCount) {
   JobOptions job;
   job.name = "s";
   EXPECT_EQ(figures_of_trial(run, job, 300).loss_share, 0.15);
-}
-
-TEST(TrialFigures, ATrialWithFramesThatCameTooLateHasNotPassed) {
-  for (const auto fate : {&FlowResult::lost, &FlowResult::corrupt, &FlowResult::truncated,
-                          &FlowResult::late, &FlowResult::cancelled, &FlowResult::unverified}) {
-    RunResult run = run_of_trial();
-    FlowResult flow;
-    flow.from = "s";
-    flow.sent = 1000;
-    flow.received = 900;
-    flow.*fate = 100;
-    run.jobs[2].flows = {flow};
-    JobOptions job;
-    job.name = "s";
-    RateSearch search({.max_fps = 250});
-    search.note(figures_of_trial(run, job, 250));
-    EXPECT_FALSE(search.result().trials.at(0).passed);
-    EXPECT_FALSE(search.result().found_fps);
-  }
-}
-
-TEST(TrialFigures, OfOneInWhichNothingWasSentHaveNoLoss) {
-  RunResult run = run_of_trial();
-  run.jobs[2].flows[0] = FlowResult();
-  run.jobs[2].flows[0].from = "s";
-  run.jobs[2].latency = std::make_shared<LatencyHistogram>();
-  run.jobs[1].tx = {};
-  JobOptions job;
-  job.name = "s";
-  const TrialResult figures = figures_of_trial(run, job, 5);
-  EXPECT_EQ(figures.loss_share, 0);
-  EXPECT_EQ(figures.achieved_fps, 0);
-  EXPECT_EQ(figures.sender_late_ns, std::nullopt);
-  EXPECT_EQ(figures.latency_percentile_ns, std::nullopt);
 }
 
 }  // namespace

@@ -101,55 +101,6 @@ TEST(BusesOfRuns, ThatWereKilledAreTakenAwayByTheNextWhenTheyAreOldAndNobodyIsOn
   EXPECT_TRUE(other.is_there()) << "nor is that";
 }
 
-TEST(BusesOfRuns, OfAProcessAreNotThoseOfOneWhoseNumberBeginsLikeThat) {
-  const std::string id = std::to_string(ended_process());
-  Beside first("shmifperf-" + id + "-1");
-  Beside second("shmifperf-" + id + "-2");
-  Beside longer("shmifperf-" + id + "7-1");
-  for (Beside* const file : {&first, &second, &longer}) file->as_empty();
-  remove_buses_of(static_cast<pid_t>(std::stoi(id)));
-  EXPECT_FALSE(first.is_there());
-  EXPECT_FALSE(second.is_there());
-  EXPECT_TRUE(longer.is_there());
-}
-
-TEST(BusPortNames, AreThoseOfTheirJobsAsFarAsTheyCanBeShownAndFit) {
-  const auto name = [](const std::string& job) {
-    EndOptions options;
-    options.name = job;
-    options.index = 7;
-    return bus_port_name(options);
-  };
-  EXPECT_EQ(name("a b\x7f"
-                 "c\n\xff~!"),
-            "a_b_c__~!");
-  EXPECT_EQ(name(std::string(31, 'x')), std::string(31, 'x'));
-  EXPECT_EQ(name(std::string(32, 'x')), std::string(29, 'x') + "~7");
-}
-
-TEST(BusWire, OnABusWithPortsOfOthersCountsThem) {
-  const shmif::test::TempBus used;
-  JobOptions job = bus_job();
-  job.bus = used.path();
-  const Port one = shmif::test::port_on(used.path());
-  EXPECT_NE(make_wire(job, 1).error().message.find("has 1 live port, such as"), std::string::npos);
-  const Port two = shmif::test::port_on(used.path());
-  EXPECT_NE(make_wire(job, 1).error().message.find("has 2 live ports, such as"), std::string::npos);
-}
-
-TEST(BusWire, SaysOfAnyBusWhetherItPausesItsSenders) {
-  for (const bool pauses : {false, true}) {
-    const shmif::test::TempDir directory;
-    JobOptions job = bus_job();
-    job.bus_pause = pauses;
-    EXPECT_EQ(make_wire(job, 1).value()->capabilities().pauses, pauses);
-    JobOptions named = bus_job();
-    named.bus = directory.file("bus");
-    ASSERT_TRUE(Bus::create(named.bus, {.flow = pauses ? Flow::pause : Flow::ethernet}));
-    EXPECT_EQ(make_wire(named, 1).value()->capabilities().pauses, pauses);
-  }
-}
-
 TEST(BusWire, AnEndHasTheAddressThatItSaysWithFaultsOrWithout) {
   for (const bool faults : {false, true}) {
     const auto wire = make_wire(bus_job(), 2).value();

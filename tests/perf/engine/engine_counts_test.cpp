@@ -91,20 +91,6 @@ TEST(EngineCapabilities, OfACaptureAreThoseOfItsDirection) {
   EXPECT_FALSE(can.sends || can.counts);
 }
 
-TEST(EngineFrames, AreAsLongAsOnABusWhateverTheEngine) {
-  for (const EngineKind kind : {EngineKind::bus, EngineKind::tap, EngineKind::packet,
-                                EngineKind::unix_pair, EngineKind::udp, EngineKind::null}) {
-    for (const std::uint32_t mtu : {1000U, 9000U}) {
-      JobOptions job = counting_job(kind);
-      job.mtu = mtu;
-      const auto wire = wire_of(job, kind == EngineKind::null ? 1 : 2);
-      if (!wire) continue;
-      const auto end = wire->open_end(end_options(0)).value();
-      EXPECT_EQ(end->max_frame_bytes(), mtu + 14 + 8) << name_of(kind) << ": header and two tags";
-    }
-  }
-}
-
 TEST(EngineCounts, OfAnEndThatIsOpenedAgainBeginAgain) {
   for (const auto& [kind, ends] :
        {std::pair(EngineKind::bus, 2), std::pair(EngineKind::tap, 2),
@@ -164,87 +150,6 @@ TEST(EngineCounts, OfAPacketSocketThatDroppedAreOfWhatItGot) {
     EXPECT_EQ(at_other.rx_frames, got) << "what was dropped was not received";
     EXPECT_EQ(got + at_one.dropped_frames.value() + at_other.dropped_frames.value(), sent);
     EXPECT_FALSE(at_other.rx_bytes) << "nobody knows how long those were that it dropped";
-  }
-}
-
-TEST(EngineCounts, OfEngineNullAreOfWhatNobodyReceivedYet) {
-  const auto wire = make_wire(counting_job(EngineKind::null), 1).value();
-  const auto end = wire->open_end(end_options(0)).value();
-  const auto frames = frames_to(0, 0, 5);
-  const auto out = shmif::test::views(frames);
-  FrameBatch two(2, 4096);
-  EXPECT_EQ(end->send(out).taken, 5U);
-  EXPECT_EQ(end->receive(two).frames, 2U);
-  EXPECT_EQ(end->counters().dropped_frames, 0U);
-  EXPECT_EQ(end->send(out).taken, 5U);
-  EXPECT_EQ(end->counters().dropped_frames, 3U);
-  two.clear();
-  EXPECT_EQ(end->receive(two).frames, 2U);
-  two.clear();
-  EXPECT_EQ(end->receive(two).frames, 2U) << "those that are left";
-  EXPECT_EQ(end->send(out).taken, 5U);
-  EXPECT_EQ(end->counters().dropped_frames, 4U);
-}
-
-/// A link that takes so many frames at a time.
-struct SlowLink {
-  std::size_t takes = 0;
-  SendResult send(std::span<const FrameView> frames) noexcept {
-    return {std::min(takes, frames.size()), {}};
-  }
-  ReceiveResult receive(FrameBatch&) noexcept { return {}; }
-  int descriptor() noexcept { return -1; }
-  WaitHint prepare_wait() noexcept { return {}; }
-  void finish_wait() noexcept {}
-  std::size_t max_frame_bytes() noexcept { return 9000; }
-  std::string address() { return "slow"; }
-};
-
-TEST(CappedLink, RefusesALongFrameWhenItIsItsTurn) {
-  const std::vector<Bytes> frames{frame_to(1, 0, 100, 1), frame_to(1, 0, 200, 2),
-                                  frame_to(1, 0, 201, 3), frame_to(1, 0, 60, 4)};
-  const auto out = shmif::test::views(frames);
-  const auto send = [&](std::size_t takes, std::size_t from) {
-    return CappedLink<SlowLink>({takes}, 200).send(std::span(out).subspan(from));
-  };
-  EXPECT_EQ(send(1, 0).taken, 1U);
-  EXPECT_FALSE(send(1, 0).error) << "the second comes first";
-  EXPECT_EQ(send(9, 0).taken, 2U);
-  EXPECT_EQ(send(9, 0).error, Errc::frame_too_long);
-  EXPECT_EQ(send(9, 2).taken, 0U);
-  EXPECT_EQ(send(9, 2).error, Errc::frame_too_long);
-  EXPECT_FALSE(send(9, 3).error);
-  EXPECT_EQ(CappedLink<SlowLink>({1}, 200).max_frame_bytes(), 200U);
-  EXPECT_EQ(CappedLink<SlowLink>({1}, 9999).max_frame_bytes(), 9000U);
-}
-
-TEST(EngineBus, AnEndHasItsNameWhenItsFormerOwnerIsGone) {
-  const shmif::test::TempBus bus;
-  JobOptions job = counting_job(EngineKind::bus);
-  job.bus = bus.path();
-  job.allow_live = true;
-  std::optional<Port> former = shmif::test::port_on(bus.path(), {.name = "job0"});
-  const auto wire = make_wire(job, 1).value();
-  const std::jthread leaves([&] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(30));
-    former.reset();
-  });
-  const auto end = wire->open_end(end_options(0));
-  ASSERT_TRUE(end) << end.error().message;
-  EXPECT_EQ((*end)->mac(), end_mac(0));
-}
-
-TEST(EngineBus, ANameThatJustFitsAPortIsKept) {
-  const shmif::test::TempBus bus;
-  JobOptions job = counting_job(EngineKind::bus);
-  job.bus = bus.path();
-  const auto wire = make_wire(job, 2).value();
-  for (const auto& [length, name] :
-       {std::pair(31, std::string(31, 'x')), std::pair(32, std::string(28, 'x') + "~12")}) {
-    EndOptions options = end_options(12);
-    options.name = std::string(static_cast<std::size_t>(length), 'x');
-    const auto end = wire->open_end(options).value();
-    EXPECT_EQ(bus.info().ports.at(0).name, name);
   }
 }
 

@@ -102,37 +102,6 @@ TEST_F(NamedDevices, AreInUseByABridgeThatTheyArePartOf) {
   EXPECT_EQ(refusal("right"), "");
 }
 
-TEST_F(NamedDevices, AreInUseByARouteWithSeveralWays) {
-  ASSERT_TRUE(
-      ip({"route", "add", "198.19.0.0/16", "nexthop", "dev", "left", "nexthop", "dev", "right"}));
-  EXPECT_NE(refusal("left").find("has a route, to 198.19.0.0/16"), std::string::npos);
-  EXPECT_NE(refusal("right").find("has a route, to 198.19.0.0/16"), std::string::npos);
-}
-
-TEST_F(NamedDevices, AreInUseByAnAddressThatTheKernelDidNotMake) {
-  auto netlink = space->netlink();
-  netlink.add_veth("one", "other").value();
-  if (!ip({"-6", "address", "add", "febf::1/64", "dev", "one", "nodad"})) {
-    GTEST_SKIP() << "no IPv6 here";
-  }
-  EXPECT_EQ(refusal("one"), "") << "link-local";
-  ASSERT_TRUE(ip({"-6", "address", "add", "fec0::1/64", "dev", "one", "nodad"}));
-  EXPECT_NE(refusal("one").find("fec0::1"), std::string::npos);
-}
-
-TEST_F(NamedDevices, OfEngineTapTakeFramesOfTheirOwnMtu) {
-  if (auto usable = tap::check_tun_device(); !usable) {
-    GTEST_SKIP() << "no TUN device: " << usable.error().message;
-  }
-  ASSERT_TRUE(ip({"tuntap", "add", "dev", "mine", "mode", "tap"}));
-  ASSERT_TRUE(ip({"link", "set", "mine", "mtu", "1400", "up"}));
-  const auto wire = wire_on("mine", 1, EngineKind::tap).value();
-  const auto end = wire->open_end(end_options(0)).value();
-  EXPECT_EQ(end->max_frame_bytes(), 1414U);
-  const auto too_long = frames_to(1, 0, 1, 1415);
-  EXPECT_EQ(end->send(shmif::test::views(too_long)).error, Errc::frame_too_long);
-}
-
 TEST_F(NamedDevices, OfEngineTapAreNeitherSetUpNorDown) {
   if (auto usable = tap::check_tun_device(); !usable) {
     GTEST_SKIP() << "no TUN device: " << usable.error().message;

@@ -105,13 +105,6 @@ TEST(EngineNames, AreThoseOfTheJobOption) {
                                              "dgram", "vde", "pcap", "null", "host"}));
 }
 
-TEST(EngineMessages, NameTheJobAndWhereItIsWritten) {
-  EXPECT_TRUE(says(make_wire(job_on(EngineKind::unix_pair), 3), Errc::bad_argument,
-                   {"\"voice\"", "voip.job:12", "engine=unix", "1 to 2 ends", "'wire'"}));
-  EXPECT_TRUE(says(make_wire(job_on(EngineKind::bus), 0), Errc::bad_argument, {"1 end or more"}));
-  EXPECT_TRUE(says(make_wire(job_on(EngineKind::host), 1), Errc::bad_argument, {"engine=host"}));
-}
-
 TEST(BusWire, OfMoreEndsThanABusHasPortsIsRefused) {
   EXPECT_TRUE(make_wire(job_on(EngineKind::bus), 256));
   EXPECT_TRUE(says(make_wire(job_on(EngineKind::bus), 257), Errc::table_full,
@@ -123,21 +116,6 @@ TEST(BusWire, OfMoreEndsThanABusHasPortsIsRefused) {
   job.allow_live = true;
   EXPECT_TRUE(says(make_wire(job, 256), Errc::table_full, {"has room for 255 ports"}));
   EXPECT_TRUE(own_buses().empty());
-}
-
-TEST(Wires, FaultsOfAnEndTellWhatIsUnderWayEachWay) {
-  auto wire = make_wire(job_on(EngineKind::unix_pair), 2).value();
-  EndOptions options = end_options(0);
-  options.sent.delay = options.received.delay = std::chrono::hours(1);
-  const auto late = wire->open_end(options).value();
-  const auto other = wire->open_end(end_options(1)).value();
-  const auto there = frames_to(1, 0, 3);
-  const auto back = frames_to(0, 1, 5);
-  EXPECT_EQ(late->send(shmif::test::views(there)).taken, 3U);
-  EXPECT_EQ(other->send(shmif::test::views(back)).taken, 5U);
-  EXPECT_TRUE(arrived(*late).empty());
-  EXPECT_EQ(late->faults_sent()->under_way, 3U);
-  EXPECT_EQ(late->faults_received()->under_way, 5U);
 }
 
 TEST(Wires, WithABridgeCarryNothingToAddressesThatNoEndHas) {
@@ -227,33 +205,6 @@ TEST(Wires, LeaveNothingBehindWhatEverTheEngine) {
   }
 }
 
-TEST(BusEngine, AForkedJobThatEndsDoesNotTakeTheBusWithIt) {
-  auto wire = make_wire(job_on(EngineKind::bus), 2).value();
-  Child job([&] {
-    wire.reset();
-    return 0;
-  });
-  ASSERT_EQ(job.wait(), 0);
-  EXPECT_EQ(own_buses().size(), 1U);
-  const auto one = wire->open_end(end_options(0)).value();
-  const auto other = wire->open_end(end_options(1)).value();
-  expect_traffic(*one, *other);
-}
-
-TEST(BusEngine, MakesTheBusThatTheJobDescribes) {
-  JobOptions job = job_on(EngineKind::bus);
-  job.bus_size_bytes = 1U << 20U;
-  job.mtu = 4000;
-  job.bus_pause = true;
-  const auto wire = make_wire(job, 2).value();
-  const BusInfo info = Bus::open(wire->address().substr(4)).value().info();
-  EXPECT_EQ(info.ring_bytes, 1U << 20U);
-  EXPECT_EQ(info.mtu, 4000U);
-  EXPECT_EQ(info.flow, Flow::pause);
-  job.bus_size_bytes = 12345;
-  EXPECT_TRUE(says(make_wire(job, 2), Errc::bad_size, {"12345"}));
-}
-
 TEST(BusEngine, ABusThatIsNotThereIsNamedTogetherWithTheCommandThatMakesIt) {
   const TempDir dir;
   JobOptions job = job_on(EngineKind::bus);
@@ -278,19 +229,6 @@ TEST(BusEngine, ABusWithPortsOfOthersIsRefusedUnlessThatIsAllowed) {
     const auto wire = make_wire(job, 2).value();
   }
   EXPECT_TRUE(std::filesystem::exists(bus.path())) << "it is not the run's to remove";
-}
-
-TEST(BusEngine, PortsAreCalledAsTheirJobsAsFarAsThatIsANameForOne) {
-  const TempBus bus;
-  JobOptions job = job_on(EngineKind::bus);
-  job.bus = bus.path();
-  const auto wire = make_wire(job, 2).value();
-  EndOptions options = end_options(7);
-  options.name = "a job with a name that is too long for a port";
-  const auto end = wire->open_end(options).value();
-  EXPECT_EQ(bus.info().ports.at(0).name, "a_job_with_a_name_that_is_too~7");
-  EXPECT_EQ(bus.info().ports.at(0).mac, end_mac(7));
-  EXPECT_EQ(end->mac(), end_mac(7));
 }
 
 TEST(BusEngine, WhatAnOverrunCostIsCounted) {
@@ -394,18 +332,6 @@ TEST(PcapEngine, ACaptureThatBreaksOffIsDamagedAndToldSoOnce) {
   EXPECT_EQ(end->receive(batch).error, Errc::link_ended);
 }
 
-TEST(PcapEngine, RefusesWhatIsNoCaptureAndRolesThatItDoesNotHave) {
-  const TempDir dir;
-  JobOptions job = job_on(EngineKind::pcap);
-  EXPECT_TRUE(says(make_wire(job, 1), Errc::bad_argument, {"'filename'"}));
-  job.filename = dir.file("none.pcap");
-  job.rw = Role::rx;
-  EXPECT_TRUE(says(make_wire(job, 1), std::make_error_code(std::errc::no_such_file_or_directory),
-                   {job.filename}));
-  job.rw = Role::pingpong;
-  EXPECT_TRUE(says(make_wire(job, 1), Errc::bad_argument, {"rw=tx or rw=rx"}));
-}
-
 TEST(NullEngine, WhatNobodyReceivesBeforeTheNextSendIsDroppedAndCounted) {
   const auto wire = make_wire(job_on(EngineKind::null), 1).value();
   const auto end = wire->open_end(end_options(0)).value();
@@ -415,47 +341,6 @@ TEST(NullEngine, WhatNobodyReceivesBeforeTheNextSendIsDroppedAndCounted) {
   EXPECT_EQ(end->send(shmif::test::views(second)).taken, 3U);
   EXPECT_TRUE(same_frames(second, arrived(*end)));
   EXPECT_EQ(end->counters().dropped_frames, 5U);
-}
-
-TEST(NullEngine, RefusesALongFrameWhenItIsItsTurnAndSendsThoseBeforeIt) {
-  const auto wire = make_wire(job_on(EngineKind::null), 1).value();
-  const auto end = wire->open_end(end_options(0)).value();
-  const std::size_t largest = end->max_frame_bytes();
-  const std::vector<Bytes> frames{frame_to(0, 0, 100, 1), frame_to(0, 0, largest, 2),
-                                  frame_to(0, 0, largest + 1, 3), frame_to(0, 0, 100, 4)};
-  const auto out = shmif::test::views(frames);
-  SendResult sent = end->send(out);
-  EXPECT_EQ(sent.taken, 2U);
-  EXPECT_EQ(sent.error, Errc::frame_too_long);
-  EXPECT_EQ(arrived(*end).size(), 2U);
-  sent = end->send(std::span(out).subspan(2));
-  EXPECT_EQ(sent.taken, 0U);
-  EXPECT_EQ(sent.error, Errc::frame_too_long);
-}
-
-TEST(NullEngine, FramesStayWhereTheyAre) {
-  const auto wire = make_wire(job_on(EngineKind::null), 1).value();
-  const auto end = wire->open_end(end_options(0)).value();
-  const auto frames = frames_to(0, 0, 2);
-  EXPECT_EQ(end->send(shmif::test::views(frames)).taken, 2U);
-  FrameBatch batch;
-  EXPECT_EQ(end->receive(batch).frames, 2U);
-  EXPECT_EQ(batch[1].bytes.data(), frames[1].data());
-}
-
-TEST(UdpEngine, DropsOfAFullSocketAreCounted) {
-  const auto wire = make_wire(job_on(EngineKind::udp), 2).value();
-  const auto one = wire->open_end(end_options(0)).value();
-  const auto other = wire->open_end(end_options(1)).value();
-  const auto frames = frames_to(1, 0, 64, 1400);
-  const auto out = shmif::test::views(frames);
-  std::size_t sent = 0;
-  while (other->counters().dropped_frames.value() == 0 && sent < 1'000'000) {
-    sent += one->send(out).taken;
-  }
-  const auto got = arrived(*other);
-  EXPECT_GT(other->counters().dropped_frames, 0U);
-  EXPECT_EQ(got.size() + other->counters().dropped_frames.value(), sent);
 }
 
 TEST(UdpEngine, RefusesAPortThatIsTakenAndToReceiveOnAnotherMachine) {
@@ -484,31 +369,6 @@ TEST(UdpEngine, RefusesAPortThatIsTakenAndToReceiveOnAnotherMachine) {
   }
   job.hostname = "no such host";
   EXPECT_TRUE(says(make_wire(job, 1), Errc::bad_argument, {"no such host"}));
-}
-
-TEST(UdpEngine, ASenderWithNoPeerGoesOnUntilSomebodyReceives) {
-  JobOptions job = job_on(EngineKind::udp);
-  // An address that no other process of this machine uses.
-  const auto pid = static_cast<unsigned>(::getpid());
-  job.hostname =
-      "127.79." + std::to_string(pid / 250 % 250 + 1) + '.' + std::to_string(pid % 250 + 1);
-  job.port = 7000;
-  const auto end_of = [&](Role role) {
-    job.rw = role;
-    job.no_peer = role == Role::tx;
-    return make_wire(job, 1).value()->open_end(end_options(0)).value();
-  };
-  const auto sender = end_of(Role::tx);
-  const auto frames = frames_to(1, 0, 10);
-  const auto out = shmif::test::views(frames);
-  for (int i = 0; i < 10; ++i) EXPECT_FALSE(sender->send(out).error) << "nobody receives yet";
-  const auto receiver = end_of(Role::rx);
-  for (std::size_t taken = 0; taken < out.size();) {  // it may hear of an earlier refusal first
-    const auto sent = sender->send(std::span(out).subspan(taken));
-    ASSERT_FALSE(sent.error) << sent.error.message();
-    taken += sent.taken;
-  }
-  EXPECT_TRUE(same_frames(frames, collect(*receiver, frames.size())));
 }
 
 /// Two namespaces with a cable between them, or a reason why not.
@@ -568,17 +428,6 @@ TEST_F(EngineInNamespaces, AnInterfaceInUseIsRefusedUnlessThatIsAllowed) {
   EXPECT_TRUE(make_wire(allowed, 1));
 }
 
-TEST_F(EngineInNamespaces, AnInterfaceWithARouteAloneIsInUse) {
-  ASSERT_EQ(run(*here, {"ip", "route", "add", "198.19.0.0/16", "dev", "left"}).status, 0);
-  EXPECT_TRUE(says(make_wire(job("left"), 1), Errc::busy, {"route", "198.19.0.0/16"}));
-}
-
-TEST_F(EngineInNamespaces, AnInterfaceOfABridgeIsInUse) {
-  ASSERT_EQ(run(*here, {"ip", "link", "add", "lan", "type", "bridge"}).status, 0);
-  ASSERT_EQ(run(*here, {"ip", "link", "set", "left", "master", "lan"}).status, 0);
-  EXPECT_TRUE(says(make_wire(job("left"), 1), Errc::busy, {"bridge"}));
-}
-
 TEST_F(EngineInNamespaces, AnInterfaceWithLinkLocalAddressesOnlyIsNot) {
   auto netlink = here->netlink();
   netlink.add_veth("one", "other").value();
@@ -587,16 +436,6 @@ TEST_F(EngineInNamespaces, AnInterfaceWithLinkLocalAddressesOnlyIsNot) {
   const auto shown = run(*here, {"ip", "-6", "address", "show", "dev", "one"});
   if (shown.output.find("fe80::") == std::string::npos) return;  // a kernel without IPv6
   EXPECT_TRUE(make_wire(job("one"), 1));
-}
-
-TEST_F(EngineInNamespaces, AnInterfaceThatIsNotThereIsNamed) {
-  for (const EngineKind kind : {EngineKind::packet, EngineKind::tap}) {
-    if (kind == EngineKind::tap && !tap::check_tun_device()) continue;
-    const auto made = make_wire(job("nowhere", kind), 1);
-    EXPECT_TRUE(
-        says(made, std::make_error_code(std::errc::no_such_device), {"\"nowhere\"", "ip link"}));
-    EXPECT_TRUE(says(make_wire(job("a b", kind), 1), Errc::bad_argument, {"\"a b\""}));
-  }
 }
 
 TEST_F(EngineInNamespaces, TapUsesADeviceThatIsNamed) {

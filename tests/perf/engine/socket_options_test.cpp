@@ -58,10 +58,6 @@ std::vector<int> opened_by(const Open& open) {
   return more;
 }
 
-SocketAddress address_of_socket(int socket) {
-  return shmif::address_of(socket).value();
-}
-
 /// Ends of a connection over loopback, `listening` at `address`.
 struct Connection {
   explicit Connection(const std::string& address, HostEndOptions options = {}) {
@@ -108,33 +104,6 @@ TEST_F(HostSockets, OfAConnectionDelayNothingAndAreWhatWasAskedFor) {
     EXPECT_EQ(tcp_state_of(socket)->congestion, "reno");
     EXPECT_LE(tcp_state_of(socket)->mss_bytes, 800U);
   }
-}
-
-TEST_F(HostSockets, AConnectionCanBeMadeAgainAtOnceAtTheSamePort) {
-  const Inside inside(*space);
-  for (int i = 0; i < 3; ++i) {
-    Connection pair("127.0.0.1:7000");
-    pair.listening.reset();  // who closes first keeps the port for a minute
-  }
-}
-
-TEST_F(HostSockets, AConnectionComesFromTheAddressThatItIsToldTo) {
-  const Inside inside(*space);
-  HostEndOptions options;
-  options.local = "127.0.0.1:7000";
-  auto listening =
-      std::async(std::launch::async, [options] { return listen_tcp_host_end(options).value(); });
-  options.local = "127.0.0.7:7007";
-  options.remote = "127.0.0.1:7000";
-  std::unique_ptr<End> end;
-  std::unique_ptr<End> other;
-  const auto made = opened_by([&] {
-    end = connect_tcp_host_end(options).value();
-    other = listening.get();
-  });
-  EXPECT_EQ(std::ranges::count(made, "127.0.0.7:7007",
-                               [](int s) { return address_of_socket(s).to_string(); }),
-            1);
 }
 
 TEST_F(HostSockets, OfDatagramsAreWhatWasAskedForWithEitherFamily) {
@@ -192,22 +161,6 @@ TEST_F(HostSockets, AWindowThatTheKernelDoesNotGrantIsRefusedWithWhatItGrants) {
                 " bytes (ask for less, or raise net.core.wmem_max of the machine)");
 }
 
-TEST_F(HostSockets, AWayThatBecomesNarrowerRefusesWhatIsTooLongForIt) {
-  const Inside inside(*space);
-  HostEndOptions options;
-  options.local = "127.0.0.1:7000";
-  options.remote = "127.0.0.1:7001";
-  const auto end = open_udp_host_end(options).value();
-  std::swap(options.local, options.remote);
-  const auto other = open_udp_host_end(options).value();
-  space->netlink().set_mtu("lo", 1000).value();
-  const auto frames = frames_to(1, 0, 1, 1472);
-  EXPECT_EQ(end->send(shmif::test::views(frames)).error, Errc::frame_too_long);
-  const auto shorter = frames_to(1, 0, 1, 972);
-  EXPECT_EQ(end->send(shmif::test::views(shorter)).taken, 1U);
-  EXPECT_TRUE(same_frames(shorter, collect(*other, 1)));
-}
-
 TEST_F(HostSockets, HandNothingOnToCommands) {
   const Inside inside(*space);
   const auto before = shmif::test::handed_on();
@@ -218,41 +171,6 @@ TEST_F(HostSockets, HandNothingOnToCommands) {
   const auto stream = bound_socket(SOCK_STREAM, parse_socket_address("127.0.0.1:7001").value());
   EXPECT_TRUE(stream);
   EXPECT_EQ(shmif::test::handed_on(), before);
-}
-
-TEST_F(HostSockets, AConnectionTellsOfItselfWithFaultsToo) {
-  const Inside inside(*space);
-  HostEndOptions options;
-  options.end = end_options(0);
-  options.end.sent.delay = std::chrono::milliseconds(1);
-  options.dscp = 10;
-  const Connection pair("127.0.0.1:7000", options);
-  ASSERT_TRUE(pair.connecting->tcp());
-  EXPECT_EQ(pair.connecting->tcp()->dscp, 10U);
-  EXPECT_EQ(pair.listening->tcp()->dscp, 10U);
-  EXPECT_EQ(pair.listening->address(), "tcp:127.0.0.1:7000");
-}
-
-TEST(TcpSockets, TellTheirOwnBuffersAndClassWithEitherFamily) {
-  for (const int family : {AF_INET, AF_INET6}) {
-    SCOPED_TRACE(family);
-    const UniqueFd socket(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (!socket) continue;  // a kernel without IPv6
-    HostEndOptions options;
-    options.window_bytes = 100'000;
-    options.dscp = 18;
-    set_up_socket(socket.get(), options, Transport::tcp).value();
-    const int more = 30'000;
-    ASSERT_EQ(::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUF, &more, sizeof more), 0);
-    const auto state = tcp_state_of(socket.get());
-    ASSERT_TRUE(state);
-    EXPECT_EQ(state->send_buffer_bytes, 100'000U);
-    EXPECT_EQ(state->receive_buffer_bytes, 30'000U);
-    EXPECT_EQ(state->dscp, 18U);
-    EXPECT_EQ(value_of(socket.get(), family == AF_INET6 ? int{IPPROTO_IPV6} : int{IPPROTO_IP},
-                       family == AF_INET6 ? IPV6_TCLASS : IP_TOS),
-              18 << 2);
-  }
 }
 
 TEST(TcpSockets, WithoutTcpThereIsNoStateAndWhatTheKernelRefusesIsNamed) {
@@ -286,22 +204,6 @@ TEST(SocketBuffers, AreEnlargedBothWaysByRootAndByAnOrdinaryUser) {
   shmif::test::Child user(
       [&] { return shmif::test::become_ordinary() && both_are(50'000) ? 0 : 1; });
   EXPECT_EQ(user.wait(), 0);
-}
-
-TEST(UnixEngine, HasAsMuchRoomOneWayAsTheOther) {
-  JobOptions job;
-  job.engine = EngineKind::unix_pair;
-  const auto wire = make_wire(job, 2).value();
-  std::vector<std::size_t> room;
-  for (const std::size_t from : {0U, 1U}) {
-    const auto end = wire->open_end(end_options(from)).value();
-    const std::vector<Bytes> frames(20'000, frame_to(1 - from, from, 100, 1));
-    room.push_back(end->send(shmif::test::views(frames)).taken);
-  }
-  if (::geteuid() == 0) {
-    EXPECT_GT(room[0], 1000U) << "more than the kernel gives by itself";
-  }
-  EXPECT_EQ(room[0], room[1]);
 }
 
 TEST_F(HostSockets, OfEngineUdpHaveThePortThatIsAskedForAtTheFirstEnd) {

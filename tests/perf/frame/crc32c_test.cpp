@@ -75,15 +75,6 @@ TEST(Crc32c, IsThatOfItsDefinitionForEveryLengthOfAFrameAtEveryAlignment) {
   }
 }
 
-TEST(Crc32c, GoesOnFromWhatCameBefore) {
-  const std::vector<std::byte> bytes = random_bytes(2000);
-  const std::uint32_t whole = crc32c(bytes);
-  for (std::size_t cut = 0; cut <= bytes.size(); cut += 13) {
-    const std::uint32_t front = crc32c(std::span(bytes).first(cut));
-    ASSERT_EQ(crc32c(std::span(bytes).subspan(cut), front), whole) << cut;
-  }
-}
-
 TEST(Crc32c, OfTwoTextsIsJoinedFromThatOfEach) {
   const std::vector<std::byte> bytes = random_bytes(9100);
   for (std::size_t size = 0; size <= 1600; ++size) {

@@ -56,22 +56,6 @@ TEST(FrameBuffers, AreGivenBackWhole) {
   }
 }
 
-TEST(FrameBuffers, ThatAreReplacedAreGivenBackToo) {
-  for (const bool huge : {false, true}) {
-    SCOPED_TRACE(huge);
-    const std::int64_t before = pages();
-    {
-      auto one = buffers(huge);
-      if (!one) continue;
-      const std::int64_t with_one = pages();
-      for (int i = 0; i < 3; ++i) one.emplace(kSome, huge);
-      EXPECT_LT(pages(), with_one + kFewPages);
-      one->bytes().back() = std::byte{1};
-    }
-    EXPECT_LT(pages(), before + kFewPages);
-  }
-}
-
 TEST(FrameBuffers, InHugePagesBeginWithOneAndAreZeroFilledAndLongEnough) {
   for (const bool huge : {false, true}) {
     const auto some = buffers(huge);

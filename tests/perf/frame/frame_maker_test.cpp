@@ -101,35 +101,6 @@ TEST(FrameMaker, MakesTheSameFramesAtOnceAsOneByOne) {
   makes_the_same_at_once(options, kStream);
 }
 
-TEST(FrameMaker, TagsFramesOfAVlan) {
-  FrameMakerOptions options = some_options();
-  options.vlan = 0x923;
-  FrameMaker maker(options);
-  EXPECT_EQ(maker.min_bytes(), 64U);
-  const FrameView frame = maker.make(0, 64, kProbeInFrame);
-  const Bytes tag(frame.bytes.begin() + 12, frame.bytes.begin() + 18);
-  EXPECT_EQ(tag, (Bytes{std::byte{0x81}, std::byte{0}, std::byte{9}, std::byte{0x23},
-                        std::byte{0x88}, std::byte{0xb5}}));
-  EXPECT_EQ(probe_offset(frame.bytes), 18U);
-  EXPECT_EQ(read_probe(frame.bytes, 18).finding, Finding::whole);
-}
-
-TEST(FrameMaker, FramesOfABatchStayAsTheyAre) {
-  for (const std::size_t batch : {1U, 32U, 64U, 65U, 200U}) {
-    FrameMakerOptions options = some_options();
-    options.batch = batch;
-    FrameMaker maker(options);
-    EXPECT_GE(maker.slots(), std::max<std::size_t>(64, batch));
-    std::vector<FrameView> views;
-    std::vector<Bytes> copies;
-    for (std::uint64_t n = 0; n < maker.slots(); ++n) {
-      views.push_back(maker.make(1000 + n, 60 + n, kProbeInFrame));
-      copies.push_back(copy(views.back()));
-    }
-    for (std::size_t i = 0; i < views.size(); ++i) ASSERT_EQ(copy(views[i]), copies[i]) << i;
-  }
-}
-
 TEST(FrameMaker, PayloadComesFromSeedFlowAndSlot) {
   FrameMaker maker(some_options());
   FrameMaker same(some_options());
@@ -148,35 +119,6 @@ TEST(FrameMaker, PayloadComesFromSeedFlowAndSlot) {
   FrameMaker other_seed(options);
   EXPECT_FALSE(different.contains(payload(other_flow, other_flow.make(0, 1514, kProbeInFrame))));
   EXPECT_FALSE(different.contains(payload(other_seed, other_seed.make(0, 1514, kProbeInFrame))));
-}
-
-TEST(FrameMaker, PayloadIsAPatternOrZerosWhereAskedFor) {
-  FrameMakerOptions options = some_options();
-  options.payload = Payload::pattern;
-  options.pattern = {std::byte{0xca}, std::byte{0xfe}, std::byte{0x01}};
-  FrameMaker pattern(options);
-  const Bytes made = payload(pattern, pattern.make(3, 400, kProbeInFrame));
-  for (std::size_t i = 0; i < made.size(); ++i) ASSERT_EQ(made[i], options.pattern[i % 3]);
-  options.pattern.clear();
-  FrameMaker counting(options);
-  EXPECT_EQ(payload(counting, counting.make(0, 600, kProbeInFrame))[0x1ff], std::byte{0xff});
-  options.payload = Payload::zero;
-  FrameMaker zero(options);
-  EXPECT_EQ(payload(zero, zero.make(3, 400, kProbeInFrame)), Bytes(340));
-}
-
-TEST(FrameMaker, AShareOfThePayloadIsZeros) {
-  for (const std::uint32_t share : {0U, 1U, 30U, 99U, 100U}) {
-    FrameMakerOptions options = some_options();
-    options.payload = Payload::pattern;
-    options.pattern = {std::byte{1}};
-    options.zeros_per_cent = share;
-    FrameMaker maker(options);
-    const Bytes made = payload(maker, maker.make(0, 60 + 1200, kProbeInFrame));
-    EXPECT_EQ(std::ranges::count(made, std::byte{0}), 12 * share);
-    EXPECT_EQ(std::ranges::count(std::span(made).first(100), std::byte{0}), share)
-        << "of short frames as of long ones";
-  }
 }
 
 TEST(FrameMaker, KnowsEveryByteOfAFrameWithoutARecord) {
@@ -203,17 +145,6 @@ TEST(FrameMaker, KnowsEveryByteOfAFrameWithoutARecord) {
   const FrameView frame = other.make(1, 100, kProbeInFrame);
   EXPECT_EQ(read_probe(frame.bytes, 14).finding, Finding::whole);
   EXPECT_FALSE(receiver.payload_is_as_made(frame.bytes));
-}
-
-TEST(FrameMaker, AFrameThatIsLongerThanAnyOfItsOwnIsNotAsMade) {
-  FrameMakerOptions options;
-  options.payload = Payload::zero;  // behind its end are zeros, too
-  options.max_bytes = 100;
-  const FrameMaker receiver(options);
-  options.max_bytes = 101;
-  FrameMaker sender(options);
-  EXPECT_TRUE(receiver.payload_is_as_made(copy(sender.make(0, 100, kProbeInFrame))));
-  EXPECT_FALSE(receiver.payload_is_as_made(copy(sender.make(0, 101, kProbeInFrame))));
 }
 
 TEST(FrameMaker, TakesWhatAJobAsksFor) {

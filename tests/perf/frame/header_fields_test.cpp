@@ -144,20 +144,6 @@ TEST(HeaderFields, VaryByTheirStepFromTheFirstToTheLast) {
   EXPECT_EQ(random, (std::set<unsigned>{10, 17, 24}));
 }
 
-TEST(HeaderFields, ThatAreRandomDifferFromEachOtherAndFromSeedToSeed) {
-  const std::string headers = "ipv4(id=random(0,65535))/udp(sport=random(0,65535))";
-  int alike = 0;
-  int same = 0;
-  for (std::uint64_t n = 0; n < 20; ++n) {
-    const Bytes frame = frame_of(headers, n);
-    alike += number_at(frame, 18) == number_at(frame, 34) ? 1 : 0;
-    same += number_at(frame, 18) == number_at(frame_of(headers, n, 2), 18) ? 1 : 0;
-    EXPECT_EQ(frame, frame_of(headers, n));
-  }
-  EXPECT_LT(alike, 3);
-  EXPECT_LT(same, 3);
-}
-
 TEST(HeaderFields, GoAsFarAsTheirBitsAndNoFurther) {
   struct Limit {
     const char* field;
@@ -192,18 +178,6 @@ TEST(HeaderFields, GoAsFarAsTheirBitsAndNoFurther) {
   }
 }
 
-TEST(HeaderFields, LayersStandOnEachOtherUpToEightTags) {
-  std::string tags = "vlan";
-  for (int i = 1; i < 8; ++i) tags += "/vlan";
-  EXPECT_EQ(why(tags), "");
-  EXPECT_EQ(frame_of(tags).size(), 200U);
-  for (const std::string& headers :
-       {tags + "/vlan", std::string("eth/eth"), std::string("ipv4/ipv6"), std::string("ipv4/ipv4"),
-        std::string("ipv4/udp/tcp"), std::string("vlan/eth"), std::string("tcp")}) {
-    EXPECT_NE(why(headers).find("do not fit together"), std::string::npos) << headers;
-  }
-}
-
 /// A capture of frames, and headers that begin with one of them.
 class HeadersOfACapture : public testing::Test {
  protected:
@@ -229,14 +203,6 @@ TEST_F(HeadersOfACapture, AreThoseOfItsFirstFrameUnlessItSaysWhich) {
   EXPECT_NE(why("pcap(" + path + ")/vlan").find("too few layers of type vlan"), std::string::npos);
 }
 
-TEST_F(HeadersOfACapture, HaveAnUdpSumAsTheFrameHasUnlessTheTextSaysOtherwise) {
-  record({frame_of("ipv4/udp(checksum=0)"), frame_of("ipv4/udp")});
-  EXPECT_EQ(number_at(frame_of("pcap(" + path + ",1)"), 40), 0U);
-  EXPECT_NE(number_at(frame_of("pcap(" + path + ",1)/udp(checksum=1)"), 40), 0U);
-  EXPECT_NE(number_at(frame_of("pcap(" + path + ",2)"), 40), 0U);
-  EXPECT_EQ(number_at(frame_of("pcap(" + path + ",2)/udp(checksum=0)"), 40), 0U);
-}
-
 TEST_F(HeadersOfACapture, AreOfNoFragmentAndOfUdpOrTcpAlone) {
   Bytes more = frame_of("ipv4/udp");
   more[20] = std::byte{0x20};
@@ -256,15 +222,6 @@ TEST_F(HeadersOfACapture, AreOfNoFragmentAndOfUdpOrTcpAlone) {
     EXPECT_NE(why("pcap(" + path + ',' + text + ')').find("frame " + text), std::string::npos);
     EXPECT_NE(why("pcap(" + path + ',' + text + ')').find("is not UDP or TCP"), std::string::npos);
   }
-}
-
-TEST(HeaderPlaces, AreThoseOfHeadersWithoutOptions) {
-  Bytes frame = frame_of("ipv4/tcp");
-  EXPECT_EQ(places_of(frame).probe, 54U);
-  frame[46] = std::byte{0x60};
-  EXPECT_EQ(places_of(frame).probe, 34U) << "options of TCP";
-  frame[14] = std::byte{0x46};
-  EXPECT_EQ(places_of(frame).probe, 14U) << "options of IPv4";
 }
 
 TEST(TransportSum, IsOfTheBytesThatTheIpHeaderCounts) {

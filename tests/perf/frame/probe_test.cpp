@@ -109,63 +109,6 @@ TEST(Probe, NoTwoChangedBitsMakeACheckedFrameAnUncheckedOne) {
   }
 }
 
-TEST(Probe, ALookIsNoCheck) {
-  Bytes frame = frame_with(kProbe, 100);
-  frame.back() ^= std::byte{1};
-  EXPECT_EQ(read_probe(frame, kHeader).finding, Finding::corrupt);
-  const ProbeReading seen = peek_probe(frame, kHeader);
-  EXPECT_EQ(seen.finding, Finding::whole);
-  EXPECT_EQ(seen.probe, kProbe);
-  EXPECT_EQ(seen.checksum, Checksum::none);
-  EXPECT_EQ(peek_probe(std::span(frame).first(99), kHeader).finding, Finding::truncated);
-}
-
-TEST(Probe, StandsBehindTheTagOfATaggedFrame) {
-  Bytes frame(64);
-  EXPECT_EQ(probe_offset(frame), 14U);
-  frame[12] = std::byte{0x81};
-  EXPECT_EQ(probe_offset(frame), 18U);
-  EXPECT_EQ(probe_offset(std::span(frame).first(13)), 14U);
-}
-
-TEST(Probe, EveryTruncationIsFound) {
-  const Bytes frame = frame_with(kProbe, 200);
-  for (std::size_t size = kHeader; size < frame.size(); ++size) {
-    ASSERT_EQ(read_probe(std::span(frame).first(size), kHeader).finding, Finding::truncated)
-        << size;
-  }
-}
-
-TEST(Probe, PaddingBehindItIsOverlooked) {
-  Bytes frame = frame_with(kProbe, 60);
-  frame.resize(64, std::byte{0xee});
-  EXPECT_EQ(read_probe(frame, kHeader).finding, Finding::whole);
-}
-
-TEST(Probe, OtherFramesAreForeign) {
-  Bytes arp(60);
-  arp[12] = std::byte{0x08};
-  arp[13] = std::byte{0x06};
-  EXPECT_EQ(read_probe(arp, kHeader).finding, Finding::foreign);
-  EXPECT_EQ(read_probe(std::span(arp).first(14), kHeader).finding, Finding::foreign);
-  EXPECT_EQ(read_probe(std::span(arp).first(3), kHeader).finding, Finding::foreign);
-  EXPECT_EQ(read_probe({}, kHeader).finding, Finding::foreign);
-  EXPECT_EQ(read_probe({}, 0).finding, Finding::truncated) << "where only probes are sent";
-}
-
-TEST(Probe, AWholeOneOfAnotherVersionOrKindIsForeign) {
-  for (const auto& [at, value] :
-       {std::pair(kHeader + 2, 0), std::pair(kHeader + 2, 3), std::pair(kHeader + 2, 9),
-        std::pair(kHeader + 3, 3), std::pair(kHeader + 3, 9)}) {
-    Bytes frame = frame_with(kProbe, 60);
-    frame[at] = static_cast<std::byte>(value);
-    const std::uint32_t front = crc32c(std::span(frame).first(kHeader + 40));
-    const std::uint32_t crc = crc32c(std::span(frame).subspan(kHeader + 44), front);
-    std::memcpy(frame.data() + kHeader + 40, &crc, sizeof crc);
-    EXPECT_EQ(read_probe(frame, kHeader).finding, Finding::foreign);
-  }
-}
-
 TEST(Probe, OfALongWriteHasALengthWhoseEveryBitIsChecked) {
   for (const std::size_t size : {65535U, 65536U, 0x123456U}) {
     Bytes frame(size);
@@ -179,19 +122,6 @@ TEST(Probe, OfALongWriteHasALengthWhoseEveryBitIsChecked) {
       frame[bit / 8] ^= flip;
     }
   }
-}
-
-TEST(Probe, OfALengthThatHoldsNoProbeIsCorruptWithoutALookAtItsCrc) {
-  Bytes frame = frame_with(kProbe, 100);
-  const auto say = [&](std::uint16_t length) {
-    const auto complement = static_cast<std::uint16_t>(~length);
-    std::memcpy(frame.data() + kHeader + 4, &length, sizeof length);
-    std::memcpy(frame.data() + kHeader + 6, &complement, sizeof complement);
-    return peek_probe(frame, kHeader).finding;
-  };
-  EXPECT_EQ(say(kHeader + kProbeBytes), Finding::whole);
-  EXPECT_EQ(say(kHeader + kProbeBytes - 1), Finding::corrupt);
-  EXPECT_EQ(say(kHeader), Finding::corrupt);
 }
 
 TEST(Probe, NoBytesMakeItReadPastTheEnd) {
@@ -235,13 +165,6 @@ TEST(MendProbe, DamageElsewhereLeavesWhatItSays) {
   frame = frame_of(kSaid);
   frame.resize(100);
   EXPECT_EQ(mend_probe(frame, 14), kSaid) << "cut short";
-}
-
-TEST(MendProbe, TooLittleOfAFrameSaysNothing) {
-  const std::vector<std::byte> frame = frame_of(kSaid);
-  EXPECT_TRUE(mend_probe(std::span(frame).first(54), 14));
-  EXPECT_FALSE(mend_probe(std::span(frame).first(53), 14));
-  EXPECT_FALSE(mend_probe(std::span(frame).first(10), 14));
 }
 
 }  // namespace

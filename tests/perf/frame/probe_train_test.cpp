@@ -17,8 +17,6 @@ namespace {
 
 using Bytes = std::vector<std::byte>;
 
-constexpr std::size_t kProbeAt = 14;
-
 FrameMakerOptions maker_options_of(std::uint32_t flow) {
   FrameMakerOptions options;
   options.destination = MacAddress::from_u64(0xb2a000000001);
@@ -88,16 +86,6 @@ TEST(ProbeTrain, IsWhatTheFramesContain) {
   }
 }
 
-TEST(ProbeTrain, HasFramesOfEachSize) {
-  for (std::size_t size = 60; size <= 1600; ++size) {
-    FrameMakerOptions options = maker_options_of(5);
-    options.max_bytes = size;
-    Frames frames(options);
-    frames.add(7, size);
-    ASSERT_EQ(frames.read().frames(), 1U) << size;
-  }
-}
-
 /// The frames in front of the one that is changed are in the train, and no other.
 void ends_before_the_third(const std::string& why, const std::function<void(Frames&)>& add_third) {
   Frames frames;
@@ -131,32 +119,6 @@ TEST(ProbeTrain, EndsBeforeAFrameThatIsToBeTakenByItself) {
   });
 }
 
-TEST(ProbeTrain, EndsBeforeAFrameOfAnotherFlow) {
-  Frames frames;
-  frames.add(10, 64);
-  Frames other(maker_options_of(6));
-  other.add(11, 64);
-  Frames both;
-  both.add(10, 64);
-  both.add(11, 64);
-  both[1] = other[0];
-  EXPECT_EQ(both.read().frames(), 1U);
-  EXPECT_EQ(both.read().flow, 5U);
-}
-
-TEST(ProbeTrain, HasNoFrameWithAChangedBit) {
-  for (const std::size_t size : {60U, 67U, 400U}) {
-    Frames frames;
-    frames.add(12, size);
-    ASSERT_EQ(frames.read().frames(), 1U);
-    for (std::size_t bit = 0; bit < size * 8; ++bit) {
-      frames[0][bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
-      ASSERT_EQ(frames.read().frames(), 0U) << size << " bytes, bit " << bit;
-      frames[0][bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
-    }
-  }
-}
-
 TEST(ProbeTrain, HasFramesWithACrcOrFramesWithoutOneButNotBoth) {
   FrameMakerOptions options = maker_options_of(5);
   options.checksum = Checksum::none;
@@ -174,49 +136,6 @@ TEST(ProbeTrain, HasFramesWithACrcOrFramesWithoutOneButNotBoth) {
   std::swap(with[2], without[2]);
   EXPECT_EQ(with.read().frames(), 2U);
   EXPECT_EQ(without.read().frames(), 2U);
-}
-
-/// A CRC may be 0, and "nc" may stand behind another CRC, if somebody changed a bit.
-TEST(ProbeTrain, ACrcIsOnlyMissingIfBothItsMarksSaySo) {
-  constexpr std::size_t kCrcAt = kProbeAt + 40;
-  FrameMakerOptions options = maker_options_of(5);
-  options.checksum = Checksum::none;
-  for (std::size_t bit = 0; bit < 48; ++bit) {
-    Frames frames(options);
-    frames.add(10, 100);
-    frames[0][kCrcAt + bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
-    EXPECT_EQ(frames.read().frames(), 0U) << bit;
-  }
-}
-
-TEST(ProbeTrain, HasNoFrameWithHeaders) {
-  FrameMakerOptions options = maker_options_of(5);
-  options.headers = HeaderTemplate::parse("ipv4(src=198.18.0.1,dst=198.18.0.2)/udp").value();
-  Frames with_headers(options);
-  with_headers.add(1, 100);
-  EXPECT_EQ(with_headers.read().frames(), 0U);
-  Frames foreign;
-  foreign.add(1, 100);
-  foreign[0][kProbeAt - 2] = std::byte{8};
-  EXPECT_EQ(foreign.read().frames(), 0U);
-}
-
-TEST(ProbeTrain, IsNoLongerThanTheRoomForItsTimes) {
-  Frames frames;
-  for (std::uint64_t n = 0; n < 12; ++n) frames.add(n, 64);
-  EXPECT_EQ(frames.read().frames(), 8U);
-  EXPECT_EQ(read_train({}, {}).frames(), 0U);
-}
-
-TEST(ProbeTrain, GroupsOfEqualTimesAreNoticedOnce) {
-  const std::vector<ProbeTimes> times{{1, 9}, {1, 9}, {1, 8}, {2, 8}, {2, 8}, {2, 8}, {1, 9}};
-  std::vector<std::pair<ProbeTimes, std::size_t>> groups;
-  by_equal_times(
-      times, [&](const ProbeTimes& each, std::size_t count) { groups.emplace_back(each, count); });
-  const std::vector<std::pair<ProbeTimes, std::size_t>> expected{
-      {{1, 9}, 2}, {{1, 8}, 1}, {{2, 8}, 3}, {{1, 9}, 1}};
-  EXPECT_EQ(groups, expected);
-  by_equal_times({}, [](const ProbeTimes&, std::size_t) { FAIL(); });
 }
 
 }  // namespace

@@ -58,41 +58,6 @@ TEST(Schedule, EachFrameGoesAtTheFirstLookAfterItIsDue) {
   EXPECT_EQ(job.schedule.next_ns(), kBegin + 100 * kMs);
 }
 
-TEST(Schedule, GivesNoMoreThanFits) {
-  Schedule schedule({.pace = {.frames_per_s = 1'000'000}}, kBegin);
-  SizeChooser sizes(FrameSizes{}, 1);
-  std::array<Schedule::Slot, 32> slots;
-  EXPECT_EQ(schedule.take(kBegin + 40 * kUs, sizes, slots), 32U);
-  EXPECT_EQ(schedule.take(kBegin + 40 * kUs, sizes, slots), 9U) << "41 were due";
-  EXPECT_EQ(schedule.take(kBegin + 40 * kUs, sizes, slots), 0U);
-}
-
-TEST(Schedule, NoFrameIsDueAtTheEndOrLater) {
-  Job job({.pace = {.frames_per_s = 1000}}, kBegin + 10 * kMs);
-  job.look(kBegin + 30 * kMs);
-  EXPECT_EQ(job.sent.size(), 10U);
-  EXPECT_EQ(job.schedule.next_ns(), Schedule::kNever);
-  Job flat_out({}, kBegin + 10 * kMs);
-  std::array<Schedule::Slot, 8> slots;
-  EXPECT_EQ(flat_out.schedule.take(kBegin - 1, flat_out.sizes, slots), 0U);
-  EXPECT_EQ(flat_out.schedule.take(kBegin + 10 * kMs - 1, flat_out.sizes, slots), 8U);
-  EXPECT_EQ(flat_out.schedule.take(kBegin + 10 * kMs, flat_out.sizes, slots), 0U);
-}
-
-TEST(Schedule, WithoutARateEachFrameIsIntendedForNow) {
-  Schedule schedule({}, kBegin);
-  SizeChooser sizes(imix_sizes(), 1);
-  std::array<Schedule::Slot, 100> slots;
-  ASSERT_EQ(schedule.take(kBegin + 77, sizes, slots), slots.size());
-  std::uint64_t bytes = 0;
-  for (const Schedule::Slot& slot : slots) {
-    EXPECT_EQ(slot.intended_ns, kBegin + 77);
-    bytes += slot.bytes;
-  }
-  EXPECT_GT(bytes, 60U * slots.size());
-  EXPECT_EQ(schedule.give_up(kBegin + 100, sizes), 0U);
-}
-
 TEST(Schedule, AfterAStallABurstKeepsTheLoadAndTheIntendedTimes) {
   Job job({.pace = {.frames_per_s = 10'000}});
   job.run(kBegin, kBegin + 5 * kMs, 10 * kUs);
@@ -129,18 +94,6 @@ TEST(Schedule, LimitedCatchingUpGoesAtTwiceTheRateUntilOnTime) {
       }
     }
   }
-}
-
-TEST(Schedule, AStallWhileCatchingUpBeginsItAgain) {
-  Job job({.pace = {.frames_per_s = 100'000}, .catch_up = CatchUp::limited});
-  job.run(kBegin + 20 * kMs, kBegin + 25 * kMs, 10 * kUs);
-  const std::size_t before = job.sent.size();
-  job.look(kBegin + 40 * kMs);
-  EXPECT_EQ(job.sent.size(), before + 1) << "what was held back does not go at once";
-  EXPECT_EQ(job.schedule.next_ns(), kBegin + 40 * kMs + 5 * kUs);
-  job.run(kBegin + 40 * kMs, kBegin + 200 * kMs, 10 * kUs);
-  EXPECT_EQ(job.sent.size(), 20'000U);
-  EXPECT_EQ(job.sent.back().at_ns, job.sent.back().intended_ns);
 }
 
 TEST(Schedule, ALittleLateIsNoStall) {
@@ -185,15 +138,6 @@ TEST(Schedule, PausesFollowEachBurstWhateverTheBatches) {
   }
 }
 
-TEST(Schedule, NoPauseIsSpentSpinningForLongerThanItIs) {
-  ThinkTime think({.pause = 2ms, .spin = 3ms, .blocks = 1});
-  const ThinkTime::Pause pause = think.begin(kBegin, kBegin + 20 * kMs);
-  EXPECT_EQ(pause.until_ns, kBegin + 2 * kMs);
-  EXPECT_EQ(pause.spin_until_ns, pause.until_ns);
-  EXPECT_EQ(think.begin(kBegin, kBegin + kMs).spin_until_ns, kBegin + kMs) << "the end comes first";
-  EXPECT_EQ(think.begin(kBegin, kBegin - kMs).until_ns, kBegin) << "after the end";
-}
-
 TEST(Schedule, APauseIsNotHeldAgainstTheFramesThatWereDueInIt) {
   // The rate is kept, as fio keeps it: 10 frames at a time, late by design.
   Job burst({.pace = {.frames_per_s = 10'000}, .think = {.pause = 20ms, .blocks = 100}});
@@ -206,64 +150,6 @@ TEST(Schedule, APauseIsNotHeldAgainstTheFramesThatWereDueInIt) {
   skip.run(kBegin, kBegin + 100 * kMs, 10 * kUs);
   EXPECT_EQ(skip.schedule.skipped_frames(), 0U) << "nothing was offered in a pause";
   for (const Sent& sent : skip.sent) EXPECT_EQ(sent.at_ns, sent.intended_ns);
-}
-
-TEST(Schedule, WhatIsExactlyAsLateAsAStallIsNone) {
-  for (const CatchUp kind : {CatchUp::limited, CatchUp::skip}) {
-    Job in_time({.pace = {.frames_per_s = 10'000}, .catch_up = kind});
-    in_time.look(kBegin + 100 * kUs);
-    EXPECT_EQ(in_time.sent.size(), 2U);
-    Job late({.pace = {.frames_per_s = 10'000}, .catch_up = kind});
-    late.look(kBegin + 100 * kUs + 1);
-    EXPECT_EQ(late.sent.size(), kind == CatchUp::limited ? 1U : 0U);
-  }
-}
-
-TEST(Schedule, WhenItHasCaughtUpALittleLateIsNoStallAsBefore) {
-  Job job({.pace = {.frames_per_s = 100'000}, .catch_up = CatchUp::limited});
-  for (const std::uint64_t begin : {kBegin, kBegin + 200 * kMs}) {  // and once more
-    job.run(begin, begin + 5 * kMs, 10 * kUs);
-    job.run(begin + 25 * kMs, begin + 100 * kMs, 10 * kUs);
-    job.run(begin + 100 * kMs, begin + 200 * kMs, 50 * kUs);
-    for (const Sent& sent : job.sent) {
-      if (sent.at_ns < begin + 100 * kMs) continue;
-      ASSERT_LT(sent.at_ns - sent.intended_ns, 50 * kUs) << "not held back until the next look";
-    }
-  }
-  EXPECT_EQ(job.sent.size(), 39'996U);
-}
-
-TEST(Schedule, EachStallAddsToWhatWasSkippedAndTheRampIsNotCounted) {
-  Schedule schedule({.pace = {.frames_per_s = 10'000}, .catch_up = CatchUp::skip}, kBegin,
-                    kBegin + 20 * kMs, kBegin + 3 * kMs);
-  SizeChooser sizes({{{.min = 64, .max = 65, .weight = 1}}}, 1);  // 64.5 on average: 65
-  std::array<Schedule::Slot, 4> slots;
-  EXPECT_EQ(schedule.take(kBegin + 5 * kMs, sizes, slots), 1U);
-  EXPECT_EQ(schedule.skipped_frames(), 20U) << "those from 3 to 4.9 ms";
-  EXPECT_EQ(schedule.skipped_bytes(), 20U * 65);
-  EXPECT_EQ(schedule.take(kBegin + 8 * kMs, sizes, slots), 1U);
-  EXPECT_EQ(schedule.skipped_frames(), 49U) << "and those from 5.1 to 7.9 ms";
-  EXPECT_EQ(schedule.skipped_bytes(), 49U * 65);
-  EXPECT_EQ(schedule.give_up(kBegin + kMs * 30, sizes), 119U) << "from 8.1 to 19.9 ms";
-  EXPECT_EQ(schedule.give_up(kBegin + kMs * 30, sizes), 0U) << "once";
-}
-
-TEST(Schedule, WhatIsGivenUpInTheRampWasNotOffered) {
-  Schedule schedule({.pace = {.frames_per_s = 10'000}}, kBegin, kBegin + 10 * kMs,
-                    kBegin + 3 * kMs);
-  SizeChooser sizes(FrameSizes{}, 1);
-  EXPECT_EQ(schedule.give_up(kBegin + 2 * kMs, sizes), 0U);
-  EXPECT_EQ(schedule.give_up(kBegin + 10 * kMs, sizes), 70U);
-}
-
-TEST(Schedule, AfterAPauseThatLastsToTheEndNothingIsSent) {
-  for (const std::uint64_t rate : {0U, 1000U}) {
-    Job job({.pace = {.frames_per_s = rate}, .think = {.pause = 1h, .blocks = 3}},
-            kBegin + 10 * kMs);
-    job.run(kBegin, kBegin + 20 * kMs, kMs / 2);
-    EXPECT_EQ(job.sent.size(), 3U) << rate;
-    EXPECT_EQ(job.schedule.next_ns(), Schedule::kNever) << rate;
-  }
 }
 
 TEST(Schedule, TakesWhatAJobAsksForInEachDirection) {

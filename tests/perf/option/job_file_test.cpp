@@ -80,24 +80,6 @@ TEST(JobFile, SectionsAreJobsAndGlobalHoldsForThoseBehindIt) {
   EXPECT_EQ(result.set.jobs[1].where, "main.job:7");
 }
 
-TEST(JobFile, WhatIsAssignedLaterWins) {
-  const Read result = read("[global]\nrate=1Mbit\n[a]\nrate=2Mbit\nrate=3Mbit\n");
-  EXPECT_TRUE(result.errors.empty());
-  EXPECT_EQ(result.set.jobs.at(0).rate_bps.tx, 3'000'000U);
-  EXPECT_EQ(
-      result.set.warnings,
-      std::vector<std::string>{"main.job:5: rate replaces that of line 4 (keep one of them)"});
-}
-
-TEST(JobFile, AnOptionMayReplaceThatOfAnIncludedFileWithoutAWarning) {
-  const Read result =
-      read(Files{{"main.job", "[a]\nrate=1Mbit\ninclude b.job\nrate=3Mbit\n[b]\nrate=1\n"},
-                 {"b.job", "rate=2Mbit\n"}});
-  EXPECT_TRUE(result.errors.empty());
-  EXPECT_EQ(result.set.warnings, std::vector<std::string>{})
-      << "of another file, or of another section";
-}
-
 TEST(JobFile, VariablesComeFromTheEnvironment) {
   const Read result = read("[a]\nnumjobs=${HOSTS}\ndescription=<${HOSTS}${EMPTY}>$x {y}\n");
   EXPECT_TRUE(result.errors.empty());
@@ -159,12 +141,6 @@ TEST(JobFile, BytesThatAreNoTextAreRefused) {
   EXPECT_TRUE(result.set.jobs.at(0).stonewall);
 }
 
-TEST(JobFile, AnIndentedLineContinuesNothing) {
-  const Read result = read("[a]\nnumjobs=2\n  numjobs=3\n");
-  EXPECT_TRUE(result.errors.empty());
-  EXPECT_EQ(result.set.jobs.at(0).numjobs, 3U);
-}
-
 TEST(JobFile, AnIncludeStandsForTheLinesOfItsFile) {
   const Read result = read(Files{{"main.job",
                                   "[global]\nnumjobs=4\ninclude sub/one.job ; x\n[a]\n"
@@ -181,27 +157,6 @@ TEST(JobFile, AnIncludeStandsForTheLinesOfItsFile) {
   EXPECT_EQ(result.set.jobs[1].where, "sub/two.job:2");
 }
 
-TEST(JobFile, IncludesThatLackALoopOrAFileAreErrors) {
-  const Read cycle =
-      read(Files{{"main.job", "[a]\ninclude b.job\n"}, {"b.job", "\ninclude ./main.job\n"}});
-  ASSERT_EQ(cycle.errors.size(), 1U);
-  EXPECT_EQ(cycle.errors[0], "b.job:2: include: \"main.job\" includes itself");
-  EXPECT_NE(error_of("[a]\ninclude missing.job\n").find("main.job:2: no file missing.job"),
-            std::string::npos);
-  Files deep;
-  for (int i = 0; i < 40; ++i) {
-    deep[i == 0 ? "main.job" : std::to_string(i) + ".job"] =
-        "[a]\ninclude " + std::to_string(i + 1) + ".job\n";
-  }
-  ASSERT_EQ(read(deep).errors.size(), 1U);
-  EXPECT_NE(read(deep).errors[0].find("16 deep"), std::string::npos);
-  deep["15.job"] = "loops=3\n";
-  EXPECT_EQ(read(deep).errors, std::vector<std::string>()) << "sixteen";
-  deep["15.job"] = "include 16.job\n";
-  deep["16.job"] = "loops=3\n";
-  EXPECT_EQ(read(deep).errors.size(), 1U) << "one more";
-}
-
 TEST(JobFile, IncludesItselfHoweverItsPathIsWritten) {
   JobFileSources sources;
   sources.read = [](const std::string&) -> Result<std::string> {
@@ -212,13 +167,6 @@ TEST(JobFile, IncludesItselfHoweverItsPathIsWritten) {
     // Beside "x/../main.job" is "x/../main.job" again.
     EXPECT_EQ(read_job_file(path, set, sources),
               std::vector<std::string>{path + ":2: include: \"main.job\" includes itself"});
-  }
-}
-
-TEST(JobFile, AnOptionOfThatNameIsNoInclude) {
-  for (const char* const line : {"include=b.job", "include = b.job", "include"}) {
-    EXPECT_EQ(error_of(std::string("[a]\n") + line + "\n").find("main.job:2: unknown option"), 0U)
-        << line;
   }
 }
 
@@ -286,53 +234,6 @@ TEST(JobFile, GoesAsFarAsItsLimitsAndNoFurther) {
   EXPECT_EQ(longest.set.jobs.at(0).exec_prerun.at(1).size(), line.size() - 22);
   EXPECT_EQ(longest.set.jobs.at(0).loops, 3U);
   EXPECT_EQ(error_of("[a]\n" + line + "x\n"), "main.job:2: the line is longer than 64 KiB");
-}
-
-TEST(JobFile, OnlyTheFirstTwentyErrorsAreShownAndTheLastOfThemSaysSo) {
-  std::string text = "[a]\n";
-  for (int i = 0; i < 25; ++i) text += "no_such_option=1\n";
-  const Read result = read(text);
-  ASSERT_EQ(result.errors.size(), 20U);
-  const std::string more = " (further errors are not shown)";
-  EXPECT_TRUE(result.errors[18].starts_with("main.job:20: unknown option")) << result.errors[18];
-  EXPECT_FALSE(result.errors[18].ends_with(more)) << result.errors[18];
-  EXPECT_TRUE(result.errors[19].starts_with("main.job:21: unknown option")) << result.errors[19];
-  EXPECT_TRUE(result.errors[19].ends_with(more)) << result.errors[19];
-}
-
-TEST(JobFile, BothSignsOfACommentAreKnownWhereverOneMayBe) {
-  for (const std::string sign : {";", "#"}) {
-    SCOPED_TRACE(sign);
-    const std::string comment = ' ' + sign + " loops=9 \n";
-    const Read result =
-        read(Files{{"main.job", sign + "[z]\n [a]" + comment + "numjobs=2" + comment +
-                                    "include b.job" + comment + "stonewall" + comment},
-                   {"b.job", sign + "\nrw=tx" + comment}});
-    EXPECT_EQ(result.errors, std::vector<std::string>());
-    ASSERT_EQ(names(result), std::vector<std::string>{"a"});
-    EXPECT_EQ(result.set.jobs[0].numjobs, 2U);
-    EXPECT_EQ(result.set.jobs[0].loops, 1U);
-    EXPECT_TRUE(result.set.jobs[0].stonewall);
-  }
-}
-
-TEST(JobFile, AnIncludeIsBesideItsOwnFileOrWhereAVariableOrARootSays) {
-  const Read result = read(Files{{"main.job", "[a]\ninclude one/one.job\n"},
-                                 {"one/one.job", "include two/two.job\nnumjobs=2\n"},
-                                 {"one/two/two.job", "include ${HOSTS}.job\niodepth=5\n"},
-                                 {"one/two/3.job", "include\t/root/r.job\nflow=6\n"},
-                                 {"/root/r.job", "include s.job\n"},
-                                 {"/root/s.job", "loops=7\n"},
-                                 {"two/two.job", "wrong=1\n"},
-                                 {"s.job", "wrong=1\n"}});
-  EXPECT_EQ(result.errors, std::vector<std::string>());
-  const JobOptions& job = result.set.jobs.at(0);
-  EXPECT_EQ(job.numjobs, 2U);
-  EXPECT_EQ(job.iodepth, 5U);
-  EXPECT_EQ(job.flow, 6U);
-  EXPECT_EQ(job.loops, 7U);
-  EXPECT_EQ(job.where_of.at("loops"), "/root/s.job:1");
-  EXPECT_EQ(job.where_of.at("numjobs"), "one/one.job:2");
 }
 
 TEST(JobFile, FilesAreReadFromTheFileSystem) {

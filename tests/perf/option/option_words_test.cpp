@@ -124,15 +124,5 @@ TEST(OptionWords, OfTheRunMeanWhatTheySay) {
       << engine.error().message;
 }
 
-TEST(OptionWords, AnEngineIsCalledAsItsResultsCallIt) {
-  for (const Engine* const engine : engines()) {
-    const EngineKind kind = engine->kind;
-    OfJob job;
-    ASSERT_TRUE(set_option(*find_option("engine"), name_of(kind), job)) << name_of(kind);
-    EXPECT_EQ(job.engine, kind) << name_of(kind);
-    EXPECT_TRUE(job.engines.empty());
-  }
-}
-
 }  // namespace
 }  // namespace shmif::perf

@@ -27,13 +27,6 @@ TEST(Profiles, EachIsAJobFileWithAPlan) {
   }
 }
 
-TEST(Profiles, ThoseThatAreAskedForAreThere) {
-  for (const char* name : {"ping", "imix", "rfc2544", "voip", "bulk", "hosts"}) {
-    EXPECT_NE(find_profile(name), nullptr) << name;
-  }
-  EXPECT_EQ(find_profile("Ping"), nullptr);
-}
-
 TEST(Profiles, Rfc2544SearchesEachSizeOfSection91OneAfterTheOther) {
   const auto plan = expand(jobs_of("rfc2544")).value();
   std::vector<std::uint32_t> on_the_wire;
@@ -59,32 +52,6 @@ TEST(Profiles, HostsCarriesBothProtocolsAndRoundTripsAtOnce) {
   EXPECT_EQ(plan[1].options.proto, HostProtocol::tcp);
   EXPECT_GT(plan[2].options.rate_bps.tx, 0U);
   EXPECT_EQ(plan[4].options.rw, Role::pingpong);
-}
-
-TEST(Profiles, EachIsWhatItsNameSays) {
-  for (const auto& [name, role, sizes, seconds] :
-       {std::tuple("ping", Role::pingpong, "64", 5), std::tuple("imix", Role::tx, "imix", 10),
-        std::tuple("bulk", Role::tx, "1514", 10), std::tuple("voip", Role::tx, "200", 10)}) {
-    ASSERT_EQ(std::string(find_profile(name)->name), name);
-    const JobSet set = jobs_of(name);
-    ASSERT_EQ(set.jobs.size(), 1U);
-    const JobOptions& job = set.jobs[0];
-    EXPECT_EQ(job.name, name);
-    EXPECT_EQ(job.rw, role) << name;
-    EXPECT_EQ(to_string(job.bs.tx), sizes) << name;
-    EXPECT_EQ(job.runtime, std::chrono::seconds(seconds)) << name;
-    EXPECT_EQ(job.rate_fps.tx != 0, job.name == "ping" || job.name == "voip") << name;
-  }
-  EXPECT_EQ(jobs_of("ping").jobs[0].rate_fps.tx, 1000U);
-  EXPECT_EQ(jobs_of("ping").jobs[0].iodepth, 1U);
-}
-
-TEST(Profiles, VoipIsTwentyStreamsOfFiftyFramesASecond) {
-  const JobSet set = jobs_of("voip");
-  ASSERT_EQ(set.jobs.size(), 1U);
-  EXPECT_EQ(set.jobs[0].numjobs, 20U);
-  EXPECT_EQ(set.jobs[0].rate_fps.tx, 50U);
-  EXPECT_FALSE(set.jobs[0].disable_lat);
 }
 
 TEST(Profiles, AnUnknownOneIsAnsweredWithTheNearestOrWithAll) {

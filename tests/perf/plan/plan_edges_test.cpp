@@ -26,58 +26,6 @@ std::vector<std::string> names_of(const std::vector<PlannedJob>& plan) {
 
 using Names = std::vector<std::string>;
 
-TEST(PlanEdges, WhoSaysWhomItSendsToDoesNotSendBackToAnother) {
-  const auto plan = planned("[global]\nruntime=1\nrw=txrx\n[a]\nto=b\n[b]\nto=c\n[c]\nto=a\n");
-  ASSERT_EQ(names_of(plan), (Names{"a", "b", "c"}));
-  EXPECT_EQ(plan[0].to, 1U);
-  EXPECT_EQ(plan[1].to, 2U);
-  EXPECT_EQ(plan[2].to, 0U);
-}
-
-TEST(PlanEdges, WhoOnlyVerifiesNeedsNobodyWhoSends) {
-  EXPECT_EQ(problems_of(test::set_of("[a]\nrw=rx\nverify_only\nbus=/tmp/x\n")), Names());
-}
-
-TEST(PlanEdges, AProblemOfAllClonesIsToldOnce) {
-  const auto problems =
-      problems_of(test::set_of("[a]\nruntime=1\nnumjobs=3\nto=b\n[b]\nrw=rx\nstart_delay=1\n"));
-  ASSERT_EQ(problems.size(), 1U);
-  EXPECT_NE(problems[0].find("starts later"), std::string::npos);
-}
-
-TEST(PlanEdges, ManyProblemsOfOneJobAreToldEachWithItsOwnWords) {
-  const auto problems = problems_of(test::set_of(
-      "[a]\nloops=2\ntime_based\npayload=pattern\nthinktime_spin=1\nrate_process=poisson\n"
-      "cpus_allowed_policy=split\n"));
-  EXPECT_EQ(problems.size(), 7U);
-  EXPECT_EQ(std::set<std::string>(problems.begin(), problems.end()).size(), 7U);
-}
-
-TEST(PlanEdges, EachOfItsNamesMakesAWireAnother) {
-  PlannedJob job;
-  std::set<std::string> keys{wire_key(job)};
-  job.options.engine = EngineKind::tap;
-  keys.insert(wire_key(job));
-  for (std::string JobOptions::* const member :
-       {&JobOptions::bus, &JobOptions::wire, &JobOptions::netdev, &JobOptions::socket,
-        &JobOptions::filename}) {
-    PlannedJob other = job;
-    other.options.*member = "x";
-    EXPECT_TRUE(keys.insert(wire_key(other)).second);
-  }
-  job.options.name = "y";
-  EXPECT_FALSE(keys.insert(wire_key(job)).second) << "whoever is on it";
-}
-
-TEST(PlanEdges, JobsOfOtherInterfacesNeedNotAgree) {
-  const std::string job = "runtime=1\nengine=packet\n";
-  const auto plan = planned("[a]\n" + job + "netdev=e0,e1\nnetns=x\nmtu=9000\n[b]\n" + job +
-                            "netdev=e2,e3\nnetns=y\n");
-  EXPECT_EQ(plan.at(0).options.netns, "x");
-  EXPECT_EQ(plan.at(3).options.netns, "y");
-  EXPECT_EQ(plan.at(3).options.mtu, 1500U);
-}
-
 TEST(PlanEdges, AStonewallWithinJobsOfManyEnginesBeginsAnotherBlock) {
   const std::string job = "runtime=1\nengine=bus,unix\n";
   const auto plan = planned("[a]\n" + job + "[b]\n" + job + "[c]\n" + job + "stonewall\n");
@@ -90,41 +38,12 @@ TEST(PlanEdges, AStonewallWithinJobsOfManyEnginesBeginsAnotherBlock) {
   EXPECT_EQ(plan.at(10).waits_for.size(), 10U);
 }
 
-TEST(PlanEdges, AReceiverThatServesAJobBehindAStonewallHoldsUpNoneOfThem) {
-  const auto plan =
-      planned("[global]\nruntime=1\n[r]\nrw=rx\n[x]\n[a]\nstonewall\nto=r\n[b]\n[c]\n");
-  ASSERT_EQ(names_of(plan), (Names{"r", "x", "x.sink", "a", "b", "b.sink", "c", "c.sink"}));
-  for (const std::size_t i : {3U, 4U, 6U}) {
-    EXPECT_EQ(plan[i].waits_for, (std::vector<std::size_t>{1, 2})) << plan[i].options.name;
-  }
-}
-
 TEST(PlanEdges, AnOptionOfNoUseIsToldOfUnlessAnotherJobUsesThatValue) {
   const std::string other = "[b]\nruntime=1\nengine=udp\nport=8\n";
   EXPECT_EQ(problems_of(test::set_of("[a]\nruntime=1\nport=8\n" + other)), Names());
   const auto problems = problems_of(test::set_of("[a]\nruntime=1\nport=7\n" + other));
   ASSERT_EQ(problems.size(), 1U);
   EXPECT_NE(problems[0].find("job \"a\": port: is for engine=udp"), std::string::npos);
-}
-
-TEST(PlanEdges, APeerIsInTheGroupOfItsJob) {
-  const auto plan = planned("[global]\nruntime=1\n[a]\n[b]\nnew_group\nnumjobs=2\n[c]\n");
-  Names groups;
-  for (const PlannedJob& job : plan) groups.push_back(job.group);
-  EXPECT_EQ(groups, (Names{"a", "a", "b", "b", "b", "b", "b", "b"}));
-}
-
-TEST(PlanEdges, AMinimumInBitsStaysWithItsDirectionToo) {
-  auto plan = planned("[a]\nruntime=1\nrate_min=1Mbit,2Mbit\n");
-  EXPECT_EQ(plan[0].options.rate_min_bps.tx, 1'000'000U);
-  EXPECT_EQ(plan[0].options.rate_min_bps.rx, 0U);
-  EXPECT_EQ(plan[1].options.rate_min_bps.tx, 0U);
-  EXPECT_EQ(plan[1].options.rate_min_bps.rx, 2'000'000U);
-  plan = planned("[r]\nrw=rx\nrate_min=1Mbit\nrate_iops_min=7\n[a]\nruntime=1\nto=r\n");
-  EXPECT_EQ(plan[0].options.rate_min_bps.tx, 0U);
-  EXPECT_EQ(plan[0].options.rate_min_bps.rx, 1'000'000U);
-  EXPECT_EQ(plan[0].options.rate_min_fps.tx, 0U);
-  EXPECT_EQ(plan[0].options.rate_min_fps.rx, 7U);
 }
 
 TEST(PlanEdges, BesideASearchRunBackgroundJobsAndThoseTheySendTo) {
@@ -183,18 +102,6 @@ TEST(PlanEdges, NobodyNeedsToSendToAReceiverInTheBackground) {
   EXPECT_NE(problems[0].find("no job sends to this job"), std::string::npos);
 }
 
-TEST(PlanEdges, AProgramHasNoPeer) {
-  EXPECT_EQ(names_of(planned("[a]\nengine=host\nexec=true\n[b]\nruntime=1\nengine=host\n")),
-            (Names{"a", "b", "b.sink"}));
-}
-
-TEST(PlanEdges, AProgramNeedsNobodyToSendToItWhateverItsRole) {
-  for (const std::string role : {"rx", "echo", "txrx", "tx"}) {
-    EXPECT_EQ(problems_of(test::set_of("[a]\nengine=host\nexec=true\nrw=" + role + '\n')), Names())
-        << role;
-  }
-}
-
 TEST(PlanEdges, OnlyWhoSendsBothWaysIsThePeerOfTheJobThatItNames) {
   const std::string both = "runtime=1\nrw=txrx\n";
   EXPECT_EQ(names_of(planned("[a]\n" + both + "[b]\nruntime=1\nto=a\n")),
@@ -216,22 +123,6 @@ TEST(PlanEdges, OnAWireOfTwoEndsNobodyIsThePartnerOfTwo) {
               std::string::npos)
         << problems[0];
   }
-}
-
-TEST(PlanEdges, WhatJobsOfAWireDoNotAgreeOnIsToldAsEachWasGivenItLast) {
-  const auto problems = problems_of(test::set_of(
-      "[global]\nruntime=1\nmtu=1400\n[a]\nmtu=9000\nmtu=9001\n[b]\nmtu=1500\nmtu=1501\n"));
-  ASSERT_EQ(problems.size(), 1U);
-  EXPECT_NE(problems[0].find("mtu: is \"1501\" here and \"9001\" for job \"a\""), std::string::npos)
-      << problems[0];
-}
-
-TEST(PlanEdges, OfAJobThatNeverRunsBesideASearchItsPeerIsNotToldOf) {
-  const auto problems =
-      problems_of(test::set_of("[a]\nsearch=ndr\n[b]\nruntime=1\n[c]\nruntime=1\nrw=txrx\n"));
-  ASSERT_EQ(problems.size(), 2U);
-  EXPECT_NE(problems[0].find("job \"b\": background: "), std::string::npos);
-  EXPECT_NE(problems[1].find("job \"c\": background: "), std::string::npos);
 }
 
 TEST(PlanEdges, OnlyWhoMixesWithoutARateWaitsForItsPartner) {

@@ -31,34 +31,6 @@ void receive(FlowReceiver& receiver, std::uint64_t sequence, std::uint64_t laten
   receiver.note(p, 64, p.intended_ns + latency_ns);
 }
 
-TEST(FlowReceiver, AFlowInOrderLosesNothing) {
-  FlowReceiver receiver({.flow = 3});
-  for (std::uint64_t n = 0; n < 1000; ++n) receive(receiver, n);
-  const FlowResult result = receiver.result({.frames = 1000});
-  EXPECT_EQ(result.flow, 3U);
-  EXPECT_EQ(result.sent, 1000U);
-  EXPECT_EQ(result.received, 1000U);
-  EXPECT_EQ(result.lost, 0U);
-  EXPECT_EQ(result.duplicates + result.reordered + result.late + result.cancelled, 0U);
-  EXPECT_TRUE(result.gaps.empty());
-  EXPECT_TRUE(result.verification_complete);
-  EXPECT_EQ(receiver.counts().bytes, 64'000U);
-  EXPECT_EQ(receiver.counts().lost_so_far(), 0U);
-}
-
-TEST(FlowReceiver, FramesBehindTheLastOneThatWasSentHideNoLoss) {
-  FlowReceiver receiver({});
-  for (const std::uint64_t n : {0U, 1U, 12U, 4U, 11U}) receive(receiver, n);
-  EXPECT_EQ(receiver.end_at(10), 2U);
-  EXPECT_EQ(receiver.counts().lost_so_far(), 7U) << "2, 3 and 5 to 9";
-  EXPECT_EQ(receiver.missing(0, 10), 7U);
-  const FlowResult result = receiver.result({.frames = 10});
-  EXPECT_EQ(result.received, 3U);
-  EXPECT_EQ(result.lost, 7U);
-  EXPECT_EQ(result.unexplained, 0U);
-  EXPECT_EQ(receiver.end(), 5U);
-}
-
 TEST(FlowReceiver, CountsLossesRepeatsAndOvertakingExactly) {
   FlowReceiver receiver({});
   for (const std::uint64_t n : {0U, 1U, 1U, 3U, 2U, 7U, 7U, 7U}) receive(receiver, n);
@@ -70,26 +42,6 @@ TEST(FlowReceiver, CountsLossesRepeatsAndOvertakingExactly) {
   EXPECT_EQ(result.reordered, 1U);
   EXPECT_EQ(result.gaps, (Gaps{{4, 7}, {8, 10}}));
   EXPECT_EQ(receiver.result({.frames = 10}, 1).gaps, (Gaps{{4, 7}}));
-}
-
-TEST(FlowReceiver, WhatIsMissingSoFarDidNotComeDamagedEither) {
-  FlowReceiver receiver({.measure_from_ns = kStart + 5 * kStep});
-  for (const std::uint64_t n : {3U, 6U, 9U}) receive(receiver, n);
-  EXPECT_EQ(receiver.missing(2, receiver.end()), 5U) << "2, 4, 5, 7, 8; 2 and 4 in the ramp";
-  receiver.note_damaged(Finding::corrupt, probe(4), kStart);
-  receiver.note_damaged(Finding::truncated, probe(7), kStart);
-  receiver.note_damaged(Finding::truncated, probe(7), kStart);
-  receiver.note_damaged(Finding::corrupt, probe(9), kStart);
-  EXPECT_EQ(receiver.missing(2, receiver.end()), 3U) << "2, 5, 8";
-  EXPECT_EQ(receiver.not_whole(2, receiver.end()), 5U);
-  receive(receiver, 7);
-  EXPECT_EQ(receiver.missing(2, receiver.end()), 3U) << "7 came once more, and whole";
-  receiver.note_damaged(Finding::corrupt, probe(11), kStart);
-  EXPECT_EQ(receiver.end(), 12U);
-  EXPECT_EQ(receiver.missing(2, receiver.end()), 4U) << "10, too";
-  receiver.note_damaged(Finding::corrupt, std::nullopt, kStart);
-  EXPECT_EQ(receiver.missing(2, receiver.end()), 3U) << "one of them, damaged beyond recognition";
-  EXPECT_EQ(receiver.missing(12, receiver.end()), 0U);
 }
 
 TEST(FlowReceiver, TheRampEntersNoFigureAndIsSplitFrameForFrame) {
@@ -115,15 +67,6 @@ TEST(FlowReceiver, TheRampEntersNoFigureAndIsSplitFrameForFrame) {
       << "the ledger knows all of them";
 }
 
-TEST(FlowReceiver, AFrameOfTheVeryBeginningOfTheWindowIsMeasured) {
-  FlowReceiver receiver({});
-  receiver.measure_from(kStart + 5 * kStep);
-  receive(receiver, 4);
-  EXPECT_EQ(receiver.counts().received, 0U);
-  receive(receiver, 5);
-  EXPECT_EQ(receiver.counts().received, 1U);
-}
-
 TEST(FlowReceiver, AfterTheDrainFramesAreLateNeitherReceivedNorLost) {
   LatencyHistogram latency;
   FlowReceiver receiver({.latency = &latency});
@@ -140,38 +83,6 @@ TEST(FlowReceiver, AfterTheDrainFramesAreLateNeitherReceivedNorLost) {
   EXPECT_EQ(result.gaps, (Gaps{{3, 4}, {5, 6}}));
   EXPECT_EQ(latency.count(), 3U) << "a late one enters no figure";
   EXPECT_EQ(receiver.counts().lost_so_far(), 1U);
-}
-
-TEST(FlowReceiver, WhatCameBeforeTheEndOfTheDrainIsNotLateHoweverLateItIsChecked) {
-  FlowReceiver receiver({});
-  receiver.end_drain(5000);
-  receiver.note({.sequence = 0}, 60, 4999);
-  receiver.note({.sequence = 1}, 60, 5000);
-  EXPECT_EQ(receiver.counts().received, 1U);
-  EXPECT_EQ(receiver.counts().late, 1U);
-}
-
-TEST(FlowReceiver, OfNumbersThatWereNotAllSentOnlySoManyAreMissing) {
-  FlowReceiver receiver({});
-  for (std::uint64_t n = 0; n < 8; ++n) receive(receiver, n);
-  FlowResult result = receiver.result({.frames = 9, .numbers = 12});
-  EXPECT_EQ(result.sent, 9U);
-  EXPECT_EQ(result.lost, 1U) << "nine of twelve requests were answered";
-  EXPECT_EQ(result.gaps, (Gaps{{8, 12}}));
-  receiver.note_damaged(Finding::corrupt, probe(11), 0);
-  receiver.note_damaged(Finding::corrupt, probe(10), 0);
-  result = receiver.result({.frames = 10, .numbers = 12});
-  EXPECT_EQ(result.corrupt, 2U);
-  EXPECT_EQ(result.lost, 0U);
-}
-
-TEST(FlowReceiver, MoreThanWasSentIsNeverANegativeLoss) {
-  FlowReceiver receiver({});
-  for (std::uint64_t n = 0; n < 8; ++n) receive(receiver, n);
-  const FlowResult result = receiver.result({.frames = 6});
-  EXPECT_EQ(result.lost, 0U);
-  EXPECT_EQ(result.cancelled, 0U);
-  EXPECT_EQ(result.unexplained, 2U);
 }
 
 TEST(FlowReceiver, LatencyIsFromTheIntendedTimeAndServiceFromTheRealOne) {
@@ -272,30 +183,6 @@ TEST(FlowReceiver, NotesATrainAsItsFramesOneByOne) {
   EXPECT_GT(*result.jitter_ns, 0.1);
 }
 
-TEST(FlowReceiver, NotesNothingOfATrainThatIsNotInOrderOrOfOnePeriod) {
-  const std::vector<ProbeTimes> times(4, {kStart, kStart});
-  const auto train = [&](std::uint64_t first) {
-    return ProbeTrain{.flow = 3, .first = first, .bytes = 256, .times = times};
-  };
-  FlowReceiver receiver({.flow = 3, .measure_from_ns = kStart});
-  EXPECT_EQ(receiver.note_train(train(10), kStart + 1), Period::window);
-  EXPECT_EQ(receiver.note_train(train(13), kStart + 1), std::nullopt) << "13 came";
-  EXPECT_EQ(receiver.note_train(train(5), kStart + 1), std::nullopt) << "overtaken";
-  EXPECT_EQ(receiver.note_train(train(UINT64_MAX - 2), kStart + 1), std::nullopt);
-  const std::vector<ProbeTimes> mixed{{kStart - 1, 0}, {kStart, 0}};
-  EXPECT_EQ(receiver.note_train({.first = 20, .bytes = 128, .times = mixed}, kStart + 1),
-            std::nullopt);
-  receiver.note_damaged(Finding::corrupt, probe(21), kStart);
-  EXPECT_EQ(receiver.note_train(train(20), kStart + 1), std::nullopt) << "one came damaged before";
-  EXPECT_EQ(receiver.counts().received, 4U);
-  EXPECT_EQ(receiver.end(), 22U);
-  receiver.note(probe(21), 64, kStart + 1);
-  EXPECT_EQ(receiver.note_train(train(22), kStart + 1), Period::window);
-  receiver.end_drain(kStart + 5);
-  EXPECT_EQ(receiver.note_train(train(26), kStart + 5), std::nullopt) << "late";
-  EXPECT_EQ(receiver.note_train(train(26), kStart + 4), Period::window);
-}
-
 TEST(FlowReceiver, GoesOnFromWhatAnEarlierRunReceived) {
   SequenceLedger before;
   for (std::uint64_t n = 0; n < 100; ++n) before.note(n);
@@ -357,61 +244,6 @@ TEST(FlowReceiver, EachFrameHasOneFateWhateverCopiesCameOfIt) {
   EXPECT_EQ(result.truncated_copies, 0U);
 }
 
-TEST(FlowReceiver, KeepsTheNumbersOfSoManyDamagedFramesAndNoMore) {
-  FlowReceiver receiver({});
-  receive(receiver, 0);
-  for (std::uint64_t n = 0; n < FlowReceiver::kMaxDamaged - 1; ++n) {
-    receiver.note_damaged(Finding::corrupt, probe(1), 0);
-  }
-  receiver.note_damaged(Finding::corrupt, probe(0), 0);  // the last whose number is kept: a copy
-  FlowResult result = receiver.result({.frames = 4});
-  EXPECT_EQ(result.corrupt, 1U);
-  EXPECT_EQ(result.lost, 2U);
-  receiver.note_damaged(Finding::corrupt, probe(0), 0);  // stands for one that is missing
-  result = receiver.result({.frames = 4});
-  EXPECT_EQ(result.corrupt, 2U);
-  EXPECT_EQ(result.lost, 1U);
-  EXPECT_EQ(result.corrupt + result.corrupt_copies, FlowReceiver::kMaxDamaged + 1);
-}
-
-TEST(FlowReceiver, ALateFrameShowsThatThoseBeforeItAreMissing) {
-  FlowReceiver receiver({});
-  for (const std::uint64_t n : {1U, 2U, 4U}) receive(receiver, n);
-  EXPECT_EQ(receiver.counts().lost_so_far(), 1U);
-  receiver.end_drain(0);
-  receive(receiver, 7);
-  EXPECT_EQ(receiver.counts().lost_so_far(), 3U) << "3, 5 and 6";
-  receive(receiver, 0);
-  EXPECT_EQ(receiver.counts().lost_so_far(), 3U);
-}
-
-TEST(FlowReceiver, ADamagedFrameIsOfThePeriodThatItNamesOrElseOfThatInWhichItCame) {
-  constexpr std::uint64_t kBorder = kStart + 10 * kStep;
-  FlowReceiver receiver({.measure_from_ns = kBorder});
-  receiver.note_damaged(Finding::corrupt, probe(9), kBorder + 500);
-  receiver.note_damaged(Finding::truncated, std::nullopt, kBorder - 1);
-  EXPECT_EQ(receiver.counts().corrupt + receiver.counts().truncated, 0U) << "both of the ramp";
-  receiver.note_damaged(Finding::corrupt, probe(10), kBorder - 1);
-  receiver.note_damaged(Finding::truncated, std::nullopt, kBorder);
-  receiver.note_damaged(Finding::truncated, std::nullopt, kBorder + 1);
-  EXPECT_EQ(receiver.counts().corrupt, 1U);
-  EXPECT_EQ(receiver.counts().truncated, 2U);
-}
-
-TEST(FlowReceiver, OnlyDamagedFramesOfTheWindowAreTheFateOfOneOfItsFrames) {
-  FlowReceiver receiver({});
-  // An earlier run sent a hundred, the ramp twenty, and the window ten.
-  for (const std::uint64_t n : {100U, 119U, 120U, 129U, 130U}) {
-    receiver.note_damaged(Finding::corrupt, probe(n), 0);
-  }
-  receive(receiver, 125);
-  const FlowResult result = receiver.result({.first = 100, .ramp_frames = 20, .frames = 10});
-  EXPECT_EQ(result.corrupt, 2U) << "the first and the last number of the window";
-  EXPECT_EQ(result.corrupt_copies, 3U);
-  EXPECT_EQ(result.lost, 7U);
-  EXPECT_EQ(result.gaps, (Gaps{{120, 125}, {126, 130}}));
-}
-
 TEST(FlowReceiver, NoMoreFramesAreDamagedOrUnverifiedThanAreMissing) {
   FlowReceiver damaged({});
   receive(damaged, 0);
@@ -428,13 +260,6 @@ TEST(FlowReceiver, NoMoreFramesAreDamagedOrUnverifiedThanAreMissing) {
   EXPECT_EQ(result.unverified, 2U);
   EXPECT_EQ(result.corrupt, 1U);
   EXPECT_EQ(result.lost, 0U);
-}
-
-TEST(FlowReceiver, WhatIsNotCheckedInTheRampIsInNoFigure) {
-  FlowReceiver receiver({.measure_from_ns = kStart + 10 * kStep});
-  receiver.note_unverified(probe(3));
-  EXPECT_EQ(receiver.counts().unverified, 0U);
-  EXPECT_TRUE(receiver.result({.ramp_frames = 10}).verification_complete);
 }
 
 TEST(FlowReceiver, WhatWasSentIsReceivedLateCancelledOrLostWhateverTheWireDoes) {
@@ -484,18 +309,6 @@ TEST(Classify, TellsOursFromStaleForeignAndDamaged) {
   EXPECT_EQ(classify({.finding = Finding::foreign}, 7), Arrival::foreign);
   EXPECT_EQ(classify({.finding = Finding::corrupt}, 7), Arrival::corrupt);
   EXPECT_EQ(classify({.finding = Finding::truncated}, 7), Arrival::truncated);
-}
-
-TEST(FlowReceiver, ADebugLineTellsOnlyTheFirstDamagedFrame) {
-  for (const std::uint64_t window : {std::uint64_t{0}, kStart + 100 * kStep}) {
-    FlowReceiver receiver({.flow = 3, .measure_from_ns = window});
-    const std::string said = shmif::test::debug_lines_of("verify", [&] {
-      receiver.note_damaged(Finding::corrupt, probe(5), kStart);
-      receiver.note_damaged(Finding::corrupt, probe(6), kStart);
-      receiver.note_damaged(Finding::truncated, std::nullopt, kStart);
-    });
-    EXPECT_EQ(said, "the first damaged frame of flow 3 says that its number is 5\n") << window;
-  }
 }
 
 }  // namespace

@@ -28,41 +28,6 @@ std::uint64_t arrived(const SequenceLedger& ledger) {
   return ledger.end() - missing(ledger, 0, ledger.end());
 }
 
-TEST(SequenceLedger, AFlowInOrderMissesNothing) {
-  SequenceLedger ledger;
-  constexpr std::uint64_t kSent = 200'000;  // over several chunks
-  for (std::uint64_t n = 0; n < kSent; ++n) ASSERT_EQ(ledger.note(n), Verdict::in_order);
-  EXPECT_EQ(arrived(ledger), kSent);
-  EXPECT_EQ(missing(ledger, 0, kSent), 0U);
-  EXPECT_EQ(missing(ledger, 0, kSent + 3), 3U);
-  EXPECT_EQ(ledger.end(), kSent);
-  EXPECT_TRUE(ledger.gaps(0, kSent, 10).empty());
-  EXPECT_EQ(ledger.gaps(0, kSent + 3, 10), (std::vector<Gap>{{kSent, kSent + 3}}));
-}
-
-TEST(SequenceLedger, TellsReorderedFromTwiceAlsoInAChunkThatIsComplete) {
-  SequenceLedger ledger;
-  EXPECT_EQ(ledger.note(0), Verdict::in_order);
-  EXPECT_EQ(ledger.note(2), Verdict::in_order);
-  EXPECT_EQ(ledger.note(1), Verdict::reordered);
-  EXPECT_EQ(ledger.note(1), Verdict::duplicate);
-  EXPECT_EQ(ledger.note(2), Verdict::duplicate);
-  for (std::uint64_t n = 3; n < 70'000; ++n) ledger.note(n);
-  EXPECT_EQ(ledger.note(65'535), Verdict::duplicate);
-  EXPECT_EQ(ledger.note(0), Verdict::duplicate);
-  EXPECT_EQ(ledger.note(69'999), Verdict::duplicate);
-  EXPECT_EQ(arrived(ledger), 70'000U);
-}
-
-TEST(SequenceLedger, OvertakesWithTheGreatestNumberToo) {
-  SequenceLedger ledger;
-  EXPECT_EQ(ledger.note(UINT64_MAX), Verdict::in_order);
-  EXPECT_EQ(ledger.end(), UINT64_MAX);
-  EXPECT_EQ(ledger.note(5), Verdict::reordered);
-  EXPECT_EQ(ledger.note(UINT64_MAX), Verdict::duplicate);
-  EXPECT_EQ(ledger.note(UINT64_MAX - 1), Verdict::reordered);
-}
-
 TEST(SequenceLedger, ForgetsWhatIsBehindAnEndAsIfItHadNotCome) {
   struct Case {
     std::vector<std::uint64_t> numbers;
@@ -119,15 +84,6 @@ TEST(SequenceLedger, NotesManyInOrderAsOneByOne) {
   EXPECT_EQ(at_once.note(460'003), Verdict::in_order);
 }
 
-TEST(SequenceLedger, OfManyInOrderForgetsChunksThatAreComplete) {
-  SequenceLedger ledger;
-  for (std::uint64_t n = 0; n < 1'310'720; n += 64) ledger.note_in_order(n, 64);
-  std::vector<std::byte> bytes;
-  ledger.append_to(bytes);
-  EXPECT_EQ(bytes.size(), 8U + 20 * 9) << "of each chunk, that it is complete";
-  EXPECT_EQ(ledger.note(65'535), Verdict::duplicate);
-}
-
 TEST(SequenceLedger, NamesTheGaps) {
   SequenceLedger ledger;
   for (const std::uint64_t n : {3U, 4U, 63U, 64U, 200'000U}) ledger.note(n);
@@ -138,52 +94,6 @@ TEST(SequenceLedger, NamesTheGaps) {
   EXPECT_EQ(missing(ledger, 0, 64), 61U);
   EXPECT_EQ(SequenceLedger().gaps(0, 5, 10), (std::vector<Gap>{{0, 5}}));
   EXPECT_TRUE(SequenceLedger().gaps(0, 0, 10).empty());
-}
-
-TEST(SequenceLedger, NamesAndCountsTheGapsOfAStretch) {
-  SequenceLedger ledger;
-  for (const std::uint64_t n : {3U, 4U, 63U, 64U, 200'000U}) ledger.note(n);
-  EXPECT_EQ(ledger.gaps(6, 100, 10), (std::vector<Gap>{{6, 63}, {65, 100}}));
-  EXPECT_EQ(ledger.gaps(131'072, 200'003, 10),
-            (std::vector<Gap>{{131'072, 200'000}, {200'001, 200'003}}));
-  EXPECT_EQ(ledger.gaps(300'000, 300'001, 10), (std::vector<Gap>{{300'000, 300'001}}));
-  EXPECT_TRUE(ledger.gaps(63, 65, 10).empty());
-  EXPECT_EQ(missing(ledger, 6, 100), 57U + 35);
-  EXPECT_EQ(missing(ledger, 100, 6), 0U);
-}
-
-TEST(SequenceLedger, TheLastGapOfThoseAskedForIsWholeThoughItGoesOverChunks) {
-  SequenceLedger ledger;
-  for (const std::uint64_t n : {0U, 100'000U, 300'000U}) ledger.note(n);
-  EXPECT_EQ(ledger.gaps(0, 400'000, 1), (std::vector<Gap>{{1, 100'000}}));
-  EXPECT_EQ(ledger.gaps(0, 400'000, 2), (std::vector<Gap>{{1, 100'000}, {100'001, 300'000}}));
-  EXPECT_EQ(ledger.gaps(0, 400'000, 3).back(), (Gap{300'001, 400'000}));
-  EXPECT_TRUE(ledger.gaps(0, 400'000, 0).empty());
-  SequenceLedger one;
-  one.note(0);
-  EXPECT_EQ(one.gaps(0, 200'000, 1), (std::vector<Gap>{{1, 200'000}}));
-}
-
-TEST(SequenceLedger, NumbersBeyondWhatWasSentDoNotMakeUpForMissingOnes) {
-  SequenceLedger ledger;
-  ledger.note(0);
-  ledger.note(100'000);
-  EXPECT_EQ(missing(ledger, 0, 10), 9U);
-  EXPECT_EQ(arrived(ledger), 2U);
-}
-
-TEST(SequenceLedger, OfAChunkThatIsCompleteEachNumberBelowAnotherHasCome) {
-  SequenceLedger ledger;
-  for (std::uint64_t n = 0; n < 200'000; ++n) {
-    if (n != 10) ledger.note(n);
-  }
-  for (const std::uint64_t sent : {65'536U, 65'537U, 100'000U, 131'071U, 131'072U}) {
-    EXPECT_EQ(missing(ledger, 0, sent), 1U) << sent;
-    EXPECT_EQ(missing(ledger, 11, sent), 0U) << sent;
-  }
-  for (const std::uint64_t come : {9U, 11U, 65'536U, 100'000U, 131'071U, 131'072U, 199'999U})
-    EXPECT_TRUE(ledger.has(come)) << come;
-  for (const std::uint64_t lost : {10U, 200'000U}) EXPECT_FALSE(ledger.has(lost)) << lost;
 }
 
 TEST(SequenceLedger, AChunkThatIsCompleteIsSoAfterItWasSavedAndLoaded) {

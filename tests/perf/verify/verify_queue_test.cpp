@@ -142,62 +142,6 @@ TEST(VerifyQueue, ABacklogIsCheckedWhenItIsWhole) {
   EXPECT_EQ(checks, 19U);
 }
 
-TEST(VerifyQueue, ABacklogIsCheckedWhenItHasAsManyBytesAsMayBe) {
-  Outcome outcome;
-  const auto queue =
-      VerifyQueue::start({.backlog = 1000, .group_bytes = 300}, check, outcome.deliver()).value();
-  FrameMaker maker({});
-  for (std::uint64_t n = 0; n < 11; ++n) {
-    queue->put(maker.make(n, 100, {}), 0);
-    EXPECT_EQ(outcome.frames.size(), (n + 1) / 3 * 3);
-    EXPECT_EQ(queue->waiting(), (n + 1) % 3);
-  }
-}
-
-TEST(VerifyQueue, CatchesUpWithABacklogThatIsNotWholeAndThenBeginsAnother) {
-  for (const std::size_t threads : {0U, 1U}) {
-    Outcome outcome;
-    const auto queue =
-        VerifyQueue::start({.threads = threads, .backlog = 10}, check, outcome.deliver()).value();
-    FrameMaker maker({});
-    std::uint64_t n = 0;
-    for (const std::uint64_t upto : {3U, 5U, 5U, 16U}) {
-      while (n < upto) put(*queue, maker, n++);
-      queue->catch_up();
-      EXPECT_EQ(outcome.frames.size(), n) << threads;
-      EXPECT_EQ(queue->waiting(), 0U);
-    }
-    for (; n < 25; ++n) put(*queue, maker, n);
-    queue->flush();
-    EXPECT_EQ(outcome.frames.size(), 16U) << "nine of ten";
-    EXPECT_EQ(queue->finish(kForever), 0U);
-    for (std::uint64_t i = 0; i < n; ++i) {
-      EXPECT_EQ(outcome.frames.at(i).frame.number, i);
-      EXPECT_EQ(outcome.frames.at(i).reading.finding, expected(i));
-    }
-  }
-}
-
-TEST(VerifyQueue, AnUncheckedFrameHasTheProbeThatItCarriesThoughItMayBeWrong) {
-  Outcome outcome;
-  const auto queue = VerifyQueue::start({.backlog = 100}, check, outcome.deliver()).value();
-  FrameMakerOptions options;
-  options.flow = 3;
-  FrameMaker maker(options);
-  for (std::uint64_t n = 0; n < 7; ++n) {
-    queue->put(maker.make(n, 64, {.nonce = 5, .intended_ns = 1000 + n}), 0);
-  }
-  EXPECT_EQ(queue->finish(0), 7U);
-  ASSERT_EQ(outcome.frames.size(), 7U);
-  for (std::uint64_t n = 0; n < 7; ++n) {
-    const Probe& probe = outcome.frames[n].reading.probe;
-    EXPECT_EQ(probe.flow, 3U);
-    EXPECT_EQ(probe.nonce, 5U);
-    EXPECT_EQ(probe.sequence, n);
-    EXPECT_EQ(probe.intended_ns, 1000 + n);
-  }
-}
-
 TEST(VerifyQueue, ThatGoesDoesNotWaitForChecksThatNobodyWillHearOf) {
   constexpr unsigned kFrames = 3000;
   std::atomic<bool> goes{false};
@@ -321,44 +265,6 @@ TEST(VerifyQueue, WhatWasNotCheckedInTimeIsDeliveredAsUnverified) {
     EXPECT_EQ(flow.result({.frames = 500}).lost, 0U) << "they came, checked or not";
     EXPECT_EQ(flow.result({.frames = 500}).unverified, unverified);
   }
-}
-
-TEST(VerifyQueue, TimeThatRunsOutStopsAWorkerBetweenTwoFrames) {
-  Outcome outcome;
-  Gate gate;
-  std::atomic<unsigned> checks{0};
-  const auto queue = VerifyQueue::start(
-                         {.threads = 1, .backlog = 100},
-                         [&](const FrameView& frame) {
-                           ++checks;
-                           gate.pass();
-                           return check(frame);
-                         },
-                         outcome.deliver())
-                         .value();
-  FrameMaker maker({});
-  for (std::uint64_t n = 0; n < 100; ++n) queue->put(maker.make(n, 64, {}), 0);
-  while (gate.waiting() == 0) std::this_thread::yield();
-  std::thread opener([&] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    gate.open();
-  });
-  const std::uint64_t unverified = queue->finish(0);
-  opener.join();
-  EXPECT_EQ(unverified + checks, 100U);
-  EXPECT_EQ(outcome.frames.size(), 100U);
-  EXPECT_TRUE(outcome.frames.front().checked);
-}
-
-TEST(VerifyQueue, ForgetsWhatIsLeftWhenItGoes) {
-  Outcome outcome;
-  {
-    const auto queue =
-        VerifyQueue::start({.threads = 2, .backlog = 64}, check, outcome.deliver()).value();
-    FrameMaker maker({});
-    for (std::uint64_t n = 0; n < 1000; ++n) queue->put(maker.make(n, 64, {}), 0);
-  }
-  EXPECT_LE(outcome.frames.size(), 1000U);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -105,17 +106,21 @@ TEST(CommandOfARun, InheritsNoDescriptorBesideItsInputAndItsOutputs) {
 TEST(CommandOfARun, ThatFailsIsNamedWithWhatItDidAndWhereItsOutputIs) {
   const test::TempDir dir;
   const std::string output = dir.file("out");
-  EXPECT_EQ(failure_of(run_shell("exit 3")), "sh ended with status 3");
-  EXPECT_EQ(failure_of(run_shell("exit 3", output)),
-            "sh ended with status 3 (its output is in " + output + ')');
-  EXPECT_EQ(failure_of(run_shell("kill -USR2 $$")),
-            "sh ended with signal " + std::to_string(SIGUSR2));
-  const auto never = [] { return false; };
-  EXPECT_EQ(failure_of(run_command({}, "", never)), "a command without words");
-  const std::string nowhere = failure_of(run_command({dir.file("no")}, "", never));
-  EXPECT_EQ(nowhere.find("cannot run " + dir.file("no") + ": No such file"), 0U) << nowhere;
-  const std::string unwritable = failure_of(run_command({"true"}, dir.path(), never));
-  EXPECT_EQ(unwritable.find("cannot run true with its output in " + dir.path()), 0U) << unwritable;
+  const auto run = [](const std::vector<std::string>& words, const std::string& into) {
+    return failure_of(run_command(words, into, [] { return false; }));
+  };
+  struct Case {
+    std::string failure, what, where;
+  };
+  for (const Case& c :
+       {Case{run({"sh", "-c", "exit 3"}, output), "sh ended with status 3", output},
+        {run({"sh", "-c", "kill -USR2 $$"}, ""), "sh ended with signal", std::to_string(SIGUSR2)},
+        {run({}, ""), "without words", ""},
+        {run({dir.file("no")}, ""), "cannot run", dir.file("no")},
+        {run({"true"}, dir.path()), "cannot run true", dir.path()}}) {
+    EXPECT_NE(c.failure.find(c.what), std::string::npos) << c.failure;
+    EXPECT_NE(c.failure.find(c.where), std::string::npos) << c.failure;
+  }
 }
 
 TEST(CommandOfARun, ThatIsToEndEarlyEndsWithAllThatItHasStarted) {
@@ -136,6 +141,43 @@ TEST(CommandOfARun, ThatIsToEndEarlyEndsWithAllThatItHasStarted) {
   }
   EXPECT_FALSE(runs()) << pid;
   ::kill(static_cast<pid_t>(std::stol(pid)), SIGKILL);  // should it run all the same
+}
+
+/// Whether a process is there, and not only its exit status.
+bool lives(pid_t pid) {
+  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+  std::string text;
+  if (!std::getline(stat, text)) return false;
+  const char state = text.at(text.rfind(')') + 2);
+  return state != 'Z' && state != 'X';
+}
+
+TEST(CommandOfARun, DiesWithTheOneWhoRunsIt) {
+  const test::TempDir dir;
+  const std::string told = dir.file("pid");
+  const pid_t runner = ::fork();
+  ASSERT_GE(runner, 0);
+  if (runner == 0) {
+    (void)run_command(
+        {"sh", "-c", "echo $$ > " + told + ".new; mv " + told + ".new " + told + "; exec sleep 20"},
+        {}, [] { return false; });
+    ::_exit(0);
+  }
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(15);
+  const auto wait_for = [&](const auto& happened) {
+    while (!happened() && std::chrono::steady_clock::now() < until) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+    return happened();
+  };
+  EXPECT_TRUE(wait_for([&] { return std::filesystem::exists(told); }));
+  ::kill(runner, SIGKILL);
+  EXPECT_EQ(::waitpid(runner, nullptr, 0), runner);
+  pid_t command = 0;
+  std::ifstream(told) >> command;
+  ASSERT_GT(command, 0);
+  EXPECT_TRUE(wait_for([&] { return !lives(command); }));
+  if (lives(command)) ::kill(command, SIGKILL);
 }
 
 }  // namespace

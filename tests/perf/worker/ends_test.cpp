@@ -118,21 +118,6 @@ TEST(OffloadEnd, TellsOfEachErrorOnceAndGoesOnBehindIt) {
   EXPECT_TRUE(shmif::test::same_frames(frames, told.so_far()));
 }
 
-TEST(OffloadEnd, FinishesOnlyWhenAllHasGoneThatTheWireTakes) {
-  Told told;
-  told.full = true;
-  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
-  const auto frames = frames_to(1, 0, 3);
-  EXPECT_EQ(end->send(shmif::test::views(frames)).taken, 3U);
-  std::this_thread::sleep_for(5ms);
-  {
-    const std::lock_guard lock(told.mutex);
-    told.full = false;
-  }
-  EXPECT_EQ(end->finish_sending(10s).frames, 0U);
-  EXPECT_EQ(told.so_far().size(), 3U);
-}
-
 TEST(OffloadEnd, TellsAtItsEndOfAnErrorThatCameAfterTheLastSend) {
   Told told;
   told.errors.push_back(Errc::bus_lost);
@@ -142,14 +127,6 @@ TEST(OffloadEnd, TellsAtItsEndOfAnErrorThatCameAfterTheLastSend) {
   EXPECT_EQ(left.error, Errc::bus_lost);
   EXPECT_EQ(left.frames, 0U) << "the wire took the frame behind it";
   EXPECT_FALSE(end->finish_sending(10s).error) << "it is told once";
-}
-
-TEST(OffloadEnd, TellsAtItsEndHowManyFramesTheWireNeverTook) {
-  Told told;
-  told.full = true;
-  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
-  EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 3))).taken, 3U);
-  EXPECT_EQ(end->finish_sending(1ms).frames, 3U);
 }
 
 TEST(OffloadEnd, WaitsAtItsEndAsLongAsItMayForAWireThatIsFull) {
@@ -166,17 +143,6 @@ TEST(OffloadEnd, WaitsAtItsEndAsLongAsItMayForAWireThatIsFull) {
   ending = true;
   EXPECT_EQ(end->finish_sending(10s).frames, 0U);
   EXPECT_EQ(told.so_far().size(), 3U);
-}
-
-TEST(OffloadEnd, TellsAtItsEndHowManyFramesAnErrorStopped) {
-  Told told;
-  told.full = true;
-  told.full_error = Errc::bus_lost;
-  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
-  EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 3))).taken, 3U);
-  const End::Unsent left = end->finish_sending(10s);
-  EXPECT_EQ(left.frames, 3U);
-  EXPECT_EQ(left.error, Errc::bus_lost);
 }
 
 TEST(OffloadEnd, HasTheFaultsOfItsLink) {
@@ -199,15 +165,6 @@ TEST(OffloadEnd, IsForEverythingElseTheEndBehindIt) {
   EXPECT_TRUE(shmif::test::same_frames(arrived(*end), expected));
   end->wait(1ms);
   EXPECT_EQ(told.waits, 1);
-}
-
-TEST(OffloadEnd, SendsAtOnceWithoutBeingToldToFinish) {
-  Told told;
-  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
-  for (const std::size_t upto : {3U, 5U}) {
-    EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, upto))).taken, upto);
-    EXPECT_TRUE(eventually([&] { return told.so_far().size() == (upto == 3 ? 3U : 8U); }));
-  }
 }
 
 /// An end whose wire is full: its thread has three frames, and waits for room.
@@ -313,85 +270,6 @@ struct Echo {
   }
   const SentCounts& sent(Period period) const { return job.sent[period]; }
 };
-
-TEST(Echoer, AnswersEachRequestOfItsPeriodOnceAndCountsWhatItSent) {
-  Echo echo;
-  EXPECT_TRUE(echo.echoer.flush(echo.recorder).empty()) << "nothing was asked";
-  echo.add(1, 100, Period::ramp);
-  echo.add(2, 200, Period::window);
-  echo.add(3, 400, Period::window);
-  const auto about = echo.echoer.flush(echo.recorder);
-  ASSERT_EQ(about.size(), 3U);
-  for (std::size_t i = 0; i < 3; ++i) {
-    EXPECT_EQ(about[i].number, i + 1);
-    EXPECT_EQ(about[i].flow, i + 51);
-    EXPECT_EQ(about[i].period, i == 0 ? Period::ramp : Period::window);
-    const Bytes& reply = echo.told.sent.at(i);
-    EXPECT_EQ(reply.size(), i == 0 ? 100U : i * 200);
-    EXPECT_EQ(std::memcmp(reply.data(), end_mac(1).bytes.data(), 6), 0);
-    EXPECT_EQ(std::memcmp(reply.data() + 6, end_mac(0).bytes.data(), 6), 0);
-    const ProbeReading reading = read_probe(reply, 14);
-    EXPECT_EQ(reading.finding, Finding::whole);
-    EXPECT_EQ(reading.probe.kind, Probe::Kind::reply);
-    EXPECT_EQ(reading.probe.sequence, i + 1);
-    EXPECT_EQ(reading.probe.intended_ns, 11U);
-  }
-  echo.add(4, 60, Period::ramp);
-  EXPECT_EQ(echo.echoer.flush(echo.recorder).size(), 1U);
-  EXPECT_EQ(echo.sent(Period::ramp)[&TrafficResult::frames].get(), 2U);
-  EXPECT_EQ(echo.sent(Period::ramp)[&TrafficResult::bytes].get(), 160U);
-  EXPECT_EQ(echo.sent(Period::ramp)[&TrafficResult::offered_frames].get(), 2U);
-  EXPECT_EQ(echo.sent(Period::ramp)[&TrafficResult::offered_bytes].get(), 160U);
-  EXPECT_EQ(echo.sent(Period::ramp)[&TrafficResult::batches].get(), 1U);
-  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::frames].get(), 2U);
-  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::bytes].get(), 600U);
-  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::offered_bytes].get(), 600U);
-  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::batches].get(), 1U);
-  EXPECT_EQ(echo.job.all_tx_frames.get(), 4U);
-  EXPECT_EQ(echo.job.all_tx_bytes.get(), 760U);
-  echo.recorder.close(now_ns() + 1'000'000);
-  EXPECT_EQ(echo.job.intervals[0].get().tx_frames, 4U);
-  EXPECT_EQ(echo.job.intervals[0].get().tx_bytes, 760U);
-}
-
-TEST(Echoer, CountsOnceWhatTheWireTookOnlyLater) {
-  Echo echo;
-  std::uint64_t number = 0;
-  for (const Period period : {Period::ramp, Period::ramp, Period::window, Period::window}) {
-    echo.add(++number, 60, period);
-  }
-  // The wire takes one at a time, and for three looks none.
-  echo.told.on_wait = [&](int so_far) {
-    const std::lock_guard lock(echo.told.mutex);
-    echo.told.full = so_far < 4;
-  };
-  EXPECT_EQ(echo.echoer.flush(echo.recorder).size(), 4U);
-  EXPECT_EQ(echo.sent(Period::ramp)[&TrafficResult::refused_frames].get(), 1U)
-      << "the first was taken at once";
-  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::refused_frames].get(), 2U);
-  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::frames].get(), 2U);
-}
-
-TEST(Echoer, AnErrorIsOfThePeriodOfTheReplyThatCouldNotBeSent) {
-  Echo echo;
-  echo.told.errors = {Errc::port_down};  // behind the first
-  echo.add(1, 60, Period::ramp);
-  echo.add(2, 100, Period::window);
-  const auto about = echo.echoer.flush(echo.recorder);
-  ASSERT_EQ(about.size(), 1U);
-  EXPECT_EQ(about[0].number, 1U);
-  EXPECT_EQ(echo.sent(Period::ramp)[&TrafficResult::errors].get(), 0U);
-  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::errors].get(), 1U);
-  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::frames].get(), 0U);
-  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::offered_frames].get(), 1U);
-  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::offered_bytes].get(), 100U);
-  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::batches].get(), 0U);
-  // What was not sent is not sent later.
-  echo.add(3, 60, Period::window);
-  EXPECT_EQ(echo.echoer.flush(echo.recorder).size(), 1U);
-  ASSERT_EQ(echo.told.sent.size(), 2U);
-  EXPECT_EQ(read_probe(echo.told.sent[1], 14).probe.sequence, 3U);
-}
 
 // It takes the second that a requester waits for.
 TEST(Echoer, DropsAReplyThatNobodyTakesForASecond) {

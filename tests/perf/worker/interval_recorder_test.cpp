@@ -64,23 +64,6 @@ TEST(IntervalsOfAJob, EachHasTheCpuTimeThatItsOwnerUsedInIt) {
   EXPECT_LT(of(1), kBusy);
 }
 
-TEST(IntervalsOfAJob, TheFirstHasNoCpuTimeOfTheWaitForTheStart) {
-  const auto memory = RunMemory::create(1).value();
-  JobBlock& job = memory->job(0);
-  IntervalRecorder recorder(job, kBegin, 100, nullptr, Usage::Of::thread);
-  constexpr double kWait = 50'000'000;
-  const auto made = static_cast<double>(cpu_time_used());
-  while (static_cast<double>(cpu_time_used()) < made + kWait) {
-  }
-  recorder.begin();
-  recorder.close(kBegin + 100);
-  const IntervalResult interval = job.intervals[0].get();
-  const double of_interval =
-      (interval.cpu_user_seconds.value() + interval.cpu_system_seconds.value()) * 1e9;
-  EXPECT_GE(of_interval, 0);
-  EXPECT_LT(of_interval, kWait);
-}
-
 TEST(IntervalsOfAJob, NoPercentileIsLongerThanTheLongestLatencyNorTooLow) {
   const auto memory = RunMemory::create(1).value();
   JobBlock& job = memory->job(0);

@@ -29,7 +29,6 @@ namespace {
 
 using test::Child;
 using test::eventually;
-using test::Shared;
 
 // ---- Processes and threads ----
 
@@ -62,15 +61,6 @@ TEST(JobRunner, TellsHowAProcessEndedHoweverOftenItIsAsked) {
   EXPECT_EQ(killed->exit().signal, SIGTERM);
 }
 
-TEST(JobRunner, AProcessThatNobodyKnowsOfAnyMoreHasEnded) {
-  const auto runner = JobRunner::start(false, [] { return 3; }).value();
-  siginfo_t what{};
-  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(runner->pid()), &what, WEXITED), 0);
-  EXPECT_TRUE(runner->ended());
-  EXPECT_EQ(runner->exit().status, std::nullopt);
-  EXPECT_EQ(runner->exit().signal, std::nullopt);
-}
-
 TEST(JobRunner, AProcessGoesWithItsRunner) {
   pid_t pid = 0;
   {
@@ -82,52 +72,6 @@ TEST(JobRunner, AProcessGoesWithItsRunner) {
     EXPECT_EQ(::kill(pid, 0), 0);
   }
   EXPECT_EQ(::kill(pid, 0), -1) << "it is not even a zombie";
-}
-
-TEST(JobRunner, AThreadEndsByItself) {
-  std::atomic<bool> go_on{false};
-  const auto runner = JobRunner::start(true, [&] {
-                        while (!go_on) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-                        return 7;
-                      }).value();
-  EXPECT_TRUE(runner->is_thread());
-  EXPECT_EQ(runner->pid(), 0);
-  EXPECT_FALSE(runner->ended());
-  runner->signal(SIGKILL);  // for processes alone
-  runner->wait();
-  EXPECT_FALSE(runner->ended_already());
-  go_on = true;
-  EXPECT_TRUE(ends(*runner));
-  EXPECT_TRUE(runner->ended()) << "a second look";
-  EXPECT_EQ(runner->exit().status, std::nullopt) << "of a process alone";
-}
-
-/// Bit n: what this process does at signal `numbers[n]` is as wanted.
-int handlers_are(const std::vector<int>& numbers, void (*wanted)(int)) {
-  int found = 0;
-  for (std::size_t i = 0; i < numbers.size(); ++i) {
-    struct sigaction now{};
-    ::sigaction(numbers[i], nullptr, &now);
-    if (now.sa_handler == wanted) found |= 1 << i;
-  }
-  return found;
-}
-
-TEST(JobRunner, AProcessLeavesTheSignalsOfATerminalToItsController) {
-  const std::vector<int> terminals{SIGINT, SIGQUIT, SIGHUP, SIGUSR1};
-  const int ignored = handlers_are(terminals, SIG_IGN);  // by whoever started this, as nohup
-  void (*const before)(int) = ::signal(SIGTERM, SIG_IGN);
-  const auto runner = JobRunner::start(false, [&] {
-                        int on_death = 0;
-                        ::prctl(PR_GET_PDEATHSIG, &on_death);
-                        return handlers_are(terminals, SIG_IGN) |
-                               handlers_are({SIGTERM}, SIG_DFL) << 4 |
-                               (on_death == SIGKILL ? 1 : 0) << 5;
-                      }).value();
-  ::signal(SIGTERM, before);
-  EXPECT_TRUE(ends(*runner));
-  EXPECT_EQ(runner->exit().status, 0x3f);
-  EXPECT_EQ(handlers_are(terminals, SIG_IGN), ignored) << "the controller's are its own";
 }
 
 // ---- Where a job is ----
@@ -165,39 +109,6 @@ TEST(JobPlace, IsThatOfItsThreadAlone) {
       in_place(job, [] { return ::getpriority(PRIO_PROCESS, static_cast<id_t>(::gettid())); }), 19);
   EXPECT_EQ(in_place(job, [&] { return own_cpus() == last ? 1 : 0; }), 1);
   EXPECT_EQ(::getpriority(PRIO_PROCESS, 0), nice);
-}
-
-TEST(JobPlace, ItsOwnCpusGoBeforeThoseOfItsNode) {
-  const std::vector<int> cpus = own_cpus();
-  if (cpus.size() < 2) GTEST_SKIP() << "needs two CPUs";
-  JobOptions job;
-  job.numa_node = 0;
-  const std::vector<int> last{cpus.back()};
-  const auto is_on_the_last = [&] { return own_cpus() == last ? 1 : 0; };
-  if (!in_place(job, is_on_the_last)) GTEST_SKIP() << "a kernel without NUMA";
-  job.cpus_allowed = last;
-  EXPECT_EQ(in_place(job, is_on_the_last), 1);
-}
-
-TEST(JobPlace, WhatItCannotHaveIsNamed) {
-  const auto why = [](const std::function<void(JobOptions&)>& change) {
-    std::string text = "nothing";
-    std::thread([&] {
-      JobOptions job;
-      change(job);
-      const auto done = take_place(job);
-      if (!done) text = done.error().message;
-    }).join();
-    return text;
-  };
-  EXPECT_EQ(why([](JobOptions& o) { o.cpus_allowed = {0, CPU_SETSIZE}; }), "there is no such CPU");
-  EXPECT_EQ(why([](JobOptions& o) { o.cpus_allowed = {-1}; }), "there is no such CPU");
-  EXPECT_EQ(why([](JobOptions& o) {
-              o.cpus_allowed = {1022, 1023};
-            }).find("cannot run on CPU 1022-1023 (cpus_allowed): Invalid argument"),
-            0U);
-  const std::string group = why([](JobOptions& o) { o.cgroup = "/no/such"; });
-  EXPECT_EQ(group.find("cannot enter cgroup /sys/fs/cgroup/no/such: No such file"), 0U) << group;
 }
 
 /// What a process says of itself that becomes an ordinary user, and then does this.

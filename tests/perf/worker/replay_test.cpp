@@ -78,17 +78,6 @@ TEST(Replay, FramesAreDueAtTheTimesOfTheirRecording) {
   EXPECT_TRUE(std::ranges::equal(rest[1].frame.bytes, expected));
 }
 
-TEST(Replay, TimesAreScaled) {
-  const test::TempDir dir;
-  const std::string path = capture(dir, {0, 1000, 3001});
-  Replay slower = Replay::open(path, {.time_scale = 2}).value();
-  slower.start(kReplayStart);
-  EXPECT_EQ(intended(take_all(slower, kReplayStart + 100'000)), (Times{0, 2000, 6002}));
-  Replay faster = Replay::open(path, {.time_scale = 0.1}).value();
-  faster.start(kReplayStart);
-  EXPECT_EQ(intended(take_all(faster, kReplayStart + 100'000)), (Times{0, 100, 300}));
-}
-
 TEST(Replay, FlatOutFramesAreIntendedForNow) {
   const test::TempDir dir;
   Replay replay =
@@ -117,20 +106,6 @@ TEST(Replay, LoopsFollowEachOtherAtTheMeanGap) {
   EXPECT_EQ(endless.next_ns(), Replay::kNever);
 }
 
-TEST(Replay, NoFrameIsDueAtTheEndOrLater) {
-  const test::TempDir dir;
-  Replay replay = Replay::open(capture(dir, {0, 1000, 2000})).value();
-  replay.start(kReplayStart, kReplayStart + 2000);
-  EXPECT_EQ(intended(take_all(replay, kReplayStart + 9000)), (Times{0, 1000}));
-}
-
-TEST(Replay, AClockThatWasSetBackHoldsNothingUp) {
-  const test::TempDir dir;
-  Replay replay = Replay::open(capture(dir, {5000, 7000, 1000, 9000})).value();
-  replay.start(kReplayStart);
-  EXPECT_EQ(intended(take_all(replay, kReplayStart + 100'000)), (Times{0, 2000, 2000, 4000}));
-}
-
 TEST(Replay, HasTheGapsThatInjectHas) {
   const test::TempDir dir;
   constexpr std::uint64_t kS = 1'000'000'000;
@@ -154,34 +129,6 @@ TEST(Replay, LoopsAreScaledLikeTheTimesInThem) {
   replay.start(kReplayStart);
   EXPECT_EQ(intended(take_all(replay, kReplayStart + 100'000)),
             (Times{0, 1000, 4000, 6000, 7000, 10000}));
-}
-
-TEST(Replay, KnowsHowManyFramesAreLeftInAllLoops) {
-  const test::TempDir dir;
-  Replay replay = Replay::open(capture(dir, {0, 1, 2}), {.loops = 2}).value();
-  for (std::uint64_t left = 6; left > 0; --left) {
-    EXPECT_EQ(replay.left(), left);
-    EXPECT_FALSE(replay.ended());
-    EXPECT_EQ(replay.next().size(), 60 + (6 - left) % 3);
-  }
-  EXPECT_EQ(replay.left(), 0U);
-  EXPECT_TRUE(replay.ended());
-  EXPECT_EQ(Replay::open(dir.file("capture.pcap"), {.loops = 0}).value().left(), Replay::kNever);
-}
-
-TEST(Replay, TheLongestFrameMayStandAnywhereAndAllMayTakeTheWholeMemory) {
-  const test::TempDir dir;
-  const std::string path = dir.file("mixed.pcap");
-  {
-    auto writer = PcapWriter::create(path).value();
-    for (const std::size_t size : {100U, 900U, 60U}) {
-      const auto bytes = frame_of(1, size);
-      const FrameView frame{std::span<const std::byte>(bytes)};
-      EXPECT_EQ(writer.send({&frame, 1}).taken, 1U);
-    }
-  }
-  EXPECT_EQ(Replay::open(path, {.max_bytes = 1060}).value().longest(), 900U);
-  EXPECT_FALSE(Replay::open(path, {.max_bytes = 1059}));
 }
 
 TEST(Replay, WhatCannotBeReplayedIsRefused) {
@@ -269,35 +216,6 @@ TEST(RecordWriter, WiresharkShowsTheIntendedTimeBesideTheFrame) {
       << "both times are of the same clock";
   EXPECT_GE(std::stoll(lines[1]), before - 1);
   EXPECT_LE(std::stoll(lines[1]), wall_seconds() + 1);
-}
-
-TEST(RecordWriter, ItsCommentsHaveAllDigitsOfATime) {
-  const test::TempDir dir;
-  const std::string path = dir.file("sent.pcapng");
-  // Over more than a second, so that some fractions begin with 0.
-  constexpr std::uint64_t kSpacing = 70'000'001;
-  constexpr std::uint64_t kFrames = 16;
-  {
-    auto writer = RecordWriter::create(path).value();
-    const std::uint64_t now = now_ns();
-    for (std::uint64_t n = 0; n < kFrames; ++n) {
-      writer.put(FrameView{std::span<const std::byte>(frame_of(n, 60))}, now + n * kSpacing + 3 * n,
-                 now + n * kSpacing);
-    }
-  }
-  std::ifstream file(path, std::ios::binary);
-  const std::string content(std::istreambuf_iterator<char>(file), {});
-  const std::regex comment("intended ([0-9]+)[.]([0-9]{9}), sent ([0-9]+) ns later");
-  std::uint64_t first = 0;
-  std::uint64_t n = 0;
-  for (std::sregex_iterator at(content.begin(), content.end(), comment);
-       at != std::sregex_iterator(); ++at, ++n) {
-    const std::uint64_t time = std::stoull((*at)[1]) * 1'000'000'000 + std::stoull((*at)[2]);
-    if (n == 0) first = time;
-    EXPECT_EQ(time - first, n * kSpacing);
-    EXPECT_EQ(std::stoull((*at)[3]), 3 * n);
-  }
-  EXPECT_EQ(n, kFrames);
 }
 
 TEST(RecordWriter, ABusIsNotOverwritten) {

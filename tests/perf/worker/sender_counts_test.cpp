@@ -72,27 +72,6 @@ TEST(SenderCounts, AreOfWhatItsEndTookAndOfThePeriodOfEachFrame) {
   EXPECT_TRUE(curve.ends_at_border);
 }
 
-TEST(SenderCounts, ABatchThatCrossesTheBorderIsOfTheWindow) {
-  Sender sender({1090, 1095, 1100, 1105});
-  sender.begin();
-  EXPECT_TRUE(sender.step(1110, 4));
-  EXPECT_EQ(of(sender.job.sent[Period::ramp]), (Counts{2, 201, 2, 201, 0, 0, 0, 0}));
-  EXPECT_EQ(of(sender.job.sent[Period::window]), (Counts{2, 205, 2, 205, 0, 0, 1, 0}));
-}
-
-TEST(SenderCounts, WhatIsRefusedToTheEndWasOfferedAndNotSent) {
-  Sender sender({1100, 1200});
-  sender.options.runtime = std::chrono::nanoseconds(400);
-  Generator& generator = sender.begin();
-  EXPECT_FALSE(sender.step(1300, 0));
-  EXPECT_FALSE(generator.step(1500)) << "the runtime is over";
-  EXPECT_TRUE(generator.done());
-  EXPECT_FALSE(generator.is_refused());
-  EXPECT_EQ(of(sender.job.sent[Period::window]), (Counts{0, 0, 2, 201, 0, 2, 0, 0}));
-  EXPECT_EQ(sender.flow.all_sent.get(), 0U);
-  EXPECT_EQ(sender.job.window_end_ns.load(), 1500U);
-}
-
 TEST(SenderCounts, OnlyAnEndThatTakesNothingForTenSecondsIsGivenUp) {
   constexpr std::uint64_t kSecond = 1'000'000'000;
   Sender sender({1100, 1100, 1100, 1100});
@@ -212,119 +191,9 @@ TEST(EchoerCounts, AreOfWhatItsEndTookAndOfThePeriodOfEachRequest) {
   EXPECT_EQ(curve.tx_bytes, 600U);
 }
 
-TEST(EchoerCounts, WhatAnErrorStoppedWasAskedForAndNeverGoes) {
-  Answering all;
-  const std::error_code broken(EIO, std::generic_category());
-  all.ask();
-  all.end.answers = {{.taken = 2, .error = broken}};
-  EXPECT_EQ(all.echoer.flush(all.recorder).size(), 2U);
-  EXPECT_EQ(of(all.job.sent[Period::ramp]), (Counts{1, 100, 1, 100, 0, 0, 0, 0}));
-  EXPECT_EQ(of(all.job.sent[Period::window]), (Counts{1, 200, 2, 500, 0, 0, 1, 1}));
-  EXPECT_EQ(all.job.first_tx_error.get(), broken.message());
-  EXPECT_EQ(all.job.all_tx_frames.get(), 2U);
-  // The next requests have their own replies, and the third of before is given up.
-  all.end.sent.clear();
-  all.ask();
-  const auto next = all.echoer.flush(all.recorder);
-  ASSERT_EQ(next.size(), 3U);
-  EXPECT_EQ(next[0].flow, 1U);
-  EXPECT_EQ(all.end.sent.size(), 3U);
-  EXPECT_EQ(of(all.job.sent[Period::window]), (Counts{3, 700, 4, 1000, 0, 0, 2, 1}));
-  // Of a batch of the ramp alone nothing is of the window.
-  Answering ramp;
-  const Bytes request = frame_to(0, 1, 100, 1);
-  ramp.echoer.add(FrameView(request.data(), request.size()), 14, request_of(1, 1), Period::ramp);
-  EXPECT_EQ(ramp.echoer.flush(ramp.recorder).size(), 1U);
-  EXPECT_EQ(of(ramp.job.sent[Period::ramp]), (Counts{1, 100, 1, 100, 0, 0, 1, 0}));
-  EXPECT_EQ(of(ramp.job.sent[Period::window]), Counts(8));
-  // What is told of the next batch is of that alone.
-  ramp.echoer.add(FrameView(request.data(), request.size()), 14, request_of(2, 7), Period::window);
-  const auto later = ramp.echoer.flush(ramp.recorder);
-  ASSERT_EQ(later.size(), 1U);
-  EXPECT_EQ(later[0].flow, 2U);
-  EXPECT_EQ(later[0].number, 7U);
-  EXPECT_EQ(later[0].period, Period::window);
-  EXPECT_EQ(of(ramp.job.sent[Period::ramp]), (Counts{1, 100, 1, 100, 0, 0, 1, 0}));
-  EXPECT_EQ(of(ramp.job.sent[Period::window]), (Counts{1, 100, 1, 100, 0, 0, 1, 0}));
-}
-
 // ---- The classes of errors ----
 
-/// The count and the first error of a class.
-std::pair<std::uint64_t, std::string> errors_of(const JobBlock& job, ErrorClass error) {
-  const ErrorBlock& of = job.errors_by_class[static_cast<std::size_t>(error)];
-  return {of.count.get(), of.first.get()};
-}
-using Errors = std::pair<std::uint64_t, std::string>;
-
-TEST(SenderErrors, EachClassHasItsCountAndItsFirstError) {
-  const std::error_code broken(EIO, std::generic_category());
-  const std::error_code later(ENOBUFS, std::generic_category());
-  Sender sender({1000, 1110, 1120, 1130, 1140, 1150});
-  sender.options.continue_on_error.tx = sender.options.continue_on_error.lock = true;
-  Generator& generator = sender.begin();
-  EXPECT_FALSE(sender.step(1001, 0, later)) << "of the ramp";
-  EXPECT_TRUE(sender.step(1002, 1));
-  EXPECT_FALSE(sender.step(1110, 0, Errc::timed_out));
-  EXPECT_FALSE(sender.step(1111, 0, broken));
-  EXPECT_FALSE(sender.step(1112, 0, later));
-  EXPECT_FALSE(sender.step(1113, 0, later));
-  EXPECT_FALSE(sender.step(1114, 0, Errc::no_room));
-  EXPECT_TRUE(sender.step(1200, 1)) << "the one that was refused goes alone";
-  EXPECT_TRUE(sender.step(1201, 4));
-  generator.stop(1300);
-  EXPECT_EQ(generator.error(), "");
-  EXPECT_EQ(errors_of(sender.job, ErrorClass::tx), Errors(3, broken.message()));
-  EXPECT_EQ(errors_of(sender.job, ErrorClass::lock),
-            Errors(2, make_error_code(Errc::timed_out).message()));
-  for (const ErrorClass other : {ErrorClass::rx, ErrorClass::verify, ErrorClass::overrun}) {
-    EXPECT_EQ(errors_of(sender.job, other), Errors(0, ""));
-  }
-  EXPECT_EQ(sender.job.sent[Period::window][&TrafficResult::errors].get(), 5U)
-      << "of calls, whatever their class";
-}
-
 // ---- Jobs that send in a proportion, and requests without a reply ----
-
-TEST(SharedFlow, AJobThatIsAheadSleepsAndDoesNotSpin) {
-  const auto memory = RunMemory::create(1).value();
-  memory->job(0).start_ns = 1;
-  Sender sender(std::vector<std::uint64_t>(200, 1000));  // all of them due at once
-  sender.options.iodepth_batch = 64;
-  Generator& generator = sender.begin(0, FlowShare(1, {{&memory->job(0), &memory->flow(0), 1}}));
-  EXPECT_EQ(generator.next_look_ns(1001), 1000U) << "it has frames to send";
-  EXPECT_TRUE(sender.step(1001, 64));
-  EXPECT_FALSE(generator.step(1002)) << "the other has sent none";
-  EXPECT_EQ(generator.next_look_ns(1002), 1002U + 100'000U);
-  memory->job(0).all_tx_frames.set(7);
-  EXPECT_EQ(generator.next_look_ns(1003), 1000U);
-  EXPECT_TRUE(sender.step(1003, 7));
-  EXPECT_EQ(generator.next_look_ns(1004), 1004U + 100'000U);
-}
-
-TEST(SharedFlow, AJobIsSixtyFourRoundsAheadOfTheSlowestAtMost) {
-  const auto memory = RunMemory::create(4).value();
-  std::vector<FlowShare::Other> others;
-  for (std::size_t i = 0; i < 4; ++i) {
-    const auto weight = static_cast<std::uint32_t>(i + 1);
-    others.push_back({&memory->job(i), &memory->flow(i), weight});
-  }
-  const FlowShare share(5, others);
-  EXPECT_EQ(share.room(1'000'000), UINT64_MAX) << "nobody is waited for who has not begun";
-  for (std::size_t i = 0; i < 3; ++i) memory->job(i).start_ns = 1;
-  EXPECT_EQ(share.room(0), 64 * 5U);
-  EXPECT_EQ(share.room(319), 1U);
-  EXPECT_EQ(share.room(320), 0U);
-  EXPECT_EQ(share.room(321), 0U);
-  memory->job(0).all_tx_frames.set(7);
-  memory->job(1).all_tx_frames.set(20);  // ten rounds of two
-  memory->job(2).all_tx_frames.set(27);  // nine rounds of three
-  EXPECT_EQ(share.room(0), (7 + 64) * 5U);
-  memory->flow(0).tx_done = true;
-  EXPECT_EQ(share.room(0), (9 + 64) * 5U) << "nor who has sent all";
-  memory->flow(1).tx_done = memory->flow(2).tx_done = true;
-  EXPECT_EQ(share.room(1'000'000), UINT64_MAX);
-}
 
 TEST(RequestWindow, OpensWhenSoManyRepliesHaveComeAndGivesUpWhatIsLate) {
   struct Case {

@@ -118,17 +118,6 @@ TEST(SenderLimits, TheRuntimeBeginsBehindTheRampAndItsEndIsNoMoreOfIt) {
   EXPECT_EQ(sender.job.window_end_ns.load(), 1500U) << "it has ended once";
 }
 
-TEST(SenderLimits, OneThatAnErrorEndsHasNoTimeUntilItsNextFrame) {
-  Sender sender({1100, 1100, 5000});
-  sender.options.number_ios = 2;
-  Generator& generator = sender.begin();
-  EXPECT_TRUE(sender.step(1200, 1, std::error_code(EIO, std::generic_category())));
-  EXPECT_TRUE(generator.done());
-  EXPECT_EQ(sender.job.window_end_ns.load(), 1200U) << "one was left when it ended";
-  EXPECT_EQ(sender.flow.rate_end_ns.get(), 1200U);
-  EXPECT_EQ(sender.job.sent[Period::window][&TrafficResult::offered_frames].get(), 2U);
-}
-
 TEST(SenderLimits, AStopBeforeItsBeginningOffersNothing) {
   Sender sender({1100, 1200}, {});
   Generator& generator = sender.begin();
@@ -159,75 +148,6 @@ TEST(SenderLimits, OneThatGoesOnWhereAnEarlierRunEndedSharesFromItsOwnBeginning)
   while (generator.step(1400)) {
   }
   EXPECT_EQ(sender.end.sent.size(), 100U);
-}
-
-TEST(SenderLimits, WhoAsksWaitsForRepliesAndGivesThemUpAfterItsDrainTime) {
-  for (const std::uint64_t drain : {0U, 5'000U}) {
-    const std::uint64_t patience = drain == 0 ? 1'000'000'000 : drain;
-    Sender sender(std::vector<std::uint64_t>(20, 1100));
-    sender.options.rw = Role::pingpong;
-    sender.options.iodepth = 3;
-    sender.options.drain_time = std::chrono::nanoseconds(drain);
-    Generator& generator = sender.begin(70);
-    EXPECT_TRUE(sender.step(1200, 3));
-    EXPECT_FALSE(generator.step(1300));
-    EXPECT_EQ(generator.next_look_ns(1300), 1200 + patience);
-    EXPECT_EQ(generator.window().replied(71), Window::Reply::first);
-    EXPECT_TRUE(sender.step(1400, 1));
-    EXPECT_FALSE(generator.step(1200 + patience - 1));
-    EXPECT_TRUE(sender.step(1200 + patience, 2)) << "numbers 70 and 72 are given up";
-    EXPECT_EQ(sender.end.sent.size(), 6U);
-  }
-}
-
-TEST(SenderLimits, NoTimesAreKeptWhereNoneAreWantedOrDue) {
-  const auto times = [](const std::function<void(JobOptions&)>& change) {
-    Sender sender({1100, 1200});
-    change(sender.options);
-    sender.begin();
-    EXPECT_TRUE(sender.step(1300, 2));
-    return sender.job.spacing_error.count();
-  };
-  EXPECT_EQ(times([](JobOptions&) {}), 2U);
-  EXPECT_EQ(times([](JobOptions& o) { o.disable_lat = true; }), 0U);
-  EXPECT_EQ(times([](JobOptions& o) { o.rate_fps = {}; }), 0U);
-  EXPECT_EQ(times([](JobOptions& o) { o.rate_fps = {}, o.rate_bps.tx = 1; }), 2U);
-  EXPECT_EQ(times([](JobOptions& o) { o.rate_fps = {}, o.rate_bps.rx = 1; }), 0U);
-  EXPECT_EQ(times([](JobOptions& o) { o.rate_fps = {}, o.replay = "capture"; }), 2U);
-  EXPECT_EQ(
-      times([](JobOptions& o) { o.rate_fps = {}, o.replay = "capture", o.replay_no_stall = true; }),
-      0U);
-}
-
-TEST(SenderLimits, ADebugLineSaysWhatEndedTheSender) {
-  const auto said_of = [](const std::function<void(Sender&)>& set_up, std::uint64_t step_at,
-                          std::uint64_t stop_at) {
-    return shmif::test::debug_lines_of("rate", [&] {
-      Sender sender({1100, 1200, 1300});
-      sender.options.runtime = std::chrono::nanoseconds(1000);
-      set_up(sender);
-      Generator& generator = sender.begin(70);
-      (void)generator.step(step_at);
-      if (stop_at != 0) generator.stop(stop_at);
-    });
-  };
-  const auto nothing = [](Sender&) {};
-  const auto says = [](const std::string& said, const char* what) {
-    return said.find(std::string("stops sending, ") + what) != std::string::npos;
-  };
-  std::string said = said_of(nothing, 1250, 1400);
-  EXPECT_TRUE(says(said,
-                   "because it was told to stop: 72 sequence numbers used, 0 frames not "
-                   "accepted\n"))
-      << said;
-  said = said_of(nothing, 2100, 0);
-  EXPECT_TRUE(says(said, "at the end of its time: 70 sequence numbers used")) << said;
-  said = said_of(nothing, 1250, 2100);
-  EXPECT_TRUE(says(said, "at the end of its time: 72 sequence numbers used")) << said;
-  said = said_of([](Sender& s) { s.options.number_ios = 2; }, 1250, 0);
-  EXPECT_TRUE(says(said, "at a limit of frames or bytes: 72 sequence numbers used")) << said;
-  said = said_of([](Sender& s) { s.end.answers = {{1, Errc::link_ended}}; }, 1250, 0);
-  EXPECT_TRUE(says(said, "because of an error: 71 sequence numbers used, 1 frames not")) << said;
 }
 
 }  // namespace

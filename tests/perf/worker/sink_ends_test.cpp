@@ -106,29 +106,6 @@ TEST(SinkEnds, AFrameIsLateThatComesWhenTheDrainIsOver) {
   }
 }
 
-TEST(SinkEnds, AFrameOfASenderThatEndedLongAgoIsLateThoughAnotherSends) {
-  constexpr std::uint64_t kHour = 3'600'000'000'000;
-  TwoFlows rig;
-  rig.of(0).measure_from_ns = rig.of(1).measure_from_ns = 1;
-  Sink::Setup setup = rig.setup();
-  setup.flows[1].drain_ns = kHour;
-  Sink& sink = rig.begin(std::move(setup));
-  rig.of(1).all_sent.set(2);
-  rig.end.next = {frame_of(0, 7, 0), frame_of(1, 7, 0)};
-  rig.of(0).all_sent.set(2);
-  (void)sink.step();
-  rig.ends(0, 2, clock_ns() - 1'000);  // and its drain time of 100 ns has ended, too
-  rig.end.next = {frame_of(0, 7, 1), frame_of(1, 7, 1)};
-  (void)sink.step();
-  rig.ends(1, 2, clock_ns());
-  EXPECT_TRUE(sink.drained(clock_ns()));
-  sink.finish();
-  EXPECT_EQ(rig.of(0).received.get(), 1U);
-  EXPECT_EQ(rig.of(0).late.get(), 1U);
-  EXPECT_EQ(rig.of(1).received.get(), 2U);
-  EXPECT_EQ(rig.of(1).late.get(), 0U);
-}
-
 TEST(SinkEnds, ASenderThatWasKilledHasEndedWhenThatIsNoticed) {
   TwoFlows rig;
   Sink& sink = rig.begin(rig.setup());
@@ -138,36 +115,6 @@ TEST(SinkEnds, ASenderThatWasKilledHasEndedWhenThatIsNoticed) {
   EXPECT_EQ(rig.of(0).window_end_ns, 10'000U);
   EXPECT_FALSE(sink.drained(10'199));
   EXPECT_TRUE(sink.drained(10'200));
-}
-
-TEST(SinkEnds, TheGapsOfAFlowAreTheFirstSixteen) {
-  for (const std::uint64_t gaps : {15U, 16U, 17U}) {
-    TwoFlows rig;
-    rig.of(0).measure_from_ns = rig.of(1).measure_from_ns = 1;
-    Sink& sink = rig.begin(rig.setup());
-    for (std::uint64_t i = 0; i <= gaps; ++i) rig.end.next.push_back(frame_of(0, 7, 10 * i));
-    (void)sink.step();
-    rig.ends(0, 10 * gaps + 1, 1'000);
-    sink.finish();
-    ASSERT_EQ(rig.of(0).gap_count.get(), std::min<std::uint64_t>(gaps, 16));
-    for (std::uint64_t i = 0; i < rig.of(0).gap_count.get(); ++i) {
-      EXPECT_EQ(rig.of(0).gaps[i], (std::array<std::uint64_t, 2>{10 * i + 1, 10 * i + 10}));
-    }
-    EXPECT_EQ(rig.of(0).lost.get(), 9 * gaps);
-    EXPECT_EQ(rig.of(1).gap_count.get(), 0U);
-  }
-}
-
-TEST(SinkEnds, ASenderThatWasKilledCountsAtLeastTheFramesThatCame) {
-  TwoFlows rig;
-  rig.of(0).measure_from_ns = 1;
-  Sink& sink = rig.begin(rig.setup());
-  for (const std::uint64_t n : {0U, 1U, 2U, 3U, 4U}) rig.end.next.push_back(frame_of(0, 7, n));
-  (void)sink.step();
-  rig.ends(0, 3, 0);  // it could not say when
-  sink.finish();
-  EXPECT_EQ(rig.of(0).received.get(), 5U);
-  EXPECT_EQ(rig.of(0).all_judged.get(), 5U);
 }
 
 TEST(SinkEnds, OfAReplayTheFramesAreCountedAndThoseBeyondThatAreCopies) {
@@ -211,33 +158,6 @@ TEST(SinkEnds, OfAReplayTheFramesAreCountedAndThoseBeyondThatAreCopies) {
   }
 }
 
-TEST(SinkCounts, AreOfThePeriodInWhichOthersSent) {
-  SinkRig rig;
-  Sink sink(rig.with_flow(UINT64_MAX / 2), rig.end, rig.job);
-  sink.begin(rig.recorder);
-  const auto receive = [&](std::size_t strange, std::size_t stale) {
-    for (std::size_t i = 0; i < strange; ++i) rig.end.next.emplace_back(60);
-    for (std::size_t i = 0; i < stale; ++i) rig.end.next.push_back(frame_of(0, 8, i));
-    (void)sink.step();
-  };
-  receive(2, 3);
-  rig.flow.measure_from_ns = 1;
-  receive(5, 7);
-  rig.end.next = {frame_of(4, 7, 0)};  // of this run, and of no flow that it expects
-  (void)sink.step();
-  const ByPeriod<ReceivedCounts>& counts = rig.job.received;
-  EXPECT_EQ(counts[Period::ramp][&TrafficResult::foreign_frames].get(), 2U);
-  EXPECT_EQ(counts[Period::ramp][&TrafficResult::stale_frames].get(), 3U);
-  EXPECT_EQ(counts[Period::window][&TrafficResult::foreign_frames].get(), 6U);
-  EXPECT_EQ(counts[Period::window][&TrafficResult::stale_frames].get(), 7U);
-  EXPECT_EQ(counts[Period::ramp][&TrafficResult::batches].get(), 1U);
-  EXPECT_EQ(counts[Period::window][&TrafficResult::batches].get(), 2U);
-  EXPECT_EQ(counts[Period::window][&TrafficResult::frames].get(), 0U);
-  EXPECT_EQ(rig.job.all_foreign.get(), 18U);
-  EXPECT_EQ(rig.job.all_rx_frames.get(), 18U);
-  EXPECT_EQ(rig.job.all_rx_bytes.get(), 7 * 60 + 11 * 200U);
-}
-
 TEST(SinkCounts, ADamagedFrameThatNamesNoFlowIsOfWhoeverSentIt) {
   TwoFlows rig;
   rig.of(0).measure_from_ns = rig.of(1).measure_from_ns = 1;
@@ -252,156 +172,6 @@ TEST(SinkCounts, ADamagedFrameThatNamesNoFlowIsOfWhoeverSentIt) {
   EXPECT_EQ(rig.of(0).corrupt.get(), 1U);
   EXPECT_EQ(rig.of(1).corrupt.get(), 2U);
   EXPECT_EQ(sink.error(), "");
-}
-
-TEST(SinkCounts, TellHowLongTheFirstAndTheLastFrameOfTheWindowWereUnderWay) {
-  constexpr std::uint64_t kSecond = 1'000'000'000;
-  const std::uint64_t now = clock_ns();
-  SinkRig rig;
-  Sink sink(rig.with_flow(now - 10 * kSecond), rig.end, rig.job);
-  sink.begin(rig.recorder);
-  const auto receive = [&](std::uint64_t number, std::uint64_t seconds_ago) {
-    rig.end.next = {frame_of(0, 7, number, now - seconds_ago * kSecond)};
-    (void)sink.step();
-  };
-  receive(0, 11);
-  EXPECT_EQ(rig.flow.first_transit_ns.get(), 0U) << "a frame of the ramp";
-  for (const auto& [number, ago] : {std::pair{1, 9}, {2, 5}, {3, 2}, {1, 9}}) {
-    receive(static_cast<std::uint64_t>(number), static_cast<std::uint64_t>(ago));
-  }
-  EXPECT_GE(rig.flow.first_transit_ns.get(), 9 * kSecond);
-  EXPECT_GE(rig.flow.last_transit_ns.get(), 2 * kSecond);
-  EXPECT_LT(rig.flow.last_transit_ns.get(), rig.flow.first_transit_ns.get());
-  // Frames of a capture do not tell: the first was due with the window.
-  SinkRig replay;
-  Sink::Setup setup = replay.with_flow(now - 4 * kSecond);
-  setup.flows[0].replayed = true;
-  Sink replayed(std::move(setup), replay.end, replay.job);
-  replayed.begin(replay.recorder);
-  for (int i = 0; i < 2; ++i) {
-    replay.end.next = {Bytes(60)};
-    (void)replayed.step();
-  }
-  EXPECT_GE(replay.flow.first_transit_ns.get(), 4 * kSecond);
-  EXPECT_EQ(replay.flow.last_transit_ns.get(), replay.flow.first_transit_ns.get());
-}
-
-TEST(SinkCounts, TheFirstWindowOfAllSendersIsTheirs) {
-  TwoFlows rig;
-  Sink& sink = rig.begin(rig.setup());
-  EXPECT_EQ(sink.window_begin_ns(), UINT64_MAX) << "nobody knows yet";
-  rig.of(1).measure_from_ns = 900;
-  EXPECT_EQ(sink.window_begin_ns(), 900U);
-  rig.of(0).measure_from_ns = 700;
-  EXPECT_EQ(sink.window_begin_ns(), 700U);
-}
-
-TEST(SinkCounts, WhatAnIntervalHasLostIsWhatWasNewlyMissed) {
-  TwoFlows rig;
-  rig.of(0).measure_from_ns = rig.of(1).measure_from_ns = 1;
-  Sink& sink = rig.begin(rig.setup());
-  const auto lost_by = [&](const std::vector<Bytes>& frames) {
-    rig.end.next = frames;
-    (void)sink.step();
-    return rig.close_interval().get().lost_frames;
-  };
-  EXPECT_EQ(lost_by({frame_of(0, 7, 0), frame_of(0, 7, 5), frame_of(1, 7, 0)}), 4U);
-  EXPECT_EQ(lost_by({frame_of(0, 7, 1), frame_of(0, 7, 2)}), 0U) << "two were only late";
-  EXPECT_EQ(lost_by({frame_of(1, 7, 4)}), 3U);
-  EXPECT_EQ(rig.of(0).lost_so_far.get(), 2U);
-  EXPECT_EQ(rig.of(1).lost_so_far.get(), 3U);
-}
-
-TEST(SinkCounts, HaveNoTimesWhereNoneAreWanted) {
-  for (const bool disable_lat : {false, true}) {
-    SinkRig rig;
-    rig.options.disable_lat = disable_lat;
-    Sink sink(rig.with_flow(1, 1), rig.end, rig.job);
-    sink.begin(rig.recorder);
-    rig.end.next = {frame_of(0, 7, 0)};
-    (void)sink.step();
-    EXPECT_EQ(rig.job.received[Period::window][&TrafficResult::frames].get(), 1U);
-    EXPECT_EQ(rig.job.latency.count(), disable_lat ? 0U : 1U);
-    EXPECT_EQ(rig.job.service.count(), disable_lat ? 0U : 1U);
-    EXPECT_EQ(sink.error().empty(), disable_lat);
-    rig.end.next = {frame_of(0, 7, 1), frame_of(0, 7, 2, 2)};
-    (void)sink.step();
-    sink.finish();
-    EXPECT_EQ(rig.flow.jitter_ps.get() == 0, disable_lat) << "nor a jitter";
-  }
-}
-
-TEST(SinkCounts, RepliesThatCouldNotBeSentWereOfferedToo) {
-  SinkRig rig;
-  Echoer echoer(rig.end, rig.job);
-  rig.job.order = Order::stop;  // it does not wait for room
-  rig.end.takes = 1;
-  const Bytes bytes = frame_of(0, 7, 0);
-  for (const Period period : {Period::ramp, Period::ramp, Period::window}) {
-    echoer.add(FrameView(bytes.data(), bytes.size()), 14, Probe{}, period);
-  }
-  EXPECT_EQ(echoer.flush(rig.recorder).size(), 1U);
-  const ByPeriod<SentCounts>& sent = rig.job.sent;
-  EXPECT_EQ(sent[Period::ramp][&TrafficResult::offered_frames].get(), 2U);
-  EXPECT_EQ(sent[Period::ramp][&TrafficResult::offered_bytes].get(), 400U);
-  EXPECT_EQ(sent[Period::ramp][&TrafficResult::frames].get(), 1U);
-  EXPECT_EQ(sent[Period::ramp][&TrafficResult::bytes].get(), 200U);
-  EXPECT_EQ(sent[Period::window][&TrafficResult::offered_frames].get(), 1U);
-  EXPECT_EQ(sent[Period::window][&TrafficResult::offered_bytes].get(), 200U);
-  EXPECT_EQ(sent[Period::window][&TrafficResult::frames].get(), 0U);
-}
-
-TEST(SinkCounts, TheFirstReplyToARequestIsItsAndTheOthersAreCopies) {
-  SinkRig rig;
-  rig.options.rw = Role::echo;
-  Sink::Setup setup = rig.with_flow(1000);
-  setup.echoes = true;
-  EchoBlock& echo = rig.memory->echo(0);
-  setup.flows[0].echo = &echo;
-  setup.flows[0].arrivals = &echo.requests;
-  Sink sink(std::move(setup), rig.end, rig.job);
-  sink.begin(rig.recorder);
-  const auto request = [](std::uint64_t number, std::uint64_t intended_ns) {
-    FrameMaker maker(FrameMakerOptions{});
-    Probe probe;
-    probe.kind = Probe::Kind::request;
-    probe.nonce = 7;
-    probe.intended_ns = probe.sent_ns = intended_ns;
-    const FrameView frame = maker.make(number, 200, probe);
-    return Bytes(frame.bytes.begin(), frame.bytes.end());
-  };
-  rig.end.takes = 9;
-  rig.end.next = {request(0, 500), request(1, 1500), request(1, 1500), request(2, 1500)};
-  EXPECT_TRUE(sink.step());
-  rig.end.next = {request(1, 1500), request(0, 500)};
-  EXPECT_TRUE(sink.step());
-  EXPECT_EQ(echo.replies[Period::ramp].get(), 1U);
-  EXPECT_EQ(echo.replies[Period::window].get(), 2U);
-  // All of them went out.
-  EXPECT_EQ(rig.job.all_tx_frames.get(), 6U);
-}
-
-TEST(Sink, OnlyOfRepliesTakesNoMoreAtOnceThanWanted) {
-  for (const auto& [role, wish, room] :
-       {std::tuple{Role::pingpong, 3U, 3U}, {Role::pingpong, 0U, 64U}, {Role::rx, 3U, 64U}}) {
-    SinkRig rig;
-    rig.options.rw = role;
-    rig.options.iodepth_batch_complete_max = wish;
-    Sink sink(rig.with_flow(1), rig.end, rig.job);
-    sink.begin(rig.recorder);
-    (void)sink.step();
-    EXPECT_EQ(rig.end.room, room) << wish;
-  }
-}
-
-TEST(SinkCounts, AJitterOfNothingIsOne) {
-  SinkRig rig;
-  Sink sink(rig.with_flow(1), rig.end, rig.job);
-  sink.begin(rig.recorder);
-  rig.end.next = {frame_of(0, 7, 0)};
-  (void)sink.step();
-  sink.finish();
-  EXPECT_EQ(rig.flow.jitter_ps.get(), 1U) << "known, and 0: one transit differs from none";
 }
 
 // ---- Errors ----
@@ -512,67 +282,12 @@ TEST(SinkErrors, AnOverrunEndsAJobThatIsToEndWithItOrThatShouldHaveNone) {
   }
 }
 
-TEST(SinkErrors, ADamagedFrameEndsAJobThatVerifiesUnlessToldOtherwise) {
-  const std::string hint = " (with continue_on_error=verify the job goes on and counts them)";
-  for (const bool verify : {false, true}) {
-    for (const bool goes_on : {false, true}) {
-      for (const bool cut : {false, true}) {
-        SinkRig rig;
-        rig.options.verify = verify;
-        rig.options.continue_on_error.verify = goes_on;
-        Sink sink(rig.with_flow(1), rig.end, rig.job);
-        sink.begin(rig.recorder);
-        const Bytes whole = frame_of(0, 7, 0);
-        rig.end.next = {cut ? truncated(whole) : corrupt(whole)};
-        (void)sink.step();
-        const std::string what = cut ? "a truncated" : "a corrupt";
-        EXPECT_EQ(sink.error(),
-                  verify && !goes_on ? what + " frame was received" + hint : std::string());
-        EXPECT_EQ(rig.flow.corrupt.get(), cut ? 0U : 1U);
-        EXPECT_EQ(rig.flow.truncated.get(), cut ? 1U : 0U);
-      }
-    }
-  }
-}
-
 /// The count and the first error of a class.
 std::pair<std::uint64_t, std::string> errors_of(const JobBlock& job, ErrorClass error) {
   const ErrorBlock& of = job.errors_by_class[static_cast<std::size_t>(error)];
   return {of.count.get(), of.first.get()};
 }
 using Errors = std::pair<std::uint64_t, std::string>;
-
-TEST(SinkErrors, EachClassHasItsCountAndItsFirstError) {
-  const std::error_code broken(EIO, std::generic_category());
-  const std::error_code later(EPERM, std::generic_category());
-  for (const bool pauses : {false, true}) {
-    SinkRig rig;
-    rig.options.continue_on_error = {.rx = true, .verify = true, .overrun = true};
-    Sink::Setup setup = rig.with_flow(1);
-    setup.pauses = pauses;
-    setup.flows.front().name = "job \"s\"";
-    Sink sink(std::move(setup), rig.end, rig.job);
-    sink.begin(rig.recorder);
-    rig.flow.all_sent.set(20);
-    const auto comes = [&](std::vector<Bytes> frames, std::uint64_t lost, std::error_code error) {
-      rig.end.next = std::move(frames);
-      rig.end.lost = lost;
-      rig.end.error = error;
-      (void)sink.step();
-    };
-    comes({frame_of(0, 7, 0), truncated(frame_of(0, 7, 5)), corrupt(frame_of(0, 7, 6))}, 3, broken);
-    comes({corrupt(frame_of(0, 7, 8))}, 1, later);
-    comes({}, 0, later);
-    EXPECT_EQ(sink.error(), "");
-    EXPECT_EQ(errors_of(rig.job, ErrorClass::rx), Errors(3, broken.message()));
-    EXPECT_EQ(errors_of(rig.job, ErrorClass::verify),
-              Errors(3, "frame 5 of job \"s\" was truncated"));
-    EXPECT_EQ(errors_of(rig.job, ErrorClass::overrun),
-              pauses ? Errors(2, "3 frames were overwritten before the job had read them")
-                     : Errors(0, ""));
-    EXPECT_EQ(rig.job.overruns_are_errors.load(), pauses);
-  }
-}
 
 TEST(SinkErrors, ACorruptBusIsOneAndNoOverrunThoughFramesAreMissing) {
   SinkRig rig;
@@ -633,46 +348,6 @@ TEST(SinkErrors, FramesThatTheSenderHasNotReachedAreOneAndHideNoLoss) {
       "counts them)";
   EXPECT_EQ(after(near, false, false).error, text);
   EXPECT_EQ(after(far, false, false).error, text);
-}
-
-TEST(SinkErrors, DamageIsNoErrorOfAJobThatDoesNotVerify) {
-  SinkRig rig;
-  rig.options.verify = false;
-  Sink sink(rig.with_flow(1), rig.end, rig.job);
-  sink.begin(rig.recorder);
-  rig.end.next = {truncated(frame_of(0, 7, 0))};
-  (void)sink.step();
-  EXPECT_EQ(rig.flow.truncated.get(), 1U);
-  EXPECT_EQ(errors_of(rig.job, ErrorClass::verify), Errors(0, ""));
-}
-
-TEST(SinkErrors, DamageIsAnErrorThoughTheJobWasToEndForAnOverrun) {
-  SinkRig rig;
-  rig.options.end_on_overrun = true;
-  rig.options.continue_on_error.verify = false;
-  Sink sink(rig.with_flow(1), rig.end, rig.job);
-  sink.begin(rig.recorder);
-  rig.end.lost = 3;
-  rig.end.next = {corrupt(frame_of(0, 7, 0)), truncated(frame_of(0, 7, 1))};
-  (void)sink.step();
-  EXPECT_EQ(sink.error().find("a corrupt frame was received"), 0U) << "the first one";
-  EXPECT_FALSE(sink.ended_normally());
-  rig.end.lost = 3;
-  (void)sink.step();
-  EXPECT_FALSE(sink.ended_normally()) << "that is still an error";
-}
-
-TEST(SinkErrors, ALatencyWithinItsLimitIsNone) {
-  SinkRig rig;
-  Sink sink(rig.with_flow(1, 30'000'000'000), rig.end, rig.job);
-  sink.begin(rig.recorder);
-  const std::uint64_t now = clock_ns();
-  rig.end.next = {frame_of(0, 7, 0, now), frame_of(0, 7, 1, now - 10'000'000'000)};
-  (void)sink.step();
-  EXPECT_EQ(sink.error(), "");
-  rig.end.next = {frame_of(0, 7, 2, now - 31'000'000'000)};
-  (void)sink.step();
-  EXPECT_EQ(sink.error().find("frame 2 of a took "), 0U) << sink.error();
 }
 
 }  // namespace

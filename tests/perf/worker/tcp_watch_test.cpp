@@ -74,21 +74,5 @@ TEST(TcpWatch, TheWindowHasTheLeastTheMeanAndTheGreatestOfItsSamplesAlone) {
   EXPECT_EQ(window.cwnd_bytes_max, 70U);
 }
 
-TEST(TcpWatch, AnIntervalHasTheFiguresOfItsEndAndNoneOfAConnectionThatIsGone) {
-  ConnectedEnd end;
-  const auto job = std::make_unique<JobBlock>();
-  TcpWatch watch(end, *job);
-  end.state.mss_bytes = 1448;
-  end.state.rtt_ns = 7;
-  end.state.rttvar_ns = 3;
-  const auto sample = watch.close();
-  ASSERT_TRUE(sample);
-  EXPECT_EQ(sample->mss_bytes, 1448U);
-  EXPECT_EQ(sample->rtt_ns, 7U);
-  EXPECT_EQ(sample->rttvar_ns, 3U);
-  end.says = false;
-  EXPECT_FALSE(watch.close());
-}
-
 }  // namespace
 }  // namespace shmif::perf

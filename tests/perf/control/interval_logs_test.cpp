@@ -1,0 +1,286 @@
+// Logs of intervals: their lines, their files, and what jobs that share them (per_job_logs=0) get.
+// The tests set the intervals.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "perf/control/interval_log.hpp"
+#include "perf/plan/curve_interval.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::perf::interval_logs {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using Lines = std::vector<std::string>;
+
+Lines lines_in(const std::string& path) {
+  std::ifstream file(path);
+  Lines lines;
+  for (std::string line; std::getline(file, line);) lines.push_back(line);
+  return lines;
+}
+
+// ---- Files ----
+
+/// A job with every kind of log.
+PlannedJob logged_job() {
+  PlannedJob job;
+  job.options.name = "a";
+  job.options.write_bw_log = job.options.write_iops_log = "rates";
+  job.options.write_lat_log = job.options.write_hist_log = "times";
+  return job;
+}
+
+const std::array<const char*, 4> kLogNames{"rates_bw.a.log", "rates_iops.a.log", "times_lat.a.log",
+                                           "times_clat_hist.a.log"};
+
+/// How many descriptors of this process lead into `folder`, and how many of them programs inherit.
+std::pair<int, int> descriptors_into(const std::string& folder) {
+  int all = 0;
+  int inherited = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code error;
+    const auto target = std::filesystem::read_symlink(entry.path(), error);
+    if (error || !target.string().starts_with(folder)) continue;
+    ++all;
+    const int flags = ::fcntl(std::stoi(entry.path().filename()), F_GETFD);
+    if ((flags & FD_CLOEXEC) == 0) ++inherited;
+  }
+  return {all, inherited};
+}
+
+TEST(LogsOfARun, AreOfNoConcernToTheProgramsThatItStarts) {
+  const test::TempDir dir;
+  RunOptions options;
+  options.aux_path = dir.path();
+  const std::vector<PlannedJob> plan{logged_job()};
+  {
+    auto logs = IntervalLogs::open(plan, options).value();
+    EXPECT_EQ(descriptors_into(dir.path()), std::pair(4, 0));
+    EXPECT_EQ(logs->finish(), Lines{});
+    EXPECT_EQ(descriptors_into(dir.path()).first, 0) << "they are closed";
+  }
+  // The last one cannot be made: those before it are not left open.
+  const test::TempDir other;
+  options.aux_path = other.path();
+  std::filesystem::create_directory(other.file(kLogNames[3]));
+  EXPECT_FALSE(IntervalLogs::open(plan, options));
+  EXPECT_EQ(descriptors_into(other.path()).first, 0);
+}
+
+TEST(LogsOfARun, AreNotThoseOfTwoJobsAndNeedAFolder) {
+  const test::TempDir dir;
+  std::vector<PlannedJob> plan{logged_job(), logged_job()};
+  const auto why_not = [&](const std::string& folder) {
+    RunOptions options;
+    options.aux_path = folder;
+    const auto logs = IntervalLogs::open(plan, options);
+    return logs ? "" : logs.error().message;
+  };
+  plan[0].options.name = "a/b";
+  plan[1].options.name = "a_b";
+  const std::string twice = why_not(dir.path());
+  EXPECT_NE(twice.find(dir.file("rates_bw.a_b.log")), std::string::npos) << twice;
+  EXPECT_NE(twice.find("rename a job"), std::string::npos) << twice;
+  plan[1].options.name = "a_c";
+  EXPECT_EQ(why_not(dir.path()), "");
+  const std::string nowhere = why_not(dir.file("none"));
+  EXPECT_NE(nowhere.find("No such file or directory"), std::string::npos) << nowhere;
+  EXPECT_NE(nowhere.find("--aux-path"), std::string::npos) << nowhere;
+}
+
+// ---- Lines ----
+
+/// The half of a second that ends at `at_seconds`.
+IntervalResult half_until(double at_seconds, std::uint64_t tx, std::uint64_t rx) {
+  IntervalResult i;
+  i.at_seconds = at_seconds;
+  i.seconds = 0.5;
+  i.tx_frames = tx;
+  i.tx_bytes = tx * 1024;
+  i.rx_frames = rx;
+  i.rx_bytes = rx * 2048;
+  return i;
+}
+
+TEST(LogsOfAJob, HaveALineForEachDirectionAndTheLatenciesOfItsPeerAsSent) {
+  const test::TempDir dir;
+  RunOptions run;
+  run.aux_path = dir.path();
+  std::vector<PlannedJob> plan(4);
+  const char* const names[] = {"s", "s.peer", "r", "no"};
+  for (std::size_t i = 0; i < plan.size(); ++i) {
+    JobOptions& o = plan[i].options;
+    o.name = names[i];
+    o.rw = i < 2 ? Role::txrx : Role::rx;
+    o.log_avg = seconds(1);
+    if (i == 3) continue;
+    o.write_bw_log = i == 2 ? dir.file("whole") : "x";
+    if (i == 2) continue;
+    o.write_iops_log = "x";
+    o.write_lat_log = "x";
+  }
+  plan[1].peer_of = "s";
+  auto logs = IntervalLogs::open(plan, run).value();
+  // Whole intervals make a line, none of them longer than those of the curve.
+  EXPECT_EQ(interval_of(log_options(plan, plan[0]), milliseconds(100)), milliseconds(100));
+  EXPECT_EQ(interval_of(log_options(plan, plan[1]), milliseconds(300)), milliseconds(250));
+  EXPECT_EQ(interval_of(log_options(plan, plan[2]), seconds(2)), seconds(1));
+  EXPECT_EQ(interval_of(log_options(plan, plan[3]), milliseconds(100)), milliseconds(100));
+  EXPECT_TRUE(logs->with_histograms().empty());
+  const auto latency = [](IntervalResult i, double mean) {
+    i.latency_count = 2;
+    i.latency_mean_ns = mean;
+    return i;
+  };
+  logs->add(0, latency(half_until(0.5, 10, 20), 100), 0, nullptr);
+  logs->add(1, latency(half_until(0.5, 7, 7), 500), 0, nullptr);
+  EXPECT_EQ(lines_in(dir.file("x_iops.s.log")), Lines{}) << "half a line";
+  logs->add(0, latency(half_until(1, 30, 60), 300), 0, nullptr);
+  logs->add(1, latency(half_until(1, 7, 7), 900), 0, nullptr);
+  EXPECT_EQ(lines_in(dir.file("x_iops.s.log")), (Lines{"1000, 80, 0, 0, 0", "1000, 40, 1, 0, 0"}))
+      << "at once, for who follows it";
+  // A border of the window ends a line, and the end of the run the last one.
+  IntervalResult border = half_until(1.5, 5, 6);
+  border.ends_at_border = true;
+  logs->add(0, border, 0, nullptr);
+  logs->add(0, half_until(2, 1, 2), 0, nullptr);
+  logs->add(2, half_until(0.5, 0, 9), 0, nullptr);
+  logs->add(3, half_until(0.5, 1, 1), 0, nullptr);
+  EXPECT_EQ(logs->finish(), Lines{});
+  EXPECT_EQ(lines_in(dir.file("x_iops.s.log")),
+            (Lines{"1000, 80, 0, 0, 0", "1000, 40, 1, 0, 0", "1500, 12, 0, 0, 0",
+                   "1500, 10, 1, 0, 0", "2000, 4, 0, 0, 0", "2000, 2, 1, 0, 0"}));
+  EXPECT_EQ(lines_in(dir.file("x_bw.s.log")),
+            (Lines{"1000, 160, 0, 0, 0", "1000, 40, 1, 0, 0", "1500, 24, 0, 0, 0",
+                   "1500, 10, 1, 0, 0", "2000, 8, 0, 0, 0", "2000, 2, 1, 0, 0"}))
+      << "KiB per second";
+  EXPECT_EQ(lines_in(dir.file("x_lat.s.log")), (Lines{"1000, 200, 0, 0, 0", "1000, 700, 1, 0, 0"}));
+  EXPECT_EQ(lines_in(dir.file("whole_bw.r.log")), Lines{"500, 36, 0, 0, 0"})
+      << "who receives alone has one direction; a whole path is not below aux-path";
+  std::size_t files = 0;
+  for ([[maybe_unused]] const auto& each : std::filesystem::directory_iterator(dir.path())) ++files;
+  EXPECT_EQ(files, 4U);
+}
+
+// ---- Groups ----
+
+/// An interval of a second that ends then.
+IntervalResult second_until(double at_seconds, std::uint64_t tx_frames) {
+  IntervalResult i;
+  i.at_seconds = at_seconds;
+  i.seconds = 1;
+  i.tx_frames = tx_frames;
+  i.tx_bytes = tx_frames * 1024;
+  i.latency_count = 1;
+  i.latency_mean_ns = static_cast<double>(tx_frames) * 10;
+  return i;
+}
+
+/// Two jobs that send and share their logs.
+class LogsOfAGroup : public testing::Test {
+ protected:
+  LogsOfAGroup() {
+    run_.aux_path = dir_.path();
+    for (std::size_t i = 0; i < plan_.size(); ++i) {
+      JobOptions& o = plan_[i].options;
+      o.name = i == 0 ? "a" : "b";
+      o.write_bw_log = o.write_iops_log = o.write_lat_log = o.write_hist_log = "x";
+      o.log_avg = o.log_hist = std::chrono::seconds(1);
+      o.log_hist_coarseness = 10;
+      o.per_job_logs = false;
+    }
+  }
+  std::string why_not() const {
+    const auto logs = IntervalLogs::open(plan_, run_);
+    return logs ? "" : logs.error().message;
+  }
+
+  const test::TempDir dir_;
+  RunOptions run_;
+  std::vector<PlannedJob> plan_{2};
+};
+
+TEST_F(LogsOfAGroup, HaveTheLinesOfEachOfItsJobsAndTheNameOfNone) {
+  auto logs = IntervalLogs::open(plan_, run_).value();
+  const auto counts = std::make_unique<HistogramBlock>();
+  (*counts)[3] = 1;
+  logs->add(0, second_until(1, 100), 0, counts.get());
+  logs->add(1, second_until(1, 7), 0, counts.get());
+  logs->add(0, second_until(2, 200), 0, nullptr);
+  logs->add(1, second_until(2, 8), 0, nullptr);
+  EXPECT_EQ(logs->finish(), Lines{});
+  EXPECT_EQ(lines_in(dir_.file("x_iops.log")), (Lines{"1000, 100, 1, 0, 0", "1000, 7, 1, 0, 0",
+                                                      "2000, 200, 1, 0, 0", "2000, 8, 1, 0, 0"}));
+  EXPECT_EQ(lines_in(dir_.file("x_bw.log")).at(2), "2000, 200, 1, 0, 0");
+  EXPECT_EQ(lines_in(dir_.file("x_lat.log")).at(1), "1000, 70, 0, 0, 0");
+  EXPECT_EQ(lines_in(dir_.file("x_clat_hist.log")),
+            (Lines{"1000, 0, 0, 1, 0", "1000, 0, 0, 1, 0"}));
+  EXPECT_EQ(outputs_of(plan_, run_), (Lines{dir_.file("x_bw.log"), dir_.file("x_iops.log"),
+                                            dir_.file("x_lat.log"), dir_.file("x_clat_hist.log")}))
+      << "each once";
+}
+
+TEST_F(LogsOfAGroup, HaveTheSumsOfItsJobsIfAsked) {
+  for (PlannedJob& job : plan_) job.options.agg_logs = true;
+  auto logs = IntervalLogs::open(plan_, run_).value();
+  const auto counts = std::make_unique<HistogramBlock>();
+  (*counts)[3] = 1;
+  IntervalResult slower = second_until(1, 100);
+  slower.latency_count = 3;
+  logs->add(0, slower, 0, counts.get());
+  logs->add(0, second_until(2, 200), 0, nullptr);
+  logs->add(1, second_until(1, 7), 0, counts.get());
+  EXPECT_EQ(logs->finish(), Lines{});
+  EXPECT_EQ(lines_in(dir_.file("x_iops.log")), (Lines{"1000, 107, 1, 0, 0", "2000, 200, 1, 0, 0"}));
+  EXPECT_EQ(lines_in(dir_.file("x_bw.log")).at(0), "1000, 107, 1, 0, 0");
+  EXPECT_EQ(lines_in(dir_.file("x_lat.log")).at(0), "1000, 768, 0, 0, 0") << "(3 * 1000 + 70) / 4";
+  EXPECT_EQ(lines_in(dir_.file("x_clat_hist.log")), (Lines{"1000, 0, 0, 2, 0"}));
+  plan_[1].options.agg_logs = false;
+  EXPECT_NE(why_not().find("give both the same per_job_logs"), std::string::npos) << why_not();
+}
+
+TEST_F(LogsOfAGroup, AreOfJobsThatAgreeOnTheirLines) {
+  EXPECT_EQ(why_not(), "");
+  const JobOptions whole = plan_[1].options;
+  using Change = void (*)(JobOptions&);
+  for (const auto& [option, change] : std::vector<std::pair<const char*, Change>>{
+           {"log_avg_msec", [](JobOptions& o) { o.log_avg = milliseconds(500); }},
+           {"log_hist_msec", [](JobOptions& o) { o.log_hist = seconds(2); }},
+           {"log_hist_coarseness", [](JobOptions& o) { o.log_hist_coarseness = 3; }}}) {
+    plan_[1].options = whole;
+    change(plan_[1].options);
+    const std::string why = why_not();
+    EXPECT_NE(why.find("job \"a\""), std::string::npos) << why;
+    EXPECT_NE(why.find(std::string("same ") + option), std::string::npos) << why;
+  }
+  plan_[1].options.per_job_logs = true;
+  EXPECT_EQ(why_not(), "") << "the other has logs of its own name";
+}
+
+TEST_F(LogsOfAGroup, ThatCannotBeCompletedAreNamedOnce) {
+  std::filesystem::create_symlink("/dev/full", dir_.file("x_iops.log"));
+  auto logs = IntervalLogs::open(plan_, run_).value();
+  for (const std::size_t job : {0U, 1U}) logs->add(job, second_until(1, 1), 0, nullptr);
+  EXPECT_EQ(logs->finish(), Lines{"the log " + dir_.file("x_iops.log") +
+                                  " is not complete: No space left on device"});
+}
+
+}  // namespace
+}  // namespace shmif::perf::interval_logs
