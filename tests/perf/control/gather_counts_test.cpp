@@ -4,11 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
-#include <cerrno>
 #include <functional>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>

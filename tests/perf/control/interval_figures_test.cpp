@@ -3,10 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <string>
 #include <vector>
 
-#include "perf/control/gather.hpp"
+#include "perf/result/progress.hpp"
 #include "perf/worker/interval_recorder.hpp"
 #include "tests/perf/report/own_figures.hpp"
 

@@ -7,7 +7,6 @@
 
 #include <array>
 #include <chrono>
-#include <memory>
 #include <string>
 #include <vector>
 

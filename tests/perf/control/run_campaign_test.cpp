@@ -1,5 +1,5 @@
-// Campaigns: what they say before each run, how they end, and what of their runs is kept. Where a
-// search ends up on a real line is told by search_rate_test.cpp.
+// Campaigns: what they say before each run, what ends them, and what of their runs is in the
+// result. Where a search ends up on a real line is told by search_rate_test.cpp.
 
 #include "perf/control/campaign.hpp"
 
@@ -15,12 +15,12 @@
 
 #include "perf/control/harness_limit.hpp"
 #include "tests/perf/control/run_plan.hpp"
-#include "tests/support/debug_lines.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::run_campaigns {
 namespace {
 
+using namespace std::chrono_literals;
 using test::failed;
 using test::passed;
 using Words = std::vector<std::string>;
@@ -61,42 +61,9 @@ Ended campaign(
 }
 
 const std::string kGlobal = "[global]\nengine=unix\nsearch_trial=100ms\ndrain_time=10ms\n";
-/// A search that finds its highest rate at once: a frame at the beginning of its trial, which is
-/// waited for.
-const std::string kFinds = "search=ndr\nsearch_max_iops=10\ndrain_time=5\n";
 /// One whose trials all fail.
 const std::string kFails =
     "bs=1000\nsearch=ndr\nsearch_max_iops=1000\nfault=rate=100kbit,queue=1\n";
-
-TEST(CampaignOfSearches, TellsBeforeEachRunWhatItTries) {
-  const Ended twice = campaign(kGlobal + "repeat=2\n[s]\n" + kFinds);
-  EXPECT_EQ(twice.names, (Words{"run 1 of 2", "search of s, trial at 10/s", "run 2 of 2",
-                                "search of s, trial at 10/s"}));
-  EXPECT_EQ(twice.result.repetitions.size(), 2U);
-  const Ended flat_out = campaign(kGlobal + "[s]\nsearch=ndr\nfault=loss=50%\n",
-                                  [](std::size_t run, RunControl& control) {
-                                    if (run < 3) return;
-                                    control.signal = SIGTERM;
-                                    control.stops = 1;
-                                  });
-  ASSERT_EQ(flat_out.names.size(), 3U);
-  EXPECT_EQ(flat_out.names[0], "search of s, trial at full speed");
-  EXPECT_EQ(flat_out.names[1].find("search of s, trial at "), 0U);
-  const auto rate =
-      static_cast<std::uint64_t>(flat_out.result.searches.at(0).trials.at(0).offered_fps);
-  EXPECT_EQ(flat_out.names[1], "search of s, trial at " + std::to_string(rate) + "/s");
-  EXPECT_EQ(flat_out.result.exit_code, 128 + SIGTERM);
-  EXPECT_TRUE(passed(flat_out.result)) << "one who was stopped has not failed to find a rate";
-}
-
-TEST(CampaignOfSearches, KnowsWhatTheCpusDidMeanwhile) {
-  std::vector<CpuShare> window;
-  // On a busy machine a short run may be over when it is first looked at.
-  for (int i = 0; i < 20 && window.empty(); ++i) {
-    window = campaign(kGlobal + "[s]\n" + kFinds).result.machine.window;
-  }
-  EXPECT_FALSE(window.empty());
-}
 
 TEST(CampaignOfSearches, BeginsNoTrialWhenTheRuntimeOfTheSearchIsOver) {
   const Ended bounded = campaign(kGlobal + "[s]\nruntime=50ms\n" + kFails);
@@ -110,27 +77,6 @@ TEST(CampaignOfSearches, BeginsNoTrialWhenTheRuntimeOfTheSearchIsOver) {
              "search_trial)"));
   EXPECT_EQ(bounded.result.failures.size(), 1U);
   EXPECT_EQ(bounded.result.exit_code, 1);
-}
-
-TEST(CampaignOfSearches, KeepsWhatTrialsThatAreNotShownLostAndWarnedOf) {
-  const test::TempDir dir;
-  const std::string log = dir.file("x_bw.s.log");
-  // The first trial fails, and is shown, because none passes. The log of the second is on a full
-  // disk.
-  const Ended ended =
-      campaign(kGlobal + "aux-path=" + dir.path() +
-                   "\n[s]\nsearch=ndr\nsearch_max_iops=1000\nfault=loss=50%\nwrite_bw_log=x\n",
-               [&](std::size_t run, RunControl& control) {
-                 std::filesystem::remove(log);
-                 if (run == 2) std::filesystem::create_symlink("/dev/full", log);
-                 if (run < 3) return;
-                 control.signal = SIGTERM;
-                 control.stops = 1;
-               });
-  ASSERT_EQ(ended.result.searches.size(), 1U);
-  EXPECT_EQ(ended.result.searches[0].found_fps, std::nullopt);
-  ASSERT_EQ(ended.result.lost_outputs.size(), 1U);
-  EXPECT_NE(ended.result.lost_outputs[0].find("x_bw.s.log is not complete"), std::string::npos);
 }
 
 TEST(CampaignOfSearches, FailsWithALaterTrialAndKeepsWhatTheFirstLost) {
@@ -158,99 +104,159 @@ TEST(CampaignOfSearches, FailsWithALaterTrialAndKeepsWhatTheFirstLost) {
   EXPECT_EQ(ended.result.exit_code, 1);
 }
 
-TEST(CampaignOfSearches, EndsAndFailsWithItsTrialAtFullSpeedToo) {
+// ---- Repetitions, triggers, and what of a search is shown ----
+
+/// The result of a campaign, to which `deed` happens when run number `at` of it begins.
+RunResult campaign_of(
+    const std::string& text, std::size_t at = 0,
+    const std::function<void(RunControl&)>& deed = [](RunControl&) {}) {
+  return campaign(text,
+                  [&](std::size_t run, RunControl& control) {
+                    if (run == at) deed(control);
+                  })
+      .result;
+}
+
+void stop(RunControl& control) {
+  control.signal = SIGINT;
+  control.stops = 1;
+}
+
+const std::string kRepeat =
+    "[global]\nrepeat=3\nrate_iops=1000\nruntime=100ms\ndrain_time=50ms\nengine=unix\n";
+/// Of trials that fail, one after the other.
+const std::string kSearch =
+    "[global]\nengine=unix\nsearch_max_iops=1000\nsearch_trial=100ms\ndrain_time=10ms\n"
+    "[s]\nbs=1000\nsearch=ndr\nfault=rate=100kbit,queue=1\n";
+
+TEST(Campaign, RepetitionsGiveMedianAndSpread) {
+  auto plan = test::pair(Role::tx, EngineKind::bus);
+  plan[0].options.rate_fps.tx = 1000;
+  RunOptions options;
+  options.repeat = 3;
+  RunControl control;
+  bool stuck = false;
+  const RunResult result = run_campaign(options, plan, nullptr, control, stuck).value();
+  EXPECT_TRUE(test::passed(result));
+  bool seen = false;
+  for (const RepeatFigure& figure : result.repeats) {
+    ASSERT_EQ(figure.values.size(), 3U);
+    std::vector<double> sorted = figure.values;
+    std::ranges::sort(sorted);
+    EXPECT_EQ((std::vector{figure.min, figure.median, figure.max}), sorted) << figure.figure;
+    seen |= figure.job == "second" && figure.figure == "rx_fps";
+  }
+  EXPECT_TRUE(seen);
+  EXPECT_GE(result.ended - result.began, 600ms) << "of all three";
+}
+
+TEST(Campaign, WhatEachSearchLeavesBesideItsRateIsInTheResult) {
   const test::TempDir dir;
-  const std::string count = dir.file("count");
-  // Only the first run fails. At a lower rate every run would pass.
-  const Ended ended = campaign(kGlobal + "aux-path=" + dir.path() +
-                               "\n[s]\nsearch=ndr\nexec_postrun=sh -c 'echo >>" + count +
-                               "; test $(wc -l <" + count + ") != 1'\n");
-  EXPECT_EQ(ended.names, Words{"search of s, trial at full speed"});
-  EXPECT_TRUE(failed(ended.result, "exec_postrun"));
-  EXPECT_EQ(ended.result.exit_code, 1);
+  for (const char* log : {"x_bw.s.log", "x_bw.t.log"}) {
+    std::filesystem::create_symlink("/dev/full", dir.file(log));
+  }
+  // The highest rate passes at once. The faults cost no frame.
+  const RunResult result = campaign_of(
+      "[global]\naux-path=" + dir.path() +
+      "\nengine=unix\nsearch=ndr\nsearch_max_iops=200\nsearch_trial=100ms\ndrain_time=50ms\n"
+      "write_bw_log=x\nlog_avg_msec=50\n[s]\nfault=delay=1ms\n[t]\nnew_group\nfault=delay=2ms\n");
+  ASSERT_EQ(result.searches.size(), 2U);
+  std::vector<std::string> found;
+  for (const JobResult& job : result.jobs) found.push_back(job.name);
+  EXPECT_EQ(found, (std::vector<std::string>{"s", "s.sink", "t", "t.sink"}));
+  ASSERT_EQ(result.groups.size(), 2U);
+  EXPECT_EQ(result.groups[1].jobs, (std::vector<std::string>{"t", "t.sink"}));
+  ASSERT_EQ(result.links.size(), 2U);
+  EXPECT_EQ(result.links[1].job, "t");
+  ASSERT_EQ(result.lost_outputs.size(), 2U);
+  EXPECT_NE(result.lost_outputs[1].find("x_bw.t.log is not complete"), std::string::npos);
+  EXPECT_TRUE(test::passed(result));
+  EXPECT_EQ(result.exit_code, 1) << "for the logs";
 }
 
-TEST(CampaignOfSearches, RunsTheTrialsOfAJobThatWaitsForAnother) {
-  const Ended both = campaign(kGlobal + "[s]\n" + kFinds + "[t]\nstonewall\n" + kFinds);
-  EXPECT_TRUE(passed(both.result));
-  EXPECT_EQ(both.names, (Words{"search of s, trial at 10/s", "search of t, trial at 10/s"}));
-  ASSERT_EQ(both.result.searches.size(), 2U);
-  EXPECT_EQ(both.result.searches[1].found_fps, 10);
+TEST(Campaign, ARepetitionThatIsCutOffIsInNoFigure) {
+  std::chrono::system_clock::time_point stopped;
+  const RunResult result = campaign_of(kRepeat + "[j]\n", 3, [&](RunControl& control) {
+    stopped = std::chrono::system_clock::now();
+    stop(control);
+  });
+  EXPECT_GE(result.ended, stopped) << "that was the end of all";
+  ASSERT_FALSE(result.repeats.empty());
+  EXPECT_EQ(result.repeats.front().values.size(), 2U);
+  EXPECT_EQ(result.stopped_by_signal, SIGINT);
+  EXPECT_GE(result.ended - result.began, 200ms) << "it took as long as all of them";
 }
 
-TEST(CampaignOfSearches, KeepsWhatTheFirstFoundIfTheNextCannotBeSetUp) {
+TEST(Campaign, ATrialThatIsCutOffIsInNoSearch) {
+  const RunResult result = campaign_of(kSearch, 2, stop);
+  ASSERT_EQ(result.searches.size(), 1U);
+  EXPECT_EQ(result.searches[0].trials.size(), 1U);
+  EXPECT_FALSE(result.searches[0].found_fps);
+  EXPECT_EQ(result.searches[0].shown->number, 1U) << "the one that was not cut off";
+  const RunResult first = campaign_of(kSearch, 1, stop);
+  ASSERT_EQ(first.searches.size(), 1U);
+  EXPECT_TRUE(first.searches[0].trials.empty());
+  EXPECT_EQ(first.searches[0].shown->number, std::nullopt) << "it was not judged";
+  EXPECT_EQ(first.searches[0].shown->offered_fps, 1000);
+}
+
+/// At what rate the first job of a run was to send.
+double offered_fps(const RunResult& run) {
+  const TrafficResult& tx = run.jobs.at(0).tx;
+  return static_cast<double>(tx.offered_frames) / tx.offered_seconds;
+}
+
+TEST(Campaign, TheJobsOfASearchAreThoseOfTheTrialThatItNames) {
+  // A line for 100 frames a second. The last trial is rarely the best one.
+  const RunResult result = campaign_of(
+      "[global]\nengine=unix\nsearch_max_iops=1000\nsearch_trial=200ms\ndrain_time=50ms\n"
+      "search_resolution=20%\n[s]\nbs=1000\nsearch=ndr\nfault=rate=800kbit,queue=3\n");
+  const SearchResult& search = result.searches.at(0);
+  ASSERT_TRUE(search.shown && search.shown->number && search.shown->offered_fps);
+  const TrialResult& trial = search.trials.at(*search.shown->number - 1);
+  EXPECT_EQ(trial.offered_fps, *search.shown->offered_fps);
+  EXPECT_EQ(trial.passed, search.found_fps.has_value());
+  EXPECT_EQ(trial.offered_fps, search.found_fps.value_or(search.trials.at(0).offered_fps));
+  // Frames are whole, and a trial of a low rate has few of them.
+  constexpr double kFewFrames = 1.5 / 0.2;
+  EXPECT_NEAR(offered_fps(result), trial.offered_fps, std::max(trial.offered_fps / 10, kFewFrames));
+}
+
+TEST(Campaign, ATriggerFiresOnceAndEndsAllOfIt) {
+  const test::TempDir dir;
+  const std::string log = dir.file("fired");
+  const std::string trigger = "[global]\naux-path=" + dir.path() +
+                              "\ntrigger-timeout=50ms\ntrigger=sh -c 'echo fired >>" + log + "'\n";
+  const auto fired = [&] {
+    std::ifstream file(log);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  const RunResult repeated = campaign_of(trigger + kRepeat + "[j]\n");
+  EXPECT_EQ(fired(), "fired\n");
+  EXPECT_TRUE(repeated.repeats.empty());
+  EXPECT_TRUE(
+      std::ranges::count(repeated.warnings, "the trigger fired: trigger-timeout has passed"))
+      << "what it said is kept";
+  std::filesystem::remove(log);
+  const RunResult searched = campaign_of(trigger + kSearch);
+  EXPECT_EQ(fired(), "fired\n");
+  EXPECT_TRUE(searched.searches.at(0).trials.empty());
+}
+
+TEST(Campaign, WhatWasFoundBeforeARunThatCannotBeSetUpIsKept) {
   const test::TempDir dir;
   std::filesystem::create_directory(dir.file("logs"));
-  const Ended ended =
-      campaign(kGlobal + "[s]\n" + kFinds + "[t]\nstonewall\n" + kFinds +
-                   "write_bw_log=" + dir.file("logs") + "/t\n[u]\nstonewall\n" + kFinds,
-               [&](std::size_t run, RunControl&) {
-                 if (run == 2) std::filesystem::remove_all(dir.file("logs"));
-               });
-  EXPECT_TRUE(failed(ended.result, "job \"t\": its search could not be set up: "));
-  EXPECT_EQ(ended.result.failures.size(), 1U);
-  ASSERT_EQ(ended.result.searches.size(), 2U);
-  EXPECT_EQ(ended.result.searches[0].job, "s");
-  EXPECT_EQ(ended.result.searches[1].job, "u") << "those behind it are made all the same";
-  EXPECT_EQ(ended.result.exit_code, 1);
-}
-
-TEST(CampaignOfSearches, SendsInATrialForItsTimeAndByItsRateAlone) {
-  using Change = void (*)(JobOptions&);
-  for (const auto& [what, change] : std::vector<std::pair<const char*, Change>>{
-           {"frames", [](JobOptions& o) { o.number_ios = 2; }},
-           {"bytes of a loop", [](JobOptions& o) { o.size_bytes = 200; }},
-           {"bytes", [](JobOptions& o) { o.io_limit_bytes = 200; }},
-           {"a rate in bits", [](JobOptions& o) { o.rate_bps.tx = 8'000; }}}) {
-    const JobSet set = test::set_of(
-        kGlobal + "[s]\nbs=100\nsearch=ndr\nsearch_max_iops=1000\nfault=rate=100kbit,queue=1\n");
-    std::vector<PlannedJob> plan = expand(set).value();
-    change(plan[0].options);
-    RunControl control;
-    // After its first trial it is stopped.
-    Names names([&](std::size_t run) {
-      if (run < 2) return;
-      control.signal = SIGTERM;
-      control.stops = 1;
-    });
-    bool stuck = false;
-    const RunResult result = run_campaign(set.run, plan, &names, control, stuck).value();
-    EXPECT_EQ(result.jobs.at(0).tx.offered_frames, 100U) << what;
-    EXPECT_FALSE(result.jobs[0].limit_fps) << "one that was stopped takes no time to measure that";
-  }
-}
-
-TEST(CampaignOfSearches, KeepsWhatATriggerSaidInWhicheverTrialItFires) {
-  // The first trial lasts until the trigger fires. Of shorter ones, it fires in the second or one
-  // behind it: on a busy machine a trial may be over before the controller looks for the file.
-  for (const auto& [at, time] : {std::pair{1U, "20"}, {2U, "100ms"}}) {
-    const test::TempDir dir;
-    const Ended ended = campaign(kGlobal + "search_trial=" + time + "\naux-path=" + dir.path() +
-                                     "\ntrigger-file=" + dir.file("now") + "\n[s]\n" + kFails,
-                                 [&, first = at](std::size_t run, RunControl&) {
-                                   if (run == first) std::ofstream(dir.file("now")) << "!";
-                                 });
-    EXPECT_GE(ended.names.size(), at);
-    EXPECT_EQ(std::ranges::count(ended.result.warnings,
-                                 "the trigger fired: file " + dir.file("now") + " appeared"),
-              1);
-    EXPECT_EQ(ended.result.searches.at(0).trials.size(), ended.names.size() - 1)
-        << "the trial that it cut off is none";
-    EXPECT_EQ(ended.result.options.at("trigger-file"), dir.file("now"));
-  }
-}
-
-TEST(TimeOfSearches, IsThatOfAllTheirPartsAndOfEveryRepetition) {
-  const JobSet set = test::set_of(
-      "[global]\nengine=unix\nsearch=ndr\nrepeat=3\n"
-      "[a]\nsearch_trial=2\nramp_time=1\ndrain_time=500ms\n"
-      "[b]\nsearch_trial=1\ndrain_time=250ms\n");
-  const auto time = search_time(set.run, expand(set).value());
-  ASSERT_TRUE(time);
-  EXPECT_EQ(time->searches, 2U);
-  EXPECT_EQ(time->trial_seconds, 3.5) << "the longest";
-  EXPECT_EQ(time->min_seconds, 3 * 4 * (3.5 + 1.25));
-  EXPECT_EQ(time->max_seconds, 3 * 16 * (3.5 + 1.25));
+  const std::string log = "write_bw_log=" + dir.file("logs") + "/j\n";
+  const auto spoil = [&](RunControl&) { std::filesystem::remove_all(dir.file("logs")); };
+  const RunResult repeated = campaign_of(kRepeat + "[j]\n" + log, 3, spoil);
+  EXPECT_TRUE(test::failed(repeated, "run 3 of 3 could not be set up: "));
+  ASSERT_FALSE(repeated.repeats.empty());
+  EXPECT_EQ(repeated.repeats.front().values.size(), 2U);
+  EXPECT_EQ(repeated.exit_code, 1);
+  std::filesystem::create_directory(dir.file("logs"));
+  const RunResult searched = campaign_of(kSearch + log, 2, spoil);
+  EXPECT_TRUE(test::failed(searched, "job \"s\": its search ended early"));
+  EXPECT_EQ(searched.searches.at(0).trials.size(), 1U);
 }
 
 // ---- The limit of the harness ----
@@ -294,63 +300,27 @@ TEST(LimitOfTheHarness, IsNotThatOfFramesItDoesNotMake) {
   }
 }
 
-struct Kind {
-  const char* job;
-  void (*change)(JobOptions&);
-};
-
-/// The jobs for whose frames a limit was measured, if each of them has sent.
-Words measured(const std::vector<Kind>& kinds) {
-  std::vector<PlannedJob> plan;
-  RunResult result;
-  for (const Kind& kind : kinds) {
-    plan.push_back(test::job(kind.job, Role::tx, EngineKind::unix_pair));
-    kind.change(plan.back().options);
-    JobResult& job = result.jobs.emplace_back();
-    job.name = kind.job;
-    job.tx.frames = 1;
-    job.tx.seconds = 1;
-  }
-  const std::string lines =
-      shmif::test::debug_lines_of("search", [&] { add_limits(plan, result); });
-  const std::string before = "with frames as of ";
-  Words names;
-  for (std::size_t at = 0; (at = lines.find(before, at)) != std::string::npos;) {
-    at += before.size();
-    names.push_back(lines.substr(at, lines.find('\n', at) - at));
-  }
-  return names;
-}
-
-TEST(LimitOfTheHarness, IsMeasuredOnceForEachKindOfFramesUpToEight) {
-  const Kind usual{"usual", [](JobOptions&) {}};
-  const Kind alike{"alike", [](JobOptions& o) {
-                     o.rw = Role::rx;
-                     o.randseed = 4711;
-                   }};
-  EXPECT_EQ(measured({usual,
-                      {"unverified", [](JobOptions& o) { o.verify = false; }},
-                      {"unchecked", [](JobOptions& o) { o.do_verify = false; }},
-                      {"regenerated", [](JobOptions& o) { o.verify_regenerate = true; }},
-                      alike,
-                      {"without times", [](JobOptions& o) { o.disable_lat = true; }},
-                      {"checked later", [](JobOptions& o) { o.verify_backlog = 1; }},
-                      {"checked elsewhere", [](JobOptions& o) { o.verify_async = 1; }},
-                      {"small MTU", [](JobOptions& o) { o.mtu = 1400; }},
-                      {"the ninth", [](JobOptions& o) { o.mtu = 1401; }}}),
-            (Words{"usual", "unverified", "unchecked", "regenerated", "without times",
-                   "checked later", "checked elsewhere", "small MTU"}));
-  EXPECT_EQ(measured({usual,
-                      {"zeros", [](JobOptions& o) { o.payload = Payload::zero; }},
-                      {"frames", [](JobOptions& o) { o.rate_fps.tx = 5; }},
-                      {"more frames", [](JobOptions& o) { o.rate_fps.tx = 6; }},
-                      {"bits", [](JobOptions& o) { o.rate_bps.tx = 5; }},
-                      {"Poisson",
-                       [](JobOptions& o) {
-                         o.rate_fps.tx = 5;
-                         o.rate_process = RateProcess::poisson;
-                       }}}),
-            (Words{"usual", "zeros", "frames", "bits", "Poisson"}));
+TEST(LimitOfTheHarness, IsOfFramesOfTheJobAtAPaceOfItsKindBeyondWhatAnySenderDoes) {
+  JobOptions job;
+  job.bs.tx.parts = {{.min = 70, .max = 90, .weight = 3}};
+  job.verify_async = 45;
+  job.iodepth_batch = 65;
+  const JobOptions flat_out = limit_job(job);
+  EXPECT_EQ(flat_out.bs.tx.parts.at(0).max, 90U);
+  EXPECT_EQ(flat_out.verify_async, 45U);
+  EXPECT_EQ(flat_out.engine, EngineKind::null);
+  EXPECT_EQ(flat_out.iodepth_batch, 64U) << "what a receiver takes at once";
+  EXPECT_EQ(flat_out.rate_fps.tx + flat_out.rate_bps.tx, 0U);
+  job.rate_fps.tx = 5;
+  EXPECT_EQ(limit_job(job).rate_fps.tx, 1'000'000'000U);
+  job.rate_process = RateProcess::poisson;
+  EXPECT_EQ(limit_job(job).rate_fps.tx, 50'000'000U);
+  job.rate_process = RateProcess::linear;
+  EXPECT_EQ(limit_job(job).rate_bps.tx, 0U);
+  job.rate_fps.tx = 0;
+  job.rate_bps.tx = 5;
+  EXPECT_EQ(limit_job(job).rate_bps.tx, std::uint64_t{1'000'000'000} * 80 * 8)
+      << "of 80 bytes on average";
 }
 
 TEST(LimitOfTheHarness, StandsInEveryRepetition) {
@@ -364,6 +334,42 @@ TEST(LimitOfTheHarness, StandsInEveryRepetition) {
   for (const RunResult& each : limited.result.repetitions) {
     EXPECT_EQ(each.jobs[0].limit_fps, limited.result.jobs[0].limit_fps);
   }
+}
+
+TEST(LimitOfTheHarness, ALimitIsNotMeasuredByAMomentOfCpuTime) {
+  TrafficResult sent;
+  sent.frames = 22'000;
+  sent.seconds = 0.015;
+  CpuResult cpu;
+  EXPECT_EQ(limit_by(sent, cpu), std::nullopt) << "it had no time at all";
+  cpu.user_seconds = 1e-5;
+  EXPECT_EQ(limit_by(sent, cpu), std::nullopt) << "2.2 G frames/s, of 10 us";
+  cpu.user_seconds = 0.002;
+  EXPECT_EQ(limit_by(sent, cpu), 22'000 / 0.002);
+  cpu.system_seconds = 1;
+  EXPECT_EQ(limit_by(sent, cpu), 22'000 / 0.015);
+  EXPECT_EQ(limit_by(sent, std::nullopt), 22'000 / 0.015);
+  sent.frames = 0;
+  EXPECT_EQ(limit_by(sent, std::nullopt), std::nullopt);
+}
+
+TEST(LimitOfTheHarness, NoRateIsAboveTheHarnesssLimit) {
+  auto plan = test::pair(Role::tx, EngineKind::unix_pair);
+  plan[0].options.search = Search::ndr;
+  RunResult result;
+  result.jobs.resize(2);
+  for (const std::size_t i : {0U, 1U}) result.jobs[i].name = plan[i].options.name;
+  result.jobs[0].tx.frames = 5'000'000'000;
+  result.jobs[1].rx.frames = 4'000'000'000;
+  result.jobs[0].tx.seconds = result.jobs[1].rx.seconds = 1;
+  result.searches.resize(1);
+  result.searches[0].job = plan[0].options.name;
+  result.searches[0].found_fps = 6e9;
+  result.searches[0].trials.resize(1);
+  add_limits(plan, result);
+  EXPECT_GE(result.jobs[0].limit_fps.value_or(0), 5e9);
+  EXPECT_GE(result.jobs[1].limit_fps.value_or(0), 4e9);
+  EXPECT_GE(result.searches[0].limit_fps.value_or(0), 6e9);
 }
 
 }  // namespace

@@ -9,7 +9,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <chrono>
 #include <csignal>
 #include <filesystem>
@@ -33,16 +32,6 @@ using test::Shared;
 using test::signal_in;
 
 const std::string kLong = "[global]\nrate_iops=1000\nruntime=20\ndrain_time=50ms\n";
-
-TEST(RunEnds, AnySignalThatEndsAJobFailsTheRunAndIsNamed) {
-  for (const int number : {SIGSEGV, SIGTERM, SIGABRT}) {
-    const RunResult result = run_text(kLong + "[a]\n", signal_in(JobState::running, 0, number));
-    EXPECT_TRUE(failed(result, "job \"a\": was killed by signal " + std::to_string(number)));
-    EXPECT_EQ(job_of(result, "a").exit_signal, number);
-    EXPECT_GT(job_of(result, "a").tx.frames, 0U) << "its result comes back even so";
-    EXPECT_EQ(job_of(result, "a").state, JobState::reaped);
-  }
-}
 
 TEST(RunEnds, SignalsOfTheTerminalEndNoJobForTheControllerTellsItToStop) {
   bool sent = false;
@@ -125,14 +114,6 @@ TEST(RunEnds, TheKillOfAStragglerSparesTheGroupOfTheHarness) {
             0);
 }
 
-TEST(RunEnds, AJobThatBeginsLaterIsNotStuckBeforeItsOwnEnd) {
-  const RunResult result = run_text(
-      "[global]\nstuck_timeout=1\n[a]\nrate_iops=1000\nstart_delay=1500ms\nruntime=100ms\n"
-      "drain_time=20ms\n");
-  EXPECT_TRUE(passed(result));
-  EXPECT_EQ(job_of(result, "a").tx.offered_frames, 100U);
-}
-
 TEST(RunEnds, AReceiverIsNotStuckAsLongAsSomebodyIsToSendToIt) {
   // Its own runtime would have ended long before.
   const RunResult result = run_text(
@@ -178,21 +159,6 @@ TEST(RunEnds, AJobThatHangsAtItsStartKeepsEvenOthersFromBeginning) {
       "[b]\nnumber_ios=10\nexec_prerun=sleep 20\n");
   EXPECT_TRUE(failed(result, "job \"b\": did not start: was not initialised after 1.5 s"));
   EXPECT_EQ(job_of(result, "a").tx.frames, 0U);
-}
-
-TEST(RunEnds, ABatchMayTakeLongToStartWhileOneJobAfterTheOtherIsReady) {
-  const RunResult result = run_text(
-      "[global]\nengine=null\nrw=txrx\nnumber_ios=10\nstartup_timeout=4\n"
-      "[a]\nexec_prerun=sleep 1.5\n[b]\nexec_prerun=sleep 3\n[c]\nexec_prerun=sleep 4.5\n");
-  EXPECT_TRUE(passed(result));
-}
-
-TEST(RunEnds, AThreadThatHangsAtItsStartIsReportedAndLeft) {
-  bool stuck = false;
-  const RunResult result = with_stuck_thread(
-      "[global]\nstartup_timeout=100ms\nengine=unix\n[a]\nthread\nnumber_ios=10\n", stuck, false);
-  EXPECT_TRUE(stuck) << "it must not be let use what is gone";
-  EXPECT_TRUE(failed(result, "job \"a\": did not start: was not initialised after 0.1 s"));
 }
 
 /// How long a run goes on that is stopped `stops` times when its first job is in that state.
@@ -261,24 +227,6 @@ TEST(RunEnds, WhatTheSystemRefusesToForkIsAFailedStartThatIsNamed) {
   EXPECT_EQ(user.wait(), 0);
 }
 
-TEST(RunEnds, ABackgroundJobEndsThoughTheLastJobCouldNotEvenBeMade) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root: becomes another user";
-  Child user([] {
-    constexpr unsigned kNobodyElse = 64114;
-    const rlimit two{.rlim_cur = 2, .rlim_max = 2};
-    if (::setrlimit(RLIMIT_NPROC, &two) != 0 || ::setgid(kNobodyElse) != 0 ||
-        ::setuid(kNobodyElse) != 0) {
-      return 1;
-    }
-    const RunResult result = run_text(
-        "[global]\nengine=null\ncontinue_on_start_error\ndrain_time=50ms\nrate_iops=100\n"
-        "[noise]\nbackground\n[j]\nnumber_ios=10\n");
-    if (!failed(result, "job \"j\": did not start: cannot start a process")) return 2;
-    return job_of(result, "noise").tx.seconds < 30 ? 0 : 3;
-  });
-  EXPECT_EQ(user.wait(), 0);
-}
-
 TEST(RunEnds, AKilledControllerLeavesNoJobBehind) {
   // Whoever loses its parent becomes a child of this process, so that none goes unseen.
   ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
@@ -308,44 +256,6 @@ TEST(RunEnds, AKilledControllerLeavesNoJobBehind) {
     return errno == ECHILD;
   })) << "a job or something that it started still lives";
   ::prctl(PR_SET_CHILD_SUBREAPER, 0);
-}
-
-/// Makes a bus like that of a run whose process is gone. `name` keeps the paths of such buses
-/// apart.
-std::string bus_of_the_dead(const std::string& name) {
-  // Greater than any process has (proc(5), pid_max).
-  const std::string path = "/dev/shm/shmifperf-" + std::to_string(1U << 30U) + "-" + name + "-" +
-                           std::to_string(::getpid());
-  EXPECT_TRUE(Bus::create(path, {}).has_value());
-  return path;
-}
-
-/// From now on any run that begins may remove the file, a run of another test too.
-void make_old(const std::string& path) {
-  std::filesystem::last_write_time(
-      path, std::filesystem::file_time_type::clock::now() - std::chrono::minutes(5));
-}
-
-TEST(RunEnds, BusesThatKilledRunsLeftBehindAreTakenAway) {
-  const std::string young = bus_of_the_dead("young");
-  const std::string used = bus_of_the_dead("used");
-  Port port;
-  ASSERT_TRUE(port.attach(used).has_value());
-  make_old(used);
-  const std::string emptied = bus_of_the_dead("emptied");
-  std::filesystem::resize_file(emptied, 0);
-  make_old(emptied);
-  const std::string old = bus_of_the_dead("old");
-  make_old(old);
-  auto plan = test::pair(Role::tx, EngineKind::bus);
-  plan[0].options.number_ios = 1;
-  EXPECT_TRUE(test::passed(test::run(plan)));
-  EXPECT_FALSE(std::filesystem::exists(old));
-  EXPECT_FALSE(std::filesystem::exists(emptied)) << "what was truncated is no bus any more";
-  EXPECT_TRUE(std::filesystem::exists(young));
-  EXPECT_TRUE(std::filesystem::exists(used)) << "somebody is attached";
-  (void)Bus::destroy(young, true);
-  (void)Bus::destroy(used, true);
 }
 
 TEST(RunEnds, ABusThatIsTruncatedDuringARunIsTakenAwayWithIt) {

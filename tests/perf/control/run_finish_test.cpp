@@ -48,16 +48,6 @@ TEST(RunFinish, AnEndlessReplayFlatOutStopsWhenToldTo) {
       << "flat out asks for nothing that did not go";
 }
 
-TEST(RunFinish, CopiesOfReplayedFramesAreDuplicates) {
-  const test::TempDir dir;
-  make_record(dir.file("r"));
-  const RunResult result =
-      run_text("[j]\nreplay=" + dir.file("r") + "\nfault=duplicate=10%\ndrain_time=100ms\n");
-  EXPECT_TRUE(passed(result));
-  EXPECT_EQ(flow_to(result, "j.sink").received, 2000U);
-  EXPECT_EQ(flow_to(result, "j.sink").duplicates, result.links.at(0).faults.duplicated);
-}
-
 TEST(RunFinish, JobsWithWeightsDoNotWaitForOneThatWaitsForThem) {
   const std::string job = "rw=tx\nengine=unix\nflow=1\nnumber_ios=1000\n";
   const RunResult result = run_text("[a]\n" + job + "[b]\nstonewall\n" + job + "[c]\n" + job);
@@ -74,13 +64,6 @@ TEST(RunFinish, ABackgroundJobEndsWithTheLastJobThoughThatNeverStarted) {
       "[j]\nengine=null\nrw=txrx\nnumber_ios=10\nexec_prerun=sleep 5\n");
   EXPECT_TRUE(failed(result, "job \"j\": did not start"));
   EXPECT_LT(job_of(result, "noise").tx.seconds, 30);
-}
-
-TEST(RunFinish, FramesThatALinkStillHoldsAreNoMistakeInTheCounts) {
-  const RunResult result =
-      run_text("[j]\nrate_iops=1000\nruntime=500ms\ndrain_time=20ms\nfault=delay=300ms\n");
-  EXPECT_TRUE(passed(result));
-  EXPECT_EQ(job_of(result, "j").counts.agree, true);
 }
 
 TEST(RunFinish, WhatWentIntoALinkWithFaultsIsWhatCameOutWasDroppedOrIsUnderWay) {
@@ -104,71 +87,6 @@ TEST(RunFinish, WhatWentIntoALinkWithFaultsIsWhatCameOutWasDroppedOrIsUnderWay) 
   EXPECT_EQ(result.links[1].faults.frames, job_of(result, "k").counts.wire.rx_frames);
 }
 
-TEST(RunFinish, ALinkWithFaultsBothWaysTellsHowManyAreUnderWayInEach) {
-  const RunResult result = run_text(
-      "[j]\nrw=txrx\nto=k\nnumber_ios=300\nrate_iops=1000\ndrain_time=20ms\n"
-      "fault=delay=10s\nfault_rx=delay=10s\n"
-      "[k]\nrw=txrx\nnumber_ios=200\nrate_iops=1000\ndrain_time=20ms\n");
-  EXPECT_TRUE(passed(result));
-  ASSERT_EQ(result.links.size(), 2U);
-  EXPECT_EQ(result.links[0].faults.under_way, 300U);
-  EXPECT_EQ(result.links[1].faults.under_way, 200U);
-  // What is still under way is taken by the faults, as what they dropped.
-  const auto taken = [&](const std::string& job) {
-    std::string all;
-    for (const Cause& cause : result.causes.causes) {
-      if (cause.job == job && cause.cause == CauseKind::requested_faults) all += cause.sentence;
-    }
-    return all;
-  };
-  EXPECT_NE(taken("k").find("took 300 frames"), std::string::npos) << taken("k");
-  EXPECT_NE(taken("j").find("took 200 frames"), std::string::npos) << taken("j");
-}
-
-TEST(RunFinish, ASearchEndsWithItsRuntime) {
-  const JobSet set = test::set_of(
-      "[j]\nengine=unix\nsearch=ndr\nsearch_max_iops=1000\nsearch_resolution=0.1%\n"
-      "search_trial=200ms\nruntime=1\ndrain_time=10ms\nfault=rate=100kbit\n");
-  RunControl control;
-  bool stuck = false;
-  const RunResult result =
-      run_campaign(set.run, expand(set).value(), nullptr, control, stuck).value();
-  EXPECT_LE(result.searches.at(0).trials.size(), 5U);
-}
-
-TEST(RunFinish, FramesOfOthersAreNothingThatAJobMoved) {
-  const test::TempDir dir;
-  make_record(dir.file("r"));
-  const RunResult result = run_text("[j]\nengine=pcap\nrw=rx\nfilename=" + dir.file("r") + '\n');
-  EXPECT_TRUE(failed(result, "moved no frame (only frames of earlier runs came"));
-}
-
-TEST(RunFinish, WhatTwoThreadsCannotUseIsNotOffloaded) {
-  const JobSet refused = test::set_of(
-      "[j]\nio_submit_mode=offload\nfault=loss=1%\nruntime=1\n[n]\nengine=null\nruntime=1\n"
-      "io_submit_mode=offload\n[t]\nengine=host\nproto=tcp\nruntime=1\nio_submit_mode=offload\n");
-  EXPECT_EQ(std::ranges::count_if(problems_of(refused),
-                                  [](const std::string& problem) {
-                                    return problem.find("two threads") != std::string::npos;
-                                  }),
-            3);
-}
-
-TEST(RunFinish, WhoEchoesLeavesTheRampOutOfItsFiguresToo) {
-  const RunResult result = run_text(
-      "[j]\nengine=unix\nrw=pingpong\nrate_iops=1000\nramp_time=300ms\nruntime=500ms\n"
-      "drain_time=100ms\n");
-  ASSERT_TRUE(passed(result));
-  const JobResult& asker = job_of(result, "j");
-  const JobResult& echo = job_of(result, "j.echo");
-  EXPECT_EQ(echo.rx.frames, asker.tx.frames);
-  EXPECT_EQ(echo.tx.frames, asker.tx.frames);
-  EXPECT_EQ(echo.tx.offered_frames, asker.tx.frames);
-  EXPECT_EQ(echo.rx.ramp_frames, asker.tx.ramp_frames);
-  EXPECT_EQ(echo.tx.ramp_frames, asker.tx.ramp_frames);
-  EXPECT_NEAR(echo.tx.seconds, asker.tx.seconds, 0.2);
-}
-
 TEST(RunFinish, WhatTheRampSkipsWasNotOffered) {
   bool frozen = false;
   const RunResult result = run_text(
@@ -184,6 +102,17 @@ TEST(RunFinish, WhatTheRampSkipsWasNotOffered) {
   EXPECT_TRUE(frozen);
   EXPECT_EQ(job_of(result, "j").tx.offered_frames, 500U);
   EXPECT_LT(job_of(result, "j").tx.ramp_frames, 550U);
+}
+
+TEST(RunFinish, WhatTwoThreadsCannotUseIsNotOffloaded) {
+  const JobSet refused = test::set_of(
+      "[j]\nio_submit_mode=offload\nfault=loss=1%\nruntime=1\n[n]\nengine=null\nruntime=1\n"
+      "io_submit_mode=offload\n[t]\nengine=host\nproto=tcp\nruntime=1\nio_submit_mode=offload\n");
+  EXPECT_EQ(std::ranges::count_if(problems_of(refused),
+                                  [](const std::string& problem) {
+                                    return problem.find("two threads") != std::string::npos;
+                                  }),
+            3);
 }
 
 }  // namespace

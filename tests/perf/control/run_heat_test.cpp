@@ -65,37 +65,6 @@ TEST(RunHeat, ShowsWhichShareOfALargeRingTheFramesFilled) {
       << "a receiver writes into its port alone";
 }
 
-TEST(RunHeat, ShowsThatASmallRingIsUsedAsAWhole) {
-  BusOptions options;
-  options.ring_bytes = 64U << 10U;
-  const test::TempBus bus(options);
-  const RunResult result = run_text("[global]\nheat\n[j]\nbus=" + bus.path() +
-                                    "\nbs=1000\nrate_iops=2000\nruntime=1s\n");
-  ASSERT_TRUE(passed(result));
-  const BusHistory& history = history_of(result, "j");
-  EXPECT_EQ(history.bytes(), kHeadBytes + options.ring_bytes);
-  const BusPart ring = history.parts().back();
-  ASSERT_EQ(ring.range.bytes(), options.ring_bytes);
-  std::vector<double> hottest(ring.cells);
-  for (const BusHeatRow& row : history.rows()) {
-    for (std::size_t i = 0; i < ring.cells; ++i) {
-      hottest[i] = std::max(hottest[i], row.accessed[BusHistory::kCells - ring.cells + i]);
-    }
-  }
-  EXPECT_EQ(*std::ranges::min_element(hottest), 1) << "each part of it was used";
-}
-
-TEST(RunHeat, OfALargeRingIsSampledOftener) {
-  const test::TempBus bus(test::roomy(64));
-  const RunResult result =
-      run_text("[global]\nheat\n[j]\nbus=" + bus.path() + "\nbs=1500\nrate_iops=10k\nruntime=2s\n");
-  ASSERT_TRUE(passed(result));
-  const HeatOfJob& heat = heat_of(result, "j");
-  EXPECT_EQ(heat.provenance.precision, "sampled page");
-  EXPECT_GT(heat.attributes.samples_per_window(), 1U);
-  EXPECT_GT(history_of(result, "j").touched_bytes().value(), 1'000'000U);
-}
-
 TEST(RunHeat, LiesOnTheTimeAxisAndCountsFromTheEndOfTheRamp) {
   const RunResult result =
       run_text("[global]\nheat\n[j]\nengine=bus\nrate_iops=1000\nramp_time=700ms\nruntime=900ms\n");
@@ -113,19 +82,6 @@ TEST(RunHeat, LiesOnTheTimeAxisAndCountsFromTheEndOfTheRamp) {
   for (std::size_t i = 1; i < history.rows().size(); ++i) {
     EXPECT_GE(history.rows()[i].begin_s, history.rows()[i - 1].end_s);
   }
-}
-
-TEST(RunHeat, OfThreadsIsThatOfTheirOwnPorts) {
-  const RunResult result = run_text(
-      "[global]\nheat\nthread\n[j]\nengine=bus\nbs=1000\nrate_iops=1000\nruntime=1200ms\n");
-  ASSERT_TRUE(passed(result));
-  EXPECT_TRUE(heat_of(result, "j").mapping.starts_with("j@")) << heat_of(result, "j").mapping;
-  EXPECT_TRUE(heat_of(result, "j.sink").mapping.starts_with("j.sink@"));
-  EXPECT_GT(history_of(result, "j").touched_bytes().value(), 100'000U);
-  EXPECT_GT(history_of(result, "j.sink").touched_bytes().value(), 100'000U);
-  if (!tells_writes(result, "j")) return;
-  EXPECT_GT(history_of(result, "j").written_bytes().value(), kHeadBytes);
-  EXPECT_LE(history_of(result, "j.sink").written_bytes().value(), kHeadBytes);
 }
 
 class RunHeatOneAfterTheOther : public testing::TestWithParam<const char*> {};
@@ -159,15 +115,6 @@ TEST(RunHeat, SaysWhyAJobIsNotMeasuredAndGivesNoZeros) {
                                 "written_share", "windows", "map", "bytes"}) {
     EXPECT_TRUE(heat.at(key).is_null()) << key;
   }
-}
-
-TEST(RunHeat, OfAJobThatEndsAtOnceIsMissingWithTheReason) {
-  const RunResult result =
-      run_text("[global]\nheat\n[j]\nengine=bus\nrate_iops=1000\nruntime=5ms\n");
-  // On a busy machine it may live long enough.
-  const HeatOfJob& heat = heat_of(result, "j");
-  EXPECT_NE(heat.history.has_value(), heat.reason.starts_with("the job ended before"))
-      << heat.reason;
 }
 
 TEST(RunHeat, OfAJobThatWasStoppedForLongGoesOnlyThatFar) {
@@ -206,24 +153,6 @@ TEST(RunHeat, LeavesNeitherItsDirectoryNorItsVariableBehind) {
   EXPECT_FALSE(std::filesystem::exists(during)) << during;
   const std::string after = std::getenv(heat::kVariable) ? std::getenv(heat::kVariable) : "";
   EXPECT_EQ(after, before);
-}
-
-TEST(RunHeat, IsAsTheSchemaHasIt) {
-  const RunResult result =
-      run_text("[global]\nheat\n[j]\nengine=bus\nbs=1000\nrate_iops=1000\nruntime=1s\n");
-  ASSERT_TRUE(passed(result));
-  const auto report = Report::parse(to_json(result, Bins::without), "run");
-  ASSERT_TRUE(report) << report.error().message;
-  const auto& heat = report->json().at("jobs").at(1).at("heat");
-  EXPECT_EQ(heat.at("attrs"), "100000,100000,100000,10,1000");
-  EXPECT_EQ(heat.at("looks"), 1);
-  EXPECT_FALSE(heat.at("regions").empty());
-  EXPECT_EQ(heat.at("map").at("rows").at(0).at("accessed").size(), BusHistory::kCells);
-}
-
-TEST(RunHeat, IsMissingUnlessSomebodyAsks) {
-  const RunResult result = run_text("[j]\nengine=bus\nrate_iops=1000\nruntime=100ms\n");
-  EXPECT_EQ(job_of(result, "j").heat, nullptr);
 }
 
 }  // namespace

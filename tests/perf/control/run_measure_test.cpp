@@ -9,7 +9,6 @@
 #include <fstream>
 #include <sstream>
 #include <string>
-#include <utility>
 
 #include "perf/control/campaign.hpp"
 #include "tests/perf/control/run_plan.hpp"
@@ -101,15 +100,6 @@ TEST(RunMeasure, ALatencyBeyondItsMaximumFailsTheJobByFrameAndTime) {
                      "job \"p\": frame 0 of p took "));
 }
 
-TEST(RunMeasure, OfTheMaximaOfASenderAndItsReceiverTheLowerApplies) {
-  for (const auto& [sends, receives] : {std::pair{"5ms", "1m"}, {"1m", "5ms"}}) {
-    const RunResult late = run_text(
-        std::string("[a]\nto=b\nengine=unix\nrate_iops=500\nnumber_ios=20\nfault=delay=20ms\n") +
-        "max_latency=" + sends + "\n[b]\nrw=rx\nengine=unix\nmax_latency=" + receives + '\n');
-    EXPECT_TRUE(failed(late, "longer than max_latency (5ms)")) << sends;
-  }
-}
-
 TEST(RunMeasure, AReceiverWaitsAsLongAsItsSenderSaysForLateFrames) {
   const RunResult result = run_text(
       "[a]\nto=b\nengine=unix\nnumber_ios=20\nfault=delay=300ms\ndrain_time=5\n"
@@ -126,13 +116,6 @@ TEST(RunMeasure, TheHarnessesOwnLimitStandsBesideEachRate) {
   ASSERT_TRUE(result.jobs[0].limit_fps && result.jobs[1].limit_fps);
   EXPECT_GT(*result.jobs[0].limit_fps, 100'000);
   EXPECT_GT(*result.jobs[1].limit_fps, 100'000);
-}
-
-TEST(RunMeasure, RoundTripsHaveNoSuchLimit) {
-  const RunResult result = campaign(pair(Role::pingpong, EngineKind::unix_pair));
-  ASSERT_TRUE(passed(result));
-  EXPECT_FALSE(result.jobs[0].limit_fps);
-  EXPECT_FALSE(result.jobs[1].limit_fps);
 }
 
 TEST(RunMeasure, ASteadyRateEndsTheJobAndTheReportSaysWhen) {
@@ -156,18 +139,6 @@ TEST(RunMeasure, ASteadyRateEndsTheJobAndTheReportSaysWhen) {
   ASSERT_TRUE(data.value && data.reached_at_seconds);
   EXPECT_LE(*data.value, 0.2);
   EXPECT_GE(*data.reached_at_seconds, 2U);
-}
-
-TEST(RunMeasure, ARateThatNeverSettlesRunsToItsEnd) {
-  auto plan = pair(Role::tx, EngineKind::unix_pair);
-  plan[0].options.rate_fps.tx = 1000;
-  plan[0].options.runtime = 1500ms;
-  plan[0].options.steadystate = "iops:5%";
-  const RunResult result = run(plan);
-  ASSERT_TRUE(passed(result));
-  EXPECT_EQ(result.jobs[0].tx.offered_frames, 1500U);
-  EXPECT_EQ(result.steady_state.value_or("").rfind("not reached", 0), 0U);
-  EXPECT_FALSE(result.steady_states.at(0).reached_at_seconds);
 }
 
 /// A run whose frames are recorded.
@@ -239,15 +210,6 @@ TEST(RunMeasure, ADamagedFrameFailsTheRunThoughItIsCheckedAfterTheLastOne) {
   }
 }
 
-TEST(RunMeasure, ARecordWithoutItsEndIsNotTakenForAWholeOne) {
-  const test::TempDir directory;
-  const std::string capture = record(directory, 5);
-  std::filesystem::resize_file(capture, std::filesystem::file_size(capture) - 5);
-  const RunResult result = run(checker(capture));
-  EXPECT_TRUE(failed(result, "the capture is damaged"));
-  EXPECT_EQ(result.jobs[0].flows.at(0).received, 999U) << "what was whole is counted";
-}
-
 TEST(RunMeasure, FramesAreComparedWithWhatTheirSeedMakes) {
   const test::TempDir directory;
   auto plan = checker(record(directory, 5));
@@ -268,72 +230,6 @@ TEST(RunMeasure, ARunComparesItsOwnFramesWithTheirSeedToo) {
   }
 }
 
-TEST(RunMeasure, AReplayIsReceivedWhoeverItsFramesWereFor) {
-  const test::TempDir directory;
-  auto plan = pair(Role::tx, EngineKind::bus);
-  plan[0].options.replay = record(directory, 5);
-  plan[0].options.replay_no_stall = true;
-  plan[0].options.runtime = {};
-  const RunResult result = run(plan);
-  ASSERT_TRUE(passed(result));
-  EXPECT_EQ(result.jobs[1].flows.at(0).received, 1000U);
-  EXPECT_EQ(result.jobs[1].flows.at(0).lost, 0U);
-}
-
-TEST(RunMeasure, ATriggerSavesTheStateOfVerificationUnasked) {
-  const test::TempDir directory;
-  auto plan = pair(Role::tx, EngineKind::unix_pair);
-  plan[0].options.rate_fps.tx = 1000;
-  plan[0].options.runtime = 30s;
-  RunOptions options;
-  options.aux_path = directory.path();
-  options.trigger_timeout = 300ms;
-  const RunResult result = run(plan, options);
-  ASSERT_TRUE(passed(result));
-  EXPECT_LT(result.jobs[0].tx.seconds, 20);
-  EXPECT_TRUE(std::filesystem::exists(directory.file("first-verify.state")));
-  EXPECT_TRUE(std::filesystem::exists(directory.file("second-verify.state")));
-}
-
-TEST(RunMeasure, HugePagesHoldTheFramesWhereThereAreAny) {
-  auto plan = pair(Role::tx, EngineKind::unix_pair);
-  plan[0].options.hugepages = true;
-  plan[0].options.number_ios = 1000;
-  EXPECT_TRUE(passed(run(plan)));
-}
-
-TEST(RunMeasure, JobsOneBehindTheOtherHaveOneTimeAxisAndTheGroupAllTheirTime) {
-  const RunResult result = run_text(
-      "[global]\nengine=unix\nrate_iops=1000\nruntime=300ms\ndrain_time=50ms\n"
-      "[a]\n[b]\nwait_for=a\n");
-  ASSERT_TRUE(passed(result));
-  const JobResult& a = job_of(result, "a");
-  const JobResult& b = job_of(result, "b");
-  ASSERT_FALSE(a.intervals.empty());
-  ASSERT_FALSE(b.intervals.empty());
-  EXPECT_GT(b.intervals.front().at_seconds, a.intervals.back().at_seconds);
-  EXPECT_TRUE(b.intervals.front().measured);
-  ASSERT_EQ(result.groups.size(), 1U);
-  EXPECT_GE(result.groups[0].tx.seconds, a.tx.seconds + b.tx.seconds);
-  EXPECT_TRUE(result.groups[0].loss.jitter_ns) << "the greatest of its flows";
-}
-
-TEST(RunMeasure, TheLogOfAJobThatWaitedBeginsWithTheJobAndItsCurveWithTheRun) {
-  const test::TempDir dir;
-  const RunResult result =
-      run_text("[global]\nengine=unix\nrate_iops=1000\ndrain_time=50ms\naux-path=" + dir.path() +
-               "\n[a]\nruntime=300ms\n"
-               "[b]\nwait_for=a\nruntime=200ms\nwrite_iops_log=x\n"
-               "log_avg_msec=100\n");
-  ASSERT_TRUE(passed(result));
-  const auto lines = log_lines(dir.file("x_iops.b.log"));
-  ASSERT_FALSE(lines.empty());
-  const double end = job_of(result, "b").intervals.back().at_seconds;
-  EXPECT_LE(static_cast<double>(lines.back().at(0)) / 1000, end - 0.3)
-      << "of the same interval: the other job had lasted so long";
-  EXPECT_GE(lines.back().at(0), 100U);
-}
-
 TEST(RunMeasure, WhatNobodyCountsIsNotZero) {
   const std::string job = "[j]\nrate_iops=1000\nruntime=100ms\ndrain_time=50ms\n";
   const RunResult over_bus = run_text(job + "thread\n");
@@ -346,6 +242,15 @@ TEST(RunMeasure, WhatNobodyCountsIsNotZero) {
   const RunResult over_unix = run_text(job + "engine=unix\nthread\nverify_async=1\n");
   EXPECT_FALSE(job_of(over_unix, "j.sink").overruns) << "a socket tells of none";
   EXPECT_FALSE(job_of(over_unix, "j.sink").cpu) << "its helper's time is not the thread's";
+}
+
+TEST(RunMeasure, ARecordWithoutItsEndIsNotTakenForAWholeOne) {
+  const test::TempDir directory;
+  const std::string capture = record(directory, 5);
+  std::filesystem::resize_file(capture, std::filesystem::file_size(capture) - 5);
+  const RunResult result = run(checker(capture));
+  EXPECT_TRUE(failed(result, "the capture is damaged"));
+  EXPECT_EQ(result.jobs[0].flows.at(0).received, 999U) << "what was whole is counted";
 }
 
 }  // namespace

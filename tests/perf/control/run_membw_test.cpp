@@ -9,14 +9,12 @@
 
 #include "perf/control/campaign.hpp"
 #include "perf/report/report.hpp"
-#include "perf/result/memory_of_run.hpp"
 #include "tests/perf/control/run_plan.hpp"
 
 namespace shmif::perf::run_membw {
 namespace {
 
 using Json = nlohmann::json;
-using test::job_of;
 using test::passed;
 using test::run_text;
 
@@ -70,14 +68,6 @@ TEST(RunMembw, SaysOfEachSourceWhyItHasNoValue) {
   EXPECT_TRUE(source(result, "software:io").rates.total);
 }
 
-TEST(RunMembw, OfJobsThatAreThreadsIsThatOfTheProcessThatRunsThem) {
-  const RunResult result =
-      run_text("[global]\nmembw\n[j]\nthread\nengine=null\nrate_iops=1000\nruntime=1200ms\n");
-  ASSERT_TRUE(passed(result));
-  const MemorySummary& io = source(result, "software:io");
-  EXPECT_TRUE(io.rates.total) << io.rates.reason;
-}
-
 TEST(RunMembw, CountsWhatJobsSendAndReceiveThroughSockets) {
   constexpr double kFrame = 1400, kFps = 2000;
   for (const char* const jobs :
@@ -125,14 +115,6 @@ TEST(RunMembw, CountsOnlyTheJobsThatUseSocketsAsSuch) {
   EXPECT_THROW(source(bus, "software:sockets"), std::runtime_error);
 }
 
-TEST(RunMembw, OfARunThatIsTooShortIsMissingWithTheReason) {
-  const RunResult result =
-      run_text("[global]\nmembw\n[j]\nengine=bus\nrate_iops=1000\nruntime=50ms\n");
-  ASSERT_TRUE(passed(result));
-  EXPECT_FALSE(source(result, "software:bus").rates.total);
-  EXPECT_NE(source(result, "software:bus").rates.reason, "");
-}
-
 TEST(RunMembw, OfAStoppedRunIsPartial) {
   const perf::JobSet set =
       test::set_of("[global]\nmembw\n[j]\nengine=bus\nrate_iops=1000\nruntime=600\n");
@@ -149,49 +131,6 @@ TEST(RunMembw, OfAStoppedRunIsPartial) {
       Runner::create(options, perf::expand(set).value()).value()->run(&meddler, control);
   ASSERT_TRUE(result.membw);
   EXPECT_TRUE(result.membw->measured.partial);
-}
-
-/// The kernel counts its reads and writes, and nobody counts what it sends.
-TEST(RunMembw, SaysNothingOfTheSocketsOfAProgram) {
-  const RunResult result = run_text("[global]\nmembw\n[p]\nengine=host\nexec=sleep 1.5\n");
-  ASSERT_TRUE(passed(result));
-  EXPECT_THROW(source(result, "software:sockets"), std::runtime_error);
-  const MemorySummary& io = source(result, "software:io");
-  EXPECT_EQ(io.rates.reason.find("see software:sockets"), std::string::npos) << io.rates.reason;
-}
-
-TEST(RunMembw, CountsWhatAJobOnSocketsWritesToItsCapture) {
-  const test::TempDir dir;
-  const RunResult result =
-      run_text("[global]\nmembw\n[j]\nengine=unix\nbs=1400\nrate_iops=2k\nruntime=2s\nwrite_pcap=" +
-               dir.file("sent.pcap") + '\n');
-  ASSERT_TRUE(passed(result));
-  EXPECT_TRUE(source(result, "software:sockets").rates.writes);
-  const MemorySummary& io = source(result, "software:io");
-  ASSERT_TRUE(io.rates.writes) << io.rates.reason;
-  EXPECT_GT(*io.rates.writes, 0.5 * 1400 * 2000) << "the capture is written";
-}
-
-TEST(RunMembw, OfJobsOneAfterTheOtherGoesOnWhenTheFirstHaveEnded) {
-  const RunResult result = run_text(
-      "[global]\nmembw\nengine=bus\nbs=1000\nrate_iops=1000\n[a]\nruntime=600ms\n"
-      "[b]\nstonewall\nruntime=2s\n");
-  ASSERT_TRUE(passed(result));
-  const auto& samples = result.membw->measured.samples;
-  const auto& sources = result.membw->measured.sources;
-  const auto io = std::ranges::find(sources, "software:io", &MemorySummary::label);
-  ASSERT_NE(io, sources.end());
-  const auto at = static_cast<std::size_t>(io - sources.begin());
-  const std::uint64_t second = job_of(result, "b").tx.begin_ns;
-  const bool any = std::ranges::any_of(samples, [&](const MembwSample& sample) {
-    return sample.readings[at].begin_ns > second && sample.readings[at].total;
-  });
-  EXPECT_TRUE(any) << io->rates.reason;
-}
-
-TEST(RunMembw, IsMissingUnlessSomebodyAsks) {
-  const RunResult result = run_text("[j]\nengine=bus\nrate_iops=1000\nruntime=100ms\n");
-  EXPECT_EQ(result.membw, nullptr);
 }
 
 }  // namespace

@@ -14,33 +14,6 @@
 namespace shmif::perf::run_watch {
 namespace {
 
-TEST(TrafficOfIntervals, IsThatOfTheTimeWhichEachOfThemTook) {
-  IntervalResult first;
-  first.at_seconds = 0.25;
-  first.seconds = 0.25;
-  first.lost_frames = 7;
-  first.rx_frames = 70;
-  IntervalResult second;
-  second.at_seconds = 0.75;
-  second.seconds = 0.5;
-  second.overruns = 3;
-  second.latency_max_ns = 9e6;
-  const JobTraffic traffic = traffic_of("rx", {first, second});
-  EXPECT_EQ(traffic.job, "rx");
-  ASSERT_EQ(traffic.steps.size(), 2U);
-  EXPECT_EQ(traffic.steps[0].begin_s, 0);
-  EXPECT_EQ(traffic.steps[0].end_s, 0.25);
-  EXPECT_EQ(traffic.steps[0].lost, 7U);
-  EXPECT_EQ(traffic.steps[0].received, 70U);
-  EXPECT_EQ(traffic.steps[0].overruns, 0U);
-  EXPECT_FALSE(traffic.steps[0].latency_max_ns);
-  EXPECT_EQ(traffic.steps[1].begin_s, 0.25);
-  EXPECT_EQ(traffic.steps[1].end_s, 0.75);
-  EXPECT_EQ(traffic.steps[1].lost, 0U);
-  EXPECT_EQ(traffic.steps[1].overruns, 3U);
-  EXPECT_EQ(traffic.steps[1].latency_max_ns, 9e6);
-}
-
 TEST(TrafficOfIntervals, GetsTheLossesThatNoLaterFrameShowed) {
   IntervalResult interval;
   interval.lost_frames = 7;

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <memory>
-#include <utility>
 
 #include "perf/control/search.hpp"
 #include "tests/perf/stats/recorded.hpp"

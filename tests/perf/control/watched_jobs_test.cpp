@@ -3,9 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include <memory>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "perf/control/gather.hpp"

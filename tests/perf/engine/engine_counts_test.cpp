@@ -5,9 +5,7 @@
 #include <chrono>
 #include <filesystem>
 #include <memory>
-#include <optional>
 #include <string>
-#include <thread>
 
 #include "perf/engine/device_wires.hpp"
 #include "shmif/port.hpp"

@@ -72,17 +72,6 @@ TEST_F(NamedDevices, AreTheEndsInTheirOrder) {
   }
 }
 
-TEST_F(NamedDevices, AreAllLookedAtAndCounted) {
-  const std::string place = " in namespace " + space->path();
-  EXPECT_NE(refusal("left,nowhere").find("\"nowhere\""), std::string::npos) << "the last, too";
-  EXPECT_NE(refusal("left,nowhere").find(place), std::string::npos);
-  EXPECT_NE(refusal("left", 2).find("names 1 interface, but 2 are needed"), std::string::npos);
-  EXPECT_NE(refusal("left,right", 3).find("names 2 interfaces, but 3 are needed"),
-            std::string::npos);
-  EXPECT_NE(refusal("left,").find("\"\" is not the name"), std::string::npos);
-  EXPECT_NE(refusal("left,right,").find("\"\" is not the name"), std::string::npos);
-}
-
 TEST_F(NamedDevices, AreInUseByWhatIsTheirOwnAndNotTheirNeighbours) {
   ASSERT_TRUE(ip({"address", "add", "198.18.0.1/24", "dev", "right"}));
   EXPECT_EQ(refusal("left"), "");

@@ -2,7 +2,6 @@
 // that somebody named, other machines.
 
 #include <gtest/gtest.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,7 +9,6 @@
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
-#include <future>
 #include <set>
 
 #include "perf/engine/device_wires.hpp"
@@ -95,16 +93,6 @@ void expect_traffic(End& one, End& other) {
   EXPECT_TRUE(same_frames(back, collect(one, back.size())));
 }
 
-TEST(EngineNames, AreThoseOfTheJobOption) {
-  std::vector<std::string> names;
-  for (const Engine* const engine : engines()) {
-    names.emplace_back(engine->name);
-    EXPECT_EQ(&engine_of(engine->kind), engine);
-  }
-  EXPECT_EQ(names, (std::vector<std::string>{"bus", "tap", "packet", "unix", "udp", "stream",
-                                             "dgram", "vde", "pcap", "null", "host"}));
-}
-
 TEST(BusWire, OfMoreEndsThanABusHasPortsIsRefused) {
   EXPECT_TRUE(make_wire(job_on(EngineKind::bus), 256));
   EXPECT_TRUE(says(make_wire(job_on(EngineKind::bus), 257), Errc::table_full,
@@ -116,30 +104,6 @@ TEST(BusWire, OfMoreEndsThanABusHasPortsIsRefused) {
   job.allow_live = true;
   EXPECT_TRUE(says(make_wire(job, 256), Errc::table_full, {"has room for 255 ports"}));
   EXPECT_TRUE(own_buses().empty());
-}
-
-TEST(Wires, WithABridgeCarryNothingToAddressesThatNoEndHas) {
-  for (const EngineKind kind : {EngineKind::tap, EngineKind::packet}) {
-    SCOPED_TRACE(name_of(kind));
-    auto wire = make_wire(job_on(kind), 3);
-    if (!wire) {
-      EXPECT_EQ(wire.error().code, Errc::not_supported) << wire.error().message;
-      continue;
-    }
-    std::vector<std::unique_ptr<End>> ends;
-    for (std::size_t i = 0; i < 3; ++i) ends.push_back((*wire)->open_end(end_options(i)).value());
-    // A frame from a host behind end 0 to end 1, a frame to that host, and two frames that show
-    // that everything sent before has arrived.
-    const std::vector<Bytes> from_nobody{frame_to(1, 9, 60, 1)};
-    const std::vector<Bytes> to_nobody{frame_to(9, 1, 60, 2)};
-    const std::vector<Bytes> last{frame_to(0, 1, 60, 3), frame_to(2, 1, 60, 4)};
-    (void)send_all(*ends[0], from_nobody, *ends[2]);
-    EXPECT_TRUE(same_frames(from_nobody, collect(*ends[1], 1)));
-    (void)send_all(*ends[1], to_nobody, *ends[1]);
-    EXPECT_EQ(ends[1]->send(shmif::test::views(last)).taken, 2U);
-    EXPECT_TRUE(same_frames({last[0]}, collect(*ends[0], 1)));
-    EXPECT_TRUE(same_frames({last[1]}, collect(*ends[2], 1)));
-  }
 }
 
 TEST(DeviceWires, WhatADeviceMissedOrDroppedIsDropped) {
@@ -426,16 +390,6 @@ TEST_F(EngineInNamespaces, AnInterfaceInUseIsRefusedUnlessThatIsAllowed) {
   JobOptions allowed = job("left");
   allowed.allow_live = true;
   EXPECT_TRUE(make_wire(allowed, 1));
-}
-
-TEST_F(EngineInNamespaces, AnInterfaceWithLinkLocalAddressesOnlyIsNot) {
-  auto netlink = here->netlink();
-  netlink.add_veth("one", "other").value();
-  netlink.set_up("one").value();
-  netlink.set_up("other").value();
-  const auto shown = run(*here, {"ip", "-6", "address", "show", "dev", "one"});
-  if (shown.output.find("fe80::") == std::string::npos) return;  // a kernel without IPv6
-  EXPECT_TRUE(make_wire(job("one"), 1));
 }
 
 TEST_F(EngineInNamespaces, TapUsesADeviceThatIsNamed) {

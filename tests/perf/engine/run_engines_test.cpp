@@ -46,20 +46,6 @@ TEST(RunEngines, SideBySideAllCountTheSame) {
   EXPECT_EQ(job_of(result, "j-null").tx.bytes, bytes);
 }
 
-TEST(RunEngines, BothWaysAndRoundTripsToo) {
-  const RunResult result = run_text(
-      "[global]\nengine=bus,tap,packet,unix,udp\nrate_iops=1000\nnumber_ios=100\n"
-      "drain_time=200ms\n[both]\nrw=txrx\n[ask]\nrw=pingpong\nwire=own\n");
-  if (failed(result, "/dev/net/tun")) GTEST_SKIP() << "no TUN device";
-  EXPECT_TRUE(passed(result));
-  for (const char* engine : {"-bus", "-tap", "-packet", "-unix", "-udp"}) {
-    SCOPED_TRACE(engine);
-    EXPECT_EQ(flow_to(result, std::string("both") + engine).received, 100U);
-    EXPECT_EQ(flow_to(result, std::string("both") + engine + ".peer").received, 100U);
-    EXPECT_EQ(job_of(result, std::string("ask") + engine).rx.frames, 100U);
-  }
-}
-
 TEST(RunEngines, WhatOneCannotDoIsRefusedBeforeAnythingStarts) {
   const auto refused = [](const std::string& options, const std::string& why) {
     const auto problems = problems_of(test::set_of("[j]\nnumber_ios=1\n" + options));

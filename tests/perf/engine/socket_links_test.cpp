@@ -10,7 +10,6 @@
 #include <array>
 #include <future>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include "base/unique_fd.hpp"

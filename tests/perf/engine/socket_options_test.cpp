@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <future>
@@ -159,36 +158,6 @@ TEST_F(HostSockets, AWindowThatTheKernelDoesNotGrantIsRefusedWithWhatItGrants) {
   EXPECT_EQ(more.error().message,
             "window: the kernel grants " + std::to_string(max) + " of " + std::to_string(max + 1) +
                 " bytes (ask for less, or raise net.core.wmem_max of the machine)");
-}
-
-TEST_F(HostSockets, HandNothingOnToCommands) {
-  const Inside inside(*space);
-  const auto before = shmif::test::handed_on();
-  const Connection pair("127.0.0.1:7000");
-  HostEndOptions options;
-  options.local = "127.0.0.1:7000";
-  const auto datagrams = open_udp_host_end(options).value();
-  const auto stream = bound_socket(SOCK_STREAM, parse_socket_address("127.0.0.1:7001").value());
-  EXPECT_TRUE(stream);
-  EXPECT_EQ(shmif::test::handed_on(), before);
-}
-
-TEST(TcpSockets, WithoutTcpThereIsNoStateAndWhatTheKernelRefusesIsNamed) {
-  const UniqueFd datagrams(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  EXPECT_FALSE(tcp_state_of(datagrams.get()));
-  const UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  HostEndOptions options;
-  options.congestion = "nosuch";
-  Result<void> done = set_up_socket(socket.get(), options, Transport::tcp);
-  ASSERT_FALSE(done);
-  EXPECT_EQ(done.error().code, Errc::bad_argument);
-  EXPECT_NE(done.error().message.find("\"nosuch\" (it has: "), std::string::npos);
-  EXPECT_TRUE(set_up_socket(datagrams.get(), options, Transport::udp)) << "that is of TCP";
-  options = {};
-  options.mss_bytes = 40'000;
-  done = set_up_socket(socket.get(), options, Transport::tcp);
-  ASSERT_FALSE(done);
-  EXPECT_EQ(done.error().message.rfind("mss: cannot use segments of 40000 bytes", 0), 0U);
 }
 
 TEST(SocketBuffers, AreEnlargedBothWaysByRootAndByAnOrdinaryUser) {

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <set>
 #include <span>
 #include <vector>
@@ -145,28 +144,6 @@ TEST(FrameMaker, KnowsEveryByteOfAFrameWithoutARecord) {
   const FrameView frame = other.make(1, 100, kProbeInFrame);
   EXPECT_EQ(read_probe(frame.bytes, 14).finding, Finding::whole);
   EXPECT_FALSE(receiver.payload_is_as_made(frame.bytes));
-}
-
-TEST(FrameMaker, TakesWhatAJobAsksFor) {
-  JobOptions job;
-  job.vlan = 7;
-  job.verify = false;
-  job.randseed = 99;
-  job.payload = Payload::zero;
-  job.iodepth_batch = 100;
-  const FrameMakerOptions options = frame_maker_options(job, 3, 1000);
-  FrameMaker maker(options);
-  EXPECT_EQ(maker.slots(), 128U);
-  EXPECT_EQ(options.seed, 99U);
-  job.buffer_pattern = {std::byte{7}, std::byte{8}};
-  job.buffer_compress_percentage = 30;
-  job.headers = "ipv4/udp";
-  EXPECT_EQ(frame_maker_options(job, 3, 1000).pattern, job.buffer_pattern);
-  EXPECT_EQ(frame_maker_options(job, 3, 1000).zeros_per_cent, 30U);
-  EXPECT_TRUE(frame_maker_options(job, 3, 1000).headers);
-  const FrameView frame = maker.make(0, 1000, kProbeInFrame);
-  EXPECT_EQ(read_probe(frame.bytes, 18).checksum, Checksum::none);
-  EXPECT_EQ(read_probe(frame.bytes, 18).probe.flow, 3U);
 }
 
 }  // namespace

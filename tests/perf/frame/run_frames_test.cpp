@@ -90,19 +90,6 @@ TEST(RunFrames, AreTheSameWhetherAnEngineRefusesSomeOrNot) {
   }
 }
 
-TEST(RunFrames, HaveSizesOfTheirRangeAndTheirTag) {
-  std::set<std::size_t> sizes;
-  for (const Witnessed& w : frames_of("bs=64-99\nvlan=123\n")) {
-    sizes.insert(w.bytes.size());
-    EXPECT_EQ(w.bytes[12], std::byte{0x81});
-    EXPECT_EQ(w.bytes[15], std::byte{123});
-    EXPECT_EQ(w.reading.finding, Finding::whole);
-  }
-  EXPECT_GE(*sizes.begin(), 64U);
-  EXPECT_LE(*sizes.rbegin(), 99U);
-  EXPECT_GT(sizes.size(), 20U);
-}
-
 TEST(RunFrames, GoInBatchesOfTheSizeAskedFor) {
   const auto batches = [](const std::string& options) {
     const RunResult result = run_text("[j]\nengine=null\nnumber_ios=100\n" + options);
@@ -128,15 +115,6 @@ TEST(RunFaults, DelayAndJitterAreSeenInTheLatency) {
   EXPECT_GT(*flow_to(result, "varies.sink").jitter_ns, 2e6);
 }
 
-TEST(RunFaults, ADelayedFrameLeavesAtItsTimeThoughItsSenderHasNothingElseToSend) {
-  const RunResult result =
-      run_text("[j]\nengine=unix\nrate_iops=2\nnumber_ios=3\ndrain_time=300ms\nfault=delay=5ms\n");
-  EXPECT_TRUE(passed(result));
-  const LatencyHistogram& latency = *job_of(result, "j.sink").latency;
-  EXPECT_GE(latency.min(), 4'500'000U);
-  EXPECT_LT(latency.percentile(50), 250'000'000U) << "the next frame comes after 500 ms";
-}
-
 TEST(RunFaults, EachDirectionHasItsOwnAndTheReportHasBoth) {
   const RunResult result = run_text(
       "[j]\nrw=txrx\nengine=unix\nto=k\nnumber_ios=2000\nrate_iops=20k\ndrain_time=100ms\n"
@@ -150,6 +128,15 @@ TEST(RunFaults, EachDirectionHasItsOwnAndTheReportHasBoth) {
   EXPECT_EQ(flow_to(result, "j").lost, 0U);
   EXPECT_GT(result.links[0].faults.lost, 20U);
   EXPECT_GT(result.links[1].faults.duplicated, 20U);
+}
+
+TEST(RunFaults, ADelayedFrameLeavesAtItsTimeThoughItsSenderHasNothingElseToSend) {
+  const RunResult result =
+      run_text("[j]\nengine=unix\nrate_iops=2\nnumber_ios=3\ndrain_time=300ms\nfault=delay=5ms\n");
+  EXPECT_TRUE(passed(result));
+  const LatencyHistogram& latency = *job_of(result, "j.sink").latency;
+  EXPECT_GE(latency.min(), 4'500'000U);
+  EXPECT_LT(latency.percentile(50), 250'000'000U) << "the next frame comes after 500 ms";
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <array>
 #include <vector>
 
 namespace shmif::perf {
@@ -150,34 +149,6 @@ TEST(Schedule, APauseIsNotHeldAgainstTheFramesThatWereDueInIt) {
   skip.run(kBegin, kBegin + 100 * kMs, 10 * kUs);
   EXPECT_EQ(skip.schedule.skipped_frames(), 0U) << "nothing was offered in a pause";
   for (const Sent& sent : skip.sent) EXPECT_EQ(sent.at_ns, sent.intended_ns);
-}
-
-TEST(Schedule, TakesWhatAJobAsksForInEachDirection) {
-  JobOptions job;
-  job.rate_fps = {.tx = 1000, .rx = 500};
-  job.rate_catchup = CatchUp::limited;
-  job.rate_bps = {.tx = 7'000'000, .rx = 6'000'000};
-  job.rate_overhead_bytes = 24;
-  job.thinktime = 3ms;
-  job.thinktime_spin = 2ms;
-  job.thinktime_blocks = 4;
-  job.rate_process = RateProcess::poisson;
-  const ScheduleOptions sent = schedule_options(job);
-  const ScheduleOptions received = schedule_options(job, true);
-  EXPECT_EQ(sent.pace.frames_per_s, 1000U);
-  EXPECT_EQ(received.pace.frames_per_s, 500U);
-  EXPECT_EQ(sent.pace.process, PaceOptions::Process::poisson);
-  EXPECT_EQ(sent.catch_up, CatchUp::limited);
-  EXPECT_EQ(sent.think.blocks, 4U);
-  EXPECT_EQ(sent.think.pause, 3ms);
-  EXPECT_EQ(sent.think.spin, 2ms);
-  EXPECT_NE(sent.pace.seed, received.pace.seed);
-  EXPECT_EQ(sent.pace.bits_per_s, 7'000'000U);
-  EXPECT_EQ(received.pace.bits_per_s, 6'000'000U);
-  EXPECT_EQ(sent.pace.overhead_bytes, 24U);
-  EXPECT_EQ(received.pace.overhead_bytes, 24U);
-  job.randseed = 2;
-  EXPECT_NE(schedule_options(job).pace.seed, sent.pace.seed);
 }
 
 }  // namespace

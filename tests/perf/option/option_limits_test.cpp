@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 #include <sys/sysinfo.h>
-#include <unistd.h>
 
 #include <string>
 #include <vector>

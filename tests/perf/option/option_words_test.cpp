@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <string>
-
 #include "perf/engine/engine.hpp"
 #include "perf/option/option_table.hpp"
 
@@ -14,10 +12,6 @@ namespace {
 struct WordOfAJob {
   const char *name, *word;
   bool (*is_so)(const JobOptions&);
-};
-struct WordOfARun {
-  const char *name, *word;
-  bool (*is_so)(const RunOptions&);
 };
 
 template <auto kMember, auto kValue, class Options>
@@ -33,7 +27,6 @@ void expect_word(const Word& word, Options options) {
 }
 
 using OfJob = JobOptions;
-using OfRun = RunOptions;
 
 TEST(OptionWords, OfAJobMeanWhatTheySay) {
   for (const WordOfAJob& word : std::initializer_list<WordOfAJob>{
@@ -90,38 +83,6 @@ TEST(OptionWords, OfAJobMeanWhatTheySay) {
     other.verify = false;
     expect_word(word, other);
   }
-}
-
-TEST(OptionWords, OfTheRunMeanWhatTheySay) {
-  using Eta = OfRun::Eta;
-  for (const WordOfARun& word : std::initializer_list<WordOfARun>{
-           {"eta", "auto", is<&OfRun::eta, Eta::automatic, OfRun>},
-           {"eta", "always", is<&OfRun::eta, Eta::always, OfRun>},
-           {"eta", "never", is<&OfRun::eta, Eta::never, OfRun>},
-       }) {
-    expect_word(word, OfRun{});
-    OfRun other;
-    other.eta = word.word == std::string("always") ? Eta::never : Eta::always;
-    expect_word(word, other);
-  }
-  for (const auto& [word, format] :
-       {std::pair("normal", OutputFormat::normal), std::pair("json", OutputFormat::json),
-        std::pair("json+", OutputFormat::json_plus), std::pair("terse", OutputFormat::terse)}) {
-    OfRun run;
-    ASSERT_TRUE(set_option(*find_option("output-format"), word, run));
-    EXPECT_EQ(run.output_format, std::vector{format}) << word;
-  }
-  // Engines may be a list. Formats may not, except in one place, so the message suggests none.
-  OfRun run;
-  OfJob job;
-  const auto format = set_option(*find_option("output-format"), "xml", run);
-  ASSERT_FALSE(format);
-  EXPECT_EQ(format.error().message,
-            "output-format: \"xml\" is not known (normal, json, json+ or terse)");
-  const auto engine = set_option(*find_option("engine"), "xml", job);
-  ASSERT_FALSE(engine);
-  EXPECT_TRUE(engine.error().message.ends_with(", or several separated by commas)"))
-      << engine.error().message;
 }
 
 }  // namespace

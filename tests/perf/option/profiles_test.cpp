@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <tuple>
 
 #include "perf/job/values.hpp"
 #include "perf/option/job_file.hpp"

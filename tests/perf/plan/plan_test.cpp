@@ -1,6 +1,15 @@
 // From jobs as written to jobs as run: clones and peers, who sends to whom, who waits for whom, and
 // who shares a wire.
 
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "perf/worker/job_traffic.hpp"
 #include "tests/perf/plan/plan_rig.hpp"
 
 namespace shmif::perf::plans {
@@ -174,22 +183,6 @@ TEST(Plan, AMixWithoutARateIsOfTheFramesAndThePeerHasTheRest) {
   EXPECT_EQ(plan_of(sender("rw=txrx\nrate=10Mbit\nrwmixtx=70"))[1].options.rwmixtx, std::nullopt);
 }
 
-// A share of 0 would be a rate of 0, which is no limit.
-TEST(Plan, AMixLeavesNoDirectionWithoutARate) {
-  expect_problem(sender("rw=txrx\nrate=10Mbit\nrwmixtx=0"), "use rw=rx");
-  expect_problem(sender("rw=txrx\nrate=10Mbit\nrwmixtx=100"), "use rw=tx");
-  expect_problem(sender("rw=txrx\nrate_iops=1\nrwmixtx=10"), "less than 1 of 2 per second");
-  expect_problem(sender("rw=txrx\nrate=1Mbit\nrate_iops=1\nrwmixtx=30"), "less than 1");
-}
-
-TEST(Plan, AMixIsForAPeerMadeForTheJob) {
-  const std::string mix = "rw=txrx\nrate=1Mbit\nrwmixtx=70\n";
-  expect_problem(sender(mix + "engine=null"), "no peer is made for this job");
-  expect_problem(sender(mix + "to=b") + "[b]\nrw=txrx\nruntime=1\n",
-                 "no peer is made for this job");
-  expect_problem(sender("rw=txrx\nto=b") + "[b]\nruntime=1\n" + mix, "job \"b\": rwmixtx");
-}
-
 TEST(Plan, JobsOfAWireAgreeOnWhatItIs) {
   const auto plan = plan_of(sender("engine=tap") + "[b]\nruntime=1\nengine=tap\nmtu=9000\n" +
                             "[c]\nruntime=1\nbus_pause\n[d]\nruntime=1\nwire=w\n");
@@ -258,6 +251,114 @@ TEST(Plan, MinimumsStayWithTheDirectionThatHasTraffic) {
   EXPECT_EQ(plan[0].options.rate_min_fps.rx, 0U);
   EXPECT_EQ(plan[1].options.rate_min_fps.tx, 0U);
   EXPECT_EQ(plan[1].options.rate_min_fps.rx, 20U);
+}
+
+TEST(Plan, AnOptionOfNoUseIsToldOfUnlessAnotherJobUsesThatValue) {
+  const std::string other = "[b]\nruntime=1\nengine=udp\nport=8\n";
+  EXPECT_EQ(problems_of(set_of("[a]\nruntime=1\nport=8\n" + other)), Words());
+  const auto problems = problems_of(set_of("[a]\nruntime=1\nport=7\n" + other));
+  ASSERT_EQ(problems.size(), 1U);
+  EXPECT_NE(problems[0].find("job \"a\": port: is for engine=udp"), std::string::npos);
+}
+
+TEST(Plan, BesideASearchRunBackgroundJobsAndThoseTheySendTo) {
+  const auto plan =
+      plan_of("[s]\nsearch=ndr\n[r]\nrw=rx\n[noise]\nbackground\nto=r\n[other]\nsearch=ndr\n");
+  ASSERT_EQ(names(plan), (Words{"s", "s.sink", "r", "noise", "other", "other.sink"}));
+  EXPECT_EQ(trial_jobs(plan, 0), (std::set<std::size_t>{0, 1, 2, 3}));
+  EXPECT_EQ(trial_jobs(plan, 4), (std::set<std::size_t>{2, 3, 4, 5}));
+}
+
+TEST(Plan, WhatARunReadsIsEachFileOfItsJobsButNoStandardInput) {
+  std::vector<PlannedJob> plan(6);
+  plan[0].options.replay = "a.pcap";
+  plan[1].options.verify_state_load = "b.state";
+  plan[2].options.engine = EngineKind::pcap;
+  plan[2].options.rw = Role::rx;
+  plan[2].options.filename = "c.pcap";
+  plan[3].options.engine = EngineKind::pcap;
+  plan[3].options.filename = "written.pcap";
+  plan[4].options.headers = "pcap(d.pcap,2)/udp(dport=7)";
+  plan[5].options.headers = "pcap(e.pcap)";
+  plan[5].options.replay = "-";
+  RunOptions run;
+  run.job_files = {"x.job", "-"};
+  EXPECT_EQ(inputs_of(plan, run),
+            (Words{"x.job", "a.pcap", "b.state", "c.pcap", "d.pcap", "e.pcap"}));
+}
+
+TEST(Plan, WhatARunWritesIsEachLogOnceAndNothingOfAPeer) {
+  std::vector<PlannedJob> plan(4);
+  plan[0].options.name = "a/b";
+  plan[0].options.write_bw_log = "x";
+  plan[0].options.write_hist_log = "/y";
+  plan[0].options.write_pcap = "p.pcapng";
+  plan[1].options = plan[0].options;
+  plan[1].peer_of = "a/b";
+  plan[2].options.name = "c";
+  plan[2].options.write_iops_log = "x";
+  plan[2].options.write_lat_log = "x";
+  plan[2].options.per_job_logs = false;
+  plan[3].options = plan[2].options;
+  plan[3].options.name = "d";
+  plan[3].options.engine = EngineKind::pcap;
+  plan[3].options.filename = "-";
+  RunOptions run;
+  run.aux_path = "dir";
+  EXPECT_EQ(outputs_of(plan, run), (Words{"p.pcapng", "dir/x_bw.a_b.log", "/y_clat_hist.a_b.log",
+                                          "p.pcapng", "dir/x_iops.log", "dir/x_lat.log"}));
+}
+
+TEST(Plan, OnlyWhoSendsBothWaysIsThePeerOfTheJobThatItNames) {
+  const std::string both = "runtime=1\nrw=txrx\n";
+  EXPECT_EQ(names(plan_of("[a]\n" + both + "[b]\nruntime=1\nto=a\n")), (Words{"a", "a.peer", "b"}));
+  EXPECT_EQ(names(plan_of("[a]\n" + both + "[b]\n" + both + "to=a\n")), (Words{"a", "b"}));
+}
+
+TEST(Plan, OnlyWhoMixesWithoutARateWaitsForItsPartner) {
+  const auto share_of = [](const std::string& options, std::size_t job) {
+    const auto plan = plan_of("[j]\nruntime=1\n" + options);
+    EXPECT_EQ(plan.size(), 2U);
+    const std::vector<WorkerSetup> setups(plan.size());
+    const auto memory = RunMemory::create(plan.size()).value();
+    memory->job(0).start_ns = memory->job(1).start_ns = 1;
+    const RunOptions run;
+    const auto share = make_share({plan, setups, run, *memory}, job);
+    return share ? std::optional(share->room(0)) : std::nullopt;
+  };
+  for (const std::size_t job : {0U, 1U}) {
+    SCOPED_TRACE(job);
+    const std::string mix = "rw=txrx\nrwmixtx=75\n";
+    EXPECT_EQ(share_of(mix, job), 64 * (job == 0 ? 3U : 1U));
+    EXPECT_EQ(share_of(mix + "rate_iops=1000\n", job), std::nullopt);
+    EXPECT_EQ(share_of(mix + "rate=1Mbit\n", job), std::nullopt);
+    EXPECT_EQ(share_of("rw=txrx\n", job), std::nullopt);
+    EXPECT_EQ(share_of("rw=tx\n", job), std::nullopt);
+  }
+}
+
+TEST(Plan, WhoReceivesFramesForOthersHearsEverything) {
+  std::vector<PlannedJob> plan(3);
+  plan[0].to = plan[2].to = 1;
+  plan[1].options.rw = Role::rx;
+  const auto hears = [&] {
+    EXPECT_FALSE(hears_everything(plan, 0) || hears_everything(plan, 2)) << "nobody sends to them";
+    return hears_everything(plan, 1);
+  };
+  EXPECT_FALSE(hears());
+  plan[2].options.replay = "x.pcap";
+  EXPECT_TRUE(hears());
+  plan[2].options.replay.clear();
+  plan[2].options.headers = "eth(dst=02:00:00:00:00:09)";
+  EXPECT_TRUE(hears());
+  plan[2].options.headers = "eth(src=02:00:00:00:00:09)";
+  EXPECT_FALSE(hears()) << "it is still for this one";
+  plan[0].options.headers = "eth(dst=02:00:00:00:00:09)";
+  EXPECT_TRUE(hears()) << "one of its two senders";
+  plan[0].to = kNoJob;
+  EXPECT_FALSE(hears());
+  plan[1].options.verify_only = true;
+  EXPECT_TRUE(hears());
 }
 
 }  // namespace

@@ -60,15 +60,6 @@ const Json kWaited = cause_of("k", "waited_for_cpu", 0.5, 0.51,
                               "k waited; 51 % of all lost frames fell there; it was worst then");
 const std::string kFaults = "k: the requested faults of a/j (loss=10%) took ";
 
-TEST(FlowFaults, ComeFirstAndLeaveNoLossesForOtherCauses) {
-  Blamed blamed;
-  blamed.report["causes"] = Json::array({kWaited});
-  blamed.by_faults(100);
-  EXPECT_EQ(blamed.after(),
-            (Lines{"1.0 " + kFaults + "100 frames; that explains 100 % of its lost frames",
-                   "0.0 k waited; it was worst then"}));
-}
-
 TEST(FlowFaults, OtherCausesExplainNoMoreThanTheFaultsLeave) {
   Blamed blamed;
   blamed.report["causes"] = Json::array({kWaited});
@@ -94,16 +85,6 @@ TEST(FlowFaults, CountedPacketsExplainLossesBeforeTimesDoAndNoLossIsExplainedTwi
                    "0.0 k stopped"}));
 }
 
-TEST(FlowFaults, NamesOfJobsThatReadLikeAShareOfTheLossesChangeNothing) {
-  Blamed blamed;
-  const std::string name =
-      "k; that explains 51 % of its lost frames; 51 % of all lost frames fell there";
-  blamed.report["causes"] = {
-      cause_of("k", "waited_for_cpu", 0.5, 0.51, name + "; 51 % of all lost frames fell there")};
-  blamed.by_faults(75);
-  EXPECT_EQ(blamed.after().at(1), "0.25 " + name + "; 25 % of all lost frames fell there");
-}
-
 TEST(FlowFaults, SharesAreOfAllLossesAlsoOfThoseOfWhichOnlyTheSenderKnew) {
   Blamed blamed;
   blamed.report["causes"] = {
@@ -113,14 +94,6 @@ TEST(FlowFaults, SharesAreOfAllLossesAlsoOfThoseOfWhichOnlyTheSenderKnew) {
   EXPECT_EQ(blamed.after(),
             (Lines{"0.255 k waited; 26 % of all lost frames fell there; it was worst then",
                    "0.1 packets; that explains 10 % of its lost frames"}));
-}
-
-TEST(FlowFaults, NothingIsSaidOfLossesIfThereWereNone) {
-  Blamed blamed;
-  blamed.report["causes"] = Json::array({kWaited});
-  blamed.lost(0);
-  blamed.by_faults(5);
-  EXPECT_EQ(blamed.after(), Lines{"null k waited; it was worst then"});
 }
 
 TEST(FlowFaults, WhatWasNamedOnlyForLossesThatItDoesNotExplainIsNoCause) {
@@ -138,17 +111,6 @@ TEST(FlowFaults, WhatWasNamedOnlyForLossesThatItDoesNotExplainIsNoCause) {
   EXPECT_EQ(told.at(0).find("1.0 "), 0U);
   told.erase(told.begin());
   EXPECT_EQ(told, (Lines{"0.0 k waited", "0.0 k stopped", "0.0 k was moved"}));
-}
-
-TEST(FlowFaults, CausesOfOtherJobsStayAsTheyAre) {
-  Blamed blamed;
-  Json other = kWaited;
-  other["job"] = "l";
-  blamed.report["causes"] = Json::array({other});
-  blamed.by_faults(100);
-  EXPECT_EQ(blamed.after().at(1), "0.51 " + other.at("sentence").get<std::string>());
-  forget_losses_of_causes(blamed.report, "k");
-  EXPECT_EQ(blamed.told().at(1), "0.51 " + other.at("sentence").get<std::string>());
 }
 
 TEST(FlowFaults, NothingIsSaidOfLossesThatAreNotKnown) {

@@ -11,10 +11,8 @@
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <variant>
-#include <vector>
 
 #include "perf/option/job_file.hpp"
 #include "perf/remote/run_child.hpp"
@@ -118,51 +116,6 @@ TEST(ChildOfAServer, LeavesNoBusBehindWhenTheServerDropsIt) {
   child.reset();
   EXPECT_EQ(buses_of(process), 0);
   EXPECT_EQ(::kill(process, 0), -1) << "nor its process";
-}
-
-TEST(ChildOfAServer, ThatIsStoppedHardAtOnceHasTheSignalOfThat) {
-  const auto child = started("[a]\nrw=tx\nengine=null\nruntime=1000\nrate_iops=100\n");
-  ASSERT_TRUE(eventually([&] { return child->ready(); }));
-  child->go(0);
-  ASSERT_TRUE(eventually([&] { return child->started_ns() != 0; }));
-  child->stop_hard(15);
-  EXPECT_EQ(result_of(*child).at("stopped_by_signal"), 15);
-}
-
-TEST(ChildOfAServer, StartsWhenItWasToldFirst) {
-  auto child = started("[a]\nrw=tx\nengine=null\nruntime=1000\nrate_iops=100\n");
-  ServedRun run(std::move(child), "client", "since", 100s);
-  std::optional<std::uint64_t> start;
-  bool prepared = false;
-  bool progress = false;
-  const auto look = [&] {
-    for (const Told& each : run.look(Clock::now())) {
-      const Message message = decode(each.json).value();
-      prepared = prepared || std::holds_alternative<PreparedMessage>(message);
-      if (const auto* const told = std::get_if<StartedMessage>(&message)) start = told->start_ns;
-      progress = progress || each.progress;
-      EXPECT_EQ(each.progress, std::holds_alternative<ProgressMessage>(message))
-          << "only progress may be dropped: " << each.json;
-    }
-  };
-  ASSERT_TRUE(eventually([&] {
-    look();
-    return prepared;
-  }));
-  const std::uint64_t first = now_ns() + 200'000'000;
-  run.go(first);
-  const std::uint64_t second = first + 8'000'000'000;
-  run.go(second);
-  ASSERT_TRUE(eventually([&] {
-    look();
-    return start.has_value();
-  }));
-  EXPECT_GE(*start, first);
-  EXPECT_LT(*start, second);
-  ASSERT_TRUE(eventually([&] {
-    look();
-    return progress;
-  }));
 }
 
 }  // namespace

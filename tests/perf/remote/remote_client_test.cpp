@@ -1,13 +1,10 @@
 // What a client of several servers makes of them: the test says what each server says.
 
 #include <gtest/gtest.h>
-#include <poll.h>
 #include <unistd.h>
 
 #include <array>
-#include <chrono>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -16,7 +13,6 @@
 #include "perf/stats/clock.hpp"
 #include "perf/verify/verify_state.hpp"
 #include "tests/perf/remote/client_rig.hpp"
-#include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf::remote_client {
 namespace {
@@ -103,115 +99,8 @@ TEST(ClientOfServers, ShowsTheJobsOfAllUnderTheNamesOfTheirServers) {
   (void)run.end();
 }
 
-TEST(ClientOfServers, ShowsItsProgressNoMoreThanTenTimesASecond) {
-  const auto before = std::chrono::steady_clock::now();
-  Two run;
-  ASSERT_NO_FATAL_FAILURE(run.start());
-  for (int i = 0; i < 60; ++i) {
-    run.first.say(ProgressMessage{progress_of(i, 0.1, 1, ""), false});
-    run.first.look();
-    ::poll(nullptr, 0, 2);
-  }
-  const std::size_t shown = run.watcher.shown().progress.size();
-  const auto passed = std::chrono::steady_clock::now() - before;
-  EXPECT_LE(shown, static_cast<std::size_t>(passed / 100ms) + 1);
-  (void)run.end();
-}
-
-TEST(ClientOfServers, PassesEachStopOnToAllOfThem) {
-  Two run;
-  ASSERT_NO_FATAL_FAILURE(run.start());
-  for (OneServer* const server : run.both()) {
-    server->say(StartedMessage{now_ns() + server->ahead_ns()});
-    run.show(*server, server == &run.first ? 0.25 : 0.5);
-  }
-  run.control.signal = 15;
-  for (const int stops : {1, 2}) {
-    run.control.stops = stops;
-    const auto nth = static_cast<std::size_t>(stops);
-    ASSERT_TRUE(run.until_both_heard<StopMessage>(nth));
-    run.show(run.first, stops);
-    for (const OneServer* const server : run.both()) {
-      const auto heard = server->all<StopMessage>();
-      ASSERT_EQ(heard.size(), nth) << "each is said once";
-      EXPECT_EQ(heard.back().hard, stops == 2);
-      EXPECT_EQ(heard.back().signal, 15);
-    }
-  }
-  for (const HostResult& result : run.end()) {
-    EXPECT_EQ(result.failures, Texts{});
-    EXPECT_TRUE(result.report);
-  }
-}
-
-TEST(ClientOfServers, TellsAllOthersOnceWhenTheTriggerOfOneFires) {
-  Two run;
-  ASSERT_NO_FATAL_FAILURE(run.start());
-  for (OneServer* const server : run.both()) {
-    server->say(StartedMessage{now_ns() + server->ahead_ns()});
-  }
-  run.second.say(TriggeredMessage{"file x appeared"});
-  ASSERT_TRUE(run.until([&] { return !run.first.all<TriggerMessage>().empty(); }));
-  // The first one fires for that, and says so. The client has heard it when it shows what follows.
-  run.first.say(TriggeredMessage{"it fired on another server"});
-  run.show(run.first, 7);
-  for (const HostResult& result : run.end()) EXPECT_EQ(result.failures, Texts{});
-  EXPECT_EQ(run.first.all<TriggerMessage>().size(), 1U);
-  EXPECT_EQ(run.second.all<TriggerMessage>().size(), 0U) << "it knows";
-  EXPECT_EQ(run.second.all<StopMessage>().size(), 0U) << "it stops by itself";
-}
-
 std::vector<std::byte> bytes_in(const std::string& path) {
   return read_verify_state(path, 1U << 20U).value();
-}
-
-TEST(ClientOfServers, TellsAReceiverHowManyFramesItsSenderSentUnlessThatWasKilled) {
-  for (const std::uint64_t window_end : {0U, 5U}) {
-    Two run{Two::OneEach{}};
-    ASSERT_NO_FATAL_FAILURE(run.start());
-    FinishedMessage finished{to_json(shmif::test::quiet_sample(), Bins::without)};
-    finished.halves = {{"j", {.first_number = 3, .end_number = 10, .window_end_ns = window_end}}};
-    run.first.say(finished);
-    ASSERT_TRUE(run.until([&] { return run.first.is_closed(); }));
-    const std::size_t times = window_end == 0 ? 0 : 1;
-    const auto told = [&] { return run.second.all<SenderEndedMessage>(); };
-    ASSERT_TRUE(run.until([&] { return told().size() >= times; }));
-    run.show(run.second, 7);
-    ASSERT_EQ(told().size(), times);
-    for (const SenderEndedMessage& m : told()) {
-      EXPECT_EQ(m.job + std::to_string(m.frames), "k7");
-    }
-    run.finish(run.second);
-    (void)run.results.get();
-  }
-}
-
-TEST(ClientOfServers, KeepsTheStatesThatTheyHaveSavedUnderTheirNames) {
-  Two run;
-  ASSERT_NO_FATAL_FAILURE(run.start());
-  const auto state_of = [](const std::string& job, std::uint64_t sequence) {
-    VerifyState state{.job = job, .options_hash = 1};
-    FlowState& flow = state.flows.emplace_back();
-    flow.from = job;
-    flow.next_sequence = sequence;
-    return encode_verify_state(state);
-  };
-  for (OneServer* const server : run.both()) {
-    server->say(StartedMessage{now_ns() + server->ahead_ns()});
-    const std::uint64_t number = server == &run.first ? 7 : 9;
-    server->say(StateMessage{"a", state_of("a", number)});
-    server->say(StateMessage{"a/../.sink", state_of("a/../.sink", number + 10)});
-  }
-  const auto results = run.end();
-  for (std::size_t i = 0; i < results.size(); ++i) {
-    const std::string& begin = results[i].name;
-    EXPECT_EQ(results[i].failures, Texts{});
-    EXPECT_EQ(results[i].states,
-              (Texts{begin + "-a-verify.state", begin + "-a_.._.sink-verify.state"}));
-    EXPECT_EQ(bytes_in(begin + "-a-verify.state"), state_of("a", i == 0 ? 7 : 9));
-    EXPECT_EQ(bytes_in(begin + "-a_.._.sink-verify.state"),
-              state_of("a/../.sink", i == 0 ? 17 : 19));
-  }
 }
 
 TEST(ClientOfServers, KeepsNothingThatIsNoStateOfThatJob) {
@@ -266,76 +155,6 @@ TEST(ClientOfServers, KeepsOneStateOfEachJobThatItHasSentAndLeavesAServerOfNonse
   EXPECT_EQ(results[1].failures.back(), unsent("x19"));
 }
 
-TEST(ClientOfServers, StopsNobodyForStatesThatAreTooManyToBeKept) {
-  Two run;
-  ASSERT_NO_FATAL_FAILURE(run.start());
-  for (OneServer* const server : run.both())
-    server->say(StartedMessage{now_ns() + server->ahead_ns()});
-  for (std::size_t i = 0; i <= kMaxItems; ++i) run.first.say(StateMessage{"y", {}});
-  run.show(run.first, 1);
-  run.show(run.second, 2);
-  const auto results = run.end();
-  EXPECT_EQ(run.second.all<StopMessage>().size(), 0U);
-  EXPECT_EQ(run.first.all<StopMessage>().size(), 0U);
-  EXPECT_EQ(results[1].failures, Texts{});
-  ASSERT_FALSE(results[0].failures.empty());
-  EXPECT_EQ(
-      results[0].failures[0],
-      "its verification states are more than the client keeps; the rest stay in its directory "
-      "(copy them)");
-}
-
-TEST(ClientOfServers, LeavesThoseThatHaveNotStartedAtASecondSignal) {
-  Two run;
-  ASSERT_NO_FATAL_FAILURE(run.greet());
-  run.control.signal = 15;
-  run.control.stops = 1;
-  ASSERT_TRUE(run.until_both_heard<StopMessage>()) << "they may end by themselves";
-  for (const OneServer* const server : run.both()) EXPECT_FALSE(server->is_closed());
-  run.control.stops = 2;
-  ASSERT_TRUE(run.until([&] { return run.first.is_closed() && run.second.is_closed(); }));
-  for (const HostResult& result : run.results.get()) {
-    EXPECT_EQ(result.failures,
-              Texts{"a second signal ended the wait for it: its jobs had not started"});
-    EXPECT_FALSE(result.report);
-  }
-}
-
-TEST(ClientOfServers, TakesTheResultsOfThoseWhoseStartIsPastThoughTheyHaveNotSaidIt) {
-  Two run;
-  const std::uint64_t before = now_ns();
-  ASSERT_NO_FATAL_FAILURE(run.start());
-  const std::uint64_t start = run.second.all<GoMessage>().at(0).start_ns - run.second.ahead_ns();
-  // The client may be wrong about the clock, but by less than the start was ordered ahead.
-  ASSERT_TRUE(run.until([&] { return now_ns() >= start + (start - before); }));
-  run.control.signal = 15;
-  run.control.stops = 1;
-  ASSERT_TRUE(run.until_both_heard<StopMessage>());
-  run.control.stops = 2;
-  ASSERT_TRUE(run.until_both_heard<StopMessage>(2));
-  for (const HostResult& result : run.end()) {
-    EXPECT_EQ(result.failures, Texts{});
-    EXPECT_TRUE(result.report);
-  }
-}
-
-TEST(ClientOfServers, BelievesNoServerThatItHasStartedBeforeItWasTold) {
-  Two run;
-  ASSERT_NO_FATAL_FAILURE(run.greet());
-  for (OneServer* const server : run.both()) {
-    server->say(StartedMessage{server->ahead_ns()});
-    server->say(RunMessage{"1"});
-  }
-  run.control.stops = 1;
-  ASSERT_TRUE(run.until_both_heard<StopMessage>());
-  run.control.stops = 2;
-  ASSERT_TRUE(run.until([&] { return run.first.is_closed() && run.second.is_closed(); }));
-  for (const HostResult& result : run.results.get()) {
-    EXPECT_EQ(result.start_offset_ns, std::nullopt);
-    EXPECT_EQ(result.failures.size(), 1U);
-  }
-}
-
 TEST(ClientOfServers, StopsTheOthersWhenOneFailsAndTakesTheirResults) {
   Two run;
   ASSERT_NO_FATAL_FAILURE(run.start());
@@ -366,25 +185,6 @@ TEST(ClientOfServers, LetsTheOthersGoWhenOneRefuses) {
   EXPECT_EQ(results[1].exit_code(), 77);
   EXPECT_TRUE(run.first.all<GoMessage>().empty());
   EXPECT_TRUE(run.watcher.shown().progress.empty()) << "there is no run to be shown";
-}
-
-TEST(ClientOfServers, LetsTheOthersGoWhenOneIsOverBeforeTheStart) {
-  Two run;
-  ASSERT_NO_FATAL_FAILURE(run.greet());
-  run.first.say(PreparedMessage{2});
-  // None of its jobs could be started.
-  RunResult failed = shmif::test::quiet_sample();
-  failed.failures = {"no"};
-  failed.exit_code = 1;
-  run.second.say(FinishedMessage{to_json(failed, Bins::with)});
-  ASSERT_TRUE(run.until([&] { return run.first.is_closed() && run.second.is_closed(); }));
-  const auto results = run.results.get();
-  EXPECT_FALSE(results[0].report);
-  EXPECT_EQ(results[0].failures, Texts{});
-  EXPECT_TRUE(results[1].report);
-  EXPECT_FALSE(results[1].passed());
-  EXPECT_EQ(results[1].exit_code(), 1);
-  EXPECT_TRUE(run.first.all<GoMessage>().empty());
 }
 
 TEST(ClientOfServers, StartsNothingAfterAStop) {

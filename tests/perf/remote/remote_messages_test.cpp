@@ -11,9 +11,7 @@
 #include <array>
 #include <chrono>
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "perf/remote/address.hpp"
@@ -24,35 +22,12 @@ namespace shmif::perf::remote_messages {
 namespace {
 
 using namespace std::chrono_literals;
-using Json = nlohmann::json;
 
 // ---- Messages ----
 
 std::string refusal(const Message& message) {
   const auto back = decode(encode(message));
   return back ? "" : back.error().message;
-}
-
-TEST(Greeting, OfAnotherProtocolTellsWhichItIsThoughItLacksWhatThisOneAdded) {
-  const auto greeting = [](std::uint64_t protocol) {
-    return decode(
-        Json{{"type", "hello"}, {"name", "shmifperf"}, {"protocol", protocol}, {"version", "0.0.9"}}
-            .dump());
-  };
-  for (const std::uint64_t protocol : {kRemoteProtocol - 1, kRemoteProtocol + 1}) {
-    const auto message = greeting(protocol);
-    ASSERT_TRUE(message) << message.error().message;
-    const auto& hello = std::get<HelloMessage>(*message);
-    EXPECT_EQ(hello.protocol, protocol);
-    const std::string why =
-        mismatch({.version = "1.0", .host = ""}, "the server", hello, "the client");
-    EXPECT_EQ(
-        why.find("the server is shmifperf 1.0 with protocol " + std::to_string(kRemoteProtocol) +
-                 ", the client is shmifperf 0.0.9 with protocol " + std::to_string(protocol)),
-        0U)
-        << why;
-  }
-  EXPECT_FALSE(greeting(kRemoteProtocol)) << "this one has a host and a clock";
 }
 
 TEST(MessageLimits, EachTextMayBeAsLongAsItsLimitAndNoLonger) {
@@ -164,19 +139,6 @@ TEST(MessageLimits, AStateIsInHexAndOfAnAllowedSize) {
   }
 }
 
-TEST(MessageLimits, NumbersAreThoseOfSignalsAndExitCodes) {
-  EXPECT_EQ(refusal(StopMessage{false, 64}), "");
-  EXPECT_NE(refusal(StopMessage{false, 65}), "");
-  EXPECT_EQ(refusal(RefusedMessage{{}, 255}), "");
-  EXPECT_NE(refusal(RefusedMessage{{}, 256}), "");
-  EXPECT_TRUE(decode(R"({"type":"jobs","run":[["a","b"]],"jobs":[],"command":[]})"));
-  EXPECT_FALSE(decode(R"({"type":"jobs","run":[["a","b","c"]],"jobs":[],"command":[]})"));
-  ProgressMessage progress;
-  progress.progress.jobs.emplace_back().pid = -1;
-  const Message back = decode(encode(progress)).value();
-  EXPECT_EQ(std::get<ProgressMessage>(back).progress.jobs.at(0).pid, 0);
-}
-
 TEST(MessageTexts, BytesThatAreNoTextAreReplacedAndNamesOfOthersArePrintable) {
   const Message back = decode(encode(RunMessage{"a\xff"})).value();
   EXPECT_EQ(std::get<RunMessage>(back).what, "a\xEF\xBF\xBD");
@@ -236,82 +198,6 @@ TEST(ConnectionBytes, ArriveWholeAndInOrderThoughTheSocketTakesAFewAtATime) {
   ASSERT_EQ(got.size(), said.size());
   EXPECT_TRUE(got == said);
   EXPECT_EQ(pair.here.events(), POLLIN);
-}
-
-TEST(ConnectionBytes, HaveTheTimeAtWhichTheyMovedOrBeganToWait) {
-  Pair pair;
-  const auto later = [] {
-    const auto now = Connection::Clock::now();
-    while (Connection::Clock::now() == now) {
-    }
-    return Connection::Clock::now();
-  };
-  // The socket is full, so what is said now waits from now on.
-  const std::string bytes(1000, 'x');
-  while (::send(pair.here.descriptor(), bytes.data(), bytes.size(), MSG_DONTWAIT) > 0) {
-  }
-  const auto before = later();
-  pair.here.send_text("waits");
-  ASSERT_GT(pair.here.waiting_bytes(), 0U);
-  EXPECT_GE(pair.here.moved(), before);
-  // The time of what waits is not that of what is said later.
-  const auto first = pair.here.moved();
-  (void)later();
-  pair.here.send_text("waits, too");
-  EXPECT_EQ(pair.here.moved(), first);
-  // It moves when the other side has read.
-  const auto heard_before = later();
-  EXPECT_LT(pair.there.heard(), heard_before);
-  std::array<char, 1U << 16U> room{};
-  while (::recv(pair.there.descriptor(), room.data(), room.size(), MSG_DONTWAIT) > 0) {
-  }
-  const auto moves = later();
-  pair.here.pump();
-  EXPECT_EQ(pair.here.waiting_bytes(), 0U);
-  EXPECT_GE(pair.here.moved(), moves);
-  (void)pair.there.receive();
-  EXPECT_GE(pair.there.heard(), heard_before);
-}
-
-TEST(ConnectionBytes, OfAMessageThatIsNotWholeHaveTheTimeAtWhichItBegan) {
-  Pair pair;
-  const Connection::Clock::time_point start;
-  const auto receives = [&](std::string_view bytes, int second) {
-    EXPECT_EQ(::send(pair.here.descriptor(), bytes.data(), bytes.size(), 0),
-              static_cast<ssize_t>(bytes.size()));
-    return pair.there.receive(start + std::chrono::seconds(second)).value();
-  };
-  using Texts = std::vector<std::string>;
-  const std::string one = with_length("one");
-  const std::string two = with_length("two");
-  EXPECT_FALSE(pair.there.begun());
-  EXPECT_EQ(receives(one.substr(0, 2), 1), Texts{});
-  EXPECT_EQ(receives(one.substr(2, 1), 2), Texts{});
-  EXPECT_EQ(pair.there.begun(), start + 1s) << "the rest of it makes it no younger";
-  EXPECT_EQ(receives(one.substr(3) + two + one.substr(0, 1), 3), (Texts{"one", "two"}));
-  EXPECT_EQ(pair.there.begun(), start + 3s) << "that is another one";
-  EXPECT_EQ(receives("", 4), Texts{});
-  EXPECT_EQ(pair.there.begun(), start + 3s);
-  EXPECT_EQ(receives(one.substr(1), 5), Texts{"one"});
-  EXPECT_FALSE(pair.there.begun());
-}
-
-TEST(ConnectionBytes, AreFlushedOnlyWhereTheOtherSideTakesThem) {
-  const std::string much(1U << 20U, 'x');
-  Pair slow;
-  slow.here.send_text(much);
-  EXPECT_FALSE(slow.here.flush(1ms)) << "nobody reads";
-  EXPECT_GT(slow.here.waiting_bytes(), 0U);
-  (void)slow.all();
-  EXPECT_TRUE(slow.here.flush(1ms));
-  std::array<int, 2> fds = Pair::ends();
-  Connection alone{UniqueFd(fds[0]), 64};
-  ::close(fds[1]);
-  alone.send_text("x");
-  EXPECT_FALSE(alone.flush(1ms)) << "nobody is there";
-  const auto broken = alone.receive();
-  ASSERT_FALSE(broken);
-  EXPECT_EQ(broken.error().message.find("cannot send"), 0U) << broken.error().message;
 }
 
 TEST(ConnectionBytes, LastWordsAreHeardBeforeTheEnd) {

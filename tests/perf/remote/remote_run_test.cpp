@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <csignal>
 #include <filesystem>
@@ -17,13 +16,11 @@
 #include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <string>
 #include <utility>
 #include <variant>
 #include <vector>
 
-#include "base/unique_fd.hpp"
 #include "perf/remote/run_child.hpp"
 #include "perf/remote/saved_states.hpp"
 #include "perf/remote/served_run.hpp"
@@ -172,13 +169,6 @@ TEST(RunOfAServer, ThatIsStoppedWhileItPlansIsKilledAtOnce) {
   }
 }
 
-TEST(RunOfAServer, WhosePlanHasProblemsIsRefusedWithThem) {
-  const auto plan = [] { return RunPlan{{}, {}, {"no jobs", "none"}}; };
-  ServedRun run(RunChild::start(plan, {"1.2.3", {"c"}}).value(), "client", "since", 10s);
-  EXPECT_EQ(why_refused(run, Clock::now()), (Texts{"no jobs", "none"}));
-  EXPECT_EQ(run.refusal(), "no jobs");
-}
-
 TEST(RunOfAServer, IsStoppedWhenItsClientDoesNotSayWhenToStart) {
   Served served(lasting());
   const auto before = served.after;  // it may be ready at the first look
@@ -197,36 +187,6 @@ TEST(RunOfAServer, IsStoppedWhenItsClientDoesNotSayWhenToStart) {
   ASSERT_TRUE(served.look_until_told<FinishedMessage>());
 }
 
-TEST(RunOfAServer, IsStoppedWhenItTakesLongerThanTheServerAllows) {
-  Served served(lasting());
-  ASSERT_TRUE(served.look_until_told<PreparedMessage>());
-  const auto before = Clock::now();
-  served.run->go(0);
-  const auto after = Clock::now();
-  EXPECT_TRUE(served.run->is_starting());
-  ASSERT_TRUE(served.look_until_told<StartedMessage>());
-  EXPECT_FALSE(served.run->is_starting());
-  EXPECT_TRUE(served.run->take_start());
-  EXPECT_FALSE(served.run->take_start()) << "once";
-  served.look(before + 10s);
-  EXPECT_EQ(served.notice(), "");
-  served.look(after + 10s + 1ns);
-  EXPECT_EQ(served.notice(),
-            "the run was stopped, because it took longer than the server's --max-runtime, 10s");
-  served.look(after + 10s + 2ns);
-  ASSERT_TRUE(served.look_until_told<FinishedMessage>());
-  const auto result = nlohmann::json::parse(served.first<FinishedMessage>()->result);
-  EXPECT_EQ(result.at("shmifperf_version"), "1.2.3");
-  EXPECT_EQ(result.at("command"), nlohmann::json{"c"});
-  EXPECT_EQ(std::ranges::count_if(served.told,
-                                  [](const Message& message) {
-                                    return std::holds_alternative<NoticeMessage>(message);
-                                  }),
-            1)
-      << "it is said once";
-  EXPECT_FALSE(served.run->abandoned());
-}
-
 TEST(RunOfAServer, StartsInTenSecondsAtTheLatestWhateverItsClientSays) {
   Served served(lasting());
   ASSERT_TRUE(served.look_until_told<PreparedMessage>());
@@ -240,37 +200,6 @@ TEST(RunOfAServer, StartsInTenSecondsAtTheLatestWhateverItsClientSays) {
     ::poll(nullptr, 0, 1);
   }
   EXPECT_TRUE(served.run->over());
-}
-
-TEST(RunOfAServer, TellsLongStatesOnlyWithItsResult) {
-  JobOptions job;
-  job.number_ios = 1;
-  // The second is as long as a state may be, so the first is there long before the result. The
-  // server passes on whatever has the name of one.
-  job.exec_postrun = {"sh", "-c",
-                      "echo >\"$0\"/j-verify.state; head -c 4194304 /dev/zero "
-                      ">\"$0\"/k-verify.state",
-                      "IN_AUX"};
-  RunOptions options;
-  options.trigger_timeout = 1000s;
-  Served served(job, options, {"j", "k"});
-  ASSERT_TRUE(served.look_until_told<PreparedMessage>());
-  served.run->go(0);
-  for (int i = 0; i < 30'000 && !served.run->over(); ++i) {
-    ASSERT_EQ(served.first<StateMessage>(), nullptr) << "its client must be leaving by then";
-    served.look(Clock::now());
-    ::poll(nullptr, 0, 1);
-  }
-  ASSERT_TRUE(served.run->over());
-  ASSERT_GE(served.told.size(), 3U);
-  EXPECT_TRUE(std::holds_alternative<FinishedMessage>(served.told.back()));
-  for (const std::string name : {"j", "k"}) {
-    const Message& state = served.told.at(served.told.size() - (name == "j" ? 3 : 2));
-    ASSERT_TRUE(std::holds_alternative<StateMessage>(state)) << type_of(state);
-    EXPECT_EQ(std::get<StateMessage>(state).job, name);
-    EXPECT_EQ(std::get<StateMessage>(state).state,
-              name == "j" ? std::vector{std::byte{'\n'}} : std::vector<std::byte>(kMaxStateBytes));
-  }
 }
 
 /// What a server would send of such files of jobs "a", "b" and so on: the lengths, by job.
@@ -360,30 +289,6 @@ TEST(StatesOfARun, AreFilesAndNoLinksAndAreToldThoughOnlyTheirTimeChanged) {
   EXPECT_EQ(told, Texts{"a"});
 }
 
-TEST(StatesOfARun, AreOfAllJobsThatItsPlanCanHave) {
-  JobSet set;
-  JobOptions job;
-  job.name = "one";
-  job.rw = Role::tx;
-  job.number_ios = 1;
-  job.numjobs = 2;
-  set.jobs = {job, job};
-  set.jobs[1].name = "two";
-  set.jobs[1].rw = Role::pingpong;
-  set.jobs[1].numjobs = 1;
-  set.jobs[1].engines = {EngineKind::unix_pair, EngineKind::bus};
-  set.jobs.push_back(job);  // whose peer sends, too
-  set.jobs[2].name = "both";
-  set.jobs[2].rw = Role::txrx;
-  const std::set<std::string> names = possible_names(set);
-  const Planning planning = plan_of(set);
-  EXPECT_EQ(planning.problems, Texts{});
-  EXPECT_EQ(planning.jobs.size(), 12U);
-  for (const PlannedJob& each : planning.jobs) EXPECT_TRUE(names.contains(each.options.name));
-  EXPECT_FALSE(names.contains("one.2"));
-  EXPECT_FALSE(names.contains("three"));
-}
-
 TEST(StatesOfARun, AreKeptInAFileOfTheirOwnWhoseNameCanBeShown) {
   const test::TempDir folder;
   const std::string odd("x\0y", 3);
@@ -410,20 +315,6 @@ TEST(StatesOfARun, AreKeptInAFileOfTheirOwnWhoseNameCanBeShown) {
   }
   const std::filesystem::directory_iterator files(folder.path());
   EXPECT_EQ(std::distance(begin(files), end(files)), 1);
-}
-
-TEST(RunOfAServer, ThatItsClientStopsHasNoNoticeAndTheSignalOfTheClient) {
-  Served served(lasting());
-  ASSERT_TRUE(served.look_until_told<PreparedMessage>());
-  served.run->go(0);
-  ASSERT_TRUE(served.look_until_told<StartedMessage>());
-  served.run->stop(15, "", Clock::now());
-  served.run->stop(2, "", Clock::now());  // the first one counts
-  ASSERT_TRUE(served.look_until_told<FinishedMessage>());
-  EXPECT_EQ(served.notice(), "");
-  const auto result = nlohmann::json::parse(served.first<FinishedMessage>()->result);
-  EXPECT_EQ(result.at("stopped_by_signal"), 15);
-  EXPECT_EQ(result.at("exit_code"), 128 + 15);
 }
 
 /// Stops a run whose last command never ends. The run must end `soft` later, and not sooner.
@@ -487,18 +378,6 @@ TEST(RunOfAServer, ThatDoesNotEndEvenThenIsKilledAfterFiveMore) {
   ASSERT_TRUE(served.look_until_told<RefusedMessage>());
   EXPECT_EQ(served.first<RefusedMessage>()->why,
             Texts{"the process of the run was killed by signal 9 (Killed)"});
-}
-
-TEST(RunOfAServer, KeepsNoDescriptorOfTheServer) {
-  std::array<int, 2> pipe{};
-  ASSERT_EQ(::pipe(pipe.data()), 0);
-  const UniqueFd reads(pipe[0]);
-  UniqueFd writes(pipe[1]);
-  Served served(lasting());
-  ASSERT_TRUE(served.look_until_told<PreparedMessage>());
-  writes.reset();
-  pollfd entry{reads.get(), POLLIN, 0};
-  EXPECT_EQ(::poll(&entry, 1, 3000), 1) << "the run still has it";
 }
 
 }  // namespace

@@ -15,29 +15,6 @@
 namespace shmif::perf::remote_client {
 namespace {
 
-TEST(ClientOfServers, ShowsAnIntervalWhenEachHasToldOneAndWhatIsLeftAtTheEnd) {
-  Two run;
-  ASSERT_NO_FATAL_FAILURE(run.start());
-  const auto intervals = [&] { return run.watcher.shown().intervals; };
-  for (std::size_t nth = 1; nth <= 2; ++nth) {
-    const double at = 10.0 * static_cast<double>(nth);
-    run.first.say(ProgressMessage{progress_of(at, 0.1, 1, ""), true});
-    run.show(run.first, at + 1);
-    EXPECT_EQ(intervals().size(), nth - 1) << "the other has not told its own";
-    run.second.say(ProgressMessage{progress_of(at + 2, 0.1, 1, ""), true});
-    ASSERT_TRUE(run.until([&] { return intervals().size() >= nth; }));
-    run.show(run.second, at + 3);
-    EXPECT_EQ(intervals().size(), nth) << "it is shown once";
-  }
-  run.second.say(ProgressMessage{progress_of(40, 0.1, 1, ""), false});
-  run.finish(run.second);
-  run.first.say(ProgressMessage{progress_of(50, 0.1, 1, ""), true});
-  ASSERT_TRUE(run.until([&] { return intervals().size() >= 3; }));
-  ASSERT_EQ(intervals()[2].jobs.size(), 1U) << "of who has told one";
-  EXPECT_EQ(intervals()[2].jobs[0].name, run.first.name() + "/j");
-  (void)run.end();
-}
-
 /// Of one job that has sent a thousand frames, or received 900 of them.
 Message finished_of(const std::string& job, bool sends) {
   nlohmann::json result =
@@ -99,31 +76,6 @@ TEST(ClientOfServers, ShowsWhatWasLostAtTheEndInTheLastInterval) {
   EXPECT_EQ(last.jobs[0].last.lost_frames, 97U);
   EXPECT_EQ(last.jobs[0].last.rx_frames, 200U) << "of both intervals";
   EXPECT_EQ(last.jobs[0].last.seconds, 2);
-}
-
-TEST(ClientOfServers, ShowsAnIntervalAlsoIfOnlyAnotherIntervalComesAfterIt) {
-  Two run{Two::OneEach{}};
-  ASSERT_NO_FATAL_FAILURE(run.start());
-  const auto tell = [](OneServer& server, double at) {
-    RunProgress progress = progress_of(at, 0.1, 1, "");
-    progress.jobs[0].last.tx_frames = 10;
-    server.say(ProgressMessage{progress, true});
-  };
-  const auto intervals = [&] { return run.watcher.shown().intervals; };
-  for (const double at : {1.0, 2.0, 3.0}) {
-    for (OneServer* const server : run.both()) tell(*server, at);
-    const auto lines = static_cast<std::size_t>(at) - 1;  // the newest may be the last one
-    ASSERT_TRUE(run.until([&] { return intervals().size() >= lines; }));
-    run.show(run.first, at + 0.5);
-    tell(run.first, at + 0.6);
-  }
-  (void)run.end();
-  EXPECT_EQ(intervals().size(), 3U);
-  std::uint64_t sent = 0;
-  for (const RunProgress& line : intervals()) {
-    for (const JobProgress& job : line.jobs) sent += job.last.tx_frames;
-  }
-  EXPECT_EQ(sent, 90U) << "each interval is in one line";
 }
 
 TEST(ClientOfServers, ShowsNoReplyAsLostIfItsRequestWas) {

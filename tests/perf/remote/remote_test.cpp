@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -18,9 +17,6 @@
 #include "perf/remote/protocol.hpp"
 #include "perf/remote/remote_host.hpp"
 #include "perf/report/report.hpp"
-#include "perf/report/stream.hpp"
-#include "perf/report/units.hpp"
-#include "perf/result/memory_of_run.hpp"
 #include "tests/perf/plan/plans.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/figures.hpp"
@@ -212,19 +208,6 @@ TEST(RemoteFigures, OfEachServerAreThoseOfItsOwnResult) {
   }
 }
 
-TEST(RemoteFigures, TheMemoryOfAServerIsBesideItsMachine) {
-  RunResult run = test::quiet_sample();
-  const Report without = Report::parse(to_json(run, Bins::without), "s").value();
-  run.membw = std::make_shared<const MemoryOfRun>();
-  const Report with = Report::parse(to_json(run, Bins::without), "s").value();
-  ASSERT_TRUE(with.json().contains("membw"));
-  const std::vector<HostResult> hosts{{.name = "a", .report = without, .failures = {}},
-                                      {.name = "b", .report = with, .failures = {}}};
-  const auto whole = nlohmann::json::parse(combined_json(hosts, {}, Bins::without));
-  EXPECT_FALSE(whole.at("hosts").at(0).contains("membw"));
-  EXPECT_EQ(whole.at("hosts").at(1).at("membw"), with.json().at("membw"));
-}
-
 TEST(RemoteFigures, WhatHeldJobsBackIsOfAllServersTheHeaviestFirst) {
   RunResult run = test::distinct_sample().run;
   run.causes.causes[0].of_losses_share = 0.5;
@@ -258,18 +241,6 @@ TEST(RemoteFigures, WhatHeldJobsBackIsOfAllServersTheHeaviestFirst) {
   EXPECT_EQ(whole.at("causes"), nullptr);
   EXPECT_EQ(whole.at("causes_reason"), "x: it was turned off (why=0); y: it has no result");
   EXPECT_TRUE(Report::parse(whole.dump(), "whole"));
-}
-
-TEST(RemoteFigures, HowFarServersBeganApartHasTheLatestJobInIt) {
-  const RunResult run = test::distinct_sample().run;
-  const Report report = Report::parse(to_json(run, Bins::without), "server").value();
-  std::uint64_t latest = 0;
-  for (const JobResult& job : run.jobs) latest = std::max(latest, job.start_skew_ns.value_or(0));
-  const std::string wanted = "2 servers began within " +
-                             format_ns(static_cast<double>(5'600'000 + latest)) +
-                             " of each other (their clocks are compared to within 156 us)";
-  const std::string text = combined_text(two_servers(report), {});
-  EXPECT_NE(text.find(wanted), std::string::npos) << text.substr(0, 1000);
 }
 
 TEST(RemoteFigures, OfEachServerSayWhetherItPassedAndWhyNot) {
@@ -334,85 +305,6 @@ TEST(RemoteFigures, EveryNameHasThatOfItsServerBeforeIt) {
   EXPECT_EQ(seen, names) << "the sample has all of them";
 }
 
-TEST(RemoteFigures, OfTheWholeSayWhoAskedForWhatAndWhen) {
-  using std::chrono::seconds;
-  using std::chrono::system_clock;
-  const Report report =
-      Report::parse(to_json(test::distinct_sample().run, Bins::without), "server").value();
-  WholeRun run;
-  run.version = "1.2.3";
-  run.command = {"shmifperf", "run"};
-  run.options = {{"repeat", "3"}};
-  run.began = system_clock::time_point(seconds(1'000'000'000));
-  run.ended = system_clock::time_point(seconds(1'000'000'060));
-  run.signal = 2;
-  std::vector<HostResult> hosts = two_servers(report);
-  hosts.push_back({.name = "z", .report = {}, .failures = {"refused: no"}, .refused_with = 77});
-  const auto whole = nlohmann::json::parse(combined_json(hosts, run, Bins::without));
-  EXPECT_EQ(whole.at("shmifperf_version"), "1.2.3");
-  EXPECT_EQ(whole.at("command"), (nlohmann::json{"shmifperf", "run"}));
-  EXPECT_EQ(whole.at("stopped_by_signal"), 2);
-  EXPECT_NE(whole.dump().find(R"("repeat":"3")"), std::string::npos);
-  EXPECT_NE(whole.dump().find("2001-09-09T01:46:40"), std::string::npos) << "when it began";
-  EXPECT_NE(whole.dump().find("2001-09-09T01:47:40"), std::string::npos) << "when it ended";
-  EXPECT_EQ(whole.at("hosts").at(2).at("exit_code"), 77);
-  EXPECT_EQ(whole.at("hosts").at(2).at("machine"), nullptr);
-  EXPECT_FALSE(report.json().at("warnings").empty());
-  for (const auto& [at, host] : {std::pair{0U, "x: "}, std::pair{1U, "y: "}}) {
-    const nlohmann::json& warnings = report.json().at("warnings");
-    for (std::size_t i = 0; i < warnings.size(); ++i) {
-      EXPECT_EQ(whole.at("warnings").at(at * warnings.size() + i),
-                host + warnings[i].get<std::string>());
-    }
-  }
-}
-
-TEST(RemoteFigures, TheHeadCountsServersThatFailed) {
-  const Report good = Report::parse(to_json(test::quiet_sample(), Bins::without), "s").value();
-  const HostResult passed{.name = "a", .report = good, .failures = {}};
-  const HostResult failed{.name = "b", .report = {}, .failures = {"it vanished"}};
-  const HostResult waited{.name = "c", .report = {}, .failures = {}};
-  const auto head = [](const std::vector<HostResult>& hosts, int signal) {
-    WholeRun run;
-    run.version = "1";
-    run.signal = signal;
-    run.ended = run.began + std::chrono::seconds(3);
-    const std::string text = combined_text(hosts, run);
-    return text.substr(0, text.find('\n'));
-  };
-  const auto ended = [](int code) {
-    return " (exit code " + std::to_string(code) + "), took 3.00 s";
-  };
-  EXPECT_EQ(head({passed}, 0), "shmifperf 1: 1 server, passed" + ended(0));
-  EXPECT_EQ(head({passed, passed}, 0), "shmifperf 1: 2 servers, passed" + ended(0));
-  EXPECT_EQ(head({passed, failed}, 0), "shmifperf 1: 2 servers, 1 FAILED" + ended(1));
-  EXPECT_EQ(head({waited, failed}, 0), "shmifperf 1: 2 servers, 1 FAILED" + ended(1))
-      << "one was only kept from running";
-  EXPECT_EQ(head({passed, waited}, 15), "shmifperf 1: 2 servers, stopped by SIGTERM" + ended(143));
-  EXPECT_EQ(head({failed, waited}, 15),
-            "shmifperf 1: 2 servers, 1 FAILED, stopped by SIGTERM" + ended(143));
-  auto lossy = nlohmann::json::parse(to_json(test::quiet_sample(), Bins::without));
-  for (nlohmann::json& job : lossy.at("jobs")) {
-    if (job.at("jobname") == "bulk.peer") job.at("loss").at("lost_frames") = 12;
-  }
-  const HostResult lost{
-      .name = "d", .report = Report::parse(lossy.dump(), "s").value(), .failures = {}};
-  EXPECT_EQ(head({passed, lost}, 0), "shmifperf 1: 2 servers, passed, 12 frames lost" + ended(0));
-  WholeRun stopped;
-  stopped.signal = 15;
-  EXPECT_EQ(failures_of({waited}, stopped),
-            std::vector<std::string>{"c: ran nothing, because the run was stopped before"});
-  const std::vector<std::string> both{"b: it vanished",
-                                      "c: ran nothing, because b could not run its jobs"};
-  EXPECT_EQ(failures_of({waited, failed}, {}), both);
-  EXPECT_EQ(failures_of({waited, failed}, stopped), both) << "that was the reason";
-  const HostResult other{.name = "e", .report = {}, .failures = {"it hangs"}};
-  EXPECT_EQ(failures_of({waited, failed, other}, {}).back(),
-            "c: ran nothing, because b and e could not run its jobs");
-  EXPECT_EQ(failures_of({waited, failed, other, other}, {}).back(),
-            "c: ran nothing, because b and 2 others could not run its jobs");
-}
-
 TEST(RemoteFigures, ThatTwoBeganTogetherIsAsSureAsTheClockThatIsKnownWorst) {
   const Report report = Report::parse(to_json(test::quiet_sample(), Bins::without), "s").value();
   auto hosts = two_servers(report);
@@ -423,21 +315,6 @@ TEST(RemoteFigures, ThatTwoBeganTogetherIsAsSureAsTheClockThatIsKnownWorst) {
   }
   hosts[0].start_offset_ns.reset();
   EXPECT_EQ(combined_text(hosts, {}).find("began within"), std::string::npos) << "one alone";
-}
-
-TEST(RemoteProtocol, EachFigureOfTheProgressComesBackInItsPlace) {
-  const RunProgress sent = test::distinct_progress();
-  const auto back = decode(encode(ProgressMessage{sent, true}));
-  ASSERT_TRUE(back) << back.error().message;
-  const RunProgress& came = std::get<ProgressMessage>(*back).progress;
-  EXPECT_EQ(to_json_line(came), to_json_line(sent));
-  for (std::size_t i = 0; i < sent.jobs.size(); ++i) {
-    EXPECT_EQ(came.jobs.at(i).peer_of, sent.jobs[i].peer_of);
-    EXPECT_EQ(came.jobs.at(i).pid, sent.jobs[i].pid);
-    EXPECT_EQ(came.jobs.at(i).share, sent.jobs[i].share);
-    EXPECT_EQ(came.jobs.at(i).left_seconds, sent.jobs[i].left_seconds);
-    EXPECT_EQ(came.jobs.at(i).last.latency_count, sent.jobs[i].last.latency_count);
-  }
 }
 
 TEST(RemoteProtocol, WhatIsNotWholeOrOfAnotherTypeIsRefused) {
@@ -469,30 +346,6 @@ TEST(RemoteProtocol, WhatIsNotWholeOrOfAnotherTypeIsRefused) {
                            "{\"type\":\"busy\",\"by\":\"\xff\",\"since\":\"\"}"}) {
     EXPECT_FALSE(decode(text)) << text;
   }
-}
-
-TEST(RemoteProtocol, AProgressWithAStateThatIsNoneOrTooManyJobsIsRefused) {
-  const std::string good = encode(one_of_each()[7]);
-  const std::string state = "\"state\":" + std::to_string(static_cast<int>(JobState::draining));
-  ASSERT_NE(good.find(state), std::string::npos);
-  const auto with_state = [&](int number) {
-    std::string text = good;
-    return text.replace(text.find(state), state.size(), "\"state\":" + std::to_string(number));
-  };
-  EXPECT_TRUE(decode(with_state(static_cast<int>(JobState::reaped))));
-  EXPECT_FALSE(decode(with_state(static_cast<int>(JobState::reaped) + 1)));
-  RunProgress progress{.at_seconds = 1, .share = 0.25, .left_seconds = 17.5, .jobs = {}};
-  const auto back = decode(encode(ProgressMessage{progress, false}));
-  EXPECT_EQ(std::get<ProgressMessage>(*back).progress.left_seconds, 17.5);
-  EXPECT_EQ(std::get<ProgressMessage>(*back).progress.share, 0.25);
-}
-
-TEST(RemoteProtocol, TheProgressOfAsManyJobsAsThereCanBeArrives) {
-  ProgressMessage message = std::get<ProgressMessage>(one_of_each()[7]);
-  message.progress.jobs.resize(kMaxItems, message.progress.jobs[0]);
-  const auto back = decode(encode(message));
-  ASSERT_TRUE(back) << back.error().message;
-  EXPECT_EQ(std::get<ProgressMessage>(*back).progress.jobs.size(), kMaxItems);
 }
 
 TEST(RemoteProtocol, BombsAreRefusedBeforeTheyGoOff) {
@@ -537,38 +390,6 @@ TEST(RemoteProtocol, ALengthIsBelievedOnlyWithinItsBound) {
   EXPECT_TRUE(reader.next());
 }
 
-TEST(RemoteProtocol, AMismatchNamesBothSides) {
-  const HelloMessage ours{.version = "1.0", .host = ""};
-  EXPECT_EQ(mismatch(ours, "this client", ours, "the server"), "");
-  HelloMessage theirs = ours;
-  ++theirs.protocol;
-  const std::string why = mismatch(ours, "this client", theirs, "the server");
-  EXPECT_NE(
-      why.find("this client is shmifperf 1.0 with protocol " + std::to_string(kRemoteProtocol)),
-      std::string::npos)
-      << why;
-  EXPECT_NE(
-      why.find("the server is shmifperf 1.0 with protocol " + std::to_string(kRemoteProtocol + 1)),
-      std::string::npos)
-      << why;
-  theirs = ours;
-  theirs.version = "1.1";
-  EXPECT_NE(mismatch(ours, "a", theirs, "b").find("b is shmifperf 1.1"), std::string::npos);
-  theirs.name = "fio";
-  EXPECT_NE(mismatch(ours, "a", theirs, "b").find("b is not shmifperf"), std::string::npos);
-}
-
-TEST(RemoteJobs, FaultsOfASectionReplaceThoseOfGlobalOnTheOtherSideToo) {
-  JobSet set;
-  ASSERT_TRUE(
-      read_job_text("x.job", "[global]\nfault=loss=1%\n[a]\nfault=delay=1ms\n[b]\n", set).empty());
-  std::vector<std::string> problems;
-  const JobSet again = job_set_of(texts_of(set), ServerLimits{}, problems);
-  EXPECT_TRUE(problems.empty()) << problems.front();
-  EXPECT_EQ(to_string(again.jobs.at(0).fault), "delay=1ms");
-  EXPECT_EQ(to_string(again.jobs.at(1).fault), "loss=1%");
-}
-
 TEST(RemoteJobs, EveryProfileMeansTheSameOnTheOtherSide) {
   for (const Profile& profile : profiles()) {
     JobSet set;
@@ -611,16 +432,6 @@ TEST(RemoteJobs, UnknownOptionsBadValuesAndBadNamesAreRefusedByName) {
   EXPECT_NE(problems[4].find("\"a/b\" is not a job name"), std::string::npos);
 }
 
-TEST(RemoteJobs, AJobKeepsItsNameAndSaysInPlainTextWhereItIsFrom) {
-  JobTexts texts;
-  texts.jobs = {{"a", "x.job:3\n", {{"name", "b"}, {"bs", "64"}}}};
-  std::vector<std::string> problems;
-  const JobSet set = job_set_of(texts, ServerLimits{}, problems);
-  EXPECT_TRUE(problems.empty());
-  EXPECT_EQ(set.jobs.at(0).name, "a");
-  EXPECT_EQ(set.jobs.at(0).where, "x.job:3?");
-}
-
 TEST(RemoteExitCode, IsTheOneThatSaysMostOfAllServers) {
   const HostResult unsupported{
       .name = "a", .report = {}, .failures = {"refused: no namespaces"}, .refused_with = 77};
@@ -653,16 +464,6 @@ TEST(ServerAddress, IsReadAsPeopleWriteIt) {
                            "[fd00::1]x", "[fd00::1]:", "[]:1", "a b", "me@lab3", "http://lab3"}) {
     EXPECT_EQ(read(text), "refused") << text;
   }
-}
-
-TEST(ServerAddress, OfOneLinkHasTheNameOfItsInterface) {
-  const auto server = parse_server_address("[fe80::1%lo]:7000").value();
-  const auto all = addresses_of(server).value();
-  ASSERT_EQ(all.size(), 1U);
-  EXPECT_EQ(all[0].to_string(), "[fe80::1%lo]:7000");
-  EXPECT_EQ(addresses_of(parse_server_address("fe80::1%lo").value()).value()[0].to_string(),
-            "[fe80::1%lo]:18765");
-  EXPECT_FALSE(addresses_of({"fe80::1%none", 7000}));
 }
 
 TEST(ClockOffset, TheQuickestAnswerSaysMost) {

@@ -4,9 +4,7 @@
 
 #include <algorithm>
 #include <csignal>
-#include <filesystem>
 #include <fstream>
-#include <ostream>
 #include <vector>
 
 #include "perf/verify/verify_state.hpp"
@@ -224,28 +222,6 @@ TEST_F(RunState, OfAReceiverWhoseSenderBeginsAnewLeavesEachFrameOneFate) {
   EXPECT_EQ(lost.gaps, (decltype(lost.gaps){{0, 40}}));
 }
 
-TEST_F(RunState, HoldsWhatWasSentAndWhatWasReceived) {
-  EXPECT_TRUE(passed(run_text(global() + "verify_state_save\n[a]\nto=b\n[b]\nrw=rx\n")));
-  const JobSet set = test::set_of(global() + "[a]\nto=b\n[b]\nrw=rx\n");
-  const auto sent = load_verify_state(state_of("a"), "a", options_hash(set.jobs[0]));
-  const auto received = load_verify_state(state_of("b"), "b", options_hash(set.jobs[1]));
-  ASSERT_TRUE(sent) << sent.error().message;
-  ASSERT_TRUE(received) << received.error().message;
-  EXPECT_EQ(sent->flows.at(0).next_sequence, 100U);
-  EXPECT_TRUE(received->flows.at(0).received.gaps(0, 100, 1).empty()) << "all 100 have arrived";
-  EXPECT_EQ(received->flows[0].received.end(), 100U);
-}
-
-TEST_F(RunState, IsSavedByAJobThatFailedToo) {
-  const RunResult result =
-      run_text(global() + "verify_state_save\n[a]\nto=b\nfault=corrupt=100%\n[b]\nrw=rx\n");
-  EXPECT_TRUE(failed(result, "job \"b\": a corrupt frame was received"));
-  const JobSet set = test::set_of(global() + "[a]\nto=b\n[b]\nrw=rx\n");
-  const auto received = load_verify_state(state_of("b"), "b", options_hash(set.jobs[1]));
-  ASSERT_TRUE(received) << received.error().message;
-  EXPECT_EQ(received->flows.at(0).received.end(), 0U) << "no number has arrived";
-}
-
 TEST_F(RunState, AStateOfAnotherJobOrVersionIsRefusedByName) {
   EXPECT_TRUE(passed(run_text(global() + "verify_state_save\n[a]\n")));
   const RunResult other = run_text(global() + "[c]\nverify_state_load=" + state_of("a") + '\n');
@@ -261,28 +237,6 @@ TEST_F(RunState, AStateOfAnotherJobOrVersionIsRefusedByName) {
   EXPECT_EQ(job_of(version, "a").tx.frames, 0U);
   EXPECT_TRUE(
       failed(run_text(global() + "[a]\nverify_state_load=/no/such/file\n"), "/no/such/file"));
-}
-
-TEST_F(RunState, KnowsSendersByTheirNamesWhateverTheirOrder) {
-  const std::string jobs = "[a]\nto=r\n[b]\nto=r\nnumber_ios=40\n[r]\nrw=rx\n";
-  EXPECT_TRUE(passed(run_text(global() + "verify_state_save\n" + jobs)));
-  // All three go on, and the senders have changed places.
-  const RunResult swapped =
-      run_text(global() + "[b]\nto=r\nnumber_ios=40\nverify_state_load=" + state_of("b") +
-               "\n[a]\nto=r\nverify_state_load=" + state_of("a") +
-               "\n[r]\nrw=rx\nverify_state_load=" + state_of("r") + '\n');
-  EXPECT_TRUE(passed(swapped));
-  for (const FlowResult& flow : job_of(swapped, "r").flows) {
-    EXPECT_EQ(flow.received, flow.from == "a" ? 100U : 40U);
-    EXPECT_EQ(flow.duplicates + flow.reordered + flow.lost, 0U) << flow.from;
-  }
-}
-
-TEST_F(RunState, OfASenderThatIsNotThereIsRefusedByName) {
-  EXPECT_TRUE(passed(run_text(global() + "verify_state_save\n[a]\nto=r\n[r]\nrw=rx\n")));
-  EXPECT_TRUE(failed(
-      run_text(global() + "[c]\nto=r\n[r]\nrw=rx\nverify_state_load=" + state_of("r") + '\n'),
-      "frames from job \"a\""));
 }
 
 TEST_F(RunState, IsSavedByARunThatASignalStopped) {
@@ -301,6 +255,21 @@ TEST_F(RunState, IsSavedByARunThatASignalStopped) {
   const VerifyState state =
       load_verify_state(state_of("a"), "a", options_hash(set.jobs[0])).value();
   EXPECT_EQ(state.flows.at(0).next_sequence, job_of(result, "a").tx.frames);
+}
+
+TEST_F(RunState, KnowsSendersByTheirNamesWhateverTheirOrder) {
+  const std::string jobs = "[a]\nto=r\n[b]\nto=r\nnumber_ios=40\n[r]\nrw=rx\n";
+  EXPECT_TRUE(passed(run_text(global() + "verify_state_save\n" + jobs)));
+  // All three go on, and the senders have changed places.
+  const RunResult swapped =
+      run_text(global() + "[b]\nto=r\nnumber_ios=40\nverify_state_load=" + state_of("b") +
+               "\n[a]\nto=r\nverify_state_load=" + state_of("a") +
+               "\n[r]\nrw=rx\nverify_state_load=" + state_of("r") + '\n');
+  EXPECT_TRUE(passed(swapped));
+  for (const FlowResult& flow : job_of(swapped, "r").flows) {
+    EXPECT_EQ(flow.received, flow.from == "a" ? 100U : 40U);
+    EXPECT_EQ(flow.duplicates + flow.reordered + flow.lost, 0U) << flow.from;
+  }
 }
 
 }  // namespace

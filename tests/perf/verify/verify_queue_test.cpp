@@ -142,30 +142,6 @@ TEST(VerifyQueue, ABacklogIsCheckedWhenItIsWhole) {
   EXPECT_EQ(checks, 19U);
 }
 
-TEST(VerifyQueue, ThatGoesDoesNotWaitForChecksThatNobodyWillHearOf) {
-  constexpr unsigned kFrames = 3000;
-  std::atomic<bool> goes{false};
-  std::atomic<unsigned> checks{0};
-  Outcome outcome;
-  auto queue = VerifyQueue::start(
-                   {.threads = 1, .backlog = kFrames},
-                   [&](const FrameView& frame) {
-                     ++checks;
-                     goes.wait(false);
-                     std::this_thread::sleep_for(std::chrono::milliseconds(10));
-                     return check(frame);
-                   },
-                   outcome.deliver())
-                   .value();
-  FrameMaker maker({});
-  for (std::uint64_t n = 0; n < kFrames; ++n) queue->put(maker.make(n, 64, {}), 0);
-  while (checks == 0) std::this_thread::yield();
-  goes = true;
-  goes.notify_all();
-  queue.reset();
-  EXPECT_LT(checks, kFrames);
-}
-
 TEST(VerifyQueue, WorkersCheckAndTheReceiverGoesOn) {
   Outcome outcome;
   Gate gate;

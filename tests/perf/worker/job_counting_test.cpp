@@ -77,54 +77,6 @@ TEST(JobCounting, CountsTheWindowAndNeitherTheRampNorTheDrain) {
   EXPECT_EQ(results[2].reason, "");
 }
 
-TEST(JobCounting, KeepsTheLatestCountsSoThatThoseOfAKilledJobRemain) {
-  Rig rig;
-  JobCounting counting = rig.counting();
-  counting.begin_window(kStart);
-  rig.run(500, {{kFirst, 7}});
-  counting.keep();
-  rig.run(500, {{kFirst, 4}});
-  counting.keep();
-  EXPECT_EQ(rig.results()[0].value, 11);
-  EXPECT_EQ(rig.results()[0].enabled_ns, 1000U);
-}
-
-TEST(JobCounting, GoesOnWithoutTheEventThatTheKernelDoesNotHave) {
-  Rig rig;
-  // The first attempt opens the clock of the session, the first event, and the second.
-  rig.kernel.before = [](KernelCall call, int nth) {
-    return call == KernelCall::open && nth == 3 ? -ENOENT : 0;
-  };
-  JobCounting counting = rig.counting();
-  counting.begin_window(kStart);
-  rig.run(500, {{kFirst, 7}, {kSecond, 8}, {kThird, 9}});
-  counting.keep();
-  const auto results = rig.results();
-  EXPECT_EQ(results[0].value, 7);
-  EXPECT_EQ(results[1].value, std::nullopt);
-  EXPECT_EQ(results[1].reason, "not supported: this machine has no such event (ENOENT)");
-  EXPECT_EQ(results[2].value, 9);
-}
-
-TEST(JobCounting, GivesEachEventThatIsRefusedItsOwnReason) {
-  Rig rig;
-  // The clock and the first event, and the second is refused; the clock and the first, and the
-  // third is refused.
-  rig.kernel.before = [](KernelCall call, int nth) {
-    if (call != KernelCall::open) return 0;
-    return nth == 3 ? -ENOENT : nth == 6 ? -ENODEV : 0;
-  };
-  JobCounting counting = rig.counting();
-  counting.begin_window(kStart);
-  rig.run(500, {{kFirst, 7}});
-  counting.keep();
-  const auto results = rig.results();
-  EXPECT_EQ(results[0].value, 7);
-  EXPECT_EQ(results[1].reason, "not supported: this machine has no such event (ENOENT)");
-  EXPECT_EQ(results[2].reason,
-            "not supported: no such device, or this machine's PMU is off (ENODEV)");
-}
-
 TEST(JobCounting, CountsInUserSpaceWhatTheKernelPermitsOnlyThere) {
   Rig rig;
   // The clock, the first event, and the second is refused. (The first is task-clock, which counts
@@ -148,67 +100,6 @@ TEST(JobCounting, CountsInUserSpaceWhatTheKernelPermitsOnlyThere) {
       EXPECT_EQ(event.attr.base.exclude_kernel, second) << event.attr.base.config;
     }
   }
-}
-
-TEST(JobCounting, SaysWhatWouldPermitEventsThatTheUserMayNotCount) {
-  Rig rig;
-  rig.kernel.before = [](KernelCall call, int) { return call == KernelCall::open ? -EACCES : 0; };
-  JobCounting counting = rig.counting();
-  counting.begin_window(kStart);
-  counting.keep();
-  EXPECT_FALSE(counting.any());
-  for (const CounterResult& each : rig.results()) {
-    EXPECT_EQ(each.value, std::nullopt);
-    EXPECT_EQ(each.reason,
-              "not permitted: kernel.perf_event_paranoid does not allow it to this user (sysctl "
-              "kernel.perf_event_paranoid=1, or the capability CAP_PERFMON)");
-  }
-}
-
-TEST(JobCounting, ScalesAnEventThatWasCountedForAPartOfTheWindow) {
-  Rig rig;
-  JobCounting counting = rig.counting();
-  counting.begin_window(kStart);
-  rig.run(1000, {{kFirst, 600}}, 0.25);
-  counting.keep();
-  const CounterResult result = rig.results()[0];
-  EXPECT_TRUE(result.scaled);
-  EXPECT_EQ(result.value, 600);
-  EXPECT_EQ(result.enabled_ns, 1000U);
-  EXPECT_EQ(result.running_ns, 250U);
-}
-
-TEST(JobCounting, OfAnEventThatHadNoCounterIsMissingAndNotZero) {
-  Rig rig;
-  JobCounting counting = rig.counting();
-  counting.begin_window(kStart);
-  rig.run(1000, {}, 0);
-  counting.keep();
-  EXPECT_EQ(rig.results()[0].value, std::nullopt);
-  EXPECT_EQ(rig.results()[0].reason,
-            "not counted: the PMU had no free counter in the measured window");
-}
-
-TEST(JobCounting, OfAJobWithoutAWindowIsMissing) {
-  Rig rig;
-  JobCounting counting = rig.counting();
-  rig.run(1000, {{kFirst, 100}});
-  counting.keep();
-  EXPECT_EQ(rig.results()[0].value, std::nullopt);
-  EXPECT_EQ(rig.results()[0].reason, "not counted: the job did not get to its measured window");
-}
-
-TEST(JobCounting, ThatFailsMeanwhileSaysSoInsteadOfAPartOfTheCount) {
-  Rig rig;
-  JobCounting counting = rig.counting();
-  counting.begin_window(kStart);
-  rig.run(500, {{kFirst, 7}});
-  counting.keep();
-  rig.kernel.before = [](KernelCall call, int) { return call == KernelCall::read ? -EIO : 0; };
-  counting.keep();
-  EXPECT_EQ(rig.results()[0].value, std::nullopt);
-  EXPECT_NE(rig.results()[0].reason.find("Input/output error"), std::string::npos)
-      << rig.results()[0].reason;
 }
 
 TEST(JobCounting, HasAValueForEachIntervalOfTheRunAlsoOutsideTheWindow) {
@@ -239,17 +130,6 @@ TEST(JobCounting, HasAValueForEachIntervalOfTheRunAlsoOutsideTheWindow) {
   }
   EXPECT_EQ(ends, std::vector<long>({100, 150, 200, 225, 300}));
   EXPECT_EQ(rig.results()[0].value, 12) << "the intervals of the window, together";
-}
-
-TEST(JobCounting, OfAStallIsOneLongInterval) {
-  Rig rig;
-  JobCounting counting = rig.counting();
-  rig.begin_log(counting);
-  rig.run(100, {{kFirst, 3}});
-  counting.close_interval(kStart + 3 * kLength + 7);
-  EXPECT_EQ(counting.next_ns(), kStart + 4 * kLength);
-  ASSERT_EQ(rig.curve().size(), 1U);
-  EXPECT_EQ(rig.curve()[0].counts[0].value, 3);
 }
 
 TEST(JobCounting, KeepsTheWindowsCountsAtEachInterval) {
@@ -288,36 +168,6 @@ TEST(JobCounting, SaysForEachIntervalWhyItWasNotCountedInIt) {
   EXPECT_NE(curve[3].counts[0].reason.find("Input/output error"), std::string::npos);
 }
 
-TEST(JobCounting, OfAJobThatDidNotRunInAnIntervalIsZero) {
-  Rig rig;
-  JobCounting counting = rig.counting();
-  rig.begin_log(counting);
-  counting.close_interval(kStart + kLength);
-  ASSERT_EQ(rig.curve().size(), 1U);
-  EXPECT_EQ(rig.curve()[0].counts[0].value, 0);
-}
-
-TEST(CounterCurves, AreReadWhileTheJobGoesOnAndBeginWithItsBatch) {
-  Rig rig;
-  JobCounting counting = rig.counting();
-  rig.begin_log(counting);
-  CounterCurve curve;
-  constexpr double kBatch = 2;
-  constexpr int kMany = 3 * kCounterIntervals;
-  for (int number = 1; number <= kMany; ++number) {
-    rig.run(10, {{kFirst, static_cast<std::uint64_t>(number)}});
-    counting.close_interval(kStart + static_cast<std::uint64_t>(number) * kLength);
-    if (number % 20 == 0 || number == kMany) curve.collect(*rig.log, rig.events.size(), kBatch);
-  }
-  const auto result = curve.result(rig.events, *rig.block);
-  ASSERT_EQ(result.size(), static_cast<std::size_t>(kMany));
-  for (int number = 1; number <= kMany; ++number) {
-    const CounterInterval& each = result[static_cast<std::size_t>(number) - 1];
-    EXPECT_EQ(each.counts[0].value, number);
-    EXPECT_NEAR(each.at_seconds, kBatch + number * 0.1, 1e-6);
-  }
-}
-
 TEST(JobCounting, GivesBackAllItsCounters) {
   Rig rig;
   {
@@ -341,14 +191,6 @@ TEST(JobEvents, ThatNobodyKnowsAreErrors) {
   ASSERT_FALSE(events);
   EXPECT_EQ(events.error().code, Errc::bad_argument);
   EXPECT_NE(events.error().message.find("page-fruits"), std::string::npos);
-}
-
-TEST(JobEvents, OfAPmuThatIsNotThereHaveAReason) {
-  const auto events = job_events("no_such_pmu/event=1/,page-faults").value();
-  ASSERT_EQ(events.size(), 2U);
-  EXPECT_TRUE(events[0].reason.starts_with("not supported: ")) << events[0].reason;
-  EXPECT_EQ(events[0].event.name, "no_such_pmu/event=1/");
-  EXPECT_EQ(events[1].reason, "");
 }
 
 TEST(JobEvents, AreAtMostSixteen) {

@@ -8,9 +8,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
-#include <regex>
 #include <vector>
 
 #include "perf/stats/clock.hpp"
@@ -78,19 +75,6 @@ TEST(Replay, FramesAreDueAtTheTimesOfTheirRecording) {
   EXPECT_TRUE(std::ranges::equal(rest[1].frame.bytes, expected));
 }
 
-TEST(Replay, FlatOutFramesAreIntendedForNow) {
-  const test::TempDir dir;
-  Replay replay =
-      Replay::open(capture(dir, {0, 1'000'000'000}), {.time_scale = 0, .loops = 2}).value();
-  replay.start(kReplayStart, kReplayStart + 100);
-  EXPECT_EQ(replay.longest_gap_ns(), 0U) << "nobody waits a second";
-  EXPECT_TRUE(take_all(replay, kReplayStart - 1).empty());
-  EXPECT_EQ(intended(take_all(replay, kReplayStart + 70)), (Times{70, 70, 70, 70}));
-  Replay late = Replay::open(capture(dir, {0}), {.time_scale = 0}).value();
-  late.start(kReplayStart, kReplayStart + 100);
-  EXPECT_TRUE(take_all(late, kReplayStart + 100).empty());
-}
-
 TEST(Replay, LoopsFollowEachOtherAtTheMeanGap) {
   const test::TempDir dir;
   const std::string path = capture(dir, {0, 500, 2000});
@@ -120,15 +104,6 @@ TEST(Replay, HasTheGapsThatInjectHas) {
   EXPECT_EQ(cut.longest_gap_ns(), kS) << "of the replay, which takes twice as long";
   cut.start(kReplayStart);
   EXPECT_EQ(intended(take_all(cut, kReplayStart + 9000 * kS)), (Times{0, kS, kS, 2 * kS, 3 * kS}));
-}
-
-TEST(Replay, LoopsAreScaledLikeTheTimesInThem) {
-  const test::TempDir dir;
-  Replay replay = Replay::open(capture(dir, {0, 500, 2000}), {.time_scale = 2, .loops = 2}).value();
-  EXPECT_EQ(replay.loop_ns(), 6000U);
-  replay.start(kReplayStart);
-  EXPECT_EQ(intended(take_all(replay, kReplayStart + 100'000)),
-            (Times{0, 1000, 4000, 6000, 7000, 10000}));
 }
 
 TEST(Replay, WhatCannotBeReplayedIsRefused) {

@@ -7,13 +7,11 @@
 #include <chrono>
 
 #include "perf/control/campaign.hpp"
-#include "shmif/capture/pcap_link.hpp"
 #include "tests/perf/control/run_plan.hpp"
 
 namespace shmif::perf {
 namespace {
 
-using test::failed;
 using test::flow_to;
 using test::job_of;
 using test::passed;
@@ -65,16 +63,6 @@ TEST(RunCatchUp, ABurstKeepsTheOfferedLoad) {
   EXPECT_LT(job_of(result, "j.sink").service->percentile(50), 100'000'000U);
 }
 
-TEST(RunCatchUp, LimitedGoesAtTwiceTheRate) {
-  const auto [result, frames] = stalled("number_ios=600\nrate_catchup=limited\n");
-  EXPECT_TRUE(passed(result));
-  EXPECT_EQ(job_of(result, "j").tx.offered_frames, 600U);
-  ASSERT_EQ(frames.size(), 600U);
-  // schedule_test.cpp, which sets the time itself, tests when the sender is on time again. Here a
-  // busy machine can keep it from catching up.
-  EXPECT_LE(max_within(frames, 20'000'000), 60U) << "at most twice as fast";
-}
-
 TEST(RunCatchUp, SkippedFramesWereOfferedAndNotSent) {
   const auto [result, frames] = stalled("runtime=600ms\nrate_catchup=skip\n");
   EXPECT_TRUE(passed(result));
@@ -123,37 +111,6 @@ TEST(RunRefusal, OffloadedFramesKeepTheirOrderToo) {
   expect_order_is_kept("engine=unix\nrate_iops=50k\nio_submit_mode=offload\n", freeze(1, 1000));
 }
 
-TEST(RunRefusal, TheIntendedTimeOfARefusedFrameStays) {
-  const test::TempDir dir;
-  const RunResult result = test::run_until(
-      [&] {
-        return run_text(
-            "[j]\nengine=unix\nbs=500\nrate_iops=20k\nnumber_ios=10000\n"
-            "write_pcap=" +
-                dir.file("sent") + '\n',
-            freeze(1, 500));
-      },
-      was_refused);
-  EXPECT_TRUE(passed(result));
-  EXPECT_GT(job_of(result, "j").tx.refused_frames, 0U);
-  EXPECT_GE(job_of(result, "j.sink").latency->percentile(99.9), 100'000'000U);
-  EXPECT_EQ(flow_to(result, "j.sink").lost, 0U);
-  auto reader = PcapReader::open(dir.file("sent")).value();
-  FrameBatch batch(256, 1U << 20U);
-  std::uint64_t first = 0;
-  std::uint64_t n = 0;
-  while (reader.receive(batch).frames != 0) {
-    for (const FrameView& frame : batch.frames()) {
-      const Probe probe = read_probe(frame.bytes, probe_offset(frame.bytes)).probe;
-      if (n == 0) first = probe.intended_ns;
-      ASSERT_EQ(probe.intended_ns - first, n * 50'000);
-      ASSERT_EQ(probe.sequence, n++);
-    }
-    batch.clear();
-  }
-  EXPECT_EQ(n, 10'000U);
-}
-
 /// The most requests that were without their reply at once, as seen on the bus.
 std::int64_t max_open(const std::string& options) {
   const test::TempBus bus(test::roomy(4));
@@ -174,25 +131,6 @@ std::int64_t max_open(const std::string& options) {
 TEST(RunWindow, AtMostSoManyRequestsAreOpen) {
   EXPECT_EQ(max_open("iodepth=1\n"), 1);
   EXPECT_EQ(max_open("iodepth=8\niodepth_batch=32\n"), 8);
-}
-
-TEST(RunWindow, OpensAgainAtTheLowMarkOrAfterSoManyReplies) {
-  for (const char* option : {"iodepth_low=2\n", "iodepth_batch_complete_min=6\n"}) {
-    const test::TempBus bus(test::roomy(4));
-    const RunResult result =
-        run_text("[j]\nrw=pingpong\nto=e\niodepth=8\nnumber_ios=80\nbus=" + bus.path() + '\n' +
-                 option + "[e]\nrw=echo\nfault=delay=6ms±5ms\nbus=" + bus.path() + '\n');
-    EXPECT_TRUE(passed(result));
-    // Replies come one by one; after the window was full once, requests go in sixes.
-    std::vector<std::uint64_t> requests;
-    for (const Witnessed& w : witnessed(bus.path())) {
-      if (w.probe().kind == Probe::Kind::request) requests.push_back(w.probe().sent_ns);
-    }
-    ASSERT_EQ(requests.size(), 80U);
-    std::size_t batches = 1;
-    for (std::size_t n = 1; n < 80; ++n) batches += requests[n] != requests[n - 1];
-    EXPECT_LE(batches, 13U) << option << "8, and 12 times 6";
-  }
 }
 
 TEST(RunWindow, TakesNoMoreRepliesAtOnceThanItWasAllowed) {
@@ -271,36 +209,6 @@ TEST(RunFlow, WeightsHoldAtEveryMoment) {
     if (count.begin()->second == 30000) break;  // from then on nobody is waited for
     ASSERT_LE(std::abs(ahead), 3 * 70) << a;
   }
-}
-
-TEST(RunFlow, AJobThatIsAheadSleepsMeanwhile) {
-  const auto slept_ahead = [] {
-    const RunResult result =
-        run_text("[a]\nflow=1\nnumber_ios=200\n[b]\nflow=1\nnumber_ios=150\nrate_iops=300\n");
-    EXPECT_TRUE(passed(result));
-    EXPECT_EQ(job_of(result, "a").tx.frames, 200U);
-    return job_of(result, "a").cpu->voluntary_switches;
-  };
-  // A job that spins goes to sleep only when it has sent all. One that was taken off its CPU sleeps
-  // less often.
-  EXPECT_GE(test::run_until(slept_ahead, [](std::uint64_t n) { return n >= 200; }), 200U);
-}
-
-TEST(RunSearch, TheHighestRateWithinALatencyIsThatWhichTheLinkCarries) {
-  RunControl control;
-  bool stuck = false;
-  const JobSet set = test::set_of(
-      "[j]\nengine=unix\nbs=1000\nlatency_target=30ms\nlatency_percentile=90\nsearch_trial=400ms\n"
-      "search_max_iops=2000\nsearch_resolution=3%\ndrain_time=100ms\n"
-      "fault=rate=8Mbit,queue=1000\n");
-  const RunResult result =
-      run_campaign(set.run, expand(set).value(), nullptr, control, stuck).value();
-  ASSERT_EQ(result.searches.size(), 1U);
-  EXPECT_EQ(result.searches[0].kind, Search::latency_target);
-  // search_test.cpp tests what the search finds on a link of known latency. Here a busy machine
-  // adds latency, which can only lower the rate that is found, or leave none.
-  EXPECT_LE(result.searches[0].found_fps.value_or(0), 1150);
-  EXPECT_NE(result.searches[0].found_fps.has_value(), !result.searches[0].why_none.empty());
 }
 
 }  // namespace

@@ -77,13 +77,6 @@ TEST(RunHostPrograms, TheirTrafficIsWhatPassedTheirPortsInTheRampAndBehindIt) {
   EXPECT_LE(p.counts.wire.rx_bytes.value_or(0), kFew * 200);
 }
 
-TEST(RunHostPrograms, OneThatEndsBeforeItsWindowHasNone) {
-  const RunResult result = run_text("[p]\nengine=host\nramp_time=60\nruntime=60\nexec=sleep 0.2\n");
-  const JobResult& p = job_of(result, "p");
-  EXPECT_EQ(p.tx.frames + p.rx.frames + p.tx.bytes + p.rx.bytes, 0U);
-  EXPECT_LT(p.tx.seconds, 0.1) << "nor any time";
-}
-
 TEST(RunHosts, OfIpv6CountTheSameWithTheRoomThatItsHeadersLeave) {
   const auto run_v6 = [](const std::string& options) {
     return run_text("[global]\nengine=host\nrate_iops=1000\nnumber_ios=50\ndrain_time=5\n" +
@@ -127,19 +120,6 @@ TEST(RunHosts, WhatIsSentBeforeThePeerCanAnswerIsNotDroppedUncounted) {
   const CountsResult& counts = job_of(result, "j").counts;
   EXPECT_EQ(counts.generator_tx, 1000U);
   EXPECT_EQ(counts.agree, true);
-}
-
-TEST(RunHosts, TheMtuOfAHostIsThatOfItsInterface) {
-  const auto run_v4 = [](const std::string& options) {
-    return run_text("[j]\nengine=host\nnumber_ios=30\nrate_iops=1000\ndrain_time=5\n" + options);
-  };
-  for (const char* const fits : {"mtu=1000\nbs=972\n", "mtu=4000\nbs=3972\n"}) {
-    const RunResult result = run_v4(fits);
-    EXPECT_TRUE(passed(result));
-    EXPECT_EQ(job_of(result, "j").counts.wire.tx_frames, 30U);
-    EXPECT_LE(job_of(result, "j").counts.receiver_foreign, 20U) << "none is sent in parts";
-  }
-  EXPECT_TRUE(failed(run_v4("mtu=1000\nbs=973\n"), "which carries 972"));
 }
 
 // The kernels of hosts send a few frames of their own: they look for groups and for routers.
@@ -187,17 +167,6 @@ TEST(RunHosts, LossesAreOnTheWireAndCountedInBothDirections) {
   for (const char* const job : {"j", "k"}) EXPECT_EQ(job_of(result, job).counts.agree, true);
 }
 
-TEST(RunHosts, ALossOfAllLetsNothingOntoTheBus) {
-  const test::TempBus bus(test::roomy(1));
-  const RunResult result = run_text("[j]\nengine=host\nbus=" + bus.path() +
-                                    "\nbs=200\nnumber_ios=50\ndrain_time=100ms\nfault=loss=100%\n");
-  EXPECT_TRUE(failed(result, "job \"j.sink\": moved no frame"));
-  EXPECT_EQ(datagrams_on(bus.path(), 200), 0U);
-  EXPECT_EQ(flow_to(result, "j.sink").received, 0U);
-  EXPECT_EQ(flow_to(result, "j.sink").lost, 50U);
-  EXPECT_GE(made_by(result, "j", "sent").lost, 50U);
-}
-
 TEST(RunHosts, WhatFaultsDamageTheKernelDropsAndWhatTheyDelayArrivesLate) {
   const RunResult damaged = run_text(
       "[j]\nengine=host\nbs=200\nnumber_ios=500\nrate_iops=5000\ndrain_time=500ms\n"
@@ -217,18 +186,6 @@ TEST(RunHosts, WhatFaultsDamageTheKernelDropsAndWhatTheyDelayArrivesLate) {
   EXPECT_EQ(flow_to(late, "j.sink").received, 100U);
   EXPECT_GE(job_of(late, "j.sink").latency->min(), 30'000'000U);
   EXPECT_GE(job_of(late, "k").latency->min(), 40'000'000U) << "20 ms each way";
-}
-
-TEST(RunHosts, LossesOfSegmentsMakeTcpSendThemAgain) {
-  const RunResult result = run_text(
-      "[j]\nengine=host\nproto=tcp\nbs=1000\nnumber_ios=5000\nstartup_timeout=60\n"
-      "drain_time=60\nfault=loss=2%,seed=5\nfault_rx=loss=2%,seed=6\n");
-  ASSERT_TRUE(passed(result));
-  EXPECT_EQ(flow_to(result, "j.sink").received, 5000U) << "whole, nevertheless";
-  EXPECT_GT(made_by(result, "j", "sent").frames, 5000U * 1000 / 1500) << "segments";
-  EXPECT_GT(made_by(result, "j", "sent").lost, 0U);
-  EXPECT_GT(made_by(result, "j", "received").lost + made_by(result, "j", "received").frames, 0U);
-  EXPECT_GT(job_of(result, "j").tcp->retransmits, 0U);
 }
 
 /// What a record of the host 198.18.0.1 has of a protocol of IPv4, with its ports before the data.
@@ -284,17 +241,6 @@ TEST(RunHosts, ARecordHasThePacketsOfTheirInterfacesInBothDirections) {
   const Recorded datagrams = recorded(dir.file("udp"), IPPROTO_UDP);
   EXPECT_EQ(datagrams.sent, 60U);
   EXPECT_EQ(datagrams.data_bytes, 60U * 200);
-}
-
-TEST(RunHosts, FaultsHitWhatProgramsSend) {
-  const RunResult result = run_text(
-      "[p]\nengine=host\nfault=loss=100%\nexec=ping -c 2 -i 0.2 -W 1 198.18.0.2\n"
-      "[q]\nengine=host\nexec=sleep 3\n");
-  EXPECT_TRUE(failed(result, "job \"p\": ping ended with status 1"));
-  const FaultsMade& made = made_by(result, "p", "sent");
-  EXPECT_GT(made.frames, 0U);
-  EXPECT_EQ(made.lost, made.frames);
-  EXPECT_EQ(job_of(result, "p").tx.frames, 0U);
 }
 
 TEST(HostNames, CountUpFromTheFirstAddressToTheLast) {

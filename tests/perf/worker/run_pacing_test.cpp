@@ -22,13 +22,6 @@ using test::run_text;
 using test::witnessed;
 using test::Witnessed;
 
-std::vector<Witnessed> of_flow(const std::vector<Witnessed>& all, std::uint32_t flow) {
-  std::vector<Witnessed> some;
-  std::ranges::copy_if(all, std::back_inserter(some),
-                       [&](const Witnessed& w) { return w.probe().flow == flow; });
-  return some;
-}
-
 /// How late each frame was on the bus, by the capture's clock. That is the wall clock: the frame
 /// that was handed over soonest tells how far it is from the other one.
 std::vector<double> lateness_of(const std::vector<Witnessed>& frames) {
@@ -151,37 +144,6 @@ TEST(RunStart, SixteenProcessesHaveOneStartAndSayHowLateTheyWere) {
   }
 }
 
-TEST(RunStart, TheSkewIsWhenTheFirstFrameWent) {
-  const test::TempBus bus(test::roomy(4));
-  std::string jobs = "[global]\nbus=" + bus.path() + "\nrate_iops=100\nnumber_ios=5\n";
-  for (const char* const name : {"a", "b", "c", "d", "e", "f"}) {
-    jobs += '[' + std::string(name) + "]\ndrain_time=20ms\n";
-  }
-  const RunResult result = run_text(jobs + "start_delay=10ms\n");  // of the last one
-  ASSERT_TRUE(passed(result));
-  std::size_t senders = 0;
-  for (std::uint32_t flow = 0; flow < result.jobs.size(); ++flow) {
-    const auto frames = of_flow(witnessed(bus.path()), flow);
-    if (frames.empty()) continue;
-    ++senders;
-    const Probe& first = frames.front().probe();
-    EXPECT_EQ(first.sent_ns - first.intended_ns, result.jobs[flow].start_skew_ns)
-        << result.jobs[flow].name;
-  }
-  EXPECT_EQ(senders, 6U);
-}
-
-TEST(RunPace, ARateIsOfferedWhateverIsSent) {
-  const RunResult result = run_text(
-      "[j]\nengine=null\nrate_iops=1M\nruntime=200ms\n[k]\nengine=null\nrate=3Mbit\n"
-      "bs=500\nruntime=400ms\n");
-  EXPECT_TRUE(passed(result));
-  EXPECT_EQ(job_of(result, "j").tx.offered_frames, 200'000U);
-  EXPECT_LE(job_of(result, "j").tx.frames, 200'000U);
-  EXPECT_EQ(job_of(result, "k").tx.offered_frames, 300U);
-  EXPECT_NEAR(job_of(result, "k").tx.seconds, 0.4, 0.02);
-}
-
 TEST(RunPace, PoissonHasTheRateOnAverageAndGapsLikeItsName) {
   const test::TempBus bus(test::roomy(8));
   EXPECT_TRUE(passed(run_text("[j]\nbus=" + bus.path() +
@@ -194,22 +156,6 @@ TEST(RunPace, PoissonHasTheRateOnAverageAndGapsLikeItsName) {
   EXPECT_NEAR(static_cast<double>(longer) / 7999, std::exp(-1), 0.03);
 }
 
-TEST(RunPace, EachDirectionHasRandomNumbersOfItsOwn) {
-  const test::TempBus bus(test::roomy(8));
-  EXPECT_TRUE(passed(run_text("[j]\nrw=txrx\nbus=" + bus.path() +
-                              "\nrate_iops=5k,5k\nrate_process=poisson\nbs=60-1000\n"
-                              "number_ios=200\n")));
-  const auto all = witnessed(bus.path());
-  const auto there = of_flow(all, 0);
-  const auto back = of_flow(all, 1);
-  ASSERT_EQ(there.size(), 200U);
-  ASSERT_EQ(back.size(), 200U);
-  EXPECT_NE(gaps_of(there), gaps_of(back));
-  EXPECT_FALSE(std::ranges::equal(
-      there, back, {}, [](const Witnessed& w) { return w.bytes.size(); },
-      [](const Witnessed& w) { return w.bytes.size(); }));
-}
-
 TEST(RunPace, DirectionsHaveRatesOfTheirOwn) {
   const RunResult result = run_text(
       "[j]\nrw=txrx\nengine=unix\nrate_iops=1000,100\nruntime=300ms\n"
@@ -219,18 +165,6 @@ TEST(RunPace, DirectionsHaveRatesOfTheirOwn) {
   EXPECT_EQ(job_of(result, "j.peer").tx.offered_frames, 30U);
   EXPECT_EQ(job_of(result, "k").tx.offered_frames, 480U);
   EXPECT_EQ(job_of(result, "k.peer").tx.offered_frames, 120U);
-}
-
-TEST(RunPace, AMixOfSizesComesByItsWeights) {
-  const test::TempBus bus(test::roomy(16));
-  EXPECT_TRUE(passed(run_text("[j]\nbus=" + bus.path() + "\nbs=imix\nnumber_ios=6000\n")));
-  std::map<std::size_t, double> count;
-  for (const Witnessed& w : witnessed(bus.path())) count[w.bytes.size()] += 1.0 / 6000;
-  ASSERT_EQ(count.size(), 3U);
-  auto at = count.begin();
-  for (const double share : {7.0 / 12, 4.0 / 12, 1.0 / 12}) {
-    EXPECT_NEAR((at++)->second, share, 0.03);
-  }
 }
 
 TEST(RunPace, ThinkTimeSeparatesBurstsOfExactlySoManyFrames) {

@@ -12,7 +12,6 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <set>
 #include <sstream>
 #include <vector>
@@ -27,7 +26,6 @@ namespace {
 
 using test::Child;
 using test::failed;
-using test::flow_to;
 using test::job_of;
 using test::passed;
 using test::run_text;
@@ -78,63 +76,12 @@ RunResult look(const std::string& options, const std::function<void(std::int64_t
   return result;
 }
 
-TEST(RunPlace, NiceIsThatOfTheJob) {
-  EXPECT_TRUE(passed(look("nice=7\n", [](std::int64_t pid) { EXPECT_EQ(stat_of(pid, 19), 7); })));
-}
-
 TEST(RunPlace, AJobMayRunInRealTime) {
   const RunResult result = look("rtprio=3\n", [](std::int64_t pid) {
     EXPECT_EQ(stat_of(pid, 40), 3);
     EXPECT_EQ(stat_of(pid, 41), SCHED_FIFO);
   });
   if (failed(result, "needs CAP_SYS_NICE")) GTEST_SKIP() << "needs root: SCHED_FIFO";
-  EXPECT_TRUE(passed(result));
-}
-
-/// All processes that it has made, and those that they have.
-std::vector<std::int64_t> descendants(std::int64_t pid) {
-  std::vector<std::int64_t> all;
-  const std::string of_pid = std::to_string(pid);
-  std::istringstream children(text_of("/proc/" + of_pid + "/task/" + of_pid + "/children"));
-  for (std::int64_t child = 0; children >> child;) {
-    all.push_back(child);
-    std::ranges::copy(descendants(child), std::back_inserter(all));
-  }
-  return all;
-}
-
-TEST(RunPlace, AHostIsWhereItsJobIsThoughItHasNoRightsOfItsOwn) {
-  std::size_t seen = 0;
-  const RunResult result =
-      look("engine=host\nnice=-5\nrtprio=3\ncpus_allowed=0\n", [&](std::int64_t pid) {
-        for (const std::int64_t each : descendants(pid)) {
-          ++seen;
-          EXPECT_EQ(stat_of(each, 40), 3);
-          EXPECT_EQ(stat_of(each, 19), -5);
-          EXPECT_EQ(status_of(each, "Cpus_allowed_list"), "0");
-        }
-      });
-  if (failed(result, "CAP_SYS_NICE")) GTEST_SKIP() << "needs root: SCHED_FIFO";
-  EXPECT_TRUE(passed(result));
-  EXPECT_GT(seen, 0U);
-}
-
-TEST(RunPlace, BuffersAreLockedIntoMemory) {
-  EXPECT_TRUE(passed(look(
-      "lockmem\n", [](std::int64_t pid) { EXPECT_GT(std::stol(status_of(pid, "VmLck")), 0); })));
-}
-
-TEST(RunPlace, SoAreThoseOfWhoReceives) {
-  bool looked = false;
-  const RunResult result = run_text(
-      "[global]\nengine=unix\nruntime=300ms\ndrain_time=50ms\n[a]\nto=b\nrate_iops=1000\n"
-      "[b]\nrw=rx\nlockmem\n",
-      [&](const RunProgress& progress) {
-        const JobProgress& job = progress.jobs[1];
-        if (looked || job.state != JobState::running) return;
-        looked = true;
-        EXPECT_GT(std::stol(status_of(job.pid, "VmLck")), 0);
-      });
   EXPECT_TRUE(passed(result));
 }
 
@@ -186,18 +133,6 @@ TEST(RunPlace, WhatThereIsNotIsAnErrorOfTheStart) {
   // It would take the whole program along.
   EXPECT_TRUE(failed(run_text("[j]\nthread\ncgroup=/sys/fs/cgroup\nnumber_ios=1\n"),
                      "a thread cannot change its control group"));
-}
-
-TEST(RunPlace, MemoryComesFromTheNodeAndSoDoTheCpus) {
-  EXPECT_TRUE(passed(look("numa_node=0\n", [](std::int64_t pid) {
-    std::string cpus = text_of("/sys/devices/system/node/node0/cpulist");
-    if (!cpus.empty()) {
-      EXPECT_EQ(status_of(pid, "Cpus_allowed_list") + '\n', cpus);
-    }
-    const std::string maps = text_of("/proc/" + std::to_string(pid) + "/numa_maps");
-    if (maps.empty()) return;  // a kernel without NUMA
-    EXPECT_NE(maps.find(" bind:0 "), std::string::npos) << maps;
-  })));
 }
 
 TEST(RunPlace, MemoryComesByThePolicy) {
@@ -331,24 +266,6 @@ TEST_F(RunGroups, OneMayStayAndThenALaterRunDoesNotRemoveIt) {
   EXPECT_TRUE(test::eventually([&] { return ::rmdir(made_.c_str()) == 0; }));
 }
 
-TEST_F(RunGroups, OneThatStaysIsUsedByAllRunsOfItsCampaignAlsoWithAWeight) {
-  const bool has_cpu =
-      bool(std::ofstream(parent_ + "/cgroup.subtree_control") << "+cpu" << std::flush);
-  const std::string no_weight = "cannot give cgroup " + made_ + " the weight 50";
-  MadeCgroups groups;
-  for (int run = 0; run < 3; ++run) {
-    const auto made = groups.make({made_, 50, true});
-    const std::string why = made ? "" : made.error().message;
-    EXPECT_EQ(why.substr(0, no_weight.size()), has_cpu ? "" : no_weight);
-    EXPECT_EQ(groups.remove(), std::vector<std::string>{});
-    EXPECT_TRUE(exists("/made"));
-  }
-  ASSERT_EQ(::rmdir(made_.c_str()), 0);
-  (void)groups.make({made_, 0, true});
-  EXPECT_TRUE(exists("/made")) << "somebody removed it between two runs";
-  ASSERT_EQ(::rmdir(made_.c_str()), 0);
-}
-
 TEST_F(RunGroups, OneThatStaysDoesNotEndACampaignAtItsSecondRun) {
   const bool has_cpu =
       bool(std::ofstream(parent_ + "/cgroup.subtree_control") << "+cpu" << std::flush);
@@ -362,14 +279,6 @@ TEST_F(RunGroups, OneThatStaysDoesNotEndACampaignAtItsSecondRun) {
   EXPECT_EQ(result->failures, std::vector<std::string>{});
   EXPECT_TRUE(exists("/made"));
   EXPECT_TRUE(test::eventually([&] { return ::rmdir(made_.c_str()) == 0; }));
-}
-
-TEST_F(RunGroups, OneBelowAnotherIsRemovedFirst) {
-  MadeCgroups groups;
-  ASSERT_TRUE(groups.make({made_, 0, false}));
-  ASSERT_TRUE(groups.make({made_ + "/below", 0, false}));
-  EXPECT_EQ(groups.remove(), std::vector<std::string>{});
-  EXPECT_FALSE(exists("/made"));
 }
 
 TEST_F(RunGroups, NoneIsLeftByAJobThatFailsOrIsKilled) {
@@ -397,13 +306,6 @@ TEST_F(RunGroups, OneThatStillHasAProcessIsNamedAndStays) {
   EXPECT_TRUE(exists("/made"));
   stays.kill_and_wait();
   EXPECT_TRUE(test::eventually([&] { return ::rmdir(made_.c_str()) == 0; }));
-}
-
-TEST_F(RunGroups, AParentIsNeverMade) {
-  const std::string group = parent_ + "/no/such";
-  EXPECT_TRUE(failed(run_text("[a]\nnumber_ios=1\ncgroup=" + group + '\n'),
-                     "cannot enter cgroup " + group + ": No such file or directory"));
-  EXPECT_FALSE(exists("/no"));
 }
 
 TEST_F(RunGroups, ItsWeightIsThatOfTheOptionOrTheRunSaysWhatItNeeds) {

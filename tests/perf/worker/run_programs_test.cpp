@@ -55,21 +55,5 @@ TEST(RunPrograms, OneHasThePlaceAndTheCommandsOfItsJob) {
   EXPECT_EQ(std::string(std::istreambuf_iterator<char>(after), {}), "7\nCpus_allowed_list:\t0\n");
 }
 
-TEST(RunPrograms, OneWhoseCommandFailsFailsItsJob) {
-  const std::string job = "[p]\nengine=host\nexec=true\n";
-  EXPECT_TRUE(test::failed(test::run_text(job + "exec_prerun=false\n"),
-                           "\"p\": did not start: exec_prerun: false ended with status 1"));
-  EXPECT_TRUE(test::failed(test::run_text(job + "exec_postrun=false\n"),
-                           "\"p\": exec_postrun: false ended with status 1"));
-}
-
-TEST(RunPrograms, TheTimeThatOneUsesIsThatOfItsJob) {
-  const RunResult result = test::run_text(
-      "[p]\nengine=host\nexec=sh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done'\n");
-  EXPECT_TRUE(test::passed(result));
-  const CpuResult cpu = result.jobs.at(0).cpu.value();
-  EXPECT_GT(cpu.user_seconds + cpu.system_seconds, 0.02);
-}
-
 }  // namespace
 }  // namespace shmif::perf

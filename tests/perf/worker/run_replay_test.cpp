@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <ostream>
 
 #include "perf/worker/replay.hpp"
 #include "shmif/capture/pcap_link.hpp"
@@ -72,10 +71,6 @@ class RunReplay : public testing::Test {
   }
 };
 
-TEST_F(RunReplay, SendsTheSameBytesAtTheTimesOfTheRecording) {
-  EXPECT_GE(replay("").seconds, 0.379);
-}
-
 TEST_F(RunReplay, SendsThemFasterOrSlower) {
   EXPECT_GE(replay("replay_time_scale=50\n").seconds, 0.759);
   const TrafficResult fast = replay("replay_time_scale=400\n");
@@ -114,21 +109,6 @@ TEST_F(RunReplay, SendsThemAtTheRateThatIsAskedFor) {
       run_text("[j]\nengine=unix\ndrain_time=20ms\nrate_iops=1000\nreplay=" + capture + '\n');
   const TrafficResult& tx = job_of(paced, "j").tx;
   EXPECT_NEAR(static_cast<double>(tx.offered_frames) / tx.offered_seconds, 1000, 1e-6);
-}
-
-TEST_F(RunReplay, WhatMeansNothingBesideItIsRefusedByName) {
-  const std::string job = "[j]\nengine=unix\nreplay=x.pcap\n";
-  for (const char* const option :
-       {"bs=100", "payload=zero", "vlan=5", "thinktime=1ms", "rate_catchup=limited",
-        "rate_overhead=24", "rate_iops=5\nreplay_time_scale=200",
-        "replay_no_stall\nreplay_time_scale=200", "rate_iops=5\nrate_catchup=skip"}) {
-    SCOPED_TRACE(option);
-    const auto problems = problems_of(test::set_of(job + option + '\n'));
-    ASSERT_EQ(problems.size(), 1U) << testing::PrintToString(problems);
-    const std::string last = std::string(option).substr(std::string(option).rfind('\n') + 1);
-    EXPECT_NE(problems[0].find(last.substr(0, last.find('=')) + ": "), std::string::npos)
-        << problems[0];
-  }
 }
 
 TEST_F(RunReplay, LoopsAndTimeBasedBeginAgain) {
@@ -171,23 +151,6 @@ TEST_F(RunReplay, FramesThatAreRefusedGoAgainAsThemselves) {
     }
   }
   EXPECT_EQ(n, frames.size());
-}
-
-TEST_F(RunReplay, FramesThatWereRecordedInPartAreToldOf) {
-  const test::TempDir dir;
-  const std::string path = dir.file("snapped.pcap");
-  {
-    auto writer = PcapWriter::create(path, {.snap_bytes = 100}).value();
-    for (const auto& bytes : some_frames(5)) {
-      const FrameView frame{std::span<const std::byte>(bytes)};
-      EXPECT_EQ(writer.send({&frame, 1}).taken, 1U);
-    }
-  }
-  const RunResult result = run_text("[j]\nengine=unix\ndrain_time=50ms\nreplay=" + path + '\n');
-  EXPECT_TRUE(passed(result));
-  ASSERT_EQ(result.warnings.size(), 1U);
-  EXPECT_EQ(result.warnings[0].find("j: 4 frames of the capture were cut short"), 0U)
-      << result.warnings[0];
 }
 
 TEST_F(RunReplay, ALongPauseIsToldOfOnceInARun) {

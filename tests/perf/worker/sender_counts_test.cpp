@@ -4,10 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <memory>
-#include <string>
 #include <vector>
 
-#include "perf/control/gather.hpp"
 #include "perf/frame/probe.hpp"
 #include "perf/worker/echoer.hpp"
 #include "tests/perf/worker/sender_rig.hpp"

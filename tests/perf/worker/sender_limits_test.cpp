@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "tests/perf/worker/sender_rig.hpp"
-#include "tests/support/debug_lines.hpp"
 
 namespace shmif::perf::sender_counts {
 namespace {
