@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <memory>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -213,45 +212,6 @@ class LogsOfAGroup : public testing::Test {
   RunOptions run_;
   std::vector<PlannedJob> plan_{2};
 };
-
-TEST_F(LogsOfAGroup, HaveTheLinesOfEachOfItsJobsAndTheNameOfNone) {
-  auto logs = IntervalLogs::open(plan_, run_).value();
-  const auto counts = std::make_unique<HistogramBlock>();
-  (*counts)[3] = 1;
-  logs->add(0, second_until(1, 100), 0, counts.get());
-  logs->add(1, second_until(1, 7), 0, counts.get());
-  logs->add(0, second_until(2, 200), 0, nullptr);
-  logs->add(1, second_until(2, 8), 0, nullptr);
-  EXPECT_EQ(logs->finish(), Lines{});
-  EXPECT_EQ(lines_in(dir_.file("x_iops.log")), (Lines{"1000, 100, 1, 0, 0", "1000, 7, 1, 0, 0",
-                                                      "2000, 200, 1, 0, 0", "2000, 8, 1, 0, 0"}));
-  EXPECT_EQ(lines_in(dir_.file("x_bw.log")).at(2), "2000, 200, 1, 0, 0");
-  EXPECT_EQ(lines_in(dir_.file("x_lat.log")).at(1), "1000, 70, 0, 0, 0");
-  EXPECT_EQ(lines_in(dir_.file("x_clat_hist.log")),
-            (Lines{"1000, 0, 0, 1, 0", "1000, 0, 0, 1, 0"}));
-  EXPECT_EQ(outputs_of(plan_, run_), (Lines{dir_.file("x_bw.log"), dir_.file("x_iops.log"),
-                                            dir_.file("x_lat.log"), dir_.file("x_clat_hist.log")}))
-      << "each once";
-}
-
-TEST_F(LogsOfAGroup, HaveTheSumsOfItsJobsIfAsked) {
-  for (PlannedJob& job : plan_) job.options.agg_logs = true;
-  auto logs = IntervalLogs::open(plan_, run_).value();
-  const auto counts = std::make_unique<HistogramBlock>();
-  (*counts)[3] = 1;
-  IntervalResult slower = second_until(1, 100);
-  slower.latency_count = 3;
-  logs->add(0, slower, 0, counts.get());
-  logs->add(0, second_until(2, 200), 0, nullptr);
-  logs->add(1, second_until(1, 7), 0, counts.get());
-  EXPECT_EQ(logs->finish(), Lines{});
-  EXPECT_EQ(lines_in(dir_.file("x_iops.log")), (Lines{"1000, 107, 1, 0, 0", "2000, 200, 1, 0, 0"}));
-  EXPECT_EQ(lines_in(dir_.file("x_bw.log")).at(0), "1000, 107, 1, 0, 0");
-  EXPECT_EQ(lines_in(dir_.file("x_lat.log")).at(0), "1000, 768, 0, 0, 0") << "(3 * 1000 + 70) / 4";
-  EXPECT_EQ(lines_in(dir_.file("x_clat_hist.log")), (Lines{"1000, 0, 0, 2, 0"}));
-  plan_[1].options.agg_logs = false;
-  EXPECT_NE(why_not().find("give both the same per_job_logs"), std::string::npos) << why_not();
-}
 
 TEST_F(LogsOfAGroup, AreOfJobsThatAgreeOnTheirLines) {
   EXPECT_EQ(why_not(), "");

@@ -174,23 +174,6 @@ TEST(VerifyState, ALedgerThatNoLedgerWritesIsRefused) {
   EXPECT_TRUE(refused([](auto at) { at[17] = std::byte{0}; })) << "a chunk of nothing";
 }
 
-TEST(VerifyState, ChunksTwiceOrWholeButForTheirMarkAreRefused) {
-  const auto is_read = [](auto change) {
-    VerifyState state{.job = "a"};
-    state.flows.emplace_back();
-    for (const std::uint64_t n : {5U, 70'000U}) state.flows[0].received.note(n);
-    Bytes bytes = encode_verify_state(state);
-    constexpr std::size_t kFirst = 16 + 8 + 9 + 8 + 32 + 8;
-    change(std::span(bytes).subspan(kFirst));
-    seal(bytes);
-    return bool{decode_verify_state(bytes, "state")};
-  };
-  constexpr std::size_t kChunk = 8 + 1 + 8192;
-  EXPECT_TRUE(is_read([](auto at) { at[kChunk] = std::byte{2}; })) << "a later one";
-  EXPECT_FALSE(is_read([](auto at) { at[kChunk] = std::byte{0}; })) << "the first one again";
-  EXPECT_FALSE(is_read([](auto at) { std::ranges::fill(at.subspan(9, 8192), std::byte{0xff}); }));
-}
-
 TEST(VerifyState, AChunkWithoutItsIndexIsRefused) {
   VerifyState state{.job = "a"};
   state.flows.emplace_back();

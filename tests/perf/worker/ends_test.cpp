@@ -18,13 +18,11 @@
 #include "perf/worker/offload_end.hpp"
 #include "perf/worker/sink.hpp"
 #include "tests/perf/engine/engine_rig.hpp"
-#include "tests/support/child_process.hpp"
 
 namespace shmif::perf::rig {
 namespace {
 
 using namespace std::chrono_literals;
-using shmif::test::eventually;
 
 /// What a test tells a wire to do, and what came to it.
 struct Told {
@@ -145,13 +143,6 @@ TEST(OffloadEnd, WaitsAtItsEndAsLongAsItMayForAWireThatIsFull) {
   EXPECT_EQ(told.so_far().size(), 3U);
 }
 
-TEST(OffloadEnd, HasTheFaultsOfItsLink) {
-  Told told;
-  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
-  EXPECT_EQ(end->faults_sent().value_or(FaultsMade{}).frames, 7U);
-  EXPECT_EQ(end->faults_received().value_or(FaultsMade{}).frames, 9U);
-}
-
 TEST(OffloadEnd, IsForEverythingElseTheEndBehindIt) {
   Told told;
   told.to_receive = frames_to(0, 1, 3);
@@ -165,38 +156,6 @@ TEST(OffloadEnd, IsForEverythingElseTheEndBehindIt) {
   EXPECT_TRUE(shmif::test::same_frames(arrived(*end), expected));
   end->wait(1ms);
   EXPECT_EQ(told.waits, 1);
-}
-
-/// An end whose wire is full: its thread has three frames, and waits for room.
-class FullOffloadEnd : public ::testing::Test {
- protected:
-  void SetUp() override {
-    told.full = true;
-    told.on_wait = [this](int) { waits = true; };
-    end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
-    ASSERT_EQ(end->send(shmif::test::views(frames_to(1, 0, 3))).taken, 3U);
-    ASSERT_TRUE(eventually([&] { return waits.load(); }));
-  }
-  Told told;
-  std::atomic<bool> waits{false};
-  std::unique_ptr<End> end;  // goes first, and its thread with it
-};
-
-TEST_F(FullOffloadEnd, CountsWhatNeverLeftOfBothItsQueues) {
-  EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 5))).taken, 5U);
-  EXPECT_EQ(end->finish_sending(1ms).frames, 8U);
-  EXPECT_TRUE(told.so_far().empty());
-}
-
-TEST_F(FullOffloadEnd, WakesWhoWaitsForRoomToTellOfAnError) {
-  EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 20))).taken, 16U) << "four batches";
-  {
-    const std::lock_guard lock(told.mutex);
-    told.errors.push_back(Errc::port_down);
-    told.full = false;
-  }
-  end->wait_to_send(1h);  // there is no room before the error is told
-  EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 1))).error, Errc::port_down);
 }
 
 /// A link that never takes a frame.
@@ -246,46 +205,6 @@ TEST(Echoer, GivesUpAtOnceWhenItsJobIsToldToStop) {
   EXPECT_EQ(waits, 3) << "a second of them is for those that are not stopped";
   EXPECT_EQ(job.sent[Period::window][&TrafficResult::frames].get(), 0U);
   EXPECT_EQ(job.sent[Period::window][&TrafficResult::offered_frames].get(), 1U);
-}
-
-/// An echoer, and the wire of its replies.
-struct Echo {
-  std::unique_ptr<RunMemory> memory = RunMemory::create(1).value();
-  JobBlock& job = memory->job(0);
-  IntervalRecorder recorder{job, now_ns(), 100'000'000};
-  Told told;
-  ToldEnd end{told};
-  Echoer echoer{end, job};
-
-  void add(std::uint64_t number, std::size_t size, Period period) {
-    const Bytes request = frame_to(0, 1, size, number);
-    echoer.add(FrameView(request.data(), request.size()), 14,
-               Probe{.kind = Probe::Kind::request,
-                     .flow = static_cast<std::uint32_t>(number + 50),
-                     .nonce = 7,
-                     .sequence = number,
-                     .intended_ns = 11,
-                     .sent_ns = 13},
-               period);
-  }
-  const SentCounts& sent(Period period) const { return job.sent[period]; }
-};
-
-// It takes the second that a requester waits for.
-TEST(Echoer, DropsAReplyThatNobodyTakesForASecond) {
-  Echo echo;
-  echo.told.full = true;
-  bool over = false;
-  const std::uint64_t begin = now_ns();
-  echo.told.on_wait = [&](int) {  // should it wait for ever
-    over = now_ns() > begin + 20'000'000'000;
-    if (over) echo.job.order.store(Order::stop);
-  };
-  echo.add(1, 60, Period::window);
-  EXPECT_TRUE(echo.echoer.flush(echo.recorder).empty());
-  EXPECT_FALSE(over);
-  EXPECT_GE(now_ns() - begin, 1'000'000'000U);
-  EXPECT_EQ(echo.sent(Period::window)[&TrafficResult::refused_frames].get(), 1U);
 }
 
 TEST(Sink, WithoutFlowsAnEndThatHasEndedIsAnErrorAndNoEndOfAllFlows) {

@@ -112,6 +112,21 @@ TEST(FarFlow, TheReceiverTellsWhichNumbersItMissedAndItsJitterWithoutACommonCloc
   EXPECT_EQ(far.rig.job.latency.count(), 0U);
 }
 
+TEST(FarFlow, AllHaveComeWhenAsManyHaveComeAsThereWere) {
+  FarSink far;
+  EXPECT_TRUE(far.sink->has_all_of(0));
+  EXPECT_FALSE(far.sink->has_all_of(1));
+  for (const std::uint64_t number : {0U, 0U, 2U}) far.take(number);
+  EXPECT_TRUE(far.sink->has_all_of(2)) << "and a duplicate";
+  EXPECT_FALSE(far.sink->has_all_of(3));
+  far.sink->sender_ends(clock_ns() - 10, 5);
+  far.take(1);
+  EXPECT_EQ(far.rig.flow.late.get(), 1U);
+  EXPECT_TRUE(far.sink->has_all_of(3)) << "one came late";
+  far.take(frame_of(4, 7, 0));
+  EXPECT_FALSE(far.sink->has_all_of(3)) << "of whom, is not known";
+}
+
 }  // namespace
 }  // namespace sinks
 }  // namespace shmif::perf

@@ -11,7 +11,6 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
-#include <utility>
 #include <vector>
 
 #include "shmif/capture/pcap_link.hpp"
@@ -95,19 +94,6 @@ TEST(ReplaySource, AtItsOwnTimesGivesUpWhatWasDueAndNotTaken) {
   EXPECT_EQ(replay.source->give_up(kStart + 1000 * kMs).frames, 0U);
 }
 
-TEST(ReplaySource, WhatIsMadeAgainIsTheFrameThatWasRefused) {
-  for (const bool flat_out : {false, true}) {
-    Replayed replay([&](JobOptions& o) { o.replay_no_stall = flat_out; });
-    EXPECT_EQ(replay.take(40), (Sizes{60, 70, 80, 90}));
-    std::vector<FrameView> views;
-    replay.source->make(1002, std::span(replay.slots).subspan(2, 2), 0, views);
-    ASSERT_EQ(views.size(), 2U);
-    EXPECT_EQ(views[0].size(), 80U);
-    EXPECT_EQ(views[1].size(), 90U);
-    EXPECT_EQ(views[1].bytes[59], std::byte{3});
-  }
-}
-
 TEST(ReplaySource, AtARateHasTheFramesOfAllLoopsAndNoMore) {
   Replayed replay([](JobOptions& o) {
     o.rate_fps.tx = 1000;
@@ -129,41 +115,11 @@ TEST(ReplaySource, AtARateHasTheFramesOfAllLoopsAndNoMore) {
   EXPECT_EQ(by_bits.source->next_ns(), kStart + kMs) << "and not at the time of its recording";
 }
 
-TEST(ReplaySource, WithTimeBasedItRepeatsTheCaptureToItsEnd) {
-  for (const bool paced : {false, true}) {
-    Replayed replay(
-        [&](JobOptions& o) {
-          o.time_based = true;
-          if (paced) o.rate_fps.tx = 100;
-        },
-        95);
-    EXPECT_EQ(replay.take(1000), (Sizes{60, 70, 80, 90, 60, 70, 80, 90, 60, 70})) << paced;
-    EXPECT_EQ(replay.source->next_ns(), FrameSource::kNever);
-    EXPECT_FALSE(replay.source->ended()) << "the capture has no end";
-  }
-}
-
 TEST(ReplaySource, OfOneTimeBeginsAgainAfterASecondAndFloodsNobody) {
   Replayed replay([](JobOptions& o) { o.time_based = true; }, 1500, 0);
   EXPECT_EQ(replay.take(1), (Sizes{60, 70, 80, 90}));
   EXPECT_EQ(replay.source->next_ns(), kStart + 1000 * kMs);
   EXPECT_EQ(replay.take(1499).size(), 4U);
-}
-
-TEST(ReplaySource, PausesAfterEachBurstAndSpinsForAPartOfIt) {
-  Replayed replay([](JobOptions& o) {
-    o.replay_no_stall = true;
-    o.thinktime = milliseconds(10);
-    o.thinktime_spin = milliseconds(4);
-    o.thinktime_blocks = 3;
-  });
-  EXPECT_EQ(replay.take(0), (Sizes{60, 70, 80}));
-  EXPECT_EQ(replay.take(0), Sizes{}) << "they have not left";
-  EXPECT_EQ(replay.source->all_left(kStart + kMs), kStart + 5 * kMs);
-  EXPECT_EQ(replay.source->all_left(kStart + kMs), 0U) << "a pause begins once";
-  EXPECT_EQ(replay.source->next_ns(), kStart + 11 * kMs);
-  EXPECT_EQ(replay.take(11), Sizes{90});
-  EXPECT_TRUE(replay.source->ended());
 }
 
 TEST(ReplaySource, TellsOfFramesThatAreNotWholeOrTooLongForTheWire) {
@@ -209,47 +165,6 @@ TEST(ReplaySource, TellsOfAPauseOfMoreThanAMinuteThatItWillKeep) {
   job.replay_max_gap = {};
   job.rate_fps.tx = 10;
   EXPECT_EQ(notice(3600), "") << "it has a rate of its own";
-}
-
-TEST(ProbeSource, CountsWhatItSkipsAndGivesUpWithItsBytes) {
-  JobOptions job;
-  job.bs.tx.parts = {{.min = 100, .max = 200, .weight = 1}};
-  job.rate_fps.tx = 1000;
-  job.rate_catchup = CatchUp::skip;
-  const auto source = make_probe_source({.job = job, .to = {}, .from = {}});
-  source->begin(kStart, FrameSource::kNever, kStart);
-  std::array<FrameSource::Slot, 64> slots{};
-  EXPECT_EQ(source->take(kStart, slots), 1U);
-  EXPECT_EQ(source->skipped().frames, 0U);
-  (void)source->take(kStart + 50 * kMs, slots);
-  const auto skipped = source->skipped();
-  EXPECT_GE(skipped.frames, 48U);
-  EXPECT_GE(skipped.bytes, skipped.frames * 100);
-  EXPECT_LE(skipped.bytes, skipped.frames * 200);
-  const auto unsent = source->give_up(source->next_ns() + 10 * kMs);
-  EXPECT_EQ(unsent.frames, 10U);
-  EXPECT_NEAR(static_cast<double>(unsent.bytes), 1500, 10);
-}
-
-TEST(ProbeSource, SaysHowManyRandomNumbersItHasUsedAndGoesOnThere) {
-  JobOptions job;
-  job.bs.tx.parts = {{.min = 100, .max = 1000, .weight = 1}};
-  const auto sizes_from = [&](std::uint64_t position, std::size_t count) {
-    const auto source =
-        make_probe_source({.job = job, .to = {}, .from = {}, .random_position = position});
-    source->begin(kStart, FrameSource::kNever, kStart);
-    std::vector<FrameSource::Slot> slots(count);
-    EXPECT_EQ(source->take(kStart, slots), count);
-    Sizes sizes;
-    for (const auto& slot : slots) sizes.push_back(slot.bytes);
-    return std::pair(sizes, source->random_position());
-  };
-  const auto [all, end] = sizes_from(0, 20);
-  const auto [first, middle] = sizes_from(0, 8);
-  const auto [rest, last] = sizes_from(middle, 12);
-  EXPECT_EQ(first, Sizes(all.begin(), all.begin() + 8));
-  EXPECT_EQ(rest, Sizes(all.begin() + 8, all.end()));
-  EXPECT_EQ(last, end);
 }
 
 }  // namespace

@@ -109,55 +109,6 @@ TEST(JobPlace, IsThatOfItsThreadAlone) {
   EXPECT_EQ(::getpriority(PRIO_PROCESS, 0), nice);
 }
 
-/// What a process says of itself that becomes an ordinary user, and then does this.
-int as_user(const std::function<int()>& body) {
-  Child child([&] {
-    constexpr unsigned kNobodyElse = 64115;
-    if (::setgid(kNobodyElse) != 0 || ::setuid(kNobodyElse) != 0) return 98;
-    return body();
-  });
-  return child.wait();
-}
-
-TEST(JobPlace, AnOrdinaryUserIsToldWhatItWouldNeed) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root: becomes another user";
-  EXPECT_EQ(as_user([] {
-              const auto refused = [](const std::function<void(JobOptions&)>& change,
-                                      const std::string& what, const std::string& hint) {
-                JobOptions job;
-                change(job);
-                auto done = take_place(job);
-                if (done) done = drop_privileges(job);
-                return !done && done.error().message.find(what) == 0 &&
-                       done.error().message.find(hint) != std::string::npos;
-              };
-              if (!refused([](JobOptions& o) { o.nice = -5; },
-                           "cannot set nice value -5: ", "need CAP_SYS_NICE")) {
-                return 1;
-              }
-              if (!refused([](JobOptions& o) { o.rtprio = 7; },
-                           "cannot run as SCHED_FIFO 7: ", "RLIMIT_RTPRIO")) {
-                return 2;
-              }
-              if (!refused([](JobOptions& o) { o.gid = "1"; },
-                           "cannot give up supplementary groups: ", "CAP_SETGID")) {
-                return 3;
-              }
-              const rlimit little{4096, 4096};
-              ::setrlimit(RLIMIT_MEMLOCK, &little);
-              std::vector<std::byte> memory(1U << 20U);
-              if (pin({memory.data(), 0}).has_value() != true) return 4;
-              const auto pinned = pin(memory);
-              if (pinned ||
-                  pinned.error().message.find("cannot lock 1048576 bytes of buffers into memory "
-                                              "(lockmem): ") != 0) {
-                return 5;
-              }
-              return pinned.error().message.find("ulimit -l") == std::string::npos ? 6 : 0;
-            }),
-            0);
-}
-
 // ---- Rights ----
 
 /// In a process of root: becomes what these say. Result: 0 if it is then as wanted.

@@ -75,21 +75,6 @@ TEST(Replay, FramesAreDueAtTheTimesOfTheirRecording) {
   EXPECT_TRUE(std::ranges::equal(rest[1].frame.bytes, expected));
 }
 
-TEST(Replay, LoopsFollowEachOtherAtTheMeanGap) {
-  const test::TempDir dir;
-  const std::string path = capture(dir, {0, 500, 2000});
-  Replay replay = Replay::open(path, {.loops = 2}).value();
-  EXPECT_EQ(replay.loop_ns(), 3000U);
-  replay.start(kReplayStart);
-  EXPECT_EQ(intended(take_all(replay, kReplayStart + 100'000)),
-            (Times{0, 500, 2000, 3000, 3500, 5000}));
-  Replay endless = Replay::open(path, {.loops = 0}).value();
-  endless.start(kReplayStart, kReplayStart + 30'000);
-  const auto all = take_all(endless, kReplayStart + 100'000);
-  EXPECT_EQ(all.size(), 30U) << "until the end";
-  EXPECT_EQ(endless.next_ns(), Replay::kNever);
-}
-
 TEST(Replay, HasTheGapsThatInjectHas) {
   const test::TempDir dir;
   constexpr std::uint64_t kS = 1'000'000'000;

