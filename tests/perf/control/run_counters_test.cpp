@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -13,7 +12,6 @@
 
 #include "perf/result/machine.hpp"
 #include "tests/perf/control/run_plan.hpp"
-#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::run_counters {
 namespace {
@@ -148,23 +146,6 @@ TEST(RunCounters, OfAThreadAreThoseOfThisThreadAlone) {
   for (const JobResult& job : result.jobs) expect_as_usage(job, taken.seconds());
 }
 
-TEST(RunCounters, OfAThreadWithHelpersAreMissingWithTheReason) {
-  const RunResult result = run_text(
-      "[j]\nthread\nengine=bus\nverify_async=1\nrate_iops=1000\nruntime=200ms\n"
-      "counters=task-clock\n");
-  ASSERT_TRUE(passed(result));
-  const CounterResult& clock = counter(job_of(result, "j"), "task-clock");
-  EXPECT_EQ(clock.value, std::nullopt);
-  EXPECT_EQ(clock.reason,
-            "not supported: the job is a thread with helper threads (without thread, they are "
-            "counted)");
-  ASSERT_FALSE(job_of(result, "j").counter_intervals.empty());
-  for (const CounterInterval& each : job_of(result, "j").counter_intervals) {
-    EXPECT_EQ(each.counts.at(0).value, std::nullopt);
-    EXPECT_EQ(each.counts.at(0).reason, clock.reason);
-  }
-}
-
 // At full speed, so that the time of switches, which only getrusage() has, is little.
 TEST(RunCounters, OfAHostIncludeTheWorkerInTheGuestAndTheBridge) {
   const RunResult result = run_text(
@@ -179,42 +160,6 @@ TEST(RunCounters, OfAHostIncludeTheWorkerInTheGuestAndTheBridge) {
     EXPECT_GT(value_of(job, "context-switches"),
               static_cast<double>(job.cpu->voluntary_switches + job.cpu->involuntary_switches));
   }
-}
-
-// The program ends by itself, and first tells what the kernel's scheduler says that it took. So
-// nothing is cut off in the middle, however busy the machine is.
-TEST(RunCounters, OfAProgramAreThoseOfItsHost) {
-  const shmif::test::TempDir directory;
-  const std::string told = directory.file("told");
-  const Taken taken;
-  const RunResult busy = run_text(
-      "[p]\nengine=host\nruntime=60s\ncounters=task-clock\n"
-      "exec=sh -c 'i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; "
-      "read took rest </proc/$$/schedstat; echo $took >" +
-      told + "'\n");
-  const RunResult sleeps =
-      run_text("[q]\nengine=host\nruntime=300ms\ncounters=task-clock\nexec=sleep 600\n");
-  ASSERT_TRUE(passed(busy) && passed(sleeps));
-  const auto cpu_of = [](const RunResult& result) {
-    const auto& cpu = result.jobs[0].cpu;
-    EXPECT_TRUE(cpu);
-    return cpu ? cpu->user_seconds + cpu->system_seconds : -1;
-  };
-  const auto clock_of = [](const RunResult& result) {
-    return value_of(result.jobs[0], "task-clock") / kNanosecondsInSecond;
-  };
-  std::uint64_t took_ns = 0;
-  std::ifstream(told) >> took_ns;
-  const double took = static_cast<double>(took_ns) / kNanosecondsInSecond;
-  EXPECT_GT(took, 0);
-  // What came before the program, in its host, has the host's clock in part, and getrusage()
-  // wholly.
-  constexpr double kMoment = 0.02;
-  EXPECT_GE(clock_of(busy), took);
-  EXPECT_LE(clock_of(busy), cpu_of(busy) + kMoment + taken.seconds());
-  EXPECT_GT(clock_of(sleeps), 0);
-  EXPECT_LE(clock_of(sleeps), cpu_of(sleeps) + kMoment)
-      << "nothing can be taken from one that sleeps";
 }
 
 TEST(RunCounters, ThatTheMachineLacksHaveAReasonAndTheOthersAreCounted) {

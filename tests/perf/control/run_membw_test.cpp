@@ -56,18 +56,6 @@ TEST(RunMembw, LiesOnTheTimeAxisBehindTheRamp) {
   }
 }
 
-TEST(RunMembw, SaysOfEachSourceWhyItHasNoValue) {
-  const RunResult result =
-      run_text("[global]\nmembw\n[j]\nengine=null\nrate_iops=1000\nruntime=1200ms\n");
-  ASSERT_TRUE(passed(result));
-  ASSERT_TRUE(result.membw);
-  for (const MemorySummary& each : result.membw->measured.sources) {
-    EXPECT_TRUE(each.rates.total || !each.rates.reason.empty()) << each.label();
-    EXPECT_NE(each.label(), "software:bus") << "there is no bus";
-  }
-  EXPECT_TRUE(source(result, "software:io").rates.total);
-}
-
 TEST(RunMembw, CountsWhatJobsSendAndReceiveThroughSockets) {
   constexpr double kFrame = 1400, kFps = 2000;
   for (const char* const jobs :
@@ -95,24 +83,6 @@ TEST(RunMembw, CountsWhatJobsSendAndReceiveThroughSockets) {
     EXPECT_FALSE(io.rates.total);
     EXPECT_NE(io.rates.reason.find("see software:sockets"), std::string::npos) << io.rates.reason;
   }
-}
-
-TEST(RunMembw, CountsOnlyTheJobsThatUseSocketsAsSuch) {
-  const test::TempDir dir;
-  const RunResult result = run_text(
-      "[global]\nmembw\nrate_iops=1k\nruntime=2s\n[u]\nengine=unix\nbs=500\n[b]\nengine=bus\n"
-      "bs=1000\n[p]\nengine=pcap\nbs=1400\nrate_iops=5k\nfilename=" +
-      dir.path() + "/written.pcap\n");
-  ASSERT_TRUE(passed(result));
-  const MemorySummary& sockets = source(result, "software:sockets");
-  ASSERT_TRUE(sockets.rates.writes) << sockets.rates.reason;
-  EXPECT_NEAR(*sockets.rates.writes, 500e3, 100e3);
-  const MemorySummary& io = source(result, "software:io");
-  ASSERT_TRUE(io.rates.writes) << io.rates.reason;
-  EXPECT_GT(*io.rates.writes, 3.5e6) << "the capture is written";
-  const RunResult bus =
-      run_text("[global]\nmembw\n[j]\nengine=bus\nrate_iops=1000\nruntime=100ms\n");
-  EXPECT_THROW(source(bus, "software:sockets"), std::runtime_error);
 }
 
 TEST(RunMembw, OfAStoppedRunIsPartial) {

@@ -139,5 +139,18 @@ TEST(RunFaults, ADelayedFrameLeavesAtItsTimeThoughItsSenderHasNothingElseToSend)
   EXPECT_LT(latency.percentile(50), 250'000'000U) << "the next frame comes after 500 ms";
 }
 
+TEST(RunFrames, HaveSizesOfTheirRangeAndTheirTag) {
+  std::set<std::size_t> sizes;
+  for (const Witnessed& w : frames_of("bs=64-99\nvlan=123\n")) {
+    sizes.insert(w.bytes.size());
+    EXPECT_EQ(w.bytes[12], std::byte{0x81});
+    EXPECT_EQ(w.bytes[15], std::byte{123});
+    EXPECT_EQ(w.reading.finding, Finding::whole);
+  }
+  EXPECT_GE(*sizes.begin(), 64U);
+  EXPECT_LE(*sizes.rbegin(), 99U);
+  EXPECT_GT(sizes.size(), 20U);
+}
+
 }  // namespace
 }  // namespace shmif::perf

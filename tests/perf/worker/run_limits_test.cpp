@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <ostream>
-
 #include "shmif/capture/pcap_link.hpp"
 #include "tests/perf/control/run_plan.hpp"
 
@@ -14,48 +12,27 @@ using test::job_of;
 using test::passed;
 using test::run_text;
 
-enum class Ends : std::uint8_t { by_count, by_time };
-/// Limits of a job that sends frames of 100 bytes, and what it sends.
-struct Limits {
-  const char* text;
-  std::uint64_t frames;
-  Ends ends = Ends::by_count;
-};
-void PrintTo(const Limits& limits, std::ostream* out) {
-  *out << limits.text;
-}
-
-class RunLimits : public testing::TestWithParam<Limits> {};
-
-TEST_P(RunLimits, TheFirstOneEndsTheJobAndNoneIsExceeded) {
-  const RunResult result =
-      run_text("[j]\nbs=100\nengine=unix\nthread\n" + std::string(GetParam().text));
-  EXPECT_TRUE(passed(result));
-  const JobResult& job = job_of(result, "j");
-  const std::uint64_t sent = job.tx.frames + job.tx.ramp_frames;
-  EXPECT_EQ(job.tx.offered_frames + job.tx.ramp_frames, GetParam().frames);
-  EXPECT_LE(sent, GetParam().frames);
-  // What is due in the last moment before a time may be offered, and not sent any more.
-  if (GetParam().ends == Ends::by_count) {
-    EXPECT_EQ(sent, GetParam().frames);
+// How limits of frames and bytes combine is told by sender_limits_test.cpp.
+TEST(RunLimit, OfATimeAndACountTheFirstEndsTheJobAndTheRampIsOfTheCountAlone) {
+  struct Case {
+    const char* limits;
+    std::uint64_t offered, ramp;
+  };
+  for (const Case& c : {Case{"runtime=50ms\nnumber_ios=5000\n", 50, 0},
+                        {"runtime=20\nnumber_ios=50\n", 50, 0},
+                        {"ramp_time=30ms\nruntime=20\nnumber_ios=50\n", 20, 30},
+                        {"ramp_time=30ms\nruntime=20ms\n", 20, 30}}) {
+    SCOPED_TRACE(c.limits);
+    const RunResult result =
+        run_text(std::string("[j]\nbs=100\nengine=unix\nthread\nrate_iops=1000\n") + c.limits);
+    EXPECT_TRUE(passed(result));
+    const JobResult& job = job_of(result, "j");
+    EXPECT_EQ(job.tx.offered_frames + job.tx.ramp_frames, c.offered + c.ramp);
+    EXPECT_EQ(job.counts.generator_tx, job.tx.frames + job.tx.ramp_frames);
+    const JobResult& sink = job_of(result, "j.sink");
+    EXPECT_EQ(sink.rx.frames + sink.rx.ramp_frames, job.counts.generator_tx);
   }
-  EXPECT_EQ(job.counts.generator_tx, sent);
-  const JobResult& sink = job_of(result, "j.sink");
-  EXPECT_EQ(sink.rx.frames + sink.rx.ramp_frames, sent);
 }
-
-INSTANTIATE_TEST_SUITE_P(
-    Of, RunLimits,
-    testing::Values(Limits{"number_ios=100\niodepth_batch=64\n", 100},
-                    Limits{"number_ios=1000\nsize=950\n", 9},
-                    Limits{"size=1000\nloops=7\nio_limit=4099\n", 40},
-                    // time_based begins size again, and other limits still end the job.
-                    Limits{"size=300\nruntime=20\ntime_based\nnumber_ios=50\n", 50},
-                    // Whichever comes first of a time and a count.
-                    Limits{"rate_iops=1000\nruntime=50ms\nnumber_ios=5000\n", 50, Ends::by_time},
-                    // The ramp counts towards limits in frames and bytes.
-                    Limits{"rate_iops=1000\nramp_time=30ms\nruntime=20\nnumber_ios=50\n", 50},
-                    Limits{"rate_iops=1000\nramp_time=30ms\nruntime=20ms\n", 50, Ends::by_time}));
 
 TEST(RunLimit, BytesOfAMixAreNotExceededByTheLastFrame) {
   const RunResult result = run_text("[j]\nengine=unix\nbs=imix\nio_limit=100000\n");

@@ -100,10 +100,8 @@ TEST_P(RunPacing, ACaptureShowsTheRate) {
 
 INSTANTIATE_TEST_SUITE_P(
     At, RunPacing,
-    testing::Values(Pace{"rate_iops=1", 1, 2}, Pace{"rate_iops=30", 30, 25},
-                    Pace{"rate_iops=1000", 1000, 400}, Pace{"rate_iops=30k", 30e3, 6000},
-                    Pace{"rate_iops=300k", 300e3, 60'000}, Pace{"rate_iops=1M", 1e6, 200'000},
-                    Pace{"rate=800kbit", 1000, 300},
+    testing::Values(Pace{"rate_iops=30", 30, 25}, Pace{"rate_iops=30k", 30e3, 6000},
+                    Pace{"rate_iops=1M", 1e6, 200'000}, Pace{"rate=800kbit", 1000, 300},
                     // The time of a frame is no whole number of ns, and what is over is carried on.
                     Pace{"rate=7Mbit", 7e6 / 800, 3000},
                     Pace{"rate=8Mbit\nrate_overhead=24", 8e6 / 992, 2000},

@@ -14,7 +14,6 @@
 #include <fstream>
 #include <set>
 #include <sstream>
-#include <vector>
 
 #include "perf/control/campaign.hpp"
 #include "perf/watch/cgroup.hpp"
@@ -203,21 +202,6 @@ std::string own_cgroup() {
   return {};
 }
 
-TEST(RunPlace, AJobRunsInItsControlGroupByItsPathOrThatBelowTheMount) {
-  const std::string group = own_cgroup();
-  if (group.empty()) GTEST_SKIP() << "no control group of version 2 that can be written to";
-  std::vector<std::string> names{group};
-  const std::string mount = "/sys/fs/cgroup";
-  if (group.starts_with(mount)) names.push_back(group.substr(mount.size() + 1));
-  for (const std::string& name : names) {
-    EXPECT_TRUE(passed(look("cgroup=" + name + '\n', [&](std::int64_t pid) {
-      const std::string of_job = text_of("/proc/" + std::to_string(pid) + "/cgroup");
-      EXPECT_NE(of_job.find(group.substr(group.rfind('/')) + '\n'), std::string::npos) << of_job;
-    }))) << name;
-  }
-  EXPECT_TRUE(test::eventually([&] { return ::rmdir(group.c_str()) == 0; }));
-}
-
 /// A control group for the groups that runs make; at the end it is removed, which works only if no
 /// run left anything in it.
 class RunGroups : public testing::Test {
@@ -262,21 +246,6 @@ TEST_F(RunGroups, OneMayStayAndThenALaterRunDoesNotRemoveIt) {
             "job \"a\": cgroup_weight: cgroup " + made_ +
                 " exists already, and is somebody else's (write its cpu.weight yourself, name "
                 "another one, or remove it with rmdir if a run that was killed left it)");
-  EXPECT_TRUE(exists("/made"));
-  EXPECT_TRUE(test::eventually([&] { return ::rmdir(made_.c_str()) == 0; }));
-}
-
-TEST_F(RunGroups, OneThatStaysDoesNotEndACampaignAtItsSecondRun) {
-  const bool has_cpu =
-      bool(std::ofstream(parent_ + "/cgroup.subtree_control") << "+cpu" << std::flush);
-  const JobSet set = test::set_of("[global]\nrepeat=2\n[a]\nengine=null\nnumber_ios=1\n" +
-                                  std::string(has_cpu ? "cgroup_weight=50\n" : "") +
-                                  "cgroup_nodelete\ncgroup=" + made_ + '\n');
-  RunControl control;
-  bool stuck = false;
-  const auto result = run_campaign(set.run, expand(set).value(), nullptr, control, stuck);
-  ASSERT_TRUE(result) << result.error().message;
-  EXPECT_EQ(result->failures, std::vector<std::string>{});
   EXPECT_TRUE(exists("/made"));
   EXPECT_TRUE(test::eventually([&] { return ::rmdir(made_.c_str()) == 0; }));
 }

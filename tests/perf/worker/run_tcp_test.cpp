@@ -183,12 +183,5 @@ TEST(RunTcp, WhatTheKernelDoesNotGrantIsRefusedWithWhatItWould) {
   EXPECT_TRUE(test::failed(large, "window: the kernel grants "));
 }
 
-TEST(RunTcp, WithoutAConnectionNothingIsSaid) {
-  const RunResult result = run_text("[j]\nengine=host\nnumber_ios=10\ndscp=ef\n");
-  ASSERT_TRUE(passed(result));
-  EXPECT_FALSE(job_of(result, "j").tcp);
-  for (const IntervalResult& each : job_of(result, "j").intervals) EXPECT_FALSE(each.tcp);
-}
-
 }  // namespace
 }  // namespace shmif::perf
