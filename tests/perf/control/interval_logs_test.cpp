@@ -6,9 +6,12 @@
 
 #include <array>
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <memory>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -237,6 +240,90 @@ TEST_F(LogsOfAGroup, ThatCannotBeCompletedAreNamedOnce) {
   for (const std::size_t job : {0U, 1U}) logs->add(job, second_until(1, 1), 0, nullptr);
   EXPECT_EQ(logs->finish(), Lines{"the log " + dir_.file("x_iops.log") +
                                   " is not complete: No space left on device"});
+}
+
+/// What a job of 1000 frames a second did in this time, in ms of its own.
+IntervalResult span(double from_ms, double to_ms) {
+  IntervalResult i;
+  i.at_seconds = to_ms / 1000;
+  i.seconds = (to_ms - from_ms) / 1000;
+  i.tx_frames = static_cast<std::uint64_t>(to_ms - from_ms);
+  i.tx_bytes = i.tx_frames * 1024;
+  i.latency_count = 1;
+  i.latency_mean_ns = 10;
+  return i;
+}
+
+/// The frames that the lines of each time name together, in the order of the times.
+std::map<long, long> frames_at(const std::string& path, double every_seconds) {
+  std::map<long, double> rates;
+  for (const std::string& line : lines_in(path)) {
+    rates[std::stol(line)] += std::stod(line.substr(line.find(", ") + 2));
+  }
+  std::map<long, long> frames;
+  for (const auto& [at, rate] : rates) frames[at] = std::lround(rate * every_seconds);
+  return frames;
+}
+
+/// Logs of jobs whose lines are of 100 ms.
+class TimesOfAGroup : public LogsOfAGroup {
+ protected:
+  TimesOfAGroup() {
+    for (PlannedJob& job : plan_) {
+      job.options.log_avg = job.options.log_hist = std::chrono::milliseconds(100);
+    }
+    logs_ = IntervalLogs::open(plan_, run_).value();
+    (*counts_)[3] = 1;
+  }
+  void add(std::size_t job, double from_ms, double to_ms, double start_ms = 0) {
+    logs_->add(job, span(from_ms, to_ms), start_ms / 1000, counts_.get());
+  }
+  /// Frames by the time of their lines.
+  std::map<long, long> frames() {
+    EXPECT_EQ(logs_->finish(), Lines{});
+    return frames_at(dir_.file("x_iops.log"), 0.1);
+  }
+  /// Latencies by the time of their lines.
+  std::map<long, long> latencies() const {
+    std::map<long, long> found;
+    for (const std::string& line : lines_in(dir_.file("x_clat_hist.log"))) {
+      found[std::stol(line)] += std::stol(line.substr(line.rfind(", ", line.rfind(", ") - 1) + 2));
+    }
+    return found;
+  }
+
+  std::unique_ptr<IntervalLogs> logs_;
+  const std::unique_ptr<HistogramBlock> counts_ = std::make_unique<HistogramBlock>();
+};
+
+using Sums = std::map<long, long>;
+
+TEST_F(TimesOfAGroup, AreTheSameForAJobThatClosedItsIntervalsLate) {
+  add(0, 0, 100);
+  add(1, 0, 140);
+  add(0, 100, 200);
+  add(1, 140, 201);
+  EXPECT_EQ(frames(), (Sums{{100, 200}, {200, 201}}));
+  EXPECT_EQ(lines_in(dir_.file("x_bw.log")), (Lines{"100, 1000, 1, 0, 0", "100, 1000, 1, 0, 0",
+                                                    "200, 1000, 1, 0, 0", "200, 1010, 1, 0, 0"}))
+      << "a moment after the border is not divided";
+  EXPECT_EQ(latencies(), (Sums{{100, 2}, {200, 2}})) << "an interval is in the line of its middle";
+}
+
+TEST_F(TimesOfAGroup, AreAllThoseOfAJobThatStoodStill) {
+  add(0, 0, 330);
+  add(0, 330, 400);
+  EXPECT_EQ(frames(), (Sums{{100, 100}, {200, 100}, {300, 100}, {400, 100}}));
+  EXPECT_EQ(latencies(), (Sums{{200, 1}, {400, 1}}));
+}
+
+TEST_F(TimesOfAGroup, CountFromTheStartOfTheRunForJobsThatBeginLater) {
+  add(0, 0, 100);
+  add(0, 100, 200);
+  add(1, 0, 100, 230);
+  add(1, 100, 170, 230);
+  EXPECT_EQ(frames(), (Sums{{100, 100}, {200, 100}, {300, 70}, {400, 100}}));
+  EXPECT_EQ(latencies(), (Sums{{100, 1}, {200, 1}, {300, 1}, {400, 1}}));
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -12,7 +11,6 @@
 #include "tests/perf/engine/engine_rig.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/temp_bus.hpp"
-#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::rig {
 namespace {
@@ -34,59 +32,6 @@ std::unique_ptr<Wire> wire_of(const JobOptions& job, std::size_t ends, std::stri
   EXPECT_EQ(made.error().code, Errc::not_supported) << message;
   if (why != nullptr) *why = message.substr(message.find("\": ") + 3);
   return nullptr;
-}
-
-TEST(EngineCapabilities, AreTold) {
-  struct Row {
-    EngineKind kind;
-    bool addresses, counts, batches, overruns;
-    std::size_t max_ends;
-  };
-  std::size_t told = 0;
-  for (const Row& row : std::initializer_list<Row>{
-           {EngineKind::bus, true, true, true, true, 0},
-           {EngineKind::tap, true, true, true, false, 0},
-           {EngineKind::packet, true, true, true, true, 0},
-           {EngineKind::unix_pair, false, false, true, false, 2},
-           {EngineKind::udp, false, true, true, false, 2},
-           {EngineKind::stream, false, true, true, false, 2},
-           {EngineKind::dgram, false, true, true, false, 2},
-           {EngineKind::vde, false, false, false, false, 2},
-           {EngineKind::pcap, false, true, false, false, 1},
-           {EngineKind::null, false, true, true, false, 1},
-           {EngineKind::host, true, false, false, false, 0},
-       }) {
-    const Capabilities can = engine_of(row.kind).capabilities;
-    SCOPED_TRACE(name_of(row.kind));
-    EXPECT_TRUE(can.sends && can.receives);
-    EXPECT_EQ(can.addresses, row.addresses);
-    EXPECT_EQ(can.counts, row.counts);
-    EXPECT_EQ(can.batches, row.batches);
-    EXPECT_FALSE(can.pauses);
-    EXPECT_EQ(can.overruns, row.overruns);
-    EXPECT_EQ(can.has_latency, row.kind != EngineKind::pcap) << "a capture was sent long ago";
-    EXPECT_EQ(can.max_ends, row.max_ends);
-    EXPECT_STREQ(engines()[told++]->name, name_of(row.kind));
-  }
-  EXPECT_EQ(told, engines().size());
-}
-
-TEST(EngineCapabilities, OfACaptureAreThoseOfItsDirection) {
-  const test::TempDir dir;
-  JobOptions job = counting_job(EngineKind::pcap);
-  job.filename = dir.file("x.pcap");
-  const auto records = make_wire(job, 1).value();
-  const auto end = records->open_end(end_options(0)).value();
-  EXPECT_TRUE(records->capabilities().sends && records->capabilities().counts);
-  EXPECT_FALSE(records->capabilities().receives);
-  const auto frames = frames_to(1, 0, 3, 100);
-  EXPECT_EQ(end->send(shmif::test::views(frames)).taken, 3U);
-  EXPECT_EQ(end->counters().tx_frames, 3U);
-  EXPECT_EQ(std::filesystem::file_size(job.filename), 24U + 3 * (16 + 100)) << "it is in the file";
-  job.rw = Role::rx;
-  const Capabilities can = make_wire(job, 1).value()->capabilities();
-  EXPECT_TRUE(can.receives);
-  EXPECT_FALSE(can.sends || can.counts);
 }
 
 TEST(EngineCounts, OfAnEndThatIsOpenedAgainBeginAgain) {

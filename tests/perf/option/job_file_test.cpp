@@ -255,5 +255,14 @@ TEST(JobFile, FilesAreReadFromTheFileSystem) {
   }
 }
 
+TEST(JobFile, WhatIsAssignedLaterWins) {
+  const Read result = read("[global]\nrate=1Mbit\n[a]\nrate=2Mbit\nrate=3Mbit\n");
+  EXPECT_TRUE(result.errors.empty());
+  EXPECT_EQ(result.set.jobs.at(0).rate_bps.tx, 3'000'000U);
+  EXPECT_EQ(
+      result.set.warnings,
+      std::vector<std::string>{"main.job:5: rate replaces that of line 4 (keep one of them)"});
+}
+
 }  // namespace
 }  // namespace shmif::perf

@@ -315,28 +315,6 @@ TEST(Plan, OnlyWhoSendsBothWaysIsThePeerOfTheJobThatItNames) {
   EXPECT_EQ(names(plan_of("[a]\n" + both + "[b]\n" + both + "to=a\n")), (Words{"a", "b"}));
 }
 
-TEST(Plan, OnlyWhoMixesWithoutARateWaitsForItsPartner) {
-  const auto share_of = [](const std::string& options, std::size_t job) {
-    const auto plan = plan_of("[j]\nruntime=1\n" + options);
-    EXPECT_EQ(plan.size(), 2U);
-    const std::vector<WorkerSetup> setups(plan.size());
-    const auto memory = RunMemory::create(plan.size()).value();
-    memory->job(0).start_ns = memory->job(1).start_ns = 1;
-    const RunOptions run;
-    const auto share = make_share({plan, setups, run, *memory}, job);
-    return share ? std::optional(share->room(0)) : std::nullopt;
-  };
-  for (const std::size_t job : {0U, 1U}) {
-    SCOPED_TRACE(job);
-    const std::string mix = "rw=txrx\nrwmixtx=75\n";
-    EXPECT_EQ(share_of(mix, job), 64 * (job == 0 ? 3U : 1U));
-    EXPECT_EQ(share_of(mix + "rate_iops=1000\n", job), std::nullopt);
-    EXPECT_EQ(share_of(mix + "rate=1Mbit\n", job), std::nullopt);
-    EXPECT_EQ(share_of("rw=txrx\n", job), std::nullopt);
-    EXPECT_EQ(share_of("rw=tx\n", job), std::nullopt);
-  }
-}
-
 TEST(Plan, WhoReceivesFramesForOthersHearsEverything) {
   std::vector<PlannedJob> plan(3);
   plan[0].to = plan[2].to = 1;
@@ -359,6 +337,14 @@ TEST(Plan, WhoReceivesFramesForOthersHearsEverything) {
   EXPECT_FALSE(hears());
   plan[1].options.verify_only = true;
   EXPECT_TRUE(hears());
+}
+
+TEST(Plan, OfAJobThatNeverRunsBesideASearchItsPeerIsNotToldOf) {
+  const auto problems =
+      problems_of(set_of("[a]\nsearch=ndr\n[b]\nruntime=1\n[c]\nruntime=1\nrw=txrx\n"));
+  ASSERT_EQ(problems.size(), 2U);
+  EXPECT_NE(problems[0].find("job \"b\": background: "), std::string::npos);
+  EXPECT_NE(problems[1].find("job \"c\": background: "), std::string::npos);
 }
 
 }  // namespace

@@ -7,33 +7,25 @@
 #include <linux/fs.h>
 #include <sched.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <string>
-#include <vector>
 
 #include "base/unique_fd.hpp"
-#include "bus/file/output_file.hpp"
 #include "shmif/bus.hpp"
 #include "tests/support/child_process.hpp"
-#include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::pinned_directory {
 namespace {
 
 using test::Child;
-using test::eventually;
-using test::Shared;
 using test::TempDir;
 
 /// Why no directory can be pinned here; empty: it can.
@@ -114,44 +106,6 @@ TEST(PinnedDirectory, ALinkToAFileIsNotFollowedAndLinksElsewhereAre) {
       << "a link of the kernel";
 }
 
-TEST(PinnedDirectory, AFileIsNotReplacedThroughALinkThatComesAndGoes) {
-  if (const std::string why = missing(); !why.empty()) GTEST_SKIP() << why;
-  constexpr int kWrites = 10'000;
-  const TempDir parent;
-  std::filesystem::create_directory(parent.file("dir"));
-  std::filesystem::create_directory(parent.file("outside"));
-  const std::string file = parent.file("dir/file");
-  const std::string link = parent.file("dir/link");
-  std::ofstream(parent.file("outside/file")) << "secret";
-  std::ofstream(file) << "mine";
-  std::filesystem::create_symlink(parent.file("outside/file"), link);
-  const Shared<std::atomic<unsigned>> exchanges;
-  Child neighbour([&] {
-    while (::syscall(SYS_renameat2, AT_FDCWD, file.c_str(), AT_FDCWD, link.c_str(),
-                     RENAME_EXCHANGE) == 0) {
-      ++*exchanges;
-    }  // until it is killed
-    return 1;
-  });
-  ASSERT_TRUE(eventually([&] { return *exchanges > 0; }));
-  Child child([&] {
-    if (!pin_directory(parent.file("dir"))) return 98;
-    const std::vector<std::byte> content(7);
-    for (int i = 0; i < kWrites; ++i) {
-      (void)bus::write_whole(file, content, {.what = "cannot write"});
-    }
-    return 0;
-  });
-  EXPECT_EQ(child.wait(), 0);
-  const unsigned before = *exchanges;
-  EXPECT_TRUE(eventually([&] { return *exchanges > before; })) << "it has ended too early";
-  neighbour.kill_and_wait();
-  std::string text;
-  std::getline(std::ifstream(parent.file("outside/file")), text);
-  EXPECT_EQ(text, "secret");
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(parent.file("outside")), {}), 1);
-}
-
 TEST(PinnedDirectory, WhatIsMountedBelowFollowsNoLinksEither) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: mounts";
   if (const std::string why = missing(); !why.empty()) GTEST_SKIP() << why;
@@ -171,32 +125,6 @@ TEST(PinnedDirectory, WhatIsMountedBelowFollowsNoLinksEither) {
     return opened(sub + "/link", O_RDONLY);
   });
   EXPECT_EQ(child.wait(), ELOOP);
-}
-
-TEST(PinnedDirectory, AnOrdinaryUserKeepsItsIdsAndGetsNoRights) {
-  if (test::kSanitized) GTEST_SKIP() << "a process has more than one thread under sanitizers";
-  if (const std::string why = missing(); !why.empty()) GTEST_SKIP() << why;
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root: becomes another user";
-  const TempDir directory("/tmp");
-  ASSERT_EQ(::chown(directory.path().c_str(), 1234, 1235), 0);
-  Child child([&] {
-    if (::setgid(1235) != 0 || ::setuid(1234) != 0) return 97;
-    // Otherwise /proc/self still belongs to root. A program that is executed has this already.
-    if (::prctl(PR_SET_DUMPABLE, 1) != 0) return 97;
-    if (const auto done = pin_directory(directory.path()); !done) {
-      std::fprintf(stderr, "%s\n", done.error().message.c_str());
-      return 98;
-    }
-    if (::geteuid() != 1234 || ::getegid() != 1235) return 1;
-    if (opened(directory.file("new"), O_WRONLY | O_CREAT) != 0) return 2;
-    // A mount is what the new user namespace would allow.
-    return ::mount("tmpfs", directory.path().c_str(), "tmpfs", 0, nullptr) == 0 ? 3 : 0;
-  });
-  EXPECT_EQ(child.wait(), 0);
-  struct stat status{};
-  ASSERT_EQ(::stat(directory.file("new").c_str(), &status), 0);
-  EXPECT_EQ(status.st_uid, 1234U);
-  EXPECT_EQ(status.st_gid, 1235U);
 }
 
 TEST(PinnedDirectory, ALinkAboveItThatWasNotThereIsRefused) {

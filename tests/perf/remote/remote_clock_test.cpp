@@ -103,53 +103,6 @@ TEST(VisitorTime, ToReadTheLastWordsEndsWhenNothingMoves) {
   EXPECT_TRUE(reads.is_gone());
 }
 
-TEST(VisitorRoom, IsForSoManyAnswersAndStrangers) {
-  constexpr std::size_t kMax = 4U << 20U;
-  for (const bool has_result : {false, true}) {
-    Visit visit([&](Visitor& v) {
-      say_much(v, kMax);
-      if (has_result) v.leave(true);
-    });
-    Connection& connection = visit.visitor->connection;
-    const std::size_t room = kMax - connection.waiting_bytes();
-    connection.send_text(std::string(room - 4, 'y'));  // four bytes of length
-    ASSERT_EQ(connection.waiting_bytes(), kMax);
-    EXPECT_EQ(visit.look(visit.before), std::nullopt);
-    connection.send_text("z");
-    EXPECT_EQ(visit.look(visit.before).value_or(""),
-              has_result ? "" : "it does not read its messages");
-  }
-  Visitors visitors;
-  std::vector<UniqueFd> others;
-  const auto come = [&](Visitor::Stage stage, bool result = false) {
-    auto [ours, theirs] = pair_of_sockets();
-    others.push_back(std::move(theirs));
-    visitors.push_back(std::make_unique<Visitor>(std::move(ours), "v"));
-    if (result) visitors.back()->leave(true);
-    visitors.back()->stage = stage;
-    return visitors.back().get();
-  };
-  using Stage = Visitor::Stage;
-  EXPECT_EQ(whom_to_drop(visitors), nullptr);
-  come(Stage::owner);
-  come(Stage::leaving, true);
-  come(Stage::gone);
-  EXPECT_EQ(whom_to_drop(visitors), nullptr) << "who has the run or a result stays";
-  Visitor* const leaving = come(Stage::leaving);
-  come(Stage::leaving);
-  EXPECT_EQ(whom_to_drop(visitors), leaving);
-  Visitor* const known = come(Stage::known);
-  come(Stage::known);
-  EXPECT_EQ(whom_to_drop(visitors), known);
-  Visitor* const stranger = come(Stage::stranger);
-  come(Stage::stranger);
-  EXPECT_EQ(whom_to_drop(visitors), stranger) << "the first of those who said nothing";
-  for (int i = 6; i < 31; ++i) come(Stage::stranger);
-  EXPECT_FALSE(is_crowded(visitors)) << "31 of them";
-  come(Stage::known);
-  EXPECT_TRUE(is_crowded(visitors));
-}
-
 TEST(VisitorRoom, IsForLongMessagesOnlyOfOneThatHasSaidHello) {
   const auto hears = [](bool welcome, std::size_t bytes) {
     Visit visit([&](Visitor& v) {

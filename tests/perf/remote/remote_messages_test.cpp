@@ -54,10 +54,6 @@ TEST(MessageLimits, EachTextMayBeAsLongAsItsLimitAndNoLonger) {
   constexpr std::size_t kLong = 64U << 10U;
   const std::vector<Text> texts{
       {"name", 256, [](const auto& t) { return HelloMessage{t, 2, "", ""}; }},
-      {"version", 256, [](const auto& t) { return HelloMessage{"", 2, t, ""}; }},
-      {"host", 256, [](const auto& t) { return HelloMessage{"", kRemoteProtocol, "", t}; }},
-      {"clock", 256, [](const auto& t) { return HelloMessage{"", kRemoteProtocol, "", "", t}; }},
-      {"run", 256, jobs_with([](auto& m, auto& t) { m.set.run = {{t, ""}}; })},
       {"run", kLong, jobs_with([](auto& m, auto& t) { m.set.run = {{"", t}}; })},
       {"name", 256, jobs_with([](auto& m, auto& t) { m.set.jobs[0].name = t; })},
       {"where", kLong, jobs_with([](auto& m, auto& t) { m.set.jobs[0].where = t; })},
@@ -66,14 +62,9 @@ TEST(MessageLimits, EachTextMayBeAsLongAsItsLimitAndNoLonger) {
       {"command", kLong, jobs_with([](auto& m, auto& t) { m.command = {t}; })},
       {"why", kLong, [](const auto& t) { return RefusedMessage{{t}, 1}; }},
       {"by", kLong, [](const auto& t) { return BusyMessage{t, ""}; }},
-      {"since", kLong, [](const auto& t) { return BusyMessage{"", t}; }},
       {"what", kLong, [](const auto& t) { return RunMessage{t}; }},
-      {"what", kLong, [](const auto& t) { return NoticeMessage{t}; }},
-      {"what", kLong, [](const auto& t) { return TriggeredMessage{t}; }},
       {"job", 256, [](const auto& t) { return StateMessage{t, {}}; }},
-      {"job", 256, [](const auto& t) { return SenderEndedMessage{t, 1}; }},
       {nullptr, 256, progress_with(&JobProgress::name)},
-      {nullptr, 256, progress_with(&JobProgress::group)},
       {nullptr, 256, progress_with(&JobProgress::peer_of)}};
   for (const Text& each : texts) {
     EXPECT_EQ(refusal(each.message(std::string(each.max, 'x'))), "");

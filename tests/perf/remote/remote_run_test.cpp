@@ -13,7 +13,6 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -26,7 +25,6 @@
 #include "perf/remote/served_run.hpp"
 #include "perf/stats/clock.hpp"
 #include "perf/verify/verify_state.hpp"
-#include "tests/support/in_directory.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::remote_run {
@@ -202,43 +200,6 @@ TEST(RunOfAServer, StartsInTenSecondsAtTheLatestWhateverItsClientSays) {
   EXPECT_TRUE(served.run->over());
 }
 
-/// What a server would send of such files of jobs "a", "b" and so on: the lengths, by job.
-std::vector<std::pair<std::string, std::size_t>> told_of(const std::vector<std::size_t>& lengths,
-                                                         const RunOptions& run, bool save) {
-  const test::TempDir folder;
-  RunOptions options = run;
-  options.aux_path = folder.path();
-  std::vector<PlannedJob> plan(lengths.size());
-  for (std::size_t i = 0; i < plan.size(); ++i) {
-    plan[i].options.name = std::string(1, static_cast<char>('a' + i));
-    plan[i].options.verify_state_save = save;
-  }
-  const SavedStates states(plan, options);
-  for (std::size_t i = 0; i < plan.size(); ++i) {
-    std::ofstream(folder.file(plan[i].options.name + "-verify.state"))
-        << std::string(lengths[i], 'x');
-  }
-  std::vector<std::pair<std::string, std::size_t>> told;
-  states.tell([&](const StateMessage& state) { told.emplace_back(state.job, state.state.size()); });
-  return told;
-}
-
-TEST(StatesOfARun, AreSentUpToTheirLimitsAndOnlyIfJobsSaveSome) {
-  using Told = std::vector<std::pair<std::string, std::size_t>>;
-  constexpr std::size_t kMiB = 1U << 20U;
-  RunOptions triggered;
-  triggered.trigger_match = "udp";
-  EXPECT_EQ(told_of({1, 4 * kMiB + 1, 4 * kMiB}, {}, true),
-            (Told{{"a", 1}, {"b", 0}, {"c", 4 * kMiB}}));
-  EXPECT_EQ(told_of(std::vector<std::size_t>(6, 3 * kMiB), triggered, false), (Told{{"a", 3 * kMiB},
-                                                                                    {"b", 3 * kMiB},
-                                                                                    {"c", 3 * kMiB},
-                                                                                    {"d", 3 * kMiB},
-                                                                                    {"e", 3 * kMiB},
-                                                                                    {"f", 0}}));
-  EXPECT_EQ(told_of({1, 2}, {}, false), Told{}) << "they are not of this run";
-}
-
 TEST(StatesOfARun, AreThoseThatItsJobsWroteAndNotThoseOfAnEarlierRun) {
   const test::TempDir folder;
   RunOptions options;
@@ -287,34 +248,6 @@ TEST(StatesOfARun, AreFilesAndNoLinksAndAreToldThoughOnlyTheirTimeChanged) {
   std::vector<std::string> told;
   states.tell([&](const StateMessage& state) { told.push_back(state.job); });
   EXPECT_EQ(told, Texts{"a"});
-}
-
-TEST(StatesOfARun, AreKeptInAFileOfTheirOwnWhoseNameCanBeShown) {
-  const test::TempDir folder;
-  const std::string odd("x\0y", 3);
-  JobSet set;
-  for (const std::string& name :
-       {std::string("a"), std::string("2-a"), odd, std::string("d\x7f")}) {
-    set.jobs.emplace_back().name = name;
-  }
-  const test::InDirectory here(folder.path());
-  KeptStates kept(set);
-  const auto state_of = [](const std::string& job) {
-    return StateMessage{job, encode_verify_state({.job = job, .options_hash = 1})};
-  };
-  const std::string path = "lab-2-a-verify.state";
-  EXPECT_EQ(kept.keep("lab-2", state_of("a")).value(), path);
-  EXPECT_EQ(kept.keep("lab", state_of("2-a")).error().message,
-            "the verification state of job \"2-a\" would overwrite \"" + path +
-                "\", which this run has written (choose another name)");
-  EXPECT_EQ(read_verify_state(path, 1U << 20U).value(), state_of("a").state);
-  for (const std::string& name : {odd, std::string("d\x7f")}) {
-    const auto refused = kept.keep("lab", state_of(name));
-    ASSERT_FALSE(refused) << *refused;
-    EXPECT_NE(refused.error().message.find("its name has control characters"), std::string::npos);
-  }
-  const std::filesystem::directory_iterator files(folder.path());
-  EXPECT_EQ(std::distance(begin(files), end(files)), 1);
 }
 
 /// Stops a run whose last command never ends. The run must end `soft` later, and not sooner.

@@ -85,6 +85,21 @@ TEST(Shares, AReceiverListensForTheTimeAndTheDrainsOfItsSender) {
   EXPECT_FALSE(here.servers.at(0).texts.jobs.at(0).other_end_elsewhere);
 }
 
+TEST(Shares, AnOptionForAllJobsGoesToTheEndsOfAFlowThatUseIt) {
+  const Shares shares = shares_of(
+      set_of(kBothOnABus + "rate_iops=1000\nfault_rx=loss=1%\nport=7\n[j]\nserver=a\nrw=tx\n"
+                           "to=k\n[k]\nserver=b\nrw=rx\n"));
+  ASSERT_EQ(shares.servers.size(), 2U);
+  const JobTexts::Job& j = shares.servers[0].texts.jobs.at(0);
+  const JobTexts::Job& k = shares.servers[1].texts.jobs.at(0);
+  EXPECT_EQ(value_of(j, "rate_iops"), "1000");
+  EXPECT_EQ(value_of(k, "rate_iops"), "");
+  EXPECT_EQ(value_of(j, "fault_rx"), "");
+  EXPECT_EQ(value_of(k, "fault_rx"), "loss=1%");
+  for (const JobTexts::Job* const each : {&j, &k})
+    EXPECT_EQ(value_of(*each, "port"), "7") << "no job of the run uses it: the server refuses it";
+}
+
 TEST(Shares, WhatServersCannotDoTogetherIsRefusedWithARemedy) {
   struct Case {
     const char* jobs;
@@ -289,7 +304,6 @@ class HalfOfAFlow : public SharedFlow {
     EXPECT_EQ(to.failures, std::vector<std::string>{});
     Json report = to.report->json();
     warnings_ = report.at("warnings").dump();
-    causes_ = report.value("causes", Json());
     return job_in(report, "bulk.peer");
   }
   using Counts = std::vector<std::uint64_t>;
@@ -307,7 +321,6 @@ class HalfOfAFlow : public SharedFlow {
   HalfFlow told_, heard_;
   HostResult from_;
   std::string warnings_;
-  Json causes_;
 };
 
 TEST_F(HalfOfAFlow, FramesSentToAReceiverThatHadEndedAreCancelledAndNoOthers) {
@@ -395,16 +408,6 @@ void set_lost(Json& job, const std::vector<std::uint64_t>& lost) {
     curve.back()["lost_frames"] = frames;
   }
 }
-/// A cause that explains six tenths of the losses that its server knew of.
-Json waited(const std::string& job) {
-  return {{"job", job},
-          {"cause", "waited_for_cpu"},
-          {"begin_s", 0.0},
-          {"end_s", 1.0},
-          {"share", 0.5},
-          {"of_losses_share", 0.6},
-          {"sentence", "it waited; 60 % of all lost frames fell there"}};
-}
 std::vector<std::uint64_t> lost_in(const Json& job) {
   std::vector<std::uint64_t> lost;
   for (const Json& each : job.at("intervals")) lost.push_back(each.at("lost_frames"));
@@ -449,46 +452,6 @@ TEST_F(HalfOfAFlow, MissedNumbersAreAlsoThoseBeforeAndAfterTheOnesThatCame) {
 }
 
 // ---- The causes ----
-
-TEST_F(HalfOfAFlow, RequestedFaultsOfTheSenderAreCausesOfTheReceiver) {
-  const Json link = {
-      {"wire", "bus:/b"},       {"jobname", "bulk"},      {"direction", "sent"},
-      {"options", "loss=45%"},  {"frames", 1000},         {"lost_frames", 440},
-      {"under_way_frames", 10}, {"duplicated_frames", 0}, {"reordered_frames", 0},
-      {"corrupted_frames", 0},  {"truncated_frames", 0},  {"queue_full_frames", 200}};
-  Json& links = told_by_sender_["links"] = Json::array({link, link, link});
-  links.at(0)["direction"] = "received";
-  links.at(1)["jobname"] = "another";
-  told_by_receiver_["causes"] = Json::array();
-  (void)receiver_after();
-  const Json& causes = causes_;
-  ASSERT_EQ(causes.size(), 2U) << causes;
-  EXPECT_EQ(causes.at(0).at("job"), "bulk.peer");
-  EXPECT_EQ(causes.at(0).at("cause"), "requested_faults");
-  EXPECT_DOUBLE_EQ(causes.at(0).at("share").get<double>(), 0.45);
-  EXPECT_DOUBLE_EQ(causes.at(0).at("of_losses_share").get<double>(), 0.75);
-  EXPECT_EQ(causes.at(0).at("sentence"),
-            "bulk.peer: the requested faults of a/bulk (loss=45%) took 450 frames; that explains "
-            "75 % of its lost frames");
-  EXPECT_EQ(causes.at(1).at("cause"), "fault_queue");
-  EXPECT_DOUBLE_EQ(causes.at(1).at("share").get<double>(), 0.2);
-  EXPECT_DOUBLE_EQ(causes.at(1).at("of_losses_share").get<double>(), 0.25) << "150 were left";
-  // Nothing was lost, or nobody looked.
-  sender().at("tx").at("frames") = 400;
-  (void)receiver_after();
-  EXPECT_EQ(causes_, Json::array());
-  sender().at("tx").at("frames") = 1000;
-  // 600 were lost, of which the server of the receiver knew of 100.
-  set_lost(receiver(), {40, 60});
-  told_by_sender_["links"] = Json::array();
-  told_by_receiver_["causes"] = Json::array({waited("bulk.peer")});
-  (void)receiver_after();
-  EXPECT_EQ(causes_.at(0).at("sentence"), "it waited; 10 % of all lost frames fell there");
-  told_by_receiver_["causes"] = nullptr;
-  told_by_receiver_["causes_reason"] = "nobody looked";
-  (void)receiver_after();
-  EXPECT_EQ(causes_, Json());
-}
 
 TEST_F(SharedFlow, AServerThatTellsCountsThatCannotBeHarmsNobody) {
   const Json whole = told_by_sender_;

@@ -149,5 +149,18 @@ TEST(SenderLimits, OneThatGoesOnWhereAnEarlierRunEndedSharesFromItsOwnBeginning)
   EXPECT_EQ(sender.end.sent.size(), 100U);
 }
 
+TEST(SenderLimits, NoTimesAreKeptWhereNoneAreWantedOrDue) {
+  const auto times = [](const std::function<void(JobOptions&)>& change) {
+    Sender sender({1100, 1200});
+    change(sender.options);
+    sender.begin();
+    EXPECT_TRUE(sender.step(1300, 2));
+    return sender.job.spacing_error.count();
+  };
+  EXPECT_EQ(times([](JobOptions&) {}), 2U);
+  EXPECT_EQ(times([](JobOptions& o) { o.disable_lat = true; }), 0U);
+  EXPECT_EQ(times([](JobOptions& o) { o.rate_fps = {}; }), 0U);
+}
+
 }  // namespace
 }  // namespace shmif::perf::sender_counts
