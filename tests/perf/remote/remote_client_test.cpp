@@ -13,6 +13,7 @@
 #include "perf/stats/clock.hpp"
 #include "perf/verify/verify_state.hpp"
 #include "tests/perf/remote/client_rig.hpp"
+#include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf::remote_client {
 namespace {
@@ -201,6 +202,27 @@ TEST(ClientOfServers, StartsNothingAfterAStop) {
   for (const OneServer* const server : run.both()) {
     EXPECT_TRUE(server->all<GoMessage>().empty());
     EXPECT_EQ(server->all<StopMessage>().size(), 1U);
+  }
+}
+
+TEST(ClientOfServers, TellsAReceiverHowManyFramesItsSenderSentUnlessThatWasKilled) {
+  for (const std::uint64_t window_end : {0U, 5U}) {
+    Two run{Two::OneEach{}};
+    ASSERT_NO_FATAL_FAILURE(run.start());
+    FinishedMessage finished{to_json(shmif::test::quiet_sample(), Bins::without)};
+    finished.halves = {{"j", {.first_number = 3, .end_number = 10, .window_end_ns = window_end}}};
+    run.first.say(finished);
+    ASSERT_TRUE(run.until([&] { return run.first.is_closed(); }));
+    const std::size_t times = window_end == 0 ? 0 : 1;
+    const auto told = [&] { return run.second.all<SenderEndedMessage>(); };
+    ASSERT_TRUE(run.until([&] { return told().size() >= times; }));
+    run.show(run.second, 7);
+    ASSERT_EQ(told().size(), times);
+    for (const SenderEndedMessage& m : told()) {
+      EXPECT_EQ(m.job + std::to_string(m.frames), "k7");
+    }
+    run.finish(run.second);
+    (void)run.results.get();
   }
 }
 

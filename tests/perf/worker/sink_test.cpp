@@ -13,6 +13,30 @@
 namespace shmif::perf::sinks {
 namespace {
 
+TEST(Sink, OfARecordEachFateIsTheSumOverTheFlowsOfAllRuns) {
+  SinkRig rig;
+  Sink::Setup setup{.options = rig.options, .flows = {}};
+  setup.recorded = &rig.flow;
+  Sink sink(std::move(setup), rig.end, rig.job);
+  sink.begin(rig.recorder);
+  // The same flow of two runs, and another one of the first: 100, 101 twice, 103; and a damaged one.
+  for (const auto& [flow, nonce] : {std::pair{3U, 7U}, {3U, 8U}, {4U, 7U}}) {
+    for (const std::uint64_t number : {100U, 101U, 101U, 103U}) {
+      rig.end.next.push_back(frame_of(flow, nonce, number));
+    }
+  }
+  rig.end.next.push_back(corrupt(frame_of(3, 7, 102)));
+  EXPECT_TRUE(sink.step());
+  sink.finish();
+  EXPECT_EQ(rig.flow.all_sent.get(), 3U * 4);
+  EXPECT_EQ(rig.flow.all_judged.get(), 3U * 4);
+  EXPECT_EQ(rig.flow.received.get(), 3U * 3);
+  EXPECT_EQ(rig.flow.duplicates.get(), 3U);
+  EXPECT_EQ(rig.flow.corrupt.get(), 1U);
+  EXPECT_EQ(rig.flow.lost.get(), 2U);
+  EXPECT_TRUE(rig.flow.complete.load());
+}
+
 TEST(Sink, TheFirstFrameThatTookTooLongIsNamed) {
   SinkRig rig;
   const std::uint64_t now = clock_ns();
