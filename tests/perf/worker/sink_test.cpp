@@ -19,7 +19,7 @@ TEST(Sink, OfARecordEachFateIsTheSumOverTheFlowsOfAllRuns) {
   setup.recorded = &rig.flow;
   Sink sink(std::move(setup), rig.end, rig.job);
   sink.begin(rig.recorder);
-  // The same flow of two runs, and another one of the first: 100, 101 twice, 103; and a damaged one.
+  // One flow of two runs, and another flow of the first: 100, 101 twice, 103; and a damaged frame.
   for (const auto& [flow, nonce] : {std::pair{3U, 7U}, {3U, 8U}, {4U, 7U}}) {
     for (const std::uint64_t number : {100U, 101U, 101U, 103U}) {
       rig.end.next.push_back(frame_of(flow, nonce, number));
