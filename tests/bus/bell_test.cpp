@@ -191,21 +191,5 @@ TEST_F(BellTest, ASleeperSleepsAsLongAsItSaysAndDeeplyOnlyAfterSomeTimeWithoutTr
   static_cast<void>(sleeper.withdraw());
 }
 
-/// A port on a quiet bus wakes for each broadcast, so each look before the next deep sleep counts.
-TEST_F(BellTest, ASleeperLooksUpThreeTimesAtMostBeforeItSleepsDeeply) {
-  bus::Sleeper sleeper(raw_.ring(), 70);
-  unsigned looks = 0;
-  for (;;) {
-    const std::chrono::nanoseconds at_most = sleeper.announce(false);
-    if (at_most == std::chrono::nanoseconds::max()) break;
-    sleeper.sleep(at_most);
-    static_cast<void>(sleeper.withdraw());
-    ++looks;
-  }
-  static_cast<void>(sleeper.withdraw());
-  EXPECT_GE(looks, 1U);
-  EXPECT_LE(looks, 3U);
-}
-
 }  // namespace
 }  // namespace shmif::test

@@ -112,26 +112,6 @@ TEST_F(FlowSlots, APortThatOnlySaysThatItReadsOnInsideOfARecordIsOverrun) {
   EXPECT_EQ(liar.stalls, 1U);
 }
 
-/// A repair may begin the positions again. A port that reads then reads, though it was further on.
-TEST_F(FlowSlots, AfterARepairAPortIsJudgedByWhatItReadsFromThenOn) {
-  constexpr milliseconds kPatience(20);
-  bus::PortSlot& s = listener(3, 0);
-  make_live(3);
-  FlowControl control = flow(kPatience);
-  EXPECT_FALSE(control.admits(1024));
-  show_ring(2 * kSlotsRing);
-  s.position = raw_.header().first;
-  control.forget_positions();
-  for (unsigned looks = 0; looks < 12; ++looks) {  // three times the patience
-    EXPECT_FALSE(control.admits(1024)) << looks;
-    std::this_thread::sleep_for(kPatience / 4);
-    s.position += 2048;
-    raw_.header().last += 2048;
-    raw_.header().first += 2048;
-  }
-  EXPECT_EQ(s.stalls, 0U);
-}
-
 /// A port that others ring further and further passes over what is not for it, though it shows an
 /// older place.
 TEST_F(FlowSlots, APortThatIsRungFurtherOnCountsAsOneThatReads) {

@@ -103,16 +103,6 @@ TEST_F(FlowTest, APortThatRaisesItsFlagAgainIsNotWaitedForBeforeItsRestIsOver) {
   EXPECT_EQ(slot.stalls, stalls);
 }
 
-TEST_F(FlowTest, ThatARepairMovedThePortsDoesNotEndTheRestOfOne) {
-  const Port port = overrun_port();
-  FlowControl flow(raw.ring(), sender.slot(), raw.fd(), milliseconds(1000));  // rests for 9 s
-  const std::uint64_t stalls = begin_rest(port, flow).stalls;
-  flow.forget_positions();
-  const bus::PortSlot& slot = listens_again(port);
-  EXPECT_TRUE(flow.admits(16'000)) << "it is waited for again";
-  EXPECT_EQ(slot.stalls, stalls);
-}
-
 TEST_F(FlowTest, APortThatGoesBackHasReadNothing) {
   constexpr milliseconds kPatience(40);
   const Port idler = overrun_port();
@@ -169,15 +159,6 @@ TEST_F(FlowTest, TheOldestRecordNeverPassesAPortThatIsWaitedFor) {
     some.clear();
     EXPECT_EQ(idler.receive(some).lost, 0U);
   }
-}
-
-TEST_F(FlowTest, OfAPortThatWasRungNothingBeforeThatIsWaitedFor) {
-  const Port idler = overrun_port();
-  bus::PortSlot& slot = listens_again(idler);
-  FlowControl flow(raw.ring(), sender.slot(), raw.fd(), milliseconds(10));
-  EXPECT_LT(flow.room(16'000), 16'000U);
-  bus::store_relaxed(slot.rung_position, raw.header().last);
-  EXPECT_GE(flow.room(16'000), 16'000U);
 }
 
 TEST_F(FlowTest, WhatAPortHasNotReadIsWaitedForAlsoWhenItIsRungBeforeItsLook) {
@@ -296,15 +277,6 @@ TEST_F(WaitForRoom, EndsWhenThePortGoesDown) {
   EXPECT_FALSE(somebody_waits());
 }
 
-TEST_F(WaitForRoom, EndsWhenThePortLeavesTheBus) {
-  const SendResult result = ended_by([&] {
-    EXPECT_FALSE(sender.down());
-    EXPECT_FALSE(sender.detach());
-  });
-  EXPECT_EQ(result.error, make_error_code(Errc::port_down));
-  EXPECT_EQ(bus::load_relaxed(raw.slot(idler.slot()).stalls), 0U);
-}
-
 TEST_F(WaitForRoom, EndsWhenItIsInterrupted) {
   const SendResult result = ended_by([&] { sender.interrupt(); });
   EXPECT_EQ(result.error, make_error_code(Errc::interrupted));
@@ -396,20 +368,6 @@ TEST_F(FlowTest, ARefusedTrySendIsNoChargeOnceThereIsRoom) {
   EXPECT_EQ(reader.counters().lost_frames, 0U);
   EXPECT_EQ(try_send(1), 1U);
   EXPECT_EQ(raw.slot(sender.slot()).waits_for, 0U) << "it has room";
-}
-
-TEST_F(FlowTest, APortThatReadsIsNotOverrunBecauseOthersTakeTheRoom) {
-  constexpr milliseconds kPatience(40);
-  const Port reader = overrun_port();
-  bus::PortSlot& slot = listens_again_far_behind(reader);
-  const std::uint64_t stalls = slot.stalls;
-  FlowControl flow(raw.ring(), 200, raw.fd(), kPatience);
-  for (unsigned looks = 0; looks < 12; ++looks) {  // three times the patience
-    EXPECT_FALSE(flow.admits(1024));
-    std::this_thread::sleep_for(kPatience / 4);
-    reads_and_others_write(slot);  // more than the sender wants to send
-  }
-  EXPECT_EQ(slot.stalls, stalls);
 }
 
 /// `first` cannot pass a part of a record. A port that takes few frames at a time stays at the same
@@ -561,29 +519,6 @@ TEST(FlowOfIdlers, AfterARepairAPortIsJudgedByWhatItReadsFromThenOn) {
     raw.header().first += 2048;
   }
   EXPECT_EQ(slot.stalls, 0U);
-}
-
-/// The rest counts from when senders ceased to wait for it, not from when they had done so before.
-TEST(FlowOfIdlers, APortThatWasHeededMeanwhileRestsAnew) {
-  using Clock = std::chrono::steady_clock;
-  const TempBus bus(
-      BusOptions{.ring_bytes = kFlowRing, .flow = Flow::pause, .patience = milliseconds(1)});
-  const RawBus raw(bus.path());
-  Port port = port_on(bus.path());
-  std::uint32_t& flags = raw.slot(port.slot()).flags;
-  const auto heeded_after_a_look = [&] {
-    EXPECT_FALSE(port.wait(std::chrono::nanoseconds(1)));
-    return (bus::load_relaxed(flags) & bus::kFlagPause) != 0;
-  };
-  bus::fetch_and(flags, ~bus::kFlagPause);
-  EXPECT_FALSE(heeded_after_a_look());
-  const Clock::time_point rested = Clock::now() + FlowControl::kRest * milliseconds(1);
-  EXPECT_FALSE(port.down());
-  EXPECT_FALSE(port.up());
-  EXPECT_TRUE(heeded_after_a_look());
-  EXPECT_TRUE(eventually([&] { return Clock::now() > rested; }));
-  bus::fetch_and(flags, ~bus::kFlagPause);
-  EXPECT_FALSE(heeded_after_a_look());
 }
 
 }  // namespace

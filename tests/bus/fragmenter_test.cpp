@@ -135,39 +135,6 @@ TEST(Fragmenter, CutsEveryLengthOfIpv4WithEveryHeaderAndAllGoTogetherAgain) {
   EXPECT_EQ(cuts, 3U * 11 * 5 * 70 * 2);
 }
 
-TEST(Fragmenter, CutsThePacketsThatAreLongest) {
-  for (const std::size_t mtu : {68U, 1500U, 65534U}) {
-    const Bytes whole = make_v4({}, 65535 - 20);
-    const auto pieces = cut(whole, mtu);
-    ASSERT_TRUE(pieces);
-    EXPECT_EQ(wrong_v4(whole, *pieces, 14, mtu, {}), "") << mtu;
-  }
-  EXPECT_FALSE(cut(make_v4({}, 65535 - 20), 65535)) << "it fits";
-}
-
-TEST(Fragmenter, CutsOnlyWhatIsLongerThanTheMtu) {
-  EXPECT_FALSE(cut(make_v4({}, 1480), 1500));
-  EXPECT_EQ(cut(make_v4({}, 1481), 1500)->size(), 2U);
-  // Padding does not count, and is left out.
-  Bytes padded = make_v4({}, 1480);
-  padded.resize(padded.size() + 30);
-  EXPECT_FALSE(cut(padded, 1500));
-  const Bytes bare = make_v4({}, 1500);
-  padded = bare;
-  padded.resize(padded.size() + 30, std::byte{0xaa});
-  EXPECT_EQ(cut(padded, 1500), cut(bare, 1500));
-}
-
-TEST(Fragmenter, KeepsDontFragmentAndCutsAllTheSame) {
-  const Bytes whole = make_v4({.flags = 0x4000}, 4000);
-  const auto pieces = cut(whole, 1500);
-  ASSERT_TRUE(pieces);
-  EXPECT_EQ(wrong_v4(whole, *pieces, 14, 1500, {}), "");
-  EXPECT_EQ(u16((*pieces)[0], 20), 0x6000U);
-  EXPECT_EQ(u16((*pieces)[1], 20), 0x6000U + 1480 / 8);
-  EXPECT_EQ(u16((*pieces)[2], 20), 0x4000U + 2960 / 8);
-}
-
 TEST(Fragmenter, LeavesOptionsWithoutTheCopiedFlagToTheFirstFragment) {
   const Bytes record_route = bytes_of({7, 7, 4, 1, 2, 3, 4});
   const Bytes router_alert = bytes_of({148, 4, 0, 0});
@@ -329,13 +296,6 @@ TEST(Fragmenter, GivesEachPacketOfIpv6AnotherIdentificationAndEachSeedOthers) {
   }
 }
 
-TEST(Fragmenter, LeavesPaddingOfIpv6Out) {
-  const Bytes bare = make_v6({}, 2000);
-  Bytes padded = bare;
-  padded.resize(padded.size() + 9, std::byte{0x55});
-  EXPECT_EQ(cut(padded, 1500), cut(bare, 1500));
-}
-
 // What is refused.
 
 using Change = std::function<void(Bytes&)>;
@@ -411,15 +371,6 @@ TEST(Fragmenter, RefusesAPacketOfIpv6WhoseHeadersAreNotSound) {
   EXPECT_FALSE(cut(whole, 1500));
 }
 
-TEST(Fragmenter, RefusesWhereNoEightBytesFitBesideTheHeader) {
-  const V4 long_header{.options = Bytes(40, std::byte{1})};
-  EXPECT_TRUE(cut(make_v4(long_header, 100), 68));
-  EXPECT_FALSE(cut(make_v4(long_header, 100), 67));
-  EXPECT_FALSE(cut(make_v4({}, 100), 0));
-  EXPECT_TRUE(cut(make_v6({}, 100), 56));
-  EXPECT_FALSE(cut(make_v6({}, 100), 55));
-}
-
 TEST(Fragmenter, ReadsNothingBehindTheFrame) {
   // Every beginning of a frame, each in memory of just its length, for AddressSanitizer.
   using enum Extension;
@@ -433,25 +384,6 @@ TEST(Fragmenter, ReadsNothingBehindTheFrame) {
     }
     EXPECT_TRUE(cut(frame, 100));
   }
-}
-
-TEST(Fragmenter, WaitsForRoomAndBeginsEachPacketAnew) {
-  const Bytes long_one = make_v4({}, 4000);
-  Fragmenter cutter(7);
-  ASSERT_TRUE(cutter.begin(long_one, 1500));
-  Bytes room(cutter.next_bytes());
-  EXPECT_EQ(cutter.next(std::span(room).first(room.size() - 1)), 0U);
-  EXPECT_EQ(cutter.next(room), 1514U);
-  EXPECT_FALSE(cutter.done());
-  // It is left before its end for another one.
-  const Bytes v6 = make_v6({}, 2000);
-  EXPECT_EQ(cut(cutter, v6, 1500), cut(v6, 1500));
-  EXPECT_EQ(cut(cutter, long_one, 1500), cut(long_one, 1500));
-  const Bytes fits = make_v4({}, 100);
-  ASSERT_TRUE(cutter.begin(long_one, 1500));
-  EXPECT_FALSE(cutter.begin(fits, 1500));
-  EXPECT_TRUE(cutter.done()) << "nothing of the last one is left";
-  EXPECT_EQ(cutter.next(room), 0U);
 }
 
 }  // namespace

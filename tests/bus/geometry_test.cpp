@@ -63,15 +63,5 @@ TEST(Geometry, OfAPatienceIsAMillisecondToASecondWhereABusPauses) {
             std::string::npos);
 }
 
-TEST(Geometry, TellsSizesInTheLargestUnitThatLosesNothing) {
-  EXPECT_EQ(size_text(0), "0");
-  EXPECT_EQ(size_text(1023), "1023");
-  EXPECT_EQ(size_text(1024), "1K");
-  EXPECT_EQ(size_text(1536), "1536");
-  EXPECT_EQ(size_text(1U << 20U), "1M");
-  EXPECT_EQ(size_text((1U << 20U) + 1024), "1025K");
-  EXPECT_EQ(size_text(3ULL << 30U), "3G");
-}
-
 }  // namespace
 }  // namespace shmif::bus

@@ -63,16 +63,6 @@ TEST(Lock, AnyStrayValueInTheWordIsTakenOver) {
   EXPECT_FALSE(sender.send(batch.make(0, 99, 1)).error);
 }
 
-TEST(Lock, ItsOwnNameInTheWordDoesNotStopAPortNorCountAsTakeover) {
-  const TempBus file(small_ring());
-  const RawBus raw(file.path());
-  Port sender = port_on(file.path());
-  raw.lock_as(sender.slot());
-  NumberedBatch batch(60);
-  EXPECT_FALSE(sender.send(batch.make(0, 0, 1)).error);
-  EXPECT_EQ(file.info().takeovers_dead + file.info().takeovers_living, 0U);
-}
-
 TEST(Lock, ADeadHolderLosesItAtOnceAndALivingOneAfterPatience) {
   const TempBus file(small_ring());
   const RawBus raw(file.path());
@@ -142,19 +132,6 @@ TEST(Lock, TheLongestHoldIsThatOfOneHolderAndNotOfAllThatWereWaitedFor) {
   ASSERT_TRUE(file.info().longest_hold_ns.has_value());
   EXPECT_LE(*file.info().longest_hold_ns,
             static_cast<std::uint64_t>(std::chrono::nanoseconds(longest).count()));
-}
-
-TEST(Lock, TheOneItWasTakenFromStillSendsAfterwards) {
-  const TempBus file(small_ring());
-  const RawBus raw(file.path());
-  Port a = port_on(file.path());
-  Port b = port_on(file.path());
-  NumberedBatch batch(60);
-  raw.lock_as(a.slot());
-  EXPECT_FALSE(b.send(batch.make(0, 0, 1)).error);
-  EXPECT_FALSE(a.send(batch.make(1, 0, 1)).error);
-  EXPECT_EQ(file.info().frames, 2U);
-  EXPECT_TRUE(is_clean(file.audit()));
 }
 
 TEST(Lock, AWishNobodyComesForIsStruckOut) {
@@ -294,29 +271,6 @@ TEST(Lifeline, WithoutALockThereIsNone) {
   const auto none = open(false);
   EXPECT_FALSE(*none);
   EXPECT_FALSE(bus::is_alive(raw.fd(), 7)) << "its description is still open";
-}
-
-TEST(Lifeline, ThatIsReplacedLetsItsLockGo) {
-  const TempBus file(small_ring());
-  const RawBus raw(file.path());
-  const auto open = [&](unsigned slot) {
-    return bus::Lifeline::open(
-               raw.fd(), file.path(),
-               [slot](int description) { return bus::take_liveness(description, slot); })
-        .value();
-  };
-  bus::Lifeline line = open(6);
-  bus::Lifeline next = open(7);
-  EXPECT_TRUE(bus::is_alive(raw.fd(), 6));
-  line = std::move(next);
-  EXPECT_FALSE(bus::is_alive(raw.fd(), 6)) << "that of before is still open";
-  EXPECT_TRUE(bus::is_alive(raw.fd(), 7));
-  next = bus::Lifeline();  // it has handed its lock on, and holds none
-  EXPECT_TRUE(bus::is_alive(raw.fd(), 7));
-  line.reset();
-  EXPECT_FALSE(bus::is_alive(raw.fd(), 7));
-  line.reset();
-  EXPECT_FALSE(line);
 }
 
 /// A wrong "dead" would let others take its slot and its claim.

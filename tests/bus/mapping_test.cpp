@@ -77,19 +77,6 @@ TEST(Mapping, HasGuardsOnBothSidesThatAreWiderThanTheLargestRecord) {
   EXPECT_GE(forbidden_from(header - largest), largest) << "in front of the header";
 }
 
-TEST(Mapping, HasTheRingTwiceInARow) {
-  const TempBus file(small_ring());
-  const RawBus bus(file.path());
-  std::byte* const ring = reinterpret_cast<std::byte*>(&bus.header()) + bus::kRingOffset;
-  const std::uint64_t bytes = bus.ring().bytes();
-  for (const std::uint64_t at : {std::uint64_t{64}, bytes / 2, bytes - 1}) {
-    ring[at] = std::byte{0x5a};
-    EXPECT_EQ(ring[bytes + at], std::byte{0x5a}) << at;
-    ring[bytes + at] = std::byte{0xa5};
-    EXPECT_EQ(ring[at], std::byte{0xa5}) << at;
-  }
-}
-
 TEST(Mapping, HasThePartsThatProgramsAreToldOf) {
   const TempBus file(small_ring());
   const RawBus bus(file.path());
@@ -110,26 +97,6 @@ TEST(Mapping, HasThePartsThatProgramsAreToldOf) {
   EXPECT_FALSE(bus::ring_bytes_of_mapping(mapping.bytes().size() + 1)) << "one ring is longer";
   EXPECT_FALSE(bus::ring_bytes_of_mapping(parts.ring.begin)) << "no ring";
   EXPECT_EQ(bus::format_signature(), bus.header().layout_signature);
-}
-
-TEST(Mapping, ThatTakesThePlaceOfAnotherIsTheNewOneInAll) {
-  const TempBus small(small_ring());
-  const TempBus large({.ring_bytes = 1U << 20U});
-  const auto map = [](const TempBus& file) {
-    const RawBus raw(file.path());
-    return bus::Mapping::map(raw.fd(), raw.ring().bytes(), Access::read_only).value();
-  };
-  const std::size_t before = taken();
-  {
-    bus::Mapping mapping = map(small);
-    for (const TempBus* file : {&large, &small, &large}) {
-      mapping = map(*file);
-      EXPECT_EQ(mapping.file().inode, file->info().inode);
-      EXPECT_EQ(mapping.ring_bytes(), file->info().ring_bytes);
-      EXPECT_EQ(mapping.header().ring_bytes, file->info().ring_bytes);
-    }
-  }
-  EXPECT_EQ(taken(), before) << "something of them is left";
 }
 
 /// A large bus is gathered in huge pages through a view of its own when it is made.
@@ -187,15 +154,6 @@ bool has_huge_pages(const std::string& path) {
                     madvise(view, bus::kHugePageBytes, kCollapse) == 0);  // as 6.1 needs it
   munmap(reserved, kBytes);
   return has;
-}
-
-TEST(Mapping, BeginsWhereHugePagesMay) {
-  const TempBus file(small_ring());
-  const RawBus first(file.path());
-  const RawBus second(file.path());
-  for (const RawBus* bus : {&first, &second}) {
-    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(&bus->header()) % bus::kHugePageBytes, 0U);
-  }
 }
 
 TEST(Mapping, OfABusOfFourMebibytesUsesHugePages) {

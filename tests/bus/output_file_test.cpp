@@ -109,30 +109,6 @@ TEST(OutputFile, IsNoInputOfTheRunUnderAnyName) {
   EXPECT_EQ(refusal(dir.file("other"), rules), "");
 }
 
-TEST(OutputFile, IsNoOtherFileThatTheRunIsStillToMake) {
-  const test::TempDir dir;
-  const std::string made = dir.file("made");
-  ASSERT_EQ(mkdir(dir.file("sub").c_str(), 0700), 0);
-  ASSERT_EQ(symlink("sub/../made", dir.file("link").c_str()), 0);
-  const OutputRules rules{.what = "cannot write it", .inputs = {dir.file("none"), made}};
-  for (const std::string& path :
-       {made, dir.file("./made"), dir.file("sub/../made"), dir.file("link")}) {
-    EXPECT_EQ(refusal(path, rules), "cannot write it: it is \"" + made +
-                                        "\", which the same run uses, too (name another file)")
-        << path;
-    EXPECT_TRUE(is_same_file(path, made)) << path;
-    EXPECT_FALSE(fs::exists(made)) << path << " was refused, and made all the same";
-  }
-  // Another name, another directory, a directory that is missing, and a file that exists.
-  put(dir.file("sub/there"), "x");
-  for (const std::string& path :
-       {dir.file("made2"), dir.file("sub/made"), dir.file("lost/made"), dir.file("sub/there")}) {
-    EXPECT_FALSE(is_same_file(path, made)) << path;
-    EXPECT_FALSE(is_same_file(made, path)) << path;
-  }
-  EXPECT_EQ(refusal(dir.file("sub/made"), rules), "");
-}
-
 TEST(OutputFile, ReplacesOnlyWhatItsRulesAllow) {
   const test::TempDir dir;
   const std::string path = dir.file("f");
@@ -233,25 +209,6 @@ TEST(OutputFile, BehindALinkThatLeadsToNothingIsMadeWhereThatLeads) {
   EXPECT_EQ(lost.error().message, "cannot: No such file or directory (make its directory first)");
   EXPECT_FALSE(write_whole(dir.file("lost"), bytes_of("new"), {.what = "cannot"}));
   EXPECT_TRUE(fs::is_symlink(dir.file("lost")));
-}
-
-TEST(OutputFile, ThatIsOpenedAndNeverStartedChangesNothing) {
-  const test::TempDir dir;
-  put(dir.file("old"), "old");
-  for (const char* const name : {"old", "new"}) {
-    ASSERT_TRUE(OutputFile::open_stream(dir.file(name), {.what = "cannot"}));
-  }
-  EXPECT_EQ(text_of(dir.file("old")), "old");
-  EXPECT_EQ(files_in(dir.path()), 1);
-  // A log without a line is one all the same, unless lines were lost.
-  auto empty = OutputFile::open_stream(dir.file("log"), {.what = "cannot"}).value();
-  empty.start({}).value();
-  empty.close();
-  EXPECT_TRUE(fs::exists(dir.file("log")));
-  auto lost = OutputFile::open_stream(dir.file("lost"), {.what = "cannot"}).value();
-  lost.start({}).value();
-  lost.close(true);
-  EXPECT_FALSE(fs::exists(dir.file("lost")));
 }
 
 TEST(OutputFile, IsWrittenInPlaceWhereNoneCanBeMadeBesideIt) {
@@ -371,28 +328,6 @@ TEST(OutputFile, ThatFailsLaterKeepsWhatItHas) {
   EXPECT_EQ(text_of(dir.file("new")), "head");
 }
 
-TEST(OutputFile, ThatIsMovedIsTheSameFileAsBefore) {
-  const test::TempDir dir;
-  auto file = OutputFile::open_stream(dir.file("new"), {.what = "cannot"}).value();
-  file.start({}).value();
-  {
-    OutputFile moved = std::move(file);
-    EXPECT_GE(moved.descriptor(), 0);
-  }
-  EXPECT_TRUE(fs::exists(dir.file("new"))) << "it was started";
-}
-
-TEST(OutputFile, CannotBeANameThatEndsInASlash) {
-  const test::TempDir dir;
-  for (const std::string& path : {dir.file("none/"), std::string()}) {
-    const auto checked = check_output(path, {.what = "cannot"});
-    ASSERT_FALSE(checked) << path;
-    EXPECT_EQ(checked.error().code, std::errc::no_such_file_or_directory);
-    EXPECT_FALSE(write_whole(path, bytes_of("new"), {.what = "cannot"}));
-  }
-  EXPECT_EQ(files_in(dir.path()), 0);
-}
-
 TEST(OutputFile, ThatIsMadeWholeKeepsItsOwnerWhereThatCanBe) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root";
   const test::TempDir dir;
@@ -422,25 +357,6 @@ TEST(OutputFile, ThatFindsTooLittleRoomIsNotHalfOverwritten) {
   }
   EXPECT_EQ(why, "cannot: File too large");
   EXPECT_EQ(text_of(path), "old");
-}
-
-TEST(OutputFile, MayHaveAsManyBytesAsTheLimitAllows) {
-  const test::TempDir dir;
-  const std::string path = dir.file("new");
-  std::string fits;
-  std::string longer;
-  {
-    const FullDisk nearly_full(5);
-    auto file = OutputFile::open_stream(path, {.what = "cannot"}).value();
-    const auto started = file.start(bytes_of("12345"));
-    if (!started) fits = started.error().message;
-    auto other = OutputFile::open_stream(dir.file("other"), {.what = "cannot"}).value();
-    const auto failed = other.start(bytes_of("123456"));
-    longer = failed ? "it was written" : failed.error().message;
-  }
-  EXPECT_EQ(fits, "");
-  EXPECT_EQ(text_of(path), "12345");
-  EXPECT_EQ(longer, "cannot: File too large");
 }
 
 TEST(OutputFile, WaitsForTheReaderOfAFifoUntilItIsToldToStop) {

@@ -144,27 +144,6 @@ TEST_F(ReaderAccount, ALoanThatIsLappedInItsMiddleCountsOnlyWhatWasWhole) {
   EXPECT_EQ(reader_.position(), here());
 }
 
-/// Each loan counts for itself, also behind one of which other things were counted.
-TEST_F(ReaderAccount, TheNextLoanBeginsToCountAnew) {
-  append_two_parts();
-  FrameBatch in(64);
-  ReadTally tally;
-  std::size_t torn = 1;
-  ASSERT_EQ(reader_.lend(in, tally), ReadStatus::more);
-  EXPECT_EQ(reader_.release(tally, torn), ReadStatus::empty);
-  EXPECT_EQ(torn, 0U);
-  EXPECT_EQ(reader_.lent(), 0U);
-  for (unsigned round = 0; round < 2; ++round) {
-    append_for_all(70);
-    tally = {};
-    in.clear();
-    ASSERT_EQ(reader_.lend(in, tally), ReadStatus::more);
-    EXPECT_EQ(reader_.lent(), 1U);
-    EXPECT_EQ(reader_.release(tally, torn), ReadStatus::empty);
-    EXPECT_EQ(differences(tally, {.frames = 1, .bytes = 70}), "");
-  }
-}
-
 TEST_F(ReaderAccount, NothingIsPassedOverWhileFramesAreLent) {
   append_for_all(70);
   const std::uint64_t place = here();
@@ -178,18 +157,6 @@ TEST_F(ReaderAccount, NothingIsPassedOverWhileFramesAreLent) {
   static_cast<void>(reader_.release(tally, torn));
   EXPECT_EQ(torn, 1U);
   EXPECT_EQ(differences(tally, {.overruns = 1, .lost_frames = 1, .lost_bytes = place}), "");
-}
-
-TEST_F(ReaderAccount, WhatLappedASleeperAndWasForOthersIsFilteredNotLost) {
-  for (int i = 0; i < 5; ++i) append_for_others();
-  const std::uint64_t place = here();
-  append_for_all(70);
-  raw_.header().first = place;
-  ReadTally tally;
-  reader_.pass_over(place, 5, tally);
-  EXPECT_EQ(differences(tally, {.filtered = 5}), "");
-  EXPECT_EQ(reader_.position(), place);
-  EXPECT_EQ(reader_.next_number(), 5U);
 }
 
 TEST_F(ReaderAccount, OfACorruptRecordItCountsTheFramesAndBytesUpToTheEnd) {
@@ -210,31 +177,6 @@ TEST_F(ReaderAccount, OfACorruptRecordItCountsTheFramesAndBytesUpToTheEnd) {
   append_for_all(80);
   EXPECT_EQ(reader_.read(in, tally), ReadStatus::empty) << "and goes on behind it";
   EXPECT_EQ(tally.frames, 2U);
-}
-
-TEST_F(ReaderAccount, AfterARepairThatLeftItBehindItCountsWhatItMissed) {
-  for (int i = 0; i < 4; ++i) append_for_all(300);
-  const std::uint64_t place = here();
-  append_for_all(80);
-  raw_.header().first = place;
-  ReadTally tally;
-  ASSERT_TRUE(reader_.find_place_again(tally));
-  EXPECT_EQ(differences(tally, {.overruns = 1, .lost_frames = 4, .lost_bytes = place}), "");
-  tally = {};
-  ASSERT_TRUE(reader_.find_place_again(tally)) << "its place is still there";
-  EXPECT_EQ(differences(tally, {}), "");
-}
-
-/// More numbers are missing than could have stood there: so the number was overwritten, and what is
-/// known is only that something was lost.
-TEST_F(ReaderAccount, AfterARepairWithAnImpossibleNumberItKnowsOnlyThatItIsNotSound) {
-  for (int i = 0; i < 4; ++i) append_for_all(300);
-  const std::uint64_t place = here();
-  raw_.ring().record(place).number = 1'000'000;
-  raw_.header().first = place;
-  ReadTally tally;
-  ASSERT_TRUE(reader_.find_place_again(tally));
-  EXPECT_EQ(differences(tally, {.corrupt = 1}), "");
 }
 
 /// A repair may begin the positions again at 0. An old word at an old place is then no place.
@@ -277,86 +219,6 @@ TEST_F(ReaderAccount, EachSegmentBearsWhatTheSuperFrameBore) {
   EXPECT_EQ(differences(tally, {.frames = 2, .bytes = 70 + bytes, .more_segments = 2}), "");
 }
 
-TEST_F(ReaderAccount, ASuperFrameThatMakesNoSenseIsLostAndCorruptWhoeverSplitsIt) {
-  for (bus::RingReader* reader : {&reader_, &splitter_}) ASSERT_TRUE(reader->seek_end());
-  append_nonsense();
-  append_for_all(70);
-  for (bus::RingReader* reader : {&reader_, &splitter_}) {
-    FrameBatch in(64);
-    ReadTally tally;
-    EXPECT_EQ(reader->read_all(in, tally), ReadStatus::empty);
-    EXPECT_EQ(in.size(), 1U);
-    EXPECT_EQ(differences(tally, {.frames = 1, .bytes = 70, .lost_frames = 1, .corrupt = 1}), "");
-  }
-}
-
-/// Behind a pad, numbers may be missing that a repair could not save.
-TEST_F(ReaderAccount, WhatIsMissingBehindAPadIsLostAlsoInFrontOfASuperFrame) {
-  raw_.claim(3, 4096, here(), here() + 1024);
-  append_super(3);  // behind a pad, around the claim
-  const std::uint64_t w = raw_.ring().word_at(0);
-  ASSERT_TRUE(bus::word::is_pad_at(w, 0));
-  const std::uint64_t place = raw_.ring().step(w, 0);
-  for (const std::uint64_t p : {place, here()}) raw_.ring().record(p).number += 5;
-  for (bus::RingReader* reader : {&reader_, &splitter_}) {
-    FrameBatch in(64);
-    ReadTally tally;
-    EXPECT_EQ(reader->read_all(in, tally), ReadStatus::empty);
-    EXPECT_EQ(tally.frames, 1U);
-    EXPECT_EQ(tally.lost_frames, 5U);
-    EXPECT_EQ(tally.corrupt, 0U);
-    EXPECT_EQ(reader->next_number(), 6U);
-  }
-  // The pad excuses the frame behind it, and no other.
-  const std::uint64_t next = here();
-  append_for_all(70);
-  raw_.ring().record(next).number += 3;
-  for (bus::RingReader* reader : {&reader_, &splitter_}) {
-    FrameBatch in(64);
-    ReadTally tally;
-    EXPECT_EQ(reader->read_all(in, tally), ReadStatus::corrupt);
-    EXPECT_EQ(tally.frames, 0U);
-    EXPECT_EQ(tally.corrupt, 1U);
-  }
-}
-
-/// A reader that goes elsewhere in the middle of a super-frame delivers no more of it.
-TEST_F(ReaderAccount, SegmentsThatWaitAreForgottenWhenTheReaderGoesElsewhere) {
-  append_super(3);
-  FrameBatch one(1);
-  ReadTally tally;
-  EXPECT_EQ(splitter_.read(one, tally), ReadStatus::more);
-  ASSERT_TRUE(splitter_.ready());
-  ASSERT_TRUE(splitter_.seek_end());
-  EXPECT_FALSE(splitter_.ready());
-  append_for_all(70);
-  one.clear();
-  splitter_.read_all(one, tally);
-  ASSERT_EQ(one.size(), 1U);
-  EXPECT_EQ(one[0].size(), 70U);
-}
-
-TEST_F(ReaderAccount, ASegmentThatFindsLittleRoomIsCutShortAndSaysHowLongItWas) {
-  append_super(2);
-  FrameBatch small(8, 50);
-  ReadTally tally;
-  splitter_.read(small, tally);
-  ASSERT_EQ(small.size(), 1U);
-  EXPECT_EQ(small[0].size(), 50U);
-  EXPECT_TRUE(small[0].truncated());
-  EXPECT_EQ(small[0].true_bytes, Shape{}.payload() + 100);
-}
-
-TEST_F(ReaderAccount, ASuperFrameThatFindsLittleRoomIsCutShortAndSaysHowLongItWas) {
-  const std::size_t bytes = append_super(3);
-  FrameBatch small(8, 200);
-  ReadTally tally;
-  static_cast<void>(reader_.read(small, tally));
-  ASSERT_EQ(small.size(), 1U);
-  EXPECT_EQ(small[0].size(), 200U);
-  EXPECT_EQ(small[0].true_bytes, bytes);
-}
-
 /// What a ringer wrote into the slot may be wrong, or from before.
 TEST_F(ReaderAccount, NothingIsPassedOverForAPlaceThatCannotBe) {
   append_for_all(70);
@@ -381,42 +243,6 @@ TEST_F(ReaderAccount, NothingIsPassedOverForAPlaceThatCannotBe) {
   }
   reader_.pass_over(place, most + 1, tally);
   EXPECT_EQ(differences(tally, {.filtered = most}), "") << "no more frames fit there";
-}
-
-/// A repair puts a pad in front of the place where a reader waits that has read everything.
-TEST_F(ReaderAccount, AfterARepairAReaderThatHadReadAllGoesOnBehindItsPlace) {
-  append_for_all(100);
-  const std::uint64_t pad = here();
-  append_for_all(100);
-  FrameBatch in(64);
-  ReadTally tally;
-  ASSERT_EQ(reader_.read(in, tally), ReadStatus::empty);
-  const std::uint64_t place = here();
-  const std::uint64_t end = place + 160;
-  raw_.ring().record(pad).word = bus::word::pad(pad, end - pad);
-  raw_.ring().record(end).number = 2;
-  raw_.ring().record(end).word = bus::word::empty(end);
-  raw_.header().last = end;
-  append_for_all(120);
-  tally = {};
-  ASSERT_TRUE(reader_.find_place_again(tally));
-  EXPECT_EQ(differences(tally, {}), "");
-  EXPECT_EQ(reader_.position(), end);
-  in.clear();
-  EXPECT_EQ(reader_.read(in, tally), ReadStatus::empty);
-  ASSERT_EQ(in.size(), 1U) << "nothing comes twice";
-  EXPECT_EQ(in[0].number, 2U);
-}
-
-/// The positions do not tell then how much was lost, but the numbers go on.
-TEST_F(ReaderAccount, AfterARepairThatBeganThePositionsAnewItCountsLostFrames) {
-  raw_.begin_at(4 * raw_.ring().bytes(), 100);
-  ASSERT_TRUE(reader_.seek_end());
-  raw_.begin_at(64, 110);
-  ReadTally tally;
-  ASSERT_TRUE(reader_.find_place_again(tally));
-  EXPECT_EQ(reader_.position(), 64U);
-  EXPECT_EQ(differences(tally, {.overruns = 1, .lost_frames = 10}), "");
 }
 
 /// The number behind the end may have been overwritten, too. Then nobody knows how many were lost.

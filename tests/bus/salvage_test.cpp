@@ -423,25 +423,6 @@ TEST(SalvageOfALappedRing, LosesTheOldestFramesWhereTheNewEndNeedsTheirRoom) {
   EXPECT_TRUE(is_clean(bus.bus_.audit()));
 }
 
-/// A dead process has left a claim that no writer makes: it says nothing about the frames in it.
-TEST(SalvageOfALappedRing, KeepsTheFramesInAClaimThatIsTooLong) {
-  constexpr std::uint64_t kLongest = kSalvageRing / 4 + bus::kTailBytes;
-  for (const std::uint64_t bytes : {kLongest, kLongest + 1}) {
-    LappedBus bus;
-    bus.send_up_to(kSalvageRing / 2);
-    const std::vector<Standing> chain = bus.chain();
-    const std::uint64_t begin = chain[20].position;
-    bus.raw_.claim(77, bus.raw_.header().last, begin, begin + bytes);
-    bus.raw_.ring().record(chain[10].position).word = 0;
-    const auto lost = std::ranges::count_if(chain, [&](const Standing& f) {
-      return f.position == chain[10].position ||
-             (bytes == kLongest && f.position >= begin && f.position < begin + bytes);
-    });
-    // The record that ends where the claim begins is whole.
-    EXPECT_EQ(bus.repair().frames_kept, chain.size() - static_cast<std::size_t>(lost)) << bytes;
-  }
-}
-
 /// A stopped writer may also write the word that commits its batch, wherever that is, and the pad
 /// behind a frame.
 TEST(SalvageOfALappedRing, KeepsOutOfTheWordThatCommitsAClaimAndOfThePadInFrontOfOne) {
@@ -483,24 +464,6 @@ TEST(SalvageOfALappedRing, EndsWhereALivingPortWaitsThatIsFarthest) {
     EXPECT_EQ(bus.repair().frames_kept, frames);
     EXPECT_EQ(bus.raw_.header().last, (each == Case::live ? place : end) + bus::kRecordAlign);
   }
-}
-
-/// The whole of what a repair does beside the ring, each with a number of its own.
-TEST(RepairReport, CountsEachKindByItself) {
-  LappedBus bus;
-  bus.send_up_to(kSalvageRing / 8);
-  const std::uint64_t end = bus.raw_.header().last;
-  for (const unsigned slot : {70U, 71U, 72U}) bus.raw_.claim(slot, end, end, end + 512);
-  bus.raw_.claim(bus.reader_.slot(), end, end + 512, end);  // which no writer makes
-  bus.raw_.slot(80).state = bus::slot_state(bus::SlotState::live, 1);
-  bus.raw_.slot(81).state = bus::slot_state(bus::SlotState::live, 1);
-  const RepairReport done = bus.repair();
-  EXPECT_EQ(done.claims_cleared, 4U);
-  EXPECT_EQ(done.ports_freed, 2U);
-  EXPECT_FALSE(done.lock_released);
-  EXPECT_FALSE(done.ring_rebuilt);
-  EXPECT_EQ(done.frames_kept, 0U);
-  for (const PortInfo& port : bus.bus_.info().ports) EXPECT_TRUE(port.live) << port.name;
 }
 
 TEST(RepairReport, SaysThatADeadPortsLockWasReleasedAndALivingOnesNot) {
@@ -559,42 +522,6 @@ TEST(RepairReport, OfFramesThatAPortHadStillToReadIsToldByItsNextReceive) {
 
 // Records that frames share.
 
-/// A run of records with 3, 1, 5 and 2 frames, from number 70 on.
-TEST(RepairOfSharedRecords, ARunIsCutBetweenRecordsAndKeepsCountOfItsFrames) {
-  RingRig rig(small_ring(), 4096, 70);
-  SizedBatch batch;
-  std::vector<std::uint64_t> at;
-  for (const std::size_t count : {3U, 1U, 5U, 2U}) {
-    at.push_back(rig.raw.header().last);
-    ASSERT_EQ(rig.append(batch.make_equal(1, 0, count, 60)), bus::AppendStatus::done);
-  }
-  at.push_back(rig.raw.header().last);
-  const std::uint64_t before[] = {0, 3, 4, 9, 11};  // frames in front of each record
-  const auto cut = [&](std::uint64_t from, std::uint64_t to, std::uint64_t frames = 11) {
-    bus::Run run{at[0], at[4], 70, frames, 4};
-    bus::cut(rig.raw.ring(), run, from, to);
-    return run;
-  };
-  for (std::size_t from = 0; from < 4; ++from) {
-    for (std::size_t to = from + 1; to <= 4; ++to) {
-      SCOPED_TRACE(std::to_string(from) + " to " + std::to_string(to));
-      const std::uint64_t nearly = from == 0 ? 0 : at[from] - bus::kRecordAlign;
-      const std::uint64_t beyond = to == 4 ? UINT64_MAX : at[to] + bus::kRecordAlign;
-      for (const bus::Run& run : {cut(at[from], at[to]), cut(nearly, beyond)}) {
-        EXPECT_EQ(run.begin, at[from]);
-        EXPECT_EQ(run.end, at[to]);
-        EXPECT_EQ(run.number, 70 + before[from]);
-        EXPECT_EQ(run.frames, before[to] - before[from]);
-        EXPECT_EQ(run.records, to - from);
-      }
-    }
-  }
-  EXPECT_EQ(cut(at[4], UINT64_MAX).frames, 0U);
-  EXPECT_EQ(cut(at[0], at[2], 2).frames, 0U) << "a record has more frames than the run";
-  rig.raw.ring().record(at[2]).frames = 0;
-  EXPECT_EQ(cut(at[0], at[3]).frames, 0U) << "somebody overwrote it";
-}
-
 /// More numbers may be missing between two runs than one in 32 bytes.
 TEST(RepairOfSharedRecords, FramesOnBothSidesOfASpoiledStretchOfTheShortestAreKept) {
   RingRig rig;
@@ -620,22 +547,6 @@ TEST(RepairOfSharedRecords, FramesOnBothSidesOfASpoiledStretchOfTheShortestAreKe
   EXPECT_EQ(heard, expected);
   EXPECT_EQ(rig.tally.lost_frames, 3 * 203U);
   EXPECT_EQ(rig.tally.corrupt, 0U);
-}
-
-/// As many numbers may be missing in front of the end of the chain as fit in the ring.
-TEST(RepairOfSharedRecords, NumbersGoOnBehindAllThatWasSpoiledInFrontOfTheEnd) {
-  RingRig rig;
-  SizedBatch batch;
-  std::vector<std::uint64_t> at;
-  for (unsigned i = 0; i < 14; ++i) {
-    at.push_back(rig.raw.header().last);
-    ASSERT_EQ(rig.append(batch.make_equal(1, 203 * i, 203, 14)), bus::AppendStatus::done);
-  }
-  ASSERT_GT(13 * 203U, rig.raw.ring().bytes() / bus::kRecordAlign);
-  for (std::size_t i = 1; i < 14; ++i) rig.raw.ring().record(at[i]).word = 0;
-  EXPECT_EQ(Bus::open(rig.file.path(), Access::read_write).value().repair()->frames_kept, 203U);
-  EXPECT_EQ(rig.file.info().frames, 14 * 203U);
-  EXPECT_TRUE(is_clean(rig.file.audit()));
 }
 
 /// The number of one record was overwritten. However many frames it has, it is one record, and all

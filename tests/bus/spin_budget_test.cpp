@@ -25,19 +25,6 @@ unsigned waits_until_it_tries(SpinBudget& budget) {
   return 100'000;
 }
 
-TEST(SpinBudget, LooksAtFirst) {
-  SpinBudget budget;
-  EXPECT_GT(budget.looks(), 0U);
-}
-
-TEST(SpinBudget, LooksLessEachTimeItWasInVain) {
-  SpinBudget budget;
-  const unsigned at_first = budget.looks();
-  budget.was_in_vain();
-  EXPECT_LT(budget.looks(), at_first);
-  EXPECT_GT(budget.looks(), 0U) << "once is no reason to stop";
-}
-
 TEST(SpinBudget, StopsLookingAfterAFewTimesInARow) {
   SpinBudget budget;
   EXPECT_LE(wait_in_vain_until_it_stops(budget), 8U);
@@ -73,30 +60,6 @@ TEST(SpinBudget, ATrialThatPaidBringsTheLooksBack) {
   EXPECT_EQ(budget.looks(), SpinBudget::kMax);
   budget.was_in_vain();
   EXPECT_GT(budget.looks(), 0U) << "a trial that paid is over";
-}
-
-TEST(SpinBudget, LooksAsLongAsPaysAndNotMuchLonger) {
-  SpinBudget budget;
-  budget.paid(1);
-  EXPECT_EQ(budget.looks(), SpinBudget::kUseful);
-  budget.paid(200);
-  EXPECT_GT(budget.looks(), 200U);
-  EXPECT_LT(budget.looks(), SpinBudget::kMax);
-  budget.paid(SpinBudget::kMax);
-  EXPECT_EQ(budget.looks(), SpinBudget::kMax);
-}
-
-TEST(SpinBudget, AfterASuccessTrialsAreFrequentAgain) {
-  SpinBudget budget;
-  wait_in_vain_until_it_stops(budget);
-  for (unsigned trials = 0; trials < 20; ++trials) {
-    waits_until_it_tries(budget);
-    budget.was_in_vain();
-  }
-  waits_until_it_tries(budget);
-  budget.paid(1);
-  wait_in_vain_until_it_stops(budget);
-  EXPECT_LE(waits_until_it_tries(budget), SpinBudget::kFirstGap);
 }
 
 }  // namespace

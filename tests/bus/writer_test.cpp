@@ -66,18 +66,5 @@ TEST(Writer, ThatHasLostTheLockSaysSoWhateverItFinds) {
   }
 }
 
-TEST(Writer, APortCountsABrokenChainThatItMeets) {
-  const TempBus bus(small_ring());
-  const RawBus raw(bus.path());
-  Port sender = port_on(bus.path());
-  raw.ring().record(0).word = 0x5a5a5a5a;
-  NumberedBatch frames(60);
-  for (unsigned times = 1; times <= 2; ++times) {
-    EXPECT_EQ(sender.send(frames.make(1, 0, 1)).error, Errc::corrupt);
-    EXPECT_EQ(sender.counters().corrupt, times);
-    EXPECT_EQ(bus.info().ports.at(0).corrupt, times);
-  }
-}
-
 }  // namespace
 }  // namespace shmif::test

@@ -116,12 +116,6 @@ TEST(Remedy, ForABusThatOnesRightsDoNotOpenSaysWhichAreMissing) {
   EXPECT_THAT(attached(), HasSubstr(only_read));
 }
 
-TEST(Remedy, NamesTheDirectoryOfAPath) {
-  const std::pair<const char*, const char*> directories[] = {
-      {"bus", "."}, {"./bus", "."}, {"/bus", "/"}, {"/a/bus", "/a"}, {"a/b/bus", "a/b"}};
-  for (const auto& [path, directory] : directories) EXPECT_EQ(bus::directory_of(path), directory);
-}
-
 TEST(Remedy, ForADirectoryInPlaceOfABusSaysWhatItIs) {
   const TempDir dir;
   std::filesystem::create_directory(dir.file("inner"));

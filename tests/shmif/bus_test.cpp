@@ -115,26 +115,6 @@ TEST(Create, RefusesAPathThatNamesAnythingAndLeavesItAlone) {
   EXPECT_FALSE(std::filesystem::exists(dir.file("nowhere")));
 }
 
-TEST(Create, RefusesSizesThatAreNoPowerOfTwoInRange) {
-  const TempDir dir;
-  for (const std::uint64_t size :
-       {0ULL, 1ULL, 32ULL << 10U, 100'000ULL, 3ULL << 20U, 2ULL << 30U}) {
-    expect_refused(Bus::create(dir.file("b"), {.ring_bytes = size}), Errc::bad_size,
-                   {"power of two", "64K", "1G"});
-  }
-  EXPECT_EQ(files_in(dir), 0U);
-}
-
-TEST(Create, RefusesAnMtuOutOfRange) {
-  const TempDir dir;
-  for (const std::uint32_t mtu : {0U, 67U, 65522U, 1'000'000U}) {
-    expect_refused(Bus::create(dir.file("b"), {.mtu = mtu}), Errc::bad_mtu,
-                   {std::to_string(mtu), "68", "65521"});
-  }
-  EXPECT_TRUE(Bus::create(dir.file("least"), {.mtu = 68}));
-  EXPECT_TRUE(Bus::create(dir.file("most"), {.mtu = 65521}));
-}
-
 TEST(Create, RefusesARingTooSmallForItsMtuAndNamesTheLeastSizeWhichThenWorks) {
   const TempDir dir;
   expect_refused(Bus::create(dir.file("b"), {.ring_bytes = 64U << 10U, .mtu = 9000}),
@@ -191,44 +171,6 @@ TEST(Create, AFullDiskIsAnErrorAtCreateAndLeavesNothing) {
   EXPECT_EQ(code, 0);
 }
 
-TEST(Create, RefusesAnOverlayFileSystemByName) {
-  const TempDir dir;
-  const int code =
-      Child([&] {
-        return on_small_tmpfs(dir.path(), "8M", [&] {
-          for (const char* d : {"lower", "upper", "work", "merged"}) {
-            std::filesystem::create_directory(dir.file(d));
-          }
-          if (!Bus::create(dir.file("lower/d"), {.ring_bytes = 64U << 10U})) return 8;
-          const std::string options = "lowerdir=" + dir.file("lower") +
-                                      ",upperdir=" + dir.file("upper") +
-                                      ",workdir=" + dir.file("work");
-          if (mount("overlay", dir.file("merged").c_str(), "overlay", 0, options.c_str()) != 0) {
-            return 78;
-          }
-          const auto made = Bus::create(dir.file("merged/b"), {});
-          if (made || made.error().code != Errc::unsupported_file_system) return 1;
-          if (made.error().message.find("overlay") == std::string::npos) return 2;
-          if (std::filesystem::exists(dir.file("merged/b"))) return 3;
-          // A bus that is seen through an overlay is refused as well, but may be
-          // looked at.
-          if (!Bus::create(dir.file("upper/c"), {.ring_bytes = 64U << 10U})) return 4;
-          Port port;
-          const auto attached = port.attach(dir.file("merged/c"));
-          if (attached) return 5;
-          if (attached.error().code != Errc::unsupported_file_system) return 6;
-          // To open it for writing would be enough to put a copy in front of it.
-          if (Port().attach(dir.file("merged/d"))) return 9;
-          if (std::filesystem::exists(dir.file("upper/d"))) return 10;
-          const auto seen = Bus::open(dir.file("merged/c"));
-          return seen && !seen->warning().empty() ? 0 : 7;
-        });
-      }).wait();
-  if (code == 77) GTEST_SKIP() << "user namespaces cannot be made here";
-  if (code == 78) GTEST_SKIP() << "no overlay file system";
-  EXPECT_EQ(code, 0);
-}
-
 TEST(Create, AFileSizeLimitIsAnErrorAndLeavesSignalsAsTheyWere) {
   const TempDir dir;
   EXPECT_EQ(Child([&] {
@@ -245,33 +187,6 @@ TEST(Create, AFileSizeLimitIsAnErrorAndLeavesSignalsAsTheyWere) {
             }).wait(),
             0);
   EXPECT_EQ(files_in(dir), 0U);
-}
-
-TEST(Link, AnotherBusOfTheSameInodeNumberOnAnotherFileSystemIsNotTaken) {
-  const TempDir dir;
-  const int code = Child([&] {
-                     return on_small_tmpfs(dir.path(), "1M", [&] {
-                       const auto inode_of_new_bus = [&] {
-                         Bus::create(dir.file("b"), {.ring_bytes = 64U << 10U}).value();
-                         return Bus::open(dir.file("b")).value().info().inode;
-                       };
-                       const std::uint64_t inode = inode_of_new_bus();
-                       Port port;
-                       port.attach(dir.file("b")).value();
-                       if (!port.link().value().still_named) return 1;
-                       const int held = open(dir.file("b").c_str(), O_PATH | O_CLOEXEC);
-                       // A second tmpfs over the first one counts its inodes from the beginning.
-                       if (mount("again", dir.path().c_str(), "tmpfs", 0, "size=1M") != 0) return 2;
-                       if (inode_of_new_bus() != inode) return 3;
-                       if (port.link().value().still_named) return 4;
-                       // Nor is it taken by who cannot open a file again without its path.
-                       if (mount("none", "/proc", "tmpfs", 0, "size=1M") != 0) return 5;
-                       const auto again = bus::reopen(held, dir.file("b"), Access::read_write);
-                       return again ? 6 : again.error().code == Errc::copied_file ? 0 : 7;
-                     });
-                   }).wait();
-  if (code == 77) GTEST_SKIP() << "user namespaces cannot be made here";
-  EXPECT_EQ(code, 0);
 }
 
 // create_if_missing: what tap, exec and bridge do with --create.
@@ -302,17 +217,6 @@ TEST(CreateIfMissing, OfManyProcessesAtOnceOneCreatesAndAllAttachToTheSameBus) {
       for (const auto& inode : *inodes) EXPECT_EQ(inode, inodes->at(0));
       EXPECT_EQ(files_in(dir), 1U);
     }
-  }
-}
-
-TEST(Create, ItsOptionsSayBeforehandWhetherTheBusCarriesOffloads) {
-  const std::pair<BusOptions, bool> rows[] = {{{}, true},
-                                              {{.ring_bytes = 1U << 20U}, true},
-                                              {{.ring_bytes = 64U << 10U}, false},
-                                              {{.format = BusFormat::netbsd}, false}};
-  for (const auto& [options, carries] : rows) {
-    EXPECT_EQ(options.carries_offloads(), carries) << options.ring_bytes;
-    EXPECT_EQ(TempBus(options).info().carries_offloads, carries) << options.ring_bytes;
   }
 }
 
@@ -399,12 +303,6 @@ TEST(CreateIfMissing, DoesNotFillAnEmptyFileBehindASymbolicLink) {
 }
 
 // Opening: each refusal names what it is about.
-
-TEST(Open, ANameThatIsNotThereIsRefusedWithTheRemedy) {
-  const TempDir dir;
-  expect_refused(Bus::open(dir.file("none")), {ENOENT, std::generic_category()},
-                 {dir.file("none"), "No such file", "shmifctl create"});
-}
 
 TEST(Open, DirectoriesFifosDevicesAndSymbolicLinksAreRefusedAndNeverWaitedFor) {
   const TempBus bus;
@@ -513,14 +411,6 @@ TEST(Open, WithoutProcAnotherFileThatTookThePlaceOfABusIsNotTakenForIt) {
                    }).wait();
   if (code == 77) GTEST_SKIP() << "user namespaces cannot be made here";
   EXPECT_EQ(code, 0) << "1 it is not found by its path, 2 another is opened, 3 for another reason";
-}
-
-TEST(Open, ARenamedBusIsTheSameBus) {
-  const TempBus bus;
-  Port port = port_on(bus.path());
-  std::filesystem::rename(bus.path(), bus.file("moved"));
-  EXPECT_EQ(Bus::open(bus.file("moved")).value().info().ports.size(), 1U);
-  EXPECT_FALSE(port.link().value().still_named);
 }
 
 TEST(Open, AFileThatMayOnlyBeReadCanBeLookedAtButNotRepairedOrAttachedTo) {

@@ -72,31 +72,6 @@ TEST_F(DebugLines, ALineHasTheTimeTheProcessTheCategoryAndItsSubject) {
       << line;
 }
 
-/// The microseconds of the day now, UTC.
-long time_of_this_day() {
-  timespec now{};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return now.tv_sec % 86'400 * 1'000'000 + now.tv_nsec / 1000;
-}
-
-TEST_F(DebugLines, ALineHasTheTimeOfItsDayInUtcToTheMicrosecond) {
-  ASSERT_TRUE(add_debug("plan"));
-  long before = 0, after = 0, told = 0;
-  do {  // again at midnight
-    before = time_of_this_day();
-    const std::string line = written_by([] { debug(Debug::plan, [] { return "x"; }); });
-    after = time_of_this_day();
-    long hours = 0, minutes = 0, seconds = 0, fraction = 0;
-    ASSERT_EQ(std::sscanf(line.c_str(), "debug %2ld:%2ld:%2ld.%6ld ", &hours, &minutes, &seconds,
-                          &fraction),
-              4)
-        << line;
-    told = ((hours * 60 + minutes) * 60 + seconds) * 1'000'000 + fraction;
-  } while (after < before);
-  EXPECT_LE(before, told);
-  EXPECT_LE(told, after);
-}
-
 TEST_F(DebugLines, ASubjectLastsAsLongAsItsObjectAndBelongsToAThread) {
   ASSERT_TRUE(add_debug("plan"));
   const auto log = [] { debug(Debug::plan, [] { return "x"; }); };

@@ -136,16 +136,6 @@ TEST(FaultLinkOffload, AnUnfinishedChecksumIsFinishedBeforeABitIsChanged) {
   }
 }
 
-TEST(FaultLinkOffload, ASuperFrameDoesNotFillAShortQueueWhileTheLinkTakesAll) {
-  Keeper::Kept kept;
-  FaultLink link = wrap(kept, {}, {.queue_frames = 64});
-  const SuperFrame super(50);
-  const std::vector<FrameView> three(3, super.view);
-  EXPECT_EQ(link.send(three).taken, 3U);
-  EXPECT_EQ(link.sent().queue_full, 0U);
-  EXPECT_EQ(kept.sent.size(), 150U);
-}
-
 TEST(FaultLinkOffload, NoSuperFrameIsTakenWhileTheLinkTakesNothing) {
   Keeper::Kept kept;
   kept.room = 10;

@@ -379,44 +379,6 @@ TEST(FaultLink, IsReadyWhenAFrameIsDueAndQuietWhenItHasGone) {
   out.near->finish_wait();
 }
 
-TEST(FaultLink, OfALinkThatHasEndedItTakesNoFrame) {
-  auto [near, far] = LoopbackLink::pair().value();
-  Moody::Mood mood{.next_error = make_error_code(Errc::link_ended)};
-  FaultLink link = wrap(std::move(near), mood);
-  FrameBatch batch;
-  EXPECT_EQ(link.receive(batch).error, Errc::link_ended);
-  const std::vector<Bytes> frames{make_frame(60, 1)};
-  const SendResult sent = link.send(views(frames));
-  EXPECT_EQ(sent.taken, 0U);
-  EXPECT_EQ(sent.error, Errc::link_ended);
-}
-
-TEST(FaultLink, MayWrapALinkWhoseDescriptorIsARegularFile) {
-  const TempDir dir;
-  const UniqueFd file(open(dir.file("file").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  auto [near, far] = LoopbackLink::pair().value();
-  Moody::Mood mood;
-  mood.descriptor = file.get();
-  FaultLink link = wrap(std::move(near), mood);
-  const std::vector<Bytes> frames{make_frame(60, 1)};
-  EXPECT_EQ(far.send(views(frames)).taken, 1U);
-  EXPECT_TRUE(link.prepare_wait().ready);
-  link.finish_wait();
-  EXPECT_TRUE(same_frames(frames, collect(link, 1)));
-}
-
-TEST(FaultLink, AFrameThatCameCutShortKeepsItsTrueLengthWhereItIsCutAgain) {
-  Cable cable({});
-  const Bytes bytes = make_frame(1000, 1);
-  FrameView frame(bytes.data(), bytes.size());
-  frame.true_bytes = 1400;
-  ASSERT_EQ(cable.far->send({&frame, 1}).taken, 1U);
-  FrameBatch small(1, 100);
-  ASSERT_EQ(cable.near->receive(small).frames, 1U);
-  EXPECT_EQ(small[0].size(), 100U);
-  EXPECT_EQ(small[0].true_bytes, 1400U);
-}
-
 TEST(FaultLink, WhatTheLinkRefusesIsCountedAndTheRestGoesOn) {
   const TempBus bus;
   Port listener = port_on(bus.path());
@@ -480,17 +442,6 @@ TEST(FaultLink, WhatTheLinkLostItTellsOnOnceWithFramesAndWithout) {
   EXPECT_EQ(told[1].lost, 7U);
   EXPECT_EQ(told[2].lost, 0U);
   EXPECT_EQ(told[3].lost, 0U);
-}
-
-TEST(FaultLink, WhatTheLinkLostIsToldWhereFaultsLoseTheFrames) {
-  const std::vector<ReceiveResult> told =
-      told_through({.loss = 1}, {{2, 5, {}}, {0, 3, make_error_code(Errc::corrupt)}});
-  ASSERT_EQ(told.size(), 3U);
-  EXPECT_EQ(told[0].frames, 0U);
-  EXPECT_EQ(told[0].lost, 5U);
-  EXPECT_EQ(told[1].lost, 3U);
-  EXPECT_EQ(told[1].error, Errc::corrupt);
-  EXPECT_EQ(told[2].lost, 0U);
 }
 
 TEST(FaultLink, AnErrorThatComesWhileFramesAreUnderWayIsToldOnceAfterThem) {

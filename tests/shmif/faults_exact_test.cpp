@@ -64,14 +64,6 @@ TEST(FaultsExactly, TheFramesThatAreNamedAreLostAndNoOthers) {
   EXPECT_EQ(faults.counters().frames, 10U);
 }
 
-TEST(FaultsExactly, TheyAreCountedFromTheChangeThatNamesThem) {
-  Faults faults(parse_faults("drop=2").value());
-  for (std::uint32_t i = 1; i <= 3; ++i) put(faults, datagram_to(1, i), kBegin);
-  faults.change(parse_faults("drop=2").value());
-  for (std::uint32_t i = 4; i <= 6; ++i) put(faults, datagram_to(1, i), kBegin);
-  EXPECT_EQ(due_numbers(faults, kBegin), (std::vector<std::uint32_t>{1, 3, 4, 6}));
-}
-
 TEST(FaultsExactly, OnlyFramesThatTheFilterMatchesAreCountedAndLost) {
   if (!match_frames("udp")) GTEST_SKIP() << match_frames("udp").error().message;
   Faults faults(parse_faults("match='udp dst port 80',drop=2,4").value());
@@ -114,24 +106,6 @@ TEST(FaultsExactly, FramesThatDoNotMatchTakeNoPlaceOfAShortQueue) {
   EXPECT_EQ(faults.counters().queue_full, 1U);
 }
 
-TEST(FaultsQueue, HoldsTenThousandFramesThatADelayOf100MillisecondsNeeds) {
-  Faults faults(parse_faults("delay=100ms").value());
-  for (std::uint32_t i = 0; i < 10'000; ++i) put(faults, datagram_to(1, i), kBegin);
-  EXPECT_EQ(faults.counters().queue_full, 0U);
-  EXPECT_EQ(due_numbers(faults, kBegin + 100ms).size(), 10'000U);
-}
-
-TEST(FaultsQueue, FramesThatDidNotMatchAndAreDiscardedTakeNoPlaceEither) {
-  if (!match_frames("udp")) GTEST_SKIP() << match_frames("udp").error().message;
-  Faults faults(parse_faults("match='udp dst port 80',delay=5ms,queue=1").value());
-  for (std::uint32_t i = 0; i < 5; ++i) put(faults, datagram_to(81, i), kBegin);
-  EXPECT_EQ(faults.discard(), 5U);
-  put(faults, datagram_to(80, 5), kBegin);
-  EXPECT_EQ(faults.counters().queue_full, 0U);
-  put(faults, datagram_to(80, 6), kBegin);
-  EXPECT_EQ(faults.counters().queue_full, 1U);
-}
-
 TEST(FaultsQueue, ABottleneckThatEndedIsFreeWhenItBeginsAgain) {
   // 1 ms for a frame.
   Faults faults(parse_faults("rate=800kbit").value());
@@ -156,14 +130,6 @@ TEST(FaultsQueue, ABottleneckHasRoomForItsRateTimesTheDelay) {
   EXPECT_EQ(narrow.counters().queue_full, 1000U);
 }
 
-TEST(FaultsQueue, OfABottleneckThatIsNoMoreLosesNothing) {
-  Faults faults(parse_faults("rate=64kbit").value());
-  for (std::uint32_t i = 0; i < 1000; ++i) put(faults, datagram_to(1, i), kBegin);
-  faults.change(parse_faults("delay=1ms").value());
-  for (std::uint32_t i = 1000; i < 2000; ++i) put(faults, datagram_to(1, i), kBegin);
-  EXPECT_EQ(faults.counters().queue_full, 0U);
-}
-
 TEST(FaultsChange, HurriedFramesGoAtOnceInTheirOrderWithTheTimeAtWhichTheyGo) {
   FaultOptions options = parse_faults("delay=1h,rate=8Mbit").value();
   Faults faults(options);
@@ -183,14 +149,6 @@ TEST(FaultsChange, HurriedFramesGoAtOnceInTheirOrderWithTheTimeAtWhichTheyGo) {
   EXPECT_EQ(faults.due(), kBegin + 1ms) << "the bottleneck is free";
 }
 
-TEST(FaultsChange, AHeldBackFrameIsHurriedToo) {
-  Faults faults({.reorder = 1});
-  put(faults, datagram_to(1, 0), kBegin);
-  EXPECT_GT(*faults.due(), kBegin);
-  faults.hurry(kBegin);
-  EXPECT_EQ(due_numbers(faults, kBegin).size(), 1U);
-}
-
 TEST(FaultsChange, DiscardedFramesAreGoneAndTakeNoTimeOfLaterOnes) {
   Faults faults(parse_faults("delay=1h,rate=64kbit").value());
   for (std::uint32_t i = 0; i < 7; ++i) put(faults, datagram_to(1, i), kBegin);
@@ -202,22 +160,48 @@ TEST(FaultsChange, DiscardedFramesAreGoneAndTakeNoTimeOfLaterOnes) {
   EXPECT_EQ(faults.due(), kBegin + 5ms);
 }
 
-TEST(FaultsChange, TheRandomNumbersStartAgain) {
-  const FaultOptions lossy = parse_faults("loss=30%,burst=2%:0%,seed=5").value();
-  const auto heard = [&](Faults& faults) {
-    for (std::uint32_t i = 0; i < 300; ++i) put(faults, datagram_to(1, i), kBegin);
-    return due_numbers(faults, kBegin);
-  };
-  Faults faults(lossy);
-  const std::vector<std::uint32_t> first = heard(faults);
-  FaultOptions none;
-  none.seed = 5;
-  faults.change(none);
-  EXPECT_EQ(heard(faults).size(), 300U);
-  faults.change(lossy);
-  EXPECT_EQ(heard(faults), first) << "after none";
-  faults.change(lossy);
-  EXPECT_EQ(heard(faults), first) << "after the same";
+Faults faults_of_text(const std::string& text) {
+  return Faults(parse_faults(text).value());
+}
+
+/// When each frame that waits is due, in the order in which they go.
+std::vector<std::chrono::nanoseconds> due_times(Faults& faults) {
+  std::vector<std::chrono::nanoseconds> times;
+  while (const std::optional<Time> due = faults.due()) {
+    times.emplace_back(*due - kBegin);
+    FrameView view;
+    EXPECT_EQ(faults.ready({&view, 1}, *due), 1U);
+    EXPECT_EQ(faults.ready({&view, 1}, *due - 1ns), 0U) << "and not before";
+    faults.pop(1);
+  }
+  return times;
+}
+
+TEST(FaultsAtTheirEnds, ARateOfLessThanOneFrameASecondSendsOneAfterAnother) {
+  Faults faults = faults_of_text("rate=1bit");
+  for (const std::size_t bytes : {60U, 100U, 60U}) put(faults, make_frame(bytes, 1), kBegin);
+  EXPECT_EQ(due_times(faults), (std::vector<std::chrono::nanoseconds>{480s, 1280s, 1760s}));
+}
+
+/// With 10 million frames of 64 KiB, the last one would be due in 160,000 years, which overflows a
+/// 64-bit number of nanoseconds, and all of them would take 600 GiB.
+TEST(FaultsAtTheirEnds, TheLongestQueueOfTheSlowestLineTakesNoMoreThanTheMemoryForFaults) {
+  for (const char* const text : {"rate=1bit,queue=10000000", "rate=1bit,delay=1h,queue=10000000"}) {
+    Faults faults = faults_of_text(text);
+    const Bytes frame = make_frame(65'535, 1);
+    constexpr std::uint64_t kFrames = 2000;
+    for (std::uint64_t i = 0; i < kFrames; ++i) put(faults, frame, kBegin);
+    const std::uint64_t waiting = faults.waiting();
+    EXPECT_LE(waiting * frame.size(), kMaxFaultBytes);
+    EXPECT_GT(waiting * frame.size(), kMaxFaultBytes - 2 * 65'535 - waiting * 256);
+    EXPECT_EQ(faults.counters().queue_full, kFrames - waiting);
+    const auto times = due_times(faults);
+    ASSERT_EQ(times.size(), waiting);
+    for (std::size_t i = 1; i < times.size(); ++i)
+      ASSERT_EQ(times[i] - times[i - 1], std::chrono::seconds(8 * 65'535)) << i;
+    put(faults, frame, kBegin);
+    EXPECT_EQ(faults.waiting(), 1U) << "there is room again";
+  }
 }
 
 }  // namespace

@@ -126,19 +126,6 @@ TEST(Follower, SeveralAreServedByOneEpollLoop) {
   EXPECT_LT(turns, 5000U) << "it spins";
 }
 
-TEST(Follower, AnOverrunIsToldAndCounted) {
-  const TempBus bus(small_ring());
-  Port port = port_on(bus.path());
-  Follower follower = Follower::open(bus.path(), Start::now).value();
-  for (std::uint32_t i = 0; i < 300; ++i) send(port, i, 1, 1000);
-  FrameBatch in(256);
-  const ReceiveResult got = follower.receive(in);
-  EXPECT_GT(got.lost, 0U);
-  EXPECT_EQ(got.frames + got.lost, 300U);
-  EXPECT_EQ(follower.counters().lost_frames, got.lost);
-  EXPECT_EQ(follower.counters().overruns, 1U);
-}
-
 TEST(Follower, ResumesAfterAnOverrunWhereItWasAskedTo) {
   const TempBus bus(small_ring());
   Port port = port_on(bus.path());
@@ -247,39 +234,6 @@ TEST(Follower, AnUnprivilegedUserMayFollowAFileThatHeMayOnlyReadAndChangesNothin
   ASSERT_EQ(stat(bus.path().c_str(), &now), 0);
   EXPECT_EQ(now.st_mtim.tv_nsec, then.st_mtim.tv_nsec);
   EXPECT_EQ(now.st_mtim.tv_sec, then.st_mtim.tv_sec);
-}
-
-TEST(Follower, InTheChildOfAForkAnswersForked) {
-  const TempBus bus;
-  Follower follower = Follower::open(bus.path(), Start::now).value();
-  EXPECT_EQ(Child([&] {
-              FrameBatch in;
-              if (follower.wait(std::chrono::nanoseconds::max())) return 1;
-              return follower.receive(in).error == Errc::forked ? 0 : 2;
-            }).wait(),
-            0);
-}
-
-TEST(Follower, RefusesWhatIsNoBus) {
-  EXPECT_EQ(Follower::open("/dev/null", Start::now).error().code, Errc::not_a_regular_file);
-  EXPECT_TRUE(Follower::open("/dev/shm/no/such/bus", Start::now).error().code ==
-              std::errc::no_such_file_or_directory);
-}
-
-/// Once it has found its place after a repair, it is as it was before.
-TEST(Follower, ThatResumesAtTheNewestDoesSoAlsoAfterARepair) {
-  const TempBus bus(small_ring());
-  Port port = port_on(bus.path());
-  Follower follower = Follower::open(bus.path(), Start::now, Resume::newest).value();
-  FrameBatch in;
-  RawBus(bus.path()).header().epoch += 1;
-  send(port, 0, 1);
-  EXPECT_EQ(follower.receive(in).frames, 1U);
-  for (unsigned lap = 0; lap < 20; ++lap) send(port, 0, 10, 1500);
-  in.clear();
-  const ReceiveResult got = follower.receive(in);
-  EXPECT_EQ(got.frames, 0U);
-  EXPECT_EQ(got.lost, 200U);
 }
 
 }  // namespace

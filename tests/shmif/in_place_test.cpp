@@ -90,31 +90,6 @@ TEST_F(InPlace, FramesAreSeenWhereTheyLieAndCountOnceTheyAreReleased) {
   EXPECT_EQ(reader.receive_in_place(in).frames, 0U) << "they came twice";
 }
 
-TEST_F(InPlace, ManyFramesComeInSeveralLoans) {
-  for (int i = 0; i < 100; ++i) send(1);
-  std::vector<std::uint32_t> all;
-  for (;;) {
-    in.clear();
-    if (reader.receive_in_place(in).frames == 0) break;
-    EXPECT_LE(in.size(), kLoan);
-    for (const std::uint32_t s : sequences(in)) all.push_back(s);
-    EXPECT_EQ(reader.release(), 0U);
-  }
-  ASSERT_EQ(all.size(), 100U);
-  for (std::uint32_t i = 0; i < all.size(); ++i) EXPECT_EQ(all[i], i);
-}
-
-TEST_F(InPlace, TheBatchHasTheLastWordOnHowMany) {
-  send(kFew);
-  FrameBatch three(3, 64);
-  EXPECT_EQ(reader.receive_in_place(three).frames, 3U);
-  EXPECT_EQ(reader.release(), 0U);
-  EXPECT_EQ(reader.counters().rx_frames, 3U);
-  in.clear();
-  EXPECT_EQ(reader.receive_in_place(in).frames, kFew - 3);
-  EXPECT_EQ(sequences(in).front(), 3U);
-}
-
 TEST_F(InPlace, WhatIsOverwrittenMeanwhileIsReportedAndCountsAsLost) {
   send(kFew);
   ASSERT_EQ(reader.receive_in_place(in).frames, kFew);
@@ -127,18 +102,6 @@ TEST_F(InPlace, WhatIsOverwrittenMeanwhileIsReportedAndCountsAsLost) {
   in.clear();
   EXPECT_EQ(reader.receive(in).lost, lost) << "the next receive tells";
   EXPECT_EQ(sequences(in).front(), lost);
-}
-
-TEST_F(InPlace, WhatIsStillWholeOfALoanCounts) {
-  for (std::uint32_t i = 0; i < kLoan; ++i) send(1);
-  ASSERT_EQ(reader.receive_in_place(in).frames, kLoan);
-  while (oldest_number() == 0) send(1);
-  const std::uint64_t torn = oldest_number();
-  ASSERT_LT(torn, kLoan) << "the test overwrote all of them";
-  EXPECT_EQ(check_numbered(in[torn]).value().sequence, torn);
-  EXPECT_EQ(reader.release(), torn);
-  EXPECT_EQ(reader.counters().rx_frames, kLoan - torn);
-  EXPECT_EQ(reader.counters().lost_frames, torn);
 }
 
 TEST_F(InPlace, OfALoanThatIsTornInPartEachCounterCountsWhatIsWhole) {
@@ -166,47 +129,6 @@ TEST_F(InPlace, OfALoanThatIsTornInPartEachCounterCountsWhatIsWhole) {
   EXPECT_EQ(c.overruns, 1U);
 }
 
-/// The end of a chain that repair left: behind a pad, where the numbers may grow by more (I8).
-TEST_F(InPlace, ALoanMayEndBehindAPad) {
-  constexpr std::uint64_t kMissing = 5;
-  send(kFew);
-  const std::uint64_t from = raw.header().last;
-  const std::uint64_t end = from + bus::kRecordAlign;
-  raw.ring().record(end).number = kFew + kMissing;
-  raw.ring().record(end).word = bus::word::empty(end);
-  raw.ring().record(from).word = bus::word::pad(from, end - from);
-  raw.header().last = end;
-  ASSERT_EQ(reader.receive_in_place(in).frames, kFew);
-  send(1);
-  EXPECT_EQ(reader.release(), 0U);
-  in.clear();
-  ASSERT_EQ(reader.receive_in_place(in).frames, 1U);
-  EXPECT_EQ(in[0].number, kFew + kMissing);
-  EXPECT_EQ(reader.release(), 0U);
-  EXPECT_EQ(reader.counters().lost_frames, kMissing);
-  EXPECT_EQ(reader.counters().corrupt, 0U);
-}
-
-TEST_F(InPlace, ABatchThatIsFullGetsNone) {
-  send(1);
-  FrameBatch full(0, 0);
-  EXPECT_EQ(reader.receive_in_place(full).frames, 0U);
-  EXPECT_EQ(reader.release(), 0U);
-  EXPECT_EQ(reader.receive_in_place(in).frames, 1U);
-}
-
-/// Views of the batch before are not the ones that release() tells of.
-TEST_F(InPlace, ABatchThatIsNotClearedKeepsWhatItHas) {
-  send(1);
-  ASSERT_EQ(reader.receive(in).frames, 1U);
-  send(2);
-  ASSERT_EQ(reader.receive_in_place(in).frames, 2U);
-  EXPECT_EQ(sequences(in), (std::vector<std::uint32_t>{0, 1, 2}));
-  send_a_lap();
-  EXPECT_EQ(reader.release(), 2U);
-  EXPECT_EQ(check_numbered(in[0]).value().sequence, 0U);
-}
-
 TEST_F(InPlace, AChildOfAForkBorrowsNothingAndReleasesNothing) {
   send(kFew);
   ASSERT_EQ(reader.receive_in_place(in).frames, kFew);
@@ -218,23 +140,6 @@ TEST_F(InPlace, AChildOfAForkBorrowsNothingAndReleasesNothing) {
   EXPECT_EQ(child.wait(), 0);
   EXPECT_EQ(reader.release(), 0U);
   EXPECT_EQ(reader.counters().rx_frames, kFew);
-}
-
-/// An invalid record ends a loan. It is found when the loan is released.
-TEST_F(InPlace, BrokenMemoryBehindALoanIsCounted) {
-  send(kFew);
-  const std::uint64_t end = raw.header().last;
-  send(kFew);
-  raw.ring().record(end).word = 0x5a5a5a5a;
-  ASSERT_EQ(reader.receive_in_place(in).frames, kFew);
-  EXPECT_EQ(reader.counters().corrupt, 0U);
-  EXPECT_EQ(reader.release(), 0U);
-  EXPECT_EQ(reader.counters().rx_frames, kFew);
-  EXPECT_EQ(reader.counters().corrupt, 1U);
-  EXPECT_EQ(reader.counters().lost_frames, kFew);
-  in.clear();
-  EXPECT_EQ(reader.receive_in_place(in).lost, kFew) << "the next receive tells";
-  EXPECT_TRUE(in.empty());
 }
 
 TEST_F(InPlace, WhateverIsCalledNextReleasesThem) {
@@ -302,27 +207,6 @@ TEST_F(InPlace, OnceItIsUpAgainNoneOfThemCountsAsReceived) {
   EXPECT_EQ(passed(reader.counters()), sent_);
 }
 
-TEST_F(InPlace, HoweverOftenItGoesUpReleaseSaysThatNoneOfThemCounts) {
-  send(kFew);
-  ASSERT_EQ(reader.receive_in_place(in).frames, kFew);
-  for (int i = 0; i < 2; ++i) {
-    ASSERT_FALSE(reader.down());
-    ASSERT_FALSE(reader.up());
-  }
-  EXPECT_EQ(reader.release(), kFew);
-}
-
-TEST_F(InPlace, ALoanThatAnUpTookBackIsForgottenWithTheNextOne) {
-  send(kFew);
-  ASSERT_EQ(reader.receive_in_place(in).frames, kFew);
-  ASSERT_FALSE(reader.down());
-  ASSERT_FALSE(reader.up());
-  send(1);
-  in.clear();
-  ASSERT_EQ(reader.receive_in_place(in).frames, 1U);
-  EXPECT_EQ(reader.release(), 0U);
-}
-
 /// What the ringer of an announced wait says of the frames before it is not for those that are
 /// lent.
 TEST_F(InPlace, TheEndOfAnAnnouncedWaitLeavesThemAlone) {
@@ -341,19 +225,6 @@ TEST_F(InPlace, TheEndOfAnAnnouncedWaitLeavesThemAlone) {
   EXPECT_FALSE(reader.receive(in).error);
   EXPECT_EQ(reader.counters().rx_frames, in.size());
   EXPECT_EQ(reader.counters().lost_frames, kPassed);
-}
-
-TEST_F(InPlace, OwnAndFilteredFramesAreNotLent) {
-  send(1);
-  ASSERT_FALSE(send_one(reader));
-  ASSERT_FALSE(send_one(sender, *MacAddress::parse("02:00:00:00:99:99")));
-  send(1);
-  ASSERT_EQ(reader.receive_in_place(in).frames, 2U);
-  EXPECT_EQ(in[0].number, 0U);
-  EXPECT_EQ(in[1].number, 3U);
-  EXPECT_EQ(reader.release(), 0U);
-  EXPECT_EQ(reader.counters().own_frames, 1U);
-  EXPECT_EQ(reader.counters().filtered_frames, 1U);
 }
 
 TEST_F(InPlace, APortThatIsDownOrNotLinkedLendsNothing) {
@@ -433,23 +304,6 @@ TEST_F(InPlaceOnAPausingBus, WhoKeepsUpIsWaitedForAgain) {
       std::chrono::seconds(5)));
 }
 
-TEST_F(InPlaceOnAPausingBus, WhoIsBehindIsNotWaitedForAgain) {
-  bus::PortSlot& slot = raw.slot(reader.slot());
-  send(kFew);
-  bus::fetch_and(slot.flags, ~bus::kFlagPause);  // as by a sender
-  FrameBatch one(1, 64);
-  for (int i = 0; i < 3; ++i) {
-    one.clear();
-    ASSERT_EQ(reader.receive_in_place(one).frames, 1U);
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));  // more than its rest
-    EXPECT_EQ(reader.release(), 0U);
-    EXPECT_EQ(bus::load_relaxed(slot.flags) & bus::kFlagPause, 0U);
-  }
-  ASSERT_EQ(reader.receive_in_place(in).frames, kFew - 3);
-  EXPECT_EQ(reader.release(), 0U);
-  EXPECT_NE(bus::load_relaxed(slot.flags) & bus::kFlagPause, 0U) << "it has caught up";
-}
-
 /// Work that was left to the receiver is done in a copy.
 TEST(InPlaceOffloads, WhoTakesNoneGetsCopiesOfTheFramesThatAreToBeMade) {
   const TempBus bus;
@@ -492,57 +346,6 @@ TEST(InPlaceOffloads, WhoTakesNoneGetsCopiesOfTheFramesThatAreToBeMade) {
   EXPECT_TRUE(in[2].offload.needs_checksum());
   EXPECT_EQ(taker.release(), 0U);
   EXPECT_EQ(taker.counters().rx_segments, 1U + 4U + 1U);
-}
-
-TEST(InPlaceOffloads, OfASuperFrameThatIsOverwrittenNoSegmentCounts) {
-  const TempBus bus({.ring_bytes = 2U << 20U});
-  const RawBus raw(bus.path());
-  Port sender = port_on(bus.path());
-  Port taker = port_on(bus.path(), {.take_offloads = true});
-  const Shape shape;
-  for (const std::size_t segments : {40, 30, 20}) {
-    Bytes bytes = build(shape, segments * 1400, 7);
-    std::fill_n(bytes.begin(), 6, std::byte{0xff});
-    FrameView super(bytes.data(), bytes.size());
-    super.offload = header_for(shape, 1400);
-    ASSERT_EQ(sender.send({&super, 1}).taken, 1U);
-  }
-  FrameBatch in;
-  ASSERT_EQ(taker.receive_in_place(in).frames, 3U);
-  EXPECT_EQ(taker.counters().rx_segments, 0U) << "they are lent";
-  while (raw.ring().number_at(raw.header().first) < 1) ASSERT_FALSE(send_one(sender));
-  EXPECT_EQ(taker.release(), 1U);
-  EXPECT_EQ(taker.counters().rx_frames, 2U);
-  EXPECT_EQ(taker.counters().rx_segments, 30U + 20U);
-}
-
-/// A chunk that ended at a super-frame says nothing of what ends the next one.
-TEST(InPlaceOffloads, AFrameBehindManyThatAreForOthersIsNotCutUp) {
-  const TempBus bus({.ring_bytes = 1U << 20U});
-  Port sender = port_on(bus.path());
-  Port plain = port_on(bus.path());
-  const Shape shape;
-  const auto send = [&](std::size_t payload, std::uint16_t segment) {
-    Bytes bytes = build(shape, payload, 7);
-    std::fill_n(bytes.begin(), 6, std::byte{0xff});
-    FrameView frame(bytes.data(), bytes.size());
-    frame.offload = header_for(shape, segment);
-    ASSERT_EQ(sender.send({&frame, 1}).taken, 1U);
-  };
-  send(5000, 1400);
-  FrameBatch in;
-  ASSERT_EQ(plain.receive_in_place(in).frames, 4U);
-  NumberedBatch others(60);
-  const auto for_nobody = *MacAddress::parse("02:00:00:00:99:99");
-  for (std::uint32_t n = 0; n < kLoan; ++n)  // each in a record of its own
-    ASSERT_EQ(sender.send(others.make(1, n, 1, for_nobody)).taken, 1U);
-  send(300, 0);
-  in.clear();
-  EXPECT_EQ(plain.receive_in_place(in).frames, 1U);
-  EXPECT_EQ(plain.release(), 0U);
-  EXPECT_EQ(plain.counters().corrupt, 0U);
-  EXPECT_EQ(plain.counters().rx_frames, 2U);
-  EXPECT_EQ(plain.counters().filtered_frames, kLoan);
 }
 
 /// Which of a batch were overwritten is told by their number from the first on, so copies do not

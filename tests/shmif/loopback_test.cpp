@@ -34,13 +34,6 @@ class LoopbackRig {
 
 INSTANTIATE_TYPED_TEST_SUITE_P(Loopback, LinkConformance, testing::Types<LoopbackRig>);
 
-TEST(LoopbackLink, ASelfLoopReceivesWhatItSends) {
-  auto link = LoopbackLink::self().value();
-  const std::vector<Bytes> frames{make_frame(60, 1), make_frame(1514, 2)};
-  EXPECT_EQ(link.send(views(frames)).taken, 2U);
-  EXPECT_TRUE(same_frames(frames, collect(link, 2)));
-}
-
 TEST(LoopbackLink, AFullQueueDropsTheNewestAndCountsThem) {
   auto [near, far] = LoopbackLink::pair({.queue_frames = 4}).value();
   std::vector<Bytes> frames;
@@ -50,14 +43,6 @@ TEST(LoopbackLink, AFullQueueDropsTheNewestAndCountsThem) {
   frames.resize(4);
   EXPECT_TRUE(same_frames(frames, collect(far, 4)));
   EXPECT_EQ(far.dropped(), 0U);
-}
-
-TEST(LoopbackLink, TheBytesOfTheQueueAreBoundedToo) {
-  auto link = LoopbackLink::self({.queue_bytes = 3000, .max_frame_bytes = 1514}).value();
-  const std::vector<Bytes> frames{make_frame(1514, 1), make_frame(1514, 2), make_frame(100, 3)};
-  EXPECT_EQ(link.send(views(frames)).taken, 3U);
-  EXPECT_EQ(link.dropped(), 1U);
-  EXPECT_TRUE(same_frames({frames[0], frames[2]}, collect(link, 2)));
 }
 
 TEST(LoopbackLink, StampsFramesThatHaveNoTimeAndKeepsTheTimeOfOthers) {
@@ -70,31 +55,6 @@ TEST(LoopbackLink, StampsFramesThatHaveNoTimeAndKeepsTheTimeOfOthers) {
   EXPECT_EQ(link.receive(batch).frames, 2U);
   EXPECT_GT(batch[0].time_ns, 1'600'000'000'000'000'000U);
   EXPECT_EQ(batch[1].time_ns, 1234567890123456789U);
-}
-
-TEST(LoopbackLink, AFrameThatCameCutShortKeepsItsTrueLength) {
-  LoopbackLink link = LoopbackLink::self().value();
-  const Bytes bytes = make_frame(100, 1);
-  FrameView frame(bytes.data(), bytes.size());
-  frame.true_bytes = 1400;
-  ASSERT_EQ(link.send({&frame, 1}).taken, 1U);
-  FrameBatch batch;
-  ASSERT_EQ(link.receive(batch).frames, 1U);
-  EXPECT_EQ(batch[0].true_bytes, 1400U);
-  EXPECT_EQ(to_bytes(batch[0]), bytes);
-}
-
-TEST(LoopbackLink, ALinkDeliversWhatWasQueuedBeforeItsPeerWent) {
-  auto [near, far] = LoopbackLink::pair().value();
-  const std::vector<Bytes> frames{make_frame(60, 1)};
-  EXPECT_EQ(near.send(views(frames)).taken, 1U);
-  near.close();
-  FrameBatch batch;
-  ReceiveResult r = far.receive(batch);
-  EXPECT_EQ(r.frames, 1U);
-  EXPECT_FALSE(r.error);
-  r = far.receive(batch);
-  EXPECT_EQ(r.error, Errc::link_ended);
 }
 
 TEST(LoopbackLink, AFrameThatWaitsForRoomComesBeforeTheEnd) {
@@ -111,17 +71,6 @@ TEST(LoopbackLink, AFrameThatWaitsForRoomComesBeforeTheEnd) {
     EXPECT_FALSE(got.error) << got.error.message();
   }
   EXPECT_TRUE(same_frames(frames, collect(far, 1)));
-}
-
-TEST(LoopbackLink, WhatIsAssignedToLeavesItsPeer) {
-  auto [near, far] = LoopbackLink::pair().value();
-  auto [other, end] = LoopbackLink::pair().value();
-  near = std::move(other);
-  FrameBatch batch;
-  EXPECT_EQ(far.receive(batch).error, Errc::link_ended);
-  const std::vector<Bytes> frames{make_frame(60, 1)};
-  EXPECT_EQ(near.send(views(frames)).taken, 1U);
-  EXPECT_TRUE(same_frames(frames, collect(end, 1)));
 }
 
 TEST(LoopbackLink, TakesEachLimitAndRefusesWhatIsJustBeyond) {
@@ -218,21 +167,6 @@ TEST(LoopbackLink, RingsForAWaiterAgainAndAgainAndForNobodyElse) {
     EXPECT_EQ(poll(&p, 1, 0), 0) << "nobody waits";
     EXPECT_EQ(far.receive(batch).frames, 1U);
   }
-}
-
-TEST(LoopbackLink, SendingNothingTellsWhetherTheLinkHasEnded) {
-  auto [near, far] = LoopbackLink::pair().value();
-  EXPECT_FALSE(near.send({}).error);
-  far.close();
-  EXPECT_EQ(near.send({}).error, Errc::link_ended);
-}
-
-TEST(AnyLink, IsTheLinkThatItHolds) {
-  AnyLink link(std::make_unique<LoopbackLink>(LoopbackLink::self().value()));
-  const std::vector<Bytes> frames{make_frame(60, 1)};
-  EXPECT_EQ(link.send(views(frames)).taken, 1U);
-  EXPECT_TRUE(same_frames(frames, collect(link, 1)));
-  EXPECT_EQ(link.address(), "loopback:");
 }
 
 }  // namespace

@@ -91,22 +91,6 @@ class OffloadPort : public ::testing::Test {
   }
 };
 
-TEST_F(OffloadPort, CountsASuperFrameAsItsSegmentsToo) {
-  const Made made = make(3 * kMss + 1, kMss, 7);
-  send(made);
-  send(make(100, 0, 8));
-  FrameBatch batch(64, 1U << 20U);
-  EXPECT_EQ(taker.receive(batch).frames, 2U);
-  EXPECT_EQ(drain(plain, batch).size(), 5U);
-  for (const PortInfo& p : bus.info().ports) {
-    const bool sends = p.name == "sender";
-    EXPECT_EQ(p.tx_frames, sends ? 2U : 0U) << p.name;
-    EXPECT_EQ(p.tx_segments, sends ? 5U : 0U) << p.name;
-    EXPECT_EQ(p.rx_frames, sends ? 0U : 2U) << p.name;
-    EXPECT_EQ(p.rx_segments, sends ? 0U : 5U) << p.name;
-  }
-}
-
 TEST_F(OffloadPort, CountsTheSegmentsOfEachSuperFrameOfABatch) {
   const std::vector<Made> made{make(3 * kMss + 1, kMss, 7), make(100, 0, 8),
                                make(2 * kMss, kMss, 9), make(kMss + 1, kMss, 10)};
@@ -213,23 +197,6 @@ TEST_F(OffloadPort, SegmentsThatFindNoRoomComeWithTheNextCall) {
   EXPECT_EQ(heard, expected);
 }
 
-TEST_F(OffloadPort, SegmentsThatWaitEndAWait) {
-  send(make(20'000, kMss, 7));
-  FrameBatch batch(5, 1U << 20U);
-  EXPECT_EQ(plain.receive(batch).frames, 5U);
-  EXPECT_TRUE(plain.prepare_wait().ready) << "nothing else will come";
-}
-
-TEST_F(OffloadPort, ARecordLongerThanASuperFrameIsNone) {
-  const RawBus raw(bus.path());
-  EXPECT_NE(raw.ring().step(shmif::bus::word::frame(0, shmif::bus::kSuperFrameRecord, true), 0),
-            0U);
-  EXPECT_EQ(raw.ring().step(shmif::bus::word::frame(0, shmif::bus::kSuperFrameRecord + 1, true), 0),
-            0U);
-  EXPECT_EQ(raw.ring().step(shmif::bus::word::frame(0, shmif::bus::kSuperFrameRecord, false), 0),
-            0U);
-}
-
 TEST_F(OffloadPort, ASegmentThatNoRoomCanHoldIsCutShortAndSaysSo) {
   const Made made = make(3'000, kMss, 7);
   const std::vector<Bytes> expected = whole_frames(made);
@@ -241,45 +208,6 @@ TEST_F(OffloadPort, ASegmentThatNoRoomCanHoldIsCutShortAndSaysSo) {
     EXPECT_EQ(batch[0].true_bytes == 0 ? batch[0].size() : batch[0].true_bytes, whole.size());
     EXPECT_TRUE(std::equal(batch[0].bytes.begin(), batch[0].bytes.end(), whole.begin()));
   }
-}
-
-TEST_F(OffloadPort, SegmentsAndFramesWaitForRoomForAHeader) {
-  const Made made = make(3'000, kMss, 7);
-  std::vector<Bytes> expected = whole_frames(made);
-  const Made last = make(100, 0, 8);
-  expected.push_back(whole_frames(last).front());
-  send(made);
-  send(last);
-  FrameBatch none(4, kEthernetHeaderBytes - 1);
-  FrameBatch one(1, 2'000);
-  for (const Bytes& whole : expected) {
-    for (Port* const port : {&plain, &taker}) {
-      EXPECT_TRUE(port->prepare_wait().ready);
-      port->finish_wait();
-      const ReceiveResult got = port->receive(none);
-      EXPECT_EQ(got.frames, 0U);
-      EXPECT_EQ(got.lost, 0U);
-      EXPECT_FALSE(got.error) << got.error.message();
-    }
-    one.clear();
-    ASSERT_EQ(plain.receive(one).frames, 1U);
-    EXPECT_EQ(to_bytes(one[0]), whole);
-  }
-  EXPECT_EQ(plain.receive(none).frames, 0U);
-  EXPECT_FALSE(plain.prepare_wait().ready);
-  plain.finish_wait();
-}
-
-TEST_F(OffloadPort, OwnAndFilteredOnesPassAsOneFrame) {
-  Made to_nobody = make(20'000, kMss, 3);
-  to_nobody.bytes[0] = std::byte{0x02};
-  send(to_nobody);
-  FrameBatch batch(64, 1U << 20U);
-  for (Port* port : {&sender, &taker, &plain}) EXPECT_EQ(port->receive(batch).frames, 0U);
-  EXPECT_EQ(sender.counters().own_frames, 1U);
-  EXPECT_EQ(plain.counters().filtered_frames, 1U);
-  EXPECT_EQ(taker.counters().filtered_frames, 1U);
-  expect_all_passed();
 }
 
 TEST_F(OffloadPort, AFollowerHearsEither) {

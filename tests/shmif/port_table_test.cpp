@@ -148,19 +148,6 @@ TEST(PortTable, NamesThatCannotBeShownAreRefused) {
   EXPECT_TRUE(Port({.name = "!~"}).attach(bus.path())) << "the first and the last that can be";
 }
 
-TEST(PortTable, TheNameThatIsOfferedForOneThatIsRefusedIsTaken) {
-  const TempBus bus;
-  for (const auto& [name, offered] : {std::pair("a b\x7f", std::string("a_b_")),
-                                      std::pair("0123456789012345678901234567890123",
-                                                std::string("0123456789012345678901234567890"))}) {
-    const auto refused = Port({.name = name}).attach(bus.path());
-    ASSERT_FALSE(refused);
-    EXPECT_NE(refused.error().message.find("(such as " + offered + ')'), std::string::npos)
-        << refused.error().message;
-    EXPECT_TRUE(Port({.name = offered}).attach(bus.path())) << offered;
-  }
-}
-
 TEST(PortTable, AChosenAddressThatALivePortHasIsRefused) {
   const TempBus bus;
   const Port first = port_on(bus.path(), {.name = "first"});
@@ -273,29 +260,6 @@ TEST(PortTable, TheNameAndSlotOfADeadPortAreFreeToBeTaken) {
   EXPECT_EQ(bus.info().ports.at(0).tx_frames, 0U);
 }
 
-TEST(PortTable, StatShowsWhatAPortIsAndDid) {
-  const TempBus bus;
-  Port a = port_on(bus.path(), {.name = "a", .kind = LinkKind::ping});
-  Port b = port_on(bus.path(), {.name = "b", .promiscuous = true});
-  EXPECT_FALSE(send_one(a));
-  EXPECT_EQ(heard(b), 1U);
-  const BusInfo info = bus.info();
-  const PortInfo& shown_a = info.ports.at(0);
-  const PortInfo& shown_b = info.ports.at(1);
-  EXPECT_EQ(shown_a.name, "a");
-  EXPECT_EQ(shown_a.pid, getpid());
-  EXPECT_EQ(shown_a.mac, a.mac());
-  EXPECT_EQ(shown_a.link, LinkKind::ping);
-  EXPECT_TRUE(shown_a.up);
-  EXPECT_EQ(shown_a.tx_frames, 1U);
-  EXPECT_EQ(shown_a.tx_bytes, 60U);
-  EXPECT_TRUE(shown_b.promiscuous);
-  EXPECT_EQ(shown_b.rx_frames, 1U);
-  EXPECT_EQ(shown_b.rx_bytes, 60U);
-  EXPECT_FALSE(b.down());
-  EXPECT_FALSE(bus.info().ports.at(1).up);
-}
-
 /// A counter in the port table, and its place in PortInfo and in the C API.
 struct CounterField {
   const char* name;
@@ -340,22 +304,6 @@ void fill_counters(bus::PortSlot& slot) {
   slot.waits_for = 1;
   slot.flags = bus::kFlagPromiscuous | bus::kFlagNoCarrier | bus::kFlagLearnedTooMany;
   for (std::uint64_t& mac : slot.learned) mac = 0x020000000001;
-}
-
-TEST(PortTable, EachCounterOfASlotIsToldUnderItsName) {
-  const TempBus bus;
-  const RawBus raw(bus.path());
-  const Port port = port_on(bus.path());
-  fill_counters(raw.slot(port.slot()));
-  const PortInfo told = bus.info().ports.at(0);
-  std::uint64_t number = 1000;
-  for (const CounterField& field : kCounterFields)
-    EXPECT_EQ(told.*field.told, number++) << field.name;
-  EXPECT_EQ(told.tx_segments, told.tx_frames + 10'000);
-  EXPECT_EQ(told.rx_segments, told.rx_frames + 20'000);
-  EXPECT_EQ(told.waits_for, 0U);
-  EXPECT_FALSE(told.carrier);
-  EXPECT_TRUE(told.promiscuous);
 }
 
 TEST(PortTable, ANewOwnerOfASlotBeginsWithNothingOfTheFormer) {
@@ -432,39 +380,6 @@ TEST(PortTable, TellsOfEachPortWhatThePortItselfCounts) {
   shmif_close(a);
 }
 
-TEST(PortTable, RareEventsAreToldUnderTheirNamesInCToo) {
-  const TempBus bus;
-  const RawBus raw(bus.path());
-  shmif_port* rig = nullptr;
-  ASSERT_EQ(shmif_open(bus.path().c_str(), nullptr, &rig), 0);
-  Port sender = port_on(bus.path());
-  for (int i = 0; i < 4; ++i) ASSERT_FALSE(send_one(sender));
-  ASSERT_EQ(shmif_up(rig), 0);  // four were skipped
-  std::vector<unsigned char> room(1600);
-  for (int i = 0; i < 3; ++i) {
-    const std::uint64_t position = raw.header().last;
-    ASSERT_FALSE(send_one(sender));
-    raw.ring().record(position).word = 0x5a5a5a5a;
-    EXPECT_EQ(shmif_receive(rig, room.data(), room.size(), nullptr), 0);
-  }
-  const std::vector<unsigned char> frame(60, 0xff);
-  for (int i = 0; i < 5; ++i) ASSERT_EQ(shmif_send(rig, frame.data(), frame.size()), 0);
-  EXPECT_EQ(shmif_receive(rig, room.data(), room.size(), nullptr), 0);
-  shmif_counters in_c{};
-  in_c.size = sizeof in_c;
-  ASSERT_EQ(shmif_get_counters(rig, &in_c), 0);
-  EXPECT_EQ(in_c.skipped_frames, 4U);
-  EXPECT_EQ(in_c.corrupt, 3U);
-  EXPECT_EQ(in_c.lost_frames, 3U);
-  EXPECT_EQ(in_c.own_frames, 5U);
-  const PortInfo told = bus.info().ports.at(0);
-  for (const CounterField& field : kCounterFields) {
-    if (field.told_in_c == nullptr) continue;
-    EXPECT_EQ(told.*field.told, in_c.*field.told_in_c) << field.name;
-  }
-  shmif_close(rig);
-}
-
 TEST(PortTable, ATableFullOfDeadPortsTakesNewOnes) {
   const TempBus bus(small_ring());
   const RawBus raw(bus.path());
@@ -515,26 +430,6 @@ TEST(PortTable, ShowsTheCarrierOfAPortUntilItLeaves) {
   ASSERT_TRUE(port.attach(bus.path()));
   EXPECT_TRUE(port.has_carrier());
   EXPECT_TRUE(bus.info().ports.at(0).carrier);
-}
-
-TEST(PortTable, ACarrierThatNobodyCanSeeIsNotCalledLost) {
-  const TempBus bus;
-  Port port({.name = "a"});
-  EXPECT_EQ(port.set_carrier_unknown(), Errc::not_linked);
-  port = port_on(bus.path());
-  const auto told = [&] { return bus.info().ports.at(0); };
-  EXPECT_TRUE(told().carrier_known);
-  for (const bool on : {false, true}) {
-    EXPECT_FALSE(port.set_carrier(on));
-    EXPECT_FALSE(port.set_carrier_unknown());
-    EXPECT_FALSE(told().carrier_known);
-    EXPECT_TRUE(told().carrier);
-    EXPECT_TRUE(port.has_carrier());
-    EXPECT_TRUE(told().up);
-    EXPECT_FALSE(port.set_carrier(on));
-    EXPECT_TRUE(told().carrier_known);
-    EXPECT_EQ(told().carrier, on);
-  }
 }
 
 }  // namespace

@@ -158,16 +158,6 @@ TEST(PortLink, APortTakesItsAddressAndItsPromiscuityToTheNextBus) {
   EXPECT_TRUE(second.info().ports.at(0).promiscuous);
 }
 
-TEST(PortLink, TheAddressThatAPortWasGivenOnABusStaysWithItWhenItHasLeft) {
-  const TempBus bus;
-  Port port;
-  port.attach(bus.path()).value();
-  const MacAddress given = port.mac();
-  EXPECT_EQ(bus.info().ports.at(0).mac, given);
-  EXPECT_FALSE(port.detach());
-  EXPECT_EQ(port.mac(), given);
-}
-
 TEST(PortLink, LetsAMonitorSeeItsHeatAsLongAsItIsAttached) {
   const TempBus bus;
   const TempDir heat;
@@ -187,19 +177,6 @@ TEST(PortLink, LetsAMonitorSeeItsHeatAsLongAsItIsAttached) {
     EXPECT_EQ(sockets(), 0) << "nothing is shared any more";
   }
   ::unsetenv("SHMIF_HEAT");
-}
-
-TEST(PortLink, AnAddressThatIsNotUnicastIsRefusedWithABusAndWithout) {
-  const TempBus bus;
-  Port port;
-  for (const bool linked : {false, true}) {
-    if (linked) port.attach(bus.path()).value();
-    const MacAddress before = port.mac();
-    for (const char* none : {"01:00:00:00:00:07", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00"}) {
-      EXPECT_EQ(port.set_mac(*MacAddress::parse(none)), Errc::bad_argument) << none;
-      EXPECT_EQ(port.mac(), before);
-    }
-  }
 }
 
 TEST(PortLink, ARelativePathIsThatOfTheDirectoryInWhichThePortWasAttached) {
@@ -339,14 +316,6 @@ Port down_after_ten(const TempBus& bus) {
   return port;
 }
 
-TEST(PortState, WhereARepairKeptThePositionsNothingIsHeardTwice) {
-  const TempBus bus;
-  Port port = down_after_ten(bus);
-  ++RawBus(bus.path()).header().epoch;
-  EXPECT_FALSE(port.up());
-  EXPECT_EQ(heard(port), 0U);
-}
-
 TEST(PortState, APortWhosePlaceIsDestroyedWhileItIsDownSaysSoAndHearsNothingTwice) {
   const TempBus bus;
   Port port = down_after_ten(bus);
@@ -432,24 +401,6 @@ TEST(Corruption, ANumberOfTheOldestRecordThatWasOverwrittenSkipsNothing) {
   raw.ring().record(0).number = 400'000'000'000'000'000;
   ASSERT_FALSE(late.up());
   EXPECT_EQ(late.counters().skipped_frames, 0U) << "so many were never sent";
-}
-
-TEST(Corruption, ANumberThatWasOverwrittenWhileAPortWasDownSkipsNothing) {
-  const TempBus bus;
-  const RawBus raw(bus.path());
-  Port sender = port_on(bus.path());
-  Port port = port_on(bus.path());
-  EXPECT_FALSE(send_one(sender));
-  EXPECT_EQ(heard(port), 1U);
-  ASSERT_FALSE(port.down());
-  EXPECT_FALSE(send_one(sender));
-  raw.ring().record(raw.header().last).number = 1ULL << 40U;
-  ASSERT_FALSE(port.up());
-  EXPECT_EQ(port.counters().skipped_frames, 0U) << "so many were never sent";
-  ASSERT_FALSE(port.down());
-  EXPECT_FALSE(send_one(sender));
-  ASSERT_FALSE(port.up());
-  EXPECT_EQ(port.counters().skipped_frames, 1U);
 }
 
 TEST(Corruption, ABrokenRingIsAnErrorToSenderAndListenerUntilRepaired) {

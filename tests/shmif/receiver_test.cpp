@@ -128,25 +128,6 @@ TEST(Receiver, ACallbackThatThrowsEndsItWithAReportedError) {
   ASSERT_TRUE(set_log_level("warning"));
 }
 
-TEST(Receiver, WhatACallbackThrewIsLogged) {
-  for (const bool standard : {true, false}) {
-    ReceiverRig rig;
-    testing::internal::CaptureStderr();
-    {
-      Receiver receiver(rig.port, [&](auto) {
-        if (standard) throw std::runtime_error("the disk is full");
-        throw 42;
-      });
-      EXPECT_FALSE(rig.send(0));
-      EXPECT_TRUE(eventually([&] { return !receiver.running(); }));
-    }
-    const std::string said = testing::internal::GetCapturedStderr();
-    EXPECT_EQ(said, std::string("shmif: error: the callback of a receiver threw") +
-                        (standard ? ": the disk is full\n"
-                                  : " something that is not a std::exception\n"));
-  }
-}
-
 TEST(Receiver, FramesThatCameBeforeAnErrorAreHandedOverFirst) {
   ReceiverRig rig;
   const RawBus raw(rig.bus.path());
@@ -156,38 +137,6 @@ TEST(Receiver, FramesThatCameBeforeAnErrorAreHandedOverFirst) {
   Receiver receiver(rig.port, [&](auto frames) { heard += static_cast<unsigned>(frames.size()); });
   EXPECT_TRUE(eventually([&] { return receiver.failed_receives() > 2; }));
   EXPECT_EQ(heard, 5U);
-}
-
-TEST(Receiver, ThePortCanGoDownAndBeDetachedAfterStop) {
-  ReceiverRig rig;
-  std::atomic<unsigned> heard{0};
-  {
-    Receiver receiver(rig.port,
-                      [&](auto frames) { heard += static_cast<unsigned>(frames.size()); });
-    ASSERT_FALSE(rig.send(0));
-    EXPECT_TRUE(eventually([&] { return heard == 1; }));
-    receiver.stop();
-    EXPECT_FALSE(rig.port.down());
-    EXPECT_FALSE(rig.port.detach());
-  }
-  EXPECT_EQ(rig.bus.info().ports.size(), 1U);
-  ASSERT_TRUE(rig.port.attach(rig.bus.path())) << "and serve another receiver";
-  EXPECT_FALSE(rig.port.up());
-  Receiver again(rig.port, [&](auto frames) { heard += static_cast<unsigned>(frames.size()); });
-  ASSERT_FALSE(rig.send(1));
-  EXPECT_TRUE(eventually([&] { return heard == 2; }));
-}
-
-TEST(Receiver, WaitsWhileThePortIsDownAndGoesOnWhenItIsUp) {
-  ReceiverRig rig;
-  ASSERT_FALSE(rig.port.down());
-  std::atomic<unsigned> heard{0};
-  Receiver receiver(rig.port, [&](auto frames) { heard += static_cast<unsigned>(frames.size()); });
-  ASSERT_FALSE(rig.send(0));
-  ASSERT_FALSE(rig.port.up());
-  ASSERT_FALSE(rig.send(1));
-  EXPECT_TRUE(eventually([&] { return heard == 1; })) << "not what passed while it was down";
-  EXPECT_TRUE(receiver.running());
 }
 
 /// How often a thread of this process has gone to sleep.
@@ -333,14 +282,6 @@ TEST(Receiver, ThePortMayGoDownAndUpWhileItRunsAndNothingIsHeardTwiceOrUncounted
   EXPECT_EQ(disorder, 0U);
   EXPECT_EQ(rig.port.counters().rx_frames, heard);
   EXPECT_EQ(passed(rig.port.counters()), kFrames);
-}
-
-TEST(Receiver, APortWithoutABusEndsItWithTheError) {
-  Port port;
-  Receiver receiver(port, [](auto) {});
-  EXPECT_TRUE(eventually([&] { return !receiver.running(); }));
-  EXPECT_EQ(receiver.error(), Errc::not_linked);
-  EXPECT_EQ(receiver.failed_receives(), 1U) << "it will not mend itself";
 }
 
 TEST(Receiver, ABrokenRingEndsItWithTheErrorAfterSomePatienceInsteadOfLooping) {

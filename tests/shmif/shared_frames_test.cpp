@@ -123,65 +123,6 @@ TEST_F(SharedFrames, EverySizeInBatchesOfManySizesReachesEveryKindOfReader) {
   EXPECT_TRUE(is_clean(bus_.audit()));
 }
 
-/// What a sender reserves for a batch is what the batch takes, cut where a quarter of the ring is
-/// full, also in the middle of what one record could hold.
-TEST_F(SharedFrames, ABatchIsCutWhereAQuarterOfTheRingIsFull) {
-  const std::uint64_t quarter = raw_.ring().bytes() / 4;
-  const Sizes mixes[] = {Sizes(32, 504), Sizes(900, 14), Sizes(100, 512), Sizes(40, 513), [] {
-                           Sizes mixed;
-                           for (std::size_t i = 0; i < 90; ++i)
-                             mixed.push_back(i % 4 == 3 ? 600 + i : 14 + i * 5);
-                           return mixed;
-                         }()};
-  for (const Sizes& sizes : mixes) {
-    SCOPED_TRACE(sizes.size());
-    std::vector<FrameView> frames;
-    for (const FrameView& frame : batch_.make(1, sent_, sizes)) frames.push_back(frame);
-    std::uint64_t batches = 0;
-    std::uint64_t bytes = 0;
-    for (std::span<const FrameView> left = frames; !left.empty(); ++batches) {
-      std::size_t fit = 1;
-      while (fit < left.size() &&
-             plan_batch(left.first(fit + 1)).bytes + bus::kTailBytes <= quarter) {
-        ++fit;
-      }
-      bytes += plan_batch(left.first(fit)).bytes;
-      left = left.subspan(fit);
-    }
-    ASSERT_GE(batches, 2U);
-    const std::uint64_t begin = raw_.header().last;
-    const std::uint64_t holds = bus_.info().lock_acquisitions;
-    ASSERT_EQ(sender_.send(frames).taken, frames.size());
-    EXPECT_EQ(raw_.header().last - begin, bytes);
-    EXPECT_EQ(bus_.info().lock_acquisitions - holds, batches);
-    std::vector<std::uint32_t> got;
-    for (;;) {
-      const std::vector<std::uint32_t> some = take(reader_, 7);
-      if (some.empty()) break;
-      got.insert(got.end(), some.begin(), some.end());
-    }
-    EXPECT_EQ(got, numbers(sent_, sent_ + static_cast<std::uint32_t>(sizes.size())));
-    sent_ += static_cast<std::uint32_t>(sizes.size());
-  }
-}
-
-/// Every small mix takes what it is reckoned to take.
-TEST_F(SharedFrames, EveryMixOfThreeTakesWhatItIsReckonedToTake) {
-  const std::size_t kinds[] = {14, 61, 511, 512, 513, 1514};
-  for (const std::size_t a : kinds) {
-    for (const std::size_t b : kinds) {
-      for (const std::size_t c : kinds) {
-        const std::uint64_t begin = raw_.header().last;
-        const auto frames = batch_.make(1, sent_, {a, b, c});
-        ASSERT_EQ(sender_.send(frames).taken, 3U);
-        ASSERT_EQ(raw_.header().last - begin, plan_batch(frames).bytes) << a << b << c;
-        ASSERT_EQ(take(reader_), numbers(sent_, sent_ + 3));
-        sent_ += 3;
-      }
-    }
-  }
-}
-
 class SharedFramesWithOffloads : public SharedFrames {
  protected:
   SharedFramesWithOffloads() : SharedFrames({.ring_bytes = 1U << 20U}) {}
@@ -210,25 +151,6 @@ TEST_F(SharedFramesWithOffloads, AFrameThatLeavesWorkStandsBetweenTheRecordsOfIt
 }
 
 // Loans.
-
-TEST_F(SharedFrames, ALoanOfThreeEndsInsideOfARecordAndTheNextGoesOnThere) {
-  send_equal(10);
-  send({1000, 60, 61});
-  FrameBatch three(3, 64);
-  std::uint32_t next = 0;
-  while (next < sent_) {
-    three.clear();
-    const std::uint32_t count = std::min(3U, sent_ - next);
-    ASSERT_EQ(reader_.receive_in_place(three).frames, count);
-    EXPECT_EQ(whole_sequences(three), numbers(next, next + count));
-    EXPECT_EQ(reader_.counters().rx_frames, next);
-    ASSERT_EQ(reader_.release(), 0U);
-    next += count;
-    EXPECT_EQ(reader_.counters().rx_frames, next);
-  }
-  three.clear();
-  EXPECT_EQ(reader_.receive_in_place(three).frames, 0U);
-}
 
 TEST_F(SharedFrames, ALoanInsideOfARecordThatIsOverwrittenCountsAsLostAndTheFramesBeforeDoNot) {
   send_equal(10);
@@ -292,20 +214,6 @@ TEST_F(SharedFrames, TheLevelDescriptorIsReadableUntilTheLastFrameOfARecord) {
   EXPECT_EQ(poll(&level, 1, 0), 0);
 }
 
-TEST_F(SharedFrames, AFollowerThatStoppedInsideOfARecordIsNotToldToSleep) {
-  Follower follower = Follower::open(bus_.path(), Start::now).value();
-  send_equal(3);
-  for (std::uint32_t n = 0; n < 3; ++n) {
-    EXPECT_TRUE(follower.prepare_wait().ready);
-    EXPECT_TRUE(follower.wait(std::chrono::nanoseconds::max()));
-    FrameBatch one(1);
-    EXPECT_EQ(follower.receive(one).frames, 1U);
-    EXPECT_EQ(whole_sequences(one), numbers(n, n + 1));
-  }
-  EXPECT_FALSE(follower.prepare_wait().ready);
-  EXPECT_EQ(follower.counters().rx_frames, 3U);
-}
-
 // Down and up.
 
 TEST_F(SharedFrames, APortThatStartsAtTheOldestHearsNothingTwiceAndMissesNothing) {
@@ -327,26 +235,6 @@ TEST_F(SharedFrames, APortThatStartsAtTheOldestHearsNothingTwiceAndMissesNothing
   EXPECT_EQ(take(port), numbers(23, 34));
   EXPECT_EQ(port.counters().skipped_frames, 0U);
   EXPECT_EQ(port.counters().rx_frames, sent_);
-}
-
-TEST_F(SharedFrames, APortThatStartsNowSkipsTheRestOfTheRecordItStoppedIn) {
-  send_equal(10);
-  ASSERT_EQ(take(reader_, 3), numbers(0, 3));
-  ASSERT_FALSE(reader_.down());
-  send_equal(4);
-  ASSERT_FALSE(reader_.up());
-  EXPECT_EQ(reader_.counters().skipped_frames, 11U);
-  send_equal(2);
-  EXPECT_EQ(take(reader_), numbers(14, 16));
-  EXPECT_EQ(passed(reader_.counters()), sent_);
-}
-
-TEST_F(SharedFrames, EveryShortFrameThatPassesWhileAPortIsDownIsSkipped) {
-  ASSERT_FALSE(reader_.down());
-  for (int i = 0; i < 3; ++i) send_equal(203, 14);
-  ASSERT_GT(sent_, raw_.header().last / bus::kRecordAlign) << "more than one in 32 bytes";
-  ASSERT_FALSE(reader_.up());
-  EXPECT_EQ(reader_.counters().skipped_frames, sent_);
 }
 
 TEST_F(SharedFrames, WhoWasLappedWhileItWasDownInsideOfARecordLosesOrSkipsEachFrameOnce) {
@@ -396,19 +284,6 @@ TEST_F(SharedFrames, ARepairUnderAReaderInsideOfARecordCostsNothingButWhatWasSpo
   EXPECT_EQ(passed(reader_.counters()), sent_);
 }
 
-TEST_F(SharedFrames, WhereNoFrameSurvivedNumbersGoOnAfterThoseOfAReaderInsideOfARecord) {
-  send_equal(10);
-  ASSERT_EQ(take(reader_, 7), numbers(0, 7));
-  std::memset(raw_.ring().payload(0) - bus::kRecordHeaderBytes, 0x5a, raw_.ring().bytes());
-  ASSERT_TRUE(repair().ring_rebuilt);
-  EXPECT_GE(bus_.info().frames, 7U);
-  send_equal(2);
-  FrameBatch in;
-  ASSERT_FALSE(reader_.receive(in).error);
-  ASSERT_EQ(whole_sequences(in), numbers(10, 12));
-  EXPECT_GE(in[0].number, 7U) << "no number comes twice";
-}
-
 // A bus that pauses.
 
 class SharedFramesOfAPausingBus : public SharedFrames {
@@ -444,22 +319,6 @@ TEST_F(SharedFramesOfAPausingBus, SendersDoNotOverwriteARecordWhoseReaderStopped
   EXPECT_EQ(reader_.counters().lost_frames, 0U);
   take(sender_);
   EXPECT_EQ(sender_.try_send(batch_.make_equal(1, sent_, 10, 60)).taken, 10U);
-}
-
-TEST_F(SharedFrames, ASlotShowsHowMuchOfARecordItsPortHasRead) {
-  const std::uint64_t begin = raw_.header().last;
-  send_equal(10);
-  const bus::PortSlot& slot = raw_.slot(reader_.slot());
-  ASSERT_EQ(take(reader_, 4), numbers(0, 4));
-  EXPECT_EQ(slot.position, begin);
-  EXPECT_EQ(slot.read_inside, bus::kRecordHeaderBytes + 4 * bus::entry_bytes(60));
-  FrameBatch three(3, 64);
-  ASSERT_EQ(reader_.receive_in_place(three).frames, 3U);
-  ASSERT_EQ(reader_.release(), 0U);
-  EXPECT_EQ(slot.read_inside, bus::kRecordHeaderBytes + 7 * bus::entry_bytes(60));
-  ASSERT_EQ(take(reader_), numbers(7, 10));
-  EXPECT_EQ(slot.position, raw_.header().last);
-  EXPECT_EQ(slot.read_inside, 0U);
 }
 
 }  // namespace

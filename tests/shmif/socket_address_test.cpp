@@ -238,31 +238,5 @@ TEST(BoundSocketOfAnAddress, MayFollowAnotherOnlyWhereThatIsAStream) {
   }
 }
 
-TEST(SocketAddress, OfASocketIsTheOneThatItIsBoundTo) {
-  for (const char* const text : {"127.0.0.1:0", "127.0.0.2:0"}) {
-    const UniqueFd first = bound_socket(SOCK_DGRAM, address_from(text)).value();
-    const SocketAddress here = address_of(first.get()).value();
-    EXPECT_NE(here.port(), 0U);
-    EXPECT_EQ(here.with_port(0).to_string(), text);
-    const auto second = bound_socket(SOCK_DGRAM, here);
-    ASSERT_FALSE(second);
-    EXPECT_EQ(second.error().code, std::errc::address_in_use);
-    EXPECT_NE(second.error().message.find("cannot bind a socket to " + here.to_string()),
-              std::string::npos)
-        << second.error().message;
-    EXPECT_NE(second.error().message.find("another program uses that port; choose another"),
-              std::string::npos)
-        << second.error().message;
-  }
-  const auto elsewhere = bound_socket(SOCK_STREAM, address_from("198.18.255.254:0"));
-  ASSERT_FALSE(elsewhere);
-  EXPECT_NE(elsewhere.error().message.find("it is not an address of this machine"),
-            std::string::npos)
-      << elsewhere.error().message;
-  const auto none = address_of(-1);
-  ASSERT_FALSE(none);
-  EXPECT_EQ(none.error().code, std::errc::bad_file_descriptor);
-}
-
 }  // namespace
 }  // namespace shmif::test

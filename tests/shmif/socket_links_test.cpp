@@ -195,24 +195,6 @@ TEST(DatagramLink, APeerThatClosesWithoutReadingEndsIt) {
   EXPECT_EQ(link.send(views(frames)).error, Errc::link_ended);
 }
 
-TEST(DatagramLink, FramesThatAPeerSentBeforeItClosedWithoutReadingArrive) {
-  auto pair = socket_pair(SOCK_SEQPACKET);
-  auto link = DatagramLink::adopt(std::move(pair[0]), {.address = "near"});
-  const std::vector<Bytes> frames{make_frame(60, 1), make_frame(61, 2)};
-  ASSERT_EQ(link.send(views(frames)).taken, 2U);
-  for (const Bytes& frame : frames) {
-    ASSERT_EQ(::send(pair[1].get(), frame.data(), frame.size(), 0),
-              static_cast<ssize_t>(frame.size()));
-  }
-  pair[1].reset();
-  FrameBatch batch;
-  const ReceiveResult got = link.receive(batch);
-  EXPECT_FALSE(got.error) << got.error.message();
-  ASSERT_EQ(got.frames, 2U);
-  EXPECT_TRUE(same_frames(frames, {to_bytes(batch[0]), to_bytes(batch[1])}));
-  EXPECT_EQ(link.receive(batch).error, Errc::link_ended);
-}
-
 TEST(DatagramLink, FramesToAPathWhereNobodyIsAreTakenAndCounted) {
   const TempDir directory;
   const std::string path = directory.file("q");
@@ -229,25 +211,6 @@ TEST(DatagramLink, FramesToAPathWhereNobodyIsAreTakenAndCounted) {
     (void)::bind(old.get(), remote.get(), remote.size);
   }
   EXPECT_EQ(link.room_descriptor(), -1);
-}
-
-TEST(DatagramLink, OfAnIpAddressCannotTellWhetherItsPeerHasRoom) {
-  const SocketAddress remote = parse_socket_address("127.0.78.9:7").value();
-  auto link = DatagramLink::adopt(UniqueFd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)),
-                                  {.address = "near", .remote = remote});
-  EXPECT_EQ(link.room_descriptor(), -1);
-}
-
-TEST(DatagramLink, WhatIsTooShortForAFrameIsPassedOver) {
-  auto pair = socket_pair(SOCK_DGRAM);
-  auto link = DatagramLink::adopt(std::move(pair[0]), {.address = "near"});
-  const Bytes frame = make_frame(60, 1);
-  for (const std::size_t size : {std::size_t{0}, std::size_t{13}, frame.size()}) {
-    ASSERT_EQ(::send(pair[1].get(), frame.data(), size, 0), static_cast<ssize_t>(size));
-  }
-  FrameBatch batch;
-  EXPECT_EQ(link.receive(batch).frames, 1U);
-  EXPECT_EQ(to_bytes(batch[0]), frame);
 }
 
 TEST(DatagramLink, ComesBackToItsCallerFromAFloodOfWhatIsNoFrame) {
@@ -506,18 +469,6 @@ void send_record(int socket, const Bytes& frame) {
   ASSERT_EQ(::send(socket, frame.data(), frame.size(), 0), static_cast<ssize_t>(frame.size()));
 }
 
-TEST(StreamLink, SendsTheLengthInFourBytesBigEndianAndTheFrame) {
-  auto pair = socket_pair(SOCK_STREAM);
-  auto link = StreamLink::adopt(std::move(pair[0]), {.address = "near"});
-  const Bytes frame = make_frame(300, 1);
-  ASSERT_EQ(link.send(views({frame})).taken, 1U);
-  Bytes record(400);
-  ASSERT_EQ(::recv(pair[1].get(), record.data(), record.size(), 0), 304);
-  const Bytes length{std::byte{0}, std::byte{0}, std::byte{1}, std::byte{44}};
-  EXPECT_TRUE(std::equal(length.begin(), length.end(), record.begin()));
-  EXPECT_TRUE(std::equal(frame.begin(), frame.end(), record.begin() + 4));
-}
-
 TEST(StreamLink, ALengthThatNoPeerSendsEndsTheLinkAndIsToldOnce) {
   for (const std::uint32_t length : {69633U, 0x8000'0000U, 0xffff'ffffU}) {
     auto pair = socket_pair(SOCK_STREAM);
@@ -569,83 +520,6 @@ TEST(StreamLink, APeerThatSendsOnlyWhatIsDroppedDoesNotHoldUpItsCaller) {
     const auto gone = std::move(link);
   }  // ends the peer's send
   peer.join();
-}
-
-TEST(StreamLink, ARecordThatComesByteByByteIsReceivedWhenItIsWhole) {
-  auto pair = socket_pair(SOCK_STREAM);
-  auto link = StreamLink::adopt(std::move(pair[0]), {.address = "near"});
-  const Bytes frame = make_frame(60, 1);
-  Bytes record{std::byte{0}, std::byte{0}, std::byte{0}, std::byte{60}};
-  record.insert(record.end(), frame.begin(), frame.end());
-  FrameBatch batch;
-  for (const std::byte& b : record) {
-    EXPECT_TRUE(batch.empty());
-    ASSERT_EQ(::send(pair[1].get(), &b, 1, 0), 1);
-    (void)link.receive(batch);
-  }
-  ASSERT_EQ(batch.size(), 1U);
-  EXPECT_EQ(to_bytes(batch[0]), frame);
-}
-
-TEST(StreamLink, TellsInDebugLinesWhyItEnded) {
-  const std::string said = debug_lines_of("link", [] {
-    const std::vector<Bytes> frames{make_frame(60, 1)};
-    FrameBatch batch;
-    auto closed = socket_pair(SOCK_STREAM);
-    auto link = StreamLink::adopt(std::move(closed[0]), {.address = "stream:s"});
-    EXPECT_EQ(link.send(views(frames)).taken, 1U);
-    (void)::shutdown(closed[1].get(), SHUT_WR);
-    EXPECT_EQ(link.receive(batch).error, Errc::link_ended);
-    EXPECT_EQ(link.receive(batch).error, Errc::link_ended);
-    auto broken = socket_pair(SOCK_STREAM);
-    auto sender = StreamLink::adopt(std::move(broken[0]), {.address = "stream:t"});
-    broken[1].reset();
-    EXPECT_EQ(sender.send(views(frames)).error, Errc::link_ended);
-    auto wild = socket_pair(SOCK_STREAM);
-    auto heard = StreamLink::adopt(std::move(wild[0]), {.address = "stream:u"});
-    const std::array<unsigned char, 4> length{0xff, 0xff, 0xff, 0xff};
-    EXPECT_EQ(::send(wild[1].get(), length.data(), length.size(), 0), 4);
-    EXPECT_EQ(heard.receive(batch).error, Errc::corrupt);
-  });
-  EXPECT_EQ(said,
-            "stream:s: connected; frames of up to 1522 bytes\n"
-            "stream:s: ended: its peer has closed\n"
-            "stream:t: connected; frames of up to 1522 bytes\n"
-            "stream:t: ended: sending: Broken pipe\n"
-            "stream:u: connected; frames of up to 1522 bytes\n"
-            "stream:u: ended: a record of 4294967295 bytes is too long\n");
-}
-
-TEST(DatagramLink, TellsInDebugLinesThatNobodyReceivesAndWhyItEnded) {
-  const std::string said = debug_lines_of("link", [] {
-    const TempDir directory;
-    const std::vector<Bytes> frames{make_frame(60, 1), make_frame(60, 2)};
-    SocketAddress there;
-    auto& address = reinterpret_cast<sockaddr_un&>(there.storage);
-    address.sun_family = AF_UNIX;
-    directory.file("none").copy(address.sun_path, sizeof address.sun_path - 1);
-    there.size = sizeof address;
-    UniqueFd alone(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    auto early = DatagramLink::adopt(std::move(alone), {.address = "dgram:d", .remote = there});
-    EXPECT_EQ(early.send(views(frames)).taken, 2U);
-    EXPECT_EQ(early.undelivered(), 2U);
-    auto pair = socket_pair(SOCK_SEQPACKET);
-    auto link = DatagramLink::adopt(std::move(pair[0]), {.address = "dgram:e"});
-    pair[1].reset();
-    FrameBatch batch;
-    EXPECT_EQ(link.receive(batch).error, Errc::link_ended);
-    auto other = socket_pair(SOCK_DGRAM);
-    auto gone = DatagramLink::adopt(std::move(other[0]), {.address = "dgram:f"});
-    other[1].reset();
-    EXPECT_EQ(gone.send(views(frames)).error, Errc::link_ended);
-  });
-  EXPECT_EQ(said,
-            "dgram:d: opened; frames of up to 1522 bytes\n"
-            "dgram:d: nobody receives there yet: No such file or directory\n"
-            "dgram:e: opened; frames of up to 1522 bytes\n"
-            "dgram:e: ended: its peer has closed\n"
-            "dgram:f: opened; frames of up to 1522 bytes\n"
-            "dgram:f: ended: sending: Connection refused\n");
 }
 
 }  // namespace

@@ -100,22 +100,6 @@ TEST(BoundSocket, LeavesAFileThatTookItsPathMeanwhile) {
   EXPECT_EQ(refused.error().code, std::errc::file_exists);
 }
 
-TEST(BoundSocket, GivesEachProgramThatHasConnectedAndThenNone) {
-  const TempDir directory;
-  const SocketPlace place = parse_socket_place(directory.file("q")).value();
-  const auto bound = BoundSocket::bind(SOCK_STREAM, place);
-  ASSERT_TRUE(bound) << bound.error().message;
-  const UniqueFd client = connect_stream(place, -1).value();
-  ASSERT_TRUE(client);
-  const UniqueFd server = bound->accept().value();
-  ASSERT_TRUE(server);
-  ASSERT_EQ(::send(client.get(), "x", 1, MSG_NOSIGNAL), 1);
-  char byte = 0;
-  EXPECT_EQ(::recv(server.get(), &byte, 1, 0), 1) << "what a path carries is there at once";
-  EXPECT_EQ(byte, 'x');
-  EXPECT_FALSE(bound->accept().value());
-}
-
 // Else TCP would keep a short frame back until the one before it is acknowledged.
 TEST(BoundSocket, BothEndsOfATcpConnectionSendShortFramesAtOnce) {
   const auto bound = BoundSocket::bind(SOCK_STREAM, parse_socket_place("127.0.78.3:0").value());
@@ -130,20 +114,6 @@ TEST(BoundSocket, BothEndsOfATcpConnectionSendShortFramesAtOnce) {
     socklen_t size = sizeof on;
     ASSERT_EQ(::getsockopt(end->get(), IPPROTO_TCP, TCP_NODELAY, &on, &size), 0);
     EXPECT_EQ(on, 1) << (end == &client ? "the one that connected" : "the one that accepted");
-  }
-}
-
-TEST(ConnectStream, SaysWhereNobodyListens) {
-  const TempDir directory;
-  // An address of this test, whose port nobody takes meanwhile.
-  const UniqueFd silent =
-      bound_socket(SOCK_STREAM, parse_socket_address("127.0.78.1:0").value()).value();
-  for (const std::string& text :
-       {directory.file("absent"), address_of(silent.get()).value().to_string()}) {
-    const auto refused = connect_stream(parse_socket_place(text).value(), -1);
-    ASSERT_FALSE(refused) << text;
-    EXPECT_EQ(refused.error().message.find("cannot connect to " + text + ": "), 0U)
-        << refused.error().message;
   }
 }
 
@@ -167,17 +137,6 @@ TEST(BoundSocket, SaysWhatToDoWhereItCannotBeMade) {
         << refused.error().message;
     EXPECT_NE(refused.error().message.find(remedy), std::string::npos) << refused.error().message;
   }
-}
-
-TEST(ConnectStream, SaysWhatIsThereInsteadOfASocket) {
-  const TempDir directory;
-  const std::string path = directory.file("file");
-  std::ofstream(path) << "x";
-  const auto refused = connect_stream(parse_socket_place(path).value(), -1);
-  ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().code, std::errc::not_a_socket);
-  EXPECT_NE(refused.error().message.find(path + ": it is not a socket"), std::string::npos)
-      << refused.error().message;
 }
 
 TEST(SocketPlace, RefusesWhatIsMostLikelyNoPath) {
@@ -247,16 +206,6 @@ TEST(BoundSocket, IsLeftToWhoeverServesItAndGoesWithIt) {
   }
 }
 
-// Else a server that starts again would wait a minute for its port.
-TEST(BoundSocket, OfAPortMayFollowOneWhoseConnectionsLinger) {
-  const auto bound = BoundSocket::bind(SOCK_STREAM, parse_socket_place("127.0.78.3:0").value());
-  ASSERT_TRUE(bound) << bound.error().message;
-  int on = 0;
-  socklen_t size = sizeof on;
-  ASSERT_EQ(::getsockopt(bound->descriptor(), SOL_SOCKET, SO_REUSEADDR, &on, &size), 0);
-  EXPECT_EQ(on, 1);
-}
-
 /// Runs `body` in a thread that has the rights of nobody on files.
 template <class Body>
 void as_nobody(Body body) {
@@ -294,37 +243,6 @@ TEST(SocketRights, ThatAreMissingAreNamed) {
         BoundSocket::bind(SOCK_STREAM, parse_socket_place(fresh).value()).error().message,
         "cannot make the socket " + fresh + denied + "choose a directory that you may write)");
   });
-}
-
-TEST(SocketRights, ThatTheMachineOrItsDirectoryLacksAreNamed) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root: makes namespaces";
-  const TempDir directory;
-  const auto why = [](const std::string& text) {
-    const auto bound = BoundSocket::bind(SOCK_STREAM, parse_socket_place(text).value());
-    return bound ? std::string() : bound.error().message;
-  };
-  std::string forbidden;
-  std::string port;
-  std::string read_only = "a file system that is only read";
-  std::thread([&] {
-    if (::unshare(CLONE_NEWNS | CLONE_NEWNET) != 0) {
-      forbidden = "this machine forbids namespaces";
-      return;
-    }
-    (void)::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
-    if (::mount("none", directory.path().c_str(), "tmpfs", MS_RDONLY, "size=64k") != 0)
-      forbidden = "this machine forbids mounts";
-    read_only = why(directory.file("q"));
-    __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-    std::array<__user_cap_data_struct, 2> none{};
-    ASSERT_EQ(::syscall(SYS_capset, &header, none.data()), 0);
-    port = why("0.0.0.0:80");
-  }).join();
-  if (!forbidden.empty()) GTEST_SKIP() << forbidden;
-  EXPECT_EQ(read_only, "cannot make the socket " + directory.file("q") +
-                           ": Read-only file system (choose a directory that may be written to)");
-  EXPECT_EQ(port,
-            "cannot make the socket 0.0.0.0:80: Permission denied (ports below 1024 need root)");
 }
 
 TEST(BoundSocket, RemovesNoSocketThatItCannotAskWhetherAProgramServesIt) {

@@ -129,53 +129,6 @@ TEST(StreamRecords, ThatComeInPartsAreWholeAndThoseToBeDroppedLeaveNoTrace) {
   }
 }
 
-// More than its buffer holds, with a record across each of its ends.
-TEST(StreamRecords, OfMoreThanItsBufferAreWhole) {
-  const std::vector<Bytes> frames = some_frames(200);
-  const Bytes bytes = records_of(frames);
-  ASSERT_GT(bytes.size(), std::size_t{3} << 18U);
-  for (const std::size_t most : {1U, 64U}) {
-    StreamEnds ends;
-    EXPECT_TRUE(same_frames(frames, received_in_parts(ends, bytes, 9973, most)));
-    EXPECT_EQ(ends.link->drops().too_long + ends.link->drops().too_short, 0U);
-  }
-}
-
-// Its buffer holds two of the longest records here, and one of these begins at each of the places
-// about which there is just room for it.
-TEST(StreamRecords, OfTheLongestFramesAreWholeWhereverInItsBufferTheyBegin) {
-  constexpr std::size_t kLongest = std::size_t{1} << 17U;
-  for (std::size_t less = 0; less <= 6; ++less) {
-    const std::vector<Bytes> frames{make_frame(1000, 1), make_frame(kLongest + 2 - 1000 - less, 2),
-                                    make_frame(kLongest, 3), make_frame(kLongest, 4)};
-    StreamEnds ends({.max_frame_bytes = kLongest, .max_record_bytes = kLongest, .address = "near"});
-    const std::vector<Bytes> got = received_in_parts(ends, records_of(frames), 9973, 64);
-    EXPECT_TRUE(same_frames(frames, got)) << less;
-  }
-}
-
-// Only the first frame of a batch may be cut.
-TEST(StreamRecords, AFrameThatABatchHasNoRoomForWaitsForTheNextOne) {
-  StreamEnds ends;
-  const std::vector<Bytes> frames{make_frame(1000, 1), make_frame(3000, 2), make_frame(60, 3)};
-  const Bytes bytes = records_of(frames);
-  ASSERT_EQ(::send(ends.far.get(), bytes.data(), bytes.size(), 0),
-            static_cast<ssize_t>(bytes.size()));
-  FrameBatch batch(64, 2048);
-  EXPECT_EQ(ends.link->receive(batch).frames, 1U);
-  EXPECT_EQ(to_bytes(batch[0]), frames[0]);
-  EXPECT_TRUE(ends.link->prepare_wait().ready);
-  ends.link->finish_wait();
-  batch.clear();
-  EXPECT_EQ(ends.link->receive(batch).frames, 1U);
-  EXPECT_EQ(batch[0].size(), 2048U);
-  EXPECT_EQ(batch[0].true_bytes, 3000U);
-  batch.clear();
-  EXPECT_EQ(ends.link->receive(batch).frames, 1U);
-  EXPECT_EQ(to_bytes(batch[0]), frames[2]);
-  EXPECT_EQ(batch[0].true_bytes, 0U);
-}
-
 TEST(StreamRecords, AFrameThatWaitsForRoomComesBeforeTheEnd) {
   StreamEnds ends;
   const std::vector<Bytes> frames{make_frame(1000, 1), make_frame(1500, 2)};

@@ -163,24 +163,6 @@ TEST(VdeLink, FramesThatAreTooLongOrTooShortAreDroppedAndCountedAndTheOthersArri
   }
 }
 
-TEST(VdeLink, WhatIsShorterThanAnEthernetHeaderIsDroppedAndCounted) {
-  const TempDir directory;
-  const std::string path = directory.file("p");
-  VdeLink link = open_vde("ptp://" + path);
-  const UniqueFd peer(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
-  ASSERT_EQ(::connect(peer.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-  const Bytes frame = make_frame(60, 1);
-  // A plugin that has nothing for its caller gives a single byte.
-  for (const std::size_t size : {std::size_t{1}, std::size_t{2}, std::size_t{13}, frame.size()})
-    ASSERT_EQ(::send(peer.get(), frame.data(), size, 0), static_cast<ssize_t>(size));
-  EXPECT_TRUE(same_frames({frame}, collect(link, 1)));
-  EXPECT_EQ(link.drops().too_short, 2U);
-  EXPECT_EQ(link.drops().too_long, 0U);
-}
-
 TEST(VdeLink, TakesNoMoreFramesForNowFromACallerWhileItsPeerDoesNotRead) {
   const TempDir directory;
   const std::string url = "ptp://" + directory.file("p");
@@ -226,23 +208,6 @@ TEST(VdeLink, SaysWhichNetworkItDoesNotKnow) {
   const auto absent = VdeLink::open("vde:///nonexistent/x", 1522);
   ASSERT_FALSE(absent);
   EXPECT_EQ(absent.error().message.find(hint), std::string::npos) << absent.error().message;
-}
-
-TEST(VdeLink, TellsInDebugLinesThatItIsConnectedAndThatTheNetworkHasClosed) {
-  if (const std::string why = no_switch(); !why.empty()) GTEST_SKIP() << why;
-  const TempDir directory;
-  Switch network(directory.path() + "/s");
-  const std::string said = debug_lines_of("link", [&] {
-    VdeLink link = open_vde(network.url());
-    network.kill();
-    EXPECT_TRUE(eventually([&] {
-      FrameBatch batch;
-      return link.receive(batch).error == Errc::link_ended;
-    }));
-  });
-  EXPECT_EQ(said, "vde:" + network.url() +
-                      ": connected by libvdeplug.so.2; frames of up to 1522 bytes\n" +
-                      "vde:" + network.url() + ": ended: the network has closed\n");
 }
 
 }  // namespace

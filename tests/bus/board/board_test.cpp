@@ -81,20 +81,6 @@ class EchoingOwner {
   Child child_;
 };
 
-TEST(Board, ARequestIsTakenByThePortThatIsAskedAndItsAnswerComesBack) {
-  const TempBus bus;
-  EchoingOwner owner(bus.path(), "a"), other(bus.path(), "b");
-  Board board = board_at(bus.path());
-  for (const std::string text : {"link down", "", "fault loss=5%"}) {
-    const auto answer = board.ask(find(board, "a"), text, kLong);
-    ASSERT_TRUE(answer) << answer.error().message;
-    EXPECT_TRUE(answer->done);
-    EXPECT_EQ(answer->text, "a: " + text);
-  }
-  EXPECT_EQ(owner.applied(), 3U);
-  EXPECT_EQ(other.applied(), 0U);
-}
-
 TEST(Board, ManyRequestersAtOnceEachGetTheAnswerToTheirOwnRequest) {
   const TempBus bus;
   EchoingOwner a(bus.path(), "a"), b(bus.path(), "b");
@@ -217,32 +203,6 @@ TEST(Board, ARequestForAnEarlierPortOfTheSlotIsNotTaken) {
   EXPECT_FALSE(board.take(self.slot, self.incarnation)) << "taken twice";
 }
 
-TEST(Board, AnImpossibleLengthOfARequestGivesAnEmptyText) {
-  const TempBus bus;
-  const Port port = test::port_on(bus.path(), {.name = "a"});
-  Board board = board_at(bus.path());
-  const RawBoard raw(bus.path());
-  const BoardPort self = find(board, "a");
-  raw.memory().request.slot = self.slot;
-  raw.memory().request.incarnation = self.incarnation;
-  raw.memory().request.text_bytes = 0xffffffff;
-  raw.memory().request.word = request_word::make(7, request_word::kPosted);
-  const auto taken = board.take(self.slot, self.incarnation);
-  ASSERT_TRUE(taken);
-  EXPECT_EQ(taken->text, "");
-}
-
-TEST(Board, ATextThatIsTooLongIsRefusedBeforeAnythingIsWritten) {
-  const TempBus bus;
-  const Port port = test::port_on(bus.path(), {.name = "a"});
-  Board board = board_at(bus.path());
-  const RawBoard raw(bus.path());
-  const auto answer = board.ask(find(board, "a"), std::string(Board::max_text() + 1, 'x'), kLong);
-  ASSERT_FALSE(answer);
-  EXPECT_EQ(answer.error().code, Errc::bad_argument);
-  EXPECT_EQ(raw.memory().request.word, 0U);
-}
-
 TEST(Board, ALineIsShownOnlyForTheIncarnationThatWroteIt) {
   const TempBus bus;
   const std::string longest(kLineTextBytes, 'x');
@@ -291,18 +251,6 @@ TEST(Board, FramesOfALineAreKnownOnceItsOwnerCountsThem) {
   EXPECT_EQ(find(board, "a").counts, std::nullopt);
   EXPECT_EQ(find(board, "a").line, "");
   EXPECT_TRUE(find(board, "a").takes_changes);
-}
-
-TEST(Board, TheLockIsFreeAfterEachRequestAlsoWhileTheBoardStaysOpen) {
-  const TempBus bus;
-  const EchoingOwner owner(bus.path(), "a");
-  Board one = board_at(bus.path());
-  Board two = board_at(bus.path());
-  for (Board* const each : {&one, &two, &one}) {
-    const auto answer = each->ask(find(*each, "a"), "link down", kLong);
-    ASSERT_TRUE(answer) << answer.error().message;
-    ASSERT_TRUE(each->change_standing([](const std::string&) { return "partition a / b"; }, kLong));
-  }
 }
 
 TEST(Board, ARequestToAPortWhoseSlotAnotherHasFailsAtOnce) {
@@ -449,30 +397,6 @@ TEST(Board, ThePartitionsThatHoldAreThoseThatWereWrittenLast) {
   EXPECT_EQ(board.standing(), "");
   ASSERT_TRUE(set("partition a / c"));
   EXPECT_EQ(board.standing(), "partition a / c");
-}
-
-TEST(Board, ALongTextOfTheJournalEndsInDots) {
-  const TempBus bus;
-  Board board = board_at(bus.path());
-  board.add({.text = std::string(kJournalTextBytes + 1, 'x')});
-  EXPECT_EQ(board.note(0)->text, std::string(kJournalTextBytes - 3, 'x') + "...");
-}
-
-TEST(Board, ARequestCannotBeWrittenThroughABoardThatOnlyReads) {
-  const TempBus bus;
-  const Board board = Board::open(bus.path(), Access::read_only).value();
-  EXPECT_EQ(board.notes().end, 0U);
-  EXPECT_TRUE(board.ports().empty());
-}
-
-TEST(Board, ABusOfNetbsdsFormatHasNone) {
-  const test::TempDir directory;
-  const std::string path = directory.file("bus");
-  Bus::create(path, {.ring_bytes = BusOptions{}.ring_bytes, .format = BusFormat::netbsd}).value();
-  const auto board = Board::open(path, Access::read_only);
-  ASSERT_FALSE(board);
-  EXPECT_EQ(board.error().code, std::errc::operation_not_supported);
-  EXPECT_NE(board.error().message.find("shmifctl create"), std::string::npos);
 }
 
 TEST(Board, WhateverItsBytesSayEveryCallReturns) {

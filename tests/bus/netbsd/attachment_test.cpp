@@ -76,32 +76,6 @@ TEST(NetbsdPort, AFrameHasTheBytesOfThePage) {
   EXPECT_EQ(file.find_first_not_of('\0', header + 24 + 61), std::string::npos);
 }
 
-TEST(NetbsdPort, FramesGoBothWaysThroughSeveralRoundsOfTheRing) {
-  const NetbsdBus bus;
-  Port port = port_on(bus.path());
-  NetbsdPeer peer(bus.path());
-  EXPECT_FALSE(peer.receive());
-  for (std::uint64_t i = 0; i < 6000; ++i) {
-    const Octets there = frame_of(kEverybody, i, 60 + i % 1455);
-    ASSERT_EQ(port.send(view_of(there)).taken, 1U);
-    const auto heard = peer.receive();
-    ASSERT_TRUE(heard) << i;
-    ASSERT_EQ(*heard, there) << i;
-    const Octets back = frame_of(kEverybody, i, 60 + (i * 7) % 1455);
-    peer.send(back);
-    const std::vector<Octets> answers = receive_all(port);
-    ASSERT_EQ(answers.size(), 1U) << i;
-    ASSERT_EQ(answers[0], back) << i;
-    ASSERT_FALSE(peer.receive()) << i;
-  }
-  EXPECT_GE(peer.generation(), 8U);
-  const PortCounters counters = port.counters();
-  EXPECT_EQ(counters.tx_frames, 6000U);
-  EXPECT_EQ(counters.rx_frames, 6000U);
-  EXPECT_EQ(counters.own_frames, 6000U);
-  EXPECT_EQ(counters.overruns + counters.corrupt + counters.lost_bytes, 0U);
-}
-
 /// Sends frames by `send` until the newest ends exactly `behind` bytes behind the end of the data.
 template <class Send>
 void send_up_to_the_end(NetbsdPeer& peer, std::uint32_t behind, const Send& send) {
@@ -272,39 +246,6 @@ TEST(NetbsdPort, ASleepingPortIsWokenByARingAndARingingOneWakesOthers) {
   ASSERT_EQ(port.send(view_of(frame_of(kEverybody, 2))).taken, 1U);
   EXPECT_EQ(poll(&entry, 1, static_cast<int>(kGenerousTime.count())), 1);
   EXPECT_TRUE(peer.receive());
-}
-
-TEST(NetbsdPort, InterruptAndDownEndAWait) {
-  const NetbsdBus bus;
-  Port port = port_on(bus.path());
-  std::thread interrupts([&] { port.interrupt(); });
-  EXPECT_FALSE(port.wait(kGenerousTime));
-  interrupts.join();
-  std::thread lowers([&] { EXPECT_FALSE(port.down()); });
-  EXPECT_FALSE(port.wait(kGenerousTime));
-  lowers.join();
-  EXPECT_EQ(port.send(view_of(frame_of(kEverybody, 1))).error, make_error_code(Errc::port_down));
-}
-
-TEST(NetbsdPort, TheLevelDescriptorIsReadableWhileFramesWait) {
-  const NetbsdBus bus;
-  Port port = port_on(bus.path());
-  const int descriptor = port.level_descriptor().value();
-  const auto is_readable = [&](int timeout) {
-    pollfd entry{descriptor, POLLIN, 0};
-    return poll(&entry, 1, timeout) == 1;
-  };
-  EXPECT_FALSE(is_readable(0));
-  NetbsdPeer peer(bus.path());
-  peer.send(frame_of(kEverybody, 1));
-  peer.send(frame_of(kEverybody, 2));
-  EXPECT_TRUE(is_readable(static_cast<int>(kGenerousTime.count())));
-  FrameBatch one(1, 2048);
-  ASSERT_EQ(port.receive(one).frames, 1U);
-  EXPECT_TRUE(is_readable(0));
-  one.clear();
-  ASSERT_EQ(port.receive(one).frames, 1U);
-  EXPECT_FALSE(is_readable(0));
 }
 
 TEST(NetbsdPort, LentFramesAreWholeHoweverMuchIsSentMeanwhile) {
@@ -547,28 +488,6 @@ TEST(NetbsdPort, InfoTellsWhatTheFormatTells) {
 
 // ---- Audit and repair ----
 
-TEST(NetbsdRepair, ABrokenChainKeepsTheFramesBeforeTheBreak) {
-  const NetbsdBus bus;
-  NetbsdPeer peer(bus.path());
-  for (std::uint64_t i = 0; i < 10; ++i) peer.send(frame_of(kEverybody, i));
-  EXPECT_TRUE(is_clean(Bus::open(bus.path()).value().audit()));
-  EXPECT_EQ(Bus::repair(bus.path(), {}).value().ring_rebuilt, false);
-  const std::uint32_t wrong = 0xffffff;
-  std::memcpy(peer.data() + 24 + 6 * 124, &wrong, sizeof wrong);
-  const AuditReport report = Bus::open(bus.path()).value().audit();
-  ASSERT_EQ(report.findings.size(), 1U);
-  EXPECT_EQ(report.findings[0].invariant, "N3");
-  const RepairReport done = Bus::repair(bus.path(), {}).value();
-  EXPECT_TRUE(done.ring_rebuilt);
-  EXPECT_EQ(done.frames_kept, 6U);
-  EXPECT_FALSE(done.lock_released);
-  EXPECT_TRUE(is_clean(Bus::open(bus.path()).value().audit()));
-  Port port = port_on(bus.path(), {.start = Start::oldest});
-  EXPECT_EQ(receive_all(port).size(), 6U);
-  peer.send(frame_of(kEverybody, 77));
-  EXPECT_EQ(receive_all(port), std::vector<Octets>{frame_of(kEverybody, 77)});
-}
-
 TEST(NetbsdRepair, AnAuditSaysWhatKernelsDoNotSurviveOrAreConfusedBy) {
   const NetbsdBus bus;
   const auto audit = [&] { return Bus::open(bus.path()).value().audit(); };
@@ -669,16 +588,6 @@ TEST(NetbsdRepair, DestroyLeavesAFileThatOnlyHasTheSizeOfABus) {
 // ---- As a link ----
 
 INSTANTIATE_TYPED_TEST_SUITE_P(NetbsdPort, LinkConformance, TwoPorts<NetbsdBus>);
-
-TEST(NetbsdPort, AReceiverDeliversWhatAnotherProcessWouldSend) {
-  const NetbsdBus bus;
-  Port port = port_on(bus.path());
-  NetbsdPeer peer(bus.path());
-  std::atomic<std::uint64_t> frames{0};
-  Receiver receiver(port, [&](std::span<const FrameView> batch) { frames += batch.size(); });
-  for (std::uint64_t i = 0; i < 100; ++i) peer.send(frame_of(kEverybody, i));
-  EXPECT_TRUE(eventually([&] { return frames == 100; }));
-}
 
 // A holder that was stopped goes on, and "repair --force" frees what a dead one held.
 TEST(NetbsdPort, AReceiverTriesALockThatIsHeldAHundredTimes) {

@@ -64,25 +64,6 @@ TEST(NetbsdWaits, APortLooksSeldomerWhileNothingComesAndOftenAgainAfterAFrame) {
   EXPECT_EQ(down.at_most, 50ms);
 }
 
-TEST(NetbsdWaits, AFollowerLooksSeldomerWhileNothingComesAndOftenAgainAfterAFrame) {
-  const NetbsdBus bus;
-  NetbsdPeer peer(bus.path());
-  Follower follower = Follower::open(bus.path(), Start::now).value();
-  for (int round = 0; round < 2; ++round) {
-    for (const int ms : {1, 2, 4, 8, 16, 32, 50, 50}) {
-      const WaitHint hint = follower.prepare_wait();
-      EXPECT_FALSE(hint.ready);
-      EXPECT_EQ(hint.at_most, std::chrono::milliseconds(ms)) << round;
-      follower.finish_wait();
-    }
-    send_some(peer, 1);
-    EXPECT_TRUE(follower.prepare_wait().ready);
-    follower.finish_wait();
-    FrameBatch in;
-    EXPECT_EQ(follower.receive(in).frames, 1U);
-  }
-}
-
 // Looks that pass frames over find out that some were lost, and the next receive tells it.
 template <class Reader>
 void expect_losses_to_be_told_once(Reader& reader, NetbsdPeer& peer) {
@@ -152,27 +133,6 @@ TEST(NetbsdWaits, AFollowerCountsWhatItHeardAndWhatItMissed) {
   EXPECT_EQ(now.counters().corrupt, 1U);
 }
 
-TEST(NetbsdWaits, AFollowersWaitEndsWithASignalThatInterruptsIt) {
-  const NetbsdBus bus;
-  Follower follower = Follower::open(bus.path(), Start::now).value();
-  struct sigaction before{};
-  struct sigaction interrupts{};
-  interrupts.sa_handler = [](int) {};
-  ASSERT_EQ(::sigaction(SIGUSR1, &interrupts, &before), 0);
-  std::atomic<bool> ended{false};
-  std::thread waits([&] {
-    EXPECT_FALSE(follower.wait(std::chrono::nanoseconds::max()));
-    ended = true;
-  });
-  EXPECT_TRUE(eventually([&] {
-    if (!ended) ::pthread_kill(waits.native_handle(), SIGUSR1);
-    return ended.load();
-  }));
-  if (!ended) NetbsdPeer(bus.path()).send(frame_of(kEverybody, 1));
-  waits.join();
-  ::sigaction(SIGUSR1, &before, nullptr);
-}
-
 // A file that is cut behind what a reader looks at is lost all the same.
 TEST(NetbsdWaits, EachWaitFindsOutThatTheEndOfTheFileIsGone) {
   ASSERT_TRUE(install_sigbus_guard());
@@ -225,18 +185,6 @@ TEST(NetbsdWaits, AnInterruptEndsOneWaitAndNoOther) {
   EXPECT_TRUE(port.wait_until_up());
   send_some(peer, 1);
   EXPECT_TRUE(port.wait(1h)) << "the interrupt was used up";
-}
-
-TEST(NetbsdWaits, EachKindOfWakeIsQuietAfterTheNextLook) {
-  const NetbsdBus bus;
-  Port port = port_on(bus.path());
-  NetbsdPeer peer(bus.path());
-  send_some(peer, 1);
-  port.interrupt();
-  EXPECT_TRUE(is_readable(port.descriptor()));
-  EXPECT_EQ(receive_all(port).size(), 1U);
-  EXPECT_FALSE(port.prepare_wait().ready);
-  EXPECT_FALSE(is_readable(port.descriptor())) << "neither the ring nor the interrupt";
 }
 
 TEST(NetbsdWaits, AWaitThatTakesLongSleepsAndCountsItsWakeups) {
@@ -303,138 +251,6 @@ TEST(NetbsdWaits, TheLevelDescriptorTellsOfAFrameThatCameWhileTheLockWasHeld) {
 }
 
 // ---- What a port tells of itself ----
-
-TEST(NetbsdWaits, APortWithoutANameIsNamedByItsAddress) {
-  const NetbsdBus bus;
-  const Port one = port_on(bus.path(), {.mac = MacAddress::from_u64(0xb2a001020304)});
-  const Port other = port_on(bus.path(), {.mac = MacAddress::from_u64(0xb2a0f1020304)});
-  const Port named = port_on(bus.path(), {.name = "named"});
-  EXPECT_EQ(one.name(), "port01020304");
-  EXPECT_EQ(other.name(), "portf1020304");
-  EXPECT_EQ(named.name(), "named");
-  EXPECT_EQ(one.mac().to_u64(), 0xb2a001020304U);
-}
-
-TEST(NetbsdWaits, ARelativePathIsOneOfTheDirectoryAtTheTimeOfAttaching) {
-  const NetbsdBus bus;
-  const std::filesystem::path before = std::filesystem::current_path();
-  std::filesystem::current_path(std::filesystem::path(bus.path()).parent_path());
-  const Port port = port_on(std::filesystem::path(bus.path()).filename());
-  std::filesystem::current_path(before);
-  EXPECT_TRUE(port.link().value().still_named);
-  std::filesystem::rename(bus.path(), bus.file("moved"));
-  EXPECT_FALSE(port.link().value().still_named);
-}
-
-TEST(NetbsdWaits, AnAddressThatNoPortCanHaveIsRefusedAndTheOldOneStays) {
-  const NetbsdBus bus;
-  const MacAddress own = MacAddress::from_u64(0xb2a0000000aa);
-  const MacAddress listed = MacAddress::from_u64(0xb2a0000000cc);
-  Port port = port_on(bus.path(), {.mac = own});
-  for (const std::uint64_t bad : {0x0ULL, 0x333300000001ULL, 0xffffffffffffULL})
-    EXPECT_EQ(port.set_mac(MacAddress::from_u64(bad)), Errc::bad_argument) << bad;
-  EXPECT_EQ(port.mac(), own);
-  EXPECT_EQ(port.set_other_macs(std::array{listed, kEverybody}), Errc::bad_argument);
-  NetbsdPeer(bus.path()).send(frame_of(listed, 1));
-  EXPECT_TRUE(receive_all(port).empty());
-}
-
-TEST(NetbsdWaits, APortHearsWhatItWasMadeToHear) {
-  const NetbsdBus bus;
-  const MacAddress other = MacAddress::from_u64(0xb2a0000000cc);
-  Port all = port_on(bus.path(), {.promiscuous = true});
-  Port own = port_on(bus.path());
-  NetbsdPeer peer(bus.path());
-  ASSERT_EQ(own.send(view_of(frame_of(kEverybody, 1, 60, other.to_u64()))).taken, 1U);
-  peer.send(frame_of(other, 2));
-  EXPECT_EQ(receive_all(all).size(), 2U);
-  EXPECT_TRUE(receive_all(own).empty()) << "it was not told to learn";
-  EXPECT_EQ(own.counters().filtered_frames, 1U);
-  EXPECT_EQ(own.counters().own_frames, 1U);
-}
-
-TEST(NetbsdWaits, ACarrierThatNobodyKnowsIsThere) {
-  const NetbsdBus bus;
-  Port port = port_on(bus.path());
-  EXPECT_TRUE(port.has_carrier());
-  ASSERT_FALSE(port.set_carrier(false));
-  EXPECT_FALSE(port.has_carrier());
-  ASSERT_FALSE(port.set_carrier_unknown());
-  EXPECT_TRUE(port.has_carrier());
-}
-
-TEST(NetbsdWaits, AFrameOfTheShortestAndOfTheLongestLengthIsSent) {
-  const NetbsdBus bus;
-  Port port = port_on(bus.path());
-  NetbsdPeer peer(bus.path());
-  std::string bytes(1514, '\xff');
-  for (const std::size_t size : {14U, 1514U}) {
-    EXPECT_EQ(port.send(FrameView(bytes.data(), size)).taken, 1U) << size;
-    EXPECT_EQ(peer.receive().value_or(Octets()).size(), size);
-  }
-  EXPECT_EQ(port.counters().tx_bytes, 14U + 1514);
-  EXPECT_EQ(port.counters().refused_frames + port.counters().too_long_frames, 0U);
-}
-
-TEST(NetbsdWaits, OnlyAPortThatBeginsWithTheNextFrameSkipsSome) {
-  const NetbsdBus bus;
-  NetbsdPeer peer(bus.path());
-  Port now({.start = Start::now});
-  Port oldest({.start = Start::oldest});
-  for (Port* each : {&now, &oldest}) each->attach(bus.path()).value();
-  send_some(peer, 3);
-  for (Port* each : {&now, &oldest}) ASSERT_FALSE(each->up());
-  EXPECT_EQ(now.counters().skipped_frames, 3U);
-  EXPECT_EQ(oldest.counters().skipped_frames, 0U);
-  EXPECT_TRUE(receive_all(now).empty());
-  EXPECT_EQ(receive_all(oldest).size(), 3U);
-}
-
-TEST(NetbsdWaits, LentFramesFillABatchToItsLastPlaceAndTheRestComesNext) {
-  const NetbsdBus bus;
-  Port port = port_on(bus.path());
-  NetbsdPeer peer(bus.path());
-  send_some(peer, 50);
-  FrameBatch batch(40, 0);
-  EXPECT_EQ(port.receive_in_place(batch).frames, 32U);
-  EXPECT_EQ(port.receive_in_place(batch).frames, 8U);
-  EXPECT_EQ(batch.size(), 40U);
-  EXPECT_EQ(port.receive_in_place(batch).frames, 0U) << "it is full";
-  batch.clear();
-  ASSERT_EQ(port.receive_in_place(batch).frames, 10U);
-  EXPECT_EQ(octets_of(batch[0]), frame_of(kEverybody, 40));
-  EXPECT_EQ(port.counters().rx_frames, 50U);
-}
-
-TEST(NetbsdWaits, SleepsForTheLockAreCountedOnce) {
-  const NetbsdBus bus;
-  Port port = port_on(bus.path());
-  NetbsdPeer peer(bus.path());
-  const Octets frame = frame_of(kEverybody, 1);
-  EXPECT_EQ(port.send(view_of(frame)).taken, 1U);
-  EXPECT_EQ(port.counters().lock_sleeps, 0U);
-  EXPECT_TRUE(eventually([&] {
-    peer.lock();
-    std::jthread sends([&] { EXPECT_EQ(port.send(view_of(frame)).taken, 1U); });
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    peer.unlock();
-    sends.join();
-    return port.counters().lock_sleeps > 0;
-  }));
-  const std::uint64_t sleeps = port.counters().lock_sleeps;
-  EXPECT_EQ(port.send(view_of(frame)).taken, 1U);
-  EXPECT_EQ(port.counters().lock_sleeps, sleeps) << "nobody held it";
-}
-
-TEST(NetbsdWaits, ABatchThatCannotBeAppendedIsCountedAsCorrupt) {
-  const NetbsdBus bus;
-  Port port = port_on(bus.path());
-  NetbsdPeer peer(bus.path());
-  peer.set_word(20, 0xffffffff);
-  EXPECT_EQ(port.send(view_of(frame_of(kEverybody, 1))).error, Errc::corrupt);
-  EXPECT_EQ(port.counters().corrupt, 1U);
-  EXPECT_EQ(port.counters().tx_frames + port.counters().doorbells, 0U);
-}
 
 }  // namespace
 }  // namespace shmif::test

@@ -246,66 +246,6 @@ static void descriptions_may_be_those_of_an_older_or_a_newer_header(void) {
   shmif_close(receiver);
 }
 
-static void a_descriptor_wakes_again_and_again_and_is_quiet_in_between(void) {
-  shmif_port* sender = open_port_up("sender");
-  shmif_port* receiver = open_port_up("receiver");
-  unsigned char in[kFrameBytes];
-  struct pollfd entry = {.fd = shmif_descriptor(receiver), .events = POLLIN};
-  int at_most_ms = 0;
-  for (unsigned round = 0; round < 3; ++round) {
-    CHECK(shmif_prepare_wait(receiver, &at_most_ms) == 0);
-    CHECK(poll(&entry, 1, 0) == 0);
-    send_marked(sender, round, round);
-    CHECK(poll(&entry, 1, 10000) == 1);
-    shmif_finish_wait(receiver);
-    CHECK(poll(&entry, 1, 0) == 0 && shmif_descriptor(receiver) == entry.fd);
-    CHECK(shmif_receive(receiver, in, sizeof in, NULL) == kFrameBytes && in[14] == round);
-    CHECK(shmif_receive(receiver, in, sizeof in, NULL) == 0);
-    /* Awake, it is not rung for. */
-    const uint64_t rung = counters_of(sender).doorbells;
-    CHECK(rung == round + 1);
-    send_marked(sender, round, round);
-    CHECK(counters_of(sender).doorbells == rung);
-    CHECK(shmif_receive(receiver, in, sizeof in, NULL) == kFrameBytes);
-  }
-  shmif_close(sender);
-  shmif_close(receiver);
-}
-
-static void where_no_descriptor_can_be_had_a_port_says_why_and_gets_one_later(void) {
-#ifdef SANITIZED
-  SKIP("checks of objects need descriptors themselves, under sanitizers");
-#endif
-  struct rlimit limit;
-  struct rlimit none;
-  char wanted[160];
-  shmif_port* sender = open_port_up("sender");
-  shmif_port* receiver = open_port_up("receiver");
-  CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
-  none = limit;
-  none.rlim_cur = 0;
-  CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
-  snprintf(wanted, sizeof wanted, "cannot wait by descriptor on bus:%s: ", g_path);
-  for (unsigned round = 0; round < 2; ++round) {
-    CHECK(shmif_descriptor(receiver) == -EMFILE);
-    CHECK(strncmp(shmif_message(), wanted, strlen(wanted)) == 0);
-    send_many(sender, 1);
-    CHECK(shmif_wait(receiver, 10000) == 1);
-  }
-  CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
-  unsigned char in[kFrameBytes];
-  while (shmif_receive(receiver, in, sizeof in, NULL) > 0) continue;
-  struct pollfd entry = {.fd = shmif_descriptor(receiver), .events = POLLIN};
-  int at_most_ms = 0;
-  CHECK(entry.fd >= 0);
-  CHECK(shmif_prepare_wait(receiver, &at_most_ms) == 0);
-  send_many(sender, 1);
-  CHECK(poll(&entry, 1, 10000) == 1);
-  shmif_finish_wait(receiver);
-  shmif_close(sender);
-  shmif_close(receiver);
-}
-
 static void a_release_leaves_the_descriptor_readable_while_frames_are_kept_back(void) {
   shmif_port* sender = open_port_up("sender");
   shmif_port* receiver = open_port_up("receiver");
@@ -360,9 +300,5 @@ const struct test_case kCases[] = {
      on_a_lost_bus_the_frames_that_were_kept_back_come_first_and_then_the_error},
     {"DescriptionsMayBeThoseOfAnOlderOrANewerHeader",
      descriptions_may_be_those_of_an_older_or_a_newer_header},
-    {"ADescriptorWakesAgainAndAgainAndIsQuietInBetween",
-     a_descriptor_wakes_again_and_again_and_is_quiet_in_between},
-    {"WhereNoDescriptorCanBeHadAPortSaysWhyAndGetsOneLater",
-     where_no_descriptor_can_be_had_a_port_says_why_and_gets_one_later},
 };
 const size_t kCaseCount = sizeof kCases / sizeof kCases[0];

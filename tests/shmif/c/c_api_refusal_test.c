@@ -119,47 +119,6 @@ static void options_of_a_newer_header_count_as_far_as_they_are_known(void) {
   shmif_close(port);
 }
 
-static void a_bus_that_exists_must_have_the_size_and_the_mtu_that_are_given(void) {
-  static const struct {
-    uint64_t ring_bytes;
-    uint32_t mtu;
-    const char* why; /* NULL: it is opened */
-  } cases[] = {
-      {0, 0, NULL},
-      {1 << 20, 0, NULL},
-      {0, 1500, NULL},
-      {1 << 20, 1500, NULL},
-      {1 << 16, 0, "exists with a ring of 1048576 bytes, 65536 was asked for"},
-      {1 << 16, 1500, "exists with a ring of 1048576 bytes, 65536 was asked for"},
-      {0, 9000, "exists with an MTU of 1500, 9000 was asked for"},
-      {1 << 20, 9000, "exists with an MTU of 1500, 9000 was asked for"},
-  };
-  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
-    const struct shmif_bus_options bus = {
-        .size = sizeof bus, .ring_bytes = cases[i].ring_bytes, .mtu = cases[i].mtu};
-    shmif_port* port = (shmif_port*)g_path; /* which a refusal does not leave */
-    const int result = shmif_open_or_create(g_path, &bus, NULL, &port);
-    if (cases[i].why == NULL) {
-      CHECK(result == 0 && port != NULL);
-      shmif_close(port);
-    } else {
-      CHECK(result == -EINVAL && port == NULL && strstr(shmif_message(), cases[i].why) != NULL);
-    }
-  }
-}
-
-static void any_force_but_0_removes_a_bus_that_is_in_use(void) {
-  static const int kForces[] = {1, 2, -1, 256};
-  for (size_t i = 0; i < sizeof kForces / sizeof kForces[0]; ++i) {
-    shmif_port* port = open_port_up("port");
-    CHECK(shmif_destroy(g_path, 0) == -EBUSY && access(g_path, F_OK) == 0);
-    CHECK(shmif_destroy(g_path, kForces[i]) == 0 && access(g_path, F_OK) != 0);
-    CHECK(shmif_destroy(g_path, kForces[i]) == -ENOENT);
-    shmif_close(port);
-    CHECK(shmif_create(g_path, NULL) == 0);
-  }
-}
-
 static void each_counter_is_in_its_own_member(void) {
   static unsigned char frame[3000];
   unsigned char in[kFrameBytes];
@@ -274,9 +233,6 @@ const struct test_case kCases[] = {
      a_message_is_that_of_the_calling_thread_and_stays_until_its_next_failure},
     {"OptionsOfANewerHeaderCountAsFarAsTheyAreKnown",
      options_of_a_newer_header_count_as_far_as_they_are_known},
-    {"ABusThatExistsMustHaveTheSizeAndTheMtuThatAreGiven",
-     a_bus_that_exists_must_have_the_size_and_the_mtu_that_are_given},
-    {"AnyForceBut0RemovesABusThatIsInUse", any_force_but_0_removes_a_bus_that_is_in_use},
     {"EachCounterIsInItsOwnMember", each_counter_is_in_its_own_member},
     {"APauseForASlowPortCountsAsNothingElse", a_pause_for_a_slow_port_counts_as_nothing_else},
     {"ABusOfNetbsdsFormatIsMadeAndFoundOut", a_bus_of_netbsds_format_is_made_and_found_out},

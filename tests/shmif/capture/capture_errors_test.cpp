@@ -251,15 +251,5 @@ TEST(PcapReader, OfStandardInputNamesItInItsAddressAndItsErrors) {
   EXPECT_EQ(PcapReader::open(dir.file("a.pcap")).value().address(), "pcap:" + dir.file("a.pcap"));
 }
 
-TEST(PcapReader, RefusesASpeedThatIsNone) {
-  const TempDir dir;
-  write_capture(dir.file("a.pcap"), {make_frame(60, 1)});
-  for (const double speed : {-1.0, -0.001, std::nan("")}) {
-    const auto refused = PcapReader::open(dir.file("a.pcap"), {.speed = speed});
-    ASSERT_FALSE(refused) << speed;
-    EXPECT_EQ(refused.error().code, Errc::bad_argument);
-  }
-}
-
 }  // namespace
 }  // namespace shmif::test

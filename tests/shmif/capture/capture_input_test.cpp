@@ -373,24 +373,6 @@ TEST(RecordedTime, ALoopTakesTheMeanGapMoreOrASecond) {
   EXPECT_EQ(time.loop_ns(), 300U);
 }
 
-TEST(CaptureInput, AGapIsCutToWhatTheReplayMayTakeWhateverItsSpeed) {
-  const TempDir dir;
-  const Bytes frame = make_frame(60, 1);
-  write_file(dir.file("a"),
-             file_header() + record(1, 0, frame, 60) + record(700'000, 0, frame, 60));
-  for (const double speed : {0.5, 1.0, 10.0}) {
-    auto reader =
-        PcapReader::open(dir.file("a"), {.speed = speed, .max_gap = std::chrono::hours(1)}).value();
-    FrameBatch batch;
-    EXPECT_EQ(reader.receive(batch).frames, 1U);
-    const WaitHint hint = reader.prepare_wait();
-    reader.finish_wait();
-    EXPECT_FALSE(hint.ready);
-    EXPECT_LE(hint.at_most, std::chrono::seconds(3600)) << speed;
-    EXPECT_GT(hint.at_most, std::chrono::seconds(3000)) << speed;
-  }
-}
-
 TEST(CaptureInput, OfALongGapIsToldOnceAndCutWhereThatIsWanted) {
   const TempDir dir;
   const Bytes frame = make_frame(60, 1);

@@ -127,16 +127,6 @@ using PcapRigs =
     testing::Types<PcapReaderRig<0>, PcapReaderRig<100>, PcapWriterRig, PcapngWriterRig>;
 INSTANTIATE_TYPED_TEST_SUITE_P(Pcap, LinkConformance, PcapRigs);
 
-TEST(PcapReader, TakesWhatIsSentToItAndDropsIt) {
-  const TempDir dir;
-  write_capture(dir.file("a.pcap"), {});
-  auto reader = PcapReader::open(dir.file("a.pcap")).value();
-  const std::vector<Bytes> frames(3, make_frame(60, 1));
-  const SendResult r = reader.send(views(frames));
-  EXPECT_EQ(r.taken, 3U);
-  EXPECT_FALSE(r.error);
-}
-
 template <class Writer>
 void expect_times_are_kept(const std::vector<std::uint64_t>& times) {
   const TempDir dir;
@@ -177,35 +167,6 @@ TEST(PcapReader, ReadsMicrosecondFilesToo) {
   EXPECT_EQ(frames[0].time_ns, 5'000'007'000U);
 }
 
-TEST(PcapReader, ReadsPcapngWithItsNanoseconds) {
-  if (!have_tshark()) GTEST_SKIP() << "tshark is not installed";
-  const TempDir dir;
-  write_capture(dir.file("a.pcap"), {make_frame(60, 1), make_frame(61, 2)});
-  ASSERT_EQ(
-      run_program({"tshark", "-r", dir.file("a.pcap"), "-F", "pcapng", "-w", dir.file("a.pcapng")})
-          .status,
-      0);
-  auto reader = PcapReader::open(dir.file("a.pcapng")).value();
-  FrameBatch batch;
-  const auto frames = read_all(reader, batch);
-  ASSERT_EQ(frames.size(), 2U);
-  EXPECT_EQ(to_bytes(frames[1]), make_frame(61, 2));
-  EXPECT_EQ(frames[1].time_ns, 1'700'000'000'123'458'791U);
-}
-
-TEST(PcapReader, ARecordCapturedCutShortGivesATruncatedFrame) {
-  const TempDir dir;
-  const Bytes frame = make_frame(1514, 1);
-  write_file(dir.file("a.pcap"), file_header() + record(1, 0, frame, 96));
-  auto reader = PcapReader::open(dir.file("a.pcap")).value();
-  FrameBatch batch;
-  const auto frames = read_all(reader, batch);
-  ASSERT_EQ(frames.size(), 1U);
-  EXPECT_EQ(frames[0].size(), 96U);
-  EXPECT_TRUE(frames[0].truncated());
-  EXPECT_EQ(frames[0].true_bytes, 1514U);
-}
-
 TEST(PcapReader, SkipsRecordsWithoutAnEthernetHeaderAndCountsThem) {
   const TempDir dir;
   const Bytes frame = make_frame(60, 1);
@@ -215,29 +176,6 @@ TEST(PcapReader, SkipsRecordsWithoutAnEthernetHeaderAndCountsThem) {
   FrameBatch batch;
   EXPECT_EQ(read_all(reader, batch).size(), 1U);
   EXPECT_EQ(reader.skipped(), 2U);
-}
-
-TEST(PcapReader, ARecordLongerThanAnyFrameIsPassedOverAndNeverCut) {
-  const TempDir dir;
-  const Bytes frame = make_frame(60, 1);
-  const Bytes giant = make_frame(80'066, 2);
-  write_file(dir.file("a.pcap"), file_header() + record(1, 0, frame, 60) +
-                                     record(2, 0, giant, 70'000) + record(3, 0, frame, 60));
-  auto reader = PcapReader::open(dir.file("a.pcap")).value();
-  FrameBatch batch;
-  const auto frames = read_all(reader, batch);
-  ASSERT_EQ(frames.size(), 2U);
-  EXPECT_FALSE(frames[0].truncated());
-  EXPECT_FALSE(frames[1].truncated());
-  EXPECT_EQ(reader.too_long().records, 1U);
-  EXPECT_EQ(reader.too_long().longest_bytes, 80'066U);
-  const auto status = reader.status();
-  ASSERT_FALSE(status) << "users that do not look at too_long() would lose it in silence";
-  EXPECT_EQ(status.error().code, Errc::frame_too_long);
-  EXPECT_EQ(status.error().message,
-            "cannot replay 1 frame of capture file \"" + dir.file("a.pcap") +
-                "\": the longest has 80066 bytes, and a bus carries at most " +
-                std::to_string(kMaxFrameBytes));
 }
 
 TEST(PcapReader, TheLongestFrameIsReadAndAByteMoreIsPassedOver) {
@@ -302,36 +240,6 @@ TEST(PcapReader, ASoundFileThatLibpcapDoesNotReadIsNotCalledDamaged) {
   }
 }
 
-TEST(PcapReader, ASectionOrAClockThatLibpcapDoesNotReadIsNotCalledDamaged) {
-  const auto words = [](std::initializer_list<std::uint32_t> values) {
-    std::string out;
-    for (const std::uint32_t v : values) put32(out, v);
-    return out;
-  };
-  const std::string whole = two_interfaces(65535, 1);
-  const std::string head = whole.substr(0, 28 + 20);  // the section, and its first interface
-  const std::string version = words({0x0a0d0d0a, 28, 0x1a2b3c4d, 7, UINT32_MAX, UINT32_MAX, 28});
-  // if_tsresol: 10^-100.
-  const std::string clock = words({1, 32, 1, 65535, 9 | 1U << 16U, 100, 0, 32});
-  // The same numbers as in the first section, in the other order of bytes.
-  const std::string order =
-      words({0x0a0d0d0a, 0x1c000000, 0x4d3c2b1a, 0x00000100, UINT32_MAX, UINT32_MAX, 0x1c000000});
-  for (const std::string& second : {version, clock, order}) {
-    const TempDir dir;
-    write_file(dir.file("a.pcapng"), head + second);
-    auto reader = PcapReader::open(dir.file("a.pcapng")).value();
-    FrameBatch batch;
-    EXPECT_EQ(read_all(reader, batch).size(), 0U);
-    const auto status = reader.status();
-    ASSERT_FALSE(status);
-    EXPECT_EQ(status.error().code, std::errc::not_supported);
-    EXPECT_EQ(status.error().message,
-              "cannot read capture file \"" + dir.file("a.pcapng") +
-                  "\" to its end: libpcap cannot read it (convert it: editcap -F nsecpcap " +
-                  dir.file("a.pcapng") + " NEW.pcap)");
-  }
-}
-
 TEST(PcapReader, TheAdviceForSeveralSnapshotLengthsHelps) {
   if (std::system("command -v editcap >/dev/null 2>&1") != 0) {
     GTEST_SKIP() << "editcap is not installed";
@@ -358,16 +266,6 @@ TEST(PcapReader, AFileThatEndsWithinARecordDeliversTheRestAndSaysSo) {
   const auto status = reader.status();
   ASSERT_FALSE(status);
   EXPECT_NE(status.error().message.find("a.pcap\" is damaged"), std::string::npos);
-}
-
-TEST(PcapReader, AWholeFileEndsWithoutAComplaint) {
-  const TempDir dir;
-  write_capture(dir.file("a.pcap"), {make_frame(60, 1)});
-  auto reader = PcapReader::open(dir.file("a.pcap")).value();
-  FrameBatch batch;
-  (void)read_all(reader, batch);
-  EXPECT_TRUE(reader.status());
-  EXPECT_EQ(reader.progress(), 1.0);
 }
 
 TEST(PcapReader, ReplaysWithTheRecordedGaps) {
@@ -433,29 +331,6 @@ TEST(PcapReader, TellsHowMuchOfAFileItHasReadAndNothingOfAPipe) {
   EXPECT_EQ(piped.progress(), std::nullopt);
 }
 
-TEST(PcapReader, TimesThatGoBackMeanAtOnce) {
-  const TempDir dir;
-  const Bytes frame = make_frame(60, 1);
-  write_file(dir.file("a.pcap"), file_header() + record(1000, 0, frame, 60) +
-                                     record(1, 0, frame, 60) + record(0, 0, frame, 60));
-  auto reader = PcapReader::open(dir.file("a.pcap"), {.speed = 1}).value();
-  EXPECT_EQ(collect(reader, 3).size(), 3U);
-}
-
-TEST(PcapReader, ATimeThatGoesBackDoesNotPutOffTheFramesBehindIt) {
-  const TempDir dir;
-  const Bytes frame = make_frame(60, 1);
-  write_file(dir.file("a.pcap"), file_header() + record(10'000, 0, frame, 60) +
-                                     record(5'000, 0, frame, 60) + record(11'000, 0, frame, 60));
-  auto reader = PcapReader::open(dir.file("a.pcap"), {.speed = 1}).value();
-  FrameBatch batch;
-  EXPECT_EQ(reader.receive(batch).frames, 2U);
-  const WaitHint hint = reader.prepare_wait();
-  EXPECT_LE(hint.at_most, std::chrono::seconds(1000)) << "counted from the first frame";
-  EXPECT_GT(hint.at_most, std::chrono::seconds(500));
-  reader.finish_wait();
-}
-
 TEST(PcapReader, FilesThatCannotBeReplayedAreRefusedWithTheReason) {
   const TempDir dir;
   const auto message = [](const std::string& path) {
@@ -510,19 +385,6 @@ TEST(PcapWriter, ASnapLengthCutsFramesAndKeepsTheirTrueLength) {
   EXPECT_FALSE(frames[1].truncated());
 }
 
-TEST(PcapWriter, ATruncatedFrameKeepsItsTrueLength) {
-  const TempDir dir;
-  const Bytes bytes = make_frame(60, 1);
-  FrameView frame(bytes.data(), bytes.size());
-  frame.true_bytes = 9000;
-  ASSERT_EQ(PcapWriter::create(dir.file("a.pcap")).value().send({&frame, 1}).taken, 1U);
-  auto reader = PcapReader::open(dir.file("a.pcap")).value();
-  FrameBatch batch;
-  const auto frames = read_all(reader, batch);
-  ASSERT_EQ(frames.size(), 1U);
-  EXPECT_EQ(frames[0].true_bytes, 9000U);
-}
-
 TEST(PcapWriter, WritesItsHeaderAtOnceAndTheRestWhenItsUserIsAboutToSleep) {
   const TempDir dir;
   auto writer = PcapWriter::create(dir.file("a.pcap")).value();
@@ -559,17 +421,6 @@ void expect_kept_and_stamped(const TempDir& dir) {
 TEST(PcapWriter, WritesWhatItHasBeforeAnotherIsMovedOverItAndStampsWhatHasNoTime) {
   expect_kept_and_stamped<PcapWriter>(TempDir());
   expect_kept_and_stamped<PcapngWriter>(TempDir());
-}
-
-TEST(PcapWriter, AFileThatWasThereIsReplacedWhole) {
-  const TempDir dir;
-  const std::string path = dir.file("a.pcap");
-  for (const std::size_t frames : {100U, 1U}) {
-    auto writer = PcapWriter::create(path).value();
-    const std::vector<Bytes> bytes(frames, make_frame(100, 1));
-    ASSERT_EQ(writer.send(views(bytes)).taken, frames);
-  }
-  EXPECT_EQ(std::filesystem::file_size(path), 24U + 16U + 100U);
 }
 
 TEST(PcapWriter, KeepsEveryFrameOfMoreThanItsBuffer) {

@@ -86,47 +86,6 @@ Number number_at(const std::string& bytes, std::size_t at) {
   return value;
 }
 
-/// The lengths of the options of every block; the end of each list must be that of its block.
-std::vector<std::size_t> option_lengths(const std::string& bytes) {
-  std::vector<std::size_t> lengths;
-  for (std::size_t block = 0; block < bytes.size();) {
-    const auto type = number_at<std::uint32_t>(bytes, block);
-    const auto size = number_at<std::uint32_t>(bytes, block + 4);
-    const std::size_t end = block + size - 4;
-    std::size_t at = block + 24;  // of a section header
-    if (type == 1) at = block + 16;
-    if (type == 6) at = block + 28 + (number_at<std::uint32_t>(bytes, block + 20) + 3) / 4 * 4;
-    while (at < end) {
-      const auto code = number_at<std::uint16_t>(bytes, at);
-      const auto length = number_at<std::uint16_t>(bytes, at + 2);
-      at += 4U + (length + 3U) / 4 * 4;
-      if (code == 0) break;
-      lengths.push_back(length);
-    }
-    EXPECT_EQ(at, end) << "block of type " << type;
-    EXPECT_EQ(number_at<std::uint32_t>(bytes, end), size);
-    if (at != end) break;
-    block += size;
-  }
-  return lengths;
-}
-
-TEST(PcapngWriter, CutsATextThatIsLongerThanTheFormatAllows) {
-  const TempDir dir;
-  const std::string text(70'000, 'x');
-  {
-    auto writer =
-        PcapngWriter::create(dir.file("a.pcapng"), {.application = text, .comment = text}).value();
-    const std::uint32_t one = writer.add_interface({text, text});
-    const Bytes bytes = make_frame(61, 1);
-    EXPECT_FALSE(writer.put(one, FrameView(bytes.data(), bytes.size()), {.comment = text}));
-  }
-  std::ifstream file(dir.file("a.pcapng"), std::ios::binary);
-  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
-  EXPECT_EQ(option_lengths(bytes),
-            (std::vector<std::size_t>{60'000, 60'000, 60'000, 60'000, 1, 60'000}));
-}
-
 /// A block of a file: its type, and what stands between its two lengths.
 struct Block {
   std::uint32_t type;
@@ -221,20 +180,6 @@ TEST(PcapngWriter, FlagsTellOfTheWorkThatAFrameLeavesToOthers) {
   }
 }
 
-TEST(PcapngWriter, EachInterfaceHasTheSnapLengthThatWasAskedForOrTheMostThatReadersAccept) {
-  for (const auto& [asked, told] : {std::pair{0U, 262'144U}, {96U, 96U}}) {
-    const TempDir dir;
-    {
-      auto writer = PcapngWriter::create(dir.file("a"), {.snap_bytes = asked}).value();
-      static_cast<void>(writer.add_interface({"one"}));
-      static_cast<void>(writer.add_interface({"two"}));
-    }
-    const std::vector<Block> blocks = blocks_of(dir.file("a"), kInterface);
-    ASSERT_EQ(blocks.size(), 2U);
-    for (const Block& each : blocks) EXPECT_EQ(each.word(4), told);
-  }
-}
-
 /// The options of a block, behind its first `fixed` bytes, by their codes.
 std::map<unsigned, std::string> options_of(const Block& block, std::size_t fixed) {
   std::map<unsigned, std::string> options;
@@ -280,24 +225,6 @@ TEST(PcapngWriter, TellsOfAnInterfaceItsNameAddressAndKindAndOfAFrameItsNumberOn
     EXPECT_EQ(number_at<std::uint64_t>(options[5], 0), number);
   }
   EXPECT_TRUE(options_of(packets[2], 20 + 60).empty());
-}
-
-TEST(PcapngWriter, SendsOnTheFirstInterfaceAndMakesOneOnlyWhereThereIsNone) {
-  const std::vector<Bytes> frames{make_frame(60, 1), make_frame(61, 2)};
-  for (const unsigned added : {0U, 1U, 2U}) {
-    const TempDir dir;
-    {
-      auto writer = PcapngWriter::create(dir.file("a")).value();
-      for (unsigned i = 0; i < added; ++i) EXPECT_EQ(writer.add_interface({"x"}), i);
-      EXPECT_EQ(writer.send(views(frames)).taken, 2U);
-      EXPECT_EQ(writer.send(views(frames)).taken, 2U);
-      EXPECT_EQ(writer.add_interface({"later"}), std::max(added, 1U));
-    }
-    EXPECT_EQ(blocks_of(dir.file("a"), kInterface).size(), std::max(added, 1U) + 1);
-    const std::vector<Block> packets = blocks_of(dir.file("a"), kPacket);
-    ASSERT_EQ(packets.size(), 4U);
-    for (const Block& each : packets) EXPECT_EQ(each.word(0), 0U);
-  }
 }
 
 TEST(PcapngWriter, AFrameThatIsCutHasTheLengthThatItHadOnTheWire) {

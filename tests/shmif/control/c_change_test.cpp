@@ -86,14 +86,6 @@ TEST(CChanges, AreMadeAnsweredAndShown) {
   EXPECT_TRUE((row_of(bus.path()).flags & SHMIF_PORT_PARTITIONED) != 0);
 }
 
-TEST(CChanges, ARefusalHasTheReasonOfTheOwner) {
-  const TempBus bus;
-  const WillingPort web(bus.path(), "web");
-  EXPECT_EQ(shmif_change(bus.path().c_str(), "web", "move /dev/shm/x", kLongMs, nullptr, 0),
-            -ECANCELED);
-  EXPECT_NE(std::strstr(shmif_message(), "this port stays"), nullptr) << shmif_message();
-}
-
 TEST(CChanges, APortThatDoesNotAnswerInTimeIsReported) {
   const TempBus bus;
   Port port = port_on(bus.path(), {.name = "web"});

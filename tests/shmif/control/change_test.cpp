@@ -134,22 +134,6 @@ TEST(Changes, WhoCannotBeAskedIsNamedWithTheRemedy) {
   EXPECT_FALSE(request_change(bus.file("none"), "web", "link down"));
 }
 
-TEST(Changes, APortOfADeadProcessIsNoSuchPort) {
-  const TempBus bus;
-  {
-    Child gone([&]() -> int {
-      static std::optional<Port> port;
-      port = port_on(bus.path(), {.name = "web"});
-      raise(SIGKILL);
-      return 0;
-    });
-    gone.wait();
-  }
-  const auto said = request_change(bus.path(), "web", "link down", kLong);
-  ASSERT_FALSE(said);
-  EXPECT_EQ(said.error().code, std::errc::no_such_device) << said.error().message;
-}
-
 TEST(Changes, APartitionAsksEachNamedPortAndStandsInTheJournalOnce) {
   const TempBus bus;
   DeskRig a(bus.path(), "a"), b(bus.path(), "b"), c(bus.path(), "c"), free(bus.path(), "free");
@@ -228,16 +212,6 @@ TEST(Changes, AnswersOfOthersCannotControlATerminal) {
   const auto said = request_change(bus.path(), "web", "fault \x1b[31mred", kLong);
   ASSERT_TRUE(said);
   EXPECT_EQ(said->find('\x1b'), std::string::npos);
-}
-
-TEST(Changes, ADeskThatIsGoneTakesNoMoreChanges) {
-  const TempBus bus;
-  const Port port = port_on(bus.path(), {.name = "web"});
-  {
-    const ChangeDesk desk = ChangeDesk::open(port).value();
-    EXPECT_TRUE(line_of(bus, "web").takes_changes);
-  }
-  EXPECT_FALSE(line_of(bus, "web").takes_changes);
 }
 
 TEST(Changes, ADeskNeedsAPortOnABusOfOurFormat) {
@@ -328,20 +302,6 @@ TEST(Changes, APartitionOfOnePortStandsInTheJournalWithThatPortAndDoesNotHoldFor
   EXPECT_EQ(log[1].text, "heal");
   const Port again = port_on(bus.path(), {.name = "c"});
   EXPECT_EQ(ChangeDesk::open(again).value().standing_partition(), "");
-}
-
-TEST(Changes, TheEndOfAPartitionWhosePortsHaveLeftStandsInTheJournal) {
-  const TempBus bus;
-  {
-    const DeskRig a(bus.path(), "a"), b(bus.path(), "b");
-    ASSERT_TRUE(request_change(bus.path(), "", "partition a / b", kLong));
-  }
-  const auto said = request_change(bus.path(), "", "heal", kLong);
-  ASSERT_TRUE(said) << said.error().message;
-  EXPECT_EQ(*said, "the partition is over; no port that is attached was in it");
-  const std::vector<BusChange> log = changes(Bus::open(bus.path()).value());
-  ASSERT_EQ(log.size(), 2U);
-  EXPECT_EQ(log[1].text, "heal");
 }
 
 TEST(Changes, AnEntryThatIsNeverCompletedIsLeftOutAfterASecondAndCountedAsMissed) {

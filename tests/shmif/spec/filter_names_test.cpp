@@ -9,8 +9,10 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <random>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -149,62 +151,17 @@ TEST(FilterNames, NumbersAddressesAndWordsOfTheLanguageAreNone) {
   }
 }
 
+std::vector<std::string> words_of(const std::string& text) {
+  std::istringstream words(text);
+  return {std::istream_iterator<std::string>(words), {}};
+}
+
 /// Words of the language, numbers, and texts that only look like these.
 std::string any_filter(std::mt19937& random) {
-  static const std::vector<std::string> kParts{"host",
-                                               "net",
-                                               "port",
-                                               "portrange",
-                                               "src",
-                                               "dst",
-                                               "gateway",
-                                               "proto",
-                                               "ether",
-                                               "ip",
-                                               "ip6",
-                                               "tcp",
-                                               "udp",
-                                               "arp",
-                                               "and",
-                                               "or",
-                                               "not",
-                                               "(",
-                                               ")",
-                                               "[",
-                                               "]",
-                                               ":",
-                                               "-",
-                                               "=",
-                                               "/",
-                                               "$",
-                                               "\\",
-                                               "1",
-                                               "80",
-                                               "0x1f",
-                                               "1.2",
-                                               "1.2.3",
-                                               "1.2.3.4",
-                                               "1.2.3.4.5",
-                                               "1-2",
-                                               "1-2-3",
-                                               "::",
-                                               "fd00::1",
-                                               "1:2:3:4:5:6:7::",
-                                               "1:2",
-                                               "ab",
-                                               "ab:1",
-                                               "b2:0:0:0:0:1",
-                                               "1.",
-                                               "2-",
-                                               "-5",
-                                               "a.b",
-                                               "tcp-syn",
-                                               "len",
-                                               "vlan",
-                                               "0x",
-                                               "0xg",
-                                               "1e5",
-                                               "\xff"};
+  static const std::vector<std::string> kParts = words_of(
+      "host net port portrange src dst gateway proto ether ip ip6 tcp udp arp and or not ( ) [ ] : "
+      "- = / $ \\ 1 80 0x1f 1.2 1.2.3 1.2.3.4 1.2.3.4.5 1-2 1-2-3 :: fd00::1 1:2:3:4:5:6:7:: 1:2 "
+      "ab ab:1 b2:0:0:0:0:1 1. 2- -5 a.b tcp-syn len vlan 0x 0xg 1e5 \xff");
   std::string filter;
   for (unsigned count = 1 + random() % 8; count > 0; --count) {
     filter += kParts[random() % kParts.size()];

@@ -14,18 +14,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TEST(ParseFaults, AKindThatIsGivenTwiceIsRefusedByName) {
-  for (const auto& [text, why] :
-       {std::pair{"loss=1%,delay=5ms,loss=2%",
-                  "fault \"loss=2%\": loss is given twice (leave one out)"},
-        {"burst=1%:2%,burst=1%:2%",
-         "fault \"burst=1%:2%\": burst is given twice (leave one out)"}}) {
-    const auto parsed = parse_faults(text);
-    ASSERT_FALSE(parsed) << text;
-    EXPECT_EQ(parsed.error().message, why);
-  }
-}
-
 TEST(ParseFaults, WhetherJitterKeepsTheOrderIsAnOptionOfJitter) {
   EXPECT_FALSE(parse_faults("delay=5ms±1ms").value().keep_order);
   EXPECT_FALSE(parse_faults("delay=5ms±1ms,order=free").value().keep_order);
@@ -270,37 +258,6 @@ TEST(ParseLineFaults, NoneSetsNoFaultsAndOtherMistakesAreToldByName) {
     EXPECT_EQ(parsed.error().code, Errc::bad_argument);
     EXPECT_TRUE(parsed.error().message.starts_with(why)) << parsed.error().message;
   }
-}
-
-TEST(ParseLineFaults, ReadsWhatToStringWritesWithTheSeed) {
-  for (const char* text :
-       {"none", "loss=1%", "loss=1%,seed=7", "in:loss=1%", "out:loss=1%,delay=5ms±1ms,seed=3",
-        "in:loss=1%;out:loss=2%", "in:loss=1%,seed=5;out:loss=1%",
-        "in:drop=1,3;out:drop=2,seed=18446744073709551615"}) {
-    const LineFaults faults = parse_line_faults(text).value();
-    EXPECT_EQ(to_string(faults), text);
-    const LineFaults again = parse_line_faults(to_string(faults)).value();
-    EXPECT_EQ(again.received.seed, faults.received.seed) << text;
-    EXPECT_EQ(again.sent.seed, faults.sent.seed) << text;
-  }
-  EXPECT_EQ(to_string(parse_line_faults("in:loss=1%;out:loss=1%").value()), "loss=1%");
-  if (!match_frames("tcp")) GTEST_SKIP() << match_frames("tcp").error().message;
-  const std::string matched = "in:match='tcp',loss=1%;out:delay=5ms";
-  EXPECT_EQ(to_string(parse_line_faults(matched).value()), matched);
-}
-
-TEST(ParseFaults, ReadsWhatToStringWrites) {
-  EXPECT_EQ(to_string(FaultOptions()), "none");
-  EXPECT_EQ(to_string(parse_faults("queue=5,seed=7").value()), "none");
-  for (const char* plain : {"loss=7%", "loss=0.3%", "corrupt=0.0001%"}) {
-    EXPECT_EQ(to_string(parse_faults(plain).value()), plain);
-  }
-  EXPECT_EQ(to_string(parse_faults("loss=1%,delay=5ms±1ms,rate=10Mbit").value()),
-            "loss=1%,delay=5ms±1ms,rate=10Mbit");
-  const std::string all =
-      "loss=0.5%,burst=1%:20%:100%:0%,duplicate=2%,reorder=3%,corrupt=4%,truncate=5%,delay=7us±"
-      "500ns,rate=64kbit,queue=5";
-  EXPECT_EQ(to_string(parse_faults(all).value()), all);
 }
 
 }  // namespace
