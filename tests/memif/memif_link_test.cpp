@@ -227,23 +227,6 @@ TEST(MemifLink, ARingMayHaveOneBuffer) {
   }
 }
 
-TEST(MemifLink, AFrameMayFillAllBuffersOfTheRingAndItsLastOneMayComeLater) {
-  MemifPair pair({.size_log2 = 2, .buffer_bytes = 100});
-  MemifClient& client = pair.client();
-  const Bytes frame = make_frame(400, 1);
-  ASSERT_EQ(client.send({frame}), 1U);
-  for (const unsigned missing : {3U, 2U, 1U}) {
-    client.send_ring.given = static_cast<std::uint16_t>(4U - missing);
-    client.send_ring.show();
-    FrameBatch batch;
-    EXPECT_EQ(pair.link().receive(batch).frames, 0U);
-    EXPECT_EQ(pair.link().why(), "") << missing << " are missing";
-  }
-  client.send_ring.given = 4;
-  client.send_ring.show();
-  EXPECT_TRUE(same_frames({frame}, collect(pair.link(), 1)));
-}
-
 TEST(MemifLink, RefusesFramesWithWorkLeftToDo) {
   MemifPair pair;
   const Bytes frame = make_frame(100, 1);
@@ -457,16 +440,6 @@ TEST(MemifLink, EndsWhenTheClientTakesItsLeave) {
   EXPECT_FALSE(pair.client().reply().has_value()) << "and nothing is to be said";
 }
 
-TEST(MemifLink, EndsWhenTheClientTakesItsLeaveBeforeItHasSaidAnything) {
-  MemifPair pair({}, {}, false);
-  ASSERT_EQ(pair.client().reply_type(), memif::MessageType::hello);
-  ASSERT_TRUE(pair.client().tell(memif::make_message(memif::MessageType::disconnect)));
-  pair.serve();
-  EXPECT_EQ(pair.last().error, Errc::link_ended);
-  EXPECT_EQ(pair.link().why(), "");
-  EXPECT_FALSE(pair.link().was_set_up());
-}
-
 TEST(MemifLink, ReadsMessagesAlsoWhileTheClientAlwaysHasFrames) {
   MemifPair pair;
   MemifClient& client = pair.client();
@@ -505,24 +478,6 @@ TEST(MemifLink, TellsInDebugLinesHowAClientComesAndGoes) {
             "memif:m: the client adds its receive ring: 256 buffers\n"
             "memif:m: the client is connected\n"
             "memif:m: the client takes its leave: \"shut down\"\n");
-}
-
-TEST(MemifLink, TellsInDebugLinesWhyAClientIsRefusedAndThatOneHasClosed) {
-  const std::string said = debug_lines_of("link", [] {
-    MemifPair wrong({}, {.address = "memif:m"}, false);
-    EXPECT_TRUE(wrong.client().tell(MemifClient::init_message({.mode = 1})));
-    wrong.serve();
-    EXPECT_EQ(wrong.last().error, Errc::corrupt);
-    MemifPair gone({}, {.address = "memif:n"}, false);
-    gone.client().socket.reset();
-    gone.serve();
-    EXPECT_EQ(gone.last().error, Errc::link_ended);
-  });
-  EXPECT_EQ(said,
-            "memif:m: a client connects; frames of up to 1522 bytes\n"
-            "memif:m: the client is cut off: mode 1, which is not Ethernet\n"
-            "memif:n: a client connects; frames of up to 1522 bytes\n"
-            "memif:n: the client has closed\n");
 }
 
 }  // namespace

@@ -216,38 +216,5 @@ TEST(MemifMessage, EachRingMayBeginAtATailOfItsOwn) {
   EXPECT_EQ(client.receive_ring.tail(), 10U);
 }
 
-TEST(MemifMessage, WorkOfAnyKindIsRefused) {
-  MemifPair pair;
-  const Bytes frame = make_frame(100, 1);
-  FrameView view(frame.data(), frame.size());
-  view.offload.gso_type = Offload::kGsoTcp4;  // with a finished checksum
-  view.offload.gso_size = 50;
-  EXPECT_EQ(pair.link().send({&view, 1}).error, Errc::not_supported);
-}
-
-TEST(MemifMessage, WhatABufferHoldsIsSaidWithoutTheFlagsThatItHad) {
-  MemifPair pair({.size_log2 = 4, .buffer_bytes = 64});
-  MemifClient& client = pair.client();
-  for (unsigned i = 0; i < 16; ++i) client.receive_ring.descriptor(i).flags = 0xffff;
-  ASSERT_EQ(pair.link().send(views({make_frame(100, 1)})).taken, 1U);
-  EXPECT_EQ(client.receive_ring.descriptor(0).flags, memif::Descriptor::kNext);
-  EXPECT_EQ(client.receive_ring.descriptor(0).bytes, 64U);
-  EXPECT_EQ(client.receive_ring.descriptor(1).flags, 0U);
-  EXPECT_EQ(client.receive_ring.descriptor(1).bytes, 36U);
-  EXPECT_EQ(client.receive_ring.descriptor(2).flags, 0xffffU) << "not used";
-}
-
-// Otherwise it would look again every millisecond for ever.
-TEST(MemifMessage, WhereNothingCameItSleepsAsLongAsBefore) {
-  MemifPair pair;
-  ASSERT_FALSE(pair.link().prepare_wait().ready);
-  for (unsigned round = 0; round < 3; ++round) {
-    pair.link().finish_wait();
-    pair.serve();
-    EXPECT_EQ(pair.link().prepare_wait().at_most, std::chrono::nanoseconds::max()) << round;
-    EXPECT_FALSE(pair.client().send_ring.is_masked());
-  }
-}
-
 }  // namespace
 }  // namespace shmif::test

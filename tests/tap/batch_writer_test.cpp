@@ -114,19 +114,6 @@ TEST_F(BatchWriterTest, OneThatFailsDoesNotKeepTheOthers) {
   EXPECT_EQ(wire_.heard(), (std::vector<std::string>{"frame 0", "frame 2"}));
 }
 
-TEST_F(BatchWriterTest, TakesNoMoreAtOnceThanItSaysAndIsOfUseAfterwards) {
-  Frames frames(BatchWriter::kMaxFrames + 6);
-  std::array<std::int32_t, BatchWriter::kMaxFrames + 6> results{};
-  results.fill(12345);
-  EXPECT_EQ(writer_.write(wire_.in.get(), frames.buffers, results), BatchWriter::kMaxFrames);
-  for (std::size_t i = 0; i < results.size(); ++i) {
-    EXPECT_EQ(results[i] == 12345, i >= BatchWriter::kMaxFrames) << i;
-  }
-  (void)wire_.heard();
-  EXPECT_EQ(writer_.write(wire_.in.get(), std::span(frames.buffers).first(2), results_), 2U);
-  EXPECT_EQ(wire_.heard(), (std::vector<std::string>{"frame 0", "frame 1"}));
-}
-
 TEST(BatchWriterClosed, WritesNothing) {
   const Wire wire;
   Frames frames(2);

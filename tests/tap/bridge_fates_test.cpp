@@ -56,33 +56,6 @@ struct Reluctant : Script {
   bool asked = false;
 };
 
-TEST(Bridge, FramesThatWaitForASlowSideStillGoWhenAnotherPairEnds) {
-  bool has_ended = false;
-  Script source;
-  source.receive = [given = false](FrameBatch& into) mutable {
-    return std::exchange(given, true) ? ReceiveResult{} : frames_into(into, 3);
-  };
-  Reluctant sink(has_ended);
-  Script ends;
-  ends.receive = [&](FrameBatch&) {
-    has_ended = sink.asked;  // by now the frames wait for the sink
-    ReceiveResult result;
-    if (has_ended) result.error = make_error_code(Errc::link_ended);
-    return result;
-  };
-  Script silent;
-  AnyLink a = scripted_link(source);
-  AnyLink b = scripted_link(sink);
-  AnyLink c = scripted_link(ends);
-  AnyLink d = scripted_link(silent);
-  Bridge bridge = Bridge::create({.patience = std::chrono::hours(1)}).value();
-  ASSERT_TRUE(bridge.add(a, b));
-  ASSERT_TRUE(bridge.add(c, d));
-  EXPECT_EQ(bridge.run().pair, 1U);
-  EXPECT_EQ(bridge.counters(0).to_right.frames, 3U);
-  EXPECT_EQ(bridge.counters(0).to_right.dropped_full, 0U);
-}
-
 TEST(Bridge, TheLastFramesOfALinkThatEndsStillGoToASlowSide) {
   Script sink;
   Script source;
@@ -201,25 +174,6 @@ TEST(Bridge, EachFrameIsInOneCounterOfItsDirectionAndAllButThoseThatAreDroppedAr
     const DirectionCounters& other = to_right ? both.to_left : both.to_right;
     EXPECT_EQ(other.received + other.batches + other.frames + other.bytes + other.consumed, 0U);
   }
-}
-
-TEST(Bridge, OfTwoLinksThatEndTogetherTheFirstIsNamed) {
-  Script source;
-  source.receive = [](FrameBatch& into) {
-    ReceiveResult result = frames_into(into, 3);
-    result.error = make_error_code(Errc::link_ended);
-    return result;
-  };
-  Script sink;
-  sink.send = [](std::span<const FrameView>) {
-    return SendResult{1, make_error_code(Errc::bus_lost)};
-  };
-  AnyLink left = scripted_link(source);
-  AnyLink right = scripted_link(sink);
-  Bridge bridge = Bridge::create().value();
-  ASSERT_TRUE(bridge.add(left, right));
-  EXPECT_EQ(bridge.run().error, Errc::bus_lost);
-  EXPECT_EQ(bridge.counters(0).to_right.frames, 1U) << "what it took before it ended";
 }
 
 }  // namespace

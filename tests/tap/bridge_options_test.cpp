@@ -92,48 +92,6 @@ TEST(BridgeOptions, ALinkThatEndsWhileItIsSentToIsNamedWithItsPair) {
   }
 }
 
-TEST(BridgeOptions, TheLinkThatIsToBeAskedAgainSoonestIsNotKeptWaitingByTheOther) {
-  for (const bool to_right : {true, false}) {
-    Script soon;
-    soon.receive = [looks = 0](FrameBatch&) mutable {
-      ReceiveResult result;
-      if (++looks == 5) result.error = make_error_code(Errc::link_ended);
-      return result;
-    };
-    Script late;
-    late.ask_again = std::chrono::hours(1);
-    AnyLink from = scripted_link(soon);
-    AnyLink to = scripted_link(late);
-    Bridge bridge = Bridge::create().value();
-    add_pair(bridge, from, to, to_right);
-    const UniqueFd in_vain = in_vain_after(10);
-    EXPECT_EQ(bridge.run(in_vain.get()).why, BridgeEnd::Why::link_ended);
-  }
-}
-
-TEST(BridgeOptions, FramesWaitTwiceAsLongAsTheLinkThatTakesThemWaitsItself) {
-  for (const bool to_right : {true, false}) {
-    Script source;
-    source.patience = std::chrono::hours(1);  // of the wrong side
-    source.receive = [](FrameBatch& into) {
-      ReceiveResult result = frames_into(into, 2);
-      result.error = make_error_code(Errc::link_ended);
-      return result;
-    };
-    Script sink;
-    sink.patience = std::chrono::milliseconds(30);
-    sink.send = [](std::span<const FrameView>) { return SendResult{}; };
-    AnyLink from = scripted_link(source);
-    AnyLink to = scripted_link(sink);
-    Bridge bridge = Bridge::create({.patience = std::chrono::milliseconds(1)}).value();
-    add_pair(bridge, from, to, to_right);
-    const auto begin = std::chrono::steady_clock::now();
-    EXPECT_EQ(bridge.run().error, Errc::link_ended);
-    EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(60));
-    EXPECT_EQ(counters_of(bridge, to_right).dropped_full, 2U);
-  }
-}
-
 TEST(BridgeOptions, AStopDescriptorStopsEveryRunThatItIsGivenTo) {
   Script silent;
   AnyLink a = scripted_link(silent);

@@ -64,18 +64,6 @@ class TirelessLink {
   std::atomic<unsigned>& calls_;
 };
 
-TEST(Bridge, StopsThoughALinkNeverRunsDry) {
-  auto ends = LoopbackLink::pair().value();
-  std::atomic<unsigned> calls{0};
-  AnyLink tireless(std::make_unique<TirelessLink>(std::move(ends.first), true, 0, calls));
-  LoopbackCable other;
-  Bridge bridge = Bridge::create().value();
-  ASSERT_TRUE(bridge.add(tireless, other.near));
-  Running running(bridge);
-  EXPECT_FALSE(collect(other.far, 1000).empty());
-  EXPECT_EQ(running.stop().why, BridgeEnd::Why::stopped);
-}
-
 TEST(Bridge, WaitsForALinkAsLongAsThatWaitsItself) {
   auto ends = LoopbackLink::pair().value();
   std::atomic<unsigned> calls{0};
@@ -159,22 +147,6 @@ TEST(Bridge, SleepsWhenIdleAndPairsEveryPrepareWithAFinish) {
   EXPECT_LE(a.waits, 2);
   EXPECT_LE(a.receives, 2);
   EXPECT_GE(a.waits, 1);
-  EXPECT_EQ(a.waits, a.finishes);
-  EXPECT_EQ(b.waits, b.finishes);
-}
-
-TEST(Bridge, PairsEveryPrepareWithAFinishAlsoWhereItNeedNotWait) {
-  Puppet a;
-  Puppet b;
-  AnyLink left = puppet_link(a);
-  AnyLink right = puppet_link(b);
-  a.ready = 3;
-  b.ready = 3;
-  Bridge bridge = Bridge::create().value();
-  ASSERT_TRUE(bridge.add(left, right));
-  Running running(bridge);
-  while (a.ready > 0 || b.ready > 0) std::this_thread::yield();
-  running.stop();
   EXPECT_EQ(a.waits, a.finishes);
   EXPECT_EQ(b.waits, b.finishes);
 }
@@ -290,32 +262,6 @@ TEST(Bridge, ASideThatSaysInVainThatItHasRoomDoesNotMakeTheLoopSpin) {
   running.stop();
 }
 
-TEST(Bridge, ASideThatSaidInVainThatItHasRoomIsBelievedAgainOnceItTakesFrames) {
-  constexpr int kFrames = 1000;
-  Puppet a;
-  Puppet b;
-  AnyLink left = puppet_link(a);
-  AnyLink right(std::make_unique<NarrowLink>(b));
-  Bridge bridge =
-      Bridge::create({.batch_frames = kFrames, .patience = std::chrono::hours(1)}).value();
-  ASSERT_TRUE(bridge.add(left, right));
-  bool quick = false;  // as above
-  for (int round = 1; round <= 10 && !quick; ++round) {
-    b.refuse = true;
-    a.offer = kFrames;
-    const int before = b.sends;
-    Running running(bridge);
-    while (b.sends < before + 3) std::this_thread::yield();  // after the first, it said so in vain
-    const auto start = std::chrono::steady_clock::now();
-    b.refuse = false;
-    while (bridge.counters(0).to_right.frames < std::uint64_t{kFrames} * round)
-      std::this_thread::yield();
-    quick = std::chrono::steady_clock::now() - start < milliseconds(400);
-    running.stop();
-  }
-  EXPECT_TRUE(quick);
-}
-
 TEST(Bridge, ASideThatNeverSaysThatItHasRoomIsOfferedFramesNowAndThen) {
   Puppet a;
   Puppet b;
@@ -419,17 +365,6 @@ class HastyLink {
   std::chrono::nanoseconds at_most_;
   unsigned looks_ = 0;
 };
-
-TEST(Bridge, SleepsAndLooksAgainWhereALinkAsksForLessThanAMillisecond) {
-  unsigned waits = 0;
-  AnyLink hasty(std::make_unique<HastyLink>(waits, std::chrono::microseconds(1)));
-  Script silent;
-  AnyLink other = scripted_link(silent);
-  Bridge bridge = Bridge::create().value();
-  ASSERT_TRUE(bridge.add(hasty, other));
-  EXPECT_EQ(bridge.run().error, Errc::link_ended);
-  EXPECT_LE(waits, 3U) << "it did not sleep, or not look";
-}
 
 /// epoll_pwait2() is not on kernels before 5.11, and some sandboxes forbid it.
 TEST(Bridge, SleepsAsLongAsALinkAskedAlsoWhereTheKernelCountsOnlyMilliseconds) {

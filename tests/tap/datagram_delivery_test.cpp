@@ -296,21 +296,6 @@ TEST_F(DatagramDelivery, AKernelThatCannotSplitGetsThemOneByOneInOrder) {
   EXPECT_EQ(udp_packets(peer), more.frames.size());
 }
 
-TEST_F(DatagramDelivery, AFrameBehindTheFirstRunIsNotWrittenWithItIfTheKernelCannotSplit) {
-  TapLink link = open();
-  auto all = sinks(space_);
-  Load load(1, 0);
-  load.add({.from = 1}, 18, 0);
-  for (unsigned i = 0; i < 10; ++i) load.add({}, 18, i);
-  load.add({.from = 1}, 18, 0);
-  merged_refused = 0;
-  refuse_merged = true;
-  expect_sent(link, load);
-  refuse_merged = false;
-  expect_arrived(load, all);
-  EXPECT_EQ(merged_refused, 1);
-}
-
 TEST_F(DatagramDelivery, AsManyRunsAsFitABatchArrive) {
   TapLink link = open();
   auto all = sinks(space_);
@@ -483,22 +468,6 @@ TEST_F(DatagramDelivery, WhileTheDeviceIsDownEachIsCountedAsDropped) {
   expect_arrived(run, all);
   if (kernel_splits()) {
     EXPECT_EQ(udp_packets(peer), 1U) << "it merges no more";
-  }
-}
-
-TEST_F(DatagramDelivery, OfADeletedDeviceNoneIsTaken) {
-  TapLink link = open();
-  Load load(1, 0);
-  for (unsigned i = 0; i < 10; ++i) load.add({}, 18, i);
-  for (const bool first : {true, false}) {
-    if (!first) {
-      link = open();
-      ASSERT_EQ(link.send(load.views()).taken, 10U);  // now merging is known to work
-    }
-    ASSERT_TRUE(space_.netlink().remove("tap0"));
-    const SendResult sent = link.send(load.views());
-    EXPECT_EQ(sent.taken, 0U);
-    EXPECT_EQ(sent.error, Errc::link_ended);
   }
 }
 

@@ -378,18 +378,6 @@ TEST(DatagramMerge, FlowsThatTakeTurnsAreNotMergedForTheirOrderIsKept) {
   EXPECT_EQ(runs, (std::vector<std::size_t>{1, 1, 1, 2, 2, 1}));
 }
 
-TEST(DatagramMerge, WhatIsNotMergedLeavesTheHeadAsItWas) {
-  const Flow flow;
-  const auto frames = frames_of(flow, {40, 41});
-  Merged m;
-  m.head.size = 77;
-  m.head.bytes.fill(std::byte{0x5a});
-  const MergedHead before = m.head;
-  EXPECT_EQ(merge_datagrams(unfinished(flow, frames), m.head), 1U);
-  EXPECT_EQ(m.head.size, before.size);
-  EXPECT_EQ(m.head.bytes, before.bytes);
-}
-
 TEST(DatagramMerge, WhateverAHostileNeighbourWritesARunStandsForItsFrames) {
   std::mt19937 random(1);
   const auto below = [&](std::size_t end) { return random() % end; };

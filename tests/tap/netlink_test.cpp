@@ -25,65 +25,12 @@ using std::chrono::milliseconds;
 
 class NetlinkTest : public NamespaceTest {};
 
-TEST_F(NetlinkTest, FindsLoopbackInAFreshNamespace) {
-  const TestNamespace space;
-  const auto lo = space.netlink().interface("lo");
-  ASSERT_TRUE(lo) << lo.error().message;
-  EXPECT_TRUE(lo->is_up());
-  EXPECT_TRUE(lo->has_carrier());
-  EXPECT_GE(lo->index, 1U);
-}
-
 TEST(Interface, HasACarrierWhenItsOtherEndIsThereAndTheKernelHasTakenNote) {
   constexpr unsigned kLower = 1U << 16U;  // as in linux/if.h
   EXPECT_TRUE(Interface::carries(IFF_UP | IFF_RUNNING | kLower));
   EXPECT_FALSE(Interface::carries(IFF_UP | IFF_RUNNING)) << "lost, and not taken note of yet";
   EXPECT_FALSE(Interface::carries(IFF_UP | kLower)) << "got, and not taken note of yet";
   EXPECT_FALSE(Interface::carries(IFF_RUNNING | kLower));
-}
-
-TEST_F(NetlinkTest, NamesAnInterfaceThatIsNotThere) {
-  const TestNamespace space;
-  Netlink netlink = space.netlink();
-  const auto missing = netlink.set_up("nosuch0");
-  ASSERT_FALSE(missing);
-  EXPECT_EQ(missing.error().code, std::errc::no_such_device);
-  EXPECT_NE(missing.error().message.find("nosuch0"), std::string::npos);
-  EXPECT_EQ(netlink.interface("far-too-long-a-name").error().code, Errc::bad_argument);
-}
-
-TEST_F(NetlinkTest, SaysWhatItTriedWithWhatOnWhich) {
-  const TestNamespace space;
-  Netlink netlink = space.netlink();
-  const MacAddress mac = *MacAddress::parse("b2:a0:00:00:00:01");
-  const auto why = [](const Result<void>& tried) {
-    EXPECT_FALSE(tried);
-    EXPECT_EQ(tried.error().code, std::errc::no_such_device) << tried.error().message;
-    return tried.error().message;
-  };
-  for (const auto& [said, wanted] : std::vector<std::pair<std::string, std::string>>{
-           {why(netlink.set_up("no0")), "set interface \"no0\" up: "},
-           {why(netlink.set_up("no0", false)), "set interface \"no0\" down: "},
-           {why(netlink.set_mtu("no0", 1400)), "set the MTU of interface \"no0\" to 1400: "},
-           {why(netlink.set_mac("no0", mac)),
-            "set the MAC of interface \"no0\" to b2:a0:00:00:00:01: "},
-           {why(netlink.rename("no0", "yes0")), "rename interface \"no0\" to \"yes0\": "},
-           {why(netlink.move_to("no0", *NetNamespace::current())),
-            "move interface \"no0\" to the network namespace of this process: "},
-           {why(netlink.add_address("no0", *Cidr::parse("198.18.0.7/24"))),
-            "add address 198.18.0.7/24 to interface \"no0\": "},
-           {why(netlink.add_default_route("no0", *IpAddress::parse("fd00::1"))),
-            "add a default route through gateway fd00::1 on interface \"no0\": "},
-           {why(netlink.add_neighbour("no0", *IpAddress::parse("198.18.0.9"), {})),
-            "add neighbour 198.18.0.9 to interface \"no0\": "},
-           {why(netlink.disable_ipv6("no0")), "disable IPv6 on interface \"no0\": "},
-           {why(netlink.disable_offloads("no0")), "switch off the offloads of interface \"no0\": "},
-           {why(netlink.disable_unspeakable_offloads("no0")),
-            "switch off the offloads of tunnels on interface \"no0\": "},
-           {why(netlink.remove("no0")), "no interface \"no0\" here: "}}) {
-    const bool is_lookup = wanted.starts_with("no interface");
-    EXPECT_TRUE(said.starts_with(is_lookup ? wanted : "cannot " + wanted)) << said;
-  }
 }
 
 TEST(Interface, HasANameOfFifteenBytesThatIsNoPatternAndNoPath) {
@@ -193,37 +140,6 @@ TEST_F(NetlinkTest, LeavesTheCallersInterfaceOfTheSameNameItsIpv6) {
   EXPECT_EQ(contents(setting), "1\n");
 }
 
-TEST_F(NetlinkTest, ConfiguresBothEndsOfAPairAcrossNamespaces) {
-  const TestNamespace left;
-  const TestNamespace right;
-  Netlink netlink = left.netlink();
-  const NetNamespace there = right.space();
-  ok(netlink.add_veth("v0", "v1", &there));
-  Netlink peer = right.netlink();
-  const MacAddress mac = *MacAddress::parse("b2:a0:00:00:00:01");
-  ok(netlink.set_mac("v0", mac));
-  ok(netlink.set_mtu("v0", 9000));
-  EXPECT_TRUE(set_promiscuous(left.space(), "v0", true));
-  ok(peer.rename("v1", "eth0"));
-  ok(netlink.set_up("v0"));
-  EXPECT_FALSE(netlink.interface("v0")->has_carrier());
-  const auto none = netlink.wait_for_carrier("v0", milliseconds(20));
-  EXPECT_EQ(none.error().code, Errc::timed_out);
-  EXPECT_NE(none.error().message.find("\"v0\" has no carrier after 20 ms"), std::string::npos)
-      << none.error().message;
-  ok(peer.set_up("eth0"));
-  ok(netlink.wait_for_carrier("v0", milliseconds(30000)));
-  const auto v0 = netlink.interface("v0");
-  EXPECT_EQ(v0->mac, mac);
-  EXPECT_EQ(v0->mtu, 9000U);
-  EXPECT_TRUE(v0->is_promiscuous());
-  EXPECT_TRUE(set_promiscuous(left.space(), "v0", false));
-  EXPECT_FALSE(netlink.interface("v0")->is_promiscuous());
-  ok(netlink.remove("v0"));
-  EXPECT_FALSE(netlink.interface("v0"));
-  EXPECT_FALSE(peer.interface("eth0"));
-}
-
 TEST_F(NetlinkTest, AddressesAndRoutesAreUsableAtOnce) {
   const TestNamespace left;
   const TestNamespace right;
@@ -288,53 +204,6 @@ TEST_F(NetlinkTest, LeadsToAGatewayOutsideOfANetworkOfOneAddress) {
     EXPECT_EQ(routes.find("default via " + std::string(gateway) + " dev v0 "), 0U) << routes;
     EXPECT_NE(routes.find(" onlink"), std::string::npos) << routes;
   }
-}
-
-TEST_F(NetlinkTest, LeadsToNoGatewayOutsideBecauseOfAnAddressOfTheOtherFamily) {
-  const TestNamespace space;
-  Netlink netlink = space.netlink();
-  ok(netlink.add_veth("v0", "v1"));
-  ok(netlink.set_up("v0"));
-  ok(netlink.add_address("v0", *Cidr::parse("198.18.0.1/24")));
-  ok(netlink.add_address("v0", *Cidr::parse("fd00::1/32")));
-  const auto refused = netlink.add_default_route("v0", *IpAddress::parse("198.19.0.2"));
-  ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().code, std::errc::host_unreachable);
-}
-
-TEST_F(NetlinkTest, BlamesTheMtuForAnAddressOnlyIfItIsTooSmall) {
-  const TestNamespace space;
-  Netlink netlink = space.netlink();
-  ok(netlink.add_veth("v0", "v1"));
-  const Cidr address = *Cidr::parse("fd00::1/64");
-  ok(netlink.set_mtu("v0", 1280));
-  ok(netlink.add_address("v0", address));
-  const auto again = netlink.add_address("v0", address);
-  ASSERT_FALSE(again);
-  EXPECT_EQ(again.error().code, std::errc::file_exists);
-  EXPECT_EQ(again.error().message.find("MTU"), std::string::npos) << again.error().message;
-  ok(netlink.set_mtu("v0", 1279));
-  const auto refused = netlink.add_address("v0", address);
-  ASSERT_FALSE(refused);
-  EXPECT_NE(refused.error().message.find("needs an MTU of 1280, the interface has 1279"),
-            std::string::npos)
-      << refused.error().message;
-}
-
-TEST_F(NetlinkTest, SaysThatIpv6IsSwitchedOffWhereTheInterfaceIs) {
-  const TestNamespace space;
-  Netlink netlink = space.netlink();
-  ok(netlink.add_veth("v0", "v1"));
-  {
-    const Inside inside(space);
-    ok(netlink.disable_ipv6("v0"));
-  }
-  const auto refused = netlink.add_address("v0", *Cidr::parse("fd00::1/64"));
-  ASSERT_FALSE(refused);
-  EXPECT_NE(refused.error().message.find(
-                "IPv6 is switched off: /proc/sys/net/ipv6/conf/v0/disable_ipv6 is 1"),
-            std::string::npos)
-      << refused.error().message;
 }
 
 TEST_F(NetlinkTest, KeepsIpv6AndOffloadsOffAnInterface) {
@@ -440,15 +309,6 @@ TEST_F(NetlinkTest, SeesThatAPacketSocketMadeAnInterfacePromiscuous) {
     EXPECT_TRUE(netlink.interface("v0")->is_promiscuous());
   }
   EXPECT_FALSE(netlink.interface("v0")->is_promiscuous());
-}
-
-TEST_F(NetlinkTest, ChangesOtherNamespacesWithoutMovingTheCaller) {
-  const TestNamespace space;
-  const auto before = NetNamespace::current();
-  Netlink netlink = space.netlink();
-  ok(netlink.add_veth("only-there", "peer"));
-  EXPECT_TRUE(before->is_current());
-  EXPECT_FALSE(Netlink::open()->interface("only-there"));
 }
 
 TEST_F(NetlinkTest, AWatchOfInterfacesThatMissedNewsAsksForAll) {

@@ -109,32 +109,6 @@ TEST_F(PacketState, WhatIsLeftToDoForAFrameIsNotTakenForTheNextOnes) {
   }
 }
 
-TEST_F(PacketState, OfASegmentThatFindsTooLittleRoomTheTrueSizeIsTold) {
-  const Cable cable;
-  PacketLink link = cable.open();
-  const NetNamespace there = cable.there.space();
-  PacketLink host = PacketLink::open("v1", {.where = &there}).value();
-  const shmif::test::Shape shape{};
-  Bytes super = shmif::test::build(shape, 2500, 1);
-  std::copy_n(make_frame(60, 1).begin(), 12, super.begin());
-  FrameView view(super.data(), super.size());
-  view.offload = shmif::test::header_for(shape, 1000);
-  ASSERT_EQ(host.send({&view, 1}).taken, 1U);
-  std::vector<std::size_t> sizes;
-  FrameBatch small(1, 64);
-  while (sizes.size() < 3 && wait_for(link, std::chrono::seconds(20))) {
-    small.clear();
-    ASSERT_FALSE(link.receive(small).error);
-    for (const FrameView& f : small.frames()) {
-      if (!is_suite_frame(f)) continue;
-      EXPECT_EQ(f.size(), 64U);
-      sizes.push_back(f.true_bytes);
-    }
-  }
-  const std::size_t head = shape.payload();
-  EXPECT_EQ(sizes, (std::vector<std::size_t>{head + 1000, head + 1000, head + 500}));
-}
-
 TEST_F(PacketState, AFrameThatDidNotFitTheLastBatchNeedsNoOtherToBeHeard) {
   const Cable cable;
   PacketLink link = cable.open();
@@ -181,12 +155,6 @@ TEST_F(PacketState, WhatTheQueueOfTheInterfaceRefusesIsDroppedAndCountedAsThat) 
   EXPECT_EQ(link.send(views(frames)).taken, 3U);
   EXPECT_EQ(await_own(peer, 3), frames);
   EXPECT_EQ(link.counters().sent_frames, before.sent_frames + 3);
-}
-
-TEST_F(PacketState, NoFrameIsLongerThanThoseOfTheLargestBus) {
-  const Cable cable(65535);
-  PacketLink link = cable.open();
-  EXPECT_EQ(link.max_frame_bytes(), kMaxFrameBytes);
 }
 
 TEST_F(PacketState, SettingTheCarrierLeavesTheRestOfTheInterfaceAsItIs) {

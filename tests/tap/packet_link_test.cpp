@@ -416,26 +416,5 @@ TEST_F(PacketLinkTest, LeavesTheChecksumOfATaggedFrameToWhoAsksForThatAndSaysWhe
   }
 }
 
-TEST_F(PacketLinkTest, TellsInDebugLinesHowItWasOpenedAndOfItsInterface) {
-  const Cable cable;
-  const std::string said = shmif::test::debug_lines_of("link", [&] {
-    PacketLink link = cable.open();
-    ASSERT_TRUE(cable.here.netlink().set_mtu("v0", 4000));
-    EXPECT_EQ(link.max_frame_bytes(), 4018U);
-    ASSERT_TRUE(cable.here.netlink().remove("v0"));
-    FrameBatch batch;
-    ReceiveResult r;
-    for (int i = 0; i < 1000 && !r.error; ++i) {
-      batch.clear();
-      r = link.receive(batch);
-    }
-    EXPECT_EQ(r.error, Errc::link_ended);
-  });
-  EXPECT_EQ(said,
-            "packet:v0: opened; MTU 1500, promiscuous, offloads are finished here\n"
-            "packet:v0: MTU 4000, was 1500\n"
-            "packet:v0: ended: the interface is gone\n");
-}
-
 }  // namespace
 }  // namespace shmif::tap::test

@@ -103,20 +103,6 @@ TEST_F(PacketTags, WhatIsLongerThanThePacketWithoutATagIsTooLong) {
   EXPECT_TRUE(same_frames({two}, await_own(peer, 1)));
 }
 
-TEST_F(PacketTags, WhereTheMtuHasRoomForATagAFrameIsAsLongAsWithoutThatRoom) {
-  const Cable cable(1504);
-  const NetNamespace where = cable.here.space();
-  PacketLink link = PacketLink::open("v0", {.tag_in_mtu = true, .where = &where}).value();
-  EXPECT_EQ(link.max_frame_bytes(), 1518U);
-  PacketPeer peer(cable.there, "v1");
-  const std::vector<Bytes> frames{make_frame(1514, 1), make_frame(1518, 2, 1), ad_frame(1518, 3)};
-  EXPECT_EQ(link.send(views(frames)).taken, frames.size());
-  EXPECT_TRUE(same_frames(frames, await_own(peer, frames.size())));
-  const Bytes longer = make_frame(1519, 4, 1);
-  const FrameView too_long(longer.data(), longer.size());
-  EXPECT_EQ(link.send({&too_long, 1}).error, Errc::frame_too_long);
-}
-
 TEST_F(PacketTags, AnUnfinishedChecksumBehindA8021adTagIsFinishedByTheKernel) {
   const Cable cable;
   PacketLink link = cable.open();

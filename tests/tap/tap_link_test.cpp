@@ -194,20 +194,6 @@ TEST_F(TapLinkTest, RefusesWhatCannotBeAndLeavesNothingBehind) {
   }
 }
 
-TEST_F(TapLinkTest, TakesEveryMtuAndNumberOfQueuesUpToTheLimits) {
-  for (const std::uint32_t mtu : {68U, 65521U}) {
-    const auto link = TapLink::open(in(where_, "tap0", mtu));
-    ASSERT_TRUE(link) << link.error().message;
-    EXPECT_EQ(space_.netlink().interface("tap0")->mtu, mtu);
-  }
-  for (const unsigned queues : {0U, 17U}) {
-    EXPECT_EQ(TapLink::open_queues(in(where_, "tap0"), queues).error().code, Errc::bad_argument);
-  }
-  const auto max = TapLink::open_queues(in(where_, "tap0"), 16);
-  ASSERT_TRUE(max) << max.error().message;
-  EXPECT_EQ(max->size(), 16U);
-}
-
 TEST_F(TapLinkTest, ADeviceThatIsNotToBeUpHasItsAddressAndIsDown) {
   TapOptions options = in(where_, "tap0");
   options.up = false;
@@ -268,16 +254,6 @@ TEST_F(TapLinkTest, DropsWhileDownAndGoesOnWhenUp) {
   EXPECT_EQ(await_own(peer, 1), std::vector<Bytes>{frame});
   peer.send(frame);
   EXPECT_EQ(shmif::test::collect(link, 1), std::vector<Bytes>{frame});
-}
-
-TEST_F(TapLinkTest, ABatchForADeletedDeviceEndsTheLinkAtItsFirstFrame) {
-  auto link = TapLink::open(in(where_, "tap0")).value();
-  ASSERT_TRUE(space_.netlink().remove("tap0"));
-  const Bytes frame = make_frame(60, 1);
-  const FrameView view(frame.data(), frame.size());
-  const SendResult r = link.send(std::array{view, view, view});
-  EXPECT_EQ(r.taken, 0U);
-  EXPECT_EQ(r.error, Errc::link_ended);
 }
 
 TEST_F(TapLinkTest, DeletingTheDeviceWakesTheWaiterAndEndsTheLink) {

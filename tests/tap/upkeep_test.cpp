@@ -219,14 +219,6 @@ TEST_F(UpkeepTest, AnotherAddressOfSomebodyIsNotTakenForOneThatWasGiven) {
   EXPECT_TRUE(has("fd00::1/64"));
 }
 
-TEST_F(UpkeepTest, TheSameAddressOnAnotherInterfaceIsNotTakenForTheOneThatWasGiven) {
-  for (const char* const what : {"add", "del"})
-    ip(std::string("addr ") + what + " fd00::1/64 dev far0");
-  ip("link set dev0 down");
-  ip("link set dev0 up");
-  EXPECT_TRUE(has("fd00::1/64"));
-}
-
 TEST_F(UpkeepTest, EachInterfaceHasItsOwnAndOnlyTheOneThatCameUpGetsThem) {
   Netlink netlink = space_.netlink();
   ASSERT_TRUE(netlink.add_veth("dev1", "far1"));
@@ -286,31 +278,6 @@ TEST_F(UpkeepTest, WhatCouldNotBePutBackIsTriedWhenItComesUpAgain) {
   ip("link set dev0 up");
   EXPECT_TRUE(has("fd00::1/64"));
   EXPECT_TRUE(has("default via 198.18.0.254"));
-}
-
-TEST_F(UpkeepTest, WhatTheKernelDidNotTakeIsTriedWhenItComesUpAgain) {
-  ip("link set dev0 down");
-  ip("link set dev0 mtu 1000");  // too small for IPv6
-  for (int round = 0; round < 2; ++round) {
-    ip("link set dev0 up");
-    EXPECT_FALSE(has("fd00::1/64"));
-    EXPECT_TRUE(has("default via 198.18.0.254"));
-    ip("link set dev0 down");
-  }
-  ip("link set dev0 mtu 1500");
-  ip("link set dev0 up");
-  EXPECT_TRUE(has("fd00::1/64"));
-}
-
-TEST_F(UpkeepTest, TheGatewaysOfBothFamiliesAreThereAgain) {
-  given_[0].gateways.push_back(*IpAddress::parse("fd00::fe"));
-  ASSERT_TRUE(space_.netlink().add_default_route("dev0", given_[0].gateways[1]));
-  begin();
-  ip("link set dev0 down");
-  ip("link set dev0 up");
-  EXPECT_TRUE(has("default via 198.18.0.254"));
-  const std::string routes = run(space_, {"ip", "-6", "route"}).output;
-  EXPECT_NE(routes.find("default via fd00::fe"), std::string::npos) << routes;
 }
 
 // Root of a namespace may send to every netlink socket of it.

@@ -48,14 +48,6 @@ TEST(VhostAgreed, AMachineMayShareNoMoreThanTheLinkAllows) {
   }
 }
 
-TEST(VhostAgreed, MemoryThatWasRefusedWasNotGiven) {
-  Machine machine({}, {.max_memory_bytes = 4096}, false);
-  machine.front().share_memory();
-  machine.serve();
-  EXPECT_EQ(machine.last().error, Errc::corrupt);
-  EXPECT_FALSE(machine.link().was_set_up());
-}
-
 // The last of them has both queues.
 TEST(VhostAgreed, AMachineMayShareEightRegions) {
   Machine machine({}, {}, false);
@@ -98,12 +90,6 @@ TEST(VhostAgreed, ACallThatIsFullKeepsNobody) {
   EXPECT_EQ(child.wait(), 0);
 }
 
-TEST(VhostAgreed, AQueueThatStartsAsksForNoKicksUntilSomebodySleeps) {
-  Machine machine({.features = Driver::kPlain}, {});
-  EXPECT_EQ(machine.front().send_queue.used().flags, vhost::RingHead::kNoNotice);
-  EXPECT_EQ(machine.front().receive_queue.used().flags, vhost::RingHead::kNoNotice);
-}
-
 TEST(VhostAgreed, AnOldKickWakesNobodyOnceThereIsANewOne) {
   Machine machine({}, {});
   FrontEnd& front = machine.front();
@@ -133,20 +119,6 @@ TEST(VhostAgreed, AMessageBehindAKickIsAnsweredAtOnce) {
   EXPECT_FALSE(machine.hears());
 }
 
-TEST(VhostAgreed, EachQueueWouldBeginWhereItWasTold) {
-  Machine machine({}, {}, false);
-  FrontEnd& front = machine.front();
-  for (const std::uint32_t index : {0U, 1U})
-    ASSERT_TRUE(front.tell(Request::set_vring_base, VringState{index, 0x1'0000 + 500 + index}));
-  for (const std::uint32_t index : {0U, 1U}) {
-    ASSERT_TRUE(front.tell(Request::get_vring_base, VringState{index, 9}));
-    const auto place = front.reply();
-    ASSERT_TRUE(place.has_value());
-    EXPECT_EQ((*place)[0], index);
-    EXPECT_EQ((*place)[1], 500 + index) << "of 16 bits";
-  }
-}
-
 // Where the new parts are, frames go on, and not in the old ones.
 TEST(VhostAgreed, AQueueThatRunsMayMove) {
   Machine machine({.queue_size = 16}, {});
@@ -164,44 +136,6 @@ TEST(VhostAgreed, AQueueThatRunsMayMove) {
   ASSERT_EQ(machine.link().send(views({make_frame(60, 1)})).taken, 1U);
   EXPECT_EQ(front.receive_queue.used().idx, 0U);
   EXPECT_EQ(reinterpret_cast<vhost::RingHead*>(front.memory.at(used))->idx, 1U);
-}
-
-TEST(VhostAgreed, AnyNumberButZeroEnablesAQueue) {
-  Machine machine({}, {});
-  FrontEnd& front = machine.front();
-  for (const std::uint32_t value : {0U, 2U, 0U, 0x100U, 0U, 0x8000'0000U}) {
-    ASSERT_TRUE(front.tell(Request::set_vring_enable, VringState{1, value}));
-    machine.serve();
-    EXPECT_EQ(machine.speaks(), value != 0) << value;
-  }
-}
-
-TEST(VhostAgreed, TheFirstOfTwoFaultsIsTheReason) {
-  Machine machine({.queue_size = 16}, {});
-  FrontEnd& front = machine.front();
-  front.receive_queue.head(0) = 16;
-  ASSERT_EQ(machine.link().send(views({make_frame(60, 1)})).error, Errc::link_ended);
-  const std::string first = machine.link().why();
-  EXPECT_EQ(first, "receive queue: a descriptor has a number that does not exist");
-  ASSERT_TRUE(front.tell(static_cast<Request>(99), std::uint64_t{0}));
-  front.send_queue.available().idx = 17;
-  EXPECT_TRUE(machine.link().prepare_wait().ready);
-  machine.serve();
-  EXPECT_EQ(machine.last().error, Errc::corrupt);
-  EXPECT_EQ(machine.link().why(), first);
-}
-
-TEST(VhostAgreed, WhoAskedForAnAnswerIsToldOfTheRefusalAndCutOffAllTheSame) {
-  Machine machine({}, {}, false);
-  FrontEnd& front = machine.front();
-  ASSERT_TRUE(front.tell(Request::set_protocol_features, vhost::bit(3)));
-  ASSERT_TRUE(
-      front.tell(Request::set_vring_num, VringState{5, 256}, {}, vhost::MessageHeader::kNeedReply));
-  const auto reply = front.reply();
-  ASSERT_TRUE(reply.has_value());
-  EXPECT_EQ((*reply)[0], 1U);
-  EXPECT_EQ(machine.last().error, Errc::corrupt);
-  EXPECT_EQ(machine.link().why(), "a queue that does not exist; give it queues=1");
 }
 
 TEST(VhostAgreed, OneWhoTalksWithoutEndDoesNotKeepTheCaller) {
@@ -344,18 +278,6 @@ TEST(VhostAgreed, AFrameFillsAtMost1024BuffersHoweverManyAreLent) {
   EXPECT_EQ(machine.link().drops().no_room, 1U);
 }
 
-// The whole queue is lent, so waiting would bring no more buffers.
-TEST(VhostAgreed, AFrameFillsAtMostAsManyBuffersAsTheQueueHas) {
-  Machine machine({.queue_size = 4, .buffer_bytes = 100}, {.max_frame_bytes = 9022});
-  const std::vector<Bytes> frames{make_frame(4 * 100 - 11, 1), make_frame(4 * 100 - 12, 2)};
-  ASSERT_EQ(machine.link().send(views(frames)).taken, 2U) << "it does not wait for more";
-  const auto got = machine.front().arrived();
-  ASSERT_EQ(got.size(), 1U);
-  EXPECT_EQ(got[0].frame, frames[1]);
-  EXPECT_EQ(got[0].buffers, 4U);
-  EXPECT_EQ(machine.link().drops().no_room, 1U);
-}
-
 // Each segment needs three buffers, and there are eight; or no chain is as long as a segment.
 TEST(VhostAgreed, ASuperFrameOfWhichSegmentsFindNoBuffersIsCountedOnce) {
   struct Case {
@@ -378,80 +300,6 @@ TEST(VhostAgreed, ASuperFrameOfWhichSegmentsFindNoBuffersIsCountedOnce) {
 }
 
 // Debug lines.
-
-std::string told_of(const std::function<void(FrontEnd&)>& tell, Driver driver = {}) {
-  Machine machine(driver, {.offload = true, .address = "v"}, false);
-  std::string said = debug_lines_of("link", [&] {
-    tell(machine.front());
-    machine.serve();
-    EXPECT_FALSE(machine.last().error) << machine.link().why();
-  });
-  return said;
-}
-
-TEST(VhostTold, NamesEachFeature) {
-  for (const auto& [feature, name] :
-       {std::pair{std::uint64_t{0}, "none"}, std::pair{Features::kCsum, "csum"},
-        std::pair{Features::kGuestCsum, "guest-csum"}, std::pair{Features::kMtu, "mtu"},
-        std::pair{Features::kGuestTso4, "guest-tso4"},
-        std::pair{Features::kGuestTso6, "guest-tso6"}, std::pair{Features::kGuestEcn, "guest-ecn"},
-        std::pair{Features::kHostTso4, "host-tso4"}, std::pair{Features::kHostTso6, "host-tso6"},
-        std::pair{Features::kHostEcn, "host-ecn"}, std::pair{Features::kMergeable, "mergeable"},
-        std::pair{Features::kIndirect, "indirect"}, std::pair{Features::kEventIndex, "event-index"},
-        std::pair{Features::kProtocolFeatures, "protocol-features"},
-        std::pair{Features::kVersion1, "version-1"}}) {
-    const std::string said = told_of(
-        [&, bits = feature](FrontEnd& f) { EXPECT_TRUE(f.tell(Request::set_features, bits)); });
-    EXPECT_EQ(said, std::string("v: the front-end agrees on features: ") + name + '\n');
-  }
-}
-
-TEST(VhostTold, SumsUpTheRegionsOfTheMemory) {
-  const std::string said = told_of([](FrontEnd& f) {
-    vhost::MemoryTable table{.count = 2};
-    table.regions[0] = {.guest_address = 0, .bytes = 8192, .user_address = 0x10000};
-    table.regions[1] = {.guest_address = 8192, .bytes = 4096, .user_address = 0x20000};
-    table.regions[2] = {.bytes = 7};  // beyond its count
-    const std::array<int, 2> files{f.memory.file(), f.memory.file()};
-    EXPECT_TRUE(f.tell(Request::set_mem_table, table, files));
-  });
-  EXPECT_EQ(said, "v: the front-end shares 12288 bytes of memory, in regions: 2\n");
-}
-
-TEST(VhostTold, SaysWhatBecomesOfEachQueue) {
-  const std::string said = told_of(
-      [](FrontEnd& f) {
-        EXPECT_TRUE(f.tell(Request::set_features, Driver::kUsual));
-        f.share_memory();
-        f.start_queue(0, f.receive_queue, false);
-        f.start_queue(1, f.send_queue, false);
-        for (const std::uint64_t index : {0U, 1U})
-          EXPECT_TRUE(f.tell(Request::set_vring_kick, vhost::bit(8) | index));
-        for (const std::uint32_t index : {0U, 1U}) {
-          EXPECT_TRUE(f.tell(Request::set_vring_enable, VringState{index, 1}));
-          EXPECT_TRUE(f.tell(Request::set_vring_enable, VringState{index, 0}));
-        }
-        EXPECT_TRUE(f.tell(Request::reset_owner, std::span<const std::byte>()));
-        for (const std::uint32_t index : {0U, 1U})
-          EXPECT_TRUE(f.tell(Request::get_vring_base, VringState{index, 0}));
-      },
-      {.queue_size = 64});
-  EXPECT_EQ(said,
-            "v: the front-end agrees on features: mergeable indirect event-index "
-            "protocol-features version-1\n"
-            "v: the front-end shares 16777216 bytes of memory, in regions: 1\n"
-            "v: the front-end starts its receive queue: 64 entries\n"
-            "v: the front-end starts its send queue: 64 entries\n"
-            "v: the front-end starts its receive queue: 64 entries, polled\n"
-            "v: the front-end starts its send queue: 64 entries, polled\n"
-            "v: the front-end enables its receive queue\n"
-            "v: the front-end disables its receive queue\n"
-            "v: the front-end enables its send queue\n"
-            "v: the front-end disables its send queue\n"
-            "v: the front-end stops its queues\n"
-            "v: the front-end stops its receive queue\n"
-            "v: the front-end stops its send queue\n");
-}
 
 // Messages.
 

@@ -104,18 +104,6 @@ TEST(VhostBackend, NotifiesTheDriverOnceOfWhatTheLastBackEndGaveBack) {
   EXPECT_EQ(machine.front().send_queue.calls(), 1U);
 }
 
-TEST(VhostBackend, SaysWhereItStoppedWhateverItWasToldWhileItRan) {
-  Machine machine({}, {});
-  FrontEnd& front = machine.front();
-  ASSERT_EQ(front.send({make_frame(60, 1), make_frame(60, 2)}), 2U);
-  ASSERT_EQ(collect(machine.link(), 2).size(), 2U);
-  ASSERT_TRUE(front.tell(Request::set_vring_base, VringState{1, 4711}));
-  ASSERT_TRUE(front.tell(Request::get_vring_base, VringState{1, 0}));
-  const auto stopped = front.reply();
-  ASSERT_TRUE(stopped.has_value());
-  EXPECT_EQ((*stopped)[1], 2U);
-}
-
 TEST(VhostBackend, SaysWhereItStoppedAndGoesOnThere) {
   Machine machine({.queue_size = 16}, {});
   FrontEnd& front = machine.front();
@@ -250,19 +238,6 @@ TEST(VhostBackend, QueuesThatAreNotEnabledDiscard) {
   EXPECT_EQ(before.not_ready, 2U);
 }
 
-TEST(VhostBackend, MemoryMayBeSharedAnewWhileTheQueuesRun) {
-  Machine machine({}, {});
-  FrontEnd& front = machine.front();
-  for (unsigned i = 0; i < 3; ++i) {
-    ASSERT_EQ(front.send({make_frame(60, i)}), 1U);
-    EXPECT_TRUE(same_frames({make_frame(60, i)}, collect(machine.link(), 1)));
-    front.share_memory();
-    machine.serve();
-    EXPECT_TRUE(machine.hears());
-    EXPECT_TRUE(machine.speaks());
-  }
-}
-
 /// A memory of the machine with what is in its old one, for the front-end to share instead.
 void share_instead(const FrontEnd& front, const MachineMemory& memory, std::uint64_t user_address) {
   std::memcpy(memory.at(0), front.memory.at(0), memory.size());
@@ -320,20 +295,6 @@ TEST(VhostBackend, CarriesNoFrameAfterItsEnd) {
   EXPECT_FALSE(machine.speaks());
 }
 
-TEST(VhostBackend, IsSetUpOnceMemoryIsShared) {
-  Machine machine({}, {}, false);
-  ASSERT_TRUE(machine.front().tell(Request::set_features, Driver::kUsual));
-  machine.serve();
-  EXPECT_FALSE(machine.link().was_set_up());
-  machine.front().share_memory();
-  machine.serve();
-  EXPECT_TRUE(machine.link().was_set_up());
-  machine.front().socket.reset();
-  machine.serve();
-  EXPECT_EQ(machine.last().error, Errc::link_ended);
-  EXPECT_TRUE(machine.link().was_set_up()) << "it was";
-}
-
 TEST(VhostBackend, WithProtocolFeaturesEachQueueWaitsUntilItIsEnabled) {
   Machine machine({}, {}, false);
   FrontEnd& front = machine.front();
@@ -348,35 +309,6 @@ TEST(VhostBackend, WithProtocolFeaturesEachQueueWaitsUntilItIsEnabled) {
   ASSERT_EQ(front.send({make_frame(60, 2)}), 1U);
   machine.serve();
   EXPECT_EQ(machine.link().drops().discarded, 1U);
-}
-
-TEST(VhostBackend, TheSameFeaturesMayComeAgainWhileTheQueuesRun) {
-  Machine machine({}, {});
-  ASSERT_TRUE(machine.front().tell(Request::set_features, Driver::kUsual));
-  machine.serve();
-  EXPECT_FALSE(machine.last().error);
-  EXPECT_TRUE(machine.hears());
-  EXPECT_TRUE(machine.speaks());
-}
-
-TEST(VhostBackend, SaysOfEachQueueWhereItStopped) {
-  Machine machine({}, {});
-  FrontEnd& front = machine.front();
-  const auto running = holdings({}).descriptors;
-  ASSERT_EQ(front.send({make_frame(60, 1)}), 1U);
-  ASSERT_EQ(collect(machine.link(), 1).size(), 1U);
-  const std::vector<Bytes> frames(3, make_frame(60, 2));
-  ASSERT_EQ(machine.link().send(views(frames)).taken, 3U);
-  ASSERT_TRUE(front.tell(Request::get_vring_base, VringState{0, 77}));
-  const auto stopped = front.reply();
-  ASSERT_TRUE(stopped.has_value());
-  EXPECT_EQ((*stopped)[0], 0U);
-  EXPECT_EQ((*stopped)[1], 3U);
-  EXPECT_EQ(holdings({}).descriptors, running - 2) << "without its kick and its call";
-  ASSERT_EQ(front.send({make_frame(61, 3)}), 1U);
-  EXPECT_TRUE(same_frames({make_frame(61, 3)}, collect(machine.link(), 1))) << "the other one runs";
-  ASSERT_EQ(machine.link().send(views(frames)).taken, 3U);
-  EXPECT_EQ(machine.link().drops().not_ready, 3U);
 }
 
 // Linux in user mode hangs up its device when the channel is closed.
@@ -427,18 +359,6 @@ TEST(VhostBackend, AKickMayBeAPipe) {
   ASSERT_EQ(::poll(&waiting, 1, 0), 0);
   ASSERT_EQ(::write(ends[1], "kick", 4), 4);
   EXPECT_EQ(::poll(&waiting, 1, 10'000), 1);
-}
-
-TEST(VhostBackend, AnErrorDescriptorMayBeThereOrNot) {
-  Machine machine({}, {});
-  const UniqueFd error(::eventfd(0, EFD_CLOEXEC));
-  const int sent = error.get();
-  ASSERT_TRUE(machine.front().tell(Request::set_vring_err, vhost::bit(8)));
-  ASSERT_TRUE(machine.front().tell(Request::set_vring_err, std::uint64_t{1}, {&sent, 1}));
-  machine.serve();
-  EXPECT_FALSE(machine.last().error);
-  EXPECT_TRUE(machine.hears());
-  EXPECT_TRUE(machine.speaks());
 }
 
 TEST(VhostBackend, NotifiesTheDriverOfWhatAnOlderCallDescriptorMissed) {

@@ -97,19 +97,6 @@ TEST(GuestMemory, GivesNoAddressBeyondOneRegion) {
   EXPECT_EQ(GuestMemory().at_guest(0, 0), nullptr);
 }
 
-// In any order, and for the machine as for the front-end.
-TEST(GuestMemory, RegionsMayTouchEachOther) {
-  const auto backing = files(3);
-  const std::vector<MemoryRegion> regions{
-      {.guest_address = 8192, .bytes = 4096, .user_address = 0x70002000},
-      {.guest_address = 4096, .bytes = 4096, .user_address = 0x70001000},
-      {.guest_address = 12288, .bytes = 4096, .user_address = 0x70003000}};
-  const auto memory = GuestMemory::map(regions, backing);
-  ASSERT_TRUE(memory) << memory.error().message;
-  EXPECT_NE(memory->at_guest(4096, 4096), nullptr);
-  EXPECT_NE(memory->at_guest(12288, 4096), nullptr);
-}
-
 TEST(GuestMemory, RefusesRegionsThatCannotBe) {
   const MemoryRegion good{
       .guest_address = 0, .bytes = 4096, .user_address = 0x70000000, .file_offset = 0};

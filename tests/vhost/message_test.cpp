@@ -130,17 +130,6 @@ TEST(VhostMessage, TooManyDescriptorsWithSeveralPartsAreRefused) {
   }
 }
 
-TEST(VhostMessage, OfTheLargestSizeArrivesWhole) {
-  auto pair = vhost_sockets();
-  std::vector<std::byte> payload(vhost::kMaxPayloadBytes, std::byte{7});
-  payload.back() = std::byte{8};
-  ASSERT_TRUE(vhost::send_message(pair[0].get(), Request::set_mem_table, 0, payload));
-  base::ForeignSocket socket(std::move(pair[1]));
-  MessageReader reader;
-  ASSERT_EQ(reader.read(socket), Status::whole);
-  EXPECT_TRUE(std::ranges::equal(reader.message().bytes(), payload));
-}
-
 TEST(VhostMessage, DescriptorsThatNobodyTookAreClosedWithTheMessage) {
   auto pair = vhost_sockets();
   const auto before = held() + 1;

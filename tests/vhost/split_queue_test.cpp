@@ -108,17 +108,6 @@ TEST(SplitQueue, CountsPastTheEndOfItsNumbers) {
   EXPECT_EQ(pair.device.position(), 200'000 % 65'536);
 }
 
-TEST(SplitQueue, MayHaveTheLargestSize) {
-  QueuePair pair(true, SplitQueue::kMaxSize);
-  pair.driver.descriptor(SplitQueue::kMaxSize - 1) = {
-      MachineMemory::kGuest + (std::uint64_t{8} << 20), 64, 0, 0};
-  for (unsigned i = 0; i < SplitQueue::kMaxSize; ++i) pair.driver.lend(SplitQueue::kMaxSize - 1);
-  (void)pair.driver.show(true);
-  EXPECT_TRUE(pair.device.has(SplitQueue::kMaxSize)) << "all of them";
-  pair.consume();
-  EXPECT_EQ(pair.device.position(), 1U);
-}
-
 TEST(SplitQueue, NotifiesWhenTheDriversEventIsPassed) {
   QueuePair pair(true);
   pair.driver.descriptor(0) = {MachineMemory::kGuest + (std::uint64_t{1} << 20), 64, 0, 0};

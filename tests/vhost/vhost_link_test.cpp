@@ -148,21 +148,6 @@ TEST(VhostLink, FramesInSeveralBuffersAndInIndirectTablesArriveWhole) {
   }
 }
 
-TEST(VhostLink, AFrameMayFillAllDescriptorsOfTheQueue) {
-  Machine machine({.queue_size = 16}, {});
-  FrontEnd& front = machine.front();
-  const Bytes frame = make_frame(16 * 20 - 12, 1);
-  const std::size_t at = front.send_slot(0);
-  std::memset(front.memory.at(at), 0, 12);
-  std::memcpy(front.memory.at(at) + 12, frame.data(), frame.size());
-  for (unsigned i = 0; i < 16; ++i)
-    front.send_queue.descriptor(i) =
-        FrontEnd::describe(at + i * 20U, 20, i < 15 ? vhost::Descriptor::kNext : 0, i + 1);
-  front.send_queue.lend(0);
-  (void)front.send_queue.show(true);
-  EXPECT_TRUE(same_frames({frame}, collect(machine.link(), 1))) << machine.link().why();
-}
-
 constexpr std::uint64_t kAllOffloads = Driver::kUsual | Features::kOffloads;
 
 TEST(VhostLink, SuperFramesAndUnfinishedChecksumsPassAsTheyAre) {
@@ -313,25 +298,6 @@ TEST(VhostLink, ASuperFrameOfMoreSegmentsThanADriverLendsBuffersDoesNotHoldUpThe
   EXPECT_EQ(machine.link().drops().no_room, 1U);
 }
 
-// A driver with mergeable buffers lends three quarters of the queue, others a quarter.
-TEST(VhostLink, ASuperFrameOfAsManySegmentsAsADriverLendsBuffersPasses) {
-  for (const auto& [features, segments] :
-       {std::pair(Driver::kUsual, std::size_t{12}), std::pair(Driver::kPlain, std::size_t{4})}) {
-    for (const bool fits : {true, false}) {
-      Machine machine({.features = features, .queue_size = 16},
-                      {.max_frame_bytes = 1522, .offload = true});
-      const Shape shape;
-      const std::size_t count = segments + (fits ? 0 : 1);
-      const Bytes frame = build(shape, count * 1448, 1);
-      FrameView super(frame.data(), frame.size());
-      super.offload = header_for(shape, 1448);
-      ASSERT_EQ(machine.link().send({&super, 1}).taken, 1U);
-      EXPECT_EQ(machine.front().arrived().size(), fits ? count : 0U);
-      EXPECT_EQ(machine.link().drops().no_room, fits ? 0U : 1U) << count;
-    }
-  }
-}
-
 TEST(VhostLink, AHeaderThatAsksForMoreThanWasAgreedOnCostsTheFrame) {
   Machine machine({}, {.max_frame_bytes = 1522, .offload = true});
   const Bytes frame = make_frame(100, 1);
@@ -401,21 +367,6 @@ TEST(VhostLink, CountsFramesThatAreNoFrames) {
   EXPECT_EQ(machine.link().drops().too_short, 2U);
 }
 
-TEST(VhostLink, AFrameThatEndsInsideOfItsHeaderIsTooShort) {
-  Machine machine({}, {});
-  FrontEnd& front = machine.front();
-  for (const std::size_t bytes : {std::size_t{1}, std::size_t{11}}) {
-    front.send_queue.descriptor(0) = FrontEnd::describe(front.send_slot(0), bytes, 0);
-    front.send_queue.lend(0);
-  }
-  (void)front.send_queue.show(true);
-  machine.serve();
-  EXPECT_EQ(machine.last().frames, 0U);
-  EXPECT_EQ(machine.link().drops().too_short, 2U);
-  EXPECT_EQ(machine.link().drops().too_long, 0U);
-  EXPECT_EQ(front.send_queue.used().idx, 2U) << "the driver has its buffers again";
-}
-
 TEST(VhostLink, RefusesFramesWithWorkLeftToDoUnlessItTakesThem) {
   Machine machine({}, {.max_frame_bytes = 1522});
   const Shape shape;
@@ -444,31 +395,6 @@ TEST(VhostLink, ASuperFrameThatNobodyCanSplitIsDroppedAndCounted) {
   const auto got = machine.front().arrived();
   ASSERT_EQ(got.size(), 1U);
   EXPECT_EQ(got[0].frame, other);
-}
-
-// As drivers do that have no mergeable buffers: the header has a buffer of its own.
-TEST(VhostLink, AFrameFillsTheBuffersOfAChainOneAfterTheOther) {
-  Machine machine({.features = Driver::kPlain, .queue_size = 16}, {});
-  FrontEnd& front = machine.front();
-  DriverQueue& queue = front.receive_queue;
-  const std::size_t at = front.receive_slot(0), far = front.receive_slot(9);
-  using vhost::Descriptor;
-  queue.descriptor(0) = FrontEnd::describe(at, 5, Descriptor::kWrite | Descriptor::kNext, 7);
-  queue.descriptor(7) = FrontEnd::describe(far, 7, Descriptor::kWrite | Descriptor::kNext, 3);
-  queue.descriptor(3) = FrontEnd::describe(at + 5, 700, Descriptor::kWrite | Descriptor::kNext, 4);
-  queue.descriptor(4) = FrontEnd::describe(far + 7, 900, Descriptor::kWrite);
-  const Bytes frame = make_frame(1001, 1);
-  ASSERT_EQ(machine.link().send(views({frame})).taken, 1U);
-  const auto used = queue.collect();
-  ASSERT_TRUE(used.has_value());
-  EXPECT_EQ(used->head, 0U);
-  EXPECT_EQ(used->written, 12U + 1001U);
-  EXPECT_FALSE(queue.collect().has_value());
-  const auto part = [&](std::size_t offset, std::size_t bytes) {
-    return Bytes(front.memory.at(offset), front.memory.at(offset) + bytes);
-  };
-  EXPECT_EQ(part(at + 5, 700), Bytes(frame.begin(), frame.begin() + 700));
-  EXPECT_EQ(part(far + 7, 301), Bytes(frame.begin() + 700, frame.end()));
 }
 
 // Only super-frames are longer than others.
@@ -517,27 +443,6 @@ TEST(VhostLink, AFrameOfMoreThanFourGigabytesIsNotTakenForAShortOne) {
   EXPECT_FALSE(got.error) << machine.link().why();
   EXPECT_EQ(machine.link().drops().too_long, 1U);
   EXPECT_TRUE(queue.collect().has_value()) << "the driver has its buffers again";
-}
-
-TEST(VhostLink, OtherFlagsOfDescriptorsMeanNothing) {
-  constexpr unsigned kOthers = 0xfff8;
-  Machine machine({}, {});
-  FrontEnd& front = machine.front();
-  for (std::uint16_t i = 0; i < 256; ++i) front.receive_queue.descriptor(i).flags |= kOthers;
-  const Bytes frame = make_frame(1500, 1);
-  ASSERT_EQ(machine.link().send(views({frame})).taken, 1U);
-  const auto arrived = front.arrived();
-  ASSERT_EQ(arrived.size(), 1U);
-  EXPECT_EQ(arrived[0].frame, frame);
-  const std::size_t at = front.send_slot(0);
-  std::memset(front.memory.at(at), 0, 12);
-  std::memcpy(front.memory.at(at) + 12, frame.data(), frame.size());
-  DriverQueue& queue = front.send_queue;
-  queue.descriptor(5) = FrontEnd::describe(at, 700, vhost::Descriptor::kNext | kOthers, 9);
-  queue.descriptor(9) = FrontEnd::describe(at + 700, 1512 - 700, kOthers, 5);
-  queue.lend(5);
-  (void)queue.show(true);
-  EXPECT_TRUE(same_frames({frame}, collect(machine.link(), 1)));
 }
 
 TEST(VhostLink, OfAFrontEndThatHasGoneAlreadyRaisesNoSignal) {
@@ -680,19 +585,6 @@ TEST(VhostLink, TellsInDebugLinesHowAMachineComesAndGoes) {
             "vhost-user:v: the front-end enables its send queue\n"
             "vhost-user:v: the front-end stops its send queue\n"
             "vhost-user:v: the front-end has closed\n");
-}
-
-TEST(VhostLink, TellsInADebugLineWhyAMachineIsRefused) {
-  const std::string said = debug_lines_of("link", [] {
-    Machine machine({}, {.address = "vhost-user:v"}, false);
-    EXPECT_TRUE(machine.front().tell(Request::set_features, Features::kCsum));
-    machine.serve();
-    EXPECT_EQ(machine.last().error, Errc::corrupt);
-  });
-  EXPECT_EQ(said,
-            "vhost-user:v: a front-end connects; frames of up to 1522 bytes, offloads are not "
-            "offered\n"
-            "vhost-user:v: the front-end is cut off: features that were not offered\n");
 }
 
 }  // namespace

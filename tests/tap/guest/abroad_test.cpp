@@ -239,18 +239,6 @@ TEST_P(AbroadTest, AnInterfaceThatTookItsNameAndNumberIsNotIt) {
   EXPECT_TRUE(now_.carrier);
 }
 
-TEST_P(AbroadTest, OfTwoInterfacesTheSecondIsFollowedAlone) {
-  const NetNamespace home = home_.space();
-  TapLink first = TapLink::open(in(home, "first0")).value();
-  before_.push_back({.index = home_.netlink().interface("first0")->index,
-                     .our_end = first.descriptor(),
-                     .kind = LinkKind::tap});
-  const TestNamespace other;
-  begin(kAtNews);
-  ASSERT_TRUE(home_.netlink().move_to("dev0", other.space()));
-  expect_followed(other, kSecond, 1400);
-}
-
 TEST_P(AbroadTest, NewsThatGotLostIsAskedFor) {
   const TestNamespace other;
   begin(kAtNews);

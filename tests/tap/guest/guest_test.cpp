@@ -165,13 +165,6 @@ TEST_P(Guests, SignalThatEndsTheCommandIsTold) {
   EXPECT_EQ(guest.finish(), 128 + SIGINT);
 }
 
-TEST_P(Guests, SignalBeforeTheCommandStartsIsNotLost) {
-  auto o = options({"sleep", "600"});
-  o.serve = [](Guest&) { ::kill(::getpid(), SIGTERM); };
-  Supervised guest(o);
-  EXPECT_EQ(guest.finish(), 128 + SIGTERM);
-}
-
 TEST_P(Guests, DaemonLeftBehindEndsWithTheCommand) {
   Supervised guest(
       options(shell("setsid sleep 600 & setsid sh -c \"trap '' TERM; sleep 600\" & "

@@ -250,20 +250,6 @@ TEST(GuestMounts, WhateverTheNameOfADirectoryOfStateItHasALayerOfItsOwn) {
   EXPECT_NE(guest.output().find("old\nnew\n"), std::string::npos) << guest.output();
 }
 
-TEST(GuestMounts, OfMessageQueuesTheGuestHasItsOwnSettings) {
-  if (::geteuid() != 0) GTEST_SKIP() << kNeedsRoot;
-  if (::access("/proc/sys/fs/mqueue/msg_max", F_OK) != 0) GTEST_SKIP() << "no message queues here";
-  Supervised::Options o;
-  const std::string before = contents("/proc/sys/fs/mqueue/msg_max");
-  o.guest = guest_running(
-      shell("echo 17 > /proc/sys/fs/mqueue/msg_max && cat /proc/sys/fs/mqueue/msg_max"));
-  Supervised guest(o);
-  const int status = guest.finish();
-  if (status == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
-  EXPECT_EQ(guest.output(), "17\n");
-  EXPECT_EQ(contents("/proc/sys/fs/mqueue/msg_max"), before);
-}
-
 /// Whoever gives up root's ids in the guest must find its name servers and its own name.
 TEST(GuestMounts, WhateverTheCallerHidesFromOthersWithItsUmaskTheGuestHasTheUsualModes) {
   if (::geteuid() != 0) GTEST_SKIP() << kNeedsRoot;

@@ -39,17 +39,6 @@ int status_of(GuestOptions options, const std::function<int()>& body,
   return status;
 }
 
-/// The signals that the calling thread blocks.
-std::vector<int> blocked_signals() {
-  sigset_t set;
-  ::sigprocmask(SIG_SETMASK, nullptr, &set);
-  std::vector<int> all;
-  for (int number = 1; number < 65; ++number) {
-    if (::sigismember(&set, number) == 1) all.push_back(number);
-  }
-  return all;
-}
-
 void block_only(std::initializer_list<int> numbers) {
   sigset_t set;
   ::sigemptyset(&set);
@@ -67,18 +56,6 @@ int take_each(std::initializer_list<int> numbers) {
     if (::sigtimedwait(&one, nullptr, &patience) != number) return number;
   }
   return 0;
-}
-
-TEST(GuestOptions, TheSignalMaskIsTheCallersWhetherSignalsAreForwardedOrNot) {
-  for (const bool forward : {true, false}) {
-    auto o = guest_running({});
-    o.forward_signals = forward;
-    const int status = status_of(
-        o, [] { return blocked_signals() == std::vector<int>{SIGUSR1, SIGCHLD} ? 0 : 1; },
-        [] { block_only({SIGUSR1, SIGCHLD}); });
-    if (status == kNoNamespaces) GTEST_SKIP() << "no namespaces here";
-    EXPECT_EQ(status, 0) << "forwarded: " << forward;
-  }
 }
 
 TEST(GuestOptions, EverySignalBeforeTheCommandStartsReachesItOnce) {
@@ -174,49 +151,6 @@ TEST(GuestOptions, ABodyHasTheDescriptorsThatWereInheritedOnPurposeAndNoOther) {
   EXPECT_EQ(status, 0) << "1 a marked one is there, 2 the deliberate one is not, 3 one of ours";
 }
 
-TEST(GuestOptions, EachStreamThatTheCallerClosedStaysClosedAndTheOthersOpen) {
-  for (const int closed : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
-    Supervised::Options o;
-    o.guest = guest_running(
-        shell("n=40; for i in 0 1 2; do test -e /proc/$$/fd/$i && n=$((n + (1 << i))); done; "
-              "exit $n"));
-    o.before = [closed] { ::close(closed); };
-    Supervised guest(o);
-    const int status = guest.finish();
-    if (status == kNoNamespaces) GTEST_SKIP() << "no namespaces here: " << guest.output();
-    EXPECT_EQ(status, 40 + (7 & ~(1 << closed))) << closed;
-  }
-}
-
-TEST(GuestOptions, WhatTheCommandLeftBehindHasTheTimeThatItWasGiven) {
-  for (const int grace : {0, 60'000}) {
-    auto o =
-        guest_running(shell("(trap 'sleep 1; echo tidy; exit' TERM; echo ready > /run/ready; "
-                            "while :; do sleep 0.01; done) 2> /dev/null & "
-                            "while ! test -s /run/ready; do sleep 0.01; done"));
-    o.grace = std::chrono::milliseconds(grace);
-    Supervised::Options options;
-    options.guest = o;
-    Supervised guest(options);
-    const int status = guest.finish();
-    if (status == kNoNamespaces) GTEST_SKIP() << "no namespaces here: " << guest.output();
-    EXPECT_EQ(status, 0);
-    EXPECT_EQ(guest.output(), grace == 0 ? "" : "tidy\n") << grace;
-  }
-}
-
-TEST(GuestOptions, ALongReasonIsToldAsFarAsItFits) {
-  // A name that leads nowhere in many steps; the message of the device has it whole.
-  std::string device = "/nonexistent";
-  while (device.size() < 700) device += "/directory";
-  auto o = guest_running({"true"}, Via::tap);
-  o.tun_device = device;
-  const auto guest = Guest::start(o);
-  ASSERT_FALSE(guest);
-  if (guest.error().message.find("TAP") == std::string::npos) GTEST_SKIP() << "no namespaces here";
-  EXPECT_NE(guest.error().message.find(device), std::string::npos) << guest.error().message;
-}
-
 TEST(GuestOptions, NothingOfAGuestReachesAProgramThatItsCallerRuns) {
   const int code = shmif::test::Child([] {
                      const auto before = shmif::test::handed_on();
@@ -235,61 +169,6 @@ TEST(GuestOptions, NothingOfAGuestReachesAProgramThatItsCallerRuns) {
                    }).wait();
   if (code == kNoNamespaces) GTEST_SKIP() << "no namespaces here";
   EXPECT_EQ(code, 0) << "1 a descriptor is handed on, 2 the guest did not end as it should";
-}
-
-TEST(GuestOptions, WhatHappensToOneInterfaceIsToldOnceAndAChangeOfNothingIsNot) {
-  auto o =
-      guest_running(shell("for n in 500 600 700; do ip link set tap0 txqueuelen $n; done; "
-                          "ip link set tap0 mtu 1400; ip link set tap0 txqueuelen 800"));
-  o.forward_signals = false;
-  auto guest = Guest::start(o);
-  if (!guest && guest.error().code == make_error_code(Errc::not_supported)) {
-    GTEST_SKIP() << "no namespaces here: " << guest.error().message;
-  }
-  ASSERT_TRUE(guest) << guest.error().message;
-  ASSERT_TRUE(guest->release());
-  std::vector<std::uint32_t> mtus;
-  for (std::optional<GuestExit> exit; !exit;) {
-    const GuestNews news = guest->dispatch();
-    for (const GuestInterfaceState& now : news.interfaces) mtus.push_back(now.mtu);
-    exit = news.exit;
-    pollfd entry{guest->descriptor(), POLLIN, 0};
-    if (!exit) (void)::poll(&entry, 1, -1);
-  }
-  // The first news say how it is; then only what changed.
-  ASSERT_FALSE(mtus.empty());
-  EXPECT_EQ(mtus.back(), 1400U);
-  EXPECT_EQ(std::ranges::count(mtus, 1400U), 1);
-  EXPECT_LE(std::ranges::count(mtus, 1500U), 1);
-}
-
-/// Which offloads interface "tap0" of the calling process's namespace has, one bit for each.
-int offloads_of_tap0() {
-  const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  int on = 0;
-  int bit = 1;
-  for (const std::uint32_t command : {ETHTOOL_GTSO, ETHTOOL_GTXCSUM, ETHTOOL_GSG, ETHTOOL_GGSO}) {
-    ethtool_value value{command, 0};
-    ifreq request{};
-    std::string("tap0").copy(request.ifr_name, IFNAMSIZ - 1);
-    request.ifr_data = reinterpret_cast<char*>(&value);
-    if (::ioctl(socket.get(), SIOCETHTOOL, &request) == 0 && value.data != 0) on |= bit;
-    bit *= 2;
-  }
-  return on;
-}
-
-TEST(GuestOptions, AVethPairLeavesWorkToOurEndOnlyWhereThatWasAskedFor) {
-  for (const bool offload : {false, true}) {
-    auto o = guest_running({}, Via::veth);
-    o.interfaces[0].offload = offload;
-    const int status = status_of(o, [offload] {
-      const int on = offloads_of_tap0();
-      return (offload ? (on & 1) != 0 : on == 0) ? 0 : 100 + on;
-    });
-    if (status == kNoNamespaces) GTEST_SKIP() << "no namespaces here";
-    EXPECT_EQ(status, 0) << "asked for: " << offload << ", 100 and which there are";
-  }
 }
 
 TEST(GuestOptions, OurEndOfEachVethPairHasItsMtuAndATagAndNoAddressThatSpeaksByItself) {
@@ -414,29 +293,6 @@ TEST(GuestOptions, WhatTheCommandLeftBehindIsCountedByItsKind) {
       EXPECT_EQ(exit.jobs, each.jobs) << program << ' ' << each.script;
     }
   }
-}
-
-// Init finds both at once, the command first.
-TEST(GuestOptions, ADaemonThatHasEndedIsNoneThoughNobodyHasReapedIt) {
-  const shmif::test::TempDir directory;
-  const std::string go = directory.file("go");
-  const std::string wait = "until [ -e $0 ]; do sleep 0.01; done";
-  auto o = guest_running({"sh", "-c", "(setsid sh -c '" + wait + "' $0 &); " + wait, go});
-  o.forward_signals = false;
-  auto guest = Guest::start(o);
-  if (!guest && guest.error().code == make_error_code(Errc::not_supported))
-    GTEST_SKIP() << "no namespaces here: " << guest.error().message;
-  ASSERT_TRUE(guest && guest->release());
-  const pid_t init = guest->pid();
-  ASSERT_TRUE(eventually([&] { return children_of(init).size() == 2; }));
-  const std::vector<pid_t> both = children_of(init);
-  ::kill(init, SIGSTOP);
-  std::ofstream(go) << "go";
-  EXPECT_TRUE(eventually([&] { return std::ranges::all_of(both, is_dead); }));
-  ::kill(init, SIGCONT);
-  const GuestExit exit = guest->wait();
-  EXPECT_EQ(exit.status, 0);
-  EXPECT_EQ(exit.daemons, 0);
 }
 
 }  // namespace

@@ -155,20 +155,6 @@ TEST(TerminalRelay, NothingOfItReachesAProgramThatItsCallerRuns) {
             "");
 }
 
-TEST(TerminalRelay, LooksAgainNowAndThenWhileInTheBackground) {
-  EXPECT_EQ(on_terminal([](Pty&) -> std::string {
-              TerminalRelay relay;
-              if (!relay.open(::getuid(), false)) return "not open";
-              relay.pass(false);
-              // A shell takes a job that runs into the foreground without a signal.
-              if (!has_something_to_do(relay, static_cast<int>(kGenerousTime.count())))
-                return "asleep";
-              relay.pass(true);
-              return is_raw(STDIN_FILENO) ? "" : "keys are not for the program";
-            }),
-            "");
-}
-
 TEST(TerminalRelay, EndOfInputFromTheTerminalOfAnotherSessionIsPassedOn) {
   EXPECT_EQ(on_terminal([](Pty&) -> std::string {
               const Pty other;
@@ -351,52 +337,6 @@ TEST(TerminalRelay, WhatASlowTerminalHasNoRoomForReachesItLater) {
             "");
 }
 
-/// All that a program has written before it ended.
-TEST(TerminalRelay, OneLookPassesOnAllThatFitsIntoATerminal) {
-  EXPECT_EQ(on_terminal([](Pty& pty) -> std::string {
-              set_raw(STDIN_FILENO, true);
-              TerminalRelay relay;
-              if (!relay.open(::getuid(), true)) return "not open";
-              ::fcntl(relay.program_end(), F_SETFL, O_NONBLOCK);
-              const std::string line(500, 'x');
-              std::size_t written = 0;
-              for (ssize_t count = 0;
-                   (count = ::write(relay.program_end(), line.data(), line.size())) > 0;) {
-                written += static_cast<std::size_t>(count);
-              }
-              std::size_t seen = 0;
-              std::thread person([&] {
-                (void)eventually([&] {
-                  std::array<char, 4096> bytes{};
-                  const ssize_t count = ::read(pty.master.get(), bytes.data(), bytes.size());
-                  if (count > 0) seen += static_cast<std::size_t>(count);
-                  return seen >= written;
-                });
-              });
-              relay.pass(true);
-              person.join();
-              return seen == written
-                         ? ""
-                         : "of " + std::to_string(written) + " bytes came " + std::to_string(seen);
-            }),
-            "");
-}
-
-TEST(TerminalRelay, ALineThatIsLongerThanOneReadDoesNotEndTheInput) {
-  EXPECT_EQ(on_terminal([](Pty&) -> std::string {
-              const Pty other;  // of another session: it interprets its keys itself
-              const UniqueFd theirs(::open(other.name.c_str(), O_RDWR | O_CLOEXEC | O_NOCTTY));
-              ::dup2(theirs.get(), STDIN_FILENO);
-              TerminalRelay relay;
-              if (!relay.open(::getuid(), true)) return "not open";
-              const std::string typed = std::string(1500, 'x') + '\n';
-              (void)!::write(other.master.get(), typed.data(), typed.size());
-              const std::string got = read_as_program(relay);
-              return got == typed ? "" : got;
-            }),
-            "");
-}
-
 TEST(TerminalRelay, InTheBackgroundKeysAreForWhoeverIsInTheForeground) {
   EXPECT_EQ(on_terminal([](Pty& pty) -> std::string {
               set_raw(STDIN_FILENO, true);
@@ -429,40 +369,6 @@ TEST(TerminalRelay, ATerminalOfAnotherSessionKeepsItsModes) {
               TerminalRelay second;
               if (!second.open(::getuid(), true)) return "not open";
               return is_raw(second.program_end()) ? "they are those of another job" : "";
-            }),
-            "");
-}
-
-TEST(TerminalRelay, WithoutATerminalThereIsNothingToDo) {
-  EXPECT_EQ(on_terminal([](Pty&) -> std::string {
-              const UniqueFd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC));
-              for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
-                ::dup2(nothing.get(), fd);
-              TerminalRelay relay;
-              if (!relay.open(::getuid(), true)) return "not open";
-              if (relay.program_end() != -1) return "it has a terminal for the program";
-              if (relay.descriptor() != -1) return "it waits for something";
-              relay.take_size();
-              relay.note_continued();
-              relay.pass(true);
-              return "";
-            }),
-            "");
-}
-
-TEST(TerminalRelay, AStreamThatIsOnlyWrittenIsNoInput) {
-  EXPECT_EQ(on_terminal([](Pty& pty) -> std::string {
-              const UniqueFd output(::open(pty.name.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY));
-              ::dup2(output.get(), STDIN_FILENO);
-              TerminalRelay relay;
-              if (!relay.open(::getuid(), true)) return "not open";
-              relay.pass(true);
-              if (is_raw(STDOUT_FILENO)) return "nobody reads keys, and they are raw";
-              (void)!::write(pty.master.get(), "key\n", 4);
-              for (int i = 0; i < 10; ++i) relay.pass(true);
-              ::fcntl(relay.program_end(), F_SETFL, O_NONBLOCK);
-              std::array<char, 16> bytes{};
-              return ::read(relay.program_end(), bytes.data(), bytes.size()) >= 0 ? "taken" : "";
             }),
             "");
 }

@@ -127,36 +127,6 @@ TEST_F(VainQuestion, IsSeenAgainAfterASecond) {
   EXPECT_FALSE(is_vain(question, 7 * kSecond));
 }
 
-TEST_F(VainQuestion, OfAnEarlierTimeIsSeen) {
-  const Octets question = arp(kRequest, 1, 9);
-  EXPECT_FALSE(is_vain(question, UINT64_MAX));
-  others(127);
-  EXPECT_FALSE(is_vain(question, 5 * kSecond));
-  EXPECT_TRUE(is_vain(question, 5 * kSecond));
-  EXPECT_FALSE(is_vain(question, UINT64_MAX));
-  EXPECT_FALSE(is_vain(question, kSecond / 2)) << "a difference that wraps is below a second";
-  EXPECT_TRUE(is_vain(question, kSecond / 2));
-}
-
-TEST_F(VainQuestion, IsSeenByAHostThatIsNotFarBehind) {
-  const Octets question = arp(kRequest, 1, 9);
-  EXPECT_FALSE(is_vain(question));
-  others(127);
-  EXPECT_FALSE(is_vain(question, kSecond, 0));
-  EXPECT_FALSE(is_vain(question, kSecond, 256));
-  EXPECT_TRUE(is_vain(question, kSecond, 257));
-}
-
-/// The second begins when the host saw the question last, also if it was not far behind then.
-TEST_F(VainQuestion, ThatAHostSawInTimeIsLeftOutForASecondFromThenOn) {
-  const Octets question = arp(kRequest, 1, 9);
-  EXPECT_FALSE(is_vain(question, 10 * kSecond));
-  others(127);
-  EXPECT_FALSE(is_vain(question, 10 * kSecond + 600'000'000, 0));
-  EXPECT_TRUE(is_vain(question, 11 * kSecond + 599'999'999));
-  EXPECT_FALSE(is_vain(question, 11 * kSecond + 600'000'000));
-}
-
 /// All senders write the number of frames on the bus.
 TEST_F(VainQuestion, LooksAtTheBusOnlyWhenWhatItSawLastNoLongerTells) {
   const Octets question = arp(kRequest, 1, 9);
@@ -185,13 +155,6 @@ TEST_F(VainQuestion, ForAnAddressOfTheHostIsAlwaysSeen) {
   }
 }
 
-/// A host that looks for a duplicate of an address does not answer others that look for it, too.
-TEST_F(VainQuestion, ForAnAddressThatTheHostWillHaveIsSeen) {
-  sends(neighbour(kSolicitation, 0, 9));
-  const Octets question = neighbour(kSolicitation, 1, 9);
-  for (int i = 0; i < 300; ++i) ASSERT_FALSE(is_vain(question));
-}
-
 /// Otherwise a hostile port could make a host deaf: with a question that shares the place, and then
 /// one for the host's address to which no kernel answers, such as one from 127.0.0.1.
 TEST_F(VainQuestion, ForAnAddressOfTheHostIsSeenWhateverElseIsAskedFor) {
@@ -209,26 +172,6 @@ TEST_F(VainQuestion, ForAnAddressOfTheHostIsSeenWhateverElseIsAskedFor) {
   }
 }
 
-/// Neighbours choose IPv6 addresses of a host. These must not take the place of another address. A
-/// host with more addresses than can be kept sees every question.
-TEST_F(VainQuestion, ForEachAddressOfTheHostIsSeenHoweverManyItHas) {
-  constexpr unsigned kMax = VainQuestions::kMaxOwn;
-  for (const unsigned count : {kMax, kMax + 1}) {
-    questions_ = {};
-    for (unsigned i = 0; i < count; ++i) {
-      questions_.note_own(address({198, 18, i / 256, i % 256}));
-    }
-    Octets question = arp(kRequest, 1, 0);
-    unsigned vain = 0;
-    for (unsigned i = 0; i < count; ++i) {
-      question[40] = static_cast<std::uint8_t>(i / 256);
-      question[41] = static_cast<std::uint8_t>(i);
-      for (int times = 0; times < 200; ++times) vain += is_vain(question);
-    }
-    EXPECT_EQ(vain, 0U) << count;
-  }
-}
-
 /// An ARP request also tells where its sender is, and hosts that know another place take the new.
 TEST_F(VainQuestion, FromASenderThatHasMovedIsSeen) {
   for (std::uint8_t host = 1; host <= 200; ++host) EXPECT_FALSE(is_vain(arp(kRequest, host, 201)));
@@ -239,26 +182,6 @@ TEST_F(VainQuestion, FromASenderThatHasMovedIsSeen) {
   moved[27] = 8;
   EXPECT_FALSE(is_vain(moved));
   EXPECT_TRUE(is_vain(moved));
-}
-
-/// The number may have been wrong while the bus was corrupt.
-TEST_F(VainQuestion, IsSeenAgainAfterTheNumberOfFramesWasWrong) {
-  const Octets question = arp(kRequest, 1, 9);
-  EXPECT_FALSE(is_vain(question));
-  others(127);
-  EXPECT_TRUE(is_vain(question, kSecond, UINT64_MAX / 2));
-  unsigned vain = 0;
-  for (int i = 0; i < 300; ++i) vain += is_vain(question, kSecond, 0);
-  EXPECT_EQ(vain, 255U);
-}
-
-TEST_F(VainQuestion, ThatWasAnsweredLateIsSeenFromThenOn) {
-  const Octets question = arp(kRequest, 1, 9);
-  EXPECT_FALSE(is_vain(question));
-  others(127);
-  EXPECT_TRUE(is_vain(question));
-  sends(arp(kReply, 9, 1, false));
-  EXPECT_FALSE(is_vain(question));
 }
 
 TEST_F(VainQuestion, IsNoOtherFrame) {
@@ -326,26 +249,6 @@ TEST_F(VainQuestion, ManyAddressesAreKept) {
     EXPECT_EQ(vain_of_200(), 0U);
     EXPECT_GT(vain_of_200(), 60U);  // 72 were asked for 128 frames ago; some share a place
     EXPECT_GT(vain_of_200(), 150U);
-  }
-}
-
-TEST_F(VainQuestion, ForAnAddressThatSharesThePlaceOfAnotherIsSeenFirst) {
-  for (std::uint8_t host = 1; host <= 200; ++host) EXPECT_FALSE(is_vain(arp(kRequest, 0, host)));
-  others(128);
-  for (std::uint8_t host = 1; host <= 200; ++host)
-    EXPECT_FALSE(is_vain(neighbour(kSolicitation, 201, host)));
-}
-
-/// A place of which nothing is known yet is full of zeros.
-TEST_F(VainQuestion, ForTheAddressOfZerosIsSeenFirst) {
-  Octets arp_for_none = arp(kRequest, 1, 9);
-  std::fill(arp_for_none.end() - 4, arp_for_none.end(), std::uint8_t{0});
-  Octets solicitation_for_none = neighbour(kSolicitation, 1, 9);
-  std::fill(solicitation_for_none.end() - 16, solicitation_for_none.end(), std::uint8_t{0});
-  for (const Octets& question : {arp_for_none, solicitation_for_none}) {
-    questions_ = {};
-    others(200);
-    EXPECT_FALSE(is_vain(question, kSecond / 2));
   }
 }
 

@@ -167,26 +167,6 @@ TEST_P(WatchTest, AnAddressOfAProgramIsHeardThoughTheKernelTellsNobody) {
   }
 }
 
-// Who asks at any news in a namespace that many share does so without pause.
-TEST_P(WatchTest, OnlyNewsOfAnInterfaceOnTheWatchedOneIsAReasonToAsk) {
-  if (!has_macvlan("macvlan")) GTEST_SKIP() << "no macvlan here";
-  begin(kAtNews);
-  const UniqueFd program = listener(kFirst);
-  const auto expect_silence = [&](const std::string& words) {
-    ip(words);
-    std::vector<GuestInterfaceState> changes;
-    watch_->read(changes);  // the kernel has said all when the command ends
-    EXPECT_EQ(changes.size(), 0U) << words;
-  };
-  expect_silence("ip link set lo mtu 60000");
-  expect_silence("ip link add other0 type veth peer name other1 && ip link set other0 up");
-  expect_silence("ip link add on0 link other0 type macvlan && ip link set on0 up");
-  expect_silence("ip link del other0");
-  ip("ip link add sub0 link dev0 address 02:00:00:00:00:02 type macvlan mode bridge");
-  EXPECT_TRUE(hears({kFirst})) << "the address of the macvlan comes when that is up";
-  expect_silence("ip link set lo mtu 50000");
-}
-
 TEST_P(WatchTest, AsksForNothingElseAndTellsNothingTwice) {
   begin(kAtNews);
   ASSERT_TRUE(comes_to_rest());
@@ -246,30 +226,6 @@ TEST_P(WatchTest, NewsOfTheBridgeThatHasItIsAReasonToAskAndThenToAskOften) {
     program.reset();
     EXPECT_TRUE(hears({}, true)) << i;
   }
-}
-
-TEST_P(WatchTest, BetweenTwoQuestionsTheCountAloneDecides) {
-  WatchPace pace = kAtNews;
-  pace.least = std::chrono::hours(1);
-  begin(pace);
-  ip("bridge fdb add 02:00:00:00:00:02 dev dev0 self && ip link set dev0 mtu 1400");
-  EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mtu == 1400; }));
-  EXPECT_TRUE(now_.promiscuous);
-  EXPECT_EQ(now_.other_macs, std::vector<MacAddress>());
-}
-
-TEST_P(WatchTest, AnInterfaceWithoutAListIsNeverAskedForIt) {
-  const Inside inside(space_);
-  std::vector<UniqueFd> sockets = open_watch_sockets().value();
-  const WatchedLink link{.index = ::if_nametoindex("dev0"), .has_list = false};
-  watch_.emplace(GuestWatch::open(WatchSockets::take(sockets), {link}, kOften).value());
-  ASSERT_TRUE(comes_to_rest()) << "it has no reason to ask";
-  ip("bridge fdb add 02:00:00:00:00:02 dev dev0 self");
-  ip("ip link set dev0 mtu 1400");
-  EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mtu == 1400; }));
-  ASSERT_TRUE(comes_to_rest());
-  EXPECT_TRUE(now_.promiscuous);
-  EXPECT_EQ(now_.other_macs, std::vector<MacAddress>());
 }
 
 // Root of a namespace may send to every netlink socket of it.
@@ -332,19 +288,6 @@ TEST_P(WatchTest, OfTwoInterfacesEachIsToldByItsNumberAndHasItsOwnListAndCount) 
   EXPECT_TRUE(are({kFirst}, false, {}, false));
 }
 
-TEST_P(WatchTest, NewsOfAnInterfaceOnTheBridgeOfTheWatchedOneIsAReasonToAsk) {
-  if (!has_macvlan("macvlan")) GTEST_SKIP() << "no macvlan here";
-  if (run(space_, {"sh", "-c", "PATH=$PATH:/usr/sbin:/sbin; ip link add br0 type bridge"}).status !=
-      0)
-    GTEST_SKIP() << "no bridges here";
-  begin(kAtNews);
-  ip("ip link set dev0 master br0");
-  EXPECT_TRUE(hears({}, true)) << "a bridge hears all";
-  const UniqueFd program = listener(kFirst);
-  ip("ip link add sub0 link br0 type macvlan");
-  EXPECT_TRUE(hears({kFirst}, true));
-}
-
 TEST(InterfaceStack, KnowsWhatIsOnAnInterfaceAtWhateverHeight) {
   InterfaceStack stack;
   const auto is_ours = [](unsigned index) { return index == 7; };
@@ -365,30 +308,6 @@ TEST(InterfaceStack, KnowsWhatIsOnAnInterfaceAtWhateverHeight) {
   for (unsigned i = 100; i < 164; ++i) EXPECT_TRUE(concerns(i, 7));
   EXPECT_FALSE(concerns(13, 12)) << "64 are remembered";
   EXPECT_TRUE(concerns(163, 0));
-}
-
-TEST_P(WatchTest, ACaptureIsPromiscuousWhateverIsInTheList) {
-  begin(kAtNews);
-  ip("ip link set dev0 promisc on");
-  EXPECT_TRUE(hears({}, true));
-  ip("bridge fdb add 02:00:00:00:00:02 dev dev0 self");
-  EXPECT_TRUE(hears({kSecond}, true));
-  ip("ip link set dev0 promisc off");
-  EXPECT_TRUE(hears({kSecond}));
-  ip("ip link set dev0 promisc on");
-  EXPECT_TRUE(hears({kSecond}, true));
-  ip("bridge fdb del 02:00:00:00:00:02 dev dev0 self");
-  EXPECT_TRUE(hears({}, true));
-  ip("ip link set dev0 promisc off");
-  EXPECT_TRUE(hears({}));
-}
-
-TEST_P(WatchTest, AnotherAddressOfTheInterfaceIsTold) {
-  begin(kAtNews);
-  ip("ip link set dev0 address 02:00:00:00:00:01");
-  EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mac == kFirst; }));
-  ip("ip link set dev0 address 02:00:00:00:00:02");
-  EXPECT_TRUE(becomes([](const GuestInterfaceState& now) { return now.mac == kSecond; }));
 }
 
 TEST_P(WatchTest, WhatWasMissedInAFloodOfNewsIsAskedFor) {
@@ -488,32 +407,6 @@ TEST(ShowOn, APortGetsTheAddressOfItsInterfaceOrHearsItBesidesItsOwn) {
   show_on(port, {.mac = {}}, false);
   EXPECT_EQ(port.mac(), kFirst) << "an interface without an address changes nothing";
   EXPECT_FALSE(hears({}));
-}
-
-TEST(ShowOn, ACarrierIsThereOrNotOrNotKnown) {
-  const shmif::test::TempDir directory;
-  const std::string path = directory.file("bus");
-  Bus::create(path, {.ring_bytes = 1U << 20U}).value();
-  Port port({.name = "a"});
-  ASSERT_TRUE(port.attach(path));
-  ASSERT_FALSE(port.up());
-  // Whether the port says that it has one, and whether it says that it knows.
-  using Said = std::pair<bool, bool>;
-  const auto said = [&] {
-    const PortInfo info = Bus::open(path).value().info().ports.at(0);
-    return Said(info.carrier, info.carrier_known);
-  };
-  for (const bool whole : {false, true}) {
-    for (const auto& [on, known, expected] :
-         {std::tuple(false, true, Said(false, true)), std::tuple(true, false, Said(true, false)),
-          std::tuple(false, true, Said(false, true)), std::tuple(true, true, Said(true, true)),
-          std::tuple(true, false, Said(true, false)), std::tuple(true, true, Said(true, true))}) {
-      const GuestInterfaceState now{.promiscuous = !on, .carrier = on, .carrier_known = known};
-      whole ? show_on(port, now, false) : show_carrier_on(port, now);
-      EXPECT_EQ(said(), expected) << whole;
-      EXPECT_EQ(port.has_carrier(), on) << whole;
-    }
-  }
 }
 
 }  // namespace

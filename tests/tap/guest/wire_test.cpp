@@ -148,28 +148,6 @@ void hear_both_ways(const Check& check) {
   }
 }
 
-TEST(GuestWire, EachFieldArrivesAsItWasSaid) {
-  hear_both_ways([](const Pair& pair, const auto& hear_it) {
-    GuestMessage said;
-    said.what = GuestSays::interface;
-    said.a = -1;
-    said.b = 0x12345678;
-    said.c = 3;
-    said.mac = *MacAddress::parse("02:00:00:00:00:01");
-    said.set_text("a text");
-    ASSERT_TRUE(say(pair.init.get(), said));
-    GuestMessage heard;
-    ASSERT_EQ(hear_it(heard), Heard::message);
-    EXPECT_EQ(heard.what, GuestSays::interface);
-    EXPECT_EQ(heard.a, -1);
-    EXPECT_EQ(heard.b, 0x12345678);
-    EXPECT_EQ(heard.c, 3);
-    EXPECT_EQ(heard.mac, said.mac);
-    EXPECT_STREQ(heard.text.data(), "a text");
-    EXPECT_EQ(hear_it(heard), Heard::nothing);
-  });
-}
-
 TEST(GuestWire, ATextHasAnEndWhateverTheOtherSideSends) {
   hear_both_ways([](const Pair& pair, const auto& hear_it) {
     GuestMessage endless;
@@ -195,22 +173,6 @@ TEST(GuestWire, WhatIsNoWholeMessageIsTheEnd) {
       EXPECT_EQ(hear_it(heard), Heard::end) << size;
     });
   }
-}
-
-TEST(GuestWire, WithoutRoomOrAnotherSideNothingIsSaid) {
-  Pair pair;
-  unsigned said = 0;
-  while (said < 10'000 && say(pair.init.get(), exited(1), -1, IfBlocked::give_up)) ++said;
-  EXPECT_GT(said, 0U);
-  EXPECT_LT(said, 10'000U) << "it does not wait for room";
-  GuestMessage heard;
-  for (unsigned i = 0; i < said; ++i)
-    ASSERT_EQ(hear(pair.supervisor.get(), heard, IfBlocked::give_up), Heard::message) << i;
-  EXPECT_EQ(hear(pair.supervisor.get(), heard, IfBlocked::give_up), Heard::nothing);
-  EXPECT_TRUE(say(pair.init.get(), exited(2), -1, IfBlocked::give_up)) << "there is room again";
-  pair.supervisor.reset();
-  for (const IfBlocked if_blocked : {IfBlocked::give_up, IfBlocked::wait})
-    EXPECT_FALSE(say(pair.init.get(), exited(3), -1, if_blocked)) << "and no signal ends us";
 }
 
 }  // namespace
