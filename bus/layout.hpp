@@ -20,7 +20,7 @@ namespace shmif::bus {
 
 static_assert(std::endian::native == std::endian::little, "the format is little-endian");
 
-inline constexpr std::uint32_t kFormatVersion = 6;
+inline constexpr std::uint32_t kFormatVersion = 7;
 inline constexpr std::uint64_t kMagic = 0x737562'66696d6873ULL;  // "shmifbus" in memory
 inline constexpr std::uint32_t kNetbsdMagic = 0xca11d054;        // the other format: bus/netbsd/
 inline constexpr std::size_t kLineBytes = 64;  // named here: -mtune must never shape a file format
@@ -178,7 +178,8 @@ struct RecordHeader {
   std::uint64_t number;   //  8 (L) of the first frame, or for EMPTY and pads of the next one
   std::uint64_t time_ns;  // 16 (L) wall clock of the sender, since the epoch
   std::uint16_t slot;     // 24 (L) the sender's
-  std::uint16_t frames;   // 26 (L) how many share the record; 0: it has one frame, and no lengths
+  std::uint16_t frames;   // 26 (L) how many share the record; of one that has a single frame, how
+                          //        many records are alike from it on (I10), or 0
   std::uint32_t incarnation;  // 28 (L) the sender's, low 32 bits
 };
 

@@ -70,6 +70,15 @@ Front front_of(std::span<const FrameView> frames, const Ring& ring, std::uint64_
     payload += joined.bytes;
     rest = rest.subspan(joined.frames);
     if (rest.empty()) break;
+    // Where a short frame comes next, this look would cost more than it saves.
+    if (rest.size() > 1 && rest[1].size() > RecordPlan::kLongestThatShares) {
+      const RecordPlan::Joined alone = plan.add_all_alone(rest, ring.max_frame(), max);
+      if (alone.frames != 0) {
+        payload += alone.bytes;
+        rest = rest.subspan(alone.frames - 1);
+        continue;
+      }
+    }
     const FrameView& frame = rest.front();
     const std::size_t size = frame.size();
     std::uint64_t more = 0;

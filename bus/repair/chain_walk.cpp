@@ -1,11 +1,31 @@
 #include "bus/repair/chain_walk.hpp"
 
+#include <algorithm>
+#include <array>
+
 #include "base/text.hpp"
 
 namespace shmif::bus {
 namespace {
 
 constexpr unsigned kLooks = 50;  // on a bus in use: how often writers may overtake the walk
+
+/// Whether the record at `p` is as I10 wants it behind that at `before`.
+bool are_alike(const Ring& ring, std::uint64_t before, std::uint64_t p) noexcept {
+  const RecordHeader& a = ring.record(before);
+  const RecordHeader& b = ring.record(p);
+  const auto address_at = [&](std::uint64_t position) {
+    std::array<std::byte, 6> address;
+    copy_from_shared(address.data(), ring.payload(position), address.size());
+    return address;
+  };
+  return word::is_frame_at(ring.word_at(p), p) &&
+         word::length_and_marks(ring.word_at(before)) == word::length_and_marks(ring.word_at(p)) &&
+         load_relaxed(a.time_ns) == load_relaxed(b.time_ns) &&
+         load_relaxed(a.slot) == load_relaxed(b.slot) &&
+         load_relaxed(a.incarnation) == load_relaxed(b.incarnation) &&
+         address_at(before) == address_at(p);
+}
 
 /// Follows the chain from `first` once.
 Walk walk_once(const Ring& ring, std::uint64_t first, std::uint64_t last) {
@@ -18,6 +38,8 @@ Walk walk_once(const Ring& ring, std::uint64_t first, std::uint64_t last) {
   std::uint64_t p = first;
   std::uint64_t number = ring.number_at(p);
   bool behind_pad = false;
+  std::uint64_t before = 0;   // the record before p
+  std::uint64_t like_it = 0;  // how many records from p on are to be like it (I10)
   for (;;) {  // bounded: every step moves on, and a chain is no longer than the ring
     if (p == last) w.met_last = true;
     w.end = p;
@@ -34,11 +56,14 @@ Walk walk_once(const Ring& ring, std::uint64_t first, std::uint64_t last) {
                             std::to_string(ring.number_at(p)) + ", expected " +
                             std::to_string(number));
     }
-    if (word == word::empty(p)) break;
+    const bool ends = word == word::empty(p);
     const std::uint64_t step = ring.step(word, p);
-    if (step == 0)
+    if (step == 0 && !ends)
       return fail("I5", "at " + at(p) + " the header word " + base::hex(word) +
                             " is not a record of this place");
+    if (like_it != 0 && !are_alike(ring, before, p))
+      return fail("I10", "the record at " + at(p) + " is not like the one before it");
+    if (ends) break;
     if (p + step - first > ring.bytes())
       return fail("I6", "the chain from " + at(first) + " is longer than the ring");
     ++w.records;
@@ -52,6 +77,9 @@ Walk walk_once(const Ring& ring, std::uint64_t first, std::uint64_t last) {
       w.frames += found.frames;
       number += found.frames;
     }
+    const std::uint64_t alike = behind_pad ? 1 : ring.alike_from(word, p, step);
+    like_it = std::max(like_it, alike) - 1;  // of those behind this record
+    before = p;
     p += step;
   }
   if (last > w.end)

@@ -132,6 +132,8 @@ std::optional<Found> look_for_records(const Ring& ring, std::uint64_t reference,
       const Ring::Contents in = word::is_frame_at(w, p) ? ring.contents_of(w, p) : Ring::Contents{};
       if (in.longest != 0 && is_sound(p, step)) {
         add_record(found.runs, {p, p + step, ring.number_at(p), in.frames, 1});
+        // I10: repair may leave out records behind this one.
+        if (!word::is_shared(w)) store_relaxed(ring.record(p).frames, std::uint16_t{0});
       }
       behind_record = true;
       record_ended = p + step;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 
 #include "bus/frame.hpp"
@@ -94,11 +95,17 @@ inline RecordPlan plan_record(std::span<const FrameView> frames) noexcept {
   return plan;
 }
 
+/// Frames of a batch, one behind the other, whose records will be alike (I10).
+struct Alike {
+  std::size_t first = 0, frames = 0;
+};
+
 /// Frames that are appended together. Make it with BatchPlan: the writer relies on what it says.
 struct Batch {
   std::span<const FrameView> frames;
   std::uint64_t bytes = 0;  ///< of the ring, without the tail
   RecordPlan first;         ///< as plan_record(frames)
+  Alike alike;              ///< the most that were found
 };
 
 /// Plans a batch, frame by frame.
@@ -134,19 +141,62 @@ class BatchPlan {
     frames_ += joined.frames;
     return joined;
   }
+  /// Adds long frames from the front of `frames`, as long as each has a record of its own and
+  /// leaves no work to its receiver, within the limits of add(). Notes which of them are alike.
+  RecordPlan::Joined add_all_alone(std::span<const FrameView> frames, std::size_t max_frame,
+                                   std::uint64_t max) noexcept {
+    RecordPlan::Joined alone;
+    Alike run{frames_, 0};
+    const FrameView* before = nullptr;
+    for (const FrameView& frame : frames) {
+      const std::size_t size = frame.size();
+      if (size <= RecordPlan::kLongestThatShares || size > max_frame || frame.offload.pending())
+        break;
+      const std::uint64_t bytes = bytes_ + record_bytes(size);
+      if (bytes + kTailBytes > max) break;
+      if (before_ == 0) {
+        first_ = record_;
+        record_ = RecordPlan(frame);
+      }
+      before_ = bytes_;
+      bytes_ = bytes;
+      if (before != nullptr && !are_alike(*before, frame)) {
+        note(run);
+        run = {frames_ + alone.frames, 0};
+      }
+      before = &frame;
+      ++run.frames;
+      alone.bytes += size;
+      ++alone.frames;
+    }
+    note(run);
+    if (before != nullptr) record_ = RecordPlan(*before);
+    frames_ += alone.frames;
+    return alone;
+  }
   /// The batch of the added frames, which are the first ones of `frames`.
   Batch of(std::span<const FrameView> frames) const noexcept {
-    Batch batch{frames.first(frames_), bytes_, first_};
+    Batch batch{frames.first(frames_), bytes_, first_, alike_};
     if (before_ == 0) batch.first = record_;  // not by ?:, which would keep both out of registers
     return batch;
   }
 
  private:
+  /// Whether two frames without offloads have one length and one destination.
+  static bool are_alike(const FrameView& a, const FrameView& b) noexcept {
+    constexpr std::size_t kAddressBytes = 6;
+    return a.size() == b.size() && std::memcmp(a.bytes.data(), b.bytes.data(), kAddressBytes) == 0;
+  }
+  void note(const Alike& run) noexcept {
+    if (run.frames > 1 && run.frames > alike_.frames) alike_ = run;
+  }
+
   std::size_t frames_ = 0;
   std::uint64_t bytes_ = 0;   // of all records
   std::uint64_t before_ = 0;  // of the records before the last one
   RecordPlan record_;         // the last one
   RecordPlan first_;          // the first one, if it is not the last
+  Alike alike_;
 };
 
 }  // namespace shmif::bus

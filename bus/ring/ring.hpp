@@ -37,6 +37,13 @@
 //     number of its first frame and the count of frames; their entries fill its body exactly. Audit
 //     and repair check that. Readers check each length by itself, and may stop between two entries.
 //
+// I10 A record with one frame and no offload may say how many records are alike, counted from
+//     itself: they are of one batch, stand next to each other without pads, and hold one frame
+//     each, all of one length for one address. The batch was committed as a whole, so whoever has
+//     read the first header need not read the others: readers take all these frames, and senders
+//     that make room go on behind them. Each of the records has a header all the same, and may be
+//     the first that is left (I6). Repair takes the counts away, since it may leave out records.
+//
 // If a process dies or stops before its claim, the ring has not changed. If it does so between
 // claim and commit, others pad around the claim until its owner clears it or is found dead; the
 // oldest frames, over which it made room, are gone. If it does so after the commit, the batch is
@@ -57,6 +64,10 @@
 #include "bus/ring/batch.hpp"
 
 namespace shmif::bus {
+
+/// Requests for the lines of large records leave every second line to the hardware, which fetches
+/// lines in pairs.
+inline constexpr std::uint64_t kPairBytes = 2 * kLineBytes;
 
 /// The ring's geometry and words. Cheap to copy; owns no memory.
 class Ring {
@@ -145,6 +156,15 @@ class Ring {
     if (!word::is_shared(w)) return 1;
     const std::uint64_t frames = load_relaxed(record(position).frames);
     return frames >= 2 && frames <= frames_in(word::body_bytes(w)) ? frames : 0;
+  }
+  /// How many records are alike from the one at `position` on (I10), whose word is the FRAME word
+  /// `w`, and which takes `step` bytes. 1 if the record says nothing about that, or says what no
+  /// writer can mean: a batch takes at most a quarter of the ring.
+  std::uint64_t alike_from(std::uint64_t w, std::uint64_t position,
+                           std::uint64_t step) const noexcept {
+    if (word::is_shared(w) || word::has_vnet(w)) return 1;
+    const std::uint64_t records = load_relaxed(record(position).frames);
+    return records >= 2 && records * step <= ring_bytes_ / 4 ? records : 1;
   }
   /// The length of the frame whose entry begins `offset` bytes into the body of a shared record. 0
   /// if no frame of this bus can have that length, or if the entry does not end within the
@@ -240,7 +260,10 @@ class RingWriter {
   bool read_claim(unsigned slot, Claim& claim) const noexcept;
   bool place(std::uint64_t chain_end, std::uint64_t need, std::uint64_t& begin) const noexcept;
   AppendStatus make_room(std::uint64_t lock, std::uint64_t end, std::uint64_t limit) noexcept;
-  void request_for_writing(std::uint64_t position, std::uint64_t bytes) const noexcept;
+  std::uint64_t step_over_alike(std::uint64_t w, std::uint64_t position, std::uint64_t step,
+                                std::uint64_t goal) const noexcept;
+  void request_for_writing(std::uint64_t position, std::uint64_t bytes,
+                           std::uint64_t stride) const noexcept;
   std::uint64_t write_records(std::uint64_t chain_end, std::uint64_t begin, const Batch& batch,
                               std::uint64_t time_ns) noexcept;
   void write_alone(std::uint64_t position, const FrameView& frame) const noexcept;
@@ -359,14 +382,16 @@ class RingReader {
  private:
   static constexpr std::size_t kChunkRecords = 32;
   enum class Passed : std::uint8_t { delivered, own, filtered, refused };
-  /// Successive frames of one record that were passed in the same way. `refused`: the frame is not
-  /// deliverable, or the rest of a shared record is not; no correct writer writes such frames.
+  /// Successive frames of one record, or of records that are alike, that were passed in the same
+  /// way. `refused`: the frame is not deliverable, or the rest of a shared record is not; no correct
+  /// writer writes such frames.
   struct ChunkEntry {
-    std::uint64_t position;  // of the record
+    std::uint64_t position;  // of the first record
     std::uint32_t bytes;     // of the frames, without their Offload
     std::uint16_t frames;
     std::uint16_t more_segments;
     Passed how;
+    std::uint32_t step = 0;  // from one record to the next, if they are alike
   };
   /// The result of one walk along the chain, kept until `first` tells how much of it was whole.
   struct Chunk {
@@ -402,13 +427,17 @@ class RingReader {
   template <InRing in_ring>
   void follow(FrameBatch& into, Chunk& chunk) noexcept;
   enum class Took : std::uint8_t { yes, no_room, super_frame };
-  /// A record of frames, as the walk found it.
+  /// A record of frames, as the walk found it, or several that are alike.
   struct Record {
     std::uint64_t word, step, number, frames;
   };
   bool continues(const Record& record, const Place& at, bool behind_pad) const noexcept;
   template <InRing in_ring>
-  Took take_record(const Record& record, Place& at, FrameBatch& into, Chunk& chunk) noexcept;
+  Took take_record(Record& record, Place& at, FrameBatch& into, Chunk& chunk,
+                   std::uint64_t most) noexcept;
+  template <InRing in_ring>
+  bool take_alike(const Origin& from, std::uint64_t records, Record& record, const Place& at,
+                  FrameBatch& into, Chunk& chunk) const noexcept;
   template <InRing in_ring>
   Took take_plain(const Origin& from, std::uint64_t number, const std::byte* frame,
                   std::uint32_t bytes, FrameBatch& into, Passed& how) noexcept;
@@ -434,6 +463,7 @@ class RingReader {
   ReadStatus pass(const Chunk& chunk, ReadTally& tally, std::size_t& torn) noexcept;
   static std::uint64_t bytes_since(const Place& place, std::uint64_t position) noexcept;
   static std::size_t delivered_in(std::span<const ChunkEntry> entries) noexcept;
+  static ChunkEntry rest_of(const ChunkEntry& entry, std::uint64_t first) noexcept;
   ReadStatus take_super_frame(FrameBatch& into, ReadTally& tally) noexcept;
   void deliver_segments(FrameBatch& into) noexcept;
   std::uint64_t head_start() const noexcept;

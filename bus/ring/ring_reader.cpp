@@ -114,23 +114,25 @@ ReadStatus RingReader::pass(const Chunk& chunk, ReadTally& tally, std::size_t& t
   fence_loads();  // I6: first the copying, or the use of lent frames; then this look
   const std::uint64_t first = load_acquire(ring_.header().first);
   std::span<const ChunkEntry> whole = chunk.entries();
+  ChunkEntry rest{};  // what is whole of records that are alike (I10)
   if (first > place_.position) {
     // Lapped. Records from `first` on are whole, if the walk met a record exactly at `first`.
     std::size_t lapped = 0;
     while (lapped < whole.size() && whole[lapped].position < first) ++lapped;
     const bool met = lapped < whole.size() && whole[lapped].position == first;
-    if (!met || resume_newest_) {
+    if (!met && lapped != 0) rest = rest_of(whole[lapped - 1], first);
+    if ((!met && rest.frames == 0) || resume_newest_) {
       torn = delivered_in(whole);
       return resume_after_overrun(tally);
     }
     ++tally.overruns;
     tally.lost_bytes += bytes_since(place_, first);
-    torn = delivered_in(whole.first(lapped));
+    torn = delivered_in(whole.first(lapped)) - delivered_in({&rest, 1});
     whole = whole.subspan(lapped);
     lapped_until_ = first + head_start();
   }
   std::uint64_t passed = 0;
-  for (const ChunkEntry& e : whole) {
+  const auto count = [&](const ChunkEntry& e) {
     switch (e.how) {
       [[likely]] case Passed::delivered:
         tally.frames += e.frames;
@@ -139,10 +141,13 @@ ReadStatus RingReader::pass(const Chunk& chunk, ReadTally& tally, std::size_t& t
         break;
       case Passed::own: tally.own += e.frames; break;
       case Passed::filtered: tally.filtered += e.frames; break;
-      case Passed::refused: ++tally.corrupt; continue;
+      case Passed::refused: ++tally.corrupt; return;
     }
     passed += e.frames;
-  }
+  };
+  if (rest.frames != 0) [[unlikely]]
+    count(rest);
+  for (const ChunkEntry& e : whole) count(e);
   // These frames were overwritten before they were read, left out by repair behind a pad (I8), or
   // refused.
   tally.lost_frames += chunk.end.number - place_.number - passed;
@@ -154,6 +159,19 @@ std::size_t RingReader::delivered_in(std::span<const ChunkEntry> entries) noexce
   std::size_t frames = 0;
   for (const ChunkEntry& e : entries) frames += e.how == Passed::delivered ? e.frames : 0U;
   return frames;
+}
+
+/// The part of an entry from `first` on, if records that are alike are meant, and one of them begins
+/// there; else no frames.
+RingReader::ChunkEntry RingReader::rest_of(const ChunkEntry& entry, std::uint64_t first) noexcept {
+  const std::uint64_t lapped = entry.step == 0 ? 0 : (first - entry.position) / entry.step;
+  if (lapped == 0 || lapped >= entry.frames || entry.position + lapped * entry.step != first)
+    return {};
+  ChunkEntry rest = entry;
+  rest.position = first;
+  rest.frames = static_cast<std::uint16_t>(entry.frames - lapped);
+  rest.bytes = entry.bytes / entry.frames * rest.frames;
+  return rest;
 }
 
 /// Bytes from a place to a record; 0 if the record is not behind the place.
@@ -227,23 +245,29 @@ inline bool RingReader::continues(const Record& record, const Place& at,
 
 // Inlined into the loop below, as the functions that it calls are.
 /// Takes what the port is to have of the record at `at`. If there is not room for all frames of a
-/// shared record, `at` moves to the first that is left.
+/// shared record, `at` moves to the first that is left. `record` becomes all that was taken, if
+/// records behind it are alike; they end at most `most` bytes further on, or one record more.
 template <RingReader::InRing in_ring>
-[[gnu::always_inline]] inline RingReader::Took RingReader::take_record(const Record& record,
-                                                                       Place& at, FrameBatch& into,
-                                                                       Chunk& chunk) noexcept {
+[[gnu::always_inline]] inline RingReader::Took RingReader::take_record(
+    Record& record, Place& at, FrameBatch& into, Chunk& chunk, std::uint64_t most) noexcept {
   const std::uint64_t p = at.position;
   const RecordHeader& r = ring_.record(p);
   const Origin from{load_relaxed(r.time_ns), load_relaxed(r.incarnation), load_relaxed(r.slot)};
+  const std::uint64_t alike = ring_.alike_from(record.word, p, record.step);
+  const std::uint64_t records = alike > 1 ? std::min(alike, most / record.step + 1) : 1;
   if (self_ != nullptr && from.slot == slot_ && from.incarnation == incarnation_) {
+    record.frames *= records;
     const auto frames = static_cast<std::uint16_t>(record.frames - at.entries);
-    chunk.add({p, 0, frames, 0, Passed::own});
+    const auto step = static_cast<std::uint32_t>(records > 1 ? record.step : 0);
+    chunk.add({p, 0, frames, 0, Passed::own, step});
+    record.step *= records;
     return Took::yes;
   }
   const std::uint32_t body_bytes = word::body_bytes(record.word);
   if (word::is_shared(record.word)) {
     return take_shared<in_ring>(from, body_bytes, record.frames, at, into, chunk);
   }
+  if (records > 1 && take_alike<in_ring>(from, records, record, at, into, chunk)) return Took::yes;
   // In place, only the program knows how much of a larger frame it will read.
   const std::uint64_t small = in_ring == InRing::yes ? kSmallRecord : kReadAhead;
   if (record.step < small) request(p, record.step);
@@ -255,6 +279,61 @@ template <RingReader::InRing in_ring>
   if (took == Took::yes) [[likely]]
     ++chunk.count;
   return took;
+}
+
+// The headers behind the first one are not touched: their lines would stay in this CPU's cache for
+// a lap, and the sender would have to take each of them back. In place, that costs half the rate of
+// long frames (docs/measurements.md).
+/// Takes the frames of up to `records` records that are alike (I10), as many as there is room for.
+/// `record` becomes all of them. Result: false if there is no room for a whole frame; take_plain()
+/// takes a part of it.
+template <RingReader::InRing in_ring>
+bool RingReader::take_alike(const Origin& from, std::uint64_t records, Record& record,
+                            const Place& at, FrameBatch& into, Chunk& chunk) const noexcept {
+  const std::uint32_t bytes = word::body_bytes(record.word);
+  const std::uint64_t step = record.step;
+  const std::byte* frame = ring_.payload(at.position);
+  const bool delivers = self_ == nullptr || AddressFilter::accepts(*self_, address_at(frame));
+  if (delivers) {
+    const std::span<FrameView> views = into.unfilled();
+    const std::span<std::byte> room = into.room();
+    const std::size_t aligned = FrameBatch::aligned(bytes);
+    records = std::min<std::uint64_t>(records, views.size());
+    if (in_ring == InRing::no)
+      records = std::min<std::uint64_t>(records, (room.size() + aligned - bytes) / aligned);
+    if (records == 0) return false;
+    FrameView like;
+    like.time_ns = from.time_ns;
+    like.sender = from.slot;
+    like.sender_incarnation = from.incarnation;
+    asm("" : "+m"(like));  // as in take_run()
+    std::uint64_t number = record.number;
+    std::byte* to = room.data();
+    const bool requests =
+        in_ring == InRing::no && step < kReadAhead && worth_requesting(at.position);
+    for (FrameView& view : views.first(records)) {
+      view = like;
+      view.number = number++;
+      if (in_ring == InRing::yes) {
+        view.bytes = {frame, bytes};
+      } else {
+        const std::byte* line = frame + kReadAhead;
+        const std::byte* const end = requests ? line + step : line;
+        for (; line < end; line += kPairBytes) prefetch_to_read(line);
+        view.bytes = {to, bytes};
+        copy_from_shared(to, frame, bytes);
+        to += aligned;
+      }
+      frame += step;
+    }
+    into.keep_filled(records, in_ring == InRing::no ? records * aligned : 0);
+  }
+  chunk.add({at.position, static_cast<std::uint32_t>(records * bytes),
+             static_cast<std::uint16_t>(records), 0,
+             delivers ? Passed::delivered : Passed::filtered, static_cast<std::uint32_t>(step)});
+  record.step = records * step;
+  record.frames = records;
+  return true;
 }
 
 template <RingReader::InRing in_ring>
@@ -279,18 +358,18 @@ void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
       at = {p + step, at.number};
       continue;
     }
-    const Record record{w, step, ring_.number_at(p), ring_.frames_of(w, p)};
+    Record record{w, step, ring_.number_at(p), ring_.frames_of(w, p)};
     if (!continues(record, at, behind_pad)) [[unlikely]] {
       status = ReadStatus::corrupt;
       break;
     }
     at.number = record.number + at.entries;
-    const Took took = take_record<in_ring>(record, at, into, chunk);
+    const Took took = take_record<in_ring>(record, at, into, chunk, begin + most - p);
     if (took != Took::yes) {
       chunk.super_frame = took == Took::super_frame;
       break;
     }
-    at = {p + step, record.number + record.frames};
+    at = {p + record.step, record.number + record.frames};
     behind_pad = false;
   }
   chunk.end = at;

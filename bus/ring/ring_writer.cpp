@@ -13,6 +13,7 @@ constexpr std::uint64_t kRoomShare = 64;
 /// How far ahead of the walk over the oldest records their cache lines are requested, if they are
 /// of one size.
 constexpr std::uint64_t kRecordsAhead = 16;
+constexpr std::uint64_t kMostAlike = UINT16_MAX;  // records that a header can tell of (I10)
 // Shared records, and others of at least kLargeRecord bytes, are requested kWriteAhead before they
 // are written; records of different sizes, as long before they are walked.
 constexpr std::uint64_t kLargeRecord = 1000;
@@ -22,6 +23,12 @@ constexpr std::uint64_t kWriteAhead = 2048;
 constexpr bool overlap(std::uint64_t a, std::uint64_t a_bytes, std::uint64_t b,
                        std::uint64_t b_bytes, std::uint64_t ring) noexcept {
   return ((b - a) & (ring - 1)) < a_bytes || ((a - b) & (ring - 1)) < b_bytes;
+}
+
+/// Whether `w` is what a word of the chain at `position` can be.
+constexpr bool is_in_chain(std::uint64_t w, std::uint64_t position) noexcept {
+  return word::is_frame_at(w, position) || word::is_pad_at(w, position) ||
+         w == word::empty(position);
 }
 
 constexpr std::uint64_t align_up(std::uint64_t v) noexcept {
@@ -114,10 +121,13 @@ AppendStatus RingWriter::fill_claim(std::uint64_t lock, std::uint64_t chain_end,
 // Readers hold these lines from the last lap, and a CPU that shares no cache with theirs waits for
 // each of them. So they are requested early, and travel while the records before them are written.
 // Lines beyond the claim are only fetched, not written: the next batch will need them.
-void RingWriter::request_for_writing(std::uint64_t position, std::uint64_t bytes) const noexcept {
-  for (std::uint64_t at = 0; at < bytes; at += kLineBytes) {
-    prefetch_to_write(ring_.record(position + at).word);
-  }
+void RingWriter::request_for_writing(std::uint64_t position, std::uint64_t bytes,
+                                     std::uint64_t stride) const noexcept {
+  // The ring is mapped twice, so the lines are in the mapping.
+  const std::byte* line = ring_.byte_at(position);
+  const std::byte* const end = line + bytes;
+  for (; line < end; line += stride)
+    prefetch_to_write(*reinterpret_cast<const std::uint64_t*>(line));
 }
 
 // Inlined, as the copy in it is, for single frames.
@@ -143,6 +153,7 @@ std::uint64_t RingWriter::write_records(std::uint64_t chain_end, std::uint64_t b
   std::uint64_t p = begin;
   std::span<const FrameView> frames = batch.frames;
   RecordPlan plan = batch.first;
+  std::uint64_t alike = 0;  // records from this one on (I10)
   while (!frames.empty()) {
     const std::uint64_t body = plan.body();
     const bool shared = plan.frames() > 1;
@@ -151,7 +162,9 @@ std::uint64_t RingWriter::write_records(std::uint64_t chain_end, std::uint64_t b
     RecordHeader& r = ring_.record(p);
     if (p == begin) first_word = w;
     const std::uint64_t step = record_bytes(body);
-    if (shared || step >= kLargeRecord) request_for_writing(p + kWriteAhead, step);
+    if (batch.alike.first == batch.frames.size() - frames.size()) alike = batch.alike.frames;
+    if (shared || step >= kLargeRecord)
+      request_for_writing(p + kWriteAhead, step, shared ? kLineBytes : kPairBytes);
     if (shared) {
       write_shared(p, frames.first(plan.frames()));
     } else {
@@ -163,12 +176,18 @@ std::uint64_t RingWriter::write_records(std::uint64_t chain_end, std::uint64_t b
     }
     store_relaxed(r.time_ns, time_ns);
     store_relaxed(r.slot, static_cast<std::uint16_t>(slot_));
-    store_relaxed(r.frames, static_cast<std::uint16_t>(shared ? plan.frames() : 0));
+    const std::uint64_t count = shared ? plan.frames() : std::min(alike, kMostAlike);
+    store_relaxed(r.frames, static_cast<std::uint16_t>(count));
     store_relaxed(r.incarnation, incarnation_);
     p += step;
     number += plan.frames();
     frames = frames.subspan(plan.frames());
-    plan = plan_record(frames);
+    if (alike > 1) {
+      --alike;  // and the plan stays
+    } else {
+      alike = 0;
+      plan = plan_record(frames);
+    }
   }
   store_relaxed(ring_.record(p).number, number);
   store_relaxed(ring_.record(p).word, word::empty(p));
@@ -191,6 +210,20 @@ void RingWriter::write_shared(std::uint64_t position,
   write(first, frames.front());
 }
 
+/// Bytes from the record at `position`, with the word `w`, over records that are alike (I10), as far
+/// as `goal` or just past it. 0 if there are no such records, or if the chain does not go on behind
+/// them: then the header is not what a writer wrote, or is no longer.
+std::uint64_t RingWriter::step_over_alike(std::uint64_t w, std::uint64_t position,
+                                          std::uint64_t step, std::uint64_t goal) const noexcept {
+  if (step == 0 || !word::is_frame_at(w, position)) return 0;
+  const std::uint64_t alike = ring_.alike_from(w, position, step);
+  const std::uint64_t records = std::min(alike, (goal - position + step - 1) / step);
+  const std::uint64_t behind = position + records * step;
+  if (records < 2 || !is_in_chain(ring_.word_at(behind), behind)) return 0;
+  prefetch_to_write(ring_.record(position + 2 * alike * step).word);  // behind as many more
+  return records * step;
+}
+
 AppendStatus RingWriter::make_room(std::uint64_t lock, std::uint64_t end,
                                    std::uint64_t limit) noexcept {
   BusHeader& h = ring_.header();
@@ -210,14 +243,20 @@ AppendStatus RingWriter::make_room(std::uint64_t lock, std::uint64_t end,
     std::uint64_t step_before = 0;
     while (p < generous && step != 0 && steps > 0) {
       --steps;
-      step = ring_.step(ring_.word_at(p), p);
+      const std::uint64_t w = ring_.word_at(p);
+      step = ring_.step(w, p);
+      if (const std::uint64_t over = step_over_alike(w, p, step, generous); over != 0) {
+        p += over;
+        step_before = 0;
+        continue;
+      }
       // Readers may have its cache line, which comes while other records are walked. If records
       // differ in size, nobody knows where the next ones begin, so all lines are requested: they
       // are written soon.
       if (step == step_before) {
         prefetch_to_write(ring_.record(p + kRecordsAhead * step).word);
       } else {
-        request_for_writing(p + kWriteAhead, std::min(step, kWriteAhead));
+        request_for_writing(p + kWriteAhead, std::min(step, kWriteAhead), kLineBytes);
       }
       step_before = step;
       p += step;

@@ -184,6 +184,53 @@ TEST_F(Repair, LosesTheFramesOfTheSharedRecordThatWasSpoiledAndNoOthers) {
   }
 }
 
+/// Audit finds each way in which records are not alike (I10), and repair keeps what is whole.
+TEST_F(Repair, LosesTheSpoiledRecordOfThoseThatAreAlikeAndTakesTheCountsAway) {
+  constexpr std::size_t kBytes = 1000;
+  const auto at = [&](std::uint64_t p, int i) -> bus::RecordHeader& {
+    return raw_.ring().record(p + i * bus::record_bytes(kBytes));
+  };
+  const struct {
+    const char* what;
+    const char* invariant;
+    unsigned lost;
+    std::function<void(std::uint64_t)> spoil;
+  } kDamages[] = {
+      {"more than there are", "I10", 0, [&](std::uint64_t p) { at(p, 0).frames = 11; }},
+      {"more further on", "I10", 0, [&](std::uint64_t p) { at(p, 9).frames = 2; }},
+      {"a time", "I10", 0, [&](std::uint64_t p) { ++at(p, 4).time_ns; }},
+      {"a sender", "I10", 0, [&](std::uint64_t p) { at(p, 4).slot += 100; }},
+      {"an incarnation", "I10", 0, [&](std::uint64_t p) { ++at(p, 9).incarnation; }},
+      {"a word", "I5", 1, [&](std::uint64_t p) { at(p, 4).word = 0; }},
+      {"a number", "I8", 1, [&](std::uint64_t p) { at(p, 4).number += 100; }},
+  };
+  EXPECT_EQ(read_all().size(), kFrames);
+  NumberedBatch frames(kBytes);
+  frames.fix_size(kBytes);
+  std::uint32_t next = kFrames;
+  for (const auto& damage : kDamages) {
+    SCOPED_TRACE(damage.what);
+    const std::uint64_t begin = raw_.header().last;
+    ASSERT_FALSE(sender_.send(frames.make(1, next, 10)).error);
+    ASSERT_FALSE(sender_.send(frames.make(1, next + 10, 1)).error);
+    ASSERT_TRUE(is_clean(audit()));
+    damage.spoil(begin);
+    ASSERT_FALSE(audit().clean());
+    EXPECT_EQ(audit().findings.front().invariant, damage.invariant);
+    const std::uint64_t lost = reader_.counters().lost_frames;
+    EXPECT_TRUE(repair().ring_rebuilt);
+    EXPECT_TRUE(is_clean(audit()));
+    EXPECT_EQ(at(begin, 0).frames, 0U);
+    const std::vector<std::uint32_t> got = read_all();
+    EXPECT_EQ(reader_.counters().lost_frames - lost, damage.lost);
+    std::vector<std::uint32_t> kept;
+    for (std::uint32_t n = next; n < next + 11; ++n)
+      if (damage.lost == 0 || n != next + 4) kept.push_back(n);
+    EXPECT_EQ(got, kept);
+    next += 11;
+  }
+}
+
 /// What a port shows may be overwritten, too: more frames than fit in front of its place.
 TEST_F(Repair, GoesOnAfterTheHighestNumberThatAPortCanHaveReadTo) {
   EXPECT_EQ(read_all(), all_but(kFrames));

@@ -100,6 +100,7 @@ class Chain {
   std::uint64_t next_number() const { return number_; }
   std::uint64_t frames() const { return frames_.size(); }
   std::uint64_t shared_records() const { return shared_; }
+  std::uint64_t alike_records() const { return alike_; }
   std::uint64_t pads() const { return pads_; }
   /// Numbers may go round.
   const ModelFrame& frame(std::uint64_t number) const { return frames_.at(number - base_); }
@@ -150,6 +151,21 @@ class Chain {
     if (shared) {
       EXPECT_GE(count, 2U);
       ++shared_;
+    } else {
+      const std::uint64_t step = (32 + body + 31) / 32 * 32;
+      const auto header = [&](std::uint64_t position) {  // but for the word and the number
+        auto bytes = bus_->ring(position + 16, 16 + 6);
+        bytes[10] = bytes[11] = std::byte{};
+        return bytes;
+      };
+      for (unsigned i = 1; i < count; ++i) {  // records that are alike, up to and with the address
+        const std::uint64_t next = end_ + i * step;
+        EXPECT_EQ(bus_->in_ring<std::uint64_t>(next) >> 42U, 2U << 20U | body);
+        EXPECT_EQ(bus_->in_ring<std::uint64_t>(next + 8), number_ + i);
+        EXPECT_EQ(bus_->in_ring<std::uint16_t>(next + 26), count - i);
+        EXPECT_EQ(header(next), header(end_));
+      }
+      alike_ += count > 1 ? 1 : 0;
     }
     std::uint64_t offset = 0;
     for (unsigned i = 0; i < (shared ? count : 1U); ++i) {
@@ -170,7 +186,7 @@ class Chain {
   std::uint64_t end_, number_, base_;
   std::vector<ModelFrame> frames_;
   std::map<std::uint64_t, std::uint64_t> borders_;
-  std::uint64_t shared_ = 0, pads_ = 0;
+  std::uint64_t shared_ = 0, alike_ = 0, pads_ = 0;
 };
 
 }  // namespace shmif::test

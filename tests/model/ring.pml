@@ -14,6 +14,10 @@
  * EMPTY takes, as in the code. A reader may stop behind any frame of the record, look at `first`,
  * deliver, and go on inside of it. All payloads take a cell, so there are no lengths of frames to
  * be wrong: an overwritten length would be an overwritten payload.
+ * With -DALIKE the second place of a payload's cell has the count of records that are alike from there
+ * on (I10): all of a batch. A reader takes the payloads behind the first one without a look at their
+ * headers, as many as it has room for, and a writer may step over such records at once, or over some
+ * of them. SKIP_COUNT_OF_BATCH counts one record too many.
  * Positions count cells and never go back. A payload may be any bit pattern: whoever meets one
  * where a word should be is handed what hurts most. A frame's word does not name its position, as
  * it does in the code, so a stale one is taken for good here: that is worse.
@@ -84,6 +88,11 @@
 #define SHARES(w) false
 #define NEED(w) (2 * SIZE(w) + 1)
 #endif
+#ifdef SKIP_COUNT_OF_BATCH
+#define ALIKE_FROM(k, size) ((size) - (k) + 1)
+#else
+#define ALIKE_FROM(k, size) ((size) - (k))
+#endif
 #define SHARE 1 /* kRoomShare: `first` moves so much further than needed */
 #define POSITIONS 48
 #define NONE 255
@@ -142,7 +151,13 @@ static int does_harm(int place, int value) {
     int w = now.committed[q], k;
     if (w != 0 && q >= now.mem[FIRST] && cell == AT(q)) return value != (is_word ? w : number);
     if (IS_FRAME(w) && q >= now.mem[FIRST] && cell == AT(q + 1)) {
+#ifdef ALIKE
+      for (k = 1; now.committed[q + 2 * k] == w + k && (w + k) % STRIDE != 0; k++) {
+      }
+      return value != (is_word ? PAYLOAD(w) : ALIKE_FROM(0, k));
+#else
       return value != (is_word ? PAYLOAD(w) : NONE);
+#endif
     }
     if (IS_FRAME(w)) number++;
 #ifdef SHARED
@@ -417,9 +432,35 @@ room:
 #else
                   :: STEP(w) != 0 -> p = p + STEP(w); w = 0
 #endif
+#ifdef ALIKE
+                  :: IS_FRAME(w) -> w = 0; n = 1
+#endif
                   :: else -> w = 0; break
                   fi
                 }
+#ifdef ALIKE
+                if
+                :: n == 1 -> /* RingWriter::step_over_alike */
+                   atomic {
+                     load(NUMBER(p + 1), n); /* Ring::alike_from */
+                     if
+                     :: n > 2 && n <= BATCH -> n = 2
+                     :: n >= 2 && n <= BATCH -> skip
+                     :: n < 2 || n > BATCH -> n = 1
+                     fi
+                   }
+                   atomic {
+                     load(WORD(p + 2 * n), w);
+                     if
+                     :: STEP(w) != 0 || w == EMPTY(p + 2 * n) || IS_PAYLOAD(w) -> p = p + 2 * n
+                     :: else -> p = p + 2
+                     fi;
+                     w = 0;
+                     n = 0
+                   }
+                :: else
+                fi
+#endif
              :: else -> break
              od;
              if
@@ -469,7 +510,11 @@ room:
               :: else
               fi;
               put(WORD(p + 1), PAYLOAD(FRAME(mine, w)), RELAXED);
+#ifdef ALIKE
+              put(NUMBER(p + 1), ALIKE_FROM(w, SIZE(me)), RELAXED); /* RecordHeader::frames */
+#else
               put(NUMBER(p + 1), NONE, RELAXED);
+#endif
               p = p + 2;
               n++;
               w++
@@ -648,6 +693,9 @@ proctype Reader(byte r) {
   byte inside;             /* RingReader::Place: entries, of the record at the position */
   byte e, c;               /* RingReader::Chunk: end, its entries; the frames of the record */
 #endif
+#ifdef ALIKE
+  byte c;                  /* records that are alike */
+#endif
   byte entries[CHUNK], count;
   bool good[CHUNK];        /* what was copied is what was committed */
   bool met, corrupt;
@@ -745,6 +793,33 @@ again:
         }
 #ifdef SKIP_FENCE_LOADS
         atomic { load(FIRST, f) }
+#endif
+#ifdef ALIKE
+        atomic {
+          load(NUMBER(p + 1), c); /* Ring::alike_from */
+          c = (c <= BATCH -> c : 1)
+        }
+        do /* RingReader::take_alike */
+        :: c > 1 && count < CHUNK - 1 ->
+           atomic {
+             load(WORD(p + 1), b);
+             d_step {
+               c_code { PReader->correct = number_before(PReader->p); };
+               good[count] = (w == committed[p] && b == PAYLOAD(w) && n == correct);
+               entries[count] = p;
+               count++;
+               c--;
+               p = p + 2; /* no look at its header */
+               w++;
+               n++;
+               b = 0; correct = 0
+             }
+           }
+#ifdef SKIP_FENCE_LOADS
+           atomic { load(FIRST, f) }
+#endif
+        :: else -> c = 0; break
+        od;
 #endif
 #ifndef SKIP_ACQUIRE
         atomic { load(WORD(p + 1), b) }

@@ -11,7 +11,11 @@ namespace shmif::test {
 /// All of `frames` as one batch, planned as a sender does.
 inline bus::Batch plan_batch(std::span<const FrameView> frames) noexcept {
   bus::BatchPlan plan;
-  for (const FrameView& frame : frames) plan.add(frame, UINT64_MAX);
+  for (std::span<const FrameView> rest = frames; !rest.empty(); rest = rest.subspan(1)) {
+    rest = rest.subspan(plan.add_all_alone(rest, SIZE_MAX, UINT64_MAX).frames);
+    if (rest.empty()) break;
+    plan.add(rest.front(), UINT64_MAX);
+  }
   return plan.of(frames);
 }
 

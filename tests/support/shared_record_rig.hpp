@@ -30,7 +30,7 @@ class SharedRecord : public testing::Test {
   static inline const MacAddress kMine = MacAddress::from_u64(kMyMac);
   static inline const MacAddress kForOthers = MacAddress::from_u64(0x02'00'00'00'00'15);
 
-  SharedRecord() {
+  explicit SharedRecord(const BusOptions& options = small_ring()) : rig_(options) {
     rig_.raw.slot(kMe).mac = kMyMac;
     EXPECT_TRUE(mine_.seek_end());
   }

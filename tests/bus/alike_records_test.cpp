@@ -1,0 +1,182 @@
+// Long frames of one length for one address, whose records are alike (I10): what senders write
+// about them, and what readers, audit and repair make of it.
+
+#include <gtest/gtest.h>
+
+#include "bus/repair/chain_walk.hpp"
+#include "tests/support/shared_record_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+using bus::ReadStatus;
+using bus::ReadTally;
+
+constexpr std::size_t kAlike = 1000;
+
+class AlikeRecords : public SharedRecord {
+ protected:
+  AlikeRecords() : SharedRecord({.ring_bytes = 4U << 20U}) {}
+  static constexpr std::uint64_t kStep = bus::record_bytes(kAlike);
+
+  /// RecordHeader::frames of each record from `position` on.
+  std::vector<unsigned> counts(std::uint64_t position) const {
+    std::vector<unsigned> out;
+    while (const std::uint64_t step = ring().step(ring().word_at(position), position)) {
+      out.push_back(record(position).frames);
+      position += step;
+    }
+    return out;
+  }
+};
+
+TEST_F(AlikeRecords, SendersCountTheMostOfABatchThatStandTogether) {
+  EXPECT_EQ(counts(append_equal(4, kAlike)), (std::vector{4U, 3U, 2U, 1U}));
+  EXPECT_EQ(counts(append({kAlike})), (std::vector{0U}));
+  EXPECT_EQ(counts(append({kAlike, 1001, kAlike})), (std::vector{0U, 0U, 0U})) << "lengths";
+  EXPECT_EQ(counts(append({60, kAlike, kAlike, 900, 900, 900, 60, 60, kAlike, kAlike})),
+            (std::vector{0U, 0U, 0U, 3U, 2U, 1U, 2U, 0U, 0U}))
+      << "behind a short frame, between others, and in front of a shared record";
+  const MacAddress one_then_other[] = {kMine, kMine, kForOthers, kForOthers, kForOthers};
+  EXPECT_EQ(counts(append(Sizes(5, kAlike), one_then_other)), (std::vector{0U, 0U, 3U, 2U, 1U}))
+      << "addresses";
+}
+
+TEST_F(AlikeRecords, EachReaderGetsEachFrameHoweverLittleRoomItHas) {
+  for (const bool lends : {false, true}) {
+    for (const std::size_t most : {1U, 2U, 3U, 10U, 64U}) {
+      for (const std::size_t arena : {std::size_t{1100}, std::size_t{3 * 1008}, kAlike * 64}) {
+        SCOPED_TRACE(testing::Message() << lends << ' ' << most << ' ' << arena);
+        bus::RingReader reader = reader_of_all();
+        const std::uint32_t first = next_;
+        append_equal(10, kAlike);
+        append({60, kAlike});
+        Taking taking(reader, lends);
+        std::vector<std::uint32_t> all;
+        while (all.size() < 12) {
+          const auto taken = taking.take(most, arena);
+          ASSERT_FALSE(taken.empty());
+          all.insert(all.end(), taken.begin(), taken.end());
+        }
+        EXPECT_EQ(all, numbers(first, next_));
+        EXPECT_EQ(taking.tally.frames, 12U);
+        EXPECT_EQ(taking.tally.bytes, 11 * kAlike + 60);
+        EXPECT_EQ(taking.numbers_seen.back(), reader.next_number() - 1);
+      }
+    }
+  }
+}
+
+TEST_F(AlikeRecords, AFrameThatIsLongerThanTheRoomIsCut) {
+  append_equal(3, kAlike);
+  FrameBatch in(8, 500);
+  EXPECT_EQ(rig_.reader.read(in, rig_.tally), ReadStatus::more);
+  ASSERT_EQ(in.size(), 1U);
+  EXPECT_EQ(in.frames()[0].size(), 500U);
+  EXPECT_EQ(in.frames()[0].true_bytes, kAlike);
+}
+
+TEST_F(AlikeRecords, PortsCountThoseForOthersAndTheirOwn) {
+  append(Sizes(5, kAlike), {&kForOthers, 1});
+  append(Sizes(4, kAlike), {&kMine, 1});
+  const std::uint64_t own = append_equal(3, kAlike);
+  for (int i = 0; i < 3; ++i) {
+    record(own + i * kStep).slot = kMe;
+    record(own + i * kStep).incarnation = 1;
+  }
+  ReadTally tally;
+  EXPECT_EQ(take(mine_, 64, tally), numbers(5, 9));
+  EXPECT_EQ(tally.filtered, 5U);
+  EXPECT_EQ(tally.own, 3U);
+  EXPECT_EQ(tally.lost_frames + tally.corrupt, 0U);
+}
+
+/// A reader that is lapped among them keeps those that are left, and its count is exact.
+TEST_F(AlikeRecords, AReaderThatIsLappedAmongThemGetsTheRest) {
+  for (const bool lends : {false, true}) {
+    for (std::uint64_t lapped = 1; lapped < 10; ++lapped) {
+      SCOPED_TRACE((lends ? "lends " : "copies ") + std::to_string(lapped));
+      bus::RingReader reader = reader_of_all();
+      bus::RingReader newest = reader_of_all(true);
+      const std::uint64_t begin = append_equal(10, kAlike);
+      append({60});
+      FrameBatch in(64);
+      ReadTally tally;
+      std::size_t torn = 0;
+      const std::uint64_t before = rig_.raw.header().first;
+      if (lends) {
+        ASSERT_EQ(reader.lend(in, tally), ReadStatus::more);
+        rig_.raw.header().first = begin + lapped * kStep;
+        EXPECT_EQ(reader.release(tally, torn), ReadStatus::empty);
+        EXPECT_EQ(torn, lapped);
+      } else {
+        rig_.raw.header().first = begin + lapped * kStep;
+        EXPECT_EQ(reader.read(in, tally), ReadStatus::empty);
+        EXPECT_EQ(whole_sequences(in),
+                  numbers(next_ - 11 + static_cast<std::uint32_t>(lapped), next_));
+      }
+      EXPECT_EQ(tally.frames, 11 - lapped);
+      EXPECT_EQ(tally.bytes, (10 - lapped) * kAlike + 60);
+      EXPECT_EQ(tally.lost_frames, lapped);
+      EXPECT_EQ(tally.lost_bytes, lapped * kStep);
+      EXPECT_EQ(tally.corrupt, 0U);
+      FrameBatch none;
+      ReadTally of_newest;
+      EXPECT_EQ(newest.read(none, of_newest), ReadStatus::overrun);
+      EXPECT_EQ(of_newest.lost_frames, 11U);
+      rig_.raw.header().first = before;
+    }
+  }
+}
+
+/// Senders that make room step over them, and stop at the record that they need.
+TEST_F(AlikeRecords, ASenderFreesNoMoreOfThemThanWithoutCounts) {
+  std::vector<std::uint64_t> freed[2];
+  for (const bool counts : {true, false}) {
+    RingRig rig;
+    SizedBatch batch;
+    for (std::uint32_t i = 0; i < 60; ++i) {
+      const std::uint64_t begin = rig.raw.header().last;
+      ASSERT_EQ(rig.append(batch.make_equal(1, i, 7, kAlike), i), bus::AppendStatus::done);
+      for (std::uint64_t k = 0; k < 7 && !counts; ++k)
+        rig.raw.ring().record(begin + k * kStep).frames = 0;
+      freed[counts ? 0 : 1].push_back(rig.raw.header().first);
+    }
+  }
+  EXPECT_GT(freed[0].back(), 0U);
+  EXPECT_EQ(freed[0], freed[1]);
+}
+
+TEST_F(AlikeRecords, AuditFindsAnotherAddress) {
+  const std::uint64_t begin = append_equal(3, kAlike);
+  EXPECT_FALSE(bus::walk_chain(ring()).broken);
+  ring().payload(begin + kStep)[5] ^= std::byte{1};
+  EXPECT_EQ(bus::walk_chain(ring()).finding.invariant, "I10");
+}
+
+/// A neighbour may write any count. It costs frames, and is counted; nothing else is read.
+TEST_F(AlikeRecords, AWrongCountIsFoundBehindThem) {
+  for (const unsigned count : {4U, 11U, 12U, 13U, 30U, 65535U}) {
+    for (const bool lends : {false, true}) {
+      SCOPED_TRACE(testing::Message() << count << (lends ? " lends" : " copies"));
+      bus::RingReader reader = reader_of_all();
+      const std::uint64_t begin = append_equal(10, kAlike);
+      append({700, 60});
+      record(begin).frames = static_cast<std::uint16_t>(count);
+      Taking taking(reader, lends);
+      std::size_t seen = 0;
+      do seen += taking.take(64).size();
+      while (taking.status == ReadStatus::more);
+      const bool impossible = count * kStep > ring().bytes() / 4;
+      EXPECT_EQ(taking.tally.corrupt, count < 10 || impossible ? 0U : 1U);
+      EXPECT_EQ(seen, count < 10 || impossible ? 12U : 10U);
+      EXPECT_EQ(reader.next_number(), next_);
+      EXPECT_EQ(reader.place().position, here());
+      append_equal(2, kAlike);
+      EXPECT_EQ(taking.take(64).size(), 2U);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace shmif::test
