@@ -20,6 +20,7 @@
 #include "bench/trial.hpp"
 #include "bench/wire.hpp"
 #include "bus/file/huge_pages.hpp"
+#include "bus/ring/batch.hpp"
 
 namespace shmif::bench {
 namespace {
@@ -34,12 +35,15 @@ struct Memory {
   std::byte* ring() noexcept { return reinterpret_cast<std::byte*>(this + 1); }
 };
 
-/// Where frames are in the ring. Each begins at a cache line and does not cross the end of the
-/// ring.
+/// Where frames are in the ring. Short ones begin at cache lines. Long ones are as far apart as on a
+/// bus: multiples of 512 bytes would crowd into an eighth of a cache, and fall out of it by
+/// themselves. No frame crosses the end of the ring.
 struct Layout {
   explicit Layout(const Work& work)
-      : step(std::max<std::uint64_t>(1, (work.frame_bytes + kLineBytes - 1) / kLineBytes) *
-             kLineBytes),
+      : step(work.frame_bytes > bus::RecordPlan::kLongestThatShares
+                 ? bus::record_bytes(work.frame_bytes)
+                 : std::max<std::uint64_t>(1, (work.frame_bytes + kLineBytes - 1) / kLineBytes) *
+                       kLineBytes),
         bytes((work.ring_bytes != 0 ? work.ring_bytes : kRingBytes) / step * step) {
     if (work.frame_bytes == 0 || work.batch == 0) give_up("there is nothing to send");
     if (bytes < work.batch * step) give_up("the ring has no room for a batch");
