@@ -41,7 +41,8 @@
 //     itself: they are of one batch, stand next to each other without pads, and hold one frame
 //     each, all of one length for one address. The batch was committed as a whole, so whoever has
 //     read the first header need not read the others: readers take all these frames, and senders
-//     that make room go on behind them. Each of the records has a header all the same, and may be
+//     that make room go on behind them. A reader first looks whether `first` has left that header
+//     alone (I6): else it says nothing. Each of the records has a header all the same, and may be
 //     the first that is left (I6). Repair takes the counts away, since it may leave out records.
 //
 // If a process dies or stops before its claim, the ring has not changed. If it does so between
@@ -432,6 +433,7 @@ class RingReader {
     std::uint64_t word, step, number, frames;
   };
   bool continues(const Record& record, const Place& at, bool behind_pad) const noexcept;
+  bool was_whole(std::uint64_t position) const noexcept;
   template <InRing in_ring>
   Took take_record(Record& record, Place& at, FrameBatch& into, Chunk& chunk,
                    std::uint64_t most) noexcept;

@@ -254,8 +254,9 @@ template <RingReader::InRing in_ring>
   const RecordHeader& r = ring_.record(p);
   const Origin from{load_relaxed(r.time_ns), load_relaxed(r.incarnation), load_relaxed(r.slot)};
   const std::uint64_t alike = ring_.alike_from(record.word, p, record.step);
-  const std::uint64_t records = alike > 1 ? std::min(alike, most / record.step + 1) : 1;
+  std::uint64_t records = alike > 1 ? std::min(alike, most / record.step + 1) : 1;
   if (self_ != nullptr && from.slot == slot_ && from.incarnation == incarnation_) {
+    if (records > 1 && !was_whole(p)) records = 1;
     record.frames *= records;
     const auto frames = static_cast<std::uint16_t>(record.frames - at.entries);
     const auto step = static_cast<std::uint32_t>(records > 1 ? record.step : 0);
@@ -281,12 +282,20 @@ template <RingReader::InRing in_ring>
   return took;
 }
 
+/// Whether what was read of the record at `position` before this call was whole (I6). If records are
+/// taken because another one tells of them, pass() alone is too late: it believes what is behind
+/// `first`, but there, only that other record says what they are.
+bool RingReader::was_whole(std::uint64_t position) const noexcept {
+  fence_loads();
+  return load_acquire(ring_.header().first) <= position;
+}
+
 // The headers behind the first one are not touched: their lines would stay in this CPU's cache for
 // a lap, and the sender would have to take each of them back. In place, that costs half the rate of
 // long frames (docs/measurements.md).
 /// Takes the frames of up to `records` records that are alike (I10), as many as there is room for.
-/// `record` becomes all of them. Result: false if there is no room for a whole frame; take_plain()
-/// takes a part of it.
+/// `record` becomes all of them. Result: false if there is no room for a whole frame, of which
+/// take_plain() takes a part, or if the header may have been overwritten.
 template <RingReader::InRing in_ring>
 bool RingReader::take_alike(const Origin& from, std::uint64_t records, Record& record,
                             const Place& at, FrameBatch& into, Chunk& chunk) const noexcept {
@@ -294,6 +303,7 @@ bool RingReader::take_alike(const Origin& from, std::uint64_t records, Record& r
   const std::uint64_t step = record.step;
   const std::byte* frame = ring_.payload(at.position);
   const bool delivers = self_ == nullptr || AddressFilter::accepts(*self_, address_at(frame));
+  if (!was_whole(at.position)) return false;
   if (delivers) {
     const std::span<FrameView> views = into.unfilled();
     const std::span<std::byte> room = into.room();

@@ -129,6 +129,44 @@ TEST_F(AlikeRecords, AReaderThatIsLappedAmongThemGetsTheRest) {
   }
 }
 
+/// A reader that stops in front of a count, and is lapped, reads anything there. What it then takes
+/// for the rest of a run may be other frames: of another sender, for another port, or none at all.
+TEST_F(AlikeRecords, AReaderBelievesNoCountThatMayBeOverwritten) {
+  for (const bool lends : {false, true}) {
+    for (const std::uint16_t stale : {std::uint16_t{10}, std::uint16_t{40}}) {
+      SCOPED_TRACE(testing::Message() << (lends ? "lends " : "copies ") << stale);
+      bus::RingReader all = reader_of_all();
+      ASSERT_TRUE(mine_.seek_end());
+      const std::uint32_t first = next_;
+      const std::uint64_t begin = append(Sizes(2, kAlike), {&kMine, 1});
+      append(Sizes(8, kAlike), {&kForOthers, 1});
+      const std::uint64_t before = rig_.raw.header().first;
+      record(begin).frames = stale;  // overwritten, after the reader has seen the word
+      rig_.raw.header().first = begin + 2 * kStep;
+      for (bus::RingReader* reader : {&mine_, &all}) {
+        Taking taking(*reader, lends);
+        std::vector<std::uint32_t> got;
+        do {
+          FrameBatch in(64);
+          taking.status = lends ? reader->lend(in, taking.tally) : reader->read(in, taking.tally);
+          std::size_t torn = 0;
+          const std::vector<std::uint32_t> taken = whole_sequences(in);
+          if (reader->lent() != 0) taking.status = reader->release(taking.tally, torn);
+          got.insert(got.end(), taken.begin() + static_cast<std::ptrdiff_t>(torn), taken.end());
+        } while (taking.status == ReadStatus::more || taking.status == ReadStatus::overrun);
+        const bool filters = reader == &mine_;
+        EXPECT_EQ(got, filters ? std::vector<std::uint32_t>{} : numbers(first + 2, next_));
+        EXPECT_EQ(taking.tally.filtered, filters ? 8U : 0U);
+        EXPECT_EQ(taking.tally.frames, filters ? 0U : 8U);
+        EXPECT_EQ(taking.tally.lost_frames, 2U);
+        EXPECT_EQ(taking.tally.corrupt, 0U);
+        EXPECT_EQ(reader->position(), here());
+      }
+      rig_.raw.header().first = before;
+    }
+  }
+}
+
 /// Senders that make room step over them, and stop at the record that they need.
 TEST_F(AlikeRecords, ASenderFreesNoMoreOfThemThanWithoutCounts) {
   std::vector<std::uint64_t> freed[2];
