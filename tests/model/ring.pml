@@ -17,7 +17,8 @@
  * With -DALIKE the second place of a payload's cell has the count of records that are alike from there
  * on (I10): all of a batch. A reader takes the payloads behind the first one without a look at their
  * headers, as many as it has room for, and a writer may step over such records at once, or over some
- * of them. SKIP_COUNT_OF_BATCH counts one record too many.
+ * of them. A count that a reader meets in front of `first` may be anything. SKIP_COUNT_OF_BATCH counts
+ * one record too many; SKIP_LOOK_AT_COUNT believes a count without a look at `first`.
  * Positions count cells and never go back. A payload may be any bit pattern: whoever meets one
  * where a word should be is handed what hurts most. A frame's word does not name its position, as
  * it does in the code, so a stale one is taken for good here: that is worse.
@@ -797,8 +798,17 @@ again:
 #ifdef ALIKE
         atomic {
           load(NUMBER(p + 1), c); /* Ring::alike_from */
-          c = (c <= BATCH -> c : 1)
+          if
+          :: c = (c <= BATCH -> c : 1)
+          :: mem[FIRST] > p -> c = BATCH /* overwritten: it may be anything */
+          fi
         }
+#ifndef SKIP_LOOK_AT_COUNT
+        if
+        :: c > 1 -> atomic { load(FIRST, b); c = (b > p -> 1 : c); b = 0 } /* was_whole */
+        :: else
+        fi;
+#endif
         do /* RingReader::take_alike */
         :: c > 1 && count < CHUNK - 1 ->
            atomic {
