@@ -1,6 +1,7 @@
 #include "bus/repair/salvage.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <span>
 
 #include "bus/file/liveness.hpp"
@@ -104,6 +105,19 @@ void add_record(std::vector<Run>& runs, const Run& record) {
   runs.push_back(record);
 }
 
+/// Takes away what the record at `p`, whose word is `w`, says about those behind it (I10): repair may
+/// leave them out. If repair was stopped and has lost the lock, senders may write a frame over the
+/// record, of which it must change nothing.
+void forget_alike(const Ring& ring, std::uint64_t p, std::uint64_t w) noexcept {
+  static_assert(offsetof(RecordHeader, frames) == offsetof(RecordHeader, slot) + 2);
+  constexpr std::uint64_t kFrames = 0xffff0000;  // of slot, frames and incarnation, as one word
+  auto& sender = *reinterpret_cast<std::uint64_t*>(ring.byte_at(p) + offsetof(RecordHeader, slot));
+  const std::uint64_t seen = load_relaxed(sender);
+  fence_loads();
+  if ((seen & kFrames) != 0 && ring.word_at(p) == w)
+    compare_and_swap(sender, seen, seen & ~kFrames);
+}
+
 /// Looks at the whole ring, from `first` on. It skips the inside of records, so bytes of a payload
 /// can pose as a record only where a header was overwritten. `is_sound` says which frames to keep.
 /// Result: empty if the lock was lost.
@@ -132,8 +146,7 @@ std::optional<Found> look_for_records(const Ring& ring, std::uint64_t reference,
       const Ring::Contents in = word::is_frame_at(w, p) ? ring.contents_of(w, p) : Ring::Contents{};
       if (in.longest != 0 && is_sound(p, step)) {
         add_record(found.runs, {p, p + step, ring.number_at(p), in.frames, 1});
-        // I10: repair may leave out records behind this one.
-        if (!word::is_shared(w)) store_relaxed(ring.record(p).frames, std::uint16_t{0});
+        if (!word::is_shared(w)) forget_alike(ring, p, w);
       }
       behind_record = true;
       record_ended = p + step;
