@@ -185,6 +185,32 @@ TEST_F(AlikeRecords, ASenderFreesNoMoreOfThemThanWithoutCounts) {
   EXPECT_EQ(freed[0], freed[1]);
 }
 
+/// On a bus that pauses, `first` must not pass what a port has yet to read, also among them (W1).
+TEST_F(AlikeRecords, ASenderFreesNoneThatAPortHasYetToRead) {
+  constexpr std::uint64_t kRun = 7;
+  for (std::uint64_t read = 0; read <= kRun; ++read) {
+    SCOPED_TRACE(read);
+    RingRig rig;
+    SizedBatch batch;
+    const auto append_run = [&](std::uint64_t limit) {
+      const std::uint64_t mine = rig.lock.acquire();
+      const bus::AppendStatus status =
+          rig.writer.append(mine, plan_batch(batch.make_equal(1, 0, kRun, kAlike)), 1, limit);
+      rig.lock.release(mine);
+      return status;
+    };
+    const std::uint64_t limit = kRun * kStep + read * kStep;  // in the second run, or at its ends
+    bus::AppendStatus status = bus::AppendStatus::done;
+    for (int i = 0; i < 20 && status == bus::AppendStatus::done; ++i) {
+      status = append_run(limit);
+      EXPECT_LE(rig.raw.header().first, limit);
+    }
+    EXPECT_EQ(status, bus::AppendStatus::full);
+    EXPECT_EQ(append_run(limit + kRun * kStep), bus::AppendStatus::done);
+    EXPECT_TRUE(rig.clean());
+  }
+}
+
 TEST_F(AlikeRecords, AuditFindsAnotherAddress) {
   const std::uint64_t begin = append_equal(3, kAlike);
   EXPECT_FALSE(bus::walk_chain(ring()).broken);
