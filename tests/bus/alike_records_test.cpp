@@ -19,6 +19,27 @@ class AlikeRecords : public SharedRecord {
   AlikeRecords() : SharedRecord({.ring_bytes = 4U << 20U}) {}
   static constexpr std::uint64_t kStep = bus::record_bytes(kAlike);
 
+  /// Makes `mine_` the sender of a record.
+  void make_own(std::uint64_t position) const {
+    record(position).slot = kMe;
+    record(position).incarnation = 1;
+  }
+  /// Takes all there is, in as many calls as that needs. Result: the frames that were whole.
+  static std::vector<std::uint32_t> take_all(bus::RingReader& reader, bool lends,
+                                             ReadTally& tally) {
+    std::vector<std::uint32_t> all;
+    ReadStatus status = ReadStatus::more;
+    while (status == ReadStatus::more || status == ReadStatus::overrun) {
+      FrameBatch in;
+      std::size_t torn = 0;
+      status = lends ? reader.lend(in, tally) : reader.read(in, tally);
+      const std::vector<std::uint32_t> taken = whole_sequences(in);
+      if (reader.lent() != 0) status = reader.release(tally, torn);
+      all.insert(all.end(), taken.begin() + static_cast<std::ptrdiff_t>(torn), taken.end());
+    }
+    return all;
+  }
+
   /// RecordHeader::frames of each record from `position` on.
   std::vector<unsigned> counts(std::uint64_t position) const {
     std::vector<unsigned> out;
@@ -80,10 +101,7 @@ TEST_F(AlikeRecords, PortsCountThoseForOthersAndTheirOwn) {
   append(Sizes(5, kAlike), {&kForOthers, 1});
   append(Sizes(4, kAlike), {&kMine, 1});
   const std::uint64_t own = append_equal(3, kAlike);
-  for (int i = 0; i < 3; ++i) {
-    record(own + i * kStep).slot = kMe;
-    record(own + i * kStep).incarnation = 1;
-  }
+  for (std::uint64_t i = 0; i < 3; ++i) make_own(own + i * kStep);
   ReadTally tally;
   EXPECT_EQ(take(mine_, 64, tally), numbers(5, 9));
   EXPECT_EQ(tally.filtered, 5U);
@@ -129,40 +147,63 @@ TEST_F(AlikeRecords, AReaderThatIsLappedAmongThemGetsTheRest) {
   }
 }
 
+/// The same for those that are not delivered: they are counted in the same way.
+TEST_F(AlikeRecords, APortThatIsLappedAmongThoseThatItDoesNotTakeCountsTheRest) {
+  for (const bool own : {false, true}) {
+    for (std::uint64_t lapped = 1; lapped < 10; ++lapped) {
+      SCOPED_TRACE((own ? "own " : "filtered ") + std::to_string(lapped));
+      ASSERT_TRUE(mine_.seek_end());
+      const std::uint64_t begin = append(Sizes(10, kAlike), {&kForOthers, 1});
+      for (std::uint64_t i = 0; i < 10 && own; ++i) make_own(begin + i * kStep);
+      append({60});
+      const std::uint64_t before = rig_.raw.header().first;
+      FrameBatch in;
+      ReadTally tally;
+      std::size_t torn = 0;
+      ASSERT_EQ(mine_.lend(in, tally), ReadStatus::more);
+      rig_.raw.header().first = begin + lapped * kStep;
+      EXPECT_EQ(mine_.release(tally, torn), ReadStatus::empty);
+      EXPECT_EQ(torn, 0U);
+      EXPECT_EQ(tally.frames, 1U);
+      EXPECT_EQ(tally.own, own ? 10 - lapped : 0);
+      EXPECT_EQ(tally.filtered, own ? 0 : 10 - lapped);
+      EXPECT_EQ(tally.lost_frames, lapped);
+      rig_.raw.header().first = before;
+    }
+  }
+}
+
 /// A reader that stops in front of a count, and is lapped, reads anything there. What it then takes
 /// for the rest of a run may be other frames: of another sender, for another port, or none at all.
 TEST_F(AlikeRecords, AReaderBelievesNoCountThatMayBeOverwritten) {
   for (const bool lends : {false, true}) {
-    for (const std::uint16_t stale : {std::uint16_t{10}, std::uint16_t{40}}) {
-      SCOPED_TRACE(testing::Message() << (lends ? "lends " : "copies ") << stale);
-      bus::RingReader all = reader_of_all();
-      ASSERT_TRUE(mine_.seek_end());
-      const std::uint32_t first = next_;
-      const std::uint64_t begin = append(Sizes(2, kAlike), {&kMine, 1});
-      append(Sizes(8, kAlike), {&kForOthers, 1});
-      const std::uint64_t before = rig_.raw.header().first;
-      record(begin).frames = stale;  // overwritten, after the reader has seen the word
-      rig_.raw.header().first = begin + 2 * kStep;
-      for (bus::RingReader* reader : {&mine_, &all}) {
-        Taking taking(*reader, lends);
-        std::vector<std::uint32_t> got;
-        do {
-          FrameBatch in(64);
-          taking.status = lends ? reader->lend(in, taking.tally) : reader->read(in, taking.tally);
-          std::size_t torn = 0;
-          const std::vector<std::uint32_t> taken = whole_sequences(in);
-          if (reader->lent() != 0) taking.status = reader->release(taking.tally, torn);
-          got.insert(got.end(), taken.begin() + static_cast<std::ptrdiff_t>(torn), taken.end());
-        } while (taking.status == ReadStatus::more || taking.status == ReadStatus::overrun);
-        const bool filters = reader == &mine_;
-        EXPECT_EQ(got, filters ? std::vector<std::uint32_t>{} : numbers(first + 2, next_));
-        EXPECT_EQ(taking.tally.filtered, filters ? 8U : 0U);
-        EXPECT_EQ(taking.tally.frames, filters ? 0U : 8U);
-        EXPECT_EQ(taking.tally.lost_frames, 2U);
-        EXPECT_EQ(taking.tally.corrupt, 0U);
-        EXPECT_EQ(reader->position(), here());
+    for (const bool own : {false, true}) {  // the lapped ones, which `mine_` then does not deliver
+      for (const std::uint16_t stale : {std::uint16_t{10}, std::uint16_t{40}}) {
+        SCOPED_TRACE(testing::Message()
+                     << (lends ? "lends " : "copies ") << (own ? "own " : "others' ") << stale);
+        bus::RingReader all = reader_of_all();
+        ASSERT_TRUE(mine_.seek_end());
+        const std::uint32_t first = next_;
+        const std::uint64_t begin = append(Sizes(2, kAlike), {own ? &kForOthers : &kMine, 1});
+        append(Sizes(8, kAlike), {own ? &kMine : &kForOthers, 1});
+        if (own) make_own(begin);
+        const std::uint64_t before = rig_.raw.header().first;
+        record(begin).frames = stale;  // overwritten, after the reader has seen the word
+        rig_.raw.header().first = begin + 2 * kStep;
+        for (bus::RingReader* reader : {&mine_, &all}) {
+          ReadTally tally;
+          const bool filters = reader == &mine_ && !own;
+          EXPECT_EQ(take_all(*reader, lends, tally),
+                    filters ? std::vector<std::uint32_t>{} : numbers(first + 2, next_));
+          EXPECT_EQ(tally.filtered, filters ? 8U : 0U);
+          EXPECT_EQ(tally.frames, filters ? 0U : 8U);
+          EXPECT_EQ(tally.own, 0U);
+          EXPECT_EQ(tally.lost_frames, 2U);
+          EXPECT_EQ(tally.corrupt, 0U);
+          EXPECT_EQ(reader->position(), here());
+        }
+        rig_.raw.header().first = before;
       }
-      rig_.raw.header().first = before;
     }
   }
 }
