@@ -208,6 +208,28 @@ TEST_F(AlikeRecords, AReaderBelievesNoCountThatMayBeOverwritten) {
   }
 }
 
+/// The chunk limit holds for them, too: a reader that copies too much at once is lapped meanwhile.
+TEST_F(AlikeRecords, AReaderTakesNoMoreAtOnceThanAChunk) {
+  for (const bool lends : {false, true}) {
+    bus::RingReader all = reader_of_all();
+    ASSERT_TRUE(mine_.seek_end());
+    const std::uint64_t begin = append(Sizes(600, kAlike), {&kForOthers, 1});
+    for (bus::RingReader* reader : {&all, &mine_}) {
+      FrameBatch in(1000, 1U << 20U);
+      ReadTally tally;
+      std::size_t torn = 0;
+      EXPECT_EQ(lends ? reader->lend(in, tally) : reader->read(in, tally), ReadStatus::more);
+      if (reader->lent() != 0) {
+        EXPECT_EQ(reader->release(tally, torn), ReadStatus::more);
+      }
+      const std::uint64_t most = lends ? ring().bytes() / 16 : ring().bytes() / 128 + 4096;
+      EXPECT_GT(reader->position(), begin + most);
+      EXPECT_LE(reader->position(), begin + most + kStep);
+      if (lends) break;  // the other goes on until there is something to lend
+    }
+  }
+}
+
 /// Senders that make room step over them, and stop at the record that they need.
 TEST_F(AlikeRecords, ASenderFreesNoMoreOfThemThanWithoutCounts) {
   std::vector<std::uint64_t> freed[2];
@@ -250,6 +272,19 @@ TEST_F(AlikeRecords, ASenderFreesNoneThatAPortHasYetToRead) {
     EXPECT_EQ(append_run(limit + kRun * kStep), bus::AppendStatus::done);
     EXPECT_TRUE(rig.clean());
   }
+}
+
+/// A neighbour may write any count, but a sender that makes room still stops where a record begins.
+TEST_F(AlikeRecords, AWrongCountLeadsNoSenderOutOfTheChain) {
+  RingRig rig;
+  SizedBatch batch;
+  for (std::uint32_t i = 0; i < 20; ++i) {
+    Sizes sizes(7, kAlike);
+    sizes.push_back(700);
+    ASSERT_EQ(rig.append(batch.make(1, 8 * i, sizes), i), bus::AppendStatus::done);
+    if (i == 0) rig.raw.ring().record(0).frames = 9;
+  }
+  EXPECT_TRUE(rig.clean());
 }
 
 TEST_F(AlikeRecords, AuditFindsAnotherAddress) {
