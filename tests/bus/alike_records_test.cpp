@@ -294,6 +294,12 @@ TEST_F(AlikeRecords, AuditFindsAnotherAddress) {
   EXPECT_EQ(bus::walk_chain(ring()).finding.invariant, "I10");
 }
 
+TEST_F(AlikeRecords, AuditFindsACountThatReachesPastTheEnd) {
+  const std::uint64_t begin = append_equal(3, kAlike);
+  record(begin + 2 * kStep).frames = 2;
+  EXPECT_EQ(bus::walk_chain(ring()).finding.invariant, "I10");
+}
+
 /// A neighbour may write any count. It costs frames, and is counted; nothing else is read.
 TEST_F(AlikeRecords, AWrongCountIsFoundBehindThem) {
   for (const unsigned count : {4U, 11U, 12U, 13U, 30U, 65535U}) {
