@@ -72,7 +72,7 @@ struct FrameView {
 
   /// A view of no bytes.
   FrameView() = default;
-  /// A whole frame to be sent. The bytes must stay until send() has returned.
+  /// A whole frame to be sent. The bytes must stay, and must not change, until send() has returned.
   FrameView(std::span<const std::byte> b) noexcept
       : bytes(b) {}  // NOLINT(google-explicit-constructor): a span of bytes is a frame
   /// The same for `size` bytes at `data`.

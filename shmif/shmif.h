@@ -315,7 +315,7 @@ int shmif_up(shmif_port* port);
 int shmif_down(shmif_port* port);
 
 /**
- * Sends one frame, destination MAC first, without FCS.
+ * Sends one frame, destination MAC first, without FCS. Its bytes must not change meanwhile.
  * Threads: safe. Blocks: for the bus's lock; if the holder of the lock stalls, the call takes the
  * lock from it. On a bus with patience also for slow ports. All ports that have stopped reading
  * together delay the call by the patience at most.
@@ -329,7 +329,8 @@ int shmif_send(shmif_port* port, const void* frame, size_t bytes);
 
 /**
  * Sends frames in order, one `iovec` each, in batches. Each batch costs one hold of the bus's lock
- * and one wakeup of sleeping ports, however many frames it has.
+ * and one wakeup of sleeping ports, however many frames it has. The bytes must not change
+ * meanwhile: send no frames that were lent, but copies of them.
  * Threads: safe. Blocks: as shmif_send().
  * Result: how many were sent, from the front; if no frame was sent and `count` is not 0, an error
  * as from shmif_send().
