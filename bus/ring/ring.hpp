@@ -384,8 +384,8 @@ class RingReader {
   static constexpr std::size_t kChunkRecords = 32;
   enum class Passed : std::uint8_t { delivered, own, filtered, refused };
   /// Successive frames of one record, or of records that are alike, that were passed in the same
-  /// way. `refused`: the frame is not deliverable, or the rest of a shared record is not; no correct
-  /// writer writes such frames.
+  /// way. `refused`: the frame is not deliverable, or the rest of a shared record is not; no
+  /// correct writer writes such frames.
   struct ChunkEntry {
     std::uint64_t position;  // of the first record
     std::uint32_t bytes;     // of the frames, without their Offload

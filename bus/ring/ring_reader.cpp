@@ -161,8 +161,8 @@ std::size_t RingReader::delivered_in(std::span<const ChunkEntry> entries) noexce
   return frames;
 }
 
-/// The part of an entry from `first` on, if records that are alike are meant, and one of them begins
-/// there; else no frames.
+/// The part of an entry from `first` on, if it is of records that are alike, and one of them begins
+/// there. Else an entry without frames.
 RingReader::ChunkEntry RingReader::rest_of(const ChunkEntry& entry, std::uint64_t first) noexcept {
   const std::uint64_t lapped = entry.step == 0 ? 0 : (first - entry.position) / entry.step;
   if (lapped == 0 || lapped >= entry.frames || entry.position + lapped * entry.step != first)
@@ -282,9 +282,8 @@ template <RingReader::InRing in_ring>
   return took;
 }
 
-/// Whether what was read of the record at `position` before this call was whole (I6). If records are
-/// taken because another one tells of them, pass() alone is too late: it believes what is behind
-/// `first`, but there, only that other record says what they are.
+/// Whether what was read of the record at `position` before this call was whole (I6). pass() asks
+/// too late for records that only another record tells of: it believes what lies behind `first`.
 bool RingReader::was_whole(std::uint64_t position) const noexcept {
   fence_loads();
   return load_acquire(ring_.header().first) <= position;
