@@ -210,9 +210,9 @@ void RingWriter::write_shared(std::uint64_t position,
   write(first, frames.front());
 }
 
-/// Bytes from the record at `position`, whose word is `w`, over records that are alike (I10), to the
-/// first that begins at `goal` or behind it. 0 if there are no such records, or if the chain does
-/// not go on behind them: then the header is not what a writer wrote, or is no longer.
+/// Bytes from the record at `position`, whose word is `w`, over records that are alike (I10), to
+/// the first that begins at `goal` or behind it. 0 if there are no such records, or if the chain
+/// does not go on behind them: then the header is not what a writer wrote, or is no longer.
 std::uint64_t RingWriter::step_over_alike(std::uint64_t w, std::uint64_t position,
                                           std::uint64_t step, std::uint64_t goal) const noexcept {
   if (step == 0 || !word::is_frame_at(w, position)) return 0;
