@@ -20,7 +20,6 @@
 #include "bench/trial.hpp"
 #include "bench/wire.hpp"
 #include "bus/file/huge_pages.hpp"
-#include "bus/ring/batch.hpp"
 
 namespace shmif::bench {
 namespace {
@@ -35,15 +34,19 @@ struct Memory {
   std::byte* ring() noexcept { return reinterpret_cast<std::byte*>(this + 1); }
 };
 
-/// Where frames are in the ring. Short ones begin at cache lines. Long ones are as far apart as on a
-/// bus: multiples of 512 bytes would crowd into an eighth of a cache, and fall out of it by
-/// themselves. No frame crosses the end of the ring.
+/// How far apart frames are. Short ones begin at cache lines. Long ones are as far apart as on a bus
+/// (docs/bus-format.md): multiples of 512 bytes would crowd into an eighth of a cache, and fall out
+/// of it by themselves.
+constexpr std::uint64_t step_of(std::uint64_t frame_bytes) noexcept {
+  constexpr std::uint64_t kLongest = 512, kHeaderBytes = 32, kAlign = 32;
+  if (frame_bytes > kLongest) return (kHeaderBytes + frame_bytes + kAlign - 1) / kAlign * kAlign;
+  return std::max<std::uint64_t>(1, (frame_bytes + kLineBytes - 1) / kLineBytes) * kLineBytes;
+}
+
+/// Where frames are in the ring. None crosses its end.
 struct Layout {
   explicit Layout(const Work& work)
-      : step(work.frame_bytes > bus::RecordPlan::kLongestThatShares
-                 ? bus::record_bytes(work.frame_bytes)
-                 : std::max<std::uint64_t>(1, (work.frame_bytes + kLineBytes - 1) / kLineBytes) *
-                       kLineBytes),
+      : step(step_of(work.frame_bytes)),
         bytes((work.ring_bytes != 0 ? work.ring_bytes : kRingBytes) / step * step) {
     if (work.frame_bytes == 0 || work.batch == 0) give_up("there is nothing to send");
     if (bytes < work.batch * step) give_up("the ring has no room for a batch");

@@ -105,9 +105,9 @@ void add_record(std::vector<Run>& runs, const Run& record) {
   runs.push_back(record);
 }
 
-/// Takes away what the record at `p`, whose word is `w`, says about those behind it (I10): repair may
-/// leave them out. If repair was stopped and has lost the lock, senders may write a frame over the
-/// record, of which it must change nothing.
+/// Takes away what the record at `p`, whose word is `w`, says about those behind it (I10): repair
+/// may leave them out. If repair was stopped and has lost the lock, senders may write a frame over
+/// the record, of which it must change nothing.
 void forget_alike(const Ring& ring, std::uint64_t p, std::uint64_t w) noexcept {
   static_assert(offsetof(RecordHeader, frames) == offsetof(RecordHeader, slot) + 2);
   constexpr std::uint64_t kFrames = 0xffff0000;  // of slot, frames and incarnation, as one word

@@ -291,7 +291,7 @@ bool RingReader::was_whole(std::uint64_t position) const noexcept {
 
 // The headers behind the first one are not touched: their lines would stay in this CPU's cache for
 // a lap, and the sender would have to take each of them back. In place, that costs half the rate of
-// long frames (docs/measurements.md).
+// long frames (docs/lab/measurements.md).
 /// Takes the frames of up to `records` records that are alike (I10), as many as there is room for.
 /// `record` becomes all of them. Result: false if there is no room for a whole frame, of which
 /// take_plain() takes a part, or if the header may have been overwritten.
