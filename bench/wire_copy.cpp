@@ -34,9 +34,9 @@ struct Memory {
   std::byte* ring() noexcept { return reinterpret_cast<std::byte*>(this + 1); }
 };
 
-/// How far apart frames are. Short ones begin at cache lines. Long ones are as far apart as on a bus
-/// (docs/bus-format.md): multiples of 512 bytes would crowd into an eighth of a cache, and fall out
-/// of it by themselves.
+/// How far apart frames are. Short ones begin at cache lines. Long ones are as far apart as on a
+/// bus (docs/bus-format.md): multiples of 512 bytes would crowd into an eighth of a cache, and fall
+/// out of it by themselves.
 constexpr std::uint64_t step_of(std::uint64_t frame_bytes) noexcept {
   constexpr std::uint64_t kLongest = 512, kHeaderBytes = 32, kAlign = 32;
   if (frame_bytes > kLongest) return (kHeaderBytes + frame_bytes + kAlign - 1) / kAlign * kAlign;
