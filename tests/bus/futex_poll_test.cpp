@@ -47,7 +47,7 @@ TEST_F(FutexPollTest, IsReadableOnceTheFutexIsWokenAndQuietAfterADrain) {
     ASSERT_TRUE(arm());
     ASSERT_FALSE(rung()) << round;
     ring();
-    ASSERT_TRUE(rung()) << round;
+    ASSERT_TRUE(rung(kLong)) << round;
     poll_.drain();
     ASSERT_FALSE(rung()) << round;
   }
@@ -66,7 +66,7 @@ TEST_F(FutexPollTest, IsReadableAtOnceWhenTheValueHasMovedAlready) {
   for (std::uint32_t round = 0; round < 1000; ++round) {
     word() = round + 1;
     ASSERT_TRUE(poll_.arm(word(), round));
-    ASSERT_TRUE(rung()) << round;
+    ASSERT_TRUE(rung(kLong)) << round;
     poll_.drain();
     ASSERT_FALSE(rung()) << round;
   }
@@ -77,7 +77,7 @@ TEST_F(FutexPollTest, StaysArmedOverADrainAndASecondArming) {
   poll_.drain();
   ASSERT_TRUE(arm());
   ring();
-  EXPECT_TRUE(rung());
+  EXPECT_TRUE(rung(kLong));
 }
 
 TEST_F(FutexPollTest, HearsAWakeAlsoAfterOneThatDidNotMoveTheValue) {
@@ -85,13 +85,13 @@ TEST_F(FutexPollTest, HearsAWakeAlsoAfterOneThatDidNotMoveTheValue) {
   ASSERT_TRUE(arm());
   for (unsigned round = 0; round < 1000; ++round) {
     wake();
-    ASSERT_TRUE(rung()) << round;
+    ASSERT_TRUE(rung(kLong)) << round;
     poll_.drain();
     ASSERT_TRUE(arm());
     ASSERT_FALSE(rung()) << round;
   }
   ring();
-  EXPECT_TRUE(rung());
+  EXPECT_TRUE(rung(kLong));
 }
 
 TEST_F(FutexPollTest, HearsAWakeThatCameBetweenDrainAndArming) {
@@ -105,7 +105,7 @@ TEST_F(FutexPollTest, HearsAWakeThatCameBetweenDrainAndArming) {
     poll_.drain();
     ASSERT_TRUE(arm());
     ring();
-    ASSERT_TRUE(rung()) << round;
+    ASSERT_TRUE(rung(kLong)) << round;
   }
 }
 
@@ -119,7 +119,7 @@ TEST_F(FutexPollTest, ValuesThatMoveWithoutAWakeNeitherPileUpNorDeafenIt) {
   poll_.drain();
   ASSERT_TRUE(arm());
   ring();
-  EXPECT_TRUE(rung());
+  EXPECT_TRUE(rung(kLong));
 }
 
 TEST_F(FutexPollTest, ServesOneThreadAfterAnotherThroughTheSameDescriptor) {
@@ -128,7 +128,7 @@ TEST_F(FutexPollTest, ServesOneThreadAfterAnotherThroughTheSameDescriptor) {
     std::thread([&] {
       EXPECT_TRUE(arm());
       ring();
-      EXPECT_TRUE(rung());
+      EXPECT_TRUE(rung(kLong));
       poll_.drain();
       EXPECT_TRUE(arm());
     }).join();
