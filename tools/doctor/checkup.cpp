@@ -28,7 +28,7 @@
 #include "tap/netns.hpp"
 #include "tap/no_namespaces.hpp"
 #include "tools/common/values.hpp"
-#include "tools/lab/groups.hpp"
+#include "tools/lab/host_words.hpp"
 
 extern char** environ;
 

@@ -13,7 +13,6 @@
 #include <string_view>
 
 #include "base/nearest.hpp"
-#include "base/text.hpp"
 #include "tools/lab/child.hpp"
 #include "tools/lab/host_words.hpp"
 #include "tools/lab/lab.hpp"
@@ -452,12 +451,10 @@ class LabChecker {
   void check_groups(const LabEvent& event) {
     std::size_t groups = 0;
     std::map<const LabHost*, std::size_t> group_of;
-    for (const std::string_view group : base::split(event.text, '/')) {
+    for (const std::vector<std::string>& group : event.groups()) {
       ++groups;
-      for (std::string_view name : base::split(group, ',')) {
-        while (!name.empty() && name.front() == ' ') name.remove_prefix(1);
-        while (!name.empty() && name.back() == ' ') name.remove_suffix(1);
-        if (!expect_host({std::string(name), event.text_place})) continue;
+      for (const std::string& name : group) {
+        if (!expect_host({name, event.text_place})) continue;
         for (const LabHost* const host : lab_.find_hosts(name)) {
           if (group_of.emplace(host, groups).first->second == groups) continue;
           problems_.error(event.text_place, "host." + host->name +
@@ -483,10 +480,7 @@ class LabChecker {
 void check_shell_text(const std::string& text, LabPlace place, const std::string& what,
                       LabProblems& problems) {
   if (text.find_first_of("'\"`\\(){}<>;&|\n") == std::string::npos) return;
-  ChildWish wish;
-  wish.program = "sh";
-  wish.words = {"-n", "-c", text};
-  const auto ended = run_short(wish);
+  const auto ended = run_short({.program = "sh", .words = {"-n", "-c", text}});
   if (!ended || ended->first == 0 || ended->second.empty()) return;
   std::string why = ended->second.substr(0, ended->second.find('\n'));
   why.erase(0, std::min(why.find("yntax error: ") + 13, why.size()));
@@ -497,10 +491,8 @@ void check_shell_text(const std::string& text, LabPlace place, const std::string
 /// What podman says of the words of `script`, which sets them, when it has read them; empty if it
 /// takes them. Then it refuses this cgroup manager, before it makes or fetches anything.
 std::string refusal_of_podman(const std::string& script) {
-  ChildWish wish;
-  wish.program = "sh";
-  wish.words = {"-c", script + "; exec podman --cgroup-manager=none create \"$@\""};
-  const auto ended = run_short(wish);
+  const std::string command = script + "; exec podman --cgroup-manager=none create \"$@\"";
+  const auto ended = run_short({.program = "sh", .words = {"-c", command}});
   const std::string said = ended ? ended->second : "";
   for (const char* const each :
        {"requires at least", "unknown ", "flag needs", "invalid argument"}) {

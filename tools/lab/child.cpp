@@ -194,6 +194,42 @@ Result<std::pair<int, std::string>> run_short(const ChildWish& wish) {
   return std::pair(*status, std::move(said));
 }
 
+LabKeeper::LabKeeper(const char* name, const std::string& what, Works works,
+                     const std::function<void()>& work)
+    : works_(works) {
+  std::array<int, 2> ends{-1, -1};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
+    throw Exception(Error::from_errno(errno, "cannot make a pipe"));
+  }
+  line_.reset(ends[1]);
+  const UniqueFd far_end(ends[0]);
+  pid_ = ::fork();
+  if (pid_ < 0) throw Exception(Error::from_errno(errno, "cannot start " + what));
+  if (pid_ > 0) return;
+  ::setsid();
+  ::prctl(PR_SET_NAME, name);
+  base::close_all_but({far_end.get()}, 0);
+  for (int stream = ::open("/dev/null", O_RDWR); stream >= 0 && stream < STDERR_FILENO;) {
+    stream = ::dup(stream);
+  }
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) ::signal(number, SIG_IGN);
+  char word = 0;
+  ssize_t n = 0;
+  do {
+    n = ::read(far_end.get(), &word, 1);
+  } while (n < 0 && errno == EINTR);
+  if (n == 0) work();
+  ::_exit(0);
+}
+
+LabKeeper::~LabKeeper() {
+  const char word = 'x';
+  if (works_ == Works::if_killed) static_cast<void>(!::write(line_.get(), &word, 1));
+  line_.reset();
+  while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
 LabMarks::LabMarks(std::size_t count) : bytes_(std::max<std::size_t>(count, 1)) {
   void* const memory =
       ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

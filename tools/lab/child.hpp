@@ -22,11 +22,11 @@ namespace shmif::tools {
 struct ChildWish {
   /// Found in the PATH. Empty: a command of `shmifctl`, by run_in_child().
   std::string program{};
-  std::vector<std::string> words;  ///< its arguments
+  std::vector<std::string> words{};  ///< its arguments
   /// What the process does in place of a program; its result is the exit code.
   std::function<int()> body{};
   InHost in_host{};                                                ///< of run_in_child()
-  std::string folder;                                              ///< its working directory
+  std::string folder{};                                            ///< its working directory
   std::vector<std::pair<std::string, std::string>> environment{};  ///< beside ours
   /// What it gets when the lab's controller dies. SIGKILL of 'shmifctl exec' ends its whole host.
   int on_death = 9;
@@ -84,6 +84,26 @@ class LabChild {
 /// Runs a program that ends soon. Result: its exit status, and what it has printed. Errors: of
 /// LabChild::start(). Blocks: until its end.
 Result<std::pair<int, std::string>> run_short(const ChildWish& wish);
+
+/// A process that waits for the end of this one, in whatever way, and then does the last work.
+/// Threads: one at a time.
+class LabKeeper {
+ public:
+  enum class Works : bool { always, if_killed };
+  /// Call it before other processes start. `name`: of the process. `what`: for messages, "a
+  /// process". `work`: of `if_killed`, is not done if the destructor runs. Throws Exception.
+  LabKeeper(const char* name, const std::string& what, Works works,
+            const std::function<void()>& work);
+  LabKeeper(const LabKeeper&) = delete;
+  LabKeeper& operator=(const LabKeeper&) = delete;
+  /// Blocks: until its work is done.
+  ~LabKeeper();
+
+ private:
+  Works works_;
+  pid_t pid_ = 0;
+  UniqueFd line_;
+};
 
 /// A mark for each host, in memory that the controller shares with the processes that it starts. A
 /// host sets its mark when it is set up, just before it becomes its program: whether its port is up

@@ -2,10 +2,8 @@
 
 #include "tools/lab/container.hpp"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,7 +16,6 @@
 #include <fstream>
 #include <functional>
 
-#include "base/close_all_but.hpp"
 #include "base/printable.hpp"
 #include "tools/common/command.hpp"
 #include "tools/common/plain_file.hpp"
@@ -44,50 +41,13 @@ constexpr int kStartLookMs = 20;
 constexpr int kMaxStartLooks = 500;
 constexpr std::size_t kMaxPidBytes = 32;
 
-/// The process that removes the container (K1). The destructor waits until it has.
-class ContainerKeeper {
- public:
-  explicit ContainerKeeper(const std::string& name) {
-    std::array<int, 2> ends{-1, -1};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
-      throw Exception(Error::from_errno(errno, "cannot make a pipe"));
-    }
-    line_.reset(ends[1]);
-    const UniqueFd far_end(ends[0]);
-    pid_ = ::fork();
-    if (pid_ < 0) throw Exception(Error::from_errno(errno, "cannot start a process"));
-    if (pid_ == 0) keep(name, far_end.get());
-  }
-  ContainerKeeper(const ContainerKeeper&) = delete;
-  ContainerKeeper& operator=(const ContainerKeeper&) = delete;
-  ~ContainerKeeper() {
-    line_.reset();
-    while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
-    }
-  }
-
- private:
-  [[noreturn]] static void keep(const std::string& name, int line) {
-    ::setsid();
-    base::close_all_but({line}, 0);
-    for (int stream = ::open("/dev/null", O_RDWR); stream >= 0 && stream < STDERR_FILENO;) {
-      stream = ::dup(stream);
-    }
-    for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) ::signal(number, SIG_IGN);
-    char word = 0;
-    ssize_t n = 0;
-    do {
-      n = ::read(line, &word, 1);
-    } while (n < 0 && errno == EINTR);
-    for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) ::signal(number, SIG_DFL);
-    ::execlp(kEngine, kEngine, "rm", "--force", "--time", kContainerGrace, "--ignore", name.c_str(),
-             static_cast<char*>(nullptr));
-    ::_exit(127);
-  }
-
-  pid_t pid_ = 0;
-  UniqueFd line_;
-};
+/// What the keeper does when the runner has ended (K1).
+void remove_container(const std::string& name) {
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) ::signal(number, SIG_DFL);
+  ::execlp(kEngine, kEngine, "rm", "--force", "--time", kContainerGrace, "--ignore", name.c_str(),
+           static_cast<char*>(nullptr));
+  ::_exit(127);
+}
 
 class ContainerRun {
  public:
@@ -102,11 +62,7 @@ class ContainerRun {
 
  private:
   static ChildWish engine_wish(std::vector<std::string> words) {
-    ChildWish wish;
-    wish.program = kEngine;
-    wish.words = std::move(words);
-    wish.on_death = SIGTERM;
-    return wish;
+    return {.program = kEngine, .words = std::move(words), .on_death = SIGTERM};
   }
 
   /// Waits for a program. Result: its exit code, or empty if a signal came. `said` gets its output.
@@ -164,17 +120,14 @@ class ContainerRun {
 
   bool connect() {
     for (const std::vector<std::string>& words : wish_.tap_words) {
-      ChildWish wish;
-      wish.words = words;
+      ChildWish wish{.words = words, .on_death = SIGTERM};
       wish.words.insert(wish.words.end(), {"--netns", pid_});
-      wish.on_death = SIGTERM;
       taps_.push_back(LabChild::start(wish).value());
     }
     for (std::size_t i = 0; i < taps_.size(); ++i) {
-      ChildWish wish;
-      wish.words = {"wait",     wish_.interfaces[i], "--port",
-                    wish_.port, "--timeout",         kInterfacePatience};
-      LabChild wait = LabChild::start(wish).value();
+      LabChild wait = LabChild::start({.words = {"wait", wish_.interfaces[i], "--port", wish_.port,
+                                                 "--timeout", kInterfacePatience}})
+                          .value();
       std::string said;
       // A tap that fails has no port to wait for.
       while (!wait.has_ended()) {
@@ -345,7 +298,8 @@ int run_container(const ContainerWish& wish, const std::function<void()>& on_sta
   try {
     // The interfaces and the output stay until the container is gone: it may say good-bye.
     ContainerRun run(wish, on_start, stop);
-    const ContainerKeeper keeper(wish.name);
+    const LabKeeper keeper("shmif-container", "a process", LabKeeper::Works::always,
+                           [&wish] { remove_container(wish.name); });
     code = run.run();
   } catch (const std::exception& error) {
     complain(error.what());

@@ -1,6 +1,6 @@
 #pragma once
 // How a host of a lab is run: the words for 'shmifctl exec', and what happens in the host before
-// its program starts.
+// its program starts; and the control groups that limit it.
 
 #include <sys/types.h>
 
@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/result.hpp"
 #include "tools/lab/lab.hpp"
 
 namespace shmif::tools {
@@ -61,5 +62,11 @@ HostsFileChange hosts_file_change(const Lab& lab, const LabHost& host, std::istr
 /// Whether what `host.ready` waits for is there, but for LabReady::When::log. `init`: the first
 /// process of the host. Blocks: never.
 bool is_lab_host_ready(const LabHost& host, pid_t init);
+
+/// Makes the groups for the limits of a host, below the group of this process: of version 2, or one
+/// for each limit of version 1. The memory that others map, such as a bus, counts for whoever
+/// touches it first. Result: their directories; a process joins by writing to cgroup.procs. Errors:
+/// this machine or its administrator does not allow it; then no group is left. Blocks: never.
+Result<std::vector<std::string>> make_lab_groups(const std::string& lab, const LabHost& host);
 
 }  // namespace shmif::tools

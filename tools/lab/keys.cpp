@@ -1,9 +1,10 @@
 #include "tools/lab/keys.hpp"
 
 #include <algorithm>
-#include <vector>
+#include <iterator>
 
 #include "base/nearest.hpp"
+#include "base/quantity.hpp"
 
 namespace shmif::tools {
 
@@ -210,6 +211,52 @@ std::optional<std::string> LabTableReader::text(const char* key) const {
   const LabValue* const value = find(key);
   if (value == nullptr || value->kind != ValueKind::text) return std::nullopt;
   return value->text;
+}
+
+std::optional<LabName> LabTableReader::name(const char* key) const {
+  auto given = text(key);
+  return given ? std::optional(LabName{*std::move(given), place_of(key)}) : std::nullopt;
+}
+
+std::vector<LabName> LabTableReader::names(const char* key) const {
+  if (auto one = name(key)) return {*std::move(one)};
+  std::vector<LabName> names;
+  const LabValue* const value = find(key);
+  if (value == nullptr) return names;
+  names.reserve(value->items.size());
+  for (const LabValue& item : value->items) {
+    if (item.kind == ValueKind::text) {
+      names.push_back({item.text, item.place});
+    } else {
+      problems_.error(item.place, "an item of \"" + std::string(key) + "\" is a text");
+    }
+  }
+  return names;
+}
+
+std::string LabTableReader::choice(const char* key,
+                                   std::initializer_list<const char*> words) const {
+  const auto given = text(key);
+  if (!given) return *words.begin();
+  if (std::ranges::find(words, *given) != words.end()) return *given;
+  std::string all;
+  for (const char* const word : words) {
+    if (!all.empty()) all += word == *std::prev(words.end()) ? " or " : ", ";
+    all += '"' + std::string(word) + '"';
+  }
+  error(key, std::string(key) + " is " + all + ", not \"" + *given + '"');
+  return *words.begin();
+}
+
+std::optional<std::uint64_t> LabTableReader::size(const char* key) const {
+  const LabValue* const value = find(key);
+  if (value == nullptr) return std::nullopt;
+  const std::string given =
+      value->kind == ValueKind::text ? value->text : std::to_string(value->integer);
+  const auto bytes = base::read_size(given);
+  if (bytes) return *bytes;
+  error(key, bytes.why(given));
+  return std::nullopt;
 }
 
 std::optional<bool> LabTableReader::boolean(const char* key) const {

@@ -3,11 +3,12 @@
 // compares the rows with docs/lab.schema.json.
 
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
-#include "tools/lab/problems.hpp"
 #include "tools/lab/value.hpp"
 
 namespace shmif::tools {
@@ -52,11 +53,25 @@ class LabTableReader {
   /// The value of a key, if it is there and of a kind that the key can have.
   const LabValue* find(const char* key) const noexcept;
   std::optional<std::string> text(const char* key) const;
+  /// The same with its place.
+  std::optional<LabName> name(const char* key) const;
+  /// The texts of a key that takes a text or a list of texts. Adds a problem for each item that is
+  /// not a text.
+  std::vector<LabName> names(const char* key) const;
+  /// One of `words`, of which the first is the default. Adds a problem for any other text.
+  std::string choice(const char* key, std::initializer_list<const char*> words) const;
+  /// A number of bytes, as an integer or a text such as "4M". Adds a problem for any other text.
+  std::optional<std::uint64_t> size(const char* key) const;
   std::optional<bool> boolean(const char* key) const;
   /// An integer from `min` to `max`; adds a problem for any other.
   std::optional<std::int64_t> integer(const char* key, std::int64_t min, std::int64_t max) const;
   LabPlace place_of(const char* key) const;
-  const LabValue& table() const noexcept { return table_; }
+  /// Whether the table has the key, with any value.
+  bool has(const char* key) const noexcept { return table_.find(key) != nullptr; }
+  /// Adds a problem at the place of the key.
+  void error(const char* key, const std::string& text) const {
+    problems_.error(place_of(key), text);
+  }
   LabProblems& problems() const noexcept { return problems_; }
 
  private:

@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "base/quantity.hpp"
+#include "base/text.hpp"
 #include "bus/file/parts.hpp"
 #include "shmif/filter.hpp"
 #include "tools/lab/perf_words.hpp"
@@ -56,34 +57,26 @@ void read_bus(const LabValue::Entry& entry, Lab& lab, LabProblems& problems) {
   if (const auto mtu = reader.integer("mtu", 68, 65521)) {
     bus.options.mtu = static_cast<std::uint32_t>(*mtu);
   }
-  if (const LabValue* const ring = reader.find("ring")) {
-    const std::string text =
-        ring->kind == ValueKind::text ? ring->text : std::to_string(ring->integer);
-    const auto bytes = base::read_size(text);
-    if (!bytes) {
-      problems.error(ring->place, bytes.why(text));
-    } else if (*bytes < (64U << 10U) || *bytes > (1U << 30U) || !std::has_single_bit(*bytes)) {
-      problems.error(ring->place, "a ring has a power of two from 64K to 1G bytes, not " + text);
-    } else {
+  if (const auto bytes = reader.size("ring")) {
+    if (*bytes >= (64U << 10U) && *bytes <= (1U << 30U) && std::has_single_bit(*bytes)) {
       bus.options.ring_bytes = *bytes;
+    } else {
+      const LabValue& ring = *reader.find("ring");
+      reader.error("ring",
+                   "a ring has a power of two from 64K to 1G bytes, not " +
+                       (ring.kind == ValueKind::text ? ring.text : std::to_string(ring.integer)));
     }
   }
   const Result<void> fits = bus::check_ring(bus.options.ring_bytes, bus.options.mtu);
   if (!fits && fits.error().code == Errc::ring_too_small) {
-    const bool has_ring = reader.table().find("ring") != nullptr;
-    problems.error(reader.place_of(has_ring ? "ring" : "mtu"), fits.error().message);
+    reader.error(reader.has("ring") ? "ring" : "mtu", fits.error().message);
   }
-  if (const auto flow = reader.text("flow")) {
-    if (*flow != "ethernet" && *flow != "pause") {
-      problems.error(reader.place_of("flow"),
-                     "flow is \"ethernet\" or \"pause\", not \"" + *flow + '"');
-    }
-    bus.options.flow = *flow == "pause" ? Flow::pause : Flow::ethernet;
-  }
+  const bool pauses = reader.choice("flow", {"ethernet", "pause"}) == "pause";
+  bus.options.flow = pauses ? Flow::pause : Flow::ethernet;
   if (const auto path = reader.text("path")) {
     bus.path_given = true;
-    bus.path = path->starts_with('/') ? *path : lab.folder + '/' + *path;
-    if (path->empty()) problems.error(reader.place_of("path"), "the path of a bus is empty");
+    bus.path = lab.path_of(*path);
+    if (path->empty()) reader.error("path", "the path of a bus is empty");
   } else {
     bus.path = "/dev/shm/" + lab.name + '.' + bus.name;
   }
@@ -94,22 +87,21 @@ void read_capture(const LabValue::Entry& entry, Lab& lab, LabProblems& problems)
   if (!check_name("capture", {entry.key, entry.place}, 20, problems)) return;
   const LabTableReader reader(entry.value, kCaptureKeys, problems);
   LabCapture capture{entry.key, entry.place};
-  capture.buses = read_names(reader, "on");
+  capture.buses = reader.names("on");
   if (capture.buses.empty()) {
     problems.error(entry.place, "capture." + entry.key + " needs `on`, its bus or buses");
   }
   capture.file = reader.text("file").value_or(entry.key + ".pcapng");
   if (capture.file.empty() || capture.file.starts_with('/') ||
       capture.file.find("..") != std::string::npos) {
-    problems.error(reader.place_of("file"),
-                   "the file of a capture is a path in the folder of results, without / at its "
-                   "begin and without ..");
+    reader.error("file",
+                 "the file of a capture is a path in the folder of results, without / at its "
+                 "begin and without ..");
   }
   capture.filter = reader.text("filter").value_or("");
   if (!capture.filter.empty()) {
-    if (const auto filter = FrameFilter::compile(capture.filter); !filter) {
-      problems.error(reader.place_of("filter"), filter.error().message);
-    }
+    const auto filter = FrameFilter::compile(capture.filter);
+    if (!filter) reader.error("filter", filter.error().message);
   }
   lab.captures.push_back(std::move(capture));
 }
@@ -117,36 +109,170 @@ void read_capture(const LabValue::Entry& entry, Lab& lab, LabProblems& problems)
 void read_gateway(const LabValue::Entry& entry, Lab& lab, LabProblems& problems) {
   if (!check_name("gateway", {entry.key, entry.place}, kLongestPort, problems)) return;
   const LabTableReader reader(entry.value, kGatewayKeys, problems);
-  const auto bus = reader.text("on");
+  const auto bus = reader.name("on");
   if (!bus) {
     problems.error(entry.place, "gateway." + entry.key + " needs `on`, its bus");
     return;
   }
-  LabGateway gateway{entry.key, entry.place, {*bus, reader.place_of("on")}};
-  if (const auto network = reader.text("network")) {
-    gateway.network = *network;
-  }
-  lab.gateways.push_back(std::move(gateway));
+  lab.gateways.push_back(
+      {entry.key, entry.place, *bus, reader.text("network").value_or(std::string())});
 }
 
 void read_test(const LabValue& value, Lab& lab, LabProblems& problems) {
   const LabTableReader reader(value, kTestKeys, problems);
-  const auto host = reader.text("host");
+  const auto host = reader.name("host");
   const auto run = reader.text("run");
   if (!host || !run) {
     problems.error(value.place, "a test needs `host`, where it runs, and `run`, its program");
     return;
   }
-  lab.test = LabTest{value.place, {*host, reader.place_of("host")}, *run};
+  lab.test = LabTest{value.place, *host, *run};
+}
+
+/// A text of `after`, in its parts: a word, a name, and the rest without quotes.
+struct TriggerWords {
+  std::string kind;
+  std::string name;
+  std::string rest;
+};
+
+TriggerWords words_of_trigger(const std::string& text) {
+  const auto cut = [](std::string& from) {
+    const std::size_t begin = std::min(from.find_first_not_of(' '), from.size());
+    const std::size_t end = std::min(from.find(' ', begin), from.size());
+    std::string word = from.substr(begin, end - begin);
+    from.erase(0, std::min(from.find_first_not_of(' ', end), from.size()));
+    return word;
+  };
+  std::string left = text;
+  TriggerWords words;
+  words.kind = cut(left);
+  words.name = cut(left);
+  while (!left.empty() && left.back() == ' ') left.pop_back();
+  const bool quoted = left.size() >= 2 && (left.front() == '\'' || left.front() == '"') &&
+                      left.back() == left.front();
+  words.rest = quoted ? left.substr(1, left.size() - 2) : left;
+  return words;
+}
+
+constexpr const char* kTriggers =
+    "\"log HOST 'TEXT'\", \"frame BUS 'FILTER'\", \"ready HOST\" or \"ended HOST\"";
+
+void read_trigger(const LabTableReader& reader, LabEvent& event, LabProblems& problems) {
+  if (const auto text = reader.text("time")) {
+    const auto time = base::read_time(*text, std::nullopt);
+    if (!time) reader.error("time", time.why(*text));
+    event.trigger.then = time ? *time : std::chrono::nanoseconds(0);
+  }
+  const auto after = reader.text("after");
+  if (!after) {
+    if (!reader.has("time"))
+      problems.error(event.place, "an event needs `time` or `after`: when it happens");
+    return;
+  }
+  const LabPlace place = reader.place_of("after");
+  const TriggerWords words = words_of_trigger(*after);
+  event.trigger.of = {words.name, place};
+  event.trigger.text = words.rest;
+  using What = LabTrigger::What;
+  static constexpr std::pair<std::string_view, What> kKinds[] = {{"log", What::log},
+                                                                 {"frame", What::frame},
+                                                                 {"ready", What::host_ready},
+                                                                 {"ended", What::host_ended}};
+  const auto* const kind =
+      std::ranges::find(kKinds, words.kind, &std::pair<std::string_view, What>::first);
+  if (kind == std::end(kKinds)) {
+    problems.error(place, "\"after\" is " + std::string(kTriggers) + ", not \"" + *after + '"');
+    return;
+  }
+  event.trigger.what = kind->second;
+  const bool has_text = kind->second == What::log || kind->second == What::frame;
+  if (words.name.empty() || has_text == words.rest.empty()) {
+    problems.error(place, "\"" + *after + "\" is not complete: write " + kTriggers);
+  } else if (words.kind == "frame") {
+    if (const auto filter = FrameFilter::compile(words.rest); !filter) {
+      problems.error(place, filter.error().message);
+    }
+  }
+}
+
+/// What the entry does: exactly one of these keys says that.
+void read_action(const LabTableReader& reader, LabEvent& event, LabProblems& problems) {
+  static constexpr const char* kActions[] = {"down", "fault", "move", "partition",
+                                             "heal", "stop",  "start"};
+  const auto given =
+      std::ranges::count_if(kActions, [&](const char* key) { return reader.has(key); });
+  if (given != 1) {
+    problems.error(event.place,
+                   std::string(given == 0 ? "an event says what happens"
+                                          : "an event says one thing that happens") +
+                       ": one of down, fault and move (with link), partition, heal, stop, start");
+    return;
+  }
+  const bool of_link = reader.has("down") || reader.has("fault") || reader.has("move");
+  const auto link = reader.name("link");
+  if (of_link != link.has_value() && !reader.has("link")) {
+    problems.error(event.place,
+                   "`link` is missing: the host whose line changes (\"HOST\", or "
+                   "\"HOST.BUS\")");
+  } else if (!of_link && link) {
+    reader.error("link", "`link` goes with down, fault or move");
+  }
+  if (link) {
+    const std::size_t dot = link->value.find('.');
+    event.host = {link->value.substr(0, dot), link->place};
+    if (dot != std::string::npos) event.bus = {link->value.substr(dot + 1), link->place};
+  }
+  if (const auto down = reader.boolean("down")) {
+    event.what = *down ? LabEvent::What::down : LabEvent::What::up;
+  } else if (const auto fault = reader.text("fault")) {
+    event.what = LabEvent::What::fault;
+    event.text = *fault;
+    if (const std::string why = why_no_faults(*fault); !why.empty()) reader.error("fault", why);
+  } else if (const auto move = reader.text("move")) {
+    event.what = LabEvent::What::move;
+    event.text = *move;
+  } else if (const auto groups = reader.text("partition")) {
+    event.what = LabEvent::What::partition;
+    event.text = *groups;
+    event.text_place = reader.place_of("partition");
+  } else if (const auto heal = reader.boolean("heal")) {
+    event.what = LabEvent::What::heal;
+    if (!*heal) reader.error("heal", "`heal` is true: it ends a partition");
+  } else if (const auto stop = reader.name("stop")) {
+    event.what = LabEvent::What::stop;
+    event.host = *stop;
+  } else if (const auto start = reader.name("start")) {
+    event.what = LabEvent::What::start;
+    event.host = *start;
+  }
+  const bool of_bus = event.what == LabEvent::What::partition || event.what == LabEvent::What::heal;
+  if (const auto bus = reader.name("bus")) {
+    if (of_bus) event.bus = *bus;
+    if (!of_bus) reader.error("bus", "`bus` goes with partition or heal");
+  } else if (of_bus) {
+    event.bus.place = event.place;
+  }
+}
+
+void read_event(const LabValue& value, Lab& lab, LabProblems& problems) {
+  if (value.kind != ValueKind::table) {
+    problems.error(value.place, "an item of `at` is a table: { time = \"5s\", ... }");
+    return;
+  }
+  const LabTableReader reader(value, kEventKeys, problems);
+  LabEvent event;
+  event.place = value.place;
+  read_trigger(reader, event, problems);
+  read_action(reader, event, problems);
+  lab.events.push_back(std::move(event));
 }
 
 /// A name for a lab that has none: that of its file without the end.
 std::string name_by_file(const std::string& file) {
   std::string name = std::filesystem::path(file).stem().string();
   for (char& c : name) {
-    const bool fits = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                      c == '-' || c == '_';
-    if (!fits) c = '-';
+    if (kNameSigns.find(c) == std::string_view::npos) c = '-';
   }
   if (name.empty() || name.front() == '-') name.insert(0, "lab");
   return name.substr(0, kLongestLabName);
@@ -154,11 +280,8 @@ std::string name_by_file(const std::string& file) {
 
 void read_lab_name(const LabTableReader& reader, Lab& lab) {
   lab.name = name_by_file(lab.file);
-  const auto name = reader.text("name");
-  if (name &&
-      check_name("lab", {*name, reader.place_of("name")}, kLongestLabName, reader.problems())) {
-    lab.name = *name;
-  }
+  const auto name = reader.name("name");
+  if (name && check_name("lab", *name, kLongestLabName, reader.problems())) lab.name = name->value;
 }
 
 Result<std::string> text_of_lab(const std::string& file) {
@@ -251,45 +374,29 @@ std::string LabEvent::to_string() const {
   return {};
 }
 
-std::vector<LabName> read_names(const LabTableReader& reader, const char* key) {
-  std::vector<LabName> names;
-  const LabValue* const value = reader.find(key);
-  if (value == nullptr) return names;
-  if (value->kind == ValueKind::text) return {{value->text, value->place}};
-  names.reserve(value->items.size());
-  for (const LabValue& item : value->items) {
-    if (item.kind == ValueKind::text) {
-      names.push_back({item.text, item.place});
-    } else {
-      reader.problems().error(item.place, "an item of \"" + std::string(key) + "\" is a text");
+std::vector<std::vector<std::string>> LabEvent::groups() const {
+  std::vector<std::vector<std::string>> all;
+  for (const std::string_view group : base::split(text, '/')) {
+    std::vector<std::string>& names = all.emplace_back();
+    for (std::string_view name : base::split(group, ',')) {
+      while (!name.empty() && name.front() == ' ') name.remove_prefix(1);
+      while (!name.empty() && name.back() == ' ') name.remove_suffix(1);
+      names.emplace_back(name);
     }
   }
-  return names;
+  return all;
 }
 
 bool check_name(const std::string& what, const LabName& name, std::size_t most,
                 LabProblems& problems) {
-  const auto fits = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '_';
-  };
   if (!name.value.empty() && name.value.size() <= most && name.value.front() != '-' &&
-      std::ranges::all_of(name.value, fits)) {
+      name.value.find_first_not_of(kNameSigns) == std::string::npos) {
     return true;
   }
   problems.error(name.place, '"' + name.value + "\" is no name of a " + what +
                                  " (letters, digits, _ and -, which is not the first; at most " +
                                  std::to_string(most) + ')');
   return false;
-}
-
-std::optional<std::chrono::nanoseconds> read_delay(const LabTableReader& reader, const char* key) {
-  const auto text = reader.text(key);
-  if (!text) return std::nullopt;
-  const auto time = base::read_time(*text, std::nullopt);
-  if (time) return *time;
-  reader.problems().error(reader.place_of(key), time.why(*text));
-  return std::nullopt;
 }
 
 Lab read_lab(std::string_view text, const std::string& file, LabProblems& problems) {

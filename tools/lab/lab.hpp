@@ -12,17 +12,9 @@
 #include "shmif/bus.hpp"
 #include "shmif/mac.hpp"
 #include "tap/cidr.hpp"
-#include "tools/lab/problems.hpp"
+#include "tools/lab/value.hpp"
 
 namespace shmif::tools {
-
-/// A value and its place in the file.
-template <class T>
-struct LabItem {
-  T value;
-  LabPlace place;
-};
-using LabName = LabItem<std::string>;
 
 struct LabBus {
   std::string name;
@@ -178,6 +170,8 @@ struct LabEvent {
 
   /// "link r1.right down": what is done, for logs.
   std::string to_string() const;
+  /// The names in the groups of a partition.
+  std::vector<std::vector<std::string>> groups() const;
 };
 
 struct LabTest {
@@ -203,6 +197,10 @@ struct Lab {
   const LabBus* find_bus(std::string_view wanted) const noexcept;
   const LabPerf* find_perf(std::string_view wanted) const noexcept;
   const LabMachine* find_machine(std::string_view wanted) const noexcept;
+  /// A path of the file, which may begin in the lab's folder, as an absolute one.
+  std::string path_of(const std::string& given) const {
+    return given.starts_with('/') ? given : folder + '/' + given;
+  }
   /// Whether a host on that machine is on the bus.
   bool spans(const LabBus& bus, const LabMachine& machine) const;
   /// The host of the name `wanted`, or all hosts of that `count`.

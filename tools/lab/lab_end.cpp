@@ -36,12 +36,6 @@ std::string by_signal(const StopSignals& stop) {
   return name == nullptr ? "" : std::string(" by SIG") + name;
 }
 
-std::string joined_lines(const std::deque<std::string>& lines) {
-  std::string all;
-  for (const std::string& line : lines) all += line + '\n';
-  return all;
-}
-
 }  // namespace
 
 /// Goes on taking output as long as `some_run` says so. Result: false if the time was up, or a
@@ -143,17 +137,17 @@ std::vector<LabCase> LabRun::cases() const {
   for (const Host& host : hosts_) {
     LabCase row{"host " + host.spec->name, host.failure, host.seconds_to_ready};
     if (!host.was_ready && row.failure.empty()) row.skipped = "it was not ready when the lab ended";
-    if (!row.failure.empty()) row.output = joined_lines(host.output.last);
+    if (!row.failure.empty()) row.output = host.output.last_lines();
     all.push_back(std::move(row));
   }
   for (const Machine& machine : machines_) {
     if (machine.failure.empty()) continue;
     all.push_back(
-        {"machine " + machine.spec->name, machine.failure, {}, joined_lines(machine.output.last)});
+        {"machine " + machine.spec->name, machine.failure, {}, machine.output.last_lines()});
   }
   for (const Helper& helper : helpers_) {
     if (helper.failure.empty()) continue;
-    all.push_back({name_of(helper), helper.failure, {}, joined_lines(helper.output.last)});
+    all.push_back({name_of(helper), helper.failure, {}, helper.output.last_lines()});
   }
   for (const Perf& perf : perfs_) all.push_back(case_of(perf));
   for (std::size_t i = 0; i < events_.size(); ++i) {
@@ -174,7 +168,7 @@ std::vector<LabCase> LabRun::cases() const {
     } else if (*test_status_ != 0) {
       row.failure = test_failure_.empty() ? end_text(*test_status_) : test_failure_;
     }
-    row.output = joined_lines(test_output_.last);
+    row.output = test_output_.last_lines();
     all.push_back(std::move(row));
   } else if (timed_out_ && ready_) {
     all.push_back({"time limit", "the time limit of " + options_.time_limit_text + " was up", 0});

@@ -119,20 +119,21 @@ std::vector<std::vector<std::string>> LabRun::changes_for(const LabEvent& event)
   if (event.what == LabEvent::What::heal) return {{"heal", path(event.bus.value)}};
   if (event.what == LabEvent::What::partition) {
     std::vector<std::string> words{"partition", path(event.bus.value)};
-    bool first = true;
-    const std::string groups = groups_by_port(event.text);
-    for (const std::string_view group : base::split(groups, '/')) {
-      if (!std::exchange(first, false)) words.emplace_back("/");
-      words.emplace_back(group);
+    for (const std::vector<std::string>& group : event.groups()) {
+      if (words.size() > 2) words.emplace_back("/");
+      std::string& names = words.emplace_back();
+      for (const std::string& name : group) {
+        for (const LabHost* const host : lab_.find_hosts(name))
+          names += (names.empty() ? "" : ",") + host->name;
+      }
     }
     return {std::move(words)};
   }
   for (const LabHost* const host : lab_.find_hosts(event.host.value)) {
     const std::string bus =
         event.bus.value.empty() ? host->interfaces.front().bus.value : event.bus.value;
-    const auto line = lines_.find(host->name + '.' + bus);
-    const bool moved = line != lines_.end() && !line->second.moved_to.empty();
-    const std::string at = path(moved ? line->second.moved_to : bus);
+    const std::string moved_to = line_of(*host, bus).moved_to;
+    const std::string at = path(moved_to.empty() ? bus : moved_to);
     switch (event.what) {
       case LabEvent::What::down: commands.push_back({"link", at, host->name, "--down"}); break;
       case LabEvent::What::up: commands.push_back({"link", at, host->name, "--up"}); break;
@@ -151,22 +152,15 @@ std::vector<std::vector<std::string>> LabRun::changes_for(const LabEvent& event)
   return commands;
 }
 
-/// The groups of a partition without spaces, and with the hosts of a `count` in place of its name.
-std::string LabRun::groups_by_port(const std::string& text) const {
-  std::string all;
-  for (const std::string_view group : base::split(text, '/')) {
-    if (!all.empty()) all += '/';
-    std::string names;
-    for (std::string_view name : base::split(group, ',')) {
-      while (!name.empty() && name.front() == ' ') name.remove_prefix(1);
-      while (!name.empty() && name.back() == ' ') name.remove_suffix(1);
-      for (const LabHost* const host : lab_.find_hosts(name)) {
-        names += (names.empty() ? "" : ",") + host->name;
-      }
-    }
-    all += names;
-  }
-  return all;
+LabRun::LineNow LabRun::line_of(const LabHost& host, const std::string& bus) const {
+  const auto line = lines_.find(host.name + '.' + bus);
+  return line == lines_.end() ? LineNow() : line->second;
+}
+
+/// The number of the bus that a line is on.
+std::size_t LabRun::bus_of(const LineNow& line, const std::string& bus) const {
+  const std::string& now = line.moved_to.empty() ? bus : line.moved_to;
+  return static_cast<std::size_t>(lab_.find_bus(now) - lab_.buses.data());
 }
 
 /// Keeps what a change has made of a line.
@@ -191,9 +185,7 @@ void LabRun::note_line(const Change& change) {
 /// in "...": then the line stays as an event has made it.
 void LabRun::take_changes_by_hand(const LabInterface& interface, const std::string& host) {
   LineNow& line = lines_[host + '.' + interface.bus.value];
-  const auto bus = std::ranges::find(
-      lab_.buses, line.moved_to.empty() ? interface.bus.value : line.moved_to, &LabBus::name);
-  const auto& view = views_[static_cast<std::size_t>(bus - lab_.buses.begin())];
+  const auto& view = views_[bus_of(line, interface.bus.value)];
   if (!view) return;
   for (const BusChange& each : changes(*view)) {
     if (each.port != host || each.text.ends_with("...")) continue;
@@ -247,10 +239,8 @@ void LabRun::begin_change() {
     change_on(machine);
     return;
   }
-  ChildWish wish;
-  wish.words = changes_.front().words;
-  wish.folder = lab_.folder;
-  change_.emplace(LabChild::start(wish).value());
+  change_.emplace(
+      LabChild::start({.words = changes_.front().words, .folder = lab_.folder}).value());
 }
 
 void LabRun::finish_event(std::size_t index, bool applied, const std::string& result) {
@@ -268,7 +258,7 @@ void LabRun::stop_host(std::size_t index, const std::string& name) {
   bool any = false;
   bool cancelled = false;  // the restart of one that waits for it
   for (Host& host : hosts_) {
-    if (host.spec->name != name && host.spec->group != name) continue;
+    if (!host.is_named(name)) continue;
     if (std::exchange(host.again, std::nullopt)) cancelled = true;
     if (!host.runs()) continue;
     host.told_to_end = true;
@@ -286,7 +276,7 @@ void LabRun::stop_host(std::size_t index, const std::string& name) {
 void LabRun::start_again(std::size_t index, const std::string& name) {
   std::string runs;
   for (Host& host : hosts_) {
-    if (host.spec->name != name && host.spec->group != name) continue;
+    if (!host.is_named(name)) continue;
     if (host.runs()) {
       runs = host.spec->name;
     } else {

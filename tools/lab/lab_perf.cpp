@@ -27,9 +27,7 @@ void LabRun::prepare_perfs() {
 
 void LabRun::start_perf(Perf& perf) {
   const LabPerf& spec = *perf.spec;
-  ChildWish wish;
-  wish.folder = lab_.folder;
-  wish.environment = environment();
+  ChildWish wish{.folder = lab_.folder};
   const std::string program = find_shmifperf().value();
   std::vector<std::string> words = perf_words(lab_, spec, results_.folder());
   results_.file(spec.name + ".json");  // remove() removes these, too
@@ -37,13 +35,13 @@ void LabRun::start_perf(Perf& perf) {
   if (spec.host.value.empty()) {
     wish.program = program;
     wish.words = std::move(words);
+    wish.environment = environment();
   } else {
     const LabHost& host = *lab_.find_hosts(spec.host.value).front();
-    wish.words = {"enter", lab_.find_bus(host.interfaces.front().bus.value)->path, host.name, "--",
-                  program};
+    wish.words = enter_words(host);
+    wish.words.push_back(program);
     wish.words.insert(wish.words.end(), words.begin(), words.end());
-    wish.environment.emplace_back("SHMIF_HOST", host.name);
-    for (const auto& each : host.environment) wish.environment.push_back(each);
+    wish.environment = environment_of(host);
   }
   perf.begun = Clock::now();
   perf.has_begun = true;
@@ -56,8 +54,7 @@ void LabRun::start_perf(Perf& perf) {
 
 /// After a run, makes its page. That this fails fails the run only if the run itself did not.
 void LabRun::perf_ended(Perf& perf, int status) {
-  take_output(perf.output, *perf.child);
-  if (!perf.output.pending.empty()) take_line(perf.output, std::exchange(perf.output.pending, {}));
+  take_rest(perf.output, *perf.child);
   perf.child.reset();
   perf.kill.reset();
   const std::string json = results_.file(perf.spec->name + ".json");
@@ -69,10 +66,10 @@ void LabRun::perf_ended(Perf& perf, int status) {
     note("perf " + perf.spec->name, status == 0 || !counts, end_text(status));
     if (status != 0 && counts) say("perf " + perf.spec->name + ' ' + end_text(status));
     if (::access(json.c_str(), R_OK) == 0) {
-      ChildWish wish;
-      wish.program = find_shmifperf().value();
-      wish.words = {"report", json, "-o", results_.file(perf.spec->name + ".html")};
-      wish.folder = lab_.folder;
+      const std::string page = results_.file(perf.spec->name + ".html");
+      const ChildWish wish{.program = find_shmifperf().value(),
+                           .words = {"report", json, "-o", page},
+                           .folder = lab_.folder};
       perf.makes_page = true;
       perf.child.emplace(LabChild::start(wish).value());
       return;
@@ -122,7 +119,7 @@ bool LabRun::start_or_stop_perf(std::size_t index, const LabEvent& event) {
 
 LabCase LabRun::case_of(const Perf& perf) const {
   LabCase row{"perf " + perf.spec->name, perf.failure, perf.seconds};
-  for (const std::string& line : perf.output.last) row.output += line + '\n';
+  row.output = perf.output.last_lines();
   if (row.failure.empty() && !perf.status) {
     (perf.has_begun && timed_out_ ? row.failure : row.skipped) =
         perf.has_begun ? "the lab ended before it" : "it was not started";

@@ -2,16 +2,11 @@
 
 #include "tools/lab/lab_run.hpp"
 
-#include <fcntl.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -20,13 +15,11 @@
 #include <thread>
 #include <utility>
 
-#include "base/close_all_but.hpp"
 #include "base/printable.hpp"
 #include "base/text.hpp"
 #include "base/wall_clock.hpp"
 #include "tools/common/command.hpp"
 #include "tools/lab/container.hpp"
-#include "tools/lab/groups.hpp"
 #include "tools/lab/host_words.hpp"
 
 namespace shmif::tools {
@@ -57,6 +50,14 @@ std::string why_bus_is_there(const std::string& path, const std::string& lab) {
          "; or give the bus another path)";
 }
 
+/// S1: the controller of a lab has died.
+void remove_remains(const std::string& folder, const LabState& state) {
+  const Result<LabLock> lock = LabLock::wait(folder, state.name);
+  const auto left = lock ? read_lab_state(folder, state.name) : std::nullopt;
+  const bool ours = left && left->pid == state.pid && left->started == state.started;
+  if (lock && (ours || !left)) remove_lab(folder, left ? *left : LabState{state.name, {}, {}});
+}
+
 /// A lab needs three descriptors for each host.
 void allow_many_files() {
   rlimit limit{};
@@ -66,44 +67,6 @@ void allow_many_files() {
 }
 
 }  // namespace
-
-Result<LabGuardian> LabGuardian::start(const std::string& folder, const LabState& state) {
-  std::array<int, 2> ends{-1, -1};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return Error::from_errno(errno, "cannot make a pipe");
-  UniqueFd near_end(ends[1]);
-  const UniqueFd far_end(ends[0]);
-  const pid_t pid = ::fork();
-  if (pid < 0) return Error::from_errno(errno, "cannot start the guardian of the lab");
-  if (pid > 0) return LabGuardian(pid, std::move(near_end));
-  ::setsid();
-  ::prctl(PR_SET_NAME, "shmif-guardian");
-  base::close_all_but({far_end.get()}, 0);
-  for (int stream = ::open("/dev/null", O_RDWR); stream >= 0 && stream < STDERR_FILENO;) {
-    stream = ::dup(stream);
-  }
-  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) ::signal(number, SIG_IGN);
-  char word = 0;
-  ssize_t n = 0;
-  do {
-    n = ::read(far_end.get(), &word, 1);
-  } while (n < 0 && errno == EINTR);
-  if (n == 0) {  // S1: the controller has died
-    const Result<LabLock> lock = LabLock::wait(folder, state.name);
-    const auto left = lock ? read_lab_state(folder, state.name) : std::nullopt;
-    const bool ours = left && left->pid == state.pid && left->started == state.started;
-    if (lock && (ours || !left)) remove_lab(folder, left ? *left : LabState{state.name, {}, {}});
-  }
-  ::_exit(0);
-}
-
-LabGuardian::~LabGuardian() {
-  if (pid_ <= 0) return;
-  const char word = 'x';
-  [[maybe_unused]] const ssize_t written = ::write(line_.get(), &word, 1);
-  line_.reset();
-  while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
-  }
-}
 
 LabRun::LabRun(const Lab& lab, const LabRunOptions& options, const StopSignals& stop,
                LabResults results, std::string folder)
@@ -137,8 +100,8 @@ LabRun::LabRun(const Lab& lab, const LabRunOptions& options, const StopSignals& 
 
 int LabRun::run() {
   allow_many_files();
-  Result<LabGuardian> guardian = LabGuardian::start(folder_, state_now(false));
-  if (!guardian) throw Exception(std::move(guardian).error());
+  const LabKeeper guardian("shmif-guardian", "the guardian of the lab", LabKeeper::Works::if_killed,
+                           [this, state = state_now(false)] { remove_remains(folder_, state); });
   try {
     write_lab_state(folder_, state_now(false)).value();
     make_buses();
@@ -229,53 +192,39 @@ void LabRun::make_buses() {
 }
 
 void LabRun::start_helper(Helper helper, std::vector<std::string> words, int on_death) {
-  ChildWish wish;
-  wish.words = std::move(words);
-  wish.folder = lab_.folder;
-  wish.on_death = on_death;
+  const ChildWish wish{.words = std::move(words), .folder = lab_.folder, .on_death = on_death};
   helper.child.emplace(LabChild::start(wish).value());
   helpers_.push_back(std::move(helper));
 }
 
 void LabRun::start_helpers() {
   for (const LabCapture& capture : lab_.captures) {
+    const std::string name = "capture-" + capture.name;
     for (const LabName& bus : capture.buses) {
       const std::string file =
           capture.buses.size() > 1 ? lab_file_for_bus(capture.file, bus.value) : capture.file;
-      Helper helper;
-      helper.output.name = "capture-" + capture.name;
-      helper.output.on_terminal = false;
-      helper.bus = bus.value;
-      helper.port = "capture-" + capture.name;
       std::vector<std::string> words{
-          "dump", lab_.find_bus(bus.value)->path, "--name", helper.port, "-w", results_.file(file)};
+          "dump", lab_.find_bus(bus.value)->path, "--name", name, "-w", results_.file(file)};
       if (!capture.filter.empty()) words.push_back(capture.filter);
-      start_helper(std::move(helper), std::move(words), SIGTERM);
+      start_helper({.output = {.name = name, .on_terminal = false}, .bus = bus.value, .port = name},
+                   std::move(words), SIGTERM);
     }
   }
   for (const LabGateway& gateway : lab_.gateways) {
-    Helper helper;
-    helper.output.name = gateway.name;
-    helper.bus = gateway.bus.value;
-    helper.port = gateway.name;
     std::vector<std::string> words{"gateway", lab_.find_bus(gateway.bus.value)->path, "--port-name",
                                    gateway.name};
     if (!gateway.network.empty()) words.insert(words.end(), {"--network", gateway.network});
-    start_helper(std::move(helper), std::move(words), SIGTERM);
+    start_helper({.output = {.name = gateway.name}, .bus = gateway.bus.value, .port = gateway.name},
+                 std::move(words), SIGTERM);
   }
   for (std::size_t i = 0; i < events_.size(); ++i) {
     const LabTrigger& wanted = events_[i].spec->trigger;
     if (wanted.what != LabTrigger::What::frame) continue;
-    Helper helper;
-    helper.output.name = "at-" + std::to_string(i + 1);
-    helper.output.on_terminal = false;
-    helper.bus = wanted.of.value;
-    helper.port = helper.output.name;
-    helper.event = i;
-    start_helper(std::move(helper),
-                 {"dump", lab_.find_bus(wanted.of.value)->path, "--name",
-                  "at-" + std::to_string(i + 1), "-c", "1", wanted.text},
-                 SIGKILL);
+    const std::string name = "at-" + std::to_string(i + 1);
+    const std::string& bus = wanted.of.value;
+    start_helper(
+        {.output = {.name = name, .on_terminal = false}, .bus = bus, .port = name, .event = i},
+        {"dump", lab_.find_bus(bus)->path, "--name", name, "-c", "1", wanted.text}, SIGKILL);
   }
 }
 
@@ -298,10 +247,8 @@ void LabRun::look_at_helpers() {
 bool LabRun::may_start(const Host& host) const {
   if (host.phase != Phase::waiting) return false;
   return std::ranges::all_of(host.spec->after, [&](const LabName& name) {
-    return std::ranges::all_of(hosts_, [&](const Host& other) {
-      const bool named = other.spec->name == name.value || other.spec->group == name.value;
-      return !named || other.was_ready;
-    });
+    return std::ranges::all_of(
+        hosts_, [&](const Host& other) { return !other.is_named(name.value) || other.was_ready; });
   });
 }
 
@@ -319,8 +266,20 @@ void LabRun::start_hosts_that_may() {
   }
 }
 
-std::vector<std::pair<std::string, std::string>> LabRun::environment() const {
+LabRun::Environment LabRun::environment() const {
   return {{"SHMIF_LAB", lab_.name}, {"SHMIF_RESULTS", results_.folder()}};
+}
+
+LabRun::Environment LabRun::environment_of(const LabHost& host) const {
+  Environment all = environment();
+  all.emplace_back("SHMIF_HOST", host.name);
+  all.insert(all.end(), host.environment.begin(), host.environment.end());
+  return all;
+}
+
+/// The words that run a program in a host; those of the program follow.
+std::vector<std::string> LabRun::enter_words(const LabHost& host) const {
+  return {"enter", lab_.find_bus(host.interfaces.front().bus.value)->path, host.name, "--"};
 }
 
 void LabRun::start_host(Host& host) {
@@ -346,11 +305,8 @@ void LabRun::start_host(Host& host) {
   const LabHost now = host_now(host);
   const std::size_t number = number_of(host);
   marks_.clear(number);
-  ChildWish wish;
-  wish.folder = lab_.folder;
-  std::vector<std::pair<std::string, std::string>> own = environment();
-  own.emplace_back("SHMIF_HOST", host.spec->name);
-  for (const auto& each : host.spec->environment) own.push_back(each);
+  ChildWish wish{.folder = lab_.folder};
+  Environment own = environment_of(*host.spec);
   const bool is_container = host.spec->kind == LabHostKind::container;
   if (is_container) {
     wish.body = [this, number,
@@ -420,12 +376,8 @@ void LabRun::look_at_starting() {
     for (Host& host : hosts_) {
       if (!is_starting(host)) continue;
       const bool all = std::ranges::all_of(host.spec->interfaces, [&](const LabInterface& each) {
-        const auto line = lines_.find(host.spec->name + '.' + each.bus.value);
-        const LineNow as_in_file;
-        const LineNow& last = line == lines_.end() ? as_in_file : line->second;
-        const auto bus = std::ranges::find(
-            lab_.buses, last.moved_to.empty() ? each.bus.value : last.moved_to, &LabBus::name);
-        const auto& ports = up[static_cast<std::size_t>(bus - lab_.buses.begin())];
+        const LineNow last = line_of(*host.spec, each.bus.value);
+        const auto& ports = up[bus_of(last, each.bus.value)];
         const auto port = ports.find(host.spec->name);
         return port != ports.end() && (port->second || last.link_down);
       });
@@ -506,20 +458,10 @@ void LabRun::start_test() {
     test_status_ = kOwnFailure;
     return;
   }
-  ChildWish wish;
-  wish.words = {"enter",
-                lab_.find_bus(host->interfaces.front().bus.value)->path,
-                host->name,
-                "--",
-                "sh",
-                "-c",
-                R"(cd "$0" && exec sh -c "$1")",
-                lab_.folder,
-                lab_.test->run};
-  wish.folder = lab_.folder;
-  wish.environment = environment();
-  wish.environment.emplace_back("SHMIF_HOST", host->name);
-  for (const auto& each : host->environment) wish.environment.push_back(each);
+  ChildWish wish{
+      .words = enter_words(*host), .folder = lab_.folder, .environment = environment_of(*host)};
+  wish.words.insert(wish.words.end(),
+                    {"sh", "-c", R"(cd "$0" && exec sh -c "$1")", lab_.folder, lab_.test->run});
   test_begun_ = Clock::now();
   test_.emplace(LabChild::start(wish).value());
 }

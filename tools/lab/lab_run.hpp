@@ -3,7 +3,7 @@
 // runs shmifperf, lab_events.cpp does what `at` says, lab_end.cpp takes down and reports.
 //
 // For hosts on another machine, a second controller runs there, at the other end of ssh: the same
-// class with LabRunOptions::far. lab_machines.cpp asks it, and lab_far.cpp answers.
+// class with LabRunOptions::far. lab_machines.cpp has both ends.
 
 #include <poll.h>
 
@@ -35,23 +35,12 @@ struct LabOutput {
   bool may_colour = true;          ///< the terminal gets its colours
   std::string pending{};           ///< a line that is not complete
   std::deque<std::string> last{};  ///< lines, for messages
-};
 
-/// The guardian: a process that removes what a killed controller left. The destructor tells it that
-/// everything is removed, and waits for its end.
-class LabGuardian {
- public:
-  /// Call it before other processes start. Errors: of fork(2) and pipe(2).
-  static Result<LabGuardian> start(const std::string& folder, const LabState& state);
-  LabGuardian(LabGuardian&& other) noexcept
-      : pid_(std::exchange(other.pid_, 0)), line_(std::move(other.line_)) {}
-  LabGuardian& operator=(LabGuardian&&) = delete;
-  ~LabGuardian();
-
- private:
-  LabGuardian(pid_t pid, UniqueFd line) noexcept : pid_(pid), line_(std::move(line)) {}
-  pid_t pid_;
-  UniqueFd line_;
+  std::string last_lines() const {
+    std::string all;
+    for (const std::string& line : last) all += line + '\n';
+    return all;
+  }
 };
 
 /// A controller on another machine ends when it has heard nothing for so long: the line may be cut
@@ -95,6 +84,10 @@ class LabRun {
 
     bool runs() const noexcept { return child.has_value() || runs_far; }
     bool is_far() const noexcept { return !spec->machine.value.empty(); }
+    /// Whether that is its name, or that of its `count`.
+    bool is_named(const std::string& name) const {
+      return spec->name == name || spec->group == name;
+    }
   };
 
   /// The controller on another machine.
@@ -214,7 +207,11 @@ class LabRun {
   bool is_over() const;
   /// Whether the lab has an end of its own: a test, or runs of shmifperf.
   bool decides() const noexcept { return lab_.test.has_value() || !perfs_.empty(); }
-  std::vector<std::pair<std::string, std::string>> environment() const;
+  using Environment = std::vector<std::pair<std::string, std::string>>;
+  Environment environment() const;
+  Environment environment_of(const LabHost& host) const;
+  std::vector<std::string> enter_words(const LabHost& host) const;
+  void take_rest(LabOutput& output, LabChild& child);
   void start_test();
   void take_test();
   void settle_test();
@@ -247,7 +244,7 @@ class LabRun {
   void end_far_change(const std::string& why);
   Host* host_of_record(const std::string& name, const std::string& machine);
 
-  // lab_far.cpp
+  // lab_machines.cpp, at the other end
   void take_requests();
   void do_request(const Json& request);
   void tell_near(const Json& record);
@@ -259,6 +256,8 @@ class LabRun {
   void trigger(LabTrigger::What what, const std::string& name, std::string_view line = {});
   void arm(Event& event, Clock::time_point now);
   void note_line(const Change& change);
+  LineNow line_of(const LabHost& host, const std::string& bus) const;
+  std::size_t bus_of(const LineNow& line, const std::string& bus) const;
   LabHost host_now(const Host& host);
   void take_changes_by_hand(const LabInterface& interface, const std::string& host);
   void do_due_events();
@@ -269,7 +268,6 @@ class LabRun {
   void finish_event(std::size_t index, bool applied, const std::string& result);
   std::string machine_of(const LabEvent& event) const;
   std::vector<std::vector<std::string>> changes_for(const LabEvent& event) const;
-  std::string groups_by_port(const std::string& text) const;
   void stop_host(std::size_t index, const std::string& name);
   void start_again(std::size_t index, const std::string& name);
 
@@ -334,7 +332,7 @@ class LabRun {
   std::string start_failure_;
   int start_code_ = 0;
   std::vector<LabStateBus> made_;           ///< the buses that this run has made
-  Clock::time_point heard_ = Clock::now();  ///< lab_far.cpp: when the near side said something
+  Clock::time_point heard_ = Clock::now();  ///< at the far end: when the near side said something
   std::vector<std::string> groups_;         ///< its control groups
   /// What was changed on a line since the lab began, by "HOST.BUS" of the file.
   std::map<std::string, LineNow> lines_;

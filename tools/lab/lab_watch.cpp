@@ -192,6 +192,12 @@ void LabRun::take_output(LabOutput& output, LabChild& child) {
   if (!text.empty()) take_text(output, text);
 }
 
+/// Of a program that has ended, also takes a last line without an end.
+void LabRun::take_rest(LabOutput& output, LabChild& child) {
+  take_output(output, child);
+  if (!output.pending.empty()) take_line(output, std::exchange(output.pending, {}));
+}
+
 void LabRun::take_text(LabOutput& output, const std::string& text) {
   if (options_.far == nullptr) {
     results_.log(output.name, text);
@@ -278,9 +284,7 @@ void LabRun::take_ends() {
 void LabRun::take_test() {
   const auto status = test_->take_end();
   if (!status) return;
-  take_output(test_output_, *test_);
-  if (!test_output_.pending.empty())
-    take_line(test_output_, std::exchange(test_output_.pending, {}));
+  take_rest(test_output_, *test_);
   test_.reset();
   test_seconds_ = std::chrono::duration<double>(Clock::now() - test_begun_).count();
   if (ending_) return;

@@ -1,9 +1,13 @@
+// perf.NAME of a lab: what the file says, and the command line of shmifperf.
+
 #include "tools/lab/perf_words.hpp"
 
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstdlib>
 #include <filesystem>
 #include <optional>
@@ -14,10 +18,111 @@
 #include "base/text.hpp"
 #include "bus/limits.hpp"
 #include "tools/lab/child.hpp"
+#include "tools/lab/reading.hpp"
 
 namespace shmif::tools {
 
 namespace {
+
+constexpr std::size_t kMaxPerfName = 31;  // of a port
+constexpr std::size_t kMaxJobName = 64;
+
+/// Options of the command line that would take a run away from its lab, and why.
+struct RefusedOption {
+  std::string_view name;
+  const char* why;
+};
+constexpr RefusedOption kRefusedOptions[] = {
+    {"aux-path", "the lab chooses it: files are in the folder of results"},
+    {"bus", "the lab chooses it: write on = \"BUS\" beside `options`"},
+    {"client", "the run is on this machine: run shmifperf as the test to use servers"},
+    {"eta", "the lab has no place for a line of progress"},
+    {"help", "the lab runs no help: see 'shmifperf options'"},
+    {"name", "the names of jobs are those of their tables: jobs.NAME = { ... }"},
+    {"output",
+     "the lab chooses it: the report is NAME.json and NAME.html in the folder of results"},
+    {"output-format", "the lab chooses it: the report is NAME.json and NAME.html"},
+    {"parse-only", "'shmifctl check' does that"},
+    {"showcmd", "the lab runs the jobs and prints no command"},
+};
+
+/// Names of options with '-' for '_', which mean the same.
+std::string with_dashes(std::string name) {
+  std::ranges::replace(name, '_', '-');
+  return name;
+}
+
+/// A number as short as possible: 0.1 and not 0.10000000000000001.
+std::string shortest_text(double number) {
+  std::array<char, 32> text{};
+  const auto end = std::to_chars(text.data(), text.data() + text.size(), number).ptr;
+  return {text.data(), end};
+}
+
+std::vector<LabPerfOption> read_perf_options(const LabValue& table, LabProblems& problems) {
+  std::vector<LabPerfOption> options;
+  options.reserve(table.entries.size());
+  for (const LabValue::Entry& entry : table.entries) {
+    const auto* const refused =
+        std::ranges::find(kRefusedOptions, with_dashes(entry.key), &RefusedOption::name);
+    LabPerfOption option{entry.key, {}, entry.place};
+    if (refused != std::end(kRefusedOptions)) {
+      problems.error(entry.place, '"' + entry.key + "\": " + refused->why);
+      continue;
+    }
+    if (entry.key.empty() || entry.key.front() == '-' ||
+        entry.key.find_first_not_of(kNameSigns) != std::string::npos) {
+      problems.error(entry.place, '"' + entry.key +
+                                      "\" is no name of an option of shmifperf ('shmifperf "
+                                      "options' lists them)");
+      continue;
+    }
+    switch (entry.value.kind) {
+      case ValueKind::text: option.value = entry.value.text; break;
+      case ValueKind::integer: option.value = std::to_string(entry.value.integer); break;
+      case ValueKind::real: option.value = shortest_text(entry.value.real); break;
+      case ValueKind::boolean: option.value = entry.value.boolean ? "1" : "0"; break;
+      default:
+        problems.error(entry.value.place,
+                       "the value of an option of shmifperf is a text, a number, "
+                       "or true or false");
+        continue;
+    }
+    options.push_back(std::move(option));
+  }
+  return options;
+}
+
+void read_perf_jobs(const LabValue& table, LabPerf& perf, LabProblems& problems) {
+  perf.jobs.reserve(table.entries.size());
+  for (const LabValue::Entry& entry : table.entries) {
+    if (!check_name("job", {entry.key, entry.place}, kMaxJobName, problems)) continue;
+    if (entry.value.kind != ValueKind::table) {
+      problems.error(entry.value.place,
+                     "a job is a table of options: jobs." + entry.key + " = { rw = \"tx\" }");
+      continue;
+    }
+    perf.jobs.push_back({entry.key, entry.place, read_perf_options(entry.value, problems)});
+  }
+}
+
+/// With `on`, jobs are on a bus. Another medium would be outside the lab.
+void check_engines(const std::vector<LabPerfOption>& options, LabProblems& problems) {
+  for (const LabPerfOption& option : options) {
+    if (option.name != "engine" && option.name != "ioengine") continue;
+    for (const std::string_view engine : base::split(option.value, ',')) {
+      if (engine == "bus" || engine == "host" || engine.empty()) continue;
+      problems.error(option.place,
+                     "with `on`, jobs send on a bus of the lab, and engine \"" +
+                         std::string(engine) +
+                         "\" would not use it: leave `engine` out, write \"host\", or run "
+                         "shmifperf in a host (`host` in place of `on`)");
+      break;
+    }
+  }
+}
+
+// ---- The command line ----
 
 constexpr const char* kShmifperf = "shmifperf";
 
@@ -27,8 +132,6 @@ void add_options(const std::vector<LabPerfOption>& options, std::vector<std::str
 
 /// Where `word` stands in `message` as a whole word; npos if nowhere.
 std::size_t place_of_word(const std::string& message, const std::string& word) {
-  constexpr std::string_view kNameSigns =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
   std::size_t at = message.find(word);
   while (at != std::string::npos && at + word.size() < message.size() &&
          kNameSigns.find(message[at + word.size()]) != std::string_view::npos) {
@@ -88,6 +191,44 @@ std::vector<std::string> messages_in(const std::string& said) {
 }
 
 }  // namespace
+
+void read_perf(const LabValue::Entry& entry, Lab& lab, LabProblems& problems) {
+  if (!check_name("run of shmifperf", {entry.key, entry.place}, kMaxPerfName, problems)) return;
+  const LabTableReader reader(entry.value, kPerfKeys, problems);
+  LabPerf perf{entry.key, entry.place};
+  const auto bus = reader.name("on");
+  const auto host = reader.name("host");
+  if (bus.has_value() == host.has_value()) {
+    problems.error(entry.place, "perf." + entry.key +
+                                    (bus ? " has `on` and `host`: its jobs are on a bus, or it "
+                                           "runs in a host (leave one out)"
+                                         : " needs `on`, the bus of its jobs, or `host`, the host "
+                                           "in which it runs"));
+  }
+  if (bus) perf.bus = *bus;
+  if (host) perf.host = *host;
+  if (const auto file = reader.name("file")) {
+    perf.file = {lab.path_of(file->value), file->place};
+    std::error_code failed;
+    if (!std::filesystem::is_regular_file(perf.file.value, failed))
+      problems.error(perf.file.place, "there is no file " + perf.file.value);
+  }
+  if (const LabValue* const options = reader.find("options")) {
+    perf.options = read_perf_options(*options, problems);
+  }
+  if (const LabValue* const jobs = reader.find("jobs")) read_perf_jobs(*jobs, perf, problems);
+  if (bus) {
+    check_engines(perf.options, problems);
+    for (const LabPerfJob& job : perf.jobs) check_engines(job.options, problems);
+  }
+  if (perf.file.value.empty() && perf.options.empty() && perf.jobs.empty() &&
+      !reader.has("options") && !reader.has("jobs") && !reader.has("file")) {
+    problems.error(entry.place, "perf." + entry.key +
+                                    " says nothing of what it does: write options = { rw = \"tx\", "
+                                    "... }, jobs.NAME = { ... } or file = \"FILE.job\"");
+  }
+  lab.perfs.push_back(std::move(perf));
+}
 
 Result<std::string> find_shmifperf() {
   std::error_code failed;
@@ -165,10 +306,8 @@ void check_perf_options(const Lab& lab, LabProblems& problems) {
     return;
   }
   for (const LabPerf& perf : lab.perfs) {
-    ChildWish wish;
-    wish.program = *program;
-    wish.words = perf_words(lab, perf, {});
-    wish.folder = lab.folder;
+    const ChildWish wish{
+        .program = *program, .words = perf_words(lab, perf, {}), .folder = lab.folder};
     const auto ended = run_short(wish);
     if (!ended) {
       problems.error(perf.place, ended.error().message);

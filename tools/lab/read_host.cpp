@@ -40,6 +40,126 @@ MacAddress counted_up(const MacAddress& mac, unsigned steps) {
   return MacAddress::from_u64((mac.to_u64() + steps) & 0xFFFF'FFFF'FFFFU);
 }
 
+/// FNV-1a.
+std::uint64_t hash_of(const std::string& text, std::uint64_t seed = 0) {
+  std::uint64_t hash = 14695981039346656037U ^ seed;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U;
+  return hash;
+}
+
+// ---- What a host is, and where it runs ----
+
+constexpr std::string_view kNic = "{nic}";
+constexpr std::size_t kMaxFarName = 20;
+
+/// An address that follows from the names, so that it is the same in each run.
+std::string mac_of_machine(const std::string& lab, const std::string& host,
+                           const std::string& bus) {
+  std::string all = lab;
+  all.append(" ").append(host).append(" ").append(bus);
+  // 52: a unicast address of nobody's card, as QEMU's own 52:54:00.
+  return MacAddress::from_u64(0x5254'0000'0000U | (hash_of(all) >> 32U)).to_string();
+}
+
+std::string nic_words(const Lab& lab, const LabHost& host) {
+  std::string words;
+  for (std::size_t i = 0; i < host.interfaces.size(); ++i) {
+    const LabInterface& each = host.interfaces[i];
+    const std::string number = std::to_string(i);
+    const std::string mac = each.mac ? each.mac->value.to_string()
+                                     : mac_of_machine(lab.name, host.name, each.bus.value);
+    if (!words.empty()) words += ' ';
+    words.append("-netdev tap,id=shmif").append(number).append(",ifname=tap").append(number);
+    words.append(",script=no,downscript=no -device virtio-net-pci,netdev=shmif").append(number);
+    words.append(",mac=").append(mac);
+  }
+  return words;
+}
+
+/// Refuses keys that have no meaning for this kind of host.
+void refuse_host_keys(const LabTableReader& reader, std::initializer_list<const char*> keys,
+                      const std::string& why) {
+  for (const char* const key : keys) {
+    if (reader.has(key)) reader.error(key, '`' + std::string(key) + "` " + why);
+  }
+}
+
+void read_virtual_machine(const LabTableReader& reader, const Lab& lab, LabHost& host) {
+  auto [text, place] = *reader.name("vm");
+  host.kind = LabHostKind::vm;
+  refuse_host_keys(reader, {"run", "forward", "dns"},
+                   "is for programs on this machine: a virtual machine has a system of its own, "
+                   "which must do that");
+  if (host.ready.when == LabReady::When::tcp || host.ready.when == LabReady::When::udp) {
+    reader.error("ready",
+                 "nobody can look for ports in a virtual machine: take "
+                 "ready = \"log TEXT\", a text that its console prints");
+  }
+  if (text.find(kNic) == std::string::npos) {
+    reader.problems().error(
+        place,
+        "the command of a virtual machine has {nic} where QEMU's options for "
+        "its network interfaces belong, such as \"qemu-system-x86_64 -nographic "
+        "-snapshot disk.qcow2 {nic}\"");
+  }
+  replace_in_text(text, kNic, nic_words(lab, host));
+  std::string ip;
+  std::string gateway;
+  for (const LabInterface& each : host.interfaces) {
+    if (ip.empty() && !each.addresses.empty()) ip = each.addresses.front().value.to_string();
+    if (gateway.empty() && !each.gateways.empty())
+      gateway = each.gateways.front().value.to_string();
+  }
+  for (const auto& [key, value] : {std::pair("ip", &ip), std::pair("gateway", &gateway)}) {
+    const std::string word = std::string("{") + key + '}';
+    if (text.find(word) == std::string::npos) continue;
+    if (value->empty()) {
+      reader.problems().error(place, word + " has no value: host." + host.group + " has no `" +
+                                         key + "` (give it one)");
+    }
+    replace_in_text(text, word, *value);
+  }
+  host.made_by = {text, place};
+}
+
+void read_container(const LabTableReader& reader, LabHost& host) {
+  host.kind = LabHostKind::container;
+  host.made_by = *reader.name("container");
+  refuse_host_keys(reader, {"files"},
+                   "cannot change the files of an image: mount them, with -v FILE:PATH in "
+                   "`container`");
+  if (host.made_by.value.find_first_not_of(" \t") == std::string::npos) {
+    reader.problems().error(host.made_by.place,
+                            "a container needs an image, such as \"docker.io/library/alpine\" "
+                            "('podman images' lists those that are here)");
+  }
+}
+
+/// What kind of host it is, when all its other keys were read: `vm` or `container`, and on which
+/// machine.
+void read_host_kind(const LabTableReader& reader, const Lab& lab, LabHost& host) {
+  const bool is_machine = reader.text("vm").has_value();
+  const bool is_container = reader.text("container").has_value();
+  if (is_machine && is_container) {
+    reader.error("container",
+                 "host." + host.group + " cannot be a virtual machine and a container");
+  } else if (is_machine) {
+    read_virtual_machine(reader, lab, host);
+  } else if (is_container) {
+    read_container(reader, host);
+  }
+  const auto machine = reader.name("machine");
+  if (!machine) return;
+  host.machine = *machine;
+  if (std::ranges::any_of(host.files, [](const LabFile& each) { return !each.source.empty(); })) {
+    reader.error("files",
+                 "a host on another machine cannot get files of this one: give their "
+                 "contents as texts");
+  }
+}
+
+// ---- Its keys ----
+
 /// Reads one host. Of a count, `steps` says how many came before it.
 class HostReader {
  public:
@@ -62,20 +182,14 @@ class HostReader {
     host_.forward = reader_.boolean("forward").value_or(false);
     host_.run = reader_.text("run").value_or("");
     read_ready();
-    host_.after = read_names(reader_, "after");
+    host_.after = reader_.names("after");
     read_environment();
     read_files();
     read_restart();
     host_.may_fail = reader_.boolean("may_fail").value_or(false);
-    if (const auto output = reader_.text("output")) {
-      if (*output != "terminal" && *output != "file") {
-        problems_.error(reader_.place_of("output"),
-                        "output is \"terminal\" or \"file\", not \"" + *output + '"');
-      }
-      host_.output_on_terminal = *output != "file";
-    }
+    host_.output_on_terminal = reader_.choice("output", {"terminal", "file"}) == "terminal";
     if (reader_.find("dns") != nullptr) host_.name_servers.emplace();
-    for (const LabName& each : read_names(reader_, "dns")) {
+    for (const LabName& each : reader_.names("dns")) {
       if (const auto address = tap::IpAddress::parse(each.value)) {
         host_.name_servers->push_back(*address);
       } else {
@@ -89,7 +203,7 @@ class HostReader {
 
  private:
   void read_interfaces() {
-    const std::vector<LabName> buses = read_names(reader_, "on");
+    const std::vector<LabName> buses = reader_.names("on");
     if (buses.empty()) {
       problems_.error(host_.place, "host." + host_.group + " needs `on`, its bus or buses");
     }
@@ -169,7 +283,7 @@ class HostReader {
   /// A gateway belongs to the interface whose network it is in.
   void read_gateways() {
     std::vector<int> families;
-    for (const LabName& each : read_names(reader_, "gateway")) {
+    for (const LabName& each : reader_.names("gateway")) {
       const Result<tap::IpAddress> gateway = tap::IpAddress::parse(each.value);
       if (!gateway) {
         problems_.error(each.place, gateway.error().message);
@@ -205,7 +319,7 @@ class HostReader {
   }
 
   void read_macs() {
-    const std::vector<LabName> macs = read_names(reader_, "mac");
+    const std::vector<LabName> macs = reader_.names("mac");
     if (macs.size() > host_.interfaces.size()) {
       problems_.error(macs.back().place, "there are more MAC addresses than buses");
       return;
@@ -270,7 +384,7 @@ class HostReader {
     } else if ((kind == "file" || kind == "log") && !rest.empty()) {
       host_.ready.when = kind == "file" ? LabReady::When::file : LabReady::When::log;
       host_.ready.text = rest;
-      if (kind == "file" && !rest.starts_with('/')) host_.ready.text = lab_.folder + '/' + rest;
+      if (kind == "file") host_.ready.text = lab_.path_of(rest);
     } else {
       problems_.error(place, '"' + *text +
                                  "\" does not say when a host is ready (\"tcp 80\", \"udp 53\", "
@@ -321,11 +435,10 @@ class HostReader {
           problems_.error(entry.value.place, "a file is a text, or { source = \"path\" }");
           continue;
         }
-        file.source = source->starts_with('/') ? *source : lab_.folder + '/' + *source;
+        file.source = lab_.path_of(*source);
         std::error_code failed;
-        if (!std::filesystem::is_regular_file(file.source, failed)) {
-          problems_.error(reader.place_of("source"), "there is no file " + file.source);
-        }
+        if (!std::filesystem::is_regular_file(file.source, failed))
+          reader.error("source", "there is no file " + file.source);
       } else {
         problems_.error(entry.value.place, "a file is a text, or { source = \"path\" }");
         continue;
@@ -341,36 +454,18 @@ class HostReader {
   }
 
   void read_restart() {
-    if (const auto restart = reader_.text("restart")) {
-      if (*restart == "always") {
-        host_.restart = LabRestart::always;
-      } else if (*restart == "on-failure") {
-        host_.restart = LabRestart::on_failure;
-      } else if (*restart != "no") {
-        problems_.error(reader_.place_of("restart"),
-                        "restart is \"no\", \"always\" or \"on-failure\", not \"" + *restart + '"');
-      }
-    }
+    const std::string restart = reader_.choice("restart", {"no", "always", "on-failure"});
+    if (restart == "always") host_.restart = LabRestart::always;
+    if (restart == "on-failure") host_.restart = LabRestart::on_failure;
     if (const auto most = reader_.integer("restarts", 1, 1'000'000)) {
       host_.restarts = static_cast<unsigned>(*most);
-      if (host_.restart == LabRestart::no) {
-        problems_.error(reader_.place_of("restarts"),
-                        "`restarts` needs restart = \"always\" or \"on-failure\"");
-      }
+      if (host_.restart == LabRestart::no)
+        reader_.error("restarts", "`restarts` needs restart = \"always\" or \"on-failure\"");
     }
   }
 
   void read_limits() {
-    if (const LabValue* const memory = reader_.find("memory")) {
-      const std::string text =
-          memory->kind == ValueKind::text ? memory->text : std::to_string(memory->integer);
-      const auto bytes = base::read_size(text);
-      if (!bytes) {
-        problems_.error(memory->place, bytes.why(text));
-      } else {
-        host_.memory_bytes = *bytes;
-      }
-    }
+    host_.memory_bytes = reader_.size("memory");
     if (const LabValue* const cpu = reader_.find("cpu")) {
       const double cpus =
           cpu->kind == ValueKind::real ? cpu->real : static_cast<double>(cpu->integer);
@@ -404,11 +499,8 @@ std::string why_no_faults(const std::string& text) {
 
 std::string with_seed(const std::string& faults, std::uint64_t seed, const std::string& name) {
   if (faults == "none" || faults.find("seed=") != std::string::npos) return faults;
-  // FNV-1a of the name, begun with the seed of the lab.
-  std::uint64_t hash = 14695981039346656037U ^ seed;
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U;
   // The parts of a text of faults add up.
-  return faults + ";seed=" + std::to_string(hash >> 32U);
+  return faults + ";seed=" + std::to_string(hash_of(name, seed) >> 32U);
 }
 
 void read_host(const LabValue::Entry& entry, Lab& lab, LabProblems& problems) {
@@ -447,132 +539,6 @@ void read_host(const LabValue::Entry& entry, Lab& lab, LabProblems& problems) {
   }
 }
 
-// ---- What a host is, and where it runs ----
-
-namespace {
-
-constexpr std::string_view kNic = "{nic}";
-constexpr std::size_t kMaxFarName = 20;
-
-/// An address that follows from the names, so that it is the same in each run.
-std::string mac_of_machine(const std::string& lab, const std::string& host,
-                           const std::string& bus) {
-  // FNV-1a. 52: a unicast address of nobody's card, as QEMU's own 52:54:00.
-  std::uint64_t hash = 14695981039346656037U;
-  std::string all = lab;
-  all.append(" ").append(host).append(" ").append(bus);
-  for (const char c : all) {
-    hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U;
-  }
-  const std::uint64_t mac = 0x5254'0000'0000U | (hash >> 32U);
-  return MacAddress::from_u64(mac).to_string();
-}
-
-std::string nic_words(const Lab& lab, const LabHost& host) {
-  std::string words;
-  for (std::size_t i = 0; i < host.interfaces.size(); ++i) {
-    const LabInterface& each = host.interfaces[i];
-    const std::string number = std::to_string(i);
-    const std::string mac = each.mac ? each.mac->value.to_string()
-                                     : mac_of_machine(lab.name, host.name, each.bus.value);
-    if (!words.empty()) words += ' ';
-    words.append("-netdev tap,id=shmif").append(number).append(",ifname=tap").append(number);
-    words.append(",script=no,downscript=no -device virtio-net-pci,netdev=shmif").append(number);
-    words.append(",mac=").append(mac);
-  }
-  return words;
-}
-
-void replace_words(std::string& text, std::string_view what, const std::string& with) {
-  for (std::size_t at = 0; (at = text.find(what, at)) != std::string::npos; at += with.size()) {
-    text.replace(at, what.size(), with);
-  }
-}
-
-/// Refuses keys that have no meaning for this kind of host.
-void refuse_host_keys(const LabTableReader& reader, std::initializer_list<const char*> keys,
-                      const std::string& why) {
-  for (const char* const key : keys) {
-    if (reader.table().find(key) == nullptr) continue;
-    reader.problems().error(reader.place_of(key), '`' + std::string(key) + "` " + why);
-  }
-}
-
-void read_virtual_machine(const LabTableReader& reader, const Lab& lab, LabHost& host) {
-  const LabPlace place = reader.place_of("vm");
-  std::string text = *reader.text("vm");
-  host.kind = LabHostKind::vm;
-  refuse_host_keys(reader, {"run", "forward", "dns"},
-                   "is for programs on this machine: a virtual machine has a system of its own, "
-                   "which must do that");
-  if (host.ready.when == LabReady::When::tcp || host.ready.when == LabReady::When::udp) {
-    reader.problems().error(reader.place_of("ready"),
-                            "nobody can look for ports in a virtual machine: take "
-                            "ready = \"log TEXT\", a text that its console prints");
-  }
-  if (text.find(kNic) == std::string::npos) {
-    reader.problems().error(
-        place,
-        "the command of a virtual machine has {nic} where QEMU's options for "
-        "its network interfaces belong, such as \"qemu-system-x86_64 -nographic "
-        "-snapshot disk.qcow2 {nic}\"");
-  }
-  replace_words(text, kNic, nic_words(lab, host));
-  std::string ip;
-  std::string gateway;
-  for (const LabInterface& each : host.interfaces) {
-    if (ip.empty() && !each.addresses.empty()) ip = each.addresses.front().value.to_string();
-    if (gateway.empty() && !each.gateways.empty())
-      gateway = each.gateways.front().value.to_string();
-  }
-  for (const auto& [key, value] : {std::pair("ip", &ip), std::pair("gateway", &gateway)}) {
-    const std::string word = std::string("{") + key + '}';
-    if (text.find(word) == std::string::npos) continue;
-    if (value->empty()) {
-      reader.problems().error(place, word + " has no value: host." + host.group + " has no `" +
-                                         key + "` (give it one)");
-    }
-    replace_words(text, word, *value);
-  }
-  host.made_by = {text, place};
-}
-
-void read_container(const LabTableReader& reader, LabHost& host) {
-  host.kind = LabHostKind::container;
-  host.made_by = {*reader.text("container"), reader.place_of("container")};
-  refuse_host_keys(reader, {"files"},
-                   "cannot change the files of an image: mount them, with -v FILE:PATH in "
-                   "`container`");
-  if (host.made_by.value.find_first_not_of(" \t") == std::string::npos) {
-    reader.problems().error(host.made_by.place,
-                            "a container needs an image, such as \"docker.io/library/alpine\" "
-                            "('podman images' lists those that are here)");
-  }
-}
-
-}  // namespace
-
-void read_host_kind(const LabTableReader& reader, const Lab& lab, LabHost& host) {
-  const bool is_machine = reader.text("vm").has_value();
-  const bool is_container = reader.text("container").has_value();
-  if (is_machine && is_container) {
-    reader.problems().error(reader.place_of("container"),
-                            "host." + host.group + " cannot be a virtual machine and a container");
-  } else if (is_machine) {
-    read_virtual_machine(reader, lab, host);
-  } else if (is_container) {
-    read_container(reader, host);
-  }
-  const auto machine = reader.text("machine");
-  if (!machine) return;
-  host.machine = {*machine, reader.place_of("machine")};
-  if (std::ranges::any_of(host.files, [](const LabFile& each) { return !each.source.empty(); })) {
-    reader.problems().error(reader.place_of("files"),
-                            "a host on another machine cannot get files of this one: give their "
-                            "contents as texts");
-  }
-}
-
 void read_machine(const LabValue::Entry& entry, Lab& lab, LabProblems& problems) {
   if (!check_name("machine", {entry.key, entry.place}, kMaxFarName, problems)) return;
   const LabTableReader reader(entry.value, kMachineKeys, problems);
@@ -589,7 +555,7 @@ void read_machine(const LabValue::Entry& entry, Lab& lab, LabProblems& problems)
                                           "\"user@b\"; options belong into `options`)");
   }
   machine.program = reader.text("program").value_or(machine.program);
-  for (const LabName& each : read_names(reader, "options")) {
+  for (const LabName& each : reader.names("options")) {
     if (each.value.find('=') == std::string::npos) {
       problems.error(each.place, '"' + each.value +
                                      "\" is no option of ssh_config(5): write \"NAME=VALUE\", "

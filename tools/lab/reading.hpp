@@ -1,26 +1,23 @@
 #pragma once
-// The parts of read_lab(): what reads a host, an event, and the values that several keys share.
+// The parts of read_lab() that are in files of their own.
 
-#include <chrono>
-#include <optional>
+#include <cstddef>
+#include <cstdint>
 #include <string>
-#include <vector>
+#include <string_view>
 
 #include "tools/lab/keys.hpp"
 #include "tools/lab/lab.hpp"
 
 namespace shmif::tools {
 
-/// The texts of a key that takes a text or a list of texts, with their places. Adds a problem for
-/// each item that is not a text.
-std::vector<LabName> read_names(const LabTableReader& reader, const char* key);
+/// The characters of names.
+inline constexpr std::string_view kNameSigns =
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
 
 /// A name of a host, a bus or a capture. Result: false, and a problem, if it cannot be one.
 bool check_name(const std::string& what, const LabName& name, std::size_t most,
                 LabProblems& problems);
-
-/// A time with its unit. Empty, and a problem, for any other text.
-std::optional<std::chrono::nanoseconds> read_delay(const LabTableReader& reader, const char* key);
 
 /// Why a text says no faults of a line; empty if it does.
 std::string why_no_faults(const std::string& text);
@@ -36,12 +33,5 @@ void read_host(const LabValue::Entry& entry, Lab& lab, LabProblems& problems);
 
 /// Adds a run of shmifperf to `lab`.
 void read_perf(const LabValue::Entry& entry, Lab& lab, LabProblems& problems);
-
-/// What kind of host it is, when all its other keys were read: `vm` or `container`, and on
-/// which machine.
-void read_host_kind(const LabTableReader& reader, const Lab& lab, LabHost& host);
-
-/// Adds an event of `at` to `lab`.
-void read_event(const LabValue& value, Lab& lab, LabProblems& problems);
 
 }  // namespace shmif::tools

@@ -23,6 +23,7 @@
 #include "bus/file/output_file.hpp"
 #include "tools/common/plain_file.hpp"
 #include "tools/lab/state.hpp"
+#include "tools/lab/value.hpp"
 
 namespace shmif::tools {
 
@@ -35,11 +36,7 @@ constexpr std::array<std::string_view, 2> kNoCharsOfXml{"\xef\xbf\xbe", "\xef\xb
 
 /// Printable text without the characters that XML does not have.
 std::string without_noncharacters(std::string text) {
-  for (const std::string_view each : kNoCharsOfXml) {
-    for (std::size_t at = 0; (at = text.find(each, at)) != std::string::npos; ++at) {
-      text.replace(at, each.size(), "?");
-    }
-  }
+  for (const std::string_view each : kNoCharsOfXml) replace_in_text(text, each, "?");
   return text;
 }
 
