@@ -30,4 +30,13 @@ int run_program(const Program& program, int argc, char** argv);
 /// only one. Blocks: as the command. Result: the exit code.
 int run_in_child(std::vector<std::string> words, const InHost& in_host);
 
+/// The words as execv(3) takes them: pointers into `words`, and a null. Threads: any.
+inline std::vector<char*> argv_of(std::vector<std::string>& words) {
+  std::vector<char*> pointers;
+  pointers.reserve(words.size() + 1);
+  for (std::string& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
 }  // namespace shmif::tools

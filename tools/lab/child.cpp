@@ -48,14 +48,6 @@ std::vector<std::string> joined_environment(
   return all;
 }
 
-std::vector<char*> pointers_to(std::vector<std::string>& words) {
-  std::vector<char*> pointers;
-  pointers.reserve(words.size() + 1);
-  for (std::string& word : words) pointers.push_back(word.data());
-  pointers.push_back(nullptr);
-  return pointers;
-}
-
 void write_short(const std::string& path, const char* text) noexcept {
   const int file = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
   if (file < 0) return;
@@ -100,8 +92,8 @@ Result<LabChild> LabChild::start(const ChildWish& wish) {
   std::vector<std::string> words = wish.words;
   words.insert(words.begin(), wish.program);
   std::vector<std::string> environment = joined_environment(wish.environment);
-  const std::vector<char*> argv = pointers_to(words);
-  const std::vector<char*> envp = pointers_to(environment);
+  const std::vector<char*> argv = argv_of(words);
+  const std::vector<char*> envp = argv_of(environment);
   std::array<int, 2> ends{-1, -1};
   if (wish.catch_output && ::pipe2(ends.data(), O_CLOEXEC) != 0) {
     return Error::from_errno(errno, "cannot make a pipe for the output of a program");

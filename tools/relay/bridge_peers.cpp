@@ -125,10 +125,10 @@ int keep_open(const PeerBridge& bridge, PeerPort& port, const StopSignals& stop,
 
 }  // namespace
 
-int keep_connected(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop) {
+int keep_connected(const PeerBridge& bridge, const PeerPlaces& places, const StopSignals& stop) {
   PeerPort port(bridge, bridge.port_name, kNamePatience);
   return keep_open(bridge, port, stop, [&]() -> Result<std::optional<Peer>> {
-    auto connected = connect_stream(place, stop.descriptor());
+    auto connected = connect_stream(places.here, stop.descriptor());
     if (!connected) return std::move(connected).error();
     if (!*connected) return std::optional<Peer>();
     return std::optional<Peer>(bridge.protocol->open(bridge, *std::move(connected), port.port()));
@@ -151,17 +151,15 @@ void warn_of_vde_switch(const PeerBridge& bridge, const std::string& url) {
 
 }  // namespace
 
-int join_vde(const PeerBridge& bridge, const std::string& url, const StopSignals& stop) {
+int join_vde(const PeerBridge& bridge, const PeerPlaces& places, const StopSignals& stop) {
+  const std::string& url = places.target;
   warn_of_vde_switch(bridge, url);
   PeerPort port(bridge, bridge.port_name, kNamePatience);
   return keep_open(bridge, port, stop, [&]() -> Result<std::optional<Peer>> {
     auto opened = VdeLink::open(url, port.port().max_frame_bytes());
     if (!opened) return std::move(opened).error();
     auto link = std::make_unique<VdeLink>(*std::move(opened));
-    const VdeLink* const raw = link.get();
-    const auto drops = [raw] {
-      return PeerDrops{.too_long = raw->drops().too_long, .too_short = raw->drops().too_short};
-    };
+    const auto drops = drops_of(*link);
     return std::optional<Peer>(Peer{AnyLink(std::move(link)), drops});
   });
 }
@@ -201,11 +199,7 @@ Peer nat_peer(const PeerBridge& bridge, NatProcess started, Port& port) {
   options.drops_too_long = true;
   auto owned =
       std::make_unique<DatagramLink>(DatagramLink::adopt(process->take_connection(), options));
-  const DatagramLink* const packets = owned.get();
-  const auto drops = [packets] {
-    return PeerDrops{.too_long = packets->drops().too_long,
-                     .too_short = packets->drops().too_short};
-  };
+  const auto drops = drops_of(*owned);
   return {AnyLink(std::move(owned)), drops, farewell};
 }
 
@@ -247,9 +241,10 @@ void discard_queued(int socket) {
 
 }  // namespace
 
-int exchange_datagrams(const PeerBridge& bridge, const SocketPlace& local,
-                       const SocketPlace& remote, const StopSignals& stop) {
-  const BoundSocket bound = BoundSocket::bind(SOCK_DGRAM, local).value();
+int exchange_datagrams(const PeerBridge& bridge, const PeerPlaces& places,
+                       const StopSignals& stop) {
+  const SocketPlace& remote = places.there;
+  const BoundSocket bound = BoundSocket::bind(SOCK_DGRAM, places.here).value();
   DatagramOptions options;
   if (remote.host) {
     // From now on, only that address is received.
@@ -271,11 +266,7 @@ int exchange_datagrams(const PeerBridge& bridge, const SocketPlace& local,
   bridge.keep_bus();
   say(bridge.peer_text + ": ready, as port " + port.port().name() + size_text(bridge));
   Account account;
-  const auto drops = [datagrams] {
-    return PeerDrops{.too_long = datagrams->drops().too_long,
-                     .too_short = datagrams->drops().too_short};
-  };
-  const tap::BridgeEnd end = port.carry(link, stop.descriptor(), drops, account);
+  const tap::BridgeEnd end = port.carry(link, stop.descriptor(), drops_of(*datagrams), account);
   sum_up(bridge, Connections::none, account.total(), datagrams->undelivered());
   if (stop.stopped()) return kDone;
   return fail("cannot go on with " + end.address + ": " + end.error.message());

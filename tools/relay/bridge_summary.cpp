@@ -38,6 +38,38 @@ BridgeWay::Faults all_faults(const BridgeWay& way) {
 
 }  // namespace
 
+std::pair<BridgeWay, BridgeWay> ways_over(const tap::LineCounters& line, const LineFaults& faults,
+                                          const tap::PairCounters& frames, const std::string& bus,
+                                          const std::string& far) {
+  return {{.from = bus,
+           .to = far,
+           .counters = frames.to_right,
+           .has_faults = met_faults(faults.received, line.received),
+           .faults = {line.received, line.to_receive},
+           .cut_at_source = line.cut_received,
+           .unheard = line.deaf},
+          {.from = far,
+           .to = bus,
+           .counters = frames.to_left,
+           .has_sink_faults = met_faults(faults.sent, line.sent),
+           .sink_faults = line.sent,
+           .sink_options = faults.sent,
+           .sink_segments = line.segments_made,
+           .cut_at_sink = line.cut_sent,
+           .sink_refused = line.refused,
+           .sink_waiting = line.to_send}};
+}
+
+void add_counts(tap::PairCounters& to, const tap::PairCounters& more) {
+  using D = tap::DirectionCounters;
+  for (const auto count :
+       {&D::received, &D::frames, &D::bytes, &D::segments, &D::batches, &D::consumed, &D::lost,
+        &D::dropped_full, &D::dropped_too_long, &D::dropped_error}) {
+    to.to_right.*count += more.to_right.*count;
+    to.to_left.*count += more.to_left.*count;
+  }
+}
+
 WayFates fates_of(const BridgeWay& way) {
   const tap::DirectionCounters& c = way.counters;
   const std::uint64_t by_device = way.sink_device.dropped_down + way.sink_device.dropped_full;

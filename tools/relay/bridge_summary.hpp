@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "shmif/faults.hpp"
 #include "tap/bridge.hpp"
 #include "tap/device_counters.hpp"
+#include "tap/line/line.hpp"
 #include "tools/common/json.hpp"
 
 namespace shmif::tools {
@@ -39,6 +41,15 @@ struct BridgeWay {
   bool has_device = false;
   tap::DeviceCounters sink_device{};
 };
+
+/// What happened to the frames between a bus and what is far away, over a line. `frames`: what the
+/// bridge counted; to_right: from the bus. Result: from the bus, and to it.
+std::pair<BridgeWay, BridgeWay> ways_over(const tap::LineCounters& line, const LineFaults& faults,
+                                          const tap::PairCounters& frames, const std::string& bus,
+                                          const std::string& far);
+
+/// Adds what another bridge has carried.
+void add_counts(tap::PairCounters& to, const tap::PairCounters& more);
 
 /// What became of the frames of one way: counts that follow from several counters.
 struct WayFates {

@@ -92,6 +92,11 @@ Result<void> BusWatch::join(tap::Bridge& bridge, std::function<bool()> also) {
   });
 }
 
+PortUp::PortUp(Port& port, const std::string& bus) : port_(port) {
+  if (const std::error_code error = port.up())
+    throw Exception(Error(error, "cannot bring the port up on " + bus + ": " + error.message()));
+}
+
 void follow_bus(const std::string& path, int device, LinkKind kind, std::error_code error) {
   const bool carrier =
       (kind == LinkKind::tap || kind == LinkKind::veth) && !tap::set_carrier(device, kind, !error);

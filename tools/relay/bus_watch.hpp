@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "base/unique_fd.hpp"
@@ -48,6 +49,19 @@ class BusWatch {
   unsigned seconds_;  ///< until the next check
   Clock::time_point due_ = Clock::now() + kFirst;
   std::vector<Watched> all_;
+};
+
+/// Brings a port up; the destructor brings it down. `bus`: for the message of the exception, "bus
+/// /tmp/b0".
+class PortUp {
+ public:
+  PortUp(Port& port, const std::string& bus);
+  PortUp(const PortUp&) = delete;
+  PortUp& operator=(const PortUp&) = delete;
+  ~PortUp() { static_cast<void>(port_.down()); }
+
+ private:
+  Port& port_;
 };
 
 /// Reports that the bus at `path` has an error; without an error, reports that it works again.

@@ -128,12 +128,12 @@ std::string too_long_text(std::size_t frame_bytes, const std::string& from,
     return mtu ? name + " (MTU " + std::to_string(*mtu) + ')' : name;
   };
   std::string remedy = "give both sides the same MTU";
-  if (from.starts_with("packet:") && from_mtu && frame_bytes > max_frame_for(*from_mtu)) {
+  if (from.starts_with("packet:") && from_mtu && frame_bytes > bus::max_frame_bytes(*from_mtu)) {
     remedy = "it is longer than the MTU of " + from.substr(from.find(':') + 1) +
              ": its kernel put it together from fragments, and only plain IP packets can be cut "
              "again; if this is a bridge, give packet: the port of it from which such frames come";
   } else if (to.starts_with("packet:") && to_mtu && frame_bytes > *to_mtu + kOneTagFrame &&
-             frame_bytes <= max_frame_for(*to_mtu)) {
+             frame_bytes <= bus::max_frame_bytes(*to_mtu)) {
     remedy =
         to.substr(to.find(':') + 1) +
         " carries its MTU and one VLAN tag; for a second tag, raise the MTU of the interface by "
@@ -149,10 +149,6 @@ void TooLongNotice::say(std::size_t frame_bytes, const std::string& from,
                         std::optional<std::uint32_t> to_mtu) {
   if (std::exchange(said_, true)) return;
   complain(too_long_text(frame_bytes, from, from_mtu, to, to_mtu));
-}
-
-std::size_t max_frame_for(std::uint32_t mtu) noexcept {
-  return bus::max_frame_bytes(mtu);
 }
 
 }  // namespace shmif::tools

@@ -74,7 +74,4 @@ class TooLongNotice {
   bool said_ = false;
 };
 
-/// The longest frame of a bus with this MTU, in bytes; super-frames may be longer.
-std::size_t max_frame_for(std::uint32_t mtu) noexcept;
-
 }  // namespace shmif::tools

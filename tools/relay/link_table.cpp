@@ -1,7 +1,10 @@
 // The links of `shmifctl bridge`: a row for each.
 
 #include <array>
+#include <cstddef>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "tools/relay/bridge_peers.hpp"
 #include "tools/relay/link_address.hpp"
@@ -11,22 +14,6 @@
 
 namespace shmif::tools {
 namespace {
-
-int listen_there(const PeerBridge& bridge, const PeerPlaces& places, const StopSignals& stop) {
-  return serve_programs(bridge, places.here, stop);
-}
-
-int connect_there(const PeerBridge& bridge, const PeerPlaces& places, const StopSignals& stop) {
-  return keep_connected(bridge, places.here, stop);
-}
-
-int exchange_there(const PeerBridge& bridge, const PeerPlaces& places, const StopSignals& stop) {
-  return exchange_datagrams(bridge, places.here, places.there, stop);
-}
-
-int join_there(const PeerBridge& bridge, const PeerPlaces& places, const StopSignals& stop) {
-  return join_vde(bridge, places.target, stop);
-}
 
 constexpr auto kLinkRows = std::to_array<LinkRow>({
     {.word = "bus",
@@ -67,8 +54,8 @@ constexpr auto kLinkRows = std::to_array<LinkRow>({
      .places = socket_place,
      .takes_network_address = true,
      .protocol = &kStreamProtocol,
-     .serve = listen_there,
-     .join = connect_there},
+     .serve = serve_programs,
+     .join = keep_connected},
     {.word = "vhost-user",
      .target = "PATH",
      .help = "  vhost-user:[connect=]PATH is for virtual machines that share their memory",
@@ -80,8 +67,8 @@ constexpr auto kLinkRows = std::to_array<LinkRow>({
          "virtio-net-pci,netdev=n,mac=...,vectors=0 (vectors=0 is needed only without KVM)",
      .places = socket_path,
      .protocol = &kVhostProtocol,
-     .serve = listen_there,
-     .join = connect_there},
+     .serve = serve_programs,
+     .join = keep_connected},
     {.word = "memif",
      .target = "PATH",
      .help = "  memif:PATH listens for packet processors that share theirs (DPDK, VPP)",
@@ -91,24 +78,51 @@ constexpr auto kLinkRows = std::to_array<LinkRow>({
                      "--total-num-mbufs=16384",
      .places = socket_path,
      .protocol = &kMemifProtocol,
-     .serve = listen_there},
+     .serve = serve_programs},
     {.word = "dgram",
      .target = "LOCAL,REMOTE",
      .help = "  dgram:LOCAL,REMOTE exchanges one datagram for each frame",
      .places = two_sockets,
      .takes_network_address = true,
-     .join = exchange_there},
+     .join = exchange_datagrams},
     {.word = "vde",
      .target = "URL",
      .help = "  vde:URL joins a VDE network (a switch, slirp:// and others)",
      .places = no_socket,
-     .join = join_there},
+     .join = join_vde},
 });
 
 }  // namespace
 
 std::span<const LinkRow> link_rows() noexcept {
   return kLinkRows;
+}
+
+std::string LinkRow::prefix() const {
+  return std::string(word) + ':';
+}
+
+std::string LinkRow::form() const {
+  return prefix() + target;
+}
+
+std::string LinkRow::told() const {
+  return leads_to_programs() ? help : form() + " (" + help + ')';
+}
+
+std::string list_of_links(bool (LinkRow::*which)() const noexcept,
+                          std::string (LinkRow::*as)() const, const std::string& last,
+                          const std::string& between) {
+  std::vector<std::string> all;
+  for (const LinkRow& row : link_rows()) {
+    if ((row.*which)()) all.push_back((row.*as)());
+  }
+  std::string text;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (i > 0) text += i + 1 == all.size() ? last : between;
+    text += all[i];
+  }
+  return text;
 }
 
 }  // namespace shmif::tools

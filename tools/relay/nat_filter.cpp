@@ -112,42 +112,24 @@ std::optional<NatFlow> quoted_in(std::span<const std::byte> quote) noexcept {
   return flow;
 }
 
-constexpr const char* text_of(NatRefusal why) noexcept {
-  switch (why) {
-    case NatRefusal::protocol: return "IPv6 or other protocols";
-    case NatRefusal::unreadable: return "damaged or with IP options";
-    case NatRefusal::fragment: return "fragments of packets";
-    case NatRefusal::other_icmp: return "ICMP other than pings";
-    case NatRefusal::stranger: return "from outside the network";
-    case NatRefusal::loopback: return "for 127.0.0.0/8 or 0.0.0.0/8";
-    case NatRefusal::link_local: return "for 169.254.0.0/16, see --link-local";
-    case NatRefusal::group: return "multicast or broadcast";
-    case NatRefusal::closed: return "for what the gateway does not serve";
-    case NatRefusal::others: return "for other hosts of the bus";
-    case NatRefusal::unasked: return "from outside that no host asked for";
-    case NatRefusal::crowd: return "from too many hosts";
-  }
-  return "";
-}
-
-/// The reason in JSON.
-constexpr const char* word_of(NatRefusal why) noexcept {
-  switch (why) {
-    case NatRefusal::protocol: return "other_protocol";
-    case NatRefusal::unreadable: return "unreadable";
-    case NatRefusal::fragment: return "fragment";
-    case NatRefusal::other_icmp: return "other_icmp";
-    case NatRefusal::stranger: return "outside_network";
-    case NatRefusal::loopback: return "loopback";
-    case NatRefusal::link_local: return "link_local";
-    case NatRefusal::group: return "multicast_or_broadcast";
-    case NatRefusal::closed: return "not_served";
-    case NatRefusal::others: return "other_hosts";
-    case NatRefusal::unasked: return "unsolicited";
-    case NatRefusal::crowd: return "too_many_hosts";
-  }
-  return "";
-}
+/// The reasons in JSON and for people, in the order of NatRefusal.
+struct RefusalText {
+  const char* word;
+  const char* text;
+};
+constexpr std::array<RefusalText, kNatRefusals> kRefusals{
+    {{"other_protocol", "IPv6 or other protocols"},
+     {"unreadable", "damaged or with IP options"},
+     {"fragment", "fragments of packets"},
+     {"other_icmp", "ICMP other than pings"},
+     {"outside_network", "from outside the network"},
+     {"loopback", "for 127.0.0.0/8 or 0.0.0.0/8"},
+     {"link_local", "for 169.254.0.0/16, see --link-local"},
+     {"multicast_or_broadcast", "multicast or broadcast"},
+     {"not_served", "for what the gateway does not serve"},
+     {"other_hosts", "for other hosts of the bus"},
+     {"unsolicited", "from outside that no host asked for"},
+     {"too_many_hosts", "from too many hosts"}}};
 
 }  // namespace
 
@@ -420,8 +402,7 @@ std::array<std::uint64_t, kNatRefusals> NatFilter::refused_by_reason() const noe
 Json NatFilter::to_json() const {
   const std::array<std::uint64_t, kNatRefusals> counts = refused_by_reason();
   Json json = Json::object();
-  for (std::size_t i = 0; i < kNatRefusals; ++i)
-    json[word_of(static_cast<NatRefusal>(i))] = counts.at(i);
+  for (std::size_t i = 0; i < kNatRefusals; ++i) json[kRefusals.at(i).word] = counts.at(i);
   return json;
 }
 
@@ -433,8 +414,7 @@ std::string NatFilter::to_text() const {
     const std::uint64_t count = counts.at(i);
     if (count == 0) continue;
     sum += count;
-    reasons += (reasons.empty() ? "" : ", ") + std::to_string(count) + ' ' +
-               text_of(static_cast<NatRefusal>(i));
+    reasons += (reasons.empty() ? "" : ", ") + std::to_string(count) + ' ' + kRefusals.at(i).text;
   }
   if (sum == 0) return {};
   return std::to_string(sum) + (sum == 1 ? " frame was" : " frames were") + " refused (" + reasons +

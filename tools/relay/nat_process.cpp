@@ -26,6 +26,7 @@
 
 #include "base/temporary_folder.hpp"
 #include "tap/cidr.hpp"
+#include "tools/common/program.hpp"
 #include "tools/relay/name_servers.hpp"
 
 namespace shmif::tools {
@@ -149,10 +150,7 @@ void allow_all_descriptors() noexcept {
 /// Starts the program. `connection`: the socket for its descriptor 3, or -1.
 pid_t start_program(const std::string& file, std::vector<std::string> words, int errors,
                     int connection) {
-  std::vector<char*> pointers;
-  pointers.reserve(words.size() + 1);
-  for (std::string& word : words) pointers.push_back(word.data());
-  pointers.push_back(nullptr);
+  const std::vector<char*> pointers = argv_of(words);
   const pid_t parent = ::getpid();
   const pid_t child = ::fork();
   if (child == 0) become_program(file.c_str(), pointers.data(), errors, connection, parent);

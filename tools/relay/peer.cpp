@@ -12,6 +12,7 @@
 #include "base/printable.hpp"
 #include "base/signal_guard.hpp"
 #include "base/text.hpp"
+#include "bus/limits.hpp"
 #include "tools/common/command.hpp"
 #include "tools/common/output.hpp"
 #include "tools/relay/bridge_summary.hpp"
@@ -33,14 +34,22 @@ void say(const std::string& text) {
   flush_output();
 }
 
-std::string count_of(std::uint64_t count, const char* one, const char* many) {
-  return std::to_string(count) + ' ' + (count == 1 ? one : many);
+void Totals::add(const Totals& more) {
+  add_counts(frames, more.frames);
+  for (const auto drop : {&PeerDrops::too_long, &PeerDrops::too_short, &PeerDrops::bad_header,
+                          &PeerDrops::discarded, &PeerDrops::not_ready, &PeerDrops::no_room}) {
+    drops.*drop += more.drops.*drop;
+  }
+  line += more.line;
+  if (more.faults.any()) faults = more.faults;
+  peers += more.peers;
+  while_away += more.while_away;
 }
 
 std::string size_text(const PeerBridge& bridge) {
   const std::uint32_t mtu = bridge.bus->info().mtu;
   return ", MTU " + std::to_string(mtu) + " (frames of at most " +
-         std::to_string(max_frame_for(mtu)) + " bytes)";
+         std::to_string(bus::max_frame_bytes(mtu)) + " bytes)";
 }
 
 namespace {
@@ -48,32 +57,14 @@ namespace {
 /// What became of the frames on the way to the peers, and on the way from them.
 std::pair<BridgeWay, BridgeWay> ways_of(const PeerBridge& bridge, const Totals& totals,
                                         std::uint64_t undelivered) {
-  const tap::LineCounters& line = totals.line;
-  const auto filtered = [&](NatWay way) {
-    return bridge.filter != nullptr ? std::optional(bridge.filter->refused(way)) : std::nullopt;
-  };
-  return {
-      {.from = bridge.bus_text,
-       .to = bridge.peer_text,
-       .counters = totals.frames.to_right,
-       .filtered = filtered(NatWay::out),
-       .has_faults = met_faults(totals.faults.received, line.received),
-       .faults = {line.received, line.to_receive},
-       .cut_at_source = line.cut_received,
-       .unheard = line.deaf,
-       .sink_refused = undelivered + totals.drops.not_ready + totals.drops.no_room},
-      {.from = bridge.peer_text,
-       .to = bridge.bus_text,
-       .counters = totals.frames.to_left,
-       .filtered = filtered(NatWay::in),
-       .has_sink_faults = met_faults(totals.faults.sent, line.sent),
-       .sink_faults = line.sent,
-       .sink_options = totals.faults.sent,
-       .sink_segments = line.segments_made,
-       .cut_at_sink = line.cut_sent,
-       .sink_refused = line.refused,
-       .sink_waiting = line.to_send},
-  };
+  auto ways =
+      ways_over(totals.line, totals.faults, totals.frames, bridge.bus_text, bridge.peer_text);
+  ways.first.sink_refused = undelivered + totals.drops.not_ready + totals.drops.no_room;
+  if (bridge.filter != nullptr) {
+    ways.first.filtered = bridge.filter->refused(NatWay::out);
+    ways.second.filtered = bridge.filter->refused(NatWay::in);
+  }
+  return ways;
 }
 
 }  // namespace
@@ -122,7 +113,7 @@ void sum_up(const PeerBridge& bridge, Connections connections, const Totals& tot
                      faults_text(to_peers, totals.faults.received) + faults_text(from_peers, {});
   std::vector<std::string> more;
   if (totals.peers > 0 || totals.while_away > 0)
-    more.push_back(count_of(totals.peers, "connection", "connections"));
+    more.push_back(base::counted(totals.peers, "connection"));
   if (totals.drops.too_long > 0)
     more.push_back(
         base::counted(totals.drops.too_long, "frame from there was", "frames from there were") +
@@ -135,17 +126,16 @@ void sum_up(const PeerBridge& bridge, Connections connections, const Totals& tot
     more.push_back(base::counted(totals.drops.bad_header, "frame") +
                    " from there had a header that was not agreed on");
   if (totals.drops.discarded > 0)
-    more.push_back(count_of(totals.drops.discarded, "frame", "frames") +
+    more.push_back(base::counted(totals.drops.discarded, "frame") +
                    " from there came through a disabled queue");
   if (totals.drops.not_ready > 0)
-    more.push_back(count_of(totals.drops.not_ready, "frame", "frames") + " passed " +
+    more.push_back(base::counted(totals.drops.not_ready, "frame") + " passed " +
                    bridge.protocol->when_not_ready);
   if (totals.drops.no_room > 0)
-    more.push_back(count_of(totals.drops.no_room, "frame", "frames") + " fitted " +
+    more.push_back(base::counted(totals.drops.no_room, "frame") + " fitted " +
                    bridge.protocol->what_had_no_room);
   if (totals.while_away > 0)
-    more.push_back(count_of(totals.while_away, "frame", "frames") +
-                   " passed while nobody was there");
+    more.push_back(base::counted(totals.while_away, "frame") + " passed while nobody was there");
   if (bridge.filter != nullptr) {
     if (std::string refused = bridge.filter->to_text(); !refused.empty())
       more.push_back(std::move(refused));
@@ -158,11 +148,6 @@ void sum_up(const PeerBridge& bridge, Connections connections, const Totals& tot
 
 namespace {
 
-/// Brings a port down at the end of a scope.
-struct Down {
-  Port& port;
-  ~Down() { static_cast<void>(port.down()); }
-};
 struct Settled {
   Account& account;
   ~Settled() { account.settle(); }
@@ -202,11 +187,7 @@ tap::BridgeEnd PeerPort::carry(AnyLink& peer, int stop, const std::function<Peer
   BusWatch watch;
   LineControl control(*line_, {});
   if (!std::exchange(was_noted_, true)) control.note_start();
-  if (const std::error_code error = port().up()) {
-    throw Exception(Error(
-        error, "cannot bring the port up on bus " + bridge_->bus_path + ": " + error.message()));
-  }
-  const Down down{port()};
+  const PortUp up(port(), "bus " + bridge_->bus_path);
   watch.add(port());
   const auto settle = [&] {
     line_->settle();

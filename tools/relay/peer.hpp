@@ -42,6 +42,14 @@ struct PeerDrops {
   std::uint64_t not_ready = 0, no_room = 0;  ///< among frames for peers: taken, but not passed on
 };
 
+/// The drops of a link that only refuses frames of a wrong length, which must outlive the result.
+template <class L>
+std::function<PeerDrops()> drops_of(const L& link) {
+  return [&link] {
+    return PeerDrops{.too_long = link.drops().too_long, .too_short = link.drops().too_short};
+  };
+}
+
 /// A program or a network to which the bridge is connected.
 struct Peer {
   AnyLink link;
@@ -104,31 +112,8 @@ struct Totals {
   std::uint64_t peers = 0;
   std::uint64_t while_away = 0;  ///< frames that passed while no peer was connected
 
-  void add(const tap::DirectionCounters& more, tap::DirectionCounters& to) const {
-    using Count = std::uint64_t tap::DirectionCounters::*;
-    using D = tap::DirectionCounters;
-    for (const Count count :
-         {&D::received, &D::frames, &D::bytes, &D::segments, &D::batches, &D::consumed, &D::lost,
-          &D::dropped_full, &D::dropped_too_long, &D::dropped_error}) {
-      to.*count += more.*count;
-    }
-  }
-  void add(const Totals& more) {
-    add(more.frames.to_right, frames.to_right);
-    add(more.frames.to_left, frames.to_left);
-    using Drop = std::uint64_t PeerDrops::*;
-    for (const Drop drop : {&PeerDrops::too_long, &PeerDrops::too_short, &PeerDrops::bad_header,
-                            &PeerDrops::discarded, &PeerDrops::not_ready, &PeerDrops::no_room}) {
-      drops.*drop += more.drops.*drop;
-    }
-    line += more.line;
-    if (more.faults.any()) faults = more.faults;
-    peers += more.peers;
-    while_away += more.while_away;
-  }
+  void add(const Totals& more);
 };
-
-std::string count_of(std::uint64_t count, const char* one, const char* many);
 
 /// Says how long frames may be. The bridge does not know the peer's own limit, so this tells the
 /// peer's owner the limit of the bridge.

@@ -22,12 +22,8 @@ Peer stream_peer(const PeerBridge& bridge, UniqueFd connected, Port& port) {
   options.max_frame_bytes = port.max_frame_bytes();
   options.address = bridge.peer_text;
   auto link = std::make_unique<StreamLink>(StreamLink::adopt(std::move(connected), options));
-  const StreamLink* const raw = link.get();
-  const auto drops = [raw] {
-    return PeerDrops{.too_long = raw->drops().too_long, .too_short = raw->drops().too_short};
-  };
-  Peer peer{AnyLink(std::move(link)), drops};
-  return peer;
+  const auto drops = drops_of(*link);
+  return {AnyLink(std::move(link)), drops};
 }
 
 /// The most memory that one program of a bridge may have mapped.

@@ -18,9 +18,9 @@
 #include <utility>
 
 #include "base/foreign_socket.hpp"
+#include "base/text.hpp"
 #include "tools/common/command.hpp"
 #include "tools/relay/bridge_peers.hpp"
-#include "tools/relay/line_budget.hpp"
 #include "tools/relay/pauses.hpp"
 #include "tools/relay/peer.hpp"
 
@@ -131,7 +131,7 @@ class ProgramServer {
     bury();
     if (clients_.size() >= bridge_.max_peers) {
       tell(untold_.refused, complain,
-           "a program was refused: " + count_of(clients_.size(), "is", "are") +
+           "a program was refused: " + base::counted(clients_.size(), "is", "are") +
                " connected already (--max-peers)");
       return;
     }
@@ -269,7 +269,7 @@ class ProgramServer {
     static_cast<void>(lines_.take(LineBudget::Clock::now()));
     const Untold untold = std::exchange(untold_, {});
     say(bridge_.peer_text + ": " +
-        count_of(untold.connected, "more program connected, ", "more programs connected, ") +
+        base::counted(untold.connected, "more program connected, ", "more programs connected, ") +
         std::to_string(untold.gone) + " gone, " + std::to_string(untold.refused) + " refused");
   }
 
@@ -318,13 +318,13 @@ class ProgramServer {
 
 }  // namespace
 
-int serve_programs(const PeerBridge& bridge, const SocketPlace& place, const StopSignals& stop) {
+int serve_programs(const PeerBridge& bridge, const PeerPlaces& places, const StopSignals& stop) {
   rlimit files{};
   if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {  // each program takes about eight
     files.rlim_cur = files.rlim_max;
     (void)::setrlimit(RLIMIT_NOFILE, &files);
   }
-  return ProgramServer(bridge, place, stop).run();
+  return ProgramServer(bridge, places.here, stop).run();
 }
 
 }  // namespace shmif::tools

@@ -7,9 +7,8 @@
 #include "tools/common/options.hpp"
 #include "tools/relay/bus_options.hpp"
 #include "tools/shmifctl/commands.hpp"
-#include "tools/uplink/ssh_uplink.hpp"
+#include "tools/uplink/run_uplink.hpp"
 #include "tools/uplink/uplink_wish.hpp"
-#include "tools/uplink/vxlan_uplink.hpp"
 
 namespace shmif::tools {
 namespace {

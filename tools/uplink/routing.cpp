@@ -22,6 +22,7 @@
 
 #include "base/result.hpp"
 #include "shmif/debug/debug.hpp"
+#include "tools/common/program.hpp"
 #include "tools/relay/peer.hpp"
 
 namespace shmif::tools {
@@ -100,10 +101,7 @@ pid_t start_daemon(const std::string& file, const std::string& name, int space,
   std::vector<std::string> words{file, "-f", std::string(kFrrFolder) + '/' + name + ".conf", "-P",
                                  "0"};
   words.insert(words.end(), more.begin(), more.end());
-  std::vector<char*> pointers;
-  pointers.reserve(words.size() + 1);
-  for (std::string& word : words) pointers.push_back(word.data());
-  pointers.push_back(nullptr);
+  const std::vector<char*> pointers = argv_of(words);
   ::execv(file.c_str(), pointers.data());
   leave_child("execute " + file);
 }

@@ -19,6 +19,7 @@
 #include "base/result.hpp"
 #include "shmif/debug/debug.hpp"
 #include "tools/common/command.hpp"
+#include "tools/common/program.hpp"
 
 namespace shmif::tools {
 namespace {
@@ -59,20 +60,14 @@ std::string shell_quoted(const std::string& word) {
 std::vector<std::string> ssh_command(const std::vector<std::string>& options,
                                      const std::string& host, const std::string& command) {
   std::vector<std::string> words{"ssh"};
-  for (const std::string& option : options) {
-    words.emplace_back("-o");
-    words.push_back(option);
-  }
+  for (const std::string& option : options) words.insert(words.end(), {"-o", option});
   // The far end gets a line and nothing else: no terminal, no agent, no forwarded ports.
   for (const char* const option :
        {"BatchMode=yes", "ServerAliveInterval=2", "ServerAliveCountMax=3", "ConnectTimeout=10",
         "ClearAllForwardings=yes"}) {
-    words.emplace_back("-o");
-    words.emplace_back(option);
+    words.insert(words.end(), {"-o", option});
   }
-  for (const char* const word : {"-T", "-a", "-x", "-e", "none", "--"}) words.emplace_back(word);
-  words.push_back(host);
-  words.push_back(command);
+  words.insert(words.end(), {"-T", "-a", "-x", "-e", "none", "--", host, command});
   return words;
 }
 
@@ -97,10 +92,7 @@ SshSession::SshSession(const std::vector<std::string>& words, std::string host)
   const UniqueFd their_errors(pipe[1]);
   ::fcntl(errors_.get(), F_SETFL, O_NONBLOCK);
   std::vector<std::string> copies = words;
-  std::vector<char*> pointers;
-  pointers.reserve(copies.size() + 1);
-  for (std::string& word : copies) pointers.push_back(word.data());
-  pointers.push_back(nullptr);
+  const std::vector<char*> pointers = argv_of(copies);
   debug(Debug::process, [&] {
     std::string text = "starts";
     for (const std::string& word : words) text += ' ' + word;

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/unique_fd.hpp"
-#include "tools/relay/line_budget.hpp"
+#include "tools/relay/pauses.hpp"
 #include "tools/uplink/far_counts.hpp"
 #include "tools/uplink/uplink_wish.hpp"
 

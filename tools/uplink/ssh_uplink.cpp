@@ -1,4 +1,4 @@
-#include "tools/uplink/ssh_uplink.hpp"
+// The uplink that ssh carries.
 
 #include <fcntl.h>
 #include <poll.h>
@@ -18,17 +18,17 @@
 
 #include "base/signal_guard.hpp"
 #include "base/text.hpp"
+#include "bus/limits.hpp"
 #include "shmif/stream_link.hpp"
 #include "tools/common/command.hpp"
 #include "tools/common/signals.hpp"
 #include "tools/relay/bridge_summary.hpp"
-#include "tools/relay/device_watch.hpp"
 #include "tools/relay/pauses.hpp"
 #include "tools/relay/peer.hpp"
 #include "tools/uplink/far_counts.hpp"
 #include "tools/uplink/hello.hpp"
+#include "tools/uplink/run_uplink.hpp"
 #include "tools/uplink/ssh_session.hpp"
-#include "tools/uplink/uplink_bus.hpp"
 #include "tools/uplink/uplink_line.hpp"
 
 namespace shmif::tools {
@@ -39,7 +39,7 @@ constexpr std::chrono::milliseconds kFarewell{2000};
 
 StreamOptions options_for(std::uint32_t mtu, const std::string& address) {
   StreamOptions options;
-  options.max_frame_bytes = max_frame_for(mtu);
+  options.max_frame_bytes = bus::max_frame_bytes(mtu);
   options.address = address;
   return options;
 }
@@ -156,7 +156,7 @@ class SshUplink {
   void tell_connected(const Hello& hello) const {
     const std::uint32_t mtu = std::min(mtu_, hello.mtu);
     say(far_text_ + ": connected to " + hello.name + ", as port " + port_.port().name() + ", MTU " +
-        std::to_string(mtu) + " (frames of at most " + std::to_string(max_frame_for(mtu)) +
+        std::to_string(mtu) + " (frames of at most " + std::to_string(bus::max_frame_bytes(mtu)) +
         " bytes)");
     if (hello.mtu == mtu_) return;
     complain(wish_.bus_text() + " has an MTU of " + std::to_string(mtu_) + ", and " +

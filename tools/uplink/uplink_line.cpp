@@ -17,26 +17,7 @@ namespace {
 constexpr std::chrono::milliseconds kLoopPatience{1500};
 constexpr std::chrono::seconds kShowDrops{1};
 
-/// Brings a port down at the end of a scope.
-struct UplinkDown {
-  Port& port;
-  ~UplinkDown() { static_cast<void>(port.down()); }
-};
-
 }  // namespace
-
-void add_counts(tap::PairCounters& to, const tap::PairCounters& more) {
-  using D = tap::DirectionCounters;
-  using Count = std::uint64_t D::*;
-  const auto add_way = [](D& sum, const D& from) {
-    for (const Count count :
-         {&D::received, &D::frames, &D::bytes, &D::segments, &D::batches, &D::consumed, &D::lost,
-          &D::dropped_full, &D::dropped_too_long, &D::dropped_error})
-      sum.*count += from.*count;
-  };
-  add_way(to.to_right, more.to_right);
-  add_way(to.to_left, more.to_left);
-}
 
 UplinkLine::UplinkLine(UplinkPort& port, AnyLink& far, std::string bus_text, std::string far_text,
                        std::function<UplinkDrops()> far_drops)
@@ -146,11 +127,7 @@ void UplinkLine::join(tap::Bridge& bridge, const std::vector<UplinkWatch>& watch
 UplinkEnd UplinkLine::carry(int stop_descriptor, const std::vector<UplinkWatch>& watches) {
   tap::Bridge bridge = tap::Bridge::create(bridge_options()).value();
   join(bridge, watches);
-  if (const std::error_code error = port_.port().up()) {
-    throw Exception(
-        Error(error, "cannot bring the port up on " + bus_text_ + ": " + error.message()));
-  }
-  const UplinkDown down{port_.port()};
+  const PortUp up(port_.port(), bus_text_);
   bridge_ = &bridge;
   const tap::BridgeEnd end = bridge.run(stop_descriptor);
   show_drops();

@@ -28,9 +28,6 @@ struct UplinkWatch {
   std::function<bool()> on_ready;
 };
 
-/// Adds what another line carried.
-void add_counts(tap::PairCounters& to, const tap::PairCounters& more);
-
 /// Why a line ended.
 struct UplinkEnd {
   enum class Why : std::uint8_t {

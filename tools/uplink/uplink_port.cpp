@@ -4,8 +4,6 @@
 #include <string>
 #include <system_error>
 
-#include "tools/relay/bus_options.hpp"
-
 namespace shmif::tools {
 namespace {
 
@@ -78,26 +76,13 @@ void UplinkPort::lose_what_waits() {
 std::pair<BridgeWay, BridgeWay> UplinkPort::ways(const tap::PairCounters& frames,
                                                  const std::string& bus,
                                                  const std::string& far) const {
-  const tap::LineCounters line = line_.counters();
-  const LineFaults& faults = line_.faults();
-  BridgeWay there{.from = bus, .to = far, .counters = frames.to_right};
-  there.has_faults = met_faults(faults.received, line.received);
-  there.faults = {line.received, line.to_receive};
-  there.cut_at_source = line.cut_received;
-  there.unheard = line.deaf;
-  BridgeWay back{.from = far, .to = bus, .counters = frames.to_left};
+  auto ways = ways_over(line_.counters(), line_.faults(), frames, bus, far);
+  BridgeWay& back = ways.second;
+  back.cut_at_source = cut_back_;
   // The bridge met them, and gave them to nobody.
   back.counters.received -= cut_back_;
   back.counters.consumed -= cut_back_;
-  back.has_sink_faults = met_faults(faults.sent, line.sent);
-  back.sink_faults = line.sent;
-  back.sink_options = faults.sent;
-  back.sink_segments = line.segments_made;
-  back.cut_at_source = cut_back_;
-  back.cut_at_sink = line.cut_sent;
-  back.sink_refused = line.refused;
-  back.sink_waiting = line.to_send;
-  return {there, back};
+  return ways;
 }
 
 }  // namespace shmif::tools

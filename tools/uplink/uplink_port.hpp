@@ -18,10 +18,27 @@
 #include "tap/bridge.hpp"
 #include "tap/line/line.hpp"
 #include "tools/relay/bridge_summary.hpp"
+#include "tools/relay/bus_options.hpp"
 #include "tools/relay/line_control.hpp"
 #include "tools/uplink/home_table.hpp"
 
 namespace shmif::tools {
+
+/// The bus of an uplink, which --create may have made. Declare it before the port (NewBus says why). Threads: one at a time.
+class UplinkBus {
+ public:
+  /// Opens the bus, or makes it, as provide_bus() does. Throws what that refuses.
+  UplinkBus(const std::string& path, const BusWish& wish)
+      : bus_(provide_bus(path, wish, made_).value()) {}
+
+  const Bus& bus() const noexcept { return bus_; }
+  /// The uplink has started: a bus that was made stays.
+  void keep() noexcept { made_.keep(); }
+
+ private:
+  NewBus made_;
+  Bus bus_;
+};
 
 /// Frames that an uplink dropped.
 struct UplinkDrops {

@@ -1,4 +1,4 @@
-#include "tools/uplink/vxlan_uplink.hpp"
+// The uplink over VXLAN.
 
 #include <fcntl.h>
 #include <poll.h>
@@ -28,8 +28,8 @@
 #include "tools/relay/link_address.hpp"
 #include "tools/relay/peer.hpp"
 #include "tools/uplink/routing.hpp"
+#include "tools/uplink/run_uplink.hpp"
 #include "tools/uplink/underlay.hpp"
-#include "tools/uplink/uplink_bus.hpp"
 #include "tools/uplink/uplink_line.hpp"
 
 namespace shmif::tools {

@@ -1,5 +1,8 @@
 #pragma once
-// An uplink over the kernel's VXLAN.
+// Runs an uplink.
+//
+// With ssh, frames are records in the standard input and output of a program on the other machine.
+// That needs no privileges on either of them. Over the kernel's VXLAN:
 //
 //   bus -- port -- this process -- TAP -- kernel bridge -- VXLAN ... UDP packets of this machine
 //                                 '------- private namespace ------'
@@ -18,5 +21,15 @@ namespace shmif::tools {
 /// runs the routing programs. Result: the exit code. Throws if it cannot begin, and leaves nothing.
 /// Blocks: until the end.
 int run_vxlan_uplink(const UplinkWish& wish, const JsonOutput& json);
+
+/// The near end: starts ssh, and starts it again when the line is cut, until a signal comes or the
+/// bus is gone. If the first try fails, so does the command. Result: the exit code. Throws if it
+/// cannot begin. Blocks: until the end.
+int run_ssh_uplink(const UplinkWish& wish, const JsonOutput& json);
+
+/// The far end: carries frames between the bus and standard input and output until they are closed,
+/// a signal comes, or the bus is gone. Writes its counts to standard error. Result: the exit code.
+/// Throws if it cannot begin. Blocks: until the end.
+int run_stdio_uplink(const UplinkWish& wish);
 
 }  // namespace shmif::tools
