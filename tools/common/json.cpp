@@ -34,6 +34,10 @@ std::string json_text(Json object) {
   return object.dump(2, ' ', true, Json::error_handler_t::replace) + '\n';
 }
 
+std::string json_line(const Json& json) {
+  return json.dump(-1, ' ', true, Json::error_handler_t::replace) + '\n';
+}
+
 void set_null(Json& object, const char* name, const char* why) {
   object[name] = nullptr;
   object[kReasons][name] = why;

@@ -17,6 +17,9 @@ using Json = nlohmann::ordered_json;
 /// invalid UTF-8, which is replaced.
 std::string json_text(Json object);
 
+/// The same on one line.
+std::string json_line(const Json& json);
+
 /// Sets `object[name]` to null, and `object["why_null"][name]` to the reason.
 void set_null(Json& object, const char* name, const char* why);
 /// Sets `object[name]` to a figure that was measured, or to null with the reason.

@@ -21,6 +21,7 @@
 #include "base/text.hpp"
 #include "base/unique_fd.hpp"
 #include "bus/file/output_file.hpp"
+#include "tools/common/json.hpp"
 #include "tools/common/plain_file.hpp"
 #include "tools/lab/state.hpp"
 #include "tools/lab/value.hpp"
@@ -242,15 +243,12 @@ void LabResults::note(std::chrono::nanoseconds since_ready, std::uint64_t wall_n
                       const std::string& what, bool applied, const std::string& result) {
   std::FILE* const file = open_file(kTimeline);
   if (file == nullptr) return;
-  nlohmann::ordered_json line;
-  line["time_ns"] = since_ready.count();
-  line["wall_ns"] = wall_ns;
-  line["what"] = what;
-  line["applied"] = applied;
-  line["result"] = result;
-  const std::string text =
-      line.dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace) + '\n';
-  write(kTimeline, file, text);
+  write(kTimeline, file,
+        json_line({{"time_ns", since_ready.count()},
+                   {"wall_ns", wall_ns},
+                   {"what", what},
+                   {"applied", applied},
+                   {"result", result}}));
 }
 
 void LabResults::flush() {

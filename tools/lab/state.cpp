@@ -23,13 +23,12 @@
 #include "base/quantity.hpp"
 #include "base/text.hpp"
 #include "shmif/bus.hpp"
+#include "tools/common/json.hpp"
 #include "tools/common/plain_file.hpp"
 
 namespace shmif::tools {
 
 namespace {
-
-using StateJson = nlohmann::ordered_json;
 
 constexpr std::size_t kMaxStateBytes = std::size_t{4} << 20U;
 /// `ls` of root looks at so many files of each other user.
@@ -204,7 +203,9 @@ std::optional<FoundLab> find_lab(const std::string& name) {
 bool is_of_file(const LabState& state, const std::string& file) {
   std::error_code failed;
   const std::string path = std::filesystem::absolute(file, failed).lexically_normal();
-  return path == state.file || text_in_state(path) == state.file ||
+  // The state is UTF-8, so U+FFFD replaces all other bytes.
+  const std::string in_state = Json::parse(json_line(path));
+  return path == state.file || in_state == state.file ||
          std::filesystem::equivalent(file, state.file, failed);
 }
 
@@ -270,25 +271,23 @@ Result<std::optional<LabLock>> LabLock::lock(const std::string& folder, const st
 }
 
 Result<void> write_lab_state(const std::string& folder, const LabState& state) {
-  StateJson json;
-  json["name"] = state.name;
-  json["file"] = state.file;
-  json["results"] = state.results;
-  json["results_are_temporary"] = state.results_are_temporary;
-  json["pid"] = state.pid;
-  json["started"] = state.started;
-  json["ready"] = state.ready;
-  json["buses"] = StateJson::array();
-  for (const LabStateBus& bus : state.buses) {
-    json["buses"].push_back({{"name", bus.name}, {"path", bus.path}, {"file_id", bus.file_id}});
-  }
-  json["hosts"] = StateJson::array();
-  for (const LabStateHost& host : state.hosts) {
-    json["hosts"].push_back({{"name", host.name}, {"buses", host.buses}});
-  }
-  json["far_hosts"] = state.far_hosts;
-  json["groups"] = state.groups;
-  const std::string text = json.dump(2, ' ', true, StateJson::error_handler_t::replace) + '\n';
+  Json buses = Json::array();
+  for (const LabStateBus& bus : state.buses)
+    buses.push_back({{"name", bus.name}, {"path", bus.path}, {"file_id", bus.file_id}});
+  Json hosts = Json::array();
+  for (const LabStateHost& host : state.hosts)
+    hosts.push_back({{"name", host.name}, {"buses", host.buses}});
+  const std::string text = json_text({{"name", state.name},
+                                      {"file", state.file},
+                                      {"results", state.results},
+                                      {"results_are_temporary", state.results_are_temporary},
+                                      {"pid", state.pid},
+                                      {"started", state.started},
+                                      {"ready", state.ready},
+                                      {"buses", buses},
+                                      {"hosts", hosts},
+                                      {"far_hosts", state.far_hosts},
+                                      {"groups", state.groups}});
   const auto written = write_plain_file(state_path(folder, state.name), text, 0644);
   if (written) return {};
   return Error(written.error().code, "the state of the lab: " + written.error().message);
@@ -298,7 +297,7 @@ std::optional<LabState> read_lab_state(const std::string& folder, const std::str
   if (name.find('/') != std::string::npos) return std::nullopt;
   const auto text = read_plain_file(state_path(folder, name), kMaxStateBytes);
   if (!text) return std::nullopt;
-  const StateJson json = StateJson::parse(*text, nullptr, false);
+  const Json json = Json::parse(*text, nullptr, false);
   try {
     LabState state;
     json.at("name").get_to(state.name);
@@ -308,11 +307,11 @@ std::optional<LabState> read_lab_state(const std::string& folder, const std::str
     json.at("pid").get_to(state.pid);
     json.at("started").get_to(state.started);
     json.at("ready").get_to(state.ready);
-    for (const StateJson& bus : json.at("buses")) {
+    for (const Json& bus : json.at("buses")) {
       state.buses.push_back({bus.at("name").get<std::string>(), bus.at("path").get<std::string>(),
                              bus.value("file_id", "")});
     }
-    for (const StateJson& host : json.at("hosts")) {
+    for (const Json& host : json.at("hosts")) {
       state.hosts.push_back(
           {host.at("name").get<std::string>(), host.at("buses").get<std::vector<std::string>>()});
     }
@@ -320,13 +319,9 @@ std::optional<LabState> read_lab_state(const std::string& folder, const std::str
     json.at("groups").get_to(state.groups);
     if (state.name != name) return std::nullopt;
     return state;
-  } catch (const StateJson::exception&) {
+  } catch (const Json::exception&) {
     return std::nullopt;
   }
-}
-
-std::string text_in_state(const std::string& path) {
-  return StateJson::parse(StateJson(path).dump(-1, ' ', true, StateJson::error_handler_t::replace));
 }
 
 std::string file_id_of(const std::string& path) {

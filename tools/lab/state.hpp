@@ -116,9 +116,6 @@ Result<void> write_lab_state(const std::string& folder, const LabState& state);
 /// and never for whoever made the file.
 std::optional<LabState> read_lab_state(const std::string& folder, const std::string& name);
 
-/// A path as read_lab_state() returns it: the state is UTF-8, so U+FFFD replaces all other bytes.
-std::string text_in_state(const std::string& path);
-
 /// What tells a file from others that later have its path, or its inode number. Empty: there is no
 /// file.
 std::string file_id_of(const std::string& path);

@@ -11,7 +11,7 @@
 #include "base/quantity.hpp"
 #include "base/result.hpp"
 #include "shmif/socket_address.hpp"
-#include "tools/page/page_json.hpp"
+#include "tools/common/json.hpp"
 
 namespace shmif::tools {
 
@@ -22,7 +22,7 @@ HttpAnswer page_refusal(const HttpRequest& request, int status, std::string_view
   HttpAnswer answer{.status = status, .headers = safe_headers()};
   if (request.path.starts_with("/api/")) {
     answer.type = "application/json";
-    answer.text = page_json({{"error", why}});
+    answer.text = json_line({{"error", why}});
   } else {
     answer.text = std::to_string(status) + ": " + std::string(why) + '\n';
   }

@@ -10,7 +10,6 @@
 #include "tools/page/page_changes.hpp"
 #include "tools/show/describe.hpp"
 #include "tools/show/hosts.hpp"
-#include "tools/show/hosts_text.hpp"
 
 namespace shmif::tools {
 

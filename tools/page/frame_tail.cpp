@@ -4,8 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "tools/common/json.hpp"
 #include "tools/packets/packets.hpp"
-#include "tools/page/page_json.hpp"
 
 namespace shmif::tools {
 
@@ -83,7 +83,7 @@ std::string FrameTail::lines_after(std::optional<std::uint64_t> after) {
   for (const Line& line : lines_) {
     if (line.number >= begin) lines.push_back({{"number", line.number}, {"text", line.text}});
   }
-  return page_json(
+  return json_line(
       {{"last", last_ ? Json(*last_) : Json(nullptr)}, {"lost_frames", lost_}, {"lines", lines}});
 }
 

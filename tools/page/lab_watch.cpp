@@ -4,13 +4,14 @@
 #include <nlohmann/json.hpp>
 
 #include "base/quiet_thread.hpp"
-#include "tools/page/page_json.hpp"
+#include "tools/lab/state.hpp"
 
 namespace shmif::tools {
 
 LabWatch::LabWatch(PageSubject subject, std::chrono::milliseconds interval)
-    : subject_(std::move(subject)), interval_(interval) {
-  if (subject_.lab) lab_.emplace(*subject_.lab);
+    : subject_(std::move(subject)),
+      interval_(interval),
+      lab_hosts_(std::make_unique<Json>(Json::array())) {
   feeds_.reserve(subject_.buses.size());
   for (const NamedBus& bus : subject_.buses) feeds_.emplace_back(bus);
   thread_ = base::quiet_thread<std::thread>([this] { run(); });
@@ -36,8 +37,28 @@ std::string LabWatch::look(std::uint64_t number) {
   last_look_ = number;
   Json buses = Json::array();
   for (BusFeed& feed : feeds_) buses.push_back(feed.look());
-  const Json lab = lab_ ? lab_->look() : Json(nullptr);
-  return page_json({{"look", number}, {"lab", lab}, {"buses", buses}});
+  const Json lab = subject_.lab ? look_at_lab() : Json(nullptr);
+  return json_line({{"look", number}, {"lab", lab}, {"buses", buses}});
+}
+
+/// Whether the lab runs, and the hosts of its file, whether or not they are up: what docs/page.md
+/// calls the lab of the state.
+Json LabWatch::look_at_lab() {
+  const ServedLab& lab = *subject_.lab;
+  // Read each time, because `down` and `up` may have made the lab anew.
+  const std::optional<LabState> state = read_lab_state(lab.folder, lab.name);
+  const bool alive = state && runs(lab.folder, *state);
+  if (state) {
+    *lab_hosts_ = Json::array();
+    for (const LabStateHost& host : state->hosts)
+      lab_hosts_->push_back({{"name", host.name}, {"buses", host.buses}});
+  }
+  return {{"name", lab.name},
+          {"file", lab.file},
+          {"state", !alive         ? "down"
+                    : state->ready ? "up"
+                                   : "starting"},
+          {"hosts", *lab_hosts_}};
 }
 
 void LabWatch::count(std::uint64_t number) {
@@ -104,7 +125,7 @@ std::string LabWatch::histories(const NamedBus* bus) {
   for (const BusFeed& feed : feeds_) {
     if (bus == nullptr || feed.bus().path == bus->path) buses.push_back(feed.history());
   }
-  return page_json({{"interval_ms", interval_.count()}, {"look", last_look_}, {"buses", buses}});
+  return json_line({{"interval_ms", interval_.count()}, {"look", last_look_}, {"buses", buses}});
 }
 
 std::optional<std::string> LabWatch::history(const NamedBus& bus, unsigned slot,
@@ -113,7 +134,7 @@ std::optional<std::string> LabWatch::history(const NamedBus& bus, unsigned slot,
   for (const BusFeed& feed : feeds_) {
     if (feed.bus().path != bus.path || feed.bus().name != bus.name) continue;
     const std::optional<Json> found = feed.history(slot, incarnation);
-    if (found) return page_json(*found);
+    if (found) return json_line(*found);
   }
   return std::nullopt;
 }

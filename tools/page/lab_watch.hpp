@@ -5,6 +5,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -12,9 +13,15 @@
 #include <vector>
 
 #include "tools/page/bus_feed.hpp"
-#include "tools/page/lab_feed.hpp"
 
 namespace shmif::tools {
+
+/// Names a lab, for looking at it again.
+struct ServedLab {
+  std::string name;
+  std::string folder;  ///< of its state
+  std::string file;    ///< that describes it
+};
 
 /// What the page shows: a lab, or buses that are in none.
 struct PageSubject {
@@ -54,15 +61,16 @@ class LabWatch {
 
   void run();
   std::string look(std::uint64_t number);
+  Json look_at_lab();
   void count(std::uint64_t number);
   /// The state of a look whose number is at least `number`.
   std::string state_from(std::uint64_t number, std::unique_lock<std::mutex>& lock);
 
   const PageSubject subject_;
   const std::chrono::milliseconds interval_;
-  std::mutex feeds_mutex_;       // guards the next ones
-  std::uint64_t last_look_ = 0;  // that is in the histories
-  std::optional<LabFeed> lab_;
+  std::mutex feeds_mutex_;           // guards the next ones
+  std::uint64_t last_look_ = 0;      // that is in the histories
+  std::unique_ptr<Json> lab_hosts_;  // a lab that is down has those that it had before
   std::vector<BusFeed> feeds_;
   std::mutex mutex_;  // guards the next ones
   std::condition_variable changed_;

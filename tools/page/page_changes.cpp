@@ -52,10 +52,6 @@ Result<ChangeWish> read_change_wish(const std::string& body) {
   return wish;
 }
 
-Result<std::string> make_change(const std::string& path, const ChangeWish& wish) {
-  return request_change(path, wish.port, wish.change);
-}
-
 Json changes_json(const Bus& bus) {
   Json list = Json::array();
   for (const BusChange& change : changes(bus)) {

@@ -21,10 +21,6 @@ struct ChangeWish {
 /// of this machine.
 Result<ChangeWish> read_change_wish(const std::string& body);
 
-/// Asks the program of the port. `path`: of the bus. Result: a sentence that says what holds now.
-/// Errors, Threads, Blocks: as request_change().
-Result<std::string> make_change(const std::string& path, const ChangeWish& wish);
-
 /// The journal of a bus, and what holds on its lines: docs/page.md. Threads: safe. Blocks: never.
 Json changes_json(const Bus& bus);
 Json lines_json(const Bus& bus);

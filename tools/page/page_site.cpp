@@ -6,11 +6,12 @@
 #include <utility>
 
 #include "base/quantity.hpp"
+#include "base/wall_clock.hpp"
 #include "shmif/bus.hpp"
+#include "shmif/control/change.hpp"
 #include "tools/common/version.hpp"
 #include "tools/page/page_capture.hpp"
 #include "tools/page/page_changes.hpp"
-#include "tools/page/page_json.hpp"
 #include "tools/page/page_text.hpp"
 
 namespace shmif::tools {
@@ -29,7 +30,7 @@ HttpAnswer json_answer(std::string text, int status = 200) {
 
 /// For programs and for the page, which shows the text.
 HttpAnswer refuse_with(int status, const std::string& why) {
-  return json_answer(page_json({{"error", why}}), status);
+  return json_answer(json_line({{"error", why}}), status);
 }
 
 /// An error's text for people, and a status for programs.
@@ -38,12 +39,6 @@ HttpAnswer answer_of(const std::error_code& code, const std::string& why) {
   const bool is_gone = code == std::errc::no_such_file_or_directory ||
                        code == std::errc::no_such_device || code == std::errc::no_such_process;
   return refuse_with(is_wrong ? 400 : is_gone ? 404 : 409, why);
-}
-
-std::uint64_t wall_ns() {
-  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
-                                        std::chrono::system_clock::now().time_since_epoch())
-                                        .count());
 }
 
 bool is_in_query(const HttpRequest& request, const char* name) {
@@ -141,10 +136,10 @@ HttpAnswer PageSite::page() const {
 }
 
 HttpAnswer PageSite::state(const std::string& look) const {
-  std::string head = page_json({{"name", watch_.subject().name},
+  std::string head = json_line({{"name", watch_.subject().name},
                                 {"version", version_number()},
                                 {"may_write", access_.may_write},
-                                {"time_ns", wall_ns()}});
+                                {"time_ns", base::wall_clock_ns()}});
   head.resize(head.rfind('}'));
   return json_answer(head + ',' + look.substr(1));  // two objects as one
 }
@@ -176,16 +171,16 @@ HttpAnswer PageSite::history(const HttpRequest& request) {
 HttpAnswer PageSite::changes(const HttpRequest& request) const {
   const NamedBus& bus = bus_of(request);
   return json_answer(
-      page_json({{"bus", bus.name}, {"changes", changes_json(Bus::open(bus.path).value())}}));
+      json_line({{"bus", bus.name}, {"changes", changes_json(Bus::open(bus.path).value())}}));
 }
 
 HttpAnswer PageSite::change(const HttpRequest& request) {
   const ChangeWish wish = read_change_wish(request.body).value();
   const NamedBus* const bus = watch_.bus(wish.bus);
   if (bus == nullptr) return refuse_with(404, kNoSuchBus);
-  const std::string holds = make_change(bus->path, wish).value();
+  const std::string holds = request_change(bus->path, wish.port, wish.change).value();
   watch_.state_from_now();  // so that the next state has it
-  return json_answer(page_json({{"holds", holds}}));
+  return json_answer(json_line({{"holds", holds}}));
 }
 
 HttpAnswer PageSite::capture(const HttpRequest& request) {

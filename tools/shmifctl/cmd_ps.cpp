@@ -6,7 +6,6 @@
 #include "tools/shmifctl/commands.hpp"
 #include "tools/show/describe.hpp"
 #include "tools/show/hosts.hpp"
-#include "tools/show/hosts_text.hpp"
 
 namespace shmif::tools {
 

@@ -27,6 +27,14 @@ std::string signature_text(std::uint32_t signature) {
   return text;
 }
 
+const char* state_name(const PortInfo& port) noexcept {
+  return port.live ? "live" : "dead";
+}
+
+const char* mode_name(const PortInfo& port) noexcept {
+  return port.pause ? "pause" : "ethernet";
+}
+
 Json port_json(const PortInfo& port) {
   Json other_macs = Json::array();
   for (const MacAddress& mac : port.other_macs) other_macs.push_back(mac.to_string());
@@ -86,17 +94,12 @@ std::string format_milliseconds(std::uint64_t ns) {
 }
 
 std::string name_of_slot(const BusInfo& info, unsigned slot) {
-  const auto it = std::find_if(info.ports.begin(), info.ports.end(),
-                               [&](const PortInfo& port) { return port.slot == slot; });
+  const auto it = std::ranges::find(info.ports, slot, &PortInfo::slot);
   return it == info.ports.end() ? "" : " \"" + it->name + '"';
 }
 
 bool looks_like_a_number(const std::string& cell) {
   return !cell.empty() && cell.find_first_not_of("0123456789.-") == std::string::npos;
-}
-
-std::string counted(std::uint64_t n, const char* thing) {
-  return std::to_string(n) + ' ' + thing + (n == 1 ? "" : "s");
 }
 
 /// What holds on the line of a port; null if that is not known.
@@ -166,15 +169,14 @@ void add_port_rows(const BusInfo& info, const std::vector<LineState>* lines, con
       row("waiting", slot_and_name(port) + " for " + whom);
     }
     if (port.stalls != 0) {
-      row("stalled", slot_and_name(port) + ' ' + std::to_string(port.stalls) +
-                         (port.stalls == 1 ? " time" : " times") +
+      row("stalled", slot_and_name(port) + ' ' + base::counted(port.stalls, "time") +
                          ": senders stopped waiting for it and overran it");
     }
   }
   for (const PortInfo& port : info.ports) {
     if (port.refused_frames == 0) continue;
-    row("refused", slot_and_name(port) + " tried to send " + std::to_string(port.refused_frames) +
-                       (port.refused_frames == 1 ? " frame that is" : " frames that are") +
+    row("refused", slot_and_name(port) + " tried to send " +
+                       base::counted(port.refused_frames, "frame that is", "frames that are") +
                        " too short or cannot be segmented as asked");
   }
   for (const PortInfo& port : info.ports) {
@@ -206,6 +208,11 @@ std::string position_text(std::uint64_t position, const char* wrong) {
          (wrong == nullptr ? "" : " (" + std::string(wrong) + ": see 'shmifctl audit')");
 }
 
+/// A line of the heading.
+std::string heading(std::string_view name, const std::string& value) {
+  return std::string(name) + std::string(12 - name.size(), ' ') + value + '\n';
+}
+
 std::string head_text(const BusInfo& info, const std::vector<LineState>* lines) {
   const auto live =
       std::count_if(info.ports.begin(), info.ports.end(), [](const PortInfo& p) { return p.live; });
@@ -220,7 +227,7 @@ std::string head_text(const BusInfo& info, const std::vector<LineState>* lines) 
   const char* const no_end = why_no_end(info);
   std::string out;
   const auto row = [&out](const char* name, const std::string& value) {
-    out += name + std::string(12 - std::string_view(name).size(), ' ') + value + '\n';
+    out += heading(name, value);
   };
   row("bus", base::printable(info.path));
   row("file", info.file_system + ", inode " + std::to_string(info.inode) + ", created " +
@@ -310,7 +317,7 @@ std::string netbsd_text(const BusInfo& info) {
   const BusInfo::Netbsd& own = *info.netbsd;
   std::string out;
   const auto row = [&out](const char* name, const std::string& value) {
-    out += name + std::string(12 - std::string_view(name).size(), ' ') + value + '\n';
+    out += heading(name, value);
   };
   row("bus", base::printable(info.path));
   row("format", "NetBSD's, version " + std::to_string(own.version) +
@@ -327,7 +334,7 @@ std::string netbsd_text(const BusInfo& info) {
   row("last", (is_known ? std::to_string(info.last) : "not known") + ", newest header at offset " +
                   std::to_string(own.last_offset) +
                   (is_known ? " (" + format_bytes(info.last - info.first) + " of history)" : ""));
-  row("in ring", is_known ? counted(*own.frames_in_ring, "frame") + ", " +
+  row("in ring", is_known ? base::counted(*own.frames_in_ring, "frame") + ", " +
                                 std::to_string(*own.bytes_in_ring) + " B"
                           : std::string("not known: ") + why);
   row("lock", own.lock_is_held ? "held, nobody knows by whom" : "free");
@@ -360,10 +367,6 @@ Bus look_at(const std::string& path) {
   Bus bus = *std::move(opened);
   if (!bus.warning().empty()) log_warning(bus.warning());
   return bus;
-}
-
-const char* state_name(const PortInfo& port) noexcept {
-  return port.live ? "live" : "dead";
 }
 
 const char* up_name(const PortInfo& port) noexcept {
@@ -405,10 +408,6 @@ std::string pid_text(const PortInfo& port) {
 
 std::string mac_text(const PortInfo& port) {
   return port.mac.is_unicast() ? port.mac.to_string() : "-";
-}
-
-const char* mode_name(const PortInfo& port) noexcept {
-  return port.pause ? "pause" : "ethernet";
 }
 
 std::string to_json(const BusInfo& info, const std::vector<LineState>* lines) {
@@ -525,11 +524,11 @@ std::string to_text(const RepairReport& report) {
     }
     add("restored the header (" + fields + ')');
   }
-  if (report.ports_freed != 0) add("freed " + counted(report.ports_freed, "dead port"));
-  if (report.claims_cleared != 0) add("cleared " + counted(report.claims_cleared, "claim"));
+  if (report.ports_freed != 0) add("freed " + base::counted(report.ports_freed, "dead port"));
+  if (report.claims_cleared != 0) add("cleared " + base::counted(report.claims_cleared, "claim"));
   if (report.lock_released) add("released the lock");
   if (report.ring_rebuilt) {
-    add("rebuilt the ring keeping " + counted(report.frames_kept, "frame") + " (epoch " +
+    add("rebuilt the ring keeping " + base::counted(report.frames_kept, "frame") + " (epoch " +
         std::to_string(report.epoch) + ')');
   }
   return out.empty() ? "nothing to repair" : out;

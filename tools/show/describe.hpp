@@ -45,10 +45,6 @@ std::string folded(const std::vector<std::vector<std::string>>& rows, std::size_
 /// "up"; "down"; "no-carrier" if the port is up, but the network interface behind it is not; or
 /// "carrier?" if that cannot be known.
 const char* up_name(const PortInfo& port) noexcept;
-/// "live" or "dead".
-const char* state_name(const PortInfo& port) noexcept;
-/// "ethernet" or "pause".
-const char* mode_name(const PortInfo& port) noexcept;
 /// Why no record can end at `last`, as the header has it; null if one can. Without it, the
 /// generation, the number of frames, and what ports have not read are not known, either.
 const char* why_no_end(const BusInfo& info) noexcept;

@@ -64,4 +64,11 @@ Host process_by_port(const BusInfo& bus, const std::string& name);
 /// closes it, not when this process ends.
 void let_go_of_streams();
 
+/// The output of `shmifctl ps`: a table with a line for each address.
+std::string to_text(const std::vector<Host>& hosts);
+
+/// The same and more as JSON, in ASCII, because a name may contain invalid UTF-8 or control
+/// characters.
+std::string to_json(const std::string& path, const std::vector<Host>& hosts);
+
 }  // namespace shmif::tools

@@ -255,32 +255,28 @@ std::string head(const TopView& view, Screen::Size size) {
   if (view.look.blocks && half > kNames + kRate) {
     frames = fitted(frames, kRate) + sparkline(view.history, half - kNames - kRate - 1);
   }
-  const auto netbsd_lines = [&] {
+  const auto line = [&](const char* left, const std::string& value, const char* right,
+                        const std::string& other) {
+    return field(left, value, half) + field(right, other, width - half) + '\n';
+  };
+  const std::string bits = format_bus_rate(rates, rates.bits);
+  std::array<std::string, kHeadFields> lines;
+  if (info.netbsd) {
     constexpr const char* kUntold = "not told by NetBSD's format";
-    const BusInfo::Netbsd& own = *info.netbsd;
-    return std::array<std::string, kHeadFields>{
-        field("frames/s", frames, half) + field("lost/s", kUntold, width - half),
-        field("bit/s", format_bus_rate(rates, rates.bits), half) +
-            field("in ring", in_ring_text(own), width - half),
-        field("ports", kUntold, half) + field("talkers", kUntold, width - half),
-        field("lock", own.lock_is_held ? "held" : "free", half) +
-            field("generation", std::to_string(info.generation), width - half)};
-  };
-  const auto own_lines = [&] {
-    return std::array<std::string, kHeadFields>{
-        field("frames/s", frames, half) + field("lost/s", loss_text(rates), width - half),
-        field("bit/s", format_bus_rate(rates, rates.bits), half) +
-            field("slowest", slowest_text(rates), width - half),
-        field("ports", ports_line(info), half) +
-            field("talkers", talkers_text(rates), width - half),
-        field("lock", lock + ", " + acquisitions + "/s", half) +
-            field("takeovers",
+    lines = {line("frames/s", frames, "lost/s", kUntold),
+             line("bit/s", bits, "in ring", in_ring_text(*info.netbsd)),
+             line("ports", kUntold, "talkers", kUntold),
+             line("lock", info.netbsd->lock_is_held ? "held" : "free", "generation",
+                  std::to_string(info.generation))};
+  } else {
+    lines = {line("frames/s", frames, "lost/s", loss_text(rates)),
+             line("bit/s", bits, "slowest", slowest_text(rates)),
+             line("ports", ports_line(info), "talkers", talkers_text(rates)),
+             line("lock", lock + ", " + acquisitions + "/s", "takeovers",
                   std::to_string(info.takeovers_dead) + " dead, " +
-                      std::to_string(info.takeovers_living) + " living",
-                  width - half)};
-  };
-  const std::array<std::string, kHeadFields> lines = info.netbsd ? netbsd_lines() : own_lines();
-  for (std::size_t i = 0; i < head_fields(size); ++i) out += lines.at(i) + '\n';
+                      std::to_string(info.takeovers_living) + " living")};
+  }
+  for (std::size_t i = 0; i < head_fields(size); ++i) out += lines.at(i);
   return out;
 }
 

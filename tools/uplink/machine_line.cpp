@@ -34,7 +34,7 @@ void MachineLine::close() {
 
 void MachineLine::send(const Json& record) {
   if (!out_ || finish_) return;
-  out_box_ += record.dump(-1, ' ', true, Json::error_handler_t::replace) + '\n';
+  out_box_ += json_line(record);
   flush();
   if (out_box_.size() > kMaxUnread) close();
 }

@@ -1,6 +1,6 @@
 // The text of ps where a host has several interfaces or is not known.
 
-#include "tools/show/hosts_text.hpp"
+#include "tools/show/hosts.hpp"
 
 #include <gtest/gtest.h>
 

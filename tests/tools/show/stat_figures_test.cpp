@@ -10,7 +10,7 @@
 
 #include "tests/tools/show/shown_figures.hpp"
 #include "tools/show/describe.hpp"
-#include "tools/show/hosts_text.hpp"
+#include "tools/show/hosts.hpp"
 
 namespace shmif::test {
 namespace {
