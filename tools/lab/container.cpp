@@ -41,6 +41,21 @@ constexpr int kStartLookMs = 20;
 constexpr int kMaxStartLooks = 500;
 constexpr std::size_t kMaxPidBytes = 32;
 
+/// What the runner of a container needs to know.
+struct ContainerWish {
+  std::string name;                       ///< for podman
+  std::vector<std::string> options{};     ///< of `podman create`
+  std::string text{};                     ///< the rest of its command line, for a shell
+  std::vector<std::string> interfaces{};  ///< the paths of the buses, one for each
+  /// Of `shmifctl tap`, for each interface, without --netns.
+  std::vector<std::vector<std::string>> tap_words{};
+  std::string port;      ///< its name on each bus
+  std::string pid_file;  ///< gets the pid of its first process
+  /// Its /etc/resolv.conf, as a file and what is in there; empty: that of podman.
+  std::string resolver_file{};
+  std::string resolver_text{};
+};
+
 /// What the keeper does when the runner has ended (K1).
 void remove_container(const std::string& name) {
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) ::signal(number, SIG_DFL);
@@ -221,19 +236,11 @@ class ContainerRun {
   std::vector<std::string> said_ = std::vector<std::string>(wish_.tap_words.size());
 };
 
-}  // namespace
-
-std::string container_name(const Lab& lab, const LabHost& host) {
-  return "shmif-" + lab.name + '-' + host.name;
-}
-
 ContainerWish container_wish(const Lab& lab, const LabHost& host, std::optional<std::uint64_t> seed,
                              const std::vector<std::pair<std::string, std::string>>& environment,
                              const std::string& pid_file) {
-  ContainerWish wish;
-  wish.name = container_name(lab, host);
-  wish.port = host.name;
-  wish.pid_file = pid_file;
+  ContainerWish wish{
+      .name = "shmif-" + lab.name + '-' + host.name, .port = host.name, .pid_file = pid_file};
   wish.options = {"--name", wish.name, "--replace", "--network", "none", "--hostname", host.name};
   const auto add = [&](const char* option, const std::string& value) {
     wish.options.insert(wish.options.end(), {option, value});
@@ -291,7 +298,12 @@ ContainerWish container_wish(const Lab& lab, const LabHost& host, std::optional<
   return wish;
 }
 
-int run_container(const ContainerWish& wish, const std::function<void()>& on_start) {
+}  // namespace
+
+int run_container(const Lab& lab, const LabHost& host, std::optional<std::uint64_t> seed,
+                  const std::vector<std::pair<std::string, std::string>>& environment,
+                  const std::string& pid_file, const std::function<void()>& on_start) {
+  const ContainerWish wish = container_wish(lab, host, seed, environment, pid_file);
   ::prctl(PR_SET_NAME, "shmif-container");
   const StopSignals stop;
   int code = kFailed;

@@ -25,33 +25,13 @@
 
 namespace shmif::tools {
 
-/// What the runner of a container needs to know.
-struct ContainerWish {
-  std::string name;                     ///< for podman
-  std::vector<std::string> options{};   ///< of `podman create`
-  std::string text;                     ///< the rest of its command line, for a shell
-  std::vector<std::string> interfaces;  ///< the paths of the buses, one for each
-  /// Of `shmifctl tap`, for each interface, without --netns.
-  std::vector<std::vector<std::string>> tap_words{};
-  std::string port;      ///< its name on each bus
-  std::string pid_file;  ///< gets the pid of its first process
-  /// Its /etc/resolv.conf, as a file and what is in there; empty: that of podman.
-  std::string resolver_file{};
-  std::string resolver_text{};
-};
-
-/// The name that podman knows it by.
-std::string container_name(const Lab& lab, const LabHost& host);
-
-/// `environment`: of the host. `seed`: of --seed.
-ContainerWish container_wish(const Lab& lab, const LabHost& host, std::optional<std::uint64_t> seed,
-                             const std::vector<std::pair<std::string, std::string>>& environment,
-                             const std::string& pid_file);
-
-/// Makes the container, connects it, runs its program, and removes it. Errors are printed.
-/// Threads: the only one of its process. Blocks: until the container has ended, or SIGTERM came.
-/// `on_start`: is called when its program was started. Result: its exit code, or 1.
-int run_container(const ContainerWish& wish, const std::function<void()>& on_start);
+/// Makes the container, connects it, runs its program, and removes it. Errors are printed. `seed`:
+/// of --seed. `environment`: of the host. `pid_file`: gets the pid of its first process. `on_start`:
+/// is called when its program was started. Threads: the only one of its process. Blocks: until the
+/// container has ended, or SIGTERM came. Result: its exit code, or 1.
+int run_container(const Lab& lab, const LabHost& host, std::optional<std::uint64_t> seed,
+                  const std::vector<std::pair<std::string, std::string>>& environment,
+                  const std::string& pid_file, const std::function<void()>& on_start);
 
 /// The first process of a container, by its file. Empty: not there yet.
 std::optional<pid_t> pid_of_container(const std::string& pid_file);

@@ -173,6 +173,19 @@ std::optional<std::string> without_names(const std::string& line,
   return left.empty() ? left : address + left + '\n';
 }
 
+/// The options of exec for the name servers of a host. Hosts of a lab without a gateway could not
+/// reach those of the machine: each look-up would wait some seconds.
+std::vector<std::string> name_server_words(const Lab& lab, const LabHost& host) {
+  if (host.kind == LabHostKind::vm) return {};  // it has a file of its own
+  if (!host.name_servers && !lab.gateways.empty()) return {};
+  if (!host.name_servers || host.name_servers->empty()) return {"--dns", "none"};
+  std::vector<std::string> words;
+  for (const tap::IpAddress& each : *host.name_servers) {
+    words.insert(words.end(), {"--dns", each.to_string()});
+  }
+  return words;
+}
+
 }  // namespace
 
 std::string lab_hosts_text(const Lab& lab) {
@@ -294,17 +307,6 @@ std::vector<std::string> line_words(const LabHost& host, const LabInterface& int
   words.insert(words.end(), {"--fault", seed ? with_seed(interface.fault, *seed,
                                                          host.name + '.' + interface.bus.value)
                                              : interface.fault});
-  return words;
-}
-
-std::vector<std::string> name_server_words(const Lab& lab, const LabHost& host) {
-  if (host.kind == LabHostKind::vm) return {};  // it has a file of its own
-  if (!host.name_servers && !lab.gateways.empty()) return {};
-  if (!host.name_servers || host.name_servers->empty()) return {"--dns", "none"};
-  std::vector<std::string> words;
-  for (const tap::IpAddress& each : *host.name_servers) {
-    words.insert(words.end(), {"--dns", each.to_string()});
-  }
   return words;
 }
 

@@ -23,10 +23,6 @@ std::vector<std::string> exec_words(const Lab& lab, const LabHost& host,
 /// The options of exec and tap for the addresses of an interface.
 std::vector<std::string> address_words(const LabInterface& interface);
 
-/// The options of exec for the name servers of a host. Hosts of a lab without a gateway
-/// could not reach those of the machine: each look-up would wait some seconds.
-std::vector<std::string> name_server_words(const Lab& lab, const LabHost& host);
-
 /// Their options for its line: its faults, if it has any, and whether its link is down.
 std::vector<std::string> line_words(const LabHost& host, const LabInterface& interface,
                                     std::optional<std::uint64_t> seed);

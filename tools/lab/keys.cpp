@@ -126,19 +126,7 @@ bool is_key_of_lab(const LabValue::Entry& entry, const LabTable& known) {
   });
 }
 
-}  // namespace
-
-const LabTable kLabKeys{"lab", kLabRows};
-const LabTable kBusKeys{"bus", kBusRows};
-const LabTable kHostKeys{"host", kHostRows};
-const LabTable kCaptureKeys{"capture", kCaptureRows};
-const LabTable kGatewayKeys{"gateway", kGatewayRows};
-const LabTable kPerfKeys{"perf", kPerfRows};
-const LabTable kEventKeys{"event", kEventRows};
-const LabTable kTestKeys{"test", kTestRows};
-const LabTable kMachineKeys{"machine", kMachineRows};
-const LabTable kFileKeys{"file", kFileRows};
-
+/// "a text", "a list", "a text or a list".
 std::string kinds_text(std::uint8_t kinds) {
   struct Row {
     std::uint8_t bit;
@@ -160,6 +148,19 @@ std::string kinds_text(std::uint8_t kinds) {
   return all;
 }
 
+}  // namespace
+
+const LabTable kLabKeys{"lab", kLabRows};
+const LabTable kBusKeys{"bus", kBusRows};
+const LabTable kHostKeys{"host", kHostRows};
+const LabTable kCaptureKeys{"capture", kCaptureRows};
+const LabTable kGatewayKeys{"gateway", kGatewayRows};
+const LabTable kPerfKeys{"perf", kPerfRows};
+const LabTable kEventKeys{"event", kEventRows};
+const LabTable kTestKeys{"test", kTestRows};
+const LabTable kMachineKeys{"machine", kMachineRows};
+const LabTable kFileKeys{"file", kFileRows};
+
 LabTableReader::LabTableReader(const LabValue& table, const LabTable& known, LabProblems& problems)
     : table_(table), known_(known), problems_(problems) {
   for (const LabValue::Entry& entry : table.entries) {
@@ -173,9 +174,7 @@ LabTableReader::LabTableReader(const LabValue& table, const LabTable& known, Lab
     } else if (row == known.keys.end()) {
       std::vector<std::string> names;
       names.reserve(known.keys.size());
-      for (const LabKey& each : known.keys) {
-        if (*each.refused == 0) names.emplace_back(each.name);
-      }
+      for (const LabKey& each : known.keys) names.emplace_back(each.name);
       std::string text = std::string(known.name == std::string_view("event") ? "an " : "a ") +
                          known.name + " has no key \"" + entry.key + '"';
       if (const auto meant = base::nearest(entry.key, names)) {
@@ -186,8 +185,6 @@ LabTableReader::LabTableReader(const LabValue& table, const LabTable& known, Lab
         text += ')';
       }
       problems.error(entry.place, text);
-    } else if (*row->refused != 0) {
-      problems.error(entry.place, '"' + entry.key + "\": " + row->refused);
     } else if (!fits) {
       problems.error(entry.value.place,
                      '"' + entry.key + "\" takes " + kinds_text(row->kinds) + ", not " +

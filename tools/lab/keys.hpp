@@ -19,8 +19,6 @@ struct LabKey {
   std::uint8_t kinds;  ///< a set of ValueKind
   /// What it means, in a few words: the description in the schema, and help in messages.
   const char* text;
-  /// Not empty: the key is known, but refused with this reason. Such a key is not in the schema.
-  const char* refused = "";
 };
 
 /// A kind of table, and its keys.
@@ -39,9 +37,6 @@ extern const LabTable kEventKeys;    ///< an entry of `at`
 extern const LabTable kTestKeys;     ///< test
 extern const LabTable kMachineKeys;  ///< machine.NAME
 extern const LabTable kFileKeys;     ///< a file of a host, if it is not a text
-
-/// "a text", "a list", "a text or a list".
-std::string kinds_text(std::uint8_t kinds);
 
 /// Reads the keys of one table. The constructor adds a problem for each key that is unknown or has
 /// a value of another kind; the getters then return an empty value. Threads: one at a time.

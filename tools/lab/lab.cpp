@@ -12,7 +12,6 @@
 #include "base/text.hpp"
 #include "bus/file/parts.hpp"
 #include "shmif/filter.hpp"
-#include "tools/lab/perf_words.hpp"
 #include "tools/lab/reading.hpp"
 
 namespace shmif::tools {

@@ -8,7 +8,7 @@
 
 #include "tools/common/command.hpp"
 #include "tools/lab/lab_run.hpp"
-#include "tools/lab/perf_words.hpp"
+#include "tools/lab/reading.hpp"
 
 namespace shmif::tools {
 

@@ -309,10 +309,10 @@ void LabRun::start_host(Host& host) {
   Environment own = environment_of(*host.spec);
   const bool is_container = host.spec->kind == LabHostKind::container;
   if (is_container) {
-    wish.body = [this, number,
-                 made = container_wish(lab_, now, options_.seed, own,
-                                       results_.file(host.spec->name + ".pid"))] {
-      return run_container(made, [this, number] { marks_.set(number); });
+    wish.body = [this, now, number, own = std::move(own),
+                 pid_file = results_.file(now.name + ".pid")] {
+      return run_container(lab_, now, options_.seed, own, pid_file,
+                           [this, number] { marks_.set(number); });
     };
     wish.on_death = SIGTERM;
   } else {

@@ -1,7 +1,5 @@
 // perf.NAME of a lab: what the file says, and the command line of shmifperf.
 
-#include "tools/lab/perf_words.hpp"
-
 #include <unistd.h>
 
 #include <algorithm>

@@ -38,26 +38,31 @@ BridgeWay::Faults all_faults(const BridgeWay& way) {
 
 }  // namespace
 
+void BridgeWay::add_source(const tap::LineCounters& line, const LineFaults& set) {
+  has_faults = met_faults(set.received, line.received);
+  faults = {line.received, line.to_receive};
+  cut_at_source = line.cut_received;
+  unheard = line.deaf;
+}
+
+void BridgeWay::add_sink(const tap::LineCounters& line, const LineFaults& set) {
+  has_sink_faults = met_faults(set.sent, line.sent);
+  sink_faults = line.sent;
+  sink_options = set.sent;
+  sink_segments = line.segments_made;
+  cut_at_sink = line.cut_sent;
+  sink_refused = line.refused;
+  sink_waiting = line.to_send;
+}
+
 std::pair<BridgeWay, BridgeWay> ways_over(const tap::LineCounters& line, const LineFaults& faults,
                                           const tap::PairCounters& frames, const std::string& bus,
                                           const std::string& far) {
-  return {{.from = bus,
-           .to = far,
-           .counters = frames.to_right,
-           .has_faults = met_faults(faults.received, line.received),
-           .faults = {line.received, line.to_receive},
-           .cut_at_source = line.cut_received,
-           .unheard = line.deaf},
-          {.from = far,
-           .to = bus,
-           .counters = frames.to_left,
-           .has_sink_faults = met_faults(faults.sent, line.sent),
-           .sink_faults = line.sent,
-           .sink_options = faults.sent,
-           .sink_segments = line.segments_made,
-           .cut_at_sink = line.cut_sent,
-           .sink_refused = line.refused,
-           .sink_waiting = line.to_send}};
+  BridgeWay there{.from = bus, .to = far, .counters = frames.to_right};
+  there.add_source(line, faults);
+  BridgeWay back{.from = far, .to = bus, .counters = frames.to_left};
+  back.add_sink(line, faults);
+  return {there, back};
 }
 
 void add_counts(tap::PairCounters& to, const tap::PairCounters& more) {

@@ -40,6 +40,10 @@ struct BridgeWay {
   /// A device also takes frames while it is down or full, and drops them.
   bool has_device = false;
   tap::DeviceCounters sink_device{};
+
+  /// What a line did at the source, or at the sink.
+  void add_source(const tap::LineCounters& line, const LineFaults& set);
+  void add_sink(const tap::LineCounters& line, const LineFaults& set);
 };
 
 /// What happened to the frames between a bus and what is far away, over a line. `frames`: what the

@@ -29,8 +29,10 @@ Error cannot_move(const std::string& path, const std::string& why) {
   return {Errc::bad_argument, "cannot move to " + path + ": " + why};
 }
 
-}  // namespace
-
+/// Opens the bus at `path` for a port that leaves the bus `from` for it. Both must be in one
+/// directory, and have the same owner, group and mode: otherwise, who may write the one bus could
+/// make this process open files that it may not. They also need the same MTU and offloads, because
+/// the interface of the host was made for those. Errors: bad_argument; those of Bus::open.
 Result<Bus> open_for_move(const std::string& from, const std::string& path) {
   const std::filesystem::path here = directory_of_bus(from);
   if (here.empty() || directory_of_bus(path) != here)
@@ -65,6 +67,8 @@ Result<Bus> open_for_move(const std::string& from, const std::string& path) {
                        "small (make both with the same --size)");
   return next;
 }
+
+}  // namespace
 
 LineControl::LineControl(tap::Line& line, LineMeans means)
     : line_(&line),

@@ -109,10 +109,4 @@ class LineControl {
   UniqueFd timer_;  ///< set while can_drop(), and a second longer
 };
 
-/// Opens the bus at `path` for a port that leaves the bus `from` for it. Both must be in one
-/// directory, and have the same owner, group and mode: otherwise, who may write the one bus could
-/// make this process open files that it may not. They also need the same MTU and offloads, because
-/// the interface of the host was made for those. Errors: bad_argument; those of Bus::open.
-Result<Bus> open_for_move(const std::string& from, const std::string& path);
-
 }  // namespace shmif::tools

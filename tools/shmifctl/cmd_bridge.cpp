@@ -206,23 +206,8 @@ BridgeWay way_of(const std::string& from, const std::string& to, const LinkSide&
     way.faults = {source.faults->received(), source.faults->to_receive()};
     way.has_faults = true;
   }
-  if (source.line) {
-    const tap::LineCounters line = source.line->counters();
-    way.faults = {line.received, line.to_receive};
-    way.has_faults = met_faults(source.line->faults().received, line.received);
-    way.cut_at_source = line.cut_received;
-    way.unheard = line.deaf;
-  }
-  if (sink.line) {
-    const tap::LineCounters line = sink.line->counters();
-    way.sink_faults = line.sent;
-    way.sink_options = sink.line->faults().sent;
-    way.has_sink_faults = met_faults(way.sink_options, line.sent);
-    way.sink_segments = line.segments_made;
-    way.cut_at_sink = line.cut_sent;
-    way.sink_waiting = line.to_send;
-    way.sink_refused = line.refused;
-  }
+  if (source.line) way.add_source(source.line->counters(), source.line->faults());
+  if (sink.line) way.add_sink(sink.line->counters(), sink.line->faults());
   if (sink.faults != nullptr) {
     way.sink_waiting = sink.faults->under_way() - sink.faults->to_receive();
     way.sink_refused = sink.faults->refused();
