@@ -1,6 +1,7 @@
 #include "tools/common/program.hpp"
 
 #include <stdio_ext.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -265,6 +266,13 @@ int run_in_child(std::vector<std::string> words, const InHost& in_host) {
   base::begin_with_plain_signals();
   begin_output();
   return guarded_main(*this_program, std::move(words), in_host);
+}
+
+void allow_all_descriptors() noexcept {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
 }
 
 }  // namespace shmif::tools

@@ -30,6 +30,10 @@ int run_program(const Program& program, int argc, char** argv);
 /// only one. Blocks: as the command. Result: the exit code.
 int run_in_child(std::vector<std::string> words, const InHost& in_host);
 
+/// Lets this process open as many files as it may. Threads: any, also in the child of a process
+/// with threads (async-signal-safe).
+void allow_all_descriptors() noexcept;
+
 /// The words as execv(3) takes them: pointers into `words`, and a null. Threads: any.
 inline std::vector<char*> argv_of(std::vector<std::string>& words) {
   std::vector<char*> pointers;

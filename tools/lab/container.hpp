@@ -26,9 +26,9 @@
 namespace shmif::tools {
 
 /// Makes the container, connects it, runs its program, and removes it. Errors are printed. `seed`:
-/// of --seed. `environment`: of the host. `pid_file`: gets the pid of its first process. `on_start`:
-/// is called when its program was started. Threads: the only one of its process. Blocks: until the
-/// container has ended, or SIGTERM came. Result: its exit code, or 1.
+/// of --seed. `environment`: of the host. `pid_file`: gets the pid of its first process.
+/// `on_start`: is called when its program was started. Threads: the only one of its process.
+/// Blocks: until the container has ended, or SIGTERM came. Result: its exit code, or 1.
 int run_container(const Lab& lab, const LabHost& host, std::optional<std::uint64_t> seed,
                   const std::vector<std::pair<std::string, std::string>>& environment,
                   const std::string& pid_file, const std::function<void()>& on_start);

@@ -2,7 +2,6 @@
 
 #include "tools/lab/lab_run.hpp"
 
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +18,7 @@
 #include "base/text.hpp"
 #include "base/wall_clock.hpp"
 #include "tools/common/command.hpp"
+#include "tools/common/program.hpp"
 #include "tools/lab/container.hpp"
 #include "tools/lab/host_words.hpp"
 
@@ -58,14 +58,6 @@ void remove_remains(const std::string& folder, const LabState& state) {
   if (lock && (ours || !left)) remove_lab(folder, left ? *left : LabState{state.name, {}, {}});
 }
 
-/// A lab needs three descriptors for each host.
-void allow_many_files() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 }  // namespace
 
 LabRun::LabRun(const Lab& lab, const LabRunOptions& options, const StopSignals& stop,
@@ -99,7 +91,7 @@ LabRun::LabRun(const Lab& lab, const LabRunOptions& options, const StopSignals& 
 }
 
 int LabRun::run() {
-  allow_many_files();
+  allow_all_descriptors();  // it needs three for each host
   const LabKeeper guardian("shmif-guardian", "the guardian of the lab", LabKeeper::Works::if_killed,
                            [this, state = state_now(false)] { remove_remains(folder_, state); });
   try {

@@ -92,7 +92,7 @@ Result<void> BusWatch::join(tap::Bridge& bridge, std::function<bool()> also) {
   });
 }
 
-PortUp::PortUp(Port& port, const std::string& bus) : port_(port) {
+void bring_up(Port& port, const std::string& bus) {
   if (const std::error_code error = port.up())
     throw Exception(Error(error, "cannot bring the port up on " + bus + ": " + error.message()));
 }

@@ -51,11 +51,12 @@ class BusWatch {
   std::vector<Watched> all_;
 };
 
-/// Brings a port up; the destructor brings it down. `bus`: for the message of the exception, "bus
-/// /tmp/b0".
+/// Brings a port up. Throws if that fails. `bus`: for the message, "bus /tmp/b0".
+void bring_up(Port& port, const std::string& bus);
+/// The same; the destructor brings it down.
 class PortUp {
  public:
-  PortUp(Port& port, const std::string& bus);
+  PortUp(Port& port, const std::string& bus) : port_(port) { bring_up(port, bus); }
   PortUp(const PortUp&) = delete;
   PortUp& operator=(const PortUp&) = delete;
   ~PortUp() { static_cast<void>(port_.down()); }

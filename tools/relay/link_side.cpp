@@ -10,6 +10,7 @@
 #include "tap/netlink.hpp"
 #include "tap/packet_link.hpp"
 #include "tap/tap_link.hpp"
+#include "tools/relay/bus_watch.hpp"
 #include "tools/relay/device_watch.hpp"
 #include "tools/relay/link_row.hpp"
 
@@ -39,14 +40,6 @@ void hold_device(LinkSide& side, Device opened) {
   side.device = [device] { return device->counters(); };
 }
 
-void bring_up(const LinkSide& side) {
-  if (side.port == nullptr) return;
-  if (const std::error_code error = side.port->up()) {
-    throw Exception(Error(
-        error, "cannot bring the port up on bus " + side.address.target + ": " + error.message()));
-  }
-}
-
 }  // namespace
 
 const Bus& bus_of(LinkSide& side, const BusWish& wish) {
@@ -63,7 +56,9 @@ void open_sides(std::array<LinkSide, 2>& sides, const LinkWish& wish) {
         take(side, other, wish);
     }
   }
-  for (const LinkSide& side : sides) bring_up(side);
+  for (const LinkSide& side : sides) {
+    if (side.port != nullptr) bring_up(*side.port, "bus " + side.address.target);
+  }
 }
 
 /// If the other link is a bus, it must be one before this one is made.

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -118,21 +117,14 @@ std::vector<std::string> passt_words(const NatWish& wish) {
   return words;
 }
 
-/// For each flow of each host, the program needs a socket, and by default it may open only about
-/// 1,000. slirp4netns does not raise that limit itself.
-void allow_all_descriptors() noexcept {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  (void)::setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 /// Becomes the program. It runs between fork() and exec, so it uses only system calls.
 [[noreturn]] void become_program(const char* file, char* const* words, int errors, int connection,
                                  pid_t parent) noexcept {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);
   ::setpgid(0, 0);  // Ctrl-C ends the gateway, and the gateway ends this program
+  // It needs a socket for each flow of each host, and slirp4netns does not raise the usual limit of
+  // about 1,000 itself.
   allow_all_descriptors();
   const int nothing = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   if (nothing < 0) ::_exit(127);

@@ -114,28 +114,20 @@ void sum_up(const PeerBridge& bridge, Connections connections, const Totals& tot
   std::vector<std::string> more;
   if (totals.peers > 0 || totals.while_away > 0)
     more.push_back(base::counted(totals.peers, "connection"));
-  if (totals.drops.too_long > 0)
-    more.push_back(
-        base::counted(totals.drops.too_long, "frame from there was", "frames from there were") +
-        " too long");
-  if (totals.drops.too_short > 0)
-    more.push_back(
-        base::counted(totals.drops.too_short, "frame from there was", "frames from there were") +
-        " too short");
-  if (totals.drops.bad_header > 0)
-    more.push_back(base::counted(totals.drops.bad_header, "frame") +
-                   " from there had a header that was not agreed on");
-  if (totals.drops.discarded > 0)
-    more.push_back(base::counted(totals.drops.discarded, "frame") +
-                   " from there came through a disabled queue");
-  if (totals.drops.not_ready > 0)
-    more.push_back(base::counted(totals.drops.not_ready, "frame") + " passed " +
-                   bridge.protocol->when_not_ready);
-  if (totals.drops.no_room > 0)
-    more.push_back(base::counted(totals.drops.no_room, "frame") + " fitted " +
-                   bridge.protocol->what_had_no_room);
-  if (totals.while_away > 0)
-    more.push_back(base::counted(totals.while_away, "frame") + " passed while nobody was there");
+  const auto add = [&more](std::uint64_t count, const char* one, const char* many,
+                           const std::string& what) {
+    if (count > 0) more.push_back(base::counted(count, one, many) + what);
+  };
+  const PeerDrops& drops = totals.drops;
+  add(drops.too_long, "frame from there was", "frames from there were", " too long");
+  add(drops.too_short, "frame from there was", "frames from there were", " too short");
+  add(drops.bad_header, "frame", "frames", " from there had a header that was not agreed on");
+  add(drops.discarded, "frame", "frames", " from there came through a disabled queue");
+  add(drops.not_ready, "frame", "frames",
+      std::string(" passed ") + bridge.protocol->when_not_ready);
+  add(drops.no_room, "frame", "frames",
+      std::string(" fitted ") + bridge.protocol->what_had_no_room);
+  add(totals.while_away, "frame", "frames", " passed while nobody was there");
   if (bridge.filter != nullptr) {
     if (std::string refused = bridge.filter->to_text(); !refused.empty())
       more.push_back(std::move(refused));

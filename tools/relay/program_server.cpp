@@ -20,6 +20,7 @@
 #include "base/foreign_socket.hpp"
 #include "base/text.hpp"
 #include "tools/common/command.hpp"
+#include "tools/common/program.hpp"
 #include "tools/relay/bridge_peers.hpp"
 #include "tools/relay/pauses.hpp"
 #include "tools/relay/peer.hpp"
@@ -319,11 +320,7 @@ class ProgramServer {
 }  // namespace
 
 int serve_programs(const PeerBridge& bridge, const PeerPlaces& places, const StopSignals& stop) {
-  rlimit files{};
-  if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {  // each program takes about eight
-    files.rlim_cur = files.rlim_max;
-    (void)::setrlimit(RLIMIT_NOFILE, &files);
-  }
+  allow_all_descriptors();  // each program takes about eight
   return ProgramServer(bridge, places.here, stop).run();
 }
 

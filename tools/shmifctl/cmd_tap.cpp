@@ -314,10 +314,7 @@ void TapRun::join() {
 }
 
 void TapRun::begin() {
-  if (const std::error_code error = on_bus_.up()) {
-    throw Exception(
-        Error(error, "cannot bring the port up on bus " + wish_.path + ": " + error.message()));
-  }
+  bring_up(on_bus_, "bus " + wish_.path);
   addresses_.begin();
   std::printf("%s is on %s as port %s, %s\n", base::printable(name_).c_str(),
               base::printable(wish_.path).c_str(), on_bus_.name().c_str(),

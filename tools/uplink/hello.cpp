@@ -49,10 +49,6 @@ std::string Hello::to_line() const {
          " name=" + name + '\n';
 }
 
-bool Hello::is_hello(const std::string& line) noexcept {
-  return line.starts_with(kSign);
-}
-
 Result<Hello> Hello::parse(const std::string& line) {
   std::string_view rest = line;
   std::uint32_t version = 0;
@@ -130,7 +126,7 @@ Result<Hello> await_hello(int in, int stop, std::chrono::milliseconds at_most,
       if (line.size() < kMaxHelloLine) line += c;
       continue;
     }
-    if (Hello::is_hello(line)) return Hello::parse(line);
+    if (line.starts_with(kSign)) return Hello::parse(line);  // of any version
     line.clear();
   }
   return bad_hello(line);

@@ -21,8 +21,6 @@ struct Hello {
   std::string to_line() const;  ///< ends with '\n'
   /// Errors: bad_argument; the message says what is wrong with the line.
   static Result<Hello> parse(const std::string& line);
-  /// Whether the line is meant as one of these, of any version.
-  static bool is_hello(const std::string& line) noexcept;
 };
 
 /// The name of this machine, with other characters replaced.

@@ -24,7 +24,8 @@
 
 namespace shmif::tools {
 
-/// The bus of an uplink, which --create may have made. Declare it before the port (NewBus says why). Threads: one at a time.
+/// The bus of an uplink, which --create may have made. Declare it before the port (NewBus says
+/// why). Threads: one at a time.
 class UplinkBus {
  public:
   /// Opens the bus, or makes it, as provide_bus() does. Throws what that refuses.
