@@ -2,10 +2,12 @@
 
 #include <linux/futex.h>
 #include <linux/io_uring.h>
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <new>
@@ -98,6 +100,30 @@ bool FutexPoll::Ring::end_waits() noexcept {
   return syscall(SYS_io_uring_register, fd_.get(), IORING_REGISTER_SYNC_CANCEL, &all, 1) >= 0;
 }
 
+/// Whether each wake signals the eventfd. Linux 6.12.117 (Debian 13) signals only the first one
+/// that a ring of ours waits for, 20 ms late; all later ones are lost.
+bool FutexPoll::kernel_rings() noexcept {
+  constexpr int kPatienceMs = 200;
+  enum { unknown, no, yes };
+  static std::atomic<int> known{unknown};
+  if (known != unknown) return known == yes;
+  const UniqueFd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  Ring ring;
+  if (!event || !ring.open(event.get())) return false;
+  const std::uint32_t word = 0;
+  bool rings = true;
+  for (int round = 0; round < 2 && rings; ++round) {
+    if (!ring.submit_wait(word, word)) return false;
+    syscall(SYS_futex, &word, FUTEX_WAKE, 1, nullptr, nullptr, 0);
+    pollfd rung{.fd = event.get(), .events = POLLIN, .revents = 0};
+    std::uint64_t count = 0;
+    rings = ::poll(&rung, 1, kPatienceMs) == 1 && ::read(event.get(), &count, sizeof count) > 0 &&
+            ring.empty_work_list();
+  }
+  known = rings ? yes : no;
+  return rings;
+}
+
 FutexPoll::FutexPoll() noexcept = default;
 FutexPoll::FutexPoll(FutexPoll&&) noexcept = default;
 FutexPoll& FutexPoll::operator=(FutexPoll&&) noexcept = default;
@@ -105,6 +131,7 @@ FutexPoll::~FutexPoll() = default;
 
 bool FutexPoll::open() noexcept {
   *this = FutexPoll();
+  if (!kernel_rings()) return false;
   event_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   ring_.reset(new (std::nothrow) Ring);
   if (event_ && ring_ && ring_->open(event_.get())) return true;

@@ -42,7 +42,8 @@ class FutexPoll {
   FutexPoll& operator=(FutexPoll&&) noexcept;
   ~FutexPoll();
 
-  /// Makes descriptor and ring. Result: false if the kernel lacks this, or forbids it.
+  /// Makes descriptor and ring. Result: false if the kernel lacks this, forbids it, or does not do
+  /// what it should, as Linux 6.12.117. The first call of a process tries that.
   bool open() noexcept;
   bool is_open() const noexcept { return static_cast<bool>(event_); }
   int descriptor() const noexcept { return event_.get(); }
@@ -57,6 +58,7 @@ class FutexPoll {
 
  private:
   class Ring;
+  static bool kernel_rings() noexcept;
 
   UniqueFd event_;
   std::unique_ptr<Ring> ring_;
