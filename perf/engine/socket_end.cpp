@@ -161,10 +161,11 @@ int try_connect(int socket, const SocketAddress& remote, Clock::time_point deadl
   return number;
 }
 
-/// Whether a peer that answers with this error may start later.
+/// Whether a peer that answers with this error may start later. EADDRNOTAVAIL: the last attempt
+/// still has these addresses.
 bool may_come(int number) {
   return number == ECONNREFUSED || number == EHOSTUNREACH || number == ENETUNREACH ||
-         number == ECONNRESET || number == EINTR;
+         number == ECONNRESET || number == EINTR || number == EADDRNOTAVAIL;
 }
 
 }  // namespace
@@ -248,6 +249,10 @@ Result<std::unique_ptr<End>> connect_tcp_host_end(const HostEndOptions& options)
     const auto attempt = std::min(deadline, Clock::now() + kConnectAttempt);
     const int number = try_connect(socket->get(), *remote, attempt);
     if (number == 0) return make_stream_end(*std::move(socket), options, remote->to_string());
+    // An answer may come just now. Then the connection must not keep the addresses of the next
+    // attempt for a minute.
+    const linger at_once{.l_onoff = 1, .l_linger = 0};
+    static_cast<void>(::setsockopt(socket->get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once));
     const std::string what = "cannot connect to " + remote->to_string();
     debug(Debug::wire, [&] { return what + ": " + Error::from_errno(number, "connect").message; });
     if (!may_come(number) && number != ETIMEDOUT) return Error::from_errno(number, what);

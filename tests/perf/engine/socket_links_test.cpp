@@ -10,6 +10,7 @@
 #include <array>
 #include <future>
 #include <memory>
+#include <thread>
 #include <utility>
 
 #include "base/unique_fd.hpp"
@@ -102,6 +103,24 @@ TEST(HostEnd, AConnectionCarriesMoreThanItsBuffersBothWays) {
   const auto back = frames_to(0, 1, 100);
   (void)send_all(*pair.other, back, *pair.one);
   EXPECT_TRUE(same_frames(back, collect(*pair.one, back.size())));
+}
+
+/// An attempt that was given up may have been answered all the same.
+TEST(HostEnd, AConnectionWaitsForItsAddressesWhileAnotherHasThem) {
+  const SocketAddress there = parse_socket_address(own_address(7070)).value();
+  const UniqueFd listening = bound_socket(SOCK_STREAM, there).value();
+  ASSERT_EQ(::listen(listening.get(), 2), 0);
+  UniqueFd before =
+      bound_socket(SOCK_STREAM, parse_socket_address(own_address(7071)).value()).value();
+  ASSERT_EQ(::connect(before.get(), there.get(), there.size), 0);
+  auto closing = std::async(std::launch::async, [&] {
+    std::this_thread::sleep_for(milliseconds(200));
+    const linger at_once{.l_onoff = 1, .l_linger = 0};
+    EXPECT_EQ(::setsockopt(before.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
+    before.reset();
+  });
+  const auto end = connect_tcp_host_end(host_options(own_address(7071), own_address(7070)));
+  EXPECT_TRUE(end) << end.error().message;
 }
 
 TEST(HostEnd, AConnectionToNobodyTimesOutAndSaysWhatToLookAt) {
