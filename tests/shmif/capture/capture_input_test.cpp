@@ -411,7 +411,7 @@ TYPED_TEST(StalledReader, IsLeftWhenTheStopDescriptorSaysSo) {
   {
     const InPlaceOf standard(STDOUT_FILENO, input.get());
     auto writer = TypeParam::create("-", {.stop_descriptor = stop.get()}).value();
-    for (int i = 0; i < 200; ++i) {
+    for (int i = 0; i < 2000; ++i) {  // more than a pipe takes, also with pages of 64 KiB
       const Bytes frame = make_frame(1000, 1);
       const FrameView view(frame.data(), frame.size());
       static_cast<void>(writer.send({&view, 1}));
