@@ -164,7 +164,7 @@ std::uint64_t RingWriter::write_records(std::uint64_t chain_end, std::uint64_t b
     const std::uint64_t step = record_bytes(body);
     if (batch.alike.first == batch.frames.size() - frames.size()) alike = batch.alike.frames;
     if (shared || step >= kLargeRecord)
-      request_for_writing(p + kWriteAhead, step, shared ? kLineBytes : kPairBytes);
+      request_for_writing(p + kWriteAhead, step, alike > 1 ? kPairBytes : kLineBytes);
     if (shared) {
       write_shared(p, frames.first(plan.frames()));
     } else {
