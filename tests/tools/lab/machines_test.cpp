@@ -309,5 +309,35 @@ TEST_F(LabRealMachines, RunTheExampleAndLeaveNothing) {
     EXPECT_FALSE(std::filesystem::exists("/dev/shm/" + name + path));
 }
 
+TEST_F(LabMachines, HaveATemporaryFolderOfTheirOwnThatGoesWithThem) {
+  const std::string temporary = file("tmp");
+  std::filesystem::create_directory(temporary);
+  ssh_is("for last; do :; done\nTMPDIR=" + temporary + " exec sh -c \"$last\"\n");
+  const std::string path = far_lab(R"(
+host.there.on = "b"
+host.there.machine = "far"
+host.there.run = """r=$SHMIF_RESULTS
+echo mine > $r/mine; ls -d $r; stat -c %a $r; sleep 600"""
+host.there.ready = "log 700"
+)");
+  for (const bool is_killed : {false, true}) {
+    ASSERT_EQ(up(path, {"--detach"}).status, 0);
+    std::vector<std::string> names;
+    for (const auto& each : std::filesystem::directory_iterator(temporary)) {
+      names.push_back(each.path().filename().string());
+    }
+    ASSERT_EQ(names.size(), 1U);
+    const std::string begin = "shmif-" + name_ + "-far-";
+    EXPECT_EQ(names[0].rfind(begin, 0), 0U) << names[0];
+    EXPECT_EQ(names[0].size(), begin.size() + 6) << "a name that nobody could guess";
+    EXPECT_EQ(text_of(file("out/there.log")), temporary + '/' + names[0] + "\n700\n");
+    if (is_killed) ::kill(far_controller(), SIGKILL);
+    EXPECT_EQ(run_tool({"down", name_}).status, 0);
+    EXPECT_TRUE(eventually([&] { return std::filesystem::is_empty(temporary); }));
+    EXPECT_TRUE(eventually([&] { return !std::filesystem::exists(far_bus()); }));
+  }
+  expect_nothing_left();
+}
+
 }  // namespace
 }  // namespace shmif::test
