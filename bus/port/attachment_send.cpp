@@ -59,6 +59,16 @@ std::error_code check_offload(const FrameView& frame, const Ring& ring,
   return {};
 }
 
+/// Whether long frames of one length are in front, enough of them to gain by being alike (I10).
+/// Where sizes are mixed, looking further costs more than that.
+bool begins_alike(std::span<const FrameView> frames) noexcept {
+  constexpr std::size_t kFew = 4;
+  if (frames.size() < kFew) return false;
+  const std::size_t size = frames.front().size();
+  return size > RecordPlan::kLongestThatShares && frames[1].size() == size &&
+         frames[kFew - 1].size() == size;
+}
+
 /// `max`: bytes of the ring, the tail included.
 Front front_of(std::span<const FrameView> frames, const Ring& ring, std::uint64_t max) noexcept {
   BatchPlan plan;
@@ -70,8 +80,7 @@ Front front_of(std::span<const FrameView> frames, const Ring& ring, std::uint64_
     payload += joined.bytes;
     rest = rest.subspan(joined.frames);
     if (rest.empty()) break;
-    // Where a short frame comes next, this look would cost more than it saves.
-    if (rest.size() > 1 && rest[1].size() > RecordPlan::kLongestThatShares) {
+    if (begins_alike(rest)) {
       const RecordPlan::Joined alone = plan.add_all_alone(rest, ring.max_frame(), max);
       if (alone.frames != 0) {
         payload += alone.bytes;

@@ -245,10 +245,12 @@ AppendStatus RingWriter::make_room(std::uint64_t lock, std::uint64_t end,
       --steps;
       const std::uint64_t w = ring_.word_at(p);
       step = ring_.step(w, p);
-      if (const std::uint64_t over = step_over_alike(w, p, step, generous); over != 0) {
-        p += over;
-        step_before = 0;
-        continue;
+      if (step != 0 && ring_.alike_from(w, p, step) > 1) {
+        if (const std::uint64_t over = step_over_alike(w, p, step, generous); over != 0) {
+          p += over;
+          step_before = 0;
+          continue;
+        }
       }
       // Readers may have its cache line, which comes while other records are walked. If records
       // differ in size, nobody knows where the next ones begin, so all lines are requested: they
