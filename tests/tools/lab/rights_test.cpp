@@ -252,6 +252,10 @@ TEST_F(LabRights, LsListsStaleLabsAndBusesOfNoLab) {
     EXPECT_TRUE(eventually([&] { return bus_in(listed(), "alone").is_object(); }));
     EXPECT_TRUE(bus_in(listed(), "alone")["lab"].is_null());
   }
+  fs::copy_file(file("run/shmif/lab.json"), file("run/shmif/other.json"));
+  EXPECT_EQ(run_tool({"down", "other"}).status, 0);
+  EXPECT_EQ(listed_lab()["state"], "up") << "a state is of the lab that it names";
+  fs::remove(file("run/shmif/other.json"));
   // Both the controller and the guardian are killed: the lab is dead, its bus has no port.
   const pid_t controller = state()["pid"];
   const std::vector<pid_t> family = family_of(controller);
