@@ -13,7 +13,7 @@ constexpr std::uint64_t kRoomShare = 64;
 /// How far ahead of the walk over the oldest records their cache lines are requested, if they are
 /// of one size.
 constexpr std::uint64_t kRecordsAhead = 16;
-constexpr std::uint64_t kMostAlike = UINT16_MAX;  // records that a header can tell of (I10)
+constexpr std::uint64_t kMaxAlike = UINT16_MAX;  // records that a header can tell of (I10)
 // Shared records, and others of at least kLargeRecord bytes, are requested kWriteAhead before they
 // are written; records of different sizes, as long before they are walked.
 constexpr std::uint64_t kLargeRecord = 1000;
@@ -176,7 +176,7 @@ std::uint64_t RingWriter::write_records(std::uint64_t chain_end, std::uint64_t b
     }
     store_relaxed(r.time_ns, time_ns);
     store_relaxed(r.slot, static_cast<std::uint16_t>(slot_));
-    const std::uint64_t count = shared ? plan.frames() : std::min(alike, kMostAlike);
+    const std::uint64_t count = shared ? plan.frames() : std::min(alike, kMaxAlike);
     store_relaxed(r.frames, static_cast<std::uint16_t>(count));
     store_relaxed(r.incarnation, incarnation_);
     p += step;
