@@ -279,9 +279,11 @@ TEST_P(GuestTerminal, WholeJobLeadsAProcessGroupOfTheGuest) {
 
 /// timeout(1) makes a process group for itself, unless it leads one.
 TEST_P(GuestTerminal, KeysReachAProgramThatMakesItsOwnProcessGroup) {
-  // No shell: one that is about to fork would keep the signal for after its child.
+  // No shell: one that is about to fork would keep the signal for after its child. No pause(),
+  // before which a signal of this moment would be lost.
   TerminalSession session(options({"timeout", "600", "python3", "-c",
-                                   "import signal; print('ready', flush=True); signal.pause()"}));
+                                   "import time\nprint('ready', flush=True)\n"
+                                   "while True: time.sleep(0.1)"}));
   ASSERT_TRUE(session.shows("ready")) << session.rest();
   session.type("\x03");
   EXPECT_EQ(session.news(), "exit 130") << session.rest();
