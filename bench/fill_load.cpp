@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-#include "perf/membw/fill_load.hpp"
+#include "instruments/membw/fill_load.hpp"
 
 namespace shmif::perf {
 namespace {

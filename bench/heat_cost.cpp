@@ -34,7 +34,7 @@
 #include <vector>
 
 #include "base/unique_fd.hpp"
-#include "perf/heat/session.hpp"
+#include "instruments/heat/session.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/heat_share.hpp"
 #include "shmif/port.hpp"

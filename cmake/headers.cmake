@@ -11,15 +11,15 @@ set(SHMIF_PUBLIC_HEADERS
   bus/info.hpp
   bus/mac.hpp
   bus/port_options.hpp
-  perf/counters/errors.hpp
-  perf/counters/event.hpp
-  perf/counters/event_names.hpp
-  perf/counters/sample.hpp
-  perf/counters/sample_format.hpp
-  perf/counters/session.hpp
-  perf/counters/session_table.hpp
-  perf/watch/kernel_files.hpp
-  perf/watch/task_id.hpp
+  instruments/counters/errors.hpp
+  instruments/counters/event.hpp
+  instruments/counters/event_names.hpp
+  instruments/counters/sample.hpp
+  instruments/counters/sample_format.hpp
+  instruments/counters/session.hpp
+  instruments/counters/session_table.hpp
+  instruments/watch/kernel_files.hpp
+  instruments/watch/task_id.hpp
   shmif/bus.hpp
   shmif/capture/pcap_link.hpp
   shmif/control/change.hpp

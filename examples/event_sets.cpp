@@ -13,9 +13,9 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include <shmif/perf/counters/event_names.hpp>
-#include <shmif/perf/counters/sample.hpp>
-#include <shmif/perf/counters/session.hpp>
+#include <shmif/instruments/counters/event_names.hpp>
+#include <shmif/instruments/counters/sample.hpp>
+#include <shmif/instruments/counters/session.hpp>
 
 using namespace shmif::perf;
 using namespace std::chrono_literals;

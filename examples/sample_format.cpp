@@ -17,9 +17,9 @@
 #include <string>
 #include <string_view>
 
-#include <shmif/perf/counters/event_names.hpp>
-#include <shmif/perf/counters/sample_format.hpp>
-#include <shmif/perf/counters/session.hpp>
+#include <shmif/instruments/counters/event_names.hpp>
+#include <shmif/instruments/counters/sample_format.hpp>
+#include <shmif/instruments/counters/session.hpp>
 
 using namespace shmif::perf;
 

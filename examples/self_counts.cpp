@@ -13,9 +13,9 @@
 #include <cstring>
 #include <string>
 
-#include <shmif/perf/counters/event_names.hpp>
-#include <shmif/perf/counters/sample.hpp>
-#include <shmif/perf/counters/session.hpp>
+#include <shmif/instruments/counters/event_names.hpp>
+#include <shmif/instruments/counters/sample.hpp>
+#include <shmif/instruments/counters/session.hpp>
 #include <shmif/port.hpp>
 
 using namespace shmif::perf;

@@ -7,14 +7,14 @@
 #include <numeric>
 #include <utility>
 
+#include "instruments/watch/cgroup.hpp"
+#include "instruments/watch/clock.hpp"
 #include "perf/control/harness_limit.hpp"
 #include "perf/control/search.hpp"
 #include "perf/job/values.hpp"
 #include "perf/plan/plan.hpp"
 #include "perf/result/machine.hpp"
-#include "perf/stats/clock.hpp"
 #include "perf/stats/confidence.hpp"
-#include "perf/watch/cgroup.hpp"
 
 namespace shmif::perf {
 

@@ -7,9 +7,9 @@
 
 #include "base/quiet_thread.hpp"
 #include "bus/file/parts.hpp"
+#include "instruments/heat/page_scan.hpp"
+#include "instruments/watch/clock.hpp"
 #include "perf/engine/engine.hpp"
-#include "perf/heat/page_scan.hpp"
-#include "perf/stats/clock.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {

@@ -13,9 +13,9 @@
 #include <thread>
 #include <vector>
 
+#include "instruments/heat/client_folder.hpp"
+#include "instruments/heat/session.hpp"
 #include "perf/control/run_state.hpp"
-#include "perf/heat/client_folder.hpp"
-#include "perf/heat/session.hpp"
 #include "perf/result/heat_of_job.hpp"
 
 namespace shmif::perf {

@@ -13,13 +13,13 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "instruments/watch/cgroup.hpp"
+#include "instruments/watch/clock.hpp"
 #include "perf/control/interval_log.hpp"
 #include "perf/control/job_thread.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/plan/plan.hpp"
 #include "perf/result/progress.hpp"
-#include "perf/stats/clock.hpp"
-#include "perf/watch/cgroup.hpp"
 #include "perf/worker/run_memory.hpp"
 #include "perf/worker/worker.hpp"
 

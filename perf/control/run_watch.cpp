@@ -9,11 +9,11 @@
 #include <utility>
 
 #include "base/quiet_thread.hpp"
+#include "instruments/membw/pmu_source.hpp"
+#include "instruments/membw/resctrl_source.hpp"
+#include "instruments/membw/software_source.hpp"
+#include "instruments/why/analysis.hpp"
 #include "perf/engine/engine.hpp"
-#include "perf/membw/pmu_source.hpp"
-#include "perf/membw/resctrl_source.hpp"
-#include "perf/membw/software_source.hpp"
-#include "perf/why/analysis.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {

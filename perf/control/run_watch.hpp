@@ -12,11 +12,11 @@
 #include <thread>
 #include <vector>
 
+#include "instruments/membw/source.hpp"
+#include "instruments/why/cause.hpp"
+#include "instruments/why/sampler.hpp"
 #include "perf/control/run_state.hpp"
-#include "perf/membw/source.hpp"
 #include "perf/result/memory_of_run.hpp"
-#include "perf/why/cause.hpp"
-#include "perf/why/sampler.hpp"
 
 namespace shmif::perf {
 

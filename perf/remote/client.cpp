@@ -10,12 +10,12 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "instruments/watch/clock.hpp"
 #include "perf/remote/job_texts.hpp"
 #include "perf/remote/remote_host.hpp"
 #include "perf/remote/saved_states.hpp"
 #include "perf/remote/shares.hpp"
 #include "perf/remote/stop_patience.hpp"
-#include "perf/stats/clock.hpp"
 
 namespace shmif::perf {
 namespace {

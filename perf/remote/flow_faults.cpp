@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "base/printable.hpp"
-#include "perf/why/analysis.hpp"
-#include "perf/why/cause.hpp"
-#include "perf/why/evidence.hpp"
+#include "instruments/why/analysis.hpp"
+#include "instruments/why/cause.hpp"
+#include "instruments/why/evidence.hpp"
 
 namespace shmif::perf {
 namespace {

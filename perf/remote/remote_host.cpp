@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
+#include "instruments/watch/clock.hpp"
 #include "perf/report/table.hpp"
-#include "perf/stats/clock.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {

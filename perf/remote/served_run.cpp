@@ -4,8 +4,8 @@
 #include <iterator>
 #include <utility>
 
+#include "instruments/watch/clock.hpp"
 #include "perf/job/values.hpp"
-#include "perf/stats/clock.hpp"
 
 namespace shmif::perf {
 

@@ -11,13 +11,13 @@
 #include <optional>
 #include <vector>
 
+#include "instruments/watch/clock.hpp"
 #include "perf/remote/address.hpp"
 #include "perf/remote/job_texts.hpp"
 #include "perf/remote/pinned_directory.hpp"
 #include "perf/remote/served_run.hpp"
 #include "perf/remote/visitor.hpp"
 #include "perf/report/table.hpp"
-#include "perf/stats/clock.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {

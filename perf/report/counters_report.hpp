@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "perf/counters/sample_profile.hpp"
-#include "perf/counters/stat.hpp"
+#include "instruments/counters/sample_profile.hpp"
+#include "instruments/counters/stat.hpp"
 
 namespace shmif::perf {
 

@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "perf/heat/heat_map.hpp"
+#include "instruments/heat/heat_map.hpp"
 #include "perf/report/json_values.hpp"
 #include "perf/report/table.hpp"
 #include "perf/report/text_blocks.hpp"

@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "perf/membw/measure.hpp"
+#include "instruments/membw/measure.hpp"
 #include "perf/report/json_values.hpp"
 #include "perf/report/table.hpp"
 #include "perf/report/text_blocks.hpp"

@@ -5,7 +5,7 @@
 #include <span>
 #include <string>
 
-#include "perf/why/why_result.hpp"
+#include "instruments/why/why_result.hpp"
 
 namespace shmif::perf {
 

@@ -4,9 +4,9 @@
 #include <optional>
 #include <string>
 
-#include "perf/heat/attributes.hpp"
-#include "perf/heat/bus_history.hpp"
-#include "perf/heat/source.hpp"
+#include "instruments/heat/attributes.hpp"
+#include "instruments/heat/bus_history.hpp"
+#include "instruments/heat/source.hpp"
 
 namespace shmif::perf {
 

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "perf/membw/measure.hpp"
+#include "instruments/membw/measure.hpp"
 
 namespace shmif::perf {
 

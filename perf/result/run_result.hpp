@@ -14,11 +14,11 @@
 #include <utility>
 #include <vector>
 
+#include "instruments/why/cause.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/job/job_options.hpp"
 #include "perf/stats/figure.hpp"
 #include "perf/stats/latency_histogram.hpp"
-#include "perf/why/cause.hpp"
 
 namespace shmif::perf {
 

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "perf/stats/clock.hpp"
+#include "instruments/watch/clock.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -6,7 +6,7 @@
 #include <csignal>
 #include <optional>
 
-#include "perf/watch/held_child.hpp"
+#include "instruments/watch/held_child.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "perf/counters/event_names.hpp"
-#include "perf/counters/event_text.hpp"
+#include "instruments/counters/event_names.hpp"
+#include "instruments/counters/event_text.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "base/result.hpp"
-#include "perf/counters/kernel_counters.hpp"
-#include "perf/counters/session.hpp"
+#include "instruments/counters/kernel_counters.hpp"
+#include "instruments/counters/session.hpp"
 #include "perf/worker/run_memory.hpp"
 
 namespace shmif::perf {

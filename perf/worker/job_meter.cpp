@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "perf/stats/clock.hpp"
+#include "instruments/watch/clock.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {

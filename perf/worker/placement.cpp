@@ -22,9 +22,9 @@
 #include <vector>
 
 #include "base/unique_fd.hpp"
+#include "instruments/watch/cgroup.hpp"
 #include "perf/job/values.hpp"
 #include "perf/plan/numa_nodes.hpp"
-#include "perf/watch/cgroup.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {

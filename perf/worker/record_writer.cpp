@@ -7,7 +7,7 @@
 #include <string_view>
 #include <utility>
 
-#include "perf/stats/clock.hpp"
+#include "instruments/watch/clock.hpp"
 #include "shmif/capture/pcap_link.hpp"
 
 namespace shmif::perf {

@@ -27,8 +27,8 @@
 
 #include "base/result.hpp"
 #include "base/shared_memory.hpp"
+#include "instruments/watch/clock.hpp"
 #include "perf/result/run_result.hpp"
-#include "perf/stats/clock.hpp"
 #include "perf/stats/figure.hpp"
 #include "perf/stats/latency_histogram.hpp"
 #include "perf/stats/period.hpp"

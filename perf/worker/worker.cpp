@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "perf/stats/clock.hpp"
+#include "instruments/watch/clock.hpp"
 #include "perf/verify/verify_state.hpp"
 #include "perf/worker/command.hpp"
 #include "perf/worker/equipment.hpp"

@@ -4,8 +4,8 @@
 #include <string>
 
 #include "base/number_list.hpp"
-#include "perf/counters/event_names.hpp"
-#include "perf/counters/event_text.hpp"
+#include "instruments/counters/event_names.hpp"
+#include "instruments/counters/event_text.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/targets.hpp"
 #include "tests/support/temp_dir.hpp"

@@ -2,12 +2,12 @@
 #include <string>
 #include <vector>
 
-#include "perf/heat/attributes.hpp"
-#include "perf/heat/control_text.hpp"
-#include "perf/heat/damon.hpp"
-#include "perf/heat/regions.hpp"
-#include "perf/heat/source.hpp"
-#include "perf/watch/process.hpp"
+#include "instruments/heat/attributes.hpp"
+#include "instruments/heat/control_text.hpp"
+#include "instruments/heat/damon.hpp"
+#include "instruments/heat/regions.hpp"
+#include "instruments/heat/source.hpp"
+#include "instruments/watch/process.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/input.hpp"
 #include "tests/fuzz/targets.hpp"

@@ -3,8 +3,8 @@
 #include <string_view>
 
 #include "base/number_list.hpp"
-#include "perf/watch/process.hpp"
-#include "perf/why/kernel_text.hpp"
+#include "instruments/watch/process.hpp"
+#include "instruments/why/kernel_text.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/targets.hpp"
 

@@ -1,7 +1,7 @@
 #include <string>
 
-#include "perf/membw/resctrl_files.hpp"
-#include "perf/membw/software_source.hpp"
+#include "instruments/membw/resctrl_files.hpp"
+#include "instruments/membw/software_source.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/input.hpp"
 #include "tests/fuzz/targets.hpp"

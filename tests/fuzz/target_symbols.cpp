@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "perf/counters/symbol_table.hpp"
+#include "instruments/counters/symbol_table.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/targets.hpp"
 

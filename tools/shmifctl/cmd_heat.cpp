@@ -7,7 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "perf/heat/bus_heat.hpp"
+#include "instruments/heat/bus_heat.hpp"
 #include "shmif/heat_wire.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"

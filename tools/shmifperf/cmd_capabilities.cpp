@@ -6,12 +6,12 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.hpp"
-#include "perf/counters/stat.hpp"
-#include "perf/heat/session.hpp"
-#include "perf/membw/measure.hpp"
+#include "instruments/counters/stat.hpp"
+#include "instruments/heat/session.hpp"
+#include "instruments/membw/measure.hpp"
+#include "instruments/watch/capability.hpp"
+#include "instruments/why/sampler.hpp"
 #include "perf/report/table.hpp"
-#include "perf/watch/capability.hpp"
-#include "perf/why/sampler.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/shmifperf/commands.hpp"

@@ -14,9 +14,9 @@
 #include <string>
 #include <vector>
 
-#include "perf/heat/bus_heat.hpp"
-#include "perf/heat/client_folder.hpp"
-#include "perf/heat/control_text.hpp"
+#include "instruments/heat/bus_heat.hpp"
+#include "instruments/heat/client_folder.hpp"
+#include "instruments/heat/control_text.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/heat_wire.hpp"
 #include "tools/common/default_bus.hpp"

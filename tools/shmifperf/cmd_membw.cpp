@@ -9,13 +9,13 @@
 #include <cstdio>
 #include <memory>
 
-#include "perf/membw/allocation.hpp"
-#include "perf/membw/cpu_place.hpp"
-#include "perf/membw/fill_load.hpp"
-#include "perf/membw/measure.hpp"
-#include "perf/membw/pmu_source.hpp"
-#include "perf/membw/resctrl_source.hpp"
-#include "perf/membw/software_source.hpp"
+#include "instruments/membw/allocation.hpp"
+#include "instruments/membw/cpu_place.hpp"
+#include "instruments/membw/fill_load.hpp"
+#include "instruments/membw/measure.hpp"
+#include "instruments/membw/pmu_source.hpp"
+#include "instruments/membw/resctrl_source.hpp"
+#include "instruments/membw/software_source.hpp"
 #include "perf/report/units.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/output.hpp"

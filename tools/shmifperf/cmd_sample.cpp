@@ -5,8 +5,8 @@
 #include <string>
 
 #include "base/quantity.hpp"
-#include "perf/counters/event_names.hpp"
-#include "perf/counters/sample_profile.hpp"
+#include "instruments/counters/event_names.hpp"
+#include "instruments/counters/sample_profile.hpp"
 #include "perf/report/counters_report.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"

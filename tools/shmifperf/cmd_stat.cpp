@@ -6,8 +6,8 @@
 #include <string_view>
 
 #include "base/quantity.hpp"
-#include "perf/counters/event_names.hpp"
-#include "perf/counters/stat.hpp"
+#include "instruments/counters/event_names.hpp"
+#include "instruments/counters/stat.hpp"
 #include "perf/report/counters_report.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"

@@ -8,8 +8,8 @@
 #include <string>
 
 #include "base/quantity.hpp"
+#include "instruments/watch/clock.hpp"
 #include "perf/report/why_report.hpp"
-#include "perf/stats/clock.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/signals.hpp"

@@ -3,7 +3,7 @@
 
 #include <optional>
 
-#include "perf/heat/damon_space.hpp"
+#include "instruments/heat/damon_space.hpp"
 #include "tools/common/options.hpp"
 
 namespace shmif::tools {

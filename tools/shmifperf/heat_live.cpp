@@ -6,7 +6,7 @@
 #include <csignal>
 #include <string_view>
 
-#include "perf/heat/heat_map.hpp"
+#include "instruments/heat/heat_map.hpp"
 #include "tools/common/progress.hpp"
 
 namespace shmif::tools {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "perf/heat/session.hpp"
+#include "instruments/heat/session.hpp"
 #include "tools/show/terminal.hpp"
 
 namespace shmif::tools {

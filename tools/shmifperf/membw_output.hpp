@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/result.hpp"
-#include "perf/membw/measure.hpp"
+#include "instruments/membw/measure.hpp"
 #include "tools/common/options.hpp"
 
 namespace shmif::tools {

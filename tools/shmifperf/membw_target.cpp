@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "base/quantity.hpp"
-#include "perf/membw/fill_load.hpp"
-#include "perf/stats/clock.hpp"
+#include "instruments/membw/fill_load.hpp"
+#include "instruments/watch/clock.hpp"
 #include "tools/common/command.hpp"
 #include "tools/shmifperf/watched.hpp"
 

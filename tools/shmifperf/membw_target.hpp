@@ -8,10 +8,10 @@
 #include <optional>
 #include <vector>
 
-#include "perf/membw/fill_load.hpp"
-#include "perf/membw/measure.hpp"
-#include "perf/watch/held_child.hpp"
-#include "perf/watch/process.hpp"
+#include "instruments/membw/fill_load.hpp"
+#include "instruments/membw/measure.hpp"
+#include "instruments/watch/held_child.hpp"
+#include "instruments/watch/process.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/signals.hpp"
 

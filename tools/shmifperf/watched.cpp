@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "base/number_list.hpp"
-#include "perf/counters/kernel_counters.hpp"
-#include "perf/inject/exec_stop.hpp"
+#include "instruments/counters/kernel_counters.hpp"
+#include "instruments/inject/exec_stop.hpp"
 
 namespace shmif::tools {
 namespace {

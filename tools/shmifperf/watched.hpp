@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "base/unique_fd.hpp"
-#include "perf/watch/held_child.hpp"
-#include "perf/watch/process.hpp"
+#include "instruments/watch/held_child.hpp"
+#include "instruments/watch/process.hpp"
 #include "tools/common/command.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/signals.hpp"

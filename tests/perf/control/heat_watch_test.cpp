@@ -4,8 +4,8 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/perf/heat/fake_client.hpp"
-#include "tests/perf/heat/shared_pages.hpp"
+#include "tests/instruments/heat/fake_client.hpp"
+#include "tests/instruments/heat/shared_pages.hpp"
 #include "tests/support/eventually.hpp"
 
 namespace shmif::perf::heat_watch {

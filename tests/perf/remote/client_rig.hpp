@@ -15,12 +15,12 @@
 #include <utility>
 #include <vector>
 
+#include "instruments/watch/clock.hpp"
 #include "perf/option/job_file.hpp"
 #include "perf/remote/address.hpp"
 #include "perf/remote/client.hpp"
 #include "perf/remote/connection.hpp"
 #include "perf/report/table.hpp"
-#include "perf/stats/clock.hpp"
 #include "tests/perf/report/sample_results.hpp"
 #include "tests/support/in_directory.hpp"
 #include "tests/support/temp_dir.hpp"

@@ -14,10 +14,10 @@
 #include <string>
 #include <variant>
 
+#include "instruments/watch/clock.hpp"
 #include "perf/option/job_file.hpp"
 #include "perf/remote/run_child.hpp"
 #include "perf/remote/served_run.hpp"
-#include "perf/stats/clock.hpp"
 #include "tests/perf/plan/plans.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/temp_dir.hpp"

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "instruments/watch/clock.hpp"
 #include "perf/remote/client.hpp"
 #include "perf/report/table.hpp"
-#include "perf/stats/clock.hpp"
 #include "perf/verify/verify_state.hpp"
 #include "tests/perf/remote/client_rig.hpp"
 #include "tests/perf/report/sample_results.hpp"

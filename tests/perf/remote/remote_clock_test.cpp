@@ -16,11 +16,11 @@
 #include <variant>
 #include <vector>
 
+#include "instruments/watch/clock.hpp"
 #include "perf/remote/address.hpp"
 #include "perf/remote/remote_host.hpp"
 #include "perf/remote/visitor.hpp"
 #include "perf/report/report.hpp"
-#include "perf/stats/clock.hpp"
 #include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf::remote_clock {

@@ -20,10 +20,10 @@
 #include <variant>
 #include <vector>
 
+#include "instruments/watch/clock.hpp"
 #include "perf/remote/run_child.hpp"
 #include "perf/remote/saved_states.hpp"
 #include "perf/remote/served_run.hpp"
-#include "perf/stats/clock.hpp"
 #include "perf/verify/verify_state.hpp"
 #include "tests/support/temp_dir.hpp"
 

@@ -6,17 +6,17 @@
 #include <vector>
 
 #include "bus/layout.hpp"
-#include "perf/counters/sample_profile.hpp"
-#include "perf/heat/bus_heat.hpp"
-#include "perf/heat/control_text.hpp"
-#include "perf/heat/session.hpp"
+#include "instruments/counters/sample_profile.hpp"
+#include "instruments/heat/bus_heat.hpp"
+#include "instruments/heat/control_text.hpp"
+#include "instruments/heat/session.hpp"
+#include "instruments/why/analysis.hpp"
+#include "instruments/why/counted.hpp"
+#include "instruments/why/evidence.hpp"
 #include "perf/report/counters_report.hpp"
 #include "perf/report/why_report.hpp"
-#include "perf/why/analysis.hpp"
-#include "perf/why/counted.hpp"
-#include "perf/why/evidence.hpp"
-#include "tests/perf/membw/trees.hpp"
-#include "tests/perf/why/why_series.hpp"
+#include "tests/instruments/membw/trees.hpp"
+#include "tests/instruments/why/why_series.hpp"
 
 namespace shmif::perf::test {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "perf/control/job_counters.hpp"
 #include "perf/worker/job_counting.hpp"
-#include "tests/perf/counters/fake_counters.hpp"
+#include "tests/instruments/counters/fake_counters.hpp"
 
 namespace shmif::perf::test {
 namespace {

@@ -10,7 +10,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "perf/stats/clock.hpp"
+#include "instruments/watch/clock.hpp"
 #include "perf/worker/record_writer.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/capture/pcap_link.hpp"

@@ -15,8 +15,8 @@
 #include <set>
 #include <sstream>
 
+#include "instruments/watch/cgroup.hpp"
 #include "perf/control/campaign.hpp"
-#include "perf/watch/cgroup.hpp"
 #include "tests/perf/control/run_plan.hpp"
 #include "tests/support/child_process.hpp"
 

@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "perf/heat/page_scan.hpp"
+#include "instruments/heat/page_scan.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/paths.hpp"

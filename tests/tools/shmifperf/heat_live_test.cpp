@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "perf/heat/heat_map.hpp"
+#include "instruments/heat/heat_map.hpp"
 #include "tests/support/paths.hpp"
 #include "tests/tools/common/on_terminal.hpp"
 #include "tests/tools/shmifperf/heat_rig.hpp"

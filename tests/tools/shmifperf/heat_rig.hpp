@@ -1,7 +1,7 @@
 #pragma once
 // What tests of access heat ask of the machine.
 
-#include "perf/heat/session.hpp"
+#include "instruments/heat/session.hpp"
 
 namespace shmif::test {
 

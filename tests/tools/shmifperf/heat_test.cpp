@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "shmif/port.hpp"
-#include "tests/perf/heat/fake_damon.hpp"
+#include "tests/instruments/heat/fake_damon.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/paths.hpp"
 #include "tests/support/temp_bus.hpp"

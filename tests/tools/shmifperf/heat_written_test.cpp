@@ -9,8 +9,8 @@
 #include <sstream>
 #include <string>
 
-#include "perf/heat/source.hpp"
-#include "tests/perf/heat/shared_pages.hpp"
+#include "instruments/heat/source.hpp"
+#include "tests/instruments/heat/shared_pages.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/paths.hpp"
 #include "tests/support/temp_dir.hpp"

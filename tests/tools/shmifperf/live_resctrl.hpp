@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "perf/membw/schemata.hpp"
+#include "instruments/membw/schemata.hpp"
 #include "tests/support/live_files.hpp"
 
 namespace shmif::test {

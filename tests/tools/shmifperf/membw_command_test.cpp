@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "shmif/port.hpp"
-#include "tests/perf/membw/trees.hpp"
+#include "tests/instruments/membw/trees.hpp"
 #include "tests/support/frames.hpp"
 #include "tests/support/paths.hpp"
 #include "tests/support/temp_bus.hpp"

@@ -11,7 +11,7 @@
 #include <memory>
 #include <sstream>
 
-#include "perf/watch/held_child.hpp"
+#include "instruments/watch/held_child.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/paths.hpp"
 #include "tests/support/temp_dir.hpp"

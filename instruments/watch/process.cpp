@@ -1,0 +1,188 @@
+#include "instruments/watch/process.hpp"
+
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <optional>
+#include <sstream>
+#include <string>
+
+#include "base/quantity.hpp"
+#include "base/text.hpp"
+
+namespace shmif::perf {
+namespace {
+
+constexpr std::size_t kFirstField = 3;
+constexpr std::size_t kLastField = 39;  ///< the last one that we read
+
+/// The words of /proc/PID/stat behind the name: word 0 is field 3. A truncated text has fewer
+/// words. Many instruments read such a text many times a second, so this does not allocate memory.
+struct StatWords {
+  std::array<std::string_view, kLastField - kFirstField + 1> words{};
+  std::size_t count = 0;
+
+  explicit StatWords(std::string_view text) {
+    while (!text.empty() && count < words.size()) {
+      std::size_t end = 0;
+      while (end < text.size() && text[end] != ' ' && text[end] != '\n') ++end;
+      if (end > 0) words.at(count++) = text.substr(0, end);
+      text.remove_prefix(std::min(end + 1, text.size()));
+    }
+  }
+  bool whole() const noexcept { return count == words.size() && words[0].size() == 1; }
+};
+
+Error other_form() {
+  return {Errc::bad_argument, "not as proc_pid_stat(5) describes it"};
+}
+
+/// Whether SIGKILL is pending, according to the line "SigPnd:\t0000000000000100".
+bool is_to_be_killed(const std::string& status) {
+  constexpr std::string_view kName = "\nSigPnd:\t";
+  constexpr std::size_t kDigits = 16;
+  constexpr int kHexadecimal = 16;
+  const std::size_t at = status.find(kName);
+  if (at == std::string::npos) return false;
+  const std::string_view digits = std::string_view(status).substr(at + kName.size(), kDigits);
+  const std::uint64_t pending = base::read_digits(digits, kHexadecimal).value_or(0);
+  return (pending >> unsigned{SIGKILL - 1} & 1U) != 0;
+}
+
+}  // namespace
+
+Result<TaskStat> read_task_stat(std::string_view text) {
+  const std::size_t open = text.find('(');
+  const std::size_t close = text.rfind(')');  // the name may contain parentheses
+  if (open == std::string_view::npos || close == std::string_view::npos || close < open) {
+    return other_form();
+  }
+  const StatWords fields(text.substr(close + 1));
+  if (!fields.whole()) return other_form();
+  bool whole = true;
+  const auto field = [&](std::size_t number) {
+    const auto value = base::read_digits(fields.words.at(number - kFirstField));
+    whole = whole && value.has_value();
+    return value.value_or(0);
+  };
+  TaskStat stat;
+  stat.name = text.substr(open + 1, close - open - 1);
+  stat.state = fields.words[0][0];
+  stat.flags = field(9);
+  stat.minor_faults = field(10);
+  stat.major_faults = field(12);
+  stat.user_ticks = field(14);
+  stat.system_ticks = field(15);
+  stat.threads = field(20);
+  stat.start_ticks = field(22);
+  stat.cpu = static_cast<int>(field(39));
+  if (!whole) return other_form();
+  return stat;
+}
+
+namespace {
+
+/// The words between commas and white space. A comma with no word beside it gives an empty word.
+std::vector<std::string> pid_words(std::string_view text) {
+  std::vector<std::string> words;
+  for (const std::string_view part : base::split(text, ',')) {
+    std::istringstream in{std::string(part)};
+    const std::size_t before = words.size();
+    for (std::string word; in >> word;) words.push_back(std::move(word));
+    if (words.size() == before) words.emplace_back();
+  }
+  return words;
+}
+
+}  // namespace
+
+Result<std::vector<pid_t>> read_pids(std::string_view text) {
+  constexpr std::size_t kMaxPids = 1024;
+  constexpr std::uint64_t kMaxNumber = 1U << 22U;  // PID_MAX_LIMIT of the kernel
+  std::vector<pid_t> pids;
+  for (const std::string& word : pid_words(text)) {
+    const auto number = base::read_digits(word);
+    if (!number || *number == 0 || *number > kMaxNumber) {
+      return Error(Errc::bad_argument, '"' + word + "\" is not the number of a process");
+    }
+    const auto pid = static_cast<pid_t>(*number);
+    if (std::ranges::find(pids, pid) != pids.end()) {
+      return Error(Errc::bad_argument, "process " + word + " is given twice");
+    }
+    pids.push_back(pid);
+  }
+  if (pids.size() > kMaxPids) return Error(Errc::bad_argument, "more than 1024 processes");
+  return pids;
+}
+
+Result<void> check_numbers(const KernelFiles& files) {
+  const std::string link = files.path("/proc/self");
+  constexpr std::size_t kMaxDigits = 32;
+  std::array<char, kMaxDigits> target{};
+  const ssize_t length = ::readlink(link.c_str(), target.data(), target.size());
+  if (length <= 0) return {};
+  const std::string_view named(target.data(), static_cast<std::size_t>(length));
+  const auto number = base::read_digits(named);
+  if (!number || *number == static_cast<std::uint64_t>(::getpid())) return {};
+  return Error(Errc::not_supported,
+               link + " names process " + std::string(named) +
+                   ", but this process has the number " + std::to_string(::getpid()) +
+                   ": this /proc is that of another PID namespace, where the same numbers are "
+                   "those of other processes (mount a /proc of this namespace: unshare --pid "
+                   "--fork --mount-proc, or mount -t proc proc /proc)");
+}
+
+bool outlives_first_thread(const TaskId& process, const KernelFiles& files) {
+  constexpr std::uint64_t kIsExiting = 4;  // PF_EXITING
+  const std::string folder = "/proc/" + std::to_string(process.number);
+  const auto text = files.read(folder + "/stat");
+  const auto first = text ? read_task_stat(*text) : Result<TaskStat>(text.error());
+  if (!first || first->start_ticks != process.start_ticks || first->state != 'Z') return false;
+  const auto names = files.list(folder + "/task");
+  return names && std::ranges::any_of(*names, [&](const std::string& name) {
+           const std::string task = folder + "/task/" + name;
+           // A thread that will die with its process has SIGKILL pending first, and then exits.
+           const auto status = files.read(task + "/status");
+           const auto line = files.read(task + "/stat");
+           const auto stat = line ? read_task_stat(*line) : Result<TaskStat>(line.error());
+           return status && stat && !is_to_be_killed(*status) && (stat->flags & kIsExiting) == 0 &&
+                  stat->state != 'Z' && stat->state != 'X';
+         });
+}
+
+Result<Process> Process::open(pid_t pid, const KernelFiles& files) {
+  const std::string name = "process " + std::to_string(pid);
+  if (const auto checked = check_numbers(files); !checked) {
+    return Error(checked.error().code, "cannot watch " + name + ": " + checked.error().message);
+  }
+  UniqueFd file(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!file && errno == ENOSYS) {
+    return Error(Errc::not_supported, "cannot watch " + name + ": Linux 5.3 or newer is needed");
+  }
+  // Newer kernels return ENOENT, older ones EINVAL.
+  if (!file && (errno == EINVAL || errno == ENOENT)) {
+    return Error::from_errno(ESRCH, "cannot watch " + name,
+                             "it is a thread: give the number of its process");
+  }
+  if (!file) return Error::from_errno(errno, "cannot watch " + name);
+  const auto text = files.read("/proc/" + std::to_string(pid) + "/stat");
+  if (!text) return text.error();
+  const auto stat = read_task_stat(*text);
+  if (!stat) return Error(stat.error().code, name + ": " + stat.error().message);
+  Process process({pid, stat->start_ticks}, std::move(file));
+  // If the process ended before we read the file, the file may be another process's.
+  if (process.has_ended()) return Error::from_errno(ESRCH, "cannot watch " + name);
+  return process;
+}
+
+bool Process::has_ended() const noexcept {
+  pollfd end{file_.get(), POLLIN, 0};
+  return ::poll(&end, 1, 0) > 0;
+}
+
+}  // namespace shmif::perf

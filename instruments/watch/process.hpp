@@ -1,0 +1,67 @@
+#pragma once
+// A process that an instrument watches. It may end, exec or fork meanwhile, and another process may
+// get its number.
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
+#include "instruments/watch/kernel_files.hpp"
+#include "instruments/watch/task_id.hpp"
+
+namespace shmif::perf {
+
+/// The fields of a text as in /proc/PID/stat that instruments use. The name may contain spaces,
+/// parentheses and newlines.
+struct TaskStat {
+  std::string name;
+  char state = '?';  ///< 'R' running or ready to run, 'S', 'D', 'T' stopped, 't' traced, 'Z', 'X'
+  std::uint64_t flags = 0;  ///< PF_... of linux/sched.h
+  std::uint64_t minor_faults = 0, major_faults = 0;
+  std::uint64_t user_ticks = 0, system_ticks = 0;
+  std::uint64_t threads = 0;  ///< of its process
+  std::uint64_t start_ticks = 0;
+  int cpu = -1;  ///< where it ran last
+};
+/// Errors: Errc::bad_argument for a text that is truncated or has another form.
+Result<TaskStat> read_task_stat(std::string_view text);
+
+/// Reads process numbers such as "12", "12,13" or "12 13": only digits, no number twice, at most
+/// 1024.
+/// Errors: Errc::bad_argument, and the message names the wrong word.
+Result<std::vector<pid_t>> read_pids(std::string_view text);
+
+/// Checks that /proc below the root of `files` numbers processes as this process does. In a new PID
+/// namespace, /proc belongs to the outer namespace until another one is mounted. Its numbers then
+/// belong to other processes. Errors: Errc::not_supported if the numbers differ. If /proc has no
+/// link "self", this cannot be known, and the check succeeds.
+Result<void> check_numbers(const KernelFiles& files = KernelFiles());
+
+/// Whether the first thread has ended (pthread_exit(3)) and another thread still runs. /proc/PID
+/// then shows a zombie without memory.
+bool outlives_first_thread(const TaskId& process, const KernelFiles& files = KernelFiles());
+
+/// A living process. Threads: one at a time. Blocks: never.
+class Process {
+ public:
+  /// Errors: ESRCH; Errc::not_supported if the kernel has no pidfd_open; those of check_numbers().
+  static Result<Process> open(pid_t pid, const KernelFiles& files = KernelFiles());
+
+  pid_t pid() const noexcept { return id_.number; }
+  const TaskId& id() const noexcept { return id_; }
+  /// Readable when the process has ended.
+  int descriptor() const noexcept { return file_.get(); }
+  bool has_ended() const noexcept;
+
+ private:
+  Process(TaskId id, UniqueFd file) : id_(id), file_(std::move(file)) {}
+
+  TaskId id_;
+  UniqueFd file_;
+};
+
+}  // namespace shmif::perf

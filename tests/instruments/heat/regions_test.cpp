@@ -1,0 +1,314 @@
+// Regions: what is hot is found, whatever the target looks like, and the rules R1 to R4 hold after
+// every step.
+
+#include "instruments/heat/regions.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+
+namespace shmif::perf::test {
+namespace {
+
+constexpr std::uint64_t kPage = 4096;
+constexpr std::uint64_t kBase = std::uint64_t{0x7f00} << 32U;
+
+AddressRange pages(std::uint64_t begin, std::uint64_t end) {
+  return {kBase + begin * kPage, kBase + end * kPage};
+}
+
+HeatAttributes attributes(std::uint64_t least = 10, std::uint64_t most = 1000) {
+  return {std::chrono::microseconds(5000), std::chrono::microseconds(100000),
+          std::chrono::microseconds(1000000), least, most};
+}
+
+std::uint64_t bytes_of(const auto& ranges) {
+  std::uint64_t bytes = 0;
+  for (const auto& range : ranges) bytes += range.bytes();
+  return bytes;
+}
+
+/// R1 to R4.
+void expect_sound(const std::vector<Region>& found, const Regions& regions,
+                  const HeatAttributes& bounds) {
+  const std::vector<AddressRange>& target = regions.target();
+  auto range = target.begin();
+  std::uint64_t at = target.empty() ? 0 : range->begin;
+  for (const Region& region : found) {
+    ASSERT_NE(range, target.end()) << "R1: a region behind the target";
+    ASSERT_EQ(region.begin, at) << "R1: sorted, disjoint, without a gap";
+    ASSERT_LT(region.begin, region.end);
+    ASSERT_LE(region.end, range->end) << "R1: in one range";
+    ASSERT_EQ(region.begin % kPage + region.end % kPage, 0U);
+    ASSERT_LE(region.accesses, bounds.samples_per_window());
+    at = region.end;
+    if (at == range->end && ++range != target.end()) at = range->begin;
+  }
+  ASSERT_EQ(range, target.end()) << "R1: all of the target";
+  if (regions.looking() != Looking::whole_ranges) {
+    ASSERT_LE(found.size(), std::max<std::size_t>(bounds.max_regions, target.size())) << "R2";
+    ASSERT_GE(found.size(), std::min<std::size_t>(bounds.min_regions, bytes_of(target) / kPage))
+        << "R3";
+  }
+  ASSERT_EQ(bytes_of(found), bytes_of(target)) << "R4";
+}
+
+/// Windows of samples of a program that accesses the pages for which `is_hot` says so.
+template <class IsHot>
+std::vector<Region> watch(Regions& regions, const HeatAttributes& bounds, int windows,
+                          IsHot is_hot) {
+  std::vector<Region> found;
+  for (int window = 0; window < windows; ++window) {
+    for (unsigned i = 0; i < bounds.samples_per_window(); ++i) {
+      std::vector<Sighting> seen;
+      for (const std::uint64_t page : regions.choose()) {
+        seen.push_back({is_hot((page - kBase) / kPage), std::nullopt});
+      }
+      regions.record(seen);
+    }
+    found = regions.aggregate();
+    expect_sound(found, regions, bounds);
+  }
+  return found;
+}
+
+struct Hits {
+  double recall = 0, precision = 0;
+};
+template <class IsHot>
+Hits hits_of(const std::vector<Region>& found, std::uint32_t from_accesses, IsHot is_hot) {
+  double hot = 0, called_hot = 0, both = 0;
+  for (const Region& region : found) {
+    for (std::uint64_t at = region.begin; at < region.end; at += kPage) {
+      const bool is = is_hot((at - kBase) / kPage);
+      const bool called = region.accesses >= from_accesses;
+      hot += is;
+      called_hot += called;
+      both += is && called;
+    }
+  }
+  return {hot > 0 ? both / hot : 1, called_hot > 0 ? both / called_hot : 1};
+}
+
+TEST(HeatRegions, FindAHotTenthOfALargeTargetByFewPages) {
+  const HeatAttributes bounds = attributes();
+  Regions regions(bounds, Looking::chosen_pages, kPage, 1);
+  regions.set_target({pages(0, 262144)});  // 1 GiB
+  const auto is_hot = [](std::uint64_t page) { return page >= 100000 && page < 126214; };
+  const auto found = watch(regions, bounds, 40, is_hot);
+  const Hits got = hits_of(found, 10, is_hot);
+  std::printf("hot tenth of 1 GiB: %zu regions, recall %.3f, precision %.3f\n", found.size(),
+              got.recall, got.precision);
+  EXPECT_GE(got.recall, 0.95);
+  EXPECT_GE(got.precision, 0.95);
+}
+
+TEST(HeatRegions, OfAllPagesAreExact) {
+  const HeatAttributes bounds = attributes(3);
+  Regions regions(bounds, Looking::all_pages, kPage, 1);
+  regions.set_target({pages(0, 100)});
+  for (unsigned i = 0; i < 20; ++i) {
+    std::vector<SeenPages> seen{{pages(7, 9), {true, true}}, {pages(50, 51), {true, false}}};
+    if (i < 5) seen.push_back({pages(99, 200), {true, false}});  // beyond the target
+    regions.record_pages(seen);
+  }
+  const auto found = regions.aggregate();
+  expect_sound(found, regions, bounds);
+  const auto region = [](std::uint64_t begin, std::uint64_t end, std::uint32_t accesses,
+                         std::uint32_t writes, std::uint32_t age) {
+    return Region{kBase + begin * kPage, kBase + end * kPage, accesses, writes, age};
+  };
+  EXPECT_EQ(found, (std::vector<Region>{region(0, 7, 0, 0, 1), region(7, 9, 20, 20, 0),
+                                        region(9, 50, 0, 0, 1), region(50, 51, 20, 0, 0),
+                                        region(51, 99, 0, 0, 1), region(99, 100, 5, 0, 0)}));
+  EXPECT_EQ(regions.working_set_bytes(), 4 * kPage);
+}
+
+/// Each byte of what is joined counts the same.
+TEST(HeatRegions, ThatAreTooManyAreJoinedWhereTheyDifferLeast) {
+  Regions regions(attributes(3, 3), Looking::all_pages, kPage, 1);
+  regions.set_target({pages(0, 6)});
+  for (unsigned i = 0; i < 20; ++i) {
+    std::vector<SeenPages> seen{{pages(0, 3), {true, false}}};
+    if (i < 16) seen.push_back({pages(3, 4), {true, i < 8}});
+    if (i < 10) seen.push_back({pages(5, 6), {true, false}});
+    regions.record_pages(seen);
+  }
+  const auto region = [](std::uint64_t begin, std::uint64_t end, std::uint32_t accesses,
+                         std::uint32_t writes, std::uint32_t age) {
+    return Region{kBase + begin * kPage, kBase + end * kPage, accesses, writes, age};
+  };
+  EXPECT_EQ(regions.aggregate(), (std::vector<Region>{region(0, 4, 19, 2, 0), region(4, 5, 0, 0, 1),
+                                                      region(5, 6, 10, 0, 0)}));
+}
+
+TEST(HeatRegions, AgeWhileTheyAreAccessedAboutAsOften) {
+  const HeatAttributes bounds = attributes(3);
+  Regions regions(bounds, Looking::all_pages, kPage, 1);
+  regions.set_target({pages(0, 10)});
+  std::vector<std::uint32_t> ages;
+  for (const unsigned accesses : {20U, 20U, 18U, 20U, 5U, 6U}) {
+    for (unsigned i = 0; i < accesses; ++i) {
+      regions.record_pages(std::vector<SeenPages>{{pages(4, 6), {true, false}}});
+    }
+    const auto found = regions.aggregate();
+    const auto hot = std::ranges::find(found, kBase + 4 * kPage, &Region::begin);
+    ASSERT_NE(hot, found.end());
+    ages.push_back(hot->age);
+  }
+  EXPECT_EQ(ages, (std::vector<std::uint32_t>{0, 1, 2, 3, 0, 1}));
+}
+
+TEST(HeatRegions, SayNothingOfWritesThatWereNotMeasured) {
+  const HeatAttributes bounds = attributes(3);
+  for (const Looking looking : {Looking::chosen_pages, Looking::all_pages, Looking::whole_ranges}) {
+    Regions regions(bounds, looking, kPage, 1);
+    regions.set_target({pages(0, 10)});
+    const Sighting seen{true, std::nullopt};
+    if (looking == Looking::all_pages) {
+      regions.record_pages(std::vector<SeenPages>{{pages(0, 10), seen}});
+    } else {
+      regions.record(std::vector<Sighting>(regions.choose().size(), seen));
+    }
+    for (const Region& region : regions.aggregate()) {
+      EXPECT_EQ(region.accesses, 1U);
+      EXPECT_EQ(region.writes, std::nullopt);
+    }
+  }
+}
+
+TEST(HeatRegions, CountPagesThatWereSeenAcrossSeveralRanges) {
+  Regions regions(attributes(3), Looking::all_pages, kPage, 1);
+  regions.set_target({pages(0, 10), pages(12, 20), pages(20, 24), pages(30, 40)});
+  regions.record_pages(std::vector<SeenPages>{{pages(8, 32), {true, true}}});
+  std::uint64_t accessed = 0;
+  for (const Region& region : regions.aggregate()) {
+    if (region.accesses > 0) accessed += region.bytes();
+  }
+  EXPECT_EQ(accessed, (2 + 8 + 4 + 2) * kPage);
+  EXPECT_EQ(regions.working_set_bytes(), accessed);
+}
+
+TEST(HeatRegions, OfWholeRangesAreTheRanges) {
+  const HeatAttributes bounds = attributes(10, 10);
+  Regions regions(bounds, Looking::whole_ranges, kPage, 1);
+  regions.set_target({pages(0, 10), pages(10, 11), pages(20, 1000)});
+  for (int i = 0; i < 3; ++i) {
+    regions.record(std::vector<Sighting>{{true, {}}, {false, {}}, {i == 0, {}}});
+  }
+  const auto found = regions.aggregate();
+  expect_sound(found, regions, bounds);
+  ASSERT_EQ(found.size(), 3U);
+  EXPECT_EQ(found[0].accesses, 3U);
+  EXPECT_EQ(found[1].accesses, 0U);
+  EXPECT_EQ(found[2].accesses, 1U);
+  EXPECT_EQ(regions.working_set_bytes(), (10 + 980) * kPage);
+}
+
+TEST(HeatRegions, KeepWhatTheyKnowWhenTheTargetChanges) {
+  const HeatAttributes bounds = attributes(3);
+  Regions regions(bounds, Looking::all_pages, kPage, 1);
+  regions.set_target({pages(0, 10)});
+  for (int window = 0; window < 3; ++window) {
+    for (int i = 0; i < 20; ++i) {
+      regions.record_pages(std::vector<SeenPages>{{pages(4, 6), {true, false}}});
+    }
+    regions.aggregate();
+  }
+  regions.set_target({pages(2, 5), pages(8, 12)});
+  for (int i = 0; i < 20; ++i) {
+    regions.record_pages(std::vector<SeenPages>{{pages(4, 6), {true, false}}});
+  }
+  const auto found = regions.aggregate();
+  expect_sound(found, regions, bounds);
+  const auto hot = std::ranges::find(found, kBase + 4 * kPage, &Region::begin);
+  ASSERT_NE(hot, found.end());
+  EXPECT_EQ(hot->end, kBase + 5 * kPage);
+  EXPECT_EQ(hot->accesses, 20U);
+  EXPECT_EQ(hot->age, 3U);
+}
+
+TEST(HeatRegions, TakeAnyRangesAsWholePagesWithoutOverlaps) {
+  Regions regions(attributes(3), Looking::chosen_pages, kPage, 1);
+  regions.set_target({{0x3001, 0x3002}, {0x1000, 0x1000}, {0x5000, 0x7000}, {0x6fff, 0x9001}});
+  EXPECT_EQ(regions.target(),
+            (std::vector<AddressRange>{{0x3000, 0x4000}, {0x5000, 0x7000}, {0x7000, 0xa000}}));
+  regions.set_target({});
+  EXPECT_TRUE(regions.choose().empty());
+  EXPECT_TRUE(regions.aggregate().empty());
+}
+
+/// Any targets, any accesses, any bounds.
+TEST(HeatRegions, KeepTheirRulesWhateverIsSeen) {
+  std::mt19937_64 random(42);
+  for (int round = 0; round < 150; ++round) {
+    const std::uint64_t least = random() % 30 + 3;
+    const HeatAttributes bounds = attributes(least, least + random() % 40);
+    const auto looking = static_cast<Looking>(random() % 3);
+    Regions regions(bounds, looking, kPage, round);
+    for (int window = 0; window < 12; ++window) {
+      if (window % 4 == 0) {
+        std::vector<AddressRange> target;
+        for (std::uint64_t at = 0, i = random() % 12; i > 0; --i) {
+          at += random() % 50;
+          const std::uint64_t length = random() % (random() % 2 == 0 ? 5 : 600);
+          target.push_back(pages(at, at + length));
+          at += length;
+        }
+        regions.set_target(target);
+      }
+      for (unsigned i = 0; i < bounds.samples_per_window(); ++i) {
+        std::vector<Sighting> seen;
+        for (std::size_t k = regions.choose().size(); k > 0; --k) {
+          const std::uint64_t any = random();
+          seen.push_back({any % 2 == 0, any % 3 == 0 ? std::nullopt : std::optional(any % 5 == 0)});
+        }
+        if (looking != Looking::all_pages) {
+          regions.record(seen);
+        } else {
+          const std::uint64_t begin = random() % 1000;
+          regions.record_pages(std::vector<SeenPages>{
+              {pages(begin, begin + random() % 200), {true, random() % 2 == 0}}});
+        }
+      }
+      const auto found = regions.aggregate();
+      expect_sound(found, regions, bounds);
+      if (HasFatalFailure()) FAIL() << "round " << round << ", window " << window;
+    }
+  }
+}
+
+/// A region of which a part was written, or not, without anybody knowing is not one that was not
+/// written.
+TEST(HeatRegions, ThatAreJoinedKnowWritesOnlyIfAllOfThemDo) {
+  const HeatAttributes bounds = attributes(3, 100);
+  const std::uint64_t base = kBase;
+  std::size_t joined = 0;
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    Regions regions(bounds, Looking::chosen_pages, kPage, seed);
+    regions.set_target({{base, base + 60 * kPage}});
+    regions.aggregate();  // splits them, so that some can be joined
+    const std::vector<std::uint64_t> chosen = regions.choose();
+    std::vector<Sighting> seen;
+    for (std::size_t i = 0; i < chosen.size(); ++i) {
+      seen.push_back({true, i % 2 == 0 ? std::optional(false) : std::nullopt});
+    }
+    regions.record(seen);
+    for (const Region& region : regions.aggregate()) {
+      std::size_t known = 0, unknown = 0;
+      for (std::size_t i = 0; i < chosen.size(); ++i) {
+        if (chosen[i] < region.begin || chosen[i] >= region.end) continue;
+        ++(seen[i].written ? known : unknown);
+      }
+      if (unknown > 0) {
+        EXPECT_EQ(region.writes, std::nullopt) << seed;
+      }
+      joined += known > 0 && unknown > 0 ? 1 : 0;
+    }
+  }
+  EXPECT_GT(joined, 20U) << "neighbours were joined";
+}
+
+}  // namespace
+}  // namespace shmif::perf::test
