@@ -10,6 +10,7 @@ import time
 from peers import Missing, trial
 
 ALIKE = 1.4  # most ratio of equal distances; near and far differ by more than twice that
+NEAR_NS = 200  # a cache line takes less, there and back, between CPUs that share a cache
 PATIENCE = 10.0  # seconds for waiting for the CPUs, and for playing a turn again
 LOOKS = 5  # most looks at the beginning of a round, until two in a row agree
 

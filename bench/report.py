@@ -3,6 +3,7 @@
 import statistics
 import textwrap
 
+import distance
 from rows import OURS, Goal
 
 
@@ -32,8 +33,15 @@ class Measured:
         self.line_ns = []  # the distance of the CPUs in each round, if it matters
         self.left_out = {}  # subject: rounds in which the CPUs did not keep their distance
 
-    def values(self, subject, figure):
-        return [r[subject][figure.key] * figure.scale for r in self.rounds if figure.key in r.get(subject, {})]
+    def states(self):
+        """The rounds of which the CPUs were near each other, and those of which they were far."""
+        near = [number for number, ns in enumerate(self.line_ns) if ns and ns < distance.NEAR_NS]
+        far = [number for number, ns in enumerate(self.line_ns) if ns and ns >= distance.NEAR_NS]
+        return near, far
+
+    def values(self, subject, figure, of_rounds=None):
+        return [r[subject][figure.key] * figure.scale for number, r in enumerate(self.rounds)
+                if figure.key in r.get(subject, {}) and (of_rounds is None or number in of_rounds)]
 
     def has_given_up(self, subject):
         return len(self.failures.get(subject, [])) >= MOST_FAILURES
@@ -49,11 +57,13 @@ class Measured:
             gaps.append(f"failed {len(reasons)} x: {reasons[-1]}")
         return "; ".join([spread(values), *gaps])
 
-    def ratios(self, goal, figure):
-        """A ratio for each round in which both sides were measured."""
+    def ratios(self, goal, figure, of_rounds=None):
+        """A ratio for each round, or each of `of_rounds`, in which both sides were measured."""
         best = max if figure.more_is_better else min
         found = []
         for number_of_round, one in enumerate(self.rounds):
+            if of_rounds is not None and number_of_round not in of_rounds:
+                continue
             if any(number_of_round in self.left_out.get(peer, []) for peer in goal.peers):
                 continue  # without this peer, the best of the others may not be the best of all
             theirs = [one[peer][figure.key] for peer in goal.peers if figure.key in one.get(peer, {})]
@@ -83,25 +93,25 @@ def target(goal):
 
 
 def goal_lines(measured, goal):
-    """(row, figure, ours, peer, theirs, ratio, target, verdict) of one goal."""
+    """(row, figure, ours, peer, theirs, ratio, near, far, target, verdict, line) of one goal. A goal is met if its median
+    is, in either state of the CPUs."""
     figure = next(f for f in measured.row.figures if f.key == goal.figure)
     title = figure.title + (f", {figure.unit}" if figure.unit else "")
     if goal.numerator != OURS:
         title += f" ({goal.numerator})"
-    ours = measured.values(goal.numerator, figure)
-    ours_text = measured.text(goal.numerator, figure)
+    found = [measured.ratios(goal, figure, rounds) if goal.peers else measured.values(goal.numerator, figure, rounds)
+             for rounds in (None, *measured.states())]
+    medians = [statistics.median(values) for values in (found[1:] if any(found[1:]) else found) if values]
+    verdicts = [verdict(goal, value) for value in medians]
+    judged = ("missed" if "missed" in verdicts else verdicts[0]) if verdicts else "not measured" if goal.limit is not None else ""
+    all_rounds, near, far = (spread(values) if values else "" for values in found)
     star = "* " if measured.row.headline else ""
-    if not goal.peers:
-        judged = verdict(goal, statistics.median(ours)) if ours else "not measured" if goal.limit is not None else ""
-        return (star + measured.row.name, title, ours_text, "", "", "", target(goal), judged, distance_text(measured))
-    ratios = measured.ratios(goal, figure)
     theirs = measured.text(goal.peers[0], figure) if len(goal.peers) == 1 else ""
-    judged = verdict(goal, statistics.median(ratios)) if ratios else "not measured" if goal.limit is not None else ""
-    return (star + measured.row.name, title, ours_text, goal.text or goal.peers[0], theirs, spread(ratios) if ratios else "",
-            target(goal), judged, distance_text(measured))
+    return (star + measured.row.name, title, measured.text(goal.numerator, figure), goal.text or goal.peers[0] if goal.peers else "",
+            theirs, all_rounds if goal.peers else "", near, far, target(goal), judged, distance_text(measured))
 
 
-HEADINGS = ("row", "figure", OURS, "peer", "its", "ratio", "target", "verdict", "line, ns")
+HEADINGS = ("row", "figure", OURS, "peer", "its", "ratio", "near", "far", "target", "verdict", "line, ns")
 VERDICT = HEADINGS.index("verdict")
 
 
@@ -135,7 +145,7 @@ def curve_lines(measured):
         ratios = [(step, measured.ratios(Goal(figure.key, [f"{step}, {peer}"], numerator=step), figure)) for step in steps]
         cells = (curve_text(measured, figure), peer if theirs else "", theirs, steps_text([(step, values) for step, values in ratios if values]))
         if any(cells):
-            yield (measured.row.name, title, *cells, "", "", distance_text(measured))
+            yield (measured.row.name, title, *cells, "", "", "", "", distance_text(measured))
 
 
 def lines_of(measured):
@@ -169,18 +179,17 @@ def line_about(found, row, figure, peer):
 
 
 def brief(records):
-    """The table of a few rows, from the (title, lines) of each kind of CPU: the figure, its ratio to the peer's, and how
-    far the CPUs were apart, if that run recorded it for each row."""
-    has_distances = [len(found[0]) > VERDICT + 1 for _, found in records]
-    titles = [f"{title}: shmif | ratio" + (" | line, ns" if has else "") for (title, _), has in zip(records, has_distances)]
-    text = ["| " + " | ".join(["work", "peer", *titles]) + " |", "|---|---|" + "".join("---|---|---|" if has else "---|---|" for has in has_distances)]
+    """The table of a few rows, from the (title, lines) of each kind of CPU: the figure, its ratio to the peer's, and that
+    ratio in either state of the CPUs, if that run told them apart."""
+    columns = [(2, 5, 6, 7) if any(line[6] or line[7] for line in found) else (2, 5) for _, found in records]
+    text = [["work", "peer"], ["---", "---"]]
+    for (title, _), shown in zip(records, columns):
+        text[0] += [f"{title}: shmif", "ratio", "near", "far"][:len(shown)]
+        text[1] += ["---"] * len(shown)
     for row, figure, peer, question in FIRST:
-        cells = [question, peer]
-        for (_, found), has in zip(records, has_distances):
-            line = line_about(found, row, figure, peer)
-            cells += [line[2], line[5], line[VERDICT + 1]] if has else [line[2], line[5]]
-        text.append("| " + " | ".join(cells) + " |")
-    return "\n".join(text)
+        lines_found = [line_about(found, row, figure, peer) for _, found in records]
+        text.append([question, peer, *(line[column] for line, shown in zip(lines_found, columns) for column in shown)])
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in text).replace("| --- ", "|---").replace("--- |", "---|")
 
 
 def plain(all_measured):
