@@ -21,7 +21,7 @@ for prefix in "$1" "$work/moved"; do
   [[ $said == *"no host on the bus has the address"* ]] || fail "$shmifctl asked nobody: $said"
   wireshark=$(find "$prefix" -type d -path '*/lib*/wireshark')
   [[ $("$wireshark/extcap/shmif" --extcap-dlts) == "dlt {number=1}"* ]] || fail "extcap/shmif does not lead to shmifctl"
-  [[ -s $wireshark/plugins/shmif.lua ]] || fail "Wireshark finds no shmif.lua"
+  for script in shmif shmif_bus; do [[ -s $wireshark/plugins/$script.lua ]] || fail "Wireshark finds no $script.lua"; done
 done
 find "$work/moved" -name shmifctl_packets.so -delete
 said=$("$work/moved/bin/shmifctl" dump "$bus" --timeout 0 2>&1) && fail "the module was not missed"

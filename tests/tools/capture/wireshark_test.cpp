@@ -1,5 +1,5 @@
-// What tshark, tcpdump and scapy read in captures of `shmifctl dump`, and what tools/shmif.lua
-// shows of the frames of shmifperf and of `shmifctl ping`.
+// What tshark, tcpdump and scapy read in captures of `shmifctl dump`, what tools/shmif.lua shows of
+// the frames of shmifperf and of `shmifctl ping`, and tools/shmif_bus.lua of the file of a bus.
 
 #include <gtest/gtest.h>
 
@@ -27,6 +27,9 @@ struct Wireshark : ::testing::Test {
   }
   static std::string dissected(const std::string& file, const Words& fields) {
     return Wireshark::fields(file, fields, {"-X", "lua_script:" + in_source("tools/shmif.lua")});
+  }
+  static Words reader_of_buses() {
+    return {"-X", "lua_script:" + in_source("tools/shmif_bus.lua")};
   }
 };
 
@@ -163,6 +166,43 @@ TEST_F(Wireshark, ShowsTheFieldsOfAPing) {
   EXPECT_EQ(dissected(dir.file("x.pcap"), {"shmifping.type", "shmifping.id", "shmifping.sequence",
                                            "shmifping.sent_ns"}),
             "1\t0x01020304\t7\t5000000001\n2\t0x01020304\t7\t5000000001\n");
+}
+
+TEST_F(Wireshark, OpensTheFileOfABusAndShowsItsRecords) {
+  const BusRig rig;
+  Port far = rig.port("far"), web = rig.port("web");
+  send(far, {make_frame(77, 1)});
+  send(web, {make_frame(60, 1), make_frame(61, 1)});  // these share a record
+  send_super_frame(web, true);
+  const Words shown = {"shmifrecord.number", "shmifrecord.position",      "shmifrecord.index",
+                       "shmifrecord.frames", "shmifrecord.slot",          "shmifrecord.port",
+                       "frame.len",          "shmifrecord.vnet.gso_size", "eth.dst"};
+  EXPECT_EQ(fields(rig.path(), shown, reader_of_buses()),
+            "0\t0\t\t0\t0\tfar\t157\t\tff:ff:ff:ff:ff:ff\n"
+            "1\t128\t0\t2\t1\tweb\t140\t\tff:ff:ff:ff:ff:ff\n"
+            "2\t128\t1\t2\t1\tweb\t141\t\tff:ff:ff:ff:ff:ff\n"
+            "3\t320\t\t0\t1\tweb\t14146\t1400\tff:ff:ff:ff:ff:ff\n");
+  const ToolResult list = run_program(Words{"tshark", "-n", "-r", rig.path()} + reader_of_buses());
+  EXPECT_EQ(list.status, 0) << list.err;
+  EXPECT_EQ(count_of_lines(list.out), 4) << list.out;
+  // The frames of a ring that was overwritten three times, and their times, are those of dump.
+  const BusRig small({.ring_bytes = 64U << 10U});
+  Port port = small.port("web");
+  send_200_frames(port);
+  const std::string file = small.file("x.pcapng");
+  ASSERT_EQ(dump_history(small, {"-w", file}).status, 0);
+  const std::string records =
+      fields(small.path(), {"shmifrecord.number", "frame.time_epoch"}, reader_of_buses());
+  EXPECT_EQ(records, fields(file, {"frame.packet_id", "frame.time_epoch"}));
+  EXPECT_TRUE(contains(records, "\n199\t")) << records;
+  // What was overwritten while it was read is no record.
+  std::string bytes = bytes_of(rig.path());
+  bytes.at(bus::kRingOffset + 128) ^= '\x01';
+  std::ofstream(rig.file("copy"), std::ios::binary) << bytes;
+  EXPECT_EQ(fields(rig.file("copy"), {"shmifrecord.number"}, reader_of_buses()), "0\n");
+  bytes.at(11) ^= '\x01';  // the version of the format
+  std::ofstream(rig.file("copy"), std::ios::binary) << bytes;
+  EXPECT_EQ(fields(rig.file("copy"), {"shmifrecord.number"}, reader_of_buses()), "");
 }
 
 }  // namespace
