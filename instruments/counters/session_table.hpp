@@ -1,6 +1,6 @@
 #pragma once
 // The life of a counter session, as one table: which call is legal in which state, and which state
-// follows. The session uses this table, docs/instruments.md shows it, and a test checks all of it.
+// follows. The session uses this table, and a test checks all of it.
 //
 // A call is checked in this order: whether the session was moved away (bad_session); whether the
 // session has ended or is closed (invalid); this table for the other states; then, for load(),

@@ -109,7 +109,7 @@ struct MembwExtras {
   std::vector<std::string>
       allocations{};  ///< one for each step, or one without steps; empty if none was set
 };
-/// docs/instruments.md describes the fields. `comparisons` is empty if the caller did not ask for
+/// The manual of shmifperf names the fields. `comparisons` is empty if the caller did not ask for
 /// comparisons.
 nlohmann::ordered_json membw_value(const MembwResult& result, MemoryReport report,
                                    const std::vector<MemoryComparison>& comparisons,

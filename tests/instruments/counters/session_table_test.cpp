@@ -1,21 +1,17 @@
-// The table of a session's life: each call in each state, as code, as documentation, and as it is.
+// The table of a session's life: each call in each state, as code, and as it is.
 
 #include "instruments/counters/session_table.hpp"
 
 #include <gtest/gtest.h>
 
 #include <array>
-#include <fstream>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "instruments/counters/sample.hpp"
 #include "instruments/counters/session.hpp"
 #include "tests/instruments/counters/fake_counters.hpp"
-#include "tests/support/paths.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -113,34 +109,6 @@ TEST(SessionTable, MeansNothingToASessionThatWasMovedAway) {
         << row.name;
   }
   EXPECT_EQ(heir.state(), SessionState::unloaded);
-}
-
-const char* word_of(Answer answer) {
-  return answer == Answer::ok ? "yes" : answer == Answer::busy ? "busy" : "invalid";
-}
-
-/// A row of a table in Markdown, with `|` between its cells.
-std::string documented(const SessionRow& row) {
-  std::string line = std::string("| `") + row.name + "` |";
-  for (const Answer answer : row.answers) line += std::string(" ") + word_of(answer) + " |";
-  return line + (row.next ? std::string(" ") + name_of(*row.next) : std::string(" as before")) +
-         " |";
-}
-
-TEST(SessionTable, IsTheOneInTheDocumentation) {
-  std::ifstream page(shmif::test::in_source("docs/instruments.md"));
-  std::vector<std::string> found, expected;
-  for (std::string line; std::getline(page, line);) {
-    for (const SessionRow& row : kSessionRows) {
-      if (line.starts_with(std::string("| `") + row.name + "` |")) found.push_back(line);
-    }
-    if (line.starts_with("| call |")) found.push_back(line);
-  }
-  std::string head = "| call |";
-  for (const char* state : kStateNames) head += std::string(" ") + state + " |";
-  expected.push_back(head + " afterwards |");
-  for (const SessionRow& row : kSessionRows) expected.push_back(documented(row));
-  EXPECT_EQ(found, expected);
 }
 
 }  // namespace
