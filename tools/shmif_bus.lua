@@ -1,5 +1,5 @@
 -- Wireshark opens the file of a bus as a capture, and shows the records of its ring. It reads the file
--- from the oldest record to the newest, and never written. docs/wireshark.md lists the fields,
+-- from the oldest record to the newest, and never writes to it. docs/wireshark.md lists the fields,
 -- docs/bus-format.md explains the layout. Others may overwrite records while they are read: reading
 -- ends at the first commit word that does not belong to its position.
 --
