@@ -8,7 +8,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <functional>
@@ -406,33 +405,6 @@ TEST(HostileClient, BuffersOutsideOfTheMemoryBreakARing) {
   }
 }
 
-TEST(HostileClient, TheReasonIsStillToldWhenTheBatchHasRoomAgain) {
-  MemifPair pair({.size_log2 = 4});
-  FrameBatch one(1, 2048);
-  ASSERT_EQ(pair.client().send({make_frame(60, 1)}), 1U);
-  ASSERT_EQ(pair.link().receive(one).frames, 1U);
-  MemifPair other({.size_log2 = 4});
-  other.client().receive_ring.given += 1;
-  other.client().receive_ring.show();
-  ASSERT_EQ(other.link().send(views({make_frame(60, 1)})).error, Errc::link_ended);
-  EXPECT_FALSE(other.link().send({}).error) << "nothing was to be sent";
-  const ReceiveResult full = other.link().receive(one);  // it has the frame of another link
-  EXPECT_EQ(full.frames, 0U);
-  EXPECT_FALSE(full.error);
-  EXPECT_EQ(to_bytes(one[0]), make_frame(60, 1));
-  one.clear();
-  EXPECT_EQ(other.link().receive(one).error, Errc::corrupt);
-  EXPECT_EQ(other.link().receive(one).error, Errc::link_ended);
-}
-
-TEST(HostileClient, ANumberOfTheReceiveRingThatDoesNotExistBreaksIt) {
-  MemifPair pair({.size_log2 = 4});
-  pair.client().receive_ring.given += 1;
-  pair.client().receive_ring.show();
-  EXPECT_EQ(pair.link().send(views({make_frame(60, 1)})).error, Errc::link_ended);
-  expect_end(pair, std::string("receive ring: ") + kTooMany);
-}
-
 TEST(HostileClient, WhatOnlyTheServerWritesIsNotReadAgain) {
   MemifPair pair;
   MemifClient& client = pair.client();
@@ -450,19 +422,6 @@ TEST(HostileClient, WhatOnlyTheServerWritesIsNotReadAgain) {
     ASSERT_EQ(client.send_ring.given, i + 1U);
     client.send_ring.header().tail = client.send_ring.given;
   }
-}
-
-TEST(HostileClient, AFrameThatIsAsLongAsItsMemoryIsDropped) {
-  MemifPair pair({.size_log2 = 4, .buffer_bytes = 512});
-  MemifClient& client = pair.client();
-  client.send_ring.descriptor(0) = {.region = 1,
-                                    .bytes = static_cast<std::uint32_t>(client.buffers.size())};
-  client.send_ring.given += 1;
-  client.send_ring.show();
-  pair.serve();
-  EXPECT_EQ(pair.last().frames, 0U);
-  EXPECT_FALSE(pair.last().error);
-  EXPECT_EQ(pair.link().drops().too_long, 1U);
 }
 
 TEST(HostileClient, AFrameOfMoreThanFourGigabytesIsNotTakenForAShortOne) {
@@ -484,40 +443,6 @@ TEST(HostileClient, AFrameOfMoreThanFourGigabytesIsNotTakenForAShortOne) {
   EXPECT_FALSE(pair.last().error) << pair.link().why();
   EXPECT_EQ(pair.link().drops().too_long, 1U);
   EXPECT_EQ(client.send_ring.tail(), kBuffers) << "it has its buffers again";
-}
-
-// The other direction and the stop signal wait for a call to come back.
-TEST(HostileClient, WhatIsNoFrameCountsForTheLimitOfOneCallToo) {
-  MemifPair pair({.size_log2 = 12, .buffer_bytes = 128}, {.max_frame_bytes = 64});
-  MemifClient& client = pair.client();
-  std::vector<Bytes> sent(2500, Bytes(13));  // too short
-  std::fill(sent.begin() + 1200, sent.end(), Bytes(65));
-  sent.push_back(make_frame(60, 1));
-  ASSERT_EQ(client.send(sent), sent.size());
-  pair.serve();
-  EXPECT_EQ(client.send_ring.tail(), 1024U);
-  pair.serve();
-  EXPECT_EQ(client.send_ring.tail(), 2048U);
-  EXPECT_EQ(pair.link().drops().too_short, 1200U);
-  EXPECT_EQ(pair.link().drops().too_long, 848U);
-  EXPECT_TRUE(same_frames({sent.back()}, collect(pair.link(), 1))) << "none is forgotten";
-  EXPECT_EQ(client.send_ring.tail(), 2501U);
-}
-
-TEST(HostileClient, OneThatNeverStopsDoesNotKeepTheCaller) {
-  MemifPair pair;
-  MemifClient& client = pair.client();
-  for (unsigned i = 0; i < 256; ++i) client.send_ring.descriptor(i).bytes = 1;  // no frame
-  std::atomic<bool> stop{false};
-  std::jthread sender([&] {
-    while (!stop) {
-      client.send_ring.given = static_cast<std::uint16_t>(client.send_ring.tail() + 256);
-      client.send_ring.show();
-    }
-  });
-  for (unsigned i = 0; i < 100; ++i) pair.serve();  // comes back each time
-  stop = true;
-  EXPECT_FALSE(pair.last().error) << pair.link().why();
 }
 
 // What the client changes between a check and a use must not matter.
@@ -591,26 +516,6 @@ TEST(HostileClient, ThatTruncatesItsMemoryEndsItsLinkAndNoProcess) {
       }
     }
     return 0;
-  });
-  EXPECT_EQ(child.wait(), 0);
-}
-
-// A batch may hold frames of other links, and of this one from before.
-TEST(HostileClient, ThatTruncatesItsMemoryTakesNoFrameThatTheBatchHadBefore) {
-  Child child([] {
-    alarm(30);
-    signal(SIGBUS, SIG_DFL);  // sanitizers have a handler
-    if (!bus::install_sigbus_guard()) return 1;
-    MemifPair pair;
-    MemifClient& front = pair.client();
-    FrameBatch batch;
-    if (front.send({make_frame(60, 1)}) != 1) return 2;
-    if (pair.link().receive(batch).frames != 1 || batch.size() != 1) return 3;
-    if (front.send({make_frame(61, 2)}) != 1) return 4;
-    if (::ftruncate(front.buffers.file(), 0) != 0) return 5;
-    const ReceiveResult got = pair.link().receive(batch);
-    if (got.frames != 0 || got.error != Errc::corrupt) return 6;
-    return batch.size() == 1 && to_bytes(batch[0]) == make_frame(60, 1) ? 0 : 7;
   });
   EXPECT_EQ(child.wait(), 0);
 }

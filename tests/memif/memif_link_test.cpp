@@ -15,7 +15,6 @@
 #include "tests/memif/client.hpp"
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/support/child_process.hpp"
-#include "tests/support/debug_lines.hpp"
 
 namespace shmif::test {
 namespace {
@@ -227,16 +226,6 @@ TEST(MemifLink, ARingMayHaveOneBuffer) {
   }
 }
 
-TEST(MemifLink, RefusesFramesWithWorkLeftToDo) {
-  MemifPair pair;
-  const Bytes frame = make_frame(100, 1);
-  FrameView view(frame.data(), frame.size());
-  view.offload.flags = Offload::kNeedsChecksum;
-  const SendResult result = pair.link().send({&view, 1});
-  EXPECT_EQ(result.taken, 0U);
-  EXPECT_EQ(result.error, Errc::not_supported);
-}
-
 TEST(MemifLink, CountsFramesThatAreNoFrames) {
   MemifPair pair({}, {.max_frame_bytes = 1522});
   const Bytes good = make_frame(1522, 1);
@@ -438,46 +427,6 @@ TEST(MemifLink, EndsWhenTheClientTakesItsLeave) {
   EXPECT_TRUE(pair.link().was_set_up()) << "it was";
   EXPECT_TRUE(pair.link().prepare_wait().ready) << "nothing more will wake the caller";
   EXPECT_FALSE(pair.client().reply().has_value()) << "and nothing is to be said";
-}
-
-TEST(MemifLink, ReadsMessagesAlsoWhileTheClientAlwaysHasFrames) {
-  MemifPair pair;
-  MemifClient& client = pair.client();
-  ASSERT_TRUE(client.tell(memif::make_message(memif::MessageType::disconnect)));
-  FrameBatch one(1, 2048);
-  std::error_code end;
-  for (unsigned i = 0; i < 100 && !end; ++i) {
-    ASSERT_EQ(client.send({make_frame(60, i), make_frame(61, i)}), 2U);
-    one.clear();
-    const ReceiveResult got = pair.link().receive(one);
-    end = got.error;
-    ASSERT_TRUE(end || got.frames == 1U);
-  }
-  EXPECT_EQ(end, Errc::link_ended) << "the message is still unread";
-}
-
-TEST(MemifLink, TellsInDebugLinesHowAClientComesAndGoes) {
-  const std::string said = debug_lines_of("link", [] {
-    MemifPair pair({}, {.max_frame_bytes = 1522, .address = "memif:m"});
-    const std::vector<Bytes> frames{make_frame(60, 1)};
-    EXPECT_EQ(pair.link().send(views(frames)).taken, 1U);
-    EXPECT_EQ(pair.client().send(frames), 1U);
-    pair.serve();
-    memif::Disconnect last;
-    last.reason = memif::field_of<sizeof last.reason>("shut down");
-    EXPECT_TRUE(pair.client().tell(memif::make_message(memif::MessageType::disconnect, last)));
-    pair.serve();
-    EXPECT_EQ(pair.last().error, Errc::link_ended);
-  });
-  EXPECT_EQ(said,
-            "memif:m: a client connects; frames of up to 1522 bytes\n"
-            "memif:m: the client calls itself \"\", interface 0\n"
-            "memif:m: the client shares memory region 0: 8448 bytes\n"
-            "memif:m: the client shares memory region 1: 1048576 bytes\n"
-            "memif:m: the client adds its send ring: 256 buffers\n"
-            "memif:m: the client adds its receive ring: 256 buffers\n"
-            "memif:m: the client is connected\n"
-            "memif:m: the client takes its leave: \"shut down\"\n");
 }
 
 }  // namespace

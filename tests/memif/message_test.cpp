@@ -40,15 +40,6 @@ TEST(MemifMessage, FieldsFollowEachOtherWithoutGaps) {
             (std::vector<unsigned>{5, 0, 1, 0, 2, 0, 3, 0, 4, 3, 2, 1, 10, 7, 0}));
 }
 
-// The other side may read a field as text, so each has an end.
-TEST(MemifMessage, ATextThatIsTooLongForItsFieldIsCutBeforeItsEnd) {
-  EXPECT_EQ(memif::field_of<4>("ab"), (std::array<char, 4>{'a', 'b', 0, 0}));
-  EXPECT_EQ(memif::field_of<4>("abc"), (std::array<char, 4>{'a', 'b', 'c', 0}));
-  EXPECT_EQ(memif::field_of<4>("abcd"), (std::array<char, 4>{'a', 'b', 'c', 0}));
-  EXPECT_EQ(memif::field_of<4>("abcdefgh"), (std::array<char, 4>{'a', 'b', 'c', 0}));
-  EXPECT_EQ(memif::field_of<4>(""), (std::array<char, 4>{}));
-}
-
 TEST(MemifMessage, TheServerSaysHelloFirst) {
   MemifPair pair({}, {}, false);
   const auto hello = pair.client().reply();
@@ -115,22 +106,6 @@ TEST(MemifMessage, WhatTheServerDoesNotUseMayBeAnything) {
   EXPECT_TRUE(same_frames({make_frame(60, 1)}, collect(pair.link(), 1)));
 }
 
-TEST(MemifMessage, DescriptorsThatComeWithAMessageAreClosed) {
-  auto sockets = memif_sockets();
-  base::ForeignSocket socket(std::move(sockets[1]));
-  const UniqueFd event(::eventfd(0, EFD_CLOEXEC));
-  const auto next_number = [&] { return UniqueFd(::dup(event.get())).get(); };
-  const int before = next_number();
-  for (unsigned i = 0; i < 10; ++i) {
-    ASSERT_TRUE(memif::send_message(sockets[0].get(), memif::make_message(MessageType::add_ring),
-                                    event.get()));
-    memif::Message message;
-    ASSERT_EQ(memif::read_message(socket, message), MessageStatus::whole) << i;
-    ASSERT_EQ(message.descriptors.size(), 1U);
-  }
-  EXPECT_EQ(next_number(), before);
-}
-
 TEST(MemifMessage, ATextWithoutAnEndIsToldAsFarAsItsFieldGoes) {
   const std::string said = debug_lines_of("link", [] {
     MemifPair pair({}, {.address = "m"}, false);
@@ -151,36 +126,6 @@ TEST(MemifMessage, ATextWithoutAnEndIsToldAsFarAsItsFieldGoes) {
                 "\", interface 7\n"
                 "m: the client takes its leave: \"" +
                 std::string(96, 'r') + "\"\n");
-}
-
-TEST(MemifMessage, BehindAnInterruptIsAnsweredAtOnce) {
-  MemifPair pair;
-  pair.serve();
-  pair.client().send_ring.notify();
-  ASSERT_TRUE(pair.client().tell(memif::make_message(MessageType::disconnect)));
-  pair.serve();
-  EXPECT_EQ(pair.last().error, Errc::link_ended);
-}
-
-TEST(MemifMessage, OneWhoTalksWithoutEndDoesNotKeepTheCaller) {
-  MemifPair pair({}, {}, false);
-  MemifClient& client = pair.client();
-  ASSERT_EQ(client.reply_type(), MessageType::hello);
-  ASSERT_TRUE(client.tell(MemifClient::init_message()));
-  for (std::uint16_t i = 0; i < 64; ++i)
-    ASSERT_TRUE(
-        client.tell(MemifClient::region_message(i, client.rings.size()), client.rings.file()));
-  const auto replies = [&] {
-    unsigned count = 0;
-    std::array<std::byte, 128> bytes{};
-    while (::recv(client.socket.get(), bytes.data(), bytes.size(), MSG_DONTWAIT) == 128) ++count;
-    return count;
-  };
-  pair.serve();
-  EXPECT_EQ(replies(), 64U);
-  pair.serve();
-  EXPECT_EQ(replies(), 1U);
-  EXPECT_FALSE(pair.last().error) << pair.link().why();
 }
 
 TEST(MemifMessage, OfAFrameBothTooLongAndUnfinishedTheWorkIsNamed) {

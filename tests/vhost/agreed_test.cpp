@@ -1,5 +1,4 @@
-// What was agreed on with a front-end, to its last detail: limits, single features, and the words
-// that debug lines have for them.
+// What was agreed on with a front-end, to its last detail: limits, and single features.
 
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
@@ -12,14 +11,12 @@
 #include <cstring>
 #include <functional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "bus/frame.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/debug_lines.hpp"
 #include "tests/support/eventually.hpp"
-#include "tests/support/rights.hpp"
 #include "tests/support/super_frames.hpp"
 #include "tests/vhost/front_end.hpp"
 #include "tests/vhost/vhost_rig.hpp"
@@ -164,17 +161,6 @@ TEST(VhostAgreed, AMessageThatIsNotWholeIsStillSilence) {
   EXPECT_EQ(machine.link().why(), "it sent no message");
 }
 
-TEST(VhostAgreed, ASilentFrontEndIsLookedAtAgainWhenItsTimeIsOver) {
-  Machine silent({}, {.first_message = std::chrono::milliseconds(0)}, false);
-  EXPECT_EQ(silent.link().prepare_wait().at_most, std::chrono::milliseconds(1));
-  Machine patient({}, {.first_message = std::chrono::hours(1)}, false);
-  const auto hint = patient.link().prepare_wait().at_most;
-  EXPECT_LE(hint, std::chrono::hours(1));
-  EXPECT_GT(hint, std::chrono::minutes(30));
-  Machine spoke({}, {});
-  EXPECT_EQ(spoke.link().prepare_wait().at_most, std::chrono::nanoseconds::max());
-}
-
 // Features, one by one.
 
 TEST(VhostAgreed, WithOneOfTwoFeaturesTheHeaderHasTwelveBytes) {
@@ -238,21 +224,6 @@ TEST(VhostAgreed, ASuperFrameHasItsLimitInBothDirections) {
   }
 }
 
-TEST(VhostAgreed, ABufferHoldsMoreThanSixtyFourKilobytes) {
-  Machine machine(
-      {.features = kEverything & ~Features::kMergeable, .queue_size = 16, .buffer_bytes = 70'000},
-      {.max_frame_bytes = 1522, .offload = true});
-  const Shape shape;
-  Bytes frame = build(shape, 60'000, 1);
-  frame.resize(kMaxSuperFrameBytes);
-  FrameView view(frame.data(), frame.size());
-  view.offload = header_for(shape, 1448);
-  ASSERT_EQ(machine.link().send({&view, 1}).taken, 1U);
-  const auto got = machine.front().arrived();
-  ASSERT_EQ(got.size(), 1U);
-  EXPECT_TRUE(got[0].frame == frame) << got[0].frame.size();
-}
-
 TEST(VhostAgreed, WhatWasPassedOnBeforeAFaultIsKept) {
   Machine machine({.queue_size = 16}, {});
   FrontEnd& front = machine.front();
@@ -296,37 +267,6 @@ TEST(VhostAgreed, ASuperFrameOfWhichSegmentsFindNoBuffersIsCountedOnce) {
     EXPECT_EQ(machine.link().send({&super, 1}).taken, 1U);
     EXPECT_EQ(machine.front().arrived().size(), arrive);
     EXPECT_EQ(machine.link().drops().no_room, 1U);
-  }
-}
-
-// Debug lines.
-
-// Messages.
-
-TEST(VhostMessage, WithMoreThanEightDescriptorsIsNotSent) {
-  auto pair = vhost_sockets();
-  const std::vector<int> nine(9, pair[0].get());
-  EXPECT_FALSE(vhost::send_message(pair[0].get(), Request::get_features, 0, {}, nine));
-  EXPECT_TRUE(
-      vhost::send_message(pair[0].get(), Request::get_features, 0, {}, std::span(nine).first(8)));
-}
-
-TEST(VhostMessage, KeepsTheDescriptorsOfItsHeaderUntilItIsWhole) {
-  auto pair = vhost_sockets();
-  const UniqueFd event(::eventfd(0, EFD_CLOEXEC));
-  const int sent = event.get();
-  base::ForeignSocket socket(std::move(pair[1]));
-  vhost::MessageReader reader;
-  const std::array<std::byte, 8> payload{};
-  const vhost::MessageHeader header{.request = 12, .flags = 1, .payload_bytes = 8};
-  for (const std::size_t with : {1U, 0U}) {
-    const auto bytes = std::as_bytes(std::span(&header, 1));
-    ASSERT_TRUE(send_with_rights(pair[0].get(), bytes, std::vector<int>(with, sent)));
-    ASSERT_EQ(reader.read(socket), MessageStatus::none);
-    ASSERT_EQ(::send(pair[0].get(), payload.data(), payload.size(), 0), 8);
-    ASSERT_EQ(reader.read(socket), MessageStatus::whole);
-    EXPECT_EQ(reader.message().descriptors.size(), with) << "its own, and none of the one before";
-    EXPECT_EQ(reader.message().bytes().size(), 8U);
   }
 }
 

@@ -54,18 +54,6 @@ TEST(VhostBackend, AcknowledgesOnlyIfThatWasAgreedOn) {
   EXPECT_EQ(::recv(front.socket.get(), &more, 1, MSG_DONTWAIT), -1);
 }
 
-TEST(VhostBackend, AcknowledgesNoMoreWhenThatIsAgreedOnNoMore) {
-  Machine machine({}, {}, false);
-  FrontEnd& front = machine.front();
-  ASSERT_TRUE(front.tell(Request::set_protocol_features, kReplyAck));
-  ASSERT_TRUE(front.tell(Request::set_protocol_features, kBackendChannel));
-  ASSERT_TRUE(front.tell(Request::set_vring_num, VringState{0, 64}, {}, MessageHeader::kNeedReply));
-  machine.serve();
-  EXPECT_FALSE(machine.last().error) << machine.link().why();
-  char more = 0;
-  EXPECT_EQ(::recv(front.socket.get(), &more, 1, MSG_DONTWAIT), -1);
-}
-
 TEST(VhostBackend, WithoutProtocolFeaturesBothQueuesAreEnabledFromTheStart) {
   Machine machine({.features = 0}, {}, false);
   FrontEnd& front = machine.front();
@@ -280,35 +268,6 @@ TEST(VhostBackend, QueuesThatAreNotInTheNewMemoryStop) {
   machine.serve();
   EXPECT_TRUE(machine.hears());
   EXPECT_TRUE(machine.speaks());
-}
-
-TEST(VhostBackend, CarriesNoFrameAfterItsEnd) {
-  Machine machine({}, {});
-  ASSERT_TRUE(machine.hears());
-  ASSERT_TRUE(machine.speaks());
-  machine.front().socket.reset();
-  machine.serve();
-  EXPECT_EQ(machine.last().error, Errc::link_ended);
-  const SendResult sent = machine.link().send(views({make_frame(60, 1)}));
-  EXPECT_EQ(sent.taken, 0U);
-  EXPECT_EQ(sent.error, Errc::link_ended);
-  EXPECT_FALSE(machine.speaks());
-}
-
-TEST(VhostBackend, WithProtocolFeaturesEachQueueWaitsUntilItIsEnabled) {
-  Machine machine({}, {}, false);
-  FrontEnd& front = machine.front();
-  ASSERT_TRUE(front.tell(Request::set_features, Driver::kUsual));
-  front.share_memory();
-  front.lend_all();
-  front.start_queue(0, front.receive_queue, false);
-  front.start_queue(1, front.send_queue, false);
-  machine.serve();
-  ASSERT_EQ(machine.link().send(views({make_frame(60, 1)})).taken, 1U);
-  EXPECT_EQ(machine.link().drops().not_ready, 1U);
-  ASSERT_EQ(front.send({make_frame(60, 2)}), 1U);
-  machine.serve();
-  EXPECT_EQ(machine.link().drops().discarded, 1U);
 }
 
 // Linux in user mode hangs up its device when the channel is closed.

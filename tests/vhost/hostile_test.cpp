@@ -227,19 +227,6 @@ TEST(HostileDriver, ANumberThatDoesNotExistIsFoundBeforeASleep) {
   EXPECT_EQ(machine.last().error, Errc::corrupt);
 }
 
-TEST(HostileDriver, AFrameThatIsAsLongAsItsMemoryIsDropped) {
-  Machine machine({}, {});
-  FrontEnd& front = machine.front();
-  const std::size_t at = front.send_slot(0);
-  front.send_queue.descriptor(0) = FrontEnd::describe(at, front.memory.size() - at, 0);
-  front.send_queue.lend(0);
-  (void)front.send_queue.show(true);
-  machine.serve();
-  EXPECT_EQ(machine.last().frames, 0U);
-  EXPECT_FALSE(machine.last().error);
-  EXPECT_EQ(machine.link().drops().too_long, 1U);
-}
-
 // The other direction and the stop signal wait for a call to come back.
 TEST(HostileDriver, WhatIsNoFrameCountsForTheLimitOfOneCallToo) {
   Machine machine({.queue_size = 4096}, {});

@@ -1,16 +1,12 @@
 // The messages of vhost-user, as they arrive at a socket.
 
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <array>
 #include <span>
 #include <vector>
 
-#include "tests/support/child_process.hpp"
 #include "tests/support/holdings.hpp"
 #include "tests/support/rights.hpp"
 #include "tests/vhost/front_end.hpp"
@@ -30,33 +26,6 @@ std::span<const std::byte> bytes_of(const auto& value) {
 
 std::ptrdiff_t held() {
   return holdings({}).descriptors;
-}
-
-TEST(VhostMessage, ArrivesWholeWithItsPayloadAndDescriptors) {
-  auto pair = vhost_sockets();
-  const UniqueFd one(::eventfd(0, EFD_CLOEXEC));
-  const std::array<int, 2> sent{one.get(), one.get()};
-  const vhost::VringState state{.index = 1, .value = 256};
-  ASSERT_TRUE(vhost::send_message(pair[0].get(), Request::set_vring_num, MessageHeader::kNeedReply,
-                                  bytes_of(state), sent));
-  ASSERT_TRUE(vhost::send_message(pair[0].get(), Request::get_features, 0, {}));
-  base::ForeignSocket socket(std::move(pair[1]));
-  MessageReader reader;
-  ASSERT_EQ(reader.read(socket), Status::whole);
-  EXPECT_EQ(reader.message().request(), Request::set_vring_num);
-  EXPECT_TRUE(reader.message().needs_reply());
-  const auto got = reader.message().as<vhost::VringState>();
-  ASSERT_TRUE(got.has_value());
-  EXPECT_EQ(got->index, 1U);
-  EXPECT_EQ(got->value, 256U);
-  EXPECT_FALSE(reader.message().as<std::uint32_t>().has_value()) << "another size";
-  ASSERT_EQ(reader.message().descriptors.size(), 2U);
-  EXPECT_EQ(::fcntl(reader.message().descriptors[0].get(), F_GETFD), FD_CLOEXEC);
-  ASSERT_EQ(reader.read(socket), Status::whole);
-  EXPECT_EQ(reader.message().request(), Request::get_features);
-  EXPECT_FALSE(reader.message().needs_reply());
-  EXPECT_TRUE(reader.message().descriptors.empty());
-  EXPECT_EQ(reader.read(socket), Status::none);
 }
 
 TEST(VhostMessage, ThatArrivesByteByByteIsPutTogether) {
@@ -95,22 +64,6 @@ TEST(VhostMessage, OfAWrongShapeIsRefused) {
   }
 }
 
-TEST(VhostMessage, WithTooManyDescriptorsIsRefusedAndTheyAreClosed) {
-  auto pair = vhost_sockets();
-  const auto before = held() - 1;  // without the reader's end
-  const MessageHeader header{.request = 5, .flags = 1, .payload_bytes = 0};
-  constexpr std::size_t kMany = 20;
-  const std::vector<int> many(kMany, 0);
-  ASSERT_TRUE(send_with_rights(pair[0].get(), bytes_of(header), many));
-  {
-    base::ForeignSocket socket(std::move(pair[1]));
-    MessageReader reader;
-    EXPECT_EQ(reader.read(socket), Status::refused);
-    EXPECT_EQ(socket.why(), "it sent 20 descriptors with one message, which brings 8 at most");
-  }
-  EXPECT_EQ(held(), before);
-}
-
 // Eight may come with each part that is read, and eight with all of them.
 TEST(VhostMessage, TooManyDescriptorsWithSeveralPartsAreRefused) {
   for (const std::size_t second : {std::size_t{0}, std::size_t{1}}) {
@@ -147,21 +100,6 @@ TEST(VhostMessage, DescriptorsThatNobodyTookAreClosedWithTheMessage) {
   EXPECT_EQ(held(), before);
   pair[0].reset();
   EXPECT_EQ(reader.read(socket), Status::closed);
-}
-
-TEST(MessageReader, SaysSoWhenThisProcessHasNoDescriptorLeft) {
-  Child child([] {
-    std::array<UniqueFd, 2> pair = vhost_sockets();
-    const std::array<int, 2> two{pair[0].get(), pair[1].get()};
-    const rlimit few{static_cast<rlim_t>(std::max(two[0], two[1]) + 2), 4096};  // for one more
-    if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 1;
-    if (!vhost::send_message(two[0], vhost::Request::set_mem_table, 0, {}, two)) return 2;
-    base::ForeignSocket socket(std::move(pair[1]));
-    vhost::MessageReader reader;
-    if (reader.read(socket) != Status::refused) return 3;
-    return socket.why() == "for its descriptors, this process had none left: see ulimit -n" ? 0 : 4;
-  });
-  EXPECT_EQ(child.wait(), 0);
 }
 
 }  // namespace

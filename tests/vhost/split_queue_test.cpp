@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
-#include <array>
 #include <atomic>
 #include <random>
 #include <thread>
@@ -149,62 +148,6 @@ TEST(SplitQueue, NotifiesWhenTheDriversEventIsPassed) {
   go_to(0xfffe);
   pair.driver.used_event() = 0xfffd;
   EXPECT_FALSE(give_back(4)) << "0xfffe to 2: 0xfffd is behind";
-}
-
-TEST(SplitQueue, ReadsNoMoreOfAChainThanIsEnough) {
-  QueuePair pair(true);
-  const std::uint64_t at = MachineMemory::kGuest + (std::uint64_t{1} << 20);
-  pair.driver.descriptor(0) = {at, 64, vhost::Descriptor::kNext, 1};
-  pair.driver.descriptor(1) = {at + 64, 32, vhost::Descriptor::kNext, 99};  // there is no 99
-  pair.driver.lend(0);
-  (void)pair.driver.show(true);
-  ASSERT_TRUE(pair.device.has(1));
-  for (const std::size_t enough : {1U, 64U, 65U, 96U}) {
-    pair.buffers.clear();
-    SplitQueue::Chain chain;
-    ASSERT_TRUE(
-        pair.device.read_chain(0, SplitQueue::Direction::from_driver, enough, pair.buffers, chain))
-        << enough;
-    EXPECT_EQ(chain.bytes, enough <= 64 ? 64U : 96U) << enough;
-    EXPECT_EQ(pair.buffers.size(), enough <= 64 ? 1U : 2U);
-  }
-}
-
-TEST(SplitQueue, ThatBrokeIsSoundAgainOnceItStarts) {
-  QueuePair pair(true);
-  pair.driver.available().idx = 9;  // more than it has
-  EXPECT_FALSE(pair.device.has(1));
-  EXPECT_STREQ(pair.device.fault(), "more buffers are offered than the queue has entries");
-  EXPECT_FALSE(pair.device.is_running());
-  EXPECT_FALSE(pair.device.publish());
-  EXPECT_FALSE(pair.device.prepare_wait());
-  pair.driver.available().idx = 0;
-  ASSERT_TRUE(pair.start(true));
-  EXPECT_EQ(pair.device.fault(), nullptr);
-  EXPECT_TRUE(pair.device.is_running());
-  pair.device.stop();
-  EXPECT_FALSE(pair.device.is_running());
-  EXPECT_FALSE(pair.device.has(0));
-}
-
-TEST(BufferCursor, CopiesFromBufferToBufferAndStopsAtTheEnd) {
-  std::array<std::byte, 10> memory{};
-  const std::array<Buffer, 3> buffers{
-      {{memory.data(), 3}, {memory.data() + 7, 3}, {memory.data() + 3, 1}}};
-  std::array<std::byte, 9> bytes{};
-  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i + 1);
-  BufferCursor out(buffers);
-  EXPECT_EQ(out.write(std::span(bytes).first(2)), 2U);
-  EXPECT_EQ(out.write(std::span(bytes).subspan(2)), 5U);
-  EXPECT_EQ(std::to_integer<int>(memory[2]), 3);
-  EXPECT_EQ(std::to_integer<int>(memory[7]), 4);
-  EXPECT_EQ(std::to_integer<int>(memory[3]), 7);
-  EXPECT_EQ(std::to_integer<int>(memory[4]), 0);
-  std::array<std::byte, 9> back{};
-  BufferCursor in(buffers);
-  EXPECT_EQ(in.read(std::span(back).first(4)), 4U);
-  EXPECT_EQ(in.read(std::span(back).subspan(4)), 3U);
-  EXPECT_TRUE(std::equal(back.begin(), back.begin() + 7, bytes.begin()));
 }
 
 }  // namespace

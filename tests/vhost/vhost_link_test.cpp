@@ -18,7 +18,6 @@
 #include "bus/offload.hpp"
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/support/child_process.hpp"
-#include "tests/support/debug_lines.hpp"
 #include "tests/support/super_frames.hpp"
 #include "tests/vhost/front_end.hpp"
 #include "tests/vhost/vhost_rig.hpp"
@@ -285,19 +284,6 @@ TEST(VhostLink, PassesAllSegmentsOrNone) {
   EXPECT_EQ(machine.front().arrived().size(), 5U);
 }
 
-TEST(VhostLink, ASuperFrameOfMoreSegmentsThanADriverLendsBuffersDoesNotHoldUpTheOthers) {
-  Machine machine({.queue_size = 8}, {.max_frame_bytes = 1522, .offload = true});
-  const Shape shape;
-  const Bytes frame = build(shape, 7 * 1448, 1);
-  FrameView super(frame.data(), frame.size());
-  super.offload = header_for(shape, 1448);
-  const Bytes other = make_frame(60, 1);
-  const std::array<FrameView, 2> both{super, FrameView(other.data(), other.size())};
-  EXPECT_EQ(machine.link().send(both).taken, 2U);
-  EXPECT_EQ(machine.front().arrived().size(), 1U);
-  EXPECT_EQ(machine.link().drops().no_room, 1U);
-}
-
 TEST(VhostLink, AHeaderThatAsksForMoreThanWasAgreedOnCostsTheFrame) {
   Machine machine({}, {.max_frame_bytes = 1522, .offload = true});
   const Bytes frame = make_frame(100, 1);
@@ -559,32 +545,6 @@ TEST(VhostLink, DropsAndCountsFramesWhileThereIsNoDriver) {
   const std::vector<Bytes> frames{make_frame(60, 1), make_frame(60, 2)};
   EXPECT_EQ(link.send(views(frames)).taken, 2U);
   EXPECT_EQ(link.drops().not_ready, 2U);
-}
-
-TEST(VhostLink, TellsInDebugLinesHowAMachineComesAndGoes) {
-  const std::string said = debug_lines_of("link", [] {
-    Machine machine({}, {.max_frame_bytes = 1522, .offload = true, .address = "vhost-user:v"});
-    const std::vector<Bytes> frames{make_frame(60, 1)};
-    EXPECT_EQ(machine.link().send(views(frames)).taken, 1U);
-    EXPECT_EQ(machine.front().send(frames), 1U);
-    machine.serve();
-    EXPECT_TRUE(machine.front().tell(Request::get_vring_base, vhost::VringState{1, 0}));
-    EXPECT_TRUE(machine.front().reply().has_value());
-    machine.front().socket.reset();
-    machine.serve();
-    EXPECT_EQ(machine.last().error, Errc::link_ended);
-  });
-  EXPECT_EQ(said,
-            "vhost-user:v: a front-end connects; frames of up to 1522 bytes, offloads are offered\n"
-            "vhost-user:v: the front-end agrees on features: mergeable indirect event-index "
-            "protocol-features version-1\n"
-            "vhost-user:v: the front-end shares 16777216 bytes of memory, in regions: 1\n"
-            "vhost-user:v: the front-end starts its receive queue: 256 entries\n"
-            "vhost-user:v: the front-end enables its receive queue\n"
-            "vhost-user:v: the front-end starts its send queue: 256 entries\n"
-            "vhost-user:v: the front-end enables its send queue\n"
-            "vhost-user:v: the front-end stops its send queue\n"
-            "vhost-user:v: the front-end has closed\n");
 }
 
 }  // namespace
