@@ -4,7 +4,6 @@
 
 #include <cerrno>
 #include <iterator>
-#include <memory>
 #include <set>
 #include <string>
 #include <utility>
@@ -17,20 +16,6 @@ Result<int> answer(bool good) {
   return Error(Errc::busy, "cannot answer");
 }
 
-TEST(Result, HoldsTheValue) {
-  const Result<int> r = answer(true);
-  ASSERT_TRUE(r);
-  EXPECT_EQ(*r, 42);
-  EXPECT_EQ(r.value(), 42);
-}
-
-TEST(Result, HoldsTheErrorWithItsMessage) {
-  const Result<int> r = answer(false);
-  ASSERT_FALSE(r);
-  EXPECT_EQ(r.error().code, Errc::busy);
-  EXPECT_EQ(r.error().message, "cannot answer");
-}
-
 TEST(Result, ValueThrowsTheErrorWithItsMessageAsItIs) {
   try {
     (void)answer(false).value();
@@ -39,12 +24,6 @@ TEST(Result, ValueThrowsTheErrorWithItsMessageAsItIs) {
     EXPECT_EQ(e.code(), Errc::busy);
     EXPECT_STREQ(e.what(), "cannot answer");
   }
-}
-
-TEST(Result, CarriesWhatCanOnlyBeMoved) {
-  Result<std::unique_ptr<std::string>> r(std::make_unique<std::string>("x"));
-  const std::unique_ptr<std::string> taken = *std::move(r);
-  EXPECT_EQ(*taken, "x");
 }
 
 TEST(Result, OfNothingIsDoneOrAnError) {
@@ -69,35 +48,6 @@ TEST(Errc, EveryValueHasATextOfItsOwn) {
     EXPECT_NE(text, "unknown shmif error") << i;
     EXPECT_TRUE(texts.insert(text).second) << text;
   }
-}
-
-TEST(Errc, TheTextsOfNeighboursAreNotMixedUp) {
-  constexpr std::pair<Errc, const char*> kTexts[] = {
-      {Errc::wrong_layout, "a bus of another format version"},
-      {Errc::wrong_size, "the file's size does not match its header"},
-      {Errc::bad_size, "the ring size must be a power of two from 64K to 1G"},
-      {Errc::bad_mtu, "the MTU must lie between 68 and 65521"},
-      {Errc::name_taken, "a live port has that name already"},
-      {Errc::mac_taken, "a live port has that MAC address already"},
-      {Errc::path_empty, "the path is empty"},
-      {Errc::path_too_long, "the path is too long"},
-      {Errc::not_linked, "the port is not linked to a bus"},
-      {Errc::already_linked, "the port is linked to a bus already"},
-      {Errc::port_up, "not possible while the port is up"},
-      {Errc::port_down, "the port is down"},
-      {Errc::frame_too_short, "a frame has at least 14 bytes"},
-      {Errc::frame_too_long, "the frame exceeds the MTU of the bus"},
-      {Errc::corrupt, "the shared memory is corrupt"},
-      {Errc::bus_lost, "the bus file was truncated"},
-  };
-  for (const auto& [code, text] : kTexts) EXPECT_EQ(make_error_code(code).message(), text);
-}
-
-TEST(Errc, ComparesWithTheErrnoOfTheAncestor) {
-  EXPECT_EQ(make_error_code(Errc::already_linked), std::errc::device_or_resource_busy);
-  EXPECT_EQ(make_error_code(Errc::path_too_long), std::errc::argument_list_too_long);
-  EXPECT_EQ(make_error_code(Errc::not_linked), std::errc::no_such_device_or_address);
-  EXPECT_EQ(make_error_code(Errc::path_empty), std::errc::invalid_argument);
 }
 
 // As shmif.h says of the negative results of its functions.

@@ -10,7 +10,6 @@
 #include <cerrno>
 #include <cstdint>
 #include <new>
-#include <string>
 #include <utility>
 
 #include "base/unique_fd.hpp"
@@ -41,16 +40,6 @@ UniqueFd file_of(std::size_t bytes) {
   UniqueFd file(::memfd_create("test", MFD_CLOEXEC));
   EXPECT_EQ(::ftruncate(file.get(), static_cast<off_t>(bytes)), 0);
   return file;
-}
-
-TEST(SharedMemory, WithoutAFileIsZerosThatChildrenShare) {
-  constexpr std::size_t kBytes = 100'000;
-  const auto memory = SharedMemory::anonymous(kBytes, "no memory");
-  ASSERT_TRUE(memory) << memory.error().message;
-  const std::string bytes(static_cast<const char*>(memory->data()), kBytes);
-  EXPECT_EQ(bytes, std::string(kBytes, '\0'));
-  write_in_a_child(*memory, 42);
-  EXPECT_EQ(word_of(*memory).load(), 42U);
 }
 
 TEST(SharedMemory, OfAFileIsThatOfAllWhoMapIt) {
