@@ -1,7 +1,6 @@
 // The audit says exactly what it found, and the rarer answers of ports and repair.
 
 #include <gtest/gtest.h>
-#include <poll.h>
 
 #include <algorithm>
 #include <functional>
@@ -257,19 +256,6 @@ TEST_F(Audit, APortThatRepairLeftBehindCountsWhatItMissed) {
   EXPECT_EQ(follower.counters().lost_frames, 5U);
   EXPECT_EQ(follower.counters().lost_bytes, raw_.header().first);
   EXPECT_EQ(follower.counters().overruns, 1U);
-}
-
-TEST_F(Audit, RepairWakesWhoSleeps) {
-  FrameBatch batch;
-  ASSERT_EQ(idle_.receive(batch).frames, 10U);
-  ASSERT_FALSE(idle_.prepare_wait().ready);
-  pollfd sleeper{.fd = idle_.descriptor(), .events = POLLIN, .revents = 0};
-  EXPECT_EQ(poll(&sleeper, 1, 0), 0);
-  raw_.header().first = 1;
-  ASSERT_TRUE(Bus::open(bus_.path(), Access::read_write).value().repair());
-  EXPECT_EQ(poll(&sleeper, 1, 10'000), 1) << "it is to look for its place";
-  idle_.finish_wait();
-  EXPECT_FALSE(idle_.receive(batch).error);
 }
 
 // Ports.

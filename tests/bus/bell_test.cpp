@@ -137,7 +137,6 @@ TEST_F(BellTest, TheFileIsWrittenOnlyForASleeperThatWatchesIt) {
   }
 }
 
-/// Answers about ports do not outlive a repair, though the count of changes is what it was.
 TEST(FileBell, LeavesAFileShortThatSomebodyHasTruncated) {
   const TempBus file(small_ring());
   const UniqueFd fd(::open(file.path().c_str(), O_RDWR | O_CLOEXEC));
@@ -154,6 +153,7 @@ TEST(FileBell, LeavesAFileShortThatSomebodyHasTruncated) {
   EXPECT_EQ(rung, 0x01020304U) << "the last file was long enough";
 }
 
+/// Answers about ports do not outlive a repair, though the count of changes is what it was.
 TEST_F(BellTest, ASenderAsksAnewWhoIsMeantAfterARepair) {
   Port sender = port_on(file_.path());
   ASSERT_NE(sender.slot(), 3U);

@@ -53,15 +53,6 @@ TEST_F(FutexPollTest, IsReadableOnceTheFutexIsWokenAndQuietAfterADrain) {
   }
 }
 
-TEST_F(FutexPollTest, HearsAWakeFromAnotherProcess) {
-  ASSERT_TRUE(arm());
-  test::Child ringer([&] {
-    ring();
-    return 0;
-  });
-  EXPECT_TRUE(rung(kLong));
-}
-
 TEST_F(FutexPollTest, IsReadableAtOnceWhenTheValueHasMovedAlready) {
   for (std::uint32_t round = 0; round < 1000; ++round) {
     word() = round + 1;
@@ -70,14 +61,6 @@ TEST_F(FutexPollTest, IsReadableAtOnceWhenTheValueHasMovedAlready) {
     poll_.drain();
     ASSERT_FALSE(rung()) << round;
   }
-}
-
-TEST_F(FutexPollTest, StaysArmedOverADrainAndASecondArming) {
-  ASSERT_TRUE(arm());
-  poll_.drain();
-  ASSERT_TRUE(arm());
-  ring();
-  EXPECT_TRUE(rung(kLong));
 }
 
 TEST_F(FutexPollTest, HearsAWakeAlsoAfterOneThatDidNotMoveTheValue) {
@@ -120,20 +103,6 @@ TEST_F(FutexPollTest, ValuesThatMoveWithoutAWakeNeitherPileUpNorDeafenIt) {
   ASSERT_TRUE(arm());
   ring();
   EXPECT_TRUE(rung(kLong));
-}
-
-TEST_F(FutexPollTest, ServesOneThreadAfterAnotherThroughTheSameDescriptor) {
-  const int descriptor = poll_.descriptor();
-  for (unsigned round = 0; round < 20; ++round) {
-    std::thread([&] {
-      EXPECT_TRUE(arm());
-      ring();
-      EXPECT_TRUE(rung(kLong));
-      poll_.drain();
-      EXPECT_TRUE(arm());
-    }).join();
-    EXPECT_EQ(poll_.descriptor(), descriptor);
-  }
 }
 
 TEST_F(FutexPollTest, IsNotDeafWhenTheThreadThatArmedItHasEnded) {

@@ -250,46 +250,6 @@ TEST(Inspect, ShowsANameThatWasOverwrittenWithoutWhatCannotBeShown) {
   EXPECT_EQ(file.info().ports.at(0).name, std::string(sizeof name, 'x'));
 }
 
-TEST(Inspect, TellsOfAPortEachNumberUnderItsName) {
-  const TempBus file(small_ring());
-  const RawBus raw(file.path());
-  const Port port = port_on(file.path());
-  const struct {
-    std::uint64_t bus::PortSlot::* in_file;
-    std::uint64_t PortInfo::* told;
-  } kNumbers[] = {{&bus::PortSlot::tx_frames, &PortInfo::tx_frames},
-                  {&bus::PortSlot::tx_bytes, &PortInfo::tx_bytes},
-                  {&bus::PortSlot::refused_frames, &PortInfo::refused_frames},
-                  {&bus::PortSlot::too_long_frames, &PortInfo::too_long_frames},
-                  {&bus::PortSlot::rx_frames, &PortInfo::rx_frames},
-                  {&bus::PortSlot::rx_bytes, &PortInfo::rx_bytes},
-                  {&bus::PortSlot::own_frames, &PortInfo::own_frames},
-                  {&bus::PortSlot::filtered_frames, &PortInfo::filtered_frames},
-                  {&bus::PortSlot::skipped_frames, &PortInfo::skipped_frames},
-                  {&bus::PortSlot::overruns, &PortInfo::overruns},
-                  {&bus::PortSlot::lost_frames, &PortInfo::lost_frames},
-                  {&bus::PortSlot::lost_bytes, &PortInfo::lost_bytes},
-                  {&bus::PortSlot::corrupt, &PortInfo::corrupt},
-                  {&bus::PortSlot::wakeups, &PortInfo::wakeups},
-                  {&bus::PortSlot::doorbells, &PortInfo::doorbells},
-                  {&bus::PortSlot::lock_sleeps, &PortInfo::lock_sleeps},
-                  {&bus::PortSlot::pauses, &PortInfo::pauses},
-                  {&bus::PortSlot::paused_ns, &PortInfo::paused_ns},
-                  {&bus::PortSlot::stalls, &PortInfo::stalls}};
-  constexpr std::uint64_t kLarge = 1ULL << 40U;
-  for (std::uint64_t i = 0; const auto& number : kNumbers)
-    raw.slot(port.slot()).*number.in_file = kLarge + i++;
-  raw.slot(port.slot()).tx_more_segments = 100;
-  raw.slot(port.slot()).rx_more_segments = 200;
-  const PortInfo told = file.info().ports.at(0);
-  for (std::uint64_t i = 0; const auto& number : kNumbers) {
-    EXPECT_EQ(told.*number.told, kLarge + i) << i;
-    ++i;
-  }
-  EXPECT_EQ(told.tx_segments, told.tx_frames + 100);
-  EXPECT_EQ(told.rx_segments, told.rx_frames + 200);
-}
-
 TEST(Inspect, TellsOfACarrierThatItIsThereWhereNobodyCanSeeIt) {
   const TempBus file(small_ring());
   const RawBus raw(file.path());
@@ -387,16 +347,6 @@ TEST(Inspect, TellsOfAFormerPortWhatItSent) {
   EXPECT_EQ(former.tx_frames, 100U);
   EXPECT_EQ(former.tx_bytes, 2000U);
   EXPECT_EQ(former.tx_segments, 30'100U);
-}
-
-TEST(Inspect, APortWhoseProcessIsDeadIsNeitherLiveNorUp) {
-  const TempBus file(small_ring());
-  die_with_port(file.path(), {.name = "mortal"});
-  const BusInfo info = file.info();
-  ASSERT_EQ(info.ports.size(), 1U);
-  EXPECT_FALSE(info.ports[0].live);
-  EXPECT_FALSE(info.ports[0].up);
-  EXPECT_EQ(info.ports[0].name, "mortal");
 }
 
 // What the dead leave holds up nobody.

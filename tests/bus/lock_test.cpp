@@ -203,22 +203,6 @@ TEST(Lock, AFreeLockIsLeftToWhoWishesIt) {
   EXPECT_GT(went_first, kRounds / 2);
 }
 
-TEST(Liveness, AReadLockOfAStrangerDoesNotPoseAsAPort) {
-  const TempBus file(small_ring());
-  const RawBus raw(file.path());
-  const UniqueFd stranger(open(file.path().c_str(), O_RDONLY | O_CLOEXEC));
-  struct flock lock{};
-  lock.l_type = F_RDLCK;
-  lock.l_whence = SEEK_SET;
-  lock.l_start = 4096;
-  lock.l_len = 512 * 256;
-  ASSERT_EQ(fcntl(stranger.get(), F_OFD_SETLK, &lock), 0);
-  EXPECT_FALSE(bus::is_alive(raw.fd(), 0));
-  raw.lock_as(0);
-  EXPECT_EQ(Port().attach(file.path()).error().code, Errc::table_full)
-      << "documented: whoever may read the file may hold up new attaches";
-}
-
 TEST(Liveness, APortLivesOnAfterItsProcessClosedEveryDescriptor) {
   const TempBus file(small_ring());
   const Shared<std::atomic<int>> step;
@@ -236,27 +220,6 @@ TEST(Liveness, APortLivesOnAfterItsProcessClosedEveryDescriptor) {
   *step = 2;
   EXPECT_EQ(daemon.wait(), 0);
   EXPECT_EQ(file.info().frames, 1U);
-}
-
-TEST(Liveness, APortDiesWithItsProcessAlsoWhenAForkedChildOfItLivesOn) {
-  const TempBus file(small_ring());
-  const Shared<std::atomic<int>> grandchild;
-  Child parent([&] {
-    Port port = port_on(file.path(), {.name = "parent"});
-    const pid_t pid = fork();
-    if (pid == 0) {
-      *grandchild = getpid();
-      for (;;) pause();
-    }
-    for (;;) pause();
-    return 0;
-  });
-  ASSERT_TRUE(eventually([&] { return *grandchild != 0; }));
-  EXPECT_TRUE(file.info().ports.at(0).live);
-  parent.kill_and_wait();
-  EXPECT_TRUE(eventually([&] { return !file.info().ports.at(0).live; }));
-  EXPECT_EQ(kill(*grandchild, 0), 0) << "it still runs";
-  kill(*grandchild, SIGKILL);
 }
 
 TEST(Lifeline, WithoutALockThereIsNone) {

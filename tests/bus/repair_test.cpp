@@ -3,16 +3,13 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <atomic>
-#include <chrono>
 #include <cstring>
 #include <functional>
 #include <thread>
 
 #include "bus/repair/salvage.hpp"
-#include "tests/support/eventually.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
@@ -458,24 +455,6 @@ TEST_F(Repair, TellsALivingPortWhoseSlotLooksFree) {
   EXPECT_GT(repair().epoch, 0U);
   read_all();
   EXPECT_EQ(bus::state_of(raw_.slot(reader_.slot()).state), bus::SlotState::live);
-}
-
-TEST_F(Repair, WakesADeepSleeperThatNobodyKnowsOf) {
-  read_all();
-  std::atomic<bool> heard{false};
-  std::thread sleeper([&] { heard = reader_.wait(std::chrono::hours(1)); });
-  const auto is_deep = [&] {
-    return std::ranges::any_of(raw_.header().deep_sleepers, [](auto word) { return word != 0; });
-  };
-  EXPECT_TRUE(eventually(is_deep));
-  std::ranges::fill(raw_.header().sleepers, 0U);
-  std::ranges::fill(raw_.header().deep_sleepers, 0U);
-  repair();
-  NumberedBatch next(200);
-  EXPECT_FALSE(sender_.send(next.make(2, 7, 1)).error);
-  EXPECT_TRUE(eventually([&] { return heard.load(); }));
-  if (!heard) reader_.interrupt();
-  sleeper.join();
 }
 
 /// The newest frame is gone, and a stopped writer's claim is where the chain ended. A pad may begin

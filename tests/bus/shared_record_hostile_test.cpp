@@ -16,58 +16,6 @@ using bus::ReadTally;
 
 constexpr std::uint64_t kBody = 5 * bus::entry_bytes(60);
 
-TEST_F(SharedRecord, AWordOfAnImpossibleBodyIsNoRecord) {
-  const std::uint64_t two = 2 * bus::entry_bytes(14);
-  const std::uint64_t max = bus::kMaxSharedBytes;
-  EXPECT_EQ(ring().step(bus::word::shared(0, two), 0), bus::record_bytes(two));
-  EXPECT_EQ(ring().step(bus::word::shared(0, max), 0), bus::record_bytes(max));
-  for (const std::uint64_t bytes : {std::uint64_t{0}, std::uint64_t{13}, two - 4, two - 1, max + 1,
-                                    max + 4, max + 32, (std::uint64_t{1} << 18U) - 1}) {
-    EXPECT_EQ(ring().step(bus::word::shared(0, bytes), 0), 0U) << bytes;
-  }
-  for (const std::uint64_t bytes : {two, std::uint64_t{100}, max}) {
-    EXPECT_EQ(ring().step(bus::word::shared(0, bytes) | bus::word::kVnet, 0), 0U) << bytes;
-  }
-  const RingRig large({.ring_bytes = 1U << 20U});
-  EXPECT_EQ(large.raw.ring().step(bus::word::shared(0, 100) | bus::word::kVnet, 0), 0U);
-  EXPECT_EQ(large.raw.ring().step(bus::word::shared(0, max + 32), 0), 0U);
-}
-
-TEST_F(SharedRecord, ACountThatTheBodyCannotHoldIsNoCount) {
-  const std::uint64_t w = bus::word::shared(0, 100);
-  const struct {
-    std::uint16_t said;
-    std::uint64_t is;
-  } kCounts[] = {{0, 0}, {1, 0}, {2, 2}, {5, 5}, {6, 0}, {65535, 0}};
-  for (const auto& c : kCounts) {
-    record(0).frames = c.said;
-    EXPECT_EQ(ring().frames_of(w, 0), c.is) << c.said;
-    EXPECT_EQ(ring().frames_of(bus::word::frame(0, 100), 0), 1U) << "of a frame alone";
-  }
-}
-
-TEST_F(SharedRecord, ALengthThatLeavesTheBodyIsNoLength) {
-  const auto length = [&](std::uint32_t value, std::uint32_t offset, std::uint32_t body) {
-    *reinterpret_cast<std::uint32_t*>(ring().payload(0) + offset) = value;
-    return ring().entry_at(0, offset, body);
-  };
-  EXPECT_EQ(length(14, 0, 40), 14U);
-  EXPECT_EQ(length(36, 0, 40), 36U);
-  EXPECT_EQ(length(37, 0, 40), 0U);
-  EXPECT_EQ(length(38, 0, 40), 0U);
-  EXPECT_EQ(length(40, 0, 40), 0U);
-  for (const std::uint32_t value : {0U, 1U, 13U, 0x80000000U, UINT32_MAX - 3, UINT32_MAX}) {
-    EXPECT_EQ(length(value, 0, 4064), 0U) << value;
-  }
-  EXPECT_EQ(length(ring().max_frame(), 0, 4064), ring().max_frame());
-  EXPECT_EQ(length(ring().max_frame() + 1, 0, 4064), 0U);
-  EXPECT_EQ(length(14, 20, 40), 14U);
-  EXPECT_EQ(length(14, 24, 40), 0U);
-  EXPECT_EQ(length(14, 40, 40), 0U);
-  EXPECT_EQ(length(14, 44, 40), 0U) << "the body has become shorter than what was passed of it";
-  EXPECT_EQ(length(14, 4000, 40), 0U);
-}
-
 TEST_F(SharedRecord, OfARecordWithASpoiledLengthTheRestIsRefusedOnceAndTheChainGoesOn) {
   const std::uint32_t max = ring().max_frame();
   for (const bool lends : {false, true}) {
@@ -264,17 +212,6 @@ TEST_F(SharedRecord, ARecordThatBecomesItsOwnUnderAReaderIsOwnOnlyFromThereOn) {
   EXPECT_EQ(tally.frames, 3U);
   EXPECT_EQ(tally.own, 2U);
   EXPECT_EQ(tally.lost_frames, 0U);
-}
-
-TEST_F(SharedRecord, TheLongestFrameIsThatOfAnyEntry) {
-  const Sizes sizes[] = {{60, 14, 20}, {14, 60, 20}, {14, 20, 60}};
-  for (const Sizes& each : sizes) {
-    const std::uint64_t begin = append(each);
-    EXPECT_EQ(ring().contents_of(record(begin).word, begin).longest, 60U);
-  }
-  const std::uint64_t begin = append_equal(5);
-  record(begin).word = bus::word::shared(begin, kBody + 4);
-  EXPECT_EQ(ring().contents_of(record(begin).word, begin).longest, 0U) << "four bytes are left";
 }
 
 /// An entry ends at a multiple of four bytes, also the last one.

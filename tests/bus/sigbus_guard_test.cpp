@@ -10,9 +10,7 @@
 #include <cerrno>
 #include <csignal>
 #include <functional>
-#include <memory>
 #include <optional>
-#include <vector>
 
 #include "base/unique_fd.hpp"
 #include "bus/layout.hpp"
@@ -131,39 +129,6 @@ TEST(SigbusGuard, WhoWaitsOnABusOfWhichTheBeginningIsLeftLearnsThatItIsLost) {
               0)
         << polls;
   }
-}
-
-/// More watches than one block of entries has; each is lost by itself.
-TEST(SigbusGuard, EachOfManyWatchesIsLostByItself) {
-  EXPECT_EQ(
-      under_the_guard([] {
-        constexpr std::size_t kWatches = 300;
-        LostPages pages(kWatches);
-        std::vector<std::unique_ptr<bus::GuardedRange>> watches;
-        for (std::size_t i = 0; i < kWatches; ++i) {
-          watches.push_back(std::make_unique<bus::GuardedRange>(pages.begin() + i * kPage, kPage));
-          if (!watches.back()->is_watched()) return 1;
-        }
-        pages.truncate();
-        for (const std::size_t i : {std::size_t{299}, std::size_t{0}, std::size_t{256}}) {
-          pages.touch(i);
-          if (!watches[i]->lost()) return 2;
-        }
-        std::ptrdiff_t lost = 0;
-        for (const auto& watch : watches) lost += watch->lost() ? 1 : 0;
-        return lost == 3 ? 0 : 3;
-      }),
-      0);
-}
-
-/// A thread whose stack is too small for a handler has an alternate one, as all threads of Go.
-TEST(SigbusGuard, RunsOnTheAlternateStackOfAThreadThatHasOne) {
-  EXPECT_EQ(under_the_guard([] {
-              struct sigaction now{};
-              if (sigaction(SIGBUS, nullptr, &now) != 0) return 1;
-              return (now.sa_flags & SA_ONSTACK) != 0 && (now.sa_flags & SA_SIGINFO) != 0 ? 0 : 2;
-            }),
-            0);
 }
 
 TEST(SigbusGuard, ThatIsInstalledTwiceStillLeavesOtherFaultsToWhoHadThemBefore) {

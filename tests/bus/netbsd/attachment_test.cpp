@@ -433,23 +433,6 @@ TEST(NetbsdPort, CreateIfMissingTakesAnExistingBusOfEitherFormat) {
   EXPECT_EQ(port.max_frame_bytes(), 1514U);
 }
 
-TEST(NetbsdPort, WhatTheFormatDoesNotPromiseIsSaidOnce) {
-  const NetbsdBus bus;
-  testing::internal::CaptureStderr();
-  Port one = port_on(bus.path());
-  Port other = port_on(bus.path());
-  Follower::open(bus.path(), Start::now).value();
-  const std::string same = std::filesystem::relative(bus.path());
-  ASSERT_NE(same, bus.path());
-  Port another = port_on(same);
-  Follower::open(same, Start::now).value();
-  const std::string said = testing::internal::GetCapturedStderr();
-  const std::string what = "the bus " + bus.path() + " has NetBSD's format, which promises less: ";
-  const std::size_t place = said.find(what);
-  ASSERT_NE(place, std::string::npos) << said;
-  EXPECT_EQ(said.find("has NetBSD's format", place + what.size()), std::string::npos) << said;
-}
-
 TEST(NetbsdPort, AFollowerNeedsOnlyToRead) {
   const NetbsdBus bus;
   NetbsdPeer peer(bus.path());
