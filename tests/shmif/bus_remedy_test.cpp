@@ -62,8 +62,10 @@ void set_mode(const std::string& path, unsigned mode) {
   std::filesystem::permissions(path, static_cast<std::filesystem::perms>(mode));
 }
 
-TEST(Remedy, ForABusThatCannotBeMadeFitsThePlace) {
+TEST(Remedy, ForABusThatIsNotThereOrCannotBeMadeFitsThePlace) {
   const TempDir dir;
+  EXPECT_THAT(not_opened(dir.file("none")), HasSubstr("(make one with 'shmifctl create')"));
+  EXPECT_THAT(not_opened("bus:" + dir.file("none")), HasSubstr("without \"bus:\")"));
   EXPECT_THAT(not_made("/proc/bus0"), HasSubstr("takes no new files; choose another, such as"));
   EXPECT_THAT(not_made(dir.file("none/bus")), HasSubstr("(make the directory first)"));
   EXPECT_THAT(not_made("bus:" + dir.file("bus")), HasSubstr("(write the path without \"bus:\")"));
@@ -87,12 +89,6 @@ TEST(Remedy, ForAFullOrAReadOnlyFileSystemSaysSo) {
   EXPECT_TRUE(Bus::open(small.file("bus")));
 }
 
-TEST(Remedy, ForABusThatIsNotThereSaysHowToMakeOrToNameIt) {
-  const TempBus bus;
-  EXPECT_THAT(not_opened(bus.file("none")), HasSubstr("(make one with 'shmifctl create')"));
-  EXPECT_THAT(not_opened("bus:" + bus.path()), HasSubstr("(write the path without \"bus:\")"));
-}
-
 TEST(Remedy, ForABusThatOnesRightsDoNotOpenSaysWhichAreMissing) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root, to become somebody else";
   const TempBus bus(small_ring());
@@ -114,18 +110,6 @@ TEST(Remedy, ForABusThatOnesRightsDoNotOpenSaysWhichAreMissing) {
   set_mode(bus.path(), 0644);
   EXPECT_EQ(opened(), "it was opened");
   EXPECT_THAT(attached(), HasSubstr(only_read));
-}
-
-TEST(Remedy, ForADirectoryInPlaceOfABusSaysWhatItIs) {
-  const TempDir dir;
-  std::filesystem::create_directory(dir.file("inner"));
-  set_mode(dir.path(), 0777);  // where files of others are looked at closely
-  for (const std::string& path : {dir.path(), dir.path() + "/", dir.file("inner")}) {
-    const auto made = Bus::create_if_missing(path, {}, false, false);
-    ASSERT_FALSE(made);
-    EXPECT_EQ(made.error().code, Errc::not_a_regular_file);
-    EXPECT_THAT(made.error().message, HasSubstr("not a regular file (give the file of a bus)"));
-  }
 }
 
 }  // namespace

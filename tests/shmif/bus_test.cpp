@@ -243,6 +243,8 @@ TEST(CreateIfMissing, NeverInitialisesAFileThatIsNotEmpty) {
                  {dir.file("notes")});
   std::ofstream(dir.file("zeros")) << std::string(8192, '\0');
   EXPECT_FALSE(Bus::create_if_missing(dir.file("zeros"), {}, false, false));
+  expect_refused(Bus::create_if_missing(dir.path(), {}, false, false), Errc::not_a_regular_file,
+                 {"not a regular file (give the file of a bus)"});
   EXPECT_EQ(std::filesystem::file_size(dir.file("notes")), 8U);
   EXPECT_EQ(std::filesystem::file_size(dir.file("zeros")), 8192U);
 }
@@ -285,21 +287,17 @@ TEST(CreateIfMissing, AFileThatAnotherFillsMeanwhileIsNotFilledAgain) {
   EXPECT_EQ(info("b").ring_bytes, info("other").ring_bytes);
 }
 
-TEST(CreateIfMissing, DoesNotFollowADanglingSymbolicLink) {
+TEST(CreateIfMissing, DoesNotFollowASymbolicLinkToAnEmptyFileNorToNone) {
   const TempDir dir;
-  std::filesystem::create_symlink(dir.file("target"), dir.file("link"));
-  expect_refused(Bus::create_if_missing(dir.file("link"), {}, false, false),
-                 Errc::not_a_regular_file, {"symbolic link"});
-  EXPECT_FALSE(std::filesystem::exists(dir.file("target")));
-}
-
-TEST(CreateIfMissing, DoesNotFillAnEmptyFileBehindASymbolicLink) {
-  const TempDir dir;
-  std::ofstream(dir.file("target")).flush();
-  std::filesystem::create_symlink(dir.file("target"), dir.file("link"));
-  expect_refused(Bus::create_if_missing(dir.file("link"), {}, false, false),
-                 Errc::not_a_regular_file, {"symbolic link"});
-  EXPECT_EQ(std::filesystem::file_size(dir.file("target")), 0U);
+  std::ofstream(dir.file("empty")).flush();
+  for (const char* const target : {"empty", "none"}) {
+    const std::string link = dir.file("to-" + std::string(target));
+    std::filesystem::create_symlink(dir.file(target), link);
+    expect_refused(Bus::create_if_missing(link, {}, false, false), Errc::not_a_regular_file,
+                   {"symbolic link"});
+  }
+  EXPECT_EQ(std::filesystem::file_size(dir.file("empty")), 0U);
+  EXPECT_FALSE(std::filesystem::exists(dir.file("none")));
 }
 
 // Opening: each refusal names what it is about.

@@ -1,19 +1,20 @@
 #pragma once
-// The far end of a loopback, where the conformance suite feeds a link and hears what it sent.
+// The far end of a link, another of its kind, where the conformance suite feeds the link and hears
+// what it sent.
 
 #include <optional>
 #include <stdexcept>
 #include <utility>
 #include <vector>
 
-#include "shmif/loopback_link.hpp"
 #include "tests/support/frames.hpp"
 
 namespace shmif::test {
 
+template <Link L>
 class FarEnd {
  public:
-  explicit FarEnd(LoopbackLink link) : link_(std::move(link)) {}
+  explicit FarEnd(L link) : link_(std::move(link)) {}
 
   void feed(const std::vector<Bytes>& frames) {
     const SendResult r = link_->send(views(frames));
@@ -31,7 +32,7 @@ class FarEnd {
   void end() { link_.reset(); }
 
  private:
-  std::optional<LoopbackLink> link_;
+  std::optional<L> link_;
 };
 
 }  // namespace shmif::test

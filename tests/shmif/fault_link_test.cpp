@@ -56,7 +56,7 @@ class FaultRig {
       : link_(wrap(std::move(ends.first), faults(), faults())), far_(std::move(ends.second)) {}
   static FaultOptions faults() { return {.delay = std::chrono::milliseconds(kDelayMs)}; }
   FaultLink link_;
-  FarEnd far_;
+  FarEnd<LoopbackLink> far_;
 };
 
 INSTANTIATE_TYPED_TEST_SUITE_P(WithoutFaults, LinkConformance, testing::Types<FaultRig<0>>);

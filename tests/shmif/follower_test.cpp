@@ -33,36 +33,6 @@ void send(Port& port, std::uint32_t first, std::size_t count, std::size_t size =
   ASSERT_FALSE(port.send(frames.make(1, first, count)).error);
 }
 
-TEST(Follower, HearsEveryFrameWhoeverItIsFor) {
-  const TempBus bus;
-  Port port = port_on(bus.path());
-  Follower follower = Follower::open(bus.path(), Start::now).value();
-  NumberedBatch frames(60);
-  EXPECT_FALSE(port.send(frames.make(1, 0, 1, *MacAddress::parse("02:00:00:00:99:99"))).error);
-  FrameBatch in;
-  EXPECT_EQ(follower.receive(in).frames, 1U);
-}
-
-TEST(Follower, StartsWithTheNextFrameOrTheOldestAsAsked) {
-  const TempBus bus;
-  Port port = port_on(bus.path());
-  send(port, 0, 5);
-  Follower now = Follower::open(bus.path(), Start::now).value();
-  Follower oldest = Follower::open(bus.path(), Start::oldest).value();
-  FrameBatch in;
-  EXPECT_EQ(now.receive(in).frames, 0U);
-  EXPECT_EQ(oldest.receive(in).frames, 5U);
-}
-
-TEST(Follower, WaitEndsWhenAFrameComesAndAtTheTimeOut) {
-  const TempBus bus;
-  Port port = port_on(bus.path());
-  Follower follower = Follower::open(bus.path(), Start::now).value();
-  EXPECT_FALSE(follower.wait(std::chrono::milliseconds(1)));
-  std::jthread sender([&] { send(port, 0, 1); });
-  EXPECT_TRUE(follower.wait(std::chrono::nanoseconds::max()));
-}
-
 TEST(Follower, WaitEndsWithASignalThatInterruptsIt) {
   const TempBus bus;
   Port port = port_on(bus.path());

@@ -29,7 +29,7 @@ class LoopbackRig {
   explicit LoopbackRig(std::pair<LoopbackLink, LoopbackLink> ends)
       : near_(std::move(ends.first)), far_(std::move(ends.second)) {}
   LoopbackLink near_;
-  FarEnd far_;
+  FarEnd<LoopbackLink> far_;
 };
 
 INSTANTIATE_TYPED_TEST_SUITE_P(Loopback, LinkConformance, testing::Types<LoopbackRig>);

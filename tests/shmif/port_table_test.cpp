@@ -148,16 +148,6 @@ TEST(PortTable, NamesThatCannotBeShownAreRefused) {
   EXPECT_TRUE(Port({.name = "!~"}).attach(bus.path())) << "the first and the last that can be";
 }
 
-TEST(PortTable, AChosenAddressThatALivePortHasIsRefused) {
-  const TempBus bus;
-  const Port first = port_on(bus.path(), {.name = "first"});
-  Port second({.mac = first.mac()});
-  const auto refused = second.attach(bus.path());
-  EXPECT_EQ(refused.error().code, Errc::mac_taken);
-  EXPECT_THAT(refused.error().message, HasSubstr(first.mac().to_string()));
-  EXPECT_THAT(refused.error().message, HasSubstr("first"));
-}
-
 TEST(PortTable, AnAddressThatIsNotAUnicastOneIsRefusedAtAttachAndLater) {
   const TempBus bus;
   Port port = port_on(bus.path());
@@ -306,7 +296,7 @@ void fill_counters(bus::PortSlot& slot) {
   for (std::uint64_t& mac : slot.learned) mac = 0x020000000001;
 }
 
-TEST(PortTable, ANewOwnerOfASlotBeginsWithNothingOfTheFormer) {
+TEST(PortTable, ANewOwnerOfASlotBeginsWithNothingOfTheFormerAndEachCounterIsToldUnderItsName) {
   const TempBus bus;
   const RawBus raw(bus.path());
   for (const bool of_the_dead : {false, true}) {
@@ -331,6 +321,12 @@ TEST(PortTable, ANewOwnerOfASlotBeginsWithNothingOfTheFormer) {
     EXPECT_TRUE(told.carrier);
     EXPECT_FALSE(told.promiscuous);
     for (const std::uint64_t mac : raw.slot(0).learned) EXPECT_EQ(mac, 0U);
+    fill_counters(raw.slot(0));
+    const PortInfo filled = bus.info().ports.at(0);
+    for (std::uint64_t number = 1000; const CounterField& field : kCounterFields)
+      EXPECT_EQ(filled.*field.told, number++) << field.name;
+    EXPECT_EQ(filled.tx_segments, filled.tx_frames + 10'000);
+    EXPECT_EQ(filled.rx_segments, filled.rx_frames + 20'000);
   }
 }
 
@@ -393,19 +389,6 @@ TEST(PortTable, ATableFullOfDeadPortsTakesNewOnes) {
   EXPECT_NE(first.slot(), second.slot());
   EXPECT_FALSE(send_one(first));
   EXPECT_EQ(heard(second), 1U);
-}
-
-TEST(PortTable, EachKindOfLinkHasItsName) {
-  const std::pair<LinkKind, const char*> names[] = {
-      {LinkKind::library, "library"}, {LinkKind::tap, "tap"},       {LinkKind::veth, "veth"},
-      {LinkKind::packet, "packet"},   {LinkKind::dump, "dump"},     {LinkKind::inject, "inject"},
-      {LinkKind::ping, "ping"},       {LinkKind::bridge, "bridge"}, {LinkKind::pcap, "pcap"}};
-  const TempBus bus;
-  for (const auto& [kind, name] : names) {
-    EXPECT_STREQ(to_string(kind), name);
-    const Port port = port_on(bus.path(), {.kind = kind});
-    EXPECT_EQ(bus.info().ports.at(0).link, kind) << name;
-  }
 }
 
 TEST(PortTable, ShowsTheCarrierOfAPortUntilItLeaves) {

@@ -11,7 +11,6 @@
 #include <array>
 #include <atomic>
 #include <csignal>
-#include <optional>
 #include <thread>
 #include <utility>
 
@@ -20,6 +19,7 @@
 #include "shmif/socket_address.hpp"
 #include "shmif/socket_place.hpp"
 #include "shmif/stream_link.hpp"
+#include "tests/shmif/far_end.hpp"
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/support/debug_lines.hpp"
 #include "tests/support/eventually.hpp"
@@ -45,27 +45,18 @@ class SocketRig {
   static std::string unavailable() { return {}; }
 
   SocketRig() : SocketRig(socket_pair(kType)) {}
-  L& link() { return *near_; }
+  L& link() { return near_; }
   std::size_t largest() { return kLargest; }
-  void feed(const std::vector<Bytes>& frames) {
-    ASSERT_EQ(far_->send(views(frames)).taken, frames.size());
-  }
-  std::vector<Bytes> heard() {
-    std::vector<Bytes> out;
-    FrameBatch batch;
-    while (far_->receive(batch).frames > 0) {
-      for (const FrameView& f : batch.frames()) out.push_back(to_bytes(f));
-      batch.clear();
-    }
-    return out;
-  }
-  void end() { far_.reset(); }
+  void feed(const std::vector<Bytes>& frames) { far_.feed(frames); }
+  std::vector<Bytes> heard() { return far_.heard(); }
+  void end() { far_.end(); }
 
  private:
   explicit SocketRig(std::array<UniqueFd, 2> pair)
       : near_(L::adopt(std::move(pair[0]), {.max_frame_bytes = kLargest, .address = "near"})),
         far_(L::adopt(std::move(pair[1]), {.max_frame_bytes = kLargest, .address = "far"})) {}
-  std::optional<L> near_, far_;
+  L near_;
+  FarEnd<L> far_;
 };
 
 using StreamRig = SocketRig<StreamLink, SOCK_STREAM>;
@@ -83,21 +74,11 @@ class PipesRig {
   static std::string unavailable() { return {}; }
 
   PipesRig() : PipesRig(pipe_ends(), pipe_ends()) {}
-  StreamLink& link() { return *near_; }
+  StreamLink& link() { return near_; }
   std::size_t largest() { return kLargest; }
-  void feed(const std::vector<Bytes>& frames) {
-    ASSERT_EQ(far_->send(views(frames)).taken, frames.size());
-  }
-  std::vector<Bytes> heard() {
-    std::vector<Bytes> out;
-    FrameBatch batch;
-    while (far_->receive(batch).frames > 0) {
-      for (const FrameView& f : batch.frames()) out.push_back(to_bytes(f));
-      batch.clear();
-    }
-    return out;
-  }
-  void end() { far_.reset(); }
+  void feed(const std::vector<Bytes>& frames) { far_.feed(frames); }
+  std::vector<Bytes> heard() { return far_.heard(); }
+  void end() { far_.end(); }
 
  private:
   static std::array<UniqueFd, 2> pipe_ends() {
@@ -114,7 +95,8 @@ class PipesRig {
         far_(StreamLink::adopt(std::move(there[0]), std::move(back[1]),
                                {.max_frame_bytes = kLargest, .address = "far"})
                  .value()) {}
-  std::optional<StreamLink> near_, far_;
+  StreamLink near_;
+  FarEnd<StreamLink> far_;
 };
 INSTANTIATE_TYPED_TEST_SUITE_P(Pipes, LinkConformance, testing::Types<PipesRig>);
 

@@ -13,7 +13,6 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -139,17 +138,6 @@ TEST(BoundSocket, SaysWhatToDoWhereItCannotBeMade) {
   }
 }
 
-TEST(ConnectStream, SaysWhatIsThereInsteadOfASocket) {
-  const TempDir directory;
-  const std::string path = directory.file("file");
-  std::ofstream(path) << "x";
-  const auto refused = connect_stream(parse_socket_place(path).value(), -1);
-  ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().code, std::errc::not_a_socket);
-  EXPECT_NE(refused.error().message.find(path + ": it is not a socket"), std::string::npos)
-      << refused.error().message;
-}
-
 TEST(SocketPlace, RefusesWhatIsMostLikelyNoPath) {
   const std::vector<std::pair<std::string, std::string>> rows{
       {"5555", "(127.0.0.1:5555; for a path, write ./5555)"},
@@ -215,45 +203,6 @@ TEST(BoundSocket, IsLeftToWhoeverServesItAndGoesWithIt) {
     }
     EXPECT_FALSE(std::filesystem::exists(path)) << type;
   }
-}
-
-/// Runs `body` in a thread that has the rights of nobody on files.
-template <class Body>
-void as_nobody(Body body) {
-  std::thread([&] {
-    constexpr uid_t kNobody = 65534;
-    ::setfsuid(kNobody);
-    body();
-  }).join();
-}
-
-TEST(SocketRights, ThatAreMissingAreNamed) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root: takes rights away";
-  const TempDir directory;
-  const std::string closed = directory.file("closed");
-  ASSERT_EQ(::chmod(directory.path().c_str(), 0755), 0);
-  ASSERT_EQ(::mkdir(closed.c_str(), 0700), 0);
-  const SocketPlace place = parse_socket_place(directory.file("q")).value();
-  const SocketPlace hidden = parse_socket_place(closed + "/q").value();
-  const auto bound = BoundSocket::bind(SOCK_STREAM, place);
-  const auto inside = BoundSocket::bind(SOCK_STREAM, hidden);
-  ASSERT_TRUE(bound && inside);
-  ASSERT_EQ(::chown(place.text.c_str(), 17, 18), 0);
-  ASSERT_EQ(::chmod(place.text.c_str(), 0754), 0);
-  as_nobody([&] {
-    const std::string denied = ": Permission denied (";
-    EXPECT_EQ(connect_stream(place, -1).error().message,
-              "cannot connect to " + place.text + denied +
-                  "it belongs to user 17 and group 18, and has mode 0754: who connects needs write "
-                  "permission)");
-    EXPECT_EQ(connect_stream(hidden, -1).error().message,
-              "cannot connect to " + hidden.text + denied +
-                  "ask for search permission in its directory)");
-    const std::string fresh = directory.file("fresh");
-    EXPECT_EQ(
-        BoundSocket::bind(SOCK_STREAM, parse_socket_place(fresh).value()).error().message,
-        "cannot make the socket " + fresh + denied + "choose a directory that you may write)");
-  });
 }
 
 TEST(BoundSocket, RemovesNoSocketThatItCannotAskWhetherAProgramServesIt) {

@@ -37,10 +37,6 @@ static void a_bus_tells_what_it_is_and_what_happened_on_it(void) {
   CHECK(info.mtu == 4000 && info.ring_bytes == 0xeeeeeeeeeeeeeeeeU);
 }
 
-static void a_bus_without_patience_says_0(void) {
-  CHECK(info_of_bus().patience_ns == 0);
-}
-
 static void a_bus_of_netbsds_format_has_no_list_of_ports(void) {
   const struct shmif_bus_options options = {.size = sizeof options, .format = SHMIF_FORMAT_NETBSD};
   CHECK(shmif_destroy(g_path, 0) == 0 && shmif_create(g_path, &options) == 0);
@@ -159,7 +155,6 @@ static void what_is_no_bus_is_refused_by_each_call(void) {
 
 const struct test_case kCases[] = {
     {"ABusTellsWhatItIsAndWhatHappenedOnIt", a_bus_tells_what_it_is_and_what_happened_on_it},
-    {"ABusWithoutPatienceSays0", a_bus_without_patience_says_0},
     {"ABusOfNetbsdsFormatHasNoListOfPorts", a_bus_of_netbsds_format_has_no_list_of_ports},
     {"EachPortIsListedWithWhatItDid", each_port_is_listed_with_what_it_did},
     {"ARepairFreesTheRowOfADeadPort", a_repair_frees_the_row_of_a_dead_port},

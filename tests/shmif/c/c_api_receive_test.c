@@ -5,7 +5,6 @@
 #include "tests/shmif/c/c_api_rig.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/mman.h>
@@ -29,26 +28,6 @@ static void point_to_buffers(struct iovec into[kMax]) {
 
 static unsigned char mark_of(struct iovec frame) {
   return ((unsigned char*)frame.iov_base)[14];
-}
-
-static void frames_that_were_kept_back_are_lent_as_many_as_asked_for(void) {
-  struct iovec lent[kMax];
-  unsigned char in[kFrameBytes];
-  shmif_port* sender = open_port_up("sender");
-  shmif_port* receiver = open_port_up("receiver");
-  send_marked(sender, 0, 5);
-  CHECK(shmif_receive(receiver, in, sizeof in, NULL) == kFrameBytes); /* the port keeps five */
-  send_marked(sender, 6, 9);
-  for (unsigned next = 1; next < 10;) {
-    memset(lent, 0, sizeof lent);
-    const int got = shmif_receive_in_place(receiver, lent, NULL, 2);
-    CHECK(got == (next == 5 ? 1 : 2)); /* the last that was kept back comes alone */
-    for (int i = 0; i < got; ++i) CHECK(mark_of(lent[i]) == next++);
-    CHECK(lent[2].iov_base == NULL); /* no more than was asked for */
-  }
-  CHECK(shmif_receive_in_place(receiver, lent, NULL, 2) == 0);
-  shmif_close(sender);
-  shmif_close(receiver);
 }
 
 /** What was lost up to now is told once, with the first frame that is described. */
@@ -161,20 +140,6 @@ static void frames_overwritten_while_they_are_copied_are_lost_and_the_others_mov
   shmif_close(receiver);
 }
 
-static void where_all_are_overwritten_while_they_are_copied_others_are_received(void) {
-  struct iovec into[kMax];
-  struct shmif_frame_info infos[kMax];
-  make_small_bus();
-  g_overwriter = open_port_up("sender");
-  shmif_port* receiver = open_port_up("receiver");
-  point_to_buffers(into);
-  CHECK(receive_while_overwritten(receiver, kSmallLap, into, infos) == kMax);
-  CHECK(infos[0].lost >= kMax && infos[0].number == infos[0].lost && mark_of(into[0]) == 0xaa);
-  CHECK(infos[0].lost == counters_of(receiver).lost_frames);
-  shmif_close(g_overwriter);
-  shmif_close(receiver);
-}
-
 static void on_a_lost_bus_the_frames_that_were_kept_back_come_first_and_then_the_error(void) {
   struct iovec into[kMax];
   struct shmif_frame_info info = {.size = sizeof info};
@@ -246,56 +211,11 @@ static void descriptions_may_be_those_of_an_older_or_a_newer_header(void) {
   shmif_close(receiver);
 }
 
-static void a_release_leaves_the_descriptor_readable_while_frames_are_kept_back(void) {
-  shmif_port* sender = open_port_up("sender");
-  shmif_port* receiver = open_port_up("receiver");
-  struct pollfd entry = {.fd = shmif_fd(receiver), .events = POLLIN};
-  CHECK(entry.fd >= 0);
-  send_marked(sender, 1, 3);
-  unsigned char room[kFrameBytes];
-  struct iovec lent;
-  CHECK(shmif_receive(receiver, room, sizeof room, NULL) == kFrameBytes && room[20] == 1);
-  CHECK(shmif_receive_in_place(receiver, &lent, NULL, 1) == 1);
-  CHECK(((const unsigned char*)lent.iov_base)[20] == 2);
-  CHECK(shmif_release(receiver) == 0);
-  CHECK(poll(&entry, 1, 0) == 1);
-  CHECK(shmif_receive(receiver, room, sizeof room, NULL) == kFrameBytes && room[20] == 3);
-  shmif_close(sender);
-  shmif_close(receiver);
-}
-
-static void a_descriptor_is_readable_from_the_first_while_frames_are_kept_back(void) {
-  shmif_port* sender = open_port_up("sender");
-  shmif_port* receiver = open_port_up("receiver");
-  send_marked(sender, 1, 3);
-  unsigned char room[kFrameBytes];
-  int at_most_ms = -1;
-  CHECK(shmif_receive(receiver, room, sizeof room, NULL) == kFrameBytes && room[20] == 1);
-  struct pollfd entry = {.fd = shmif_fd(receiver), .events = POLLIN};
-  CHECK(entry.fd >= 0 && poll(&entry, 1, 0) == 1);
-  CHECK(shmif_prepare_wait(receiver, &at_most_ms) == 1 && at_most_ms == 0);
-  CHECK(poll(&entry, 1, 0) == 1);
-  shmif_finish_wait(receiver);
-  CHECK(shmif_receive(receiver, room, sizeof room, NULL) == kFrameBytes && room[20] == 2);
-  CHECK(shmif_receive(receiver, room, sizeof room, NULL) == kFrameBytes && room[20] == 3);
-  CHECK(poll(&entry, 1, 0) == 0);
-  shmif_close(sender);
-  shmif_close(receiver);
-}
-
 const struct test_case kCases[] = {
-    {"AReleaseLeavesTheDescriptorReadableWhileFramesAreKeptBack",
-     a_release_leaves_the_descriptor_readable_while_frames_are_kept_back},
-    {"ADescriptorIsReadableFromTheFirstWhileFramesAreKeptBack",
-     a_descriptor_is_readable_from_the_first_while_frames_are_kept_back},
-    {"FramesThatWereKeptBackAreLentAsManyAsAskedFor",
-     frames_that_were_kept_back_are_lent_as_many_as_asked_for},
     {"WhatWasLostIsAddedUpUntilSomebodyAsksAndThenToldOnce",
      what_was_lost_is_added_up_until_somebody_asks_and_then_told_once},
     {"FramesOverwrittenWhileTheyAreCopiedAreLostAndTheOthersMoveUp",
      frames_overwritten_while_they_are_copied_are_lost_and_the_others_move_up},
-    {"WhereAllAreOverwrittenWhileTheyAreCopiedOthersAreReceived",
-     where_all_are_overwritten_while_they_are_copied_others_are_received},
     {"OnALostBusTheFramesThatWereKeptBackComeFirstAndThenTheError",
      on_a_lost_bus_the_frames_that_were_kept_back_come_first_and_then_the_error},
     {"DescriptionsMayBeThoseOfAnOlderOrANewerHeader",

@@ -161,24 +161,6 @@ static void each_counter_is_in_its_own_member(void) {
   shmif_close(other);
 }
 
-static void a_pause_for_a_slow_port_counts_as_nothing_else(void) {
-  unsigned char frame[kFrameBytes];
-  CHECK(unlink(g_path) == 0);
-  const struct shmif_bus_options options = {
-      .size = sizeof options, .ring_bytes = 1 << 16, .patience_ns = 1000000};
-  CHECK(shmif_create(g_path, &options) == 0);
-  shmif_port* sender = open_port_up("sender");
-  shmif_port* slow = open_port_up("slow");
-  fill_frame(frame, 1);
-  for (int i = 0; i < 1000; ++i) CHECK(shmif_send(sender, frame, sizeof frame) == 0);
-  const struct shmif_counters is = counters_of(sender);
-  CHECK(is.pauses > 0 && is.paused_ns >= 1000000 && is.lock_sleeps == 0);
-  CHECK(is.tx_frames == 1000 && is.too_long_frames == 0 && is.refused_frames == 0);
-  CHECK(counters_of(slow).pauses == 0 && counters_of(slow).paused_ns == 0);
-  shmif_close(sender);
-  shmif_close(slow);
-}
-
 static void a_bus_of_netbsds_format_is_made_and_found_out(void) {
   const struct shmif_bus_options netbsd = {
       .size = sizeof netbsd, .mode = 0640, .format = SHMIF_FORMAT_NETBSD};
@@ -234,7 +216,6 @@ const struct test_case kCases[] = {
     {"OptionsOfANewerHeaderCountAsFarAsTheyAreKnown",
      options_of_a_newer_header_count_as_far_as_they_are_known},
     {"EachCounterIsInItsOwnMember", each_counter_is_in_its_own_member},
-    {"APauseForASlowPortCountsAsNothingElse", a_pause_for_a_slow_port_counts_as_nothing_else},
     {"ABusOfNetbsdsFormatIsMadeAndFoundOut", a_bus_of_netbsds_format_is_made_and_found_out},
     {"AFormatThatIsNotKnownIsRefused", a_format_that_is_not_known_is_refused},
 };

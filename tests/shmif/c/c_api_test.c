@@ -51,31 +51,6 @@ static void a_batch_arrives_in_order(void) {
   shmif_close(receiver);
 }
 
-static void a_batch_is_sent_up_to_the_first_frame_that_is_refused(void) {
-  enum { kGood = 5, kFrames = 8 };
-  static unsigned char frames[kFrames][4096];
-  struct iovec batch[kFrames];
-  for (unsigned i = 0; i < kFrames; ++i) {
-    fill_frame(frames[i], (unsigned char)i);
-    batch[i] = (struct iovec){.iov_base = frames[i], .iov_len = kFrameBytes};
-  }
-  batch[kGood].iov_len = sizeof frames[kGood];
-  shmif_port* sender = open_port_up("sender");
-  shmif_port* receiver = open_port_up("receiver");
-  CHECK(shmif_send_batch(sender, batch, kFrames) == kGood);
-  CHECK(shmif_send_batch(sender, batch + kGood, kFrames - kGood) == -EMSGSIZE);
-  CHECK(shmif_send_batch(sender, batch + kGood + 1, kFrames - kGood - 1) == kFrames - kGood - 1);
-  unsigned char in[2048];
-  for (unsigned i = 0; i < kFrames; ++i) {
-    if (i == kGood) continue;
-    CHECK(shmif_receive(receiver, in, sizeof in, NULL) == kFrameBytes);
-    CHECK(in[14] == i);
-  }
-  CHECK(shmif_wait(receiver, 0) == 0);
-  shmif_close(sender);
-  shmif_close(receiver);
-}
-
 static void a_small_buffer_truncates_and_says_the_true_length(void) {
   shmif_port* sender = open_port_up("sender");
   shmif_port* receiver = open_port_up("receiver");
@@ -632,32 +607,6 @@ static void frames_come_in_order_however_the_next_are_received(void) {
   shmif_close(receiver);
 }
 
-static void the_text_of_each_result_is_about_it(void) {
-  static const struct {
-    int result;
-    const char* words;
-  } texts[] = {
-      {0, "no error"},
-      {-EEXIST, "exists already"},
-      {-EAGAIN, "not ready"},
-      {-ENOSPC, "no room"},
-      {-EINVAL, "argument out of range"},
-      {-E2BIG, "the path is too long"},
-      {-EMSGSIZE, "exceeds the MTU"},
-      {-ENETDOWN, "the port is down"},
-      {-EINTR, "interrupted"},
-      {-ENXIO, "not linked"},
-      {-EIO, "corrupt"},
-      {-EPERM, "child of a fork"},
-      {-EOPNOTSUPP, "cannot do it"},
-      {-ENOENT, "No such file or directory"},
-      {-EBUSY, "busy"},
-      {-12345, "unknown error"},
-  };
-  for (size_t i = 0; i < sizeof texts / sizeof texts[0]; ++i)
-    CHECK(strstr(shmif_strerror(texts[i].result), texts[i].words) != NULL);
-}
-
 static void library_and_header_are_of_one_version(void) {
   CHECK(strcmp(shmif_version(), SHMIF_HEADER_VERSION) == 0);
 }
@@ -684,11 +633,8 @@ const struct test_case kCases[] = {
      a_structure_of_size_0_and_a_path_that_is_none_are_refused},
     {"FramesComeInOrderHoweverTheNextAreReceived",
      frames_come_in_order_however_the_next_are_received},
-    {"TheTextOfEachResultIsAboutIt", the_text_of_each_result_is_about_it},
     {"AFrameCrossesUnchanged", a_frame_crosses_unchanged},
     {"ABatchArrivesInOrder", a_batch_arrives_in_order},
-    {"ABatchIsSentUpToTheFirstFrameThatIsRefused",
-     a_batch_is_sent_up_to_the_first_frame_that_is_refused},
     {"ASmallBufferTruncatesAndSaysTheTrueLength",
      a_small_buffer_truncates_and_says_the_true_length},
     {"EveryRefusalIsANegativeErrnoWithAMessage", every_refusal_is_a_negative_errno_with_a_message},

@@ -231,25 +231,5 @@ TEST(PcapWriter, AFullDiskLeavesAFileOfWholeRecords) {
   EXPECT_TRUE(reader.status()) << "the file ends within a record";
 }
 
-TEST(PcapReader, OfStandardInputNamesItInItsAddressAndItsErrors) {
-  const TempDir dir;
-  write_capture(dir.file("a.pcap"), {make_frame(60, 1)});
-  write_file(dir.file("text"), "no capture, though it is as long as the head of one");
-  const UniqueFd capture(open(dir.file("a.pcap").c_str(), O_RDONLY | O_CLOEXEC));
-  const UniqueFd text(open(dir.file("text").c_str(), O_RDONLY | O_CLOEXEC));
-  {
-    const InPlaceOf input(STDIN_FILENO, capture.get());
-    auto reader = PcapReader::open("-").value();
-    EXPECT_EQ(reader.address(), "pcap:-");
-    EXPECT_EQ(collect(reader, 1).size(), 1U);
-  }
-  const InPlaceOf input(STDIN_FILENO, text.get());
-  const auto refused = PcapReader::open("-");
-  ASSERT_FALSE(refused);
-  EXPECT_TRUE(refused.error().message.starts_with("cannot read capture from standard input: "))
-      << refused.error().message;
-  EXPECT_EQ(PcapReader::open(dir.file("a.pcap")).value().address(), "pcap:" + dir.file("a.pcap"));
-}
-
 }  // namespace
 }  // namespace shmif::test

@@ -143,17 +143,6 @@ TEST(CaptureOrders, EachPacketBlockIsOfItsInterface) {
   }
 }
 
-TEST(CaptureOrders, TheSimplePacketBlockHasTheSequenceOfItsInterface) {
-  const Bytes frame = make_frame(64, 1);
-  for (const bool big : {false, true}) {
-    CaptureText out = section(big);
-    out.block(1, interface_with(out, 4));
-    out.block(3, out.more().word(frame.size()).bytes(frame, 4));
-    out.block(3, out.more().word(frame.size()).bytes(frame, 4));
-    EXPECT_EQ(lengths_in(out.text()), (FrameLengths{60, 60})) << big;
-  }
-}
-
 TEST(CaptureOrders, OnlyAnOptionThatIsWhatItShouldBeCounts) {
   const Bytes frame = make_frame(65, 1);
   for (const bool big : {false, true}) {

@@ -8,7 +8,6 @@
 
 #include <array>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -19,7 +18,6 @@
 #include "base/wall_clock.hpp"
 #include "tests/shmif/capture/captures.hpp"
 #include "tests/shmif/link_conformance.hpp"
-#include "tests/support/debug_lines.hpp"
 #include "tests/support/holdings.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -240,21 +238,6 @@ TEST(PcapReader, ASoundFileThatLibpcapDoesNotReadIsNotCalledDamaged) {
   }
 }
 
-TEST(PcapReader, TheAdviceForSeveralSnapshotLengthsHelps) {
-  if (std::system("command -v editcap >/dev/null 2>&1") != 0) {
-    GTEST_SKIP() << "editcap is not installed";
-  }
-  const TempDir dir;
-  write_file(dir.file("two.pcapng"), two_interfaces(96, 1));
-  ASSERT_EQ(run_program({"editcap", "-F", "nsecpcap", dir.file("two.pcapng"), dir.file("new.pcap")})
-                .status,
-            0);
-  auto reader = PcapReader::open(dir.file("new.pcap")).value();
-  FrameBatch batch;
-  EXPECT_EQ(read_all(reader, batch).size(), 3U);
-  EXPECT_TRUE(reader.status());
-}
-
 TEST(PcapReader, AFileThatEndsWithinARecordDeliversTheRestAndSaysSo) {
   const TempDir dir;
   const Bytes frame = make_frame(60, 1);
@@ -445,29 +428,6 @@ TEST(PcapWriter, ASuperFrameMayBeLongerThanAnyFrame) {
   frame.offload.gso_type = Offload::kGsoTcp4;  // as `dump --super-frames` meets it
   EXPECT_EQ(pcap.send({&frame, 1}).taken, 1U);
   EXPECT_EQ(pcapng.send({&frame, 1}).taken, 1U);
-}
-
-TEST(PcapWriter, TellsInDebugLinesOfACaptureAndOfItsReader) {
-  const TempDir directory;
-  const std::string path = directory.file("c.pcap");
-  const std::string said = debug_lines_of("record", [&] {
-    const std::vector<Bytes> frames{make_frame(60, 1), make_frame(60, 2)};
-    {
-      auto writer = PcapWriter::create(path).value();
-      EXPECT_EQ(writer.send(views(frames)).taken, 2U);
-      auto moved = std::move(writer);
-    }
-    auto reader = PcapReader::open(path).value();
-    FrameBatch batch;
-    EXPECT_EQ(reader.receive(batch).frames, 2U);
-    batch.clear();
-    EXPECT_EQ(reader.receive(batch).error, Errc::link_ended);
-    auto full = PcapngWriter::create("/dev/full", {});
-    EXPECT_FALSE(full) << "a file that never was is not told of";
-  });
-  EXPECT_EQ(said, "capture " + path + ": opened, a file, buffer of 1048576 bytes\n" + "capture " +
-                      path + ": ended, 2 frames in 176 bytes\n" + "capture " + path +
-                      ": opened to read, a file\n" + "capture " + path + ": read to its end\n");
 }
 
 }  // namespace
