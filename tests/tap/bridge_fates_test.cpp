@@ -1,4 +1,5 @@
-// What becomes of each frame: it is counted once, and the last frames before an end still go.
+// What becomes of each frame: it is counted once, and the last frames before an end still go. And
+// which side something is of, in both directions: the sizes of batches, the link that ended.
 
 #include <gtest/gtest.h>
 
@@ -173,6 +174,75 @@ TEST(Bridge, EachFrameIsInOneCounterOfItsDirectionAndAllButThoseThatAreDroppedAr
     EXPECT_EQ(c.lost, 0U);
     const DirectionCounters& other = to_right ? both.to_left : both.to_right;
     EXPECT_EQ(other.received + other.batches + other.frames + other.bytes + other.consumed, 0U);
+  }
+}
+
+/// Adds `from` and `to` as the left and the right link, or the other way round.
+void add_pair(Bridge& bridge, AnyLink& from, AnyLink& to, bool to_right) {
+  ASSERT_TRUE(to_right ? bridge.add(from, to) : bridge.add(to, from));
+}
+
+DirectionCounters counters_of(const Bridge& bridge, bool to_right) {
+  const PairCounters both = bridge.counters(0);
+  return to_right ? both.to_right : both.to_left;
+}
+
+TEST(BridgeOptions, NoBatchIsLargerThanWasAskedForInEitherDirection) {
+  for (const std::size_t max : {1U, 3U, 100U}) {
+    for (const bool to_right : {true, false}) {
+      Script source;
+      source.receive = [left = std::size_t{100}](FrameBatch& into) mutable {
+        ReceiveResult result;
+        for (; left > 0 && !into.full(); --left, ++result.frames) {
+          into.push(FrameView(into.room().data(), 60));
+        }
+        if (result.frames == 0) result.error = make_error_code(Errc::link_ended);
+        return result;
+      };
+      std::vector<std::size_t> offered;
+      Script sink;
+      sink.send = [&](std::span<const FrameView> frames) {
+        offered.push_back(frames.size());
+        return SendResult{frames.size(), {}};
+      };
+      AnyLink from = scripted_link(source);
+      AnyLink to = scripted_link(sink);
+      Bridge bridge = Bridge::create({.batch_frames = max}).value();
+      add_pair(bridge, from, to, to_right);
+      EXPECT_EQ(bridge.run().error, Errc::link_ended);
+      std::vector<std::size_t> expected(100 / max, max);
+      if (100 % max != 0) expected.push_back(100 % max);
+      EXPECT_EQ(offered, expected) << max;
+      EXPECT_EQ(counters_of(bridge, to_right).batches, expected.size());
+      EXPECT_EQ(counters_of(bridge, to_right).frames, 100U);
+    }
+  }
+}
+
+TEST(BridgeOptions, ALinkThatEndsWhileItIsSentToIsNamedWithItsPair) {
+  for (const bool to_right : {true, false}) {
+    Script silent;
+    silent.name = "silent:";
+    AnyLink a = scripted_link(silent);
+    AnyLink b = scripted_link(silent);
+    Script source;
+    source.name = "source:";
+    source.receive = [](FrameBatch& into) { return frames_into(into, 1); };
+    Script sink;
+    sink.name = "sink:";
+    sink.send = [](std::span<const FrameView>) {
+      return SendResult{0, make_error_code(Errc::bus_lost)};
+    };
+    AnyLink from = scripted_link(source);
+    AnyLink to = scripted_link(sink);
+    Bridge bridge = Bridge::create().value();
+    ASSERT_TRUE(bridge.add(a, b));
+    add_pair(bridge, from, to, to_right);
+    const BridgeEnd end = bridge.run();
+    EXPECT_EQ(end.why, BridgeEnd::Why::link_ended);
+    EXPECT_EQ(end.address, "sink:");
+    EXPECT_EQ(end.pair, 1U);
+    EXPECT_EQ(end.error, Errc::bus_lost);
   }
 }
 

@@ -140,21 +140,6 @@ TEST(Bridge, KeepsManyPairsApart) {
   }
 }
 
-TEST(Bridge, DropsAndCountsOnlyTheFramesTheOtherSideIsTooSmallFor) {
-  LoopbackCable jumbo({.max_frame_bytes = 9022});
-  LoopbackCable small;
-  Bridge bridge = Bridge::create().value();
-  ASSERT_TRUE(bridge.add(jumbo.near, small.near));
-  Running running(bridge);
-  send_all(jumbo.far, {make_frame(60, 1), make_frame(9000, 2), make_frame(61, 3),
-                       make_frame(2000, 4), make_frame(62, 5)});
-  EXPECT_TRUE(shmif::test::same_frames({make_frame(60, 1), make_frame(61, 3), make_frame(62, 5)},
-                                       collect(small.far, 3)));
-  running.stop();
-  EXPECT_EQ(bridge.counters(0).to_right.dropped_too_long, 2U);
-  EXPECT_EQ(bridge.counters(0).to_right.frames, 3U);
-}
-
 TEST(Bridge, InterceptorConsumesAndAnswersInItsDirectionOnly) {
   LoopbackCable device;
   LoopbackCable bus;

@@ -140,53 +140,6 @@ TEST_F(NetlinkTest, LeavesTheCallersInterfaceOfTheSameNameItsIpv6) {
   EXPECT_EQ(contents(setting), "1\n");
 }
 
-TEST_F(NetlinkTest, AddressesAndRoutesAreUsableAtOnce) {
-  const TestNamespace left;
-  const TestNamespace right;
-  Netlink netlink = left.netlink();
-  ok(netlink.add_veth("v0", "v1"));
-  ok(netlink.move_to("v1", right.space()));
-  Netlink peer = right.netlink();
-  ok(netlink.add_address("v0", *Cidr::parse("198.18.0.1/24")));
-  ok(netlink.add_address("v0", *Cidr::parse("fd00::1/64")));
-  ok(peer.add_address("v1", *Cidr::parse("198.18.0.2/24")));
-  ok(peer.add_address("v1", *Cidr::parse("fd00::2/64")));
-  ok(netlink.set_up("v0"));
-  ok(peer.set_up("v1"));
-  ok(netlink.wait_for_carrier("v0", milliseconds(30000)));
-  ok(netlink.add_default_route("v0", *IpAddress::parse("198.18.0.2")));
-  ok(netlink.add_default_route("v0", *IpAddress::parse("fd00::2")));
-  EXPECT_NE(run(left, {"ip", "addr"}).output.find("brd 198.18.0.255"), std::string::npos);
-  EXPECT_EQ(run(left, {"ip", "addr", "show", "dev", "v0", "scope", "global", "tentative"}).output,
-            "");
-  EXPECT_NE(run(left, {"ip", "route"}).output.find("default via 198.18.0.2 dev v0"),
-            std::string::npos);
-  EXPECT_NE(run(left, {"ip", "-6", "route"}).output.find("default via fd00::2 dev v0"),
-            std::string::npos);
-  const Outcome v4 = run(left, {"ping", "-c1", "-W5", "198.18.0.2"});
-  EXPECT_EQ(v4.status, 0) << v4.output;
-  const Outcome v6 = run(left, {"ping", "-6", "-c1", "-W5", "fd00::2"});
-  EXPECT_EQ(v6.status, 0) << v6.output;
-}
-
-TEST_F(NetlinkTest, SaysWhatIsWrongWithAGateway) {
-  const TestNamespace space;
-  Netlink netlink = space.netlink();
-  ok(netlink.add_veth("v0", "v1"));
-  ok(netlink.add_address("v0", *Cidr::parse("198.18.0.1/24")));
-  const auto down = netlink.add_default_route("v0", *IpAddress::parse("198.18.0.2"));
-  ASSERT_FALSE(down);
-  EXPECT_NE(down.error().message.find("must be up"), std::string::npos) << down.error().message;
-  ok(netlink.set_up("v0"));
-  ok(netlink.set_up("v1"));
-  const auto outside = netlink.add_default_route("v0", *IpAddress::parse("198.19.0.2"));
-  ASSERT_FALSE(outside);
-  EXPECT_NE(outside.error().message.find("198.19.0.2"), std::string::npos);
-  const auto twice = netlink.add_address("v0", *Cidr::parse("198.18.0.1/24"));
-  ASSERT_FALSE(twice);
-  EXPECT_EQ(twice.error().code, std::errc::file_exists) << twice.error().message;
-}
-
 TEST_F(NetlinkTest, LeadsToAGatewayOutsideOfANetworkOfOneAddress) {
   const TestNamespace space;
   Netlink netlink = space.netlink();
@@ -309,29 +262,6 @@ TEST_F(NetlinkTest, SeesThatAPacketSocketMadeAnInterfacePromiscuous) {
     EXPECT_TRUE(netlink.interface("v0")->is_promiscuous());
   }
   EXPECT_FALSE(netlink.interface("v0")->is_promiscuous());
-}
-
-TEST_F(NetlinkTest, AWatchOfInterfacesThatMissedNewsAsksForAll) {
-  const TestNamespace space;
-  Netlink netlink = space.netlink();
-  ok(netlink.add_veth("v0", "v1"));
-  std::vector<UniqueFd> sockets;
-  {
-    const Inside inside(space);
-    sockets = open_watch_sockets().value();
-  }
-  auto watch = GuestWatch::open(WatchSockets::take(sockets),
-                                {{.index = netlink.interface("v0")->index, .has_list = false}})
-                   .value();
-  // Far more than the socket keeps.
-  for (std::uint32_t mtu = 1000; mtu <= 1500; ++mtu) ok(netlink.set_mtu("v0", mtu));
-  std::vector<GuestInterfaceState> changes;
-  EXPECT_TRUE(eventually(
-      [&] {
-        watch.read(changes);
-        return !changes.empty() && changes.back().mtu == 1500;
-      },
-      milliseconds(5000)));
 }
 
 }  // namespace

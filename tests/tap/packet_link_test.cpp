@@ -416,5 +416,40 @@ TEST_F(PacketLinkTest, LeavesTheChecksumOfATaggedFrameToWhoAsksForThatAndSaysWhe
   }
 }
 
+TEST(PacketLinkUnprivileged, WorksInANamespaceThatAnOrdinaryUserMade) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (::geteuid() == 0 &&
+        (::setresgid(65534, 65534, 65534) != 0 || ::setresuid(65534, 65534, 65534) != 0)) {
+      ::_exit(70);
+    }
+    if (::unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) ::_exit(77);
+    const int verdict = [] {
+      auto netlink = Netlink::open();
+      if (!netlink || !netlink->add_veth("v0", "v1")) return 1;
+      if (!netlink->disable_ipv6("v0") || !netlink->disable_ipv6("v1")) return 2;
+      if (!netlink->disable_offloads("v1")) return 3;
+      if (!netlink->set_up("v0") || !netlink->set_up("v1")) return 4;
+      if (!netlink->wait_for_carrier("v0", std::chrono::seconds(30))) return 5;
+      auto a = PacketLink::open("v0");
+      auto b = PacketLink::open("v1");
+      if (!a || !b) return 6;
+      const Bytes frame = make_frame(1514, 1, 1);
+      const FrameView view(frame.data(), frame.size());
+      for (int round = 0; round < 10; ++round) {
+        if (a->send({&view, 1}).taken != 1) return 7;
+        if (shmif::test::collect(*b, 1) != std::vector<Bytes>{frame}) return 8;
+      }
+      return 0;
+    }();
+    ::_exit(verdict);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "this machine forbids user namespaces";
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
 }  // namespace
 }  // namespace shmif::tap::test

@@ -1,12 +1,11 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include <algorithm>
 #include <array>
 #include <fstream>
 #include <functional>
-#include <initializer_list>
 #include <string>
+#include <vector>
 
 #include "tap/netlink.hpp"
 #include "tap/tap_link.hpp"
@@ -36,69 +35,55 @@ int in_child(const std::function<int()>& body) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 102;
 }
 
-/// True when opening fails with `code` and the message holds every one of `words`.
-bool fails_with(std::errc code, std::initializer_list<const char*> words) {
-  TapOptions options;
-  options.name = "tap9";
-  const auto link = TapLink::open(options);
-  if (link || link.error().code != code) return false;
-  return std::all_of(words.begin(), words.end(), [&](const char* word) {
-    return link.error().message.find(word) != std::string::npos;
-  });
-}
+/// What a process finds at /dev/net/tun, who it is, and what it is told.
+struct Case {
+  const char* what;
+  std::function<bool()> prepare;  ///< false: that may not be done here
+  bool has_device;
+  std::errc code;
+  std::vector<const char*> words;
+};
 
-TEST_F(TapLinkErrors, SaysWhatToDoWhenTheDeviceNodeIsMissing) {
-  const int verdict = in_child([] {
-    if (!own_dev_net(std::nullopt)) return kForbidden;
-    if (check_tun_device()) return 2;
-    return fails_with(std::errc::no_such_file_or_directory, {"/dev/net/tun", "modprobe tun"}) ? 0
-                                                                                              : 3;
-  });
-  if (verdict == kForbidden) GTEST_SKIP() << kForbiddenBecause;
-  EXPECT_EQ(verdict, 0);
-}
-
-TEST_F(TapLinkErrors, SaysThatWhatASandboxPutsOverTheDeviceNodeIsNone) {
-  for (const bool plain : {false, true}) {
-    const int verdict = in_child([plain] {
-      if (!own_dev_net(std::nullopt)) return kForbidden;
-      if (plain) {
-        std::ofstream("/dev/net/tun") << "";
-      } else if (::mknod("/dev/net/tun", S_IFCHR | 0666, ::makedev(1, 3)) != 0) {
-        return kForbidden;
-      }
-      if (check_tun_device()) return 2;
-      return fails_with(std::errc::no_such_device, {"/dev/net/tun, which is not the TUN device",
-                                                    "modprobe tun", "into the container"})
-                 ? 0
-                 : 3;
+TEST_F(TapLinkErrors, SayWhatToDo) {
+  const auto sandboxed = [](bool plain) {
+    if (!own_dev_net(std::nullopt)) return false;
+    if (plain) return static_cast<bool>(std::ofstream("/dev/net/tun") << "");
+    return ::mknod("/dev/net/tun", S_IFCHR | 0666, ::makedev(1, 3)) == 0;
+  };
+  const std::vector<const char*> none{"/dev/net/tun, which is not the TUN device", "modprobe tun",
+                                      "into the container"};
+  for (const Case& each :
+       {Case{"missing",
+             [] { return own_dev_net(std::nullopt); },
+             false,
+             std::errc::no_such_file_or_directory,
+             {"/dev/net/tun", "modprobe tun"}},
+        Case{"a file", [&] { return sandboxed(true); }, false, std::errc::no_such_device, none},
+        Case{"/dev/null", [&] { return sandboxed(false); }, false, std::errc::no_such_device, none},
+        Case{"closed",
+             [] { return own_dev_net(0600) && become_ordinary(); },
+             false,
+             std::errc::permission_denied,
+             {"/dev/net/tun", "become root"}},
+        Case{"without rights",
+             [] { return own_dev_net(0666) && become_ordinary(); },
+             true,
+             std::errc::operation_not_permitted,
+             {"tap9", "CAP_NET_ADMIN", "shmifctl exec"}}}) {
+    const int verdict = in_child([&] {
+      if (!each.prepare()) return kForbidden;
+      if (static_cast<bool>(check_tun_device()) != each.has_device) return 2;
+      TapOptions options;
+      options.name = "tap9";
+      const auto link = TapLink::open(options);
+      if (link || link.error().code != each.code) return 3;
+      for (const char* const word : each.words)
+        if (link.error().message.find(word) == std::string::npos) return 4;
+      return 0;
     });
     if (verdict == kForbidden) GTEST_SKIP() << kForbiddenBecause;
-    EXPECT_EQ(verdict, 0) << (plain ? "a file" : "/dev/null");
+    EXPECT_EQ(verdict, 0) << each.what << ": 2 the device, 3 the code, 4 the words";
   }
-}
-
-TEST_F(TapLinkErrors, SaysWhatToDoWhenTheDeviceNodeIsClosed) {
-  const int verdict = in_child([] {
-    if (!own_dev_net(0600) || !become_ordinary()) return kForbidden;
-    if (check_tun_device()) return 2;
-    return fails_with(std::errc::permission_denied, {"/dev/net/tun", "become root"}) ? 0 : 3;
-  });
-  if (verdict == kForbidden) GTEST_SKIP() << kForbiddenBecause;
-  EXPECT_EQ(verdict, 0);
-}
-
-TEST_F(TapLinkErrors, SaysWhatToDoWhenTheUserMayNotMakeInterfaces) {
-  const int verdict = in_child([] {
-    if (!own_dev_net(0666) || !become_ordinary()) return kForbidden;
-    if (!check_tun_device()) return 2;
-    return fails_with(std::errc::operation_not_permitted,
-                      {"tap9", "CAP_NET_ADMIN", "shmifctl exec"})
-               ? 0
-               : 3;
-  });
-  if (verdict == kForbidden) GTEST_SKIP() << kForbiddenBecause;
-  EXPECT_EQ(verdict, 0);
 }
 
 TEST_F(TapLinkErrors, AnOrdinaryUserPutsADeviceIntoAContainerOfTheirsThatAlreadyRuns) {

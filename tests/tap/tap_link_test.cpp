@@ -13,7 +13,6 @@
 
 #include "tap/netlink.hpp"
 #include "tests/shmif/link_conformance.hpp"
-#include "tests/support/debug_lines.hpp"
 #include "tests/tap/packet_peer.hpp"
 #include "tests/tap/tap_rig.hpp"
 
@@ -159,13 +158,6 @@ TEST_F(TapLinkTest, CountsFramesAndTheirBytesBothWays) {
     PacketPeer peer(space_, options.name);
     expect_counts(link, peer);
   }
-}
-
-TEST_F(TapLinkTest, TakesTheNextFreeNameWhenGivenNone) {
-  const auto first = TapLink::open(in(where_, "")).value();
-  const auto second = TapLink::open(in(where_, "")).value();
-  EXPECT_EQ(first.name(), "tap0");
-  EXPECT_EQ(second.name(), "tap1");
 }
 
 TEST_F(TapLinkTest, RefusesWhatCannotBeAndLeavesNothingBehind) {
@@ -328,28 +320,6 @@ TEST(TapAdopt, RefusesADescriptorThatIsNoTapDevice) {
   EXPECT_EQ(TapLink::adopt(UniqueFd(::open("/dev/null", O_RDWR | O_CLOEXEC))).error().code,
             Errc::bad_argument);
   EXPECT_EQ(TapLink::adopt(UniqueFd()).error().code, Errc::bad_argument);
-}
-
-TEST_F(TapLinkTest, TellsInDebugLinesHowADeviceWasOpenedAndThatItIsGone) {
-  const std::string said = shmif::test::debug_lines_of("link", [&] {
-    TapLink link = TapLink::open(in(where_, "tap0", 4000)).value();
-    ASSERT_TRUE(space_.netlink().remove("tap0"));
-    FrameBatch batch(64, 1 << 20);
-    ReceiveResult r;
-    for (int i = 0; i < 1000 && !r.error; ++i) {
-      batch.clear();
-      r = link.receive(batch);
-    }
-    EXPECT_EQ(r.error, Errc::link_ended);
-    batch.clear();
-    EXPECT_EQ(link.receive(batch).error, Errc::link_ended);
-  });
-  const std::size_t batches = said.find("one by one");
-  EXPECT_EQ(said, std::string("tap:tap0: offloads: none\n"
-                              "tap:tap0: opened; MTU 4000, queues: 1\n"
-                              "tap:tap0: attached; frames of up to 65543 bytes, written ") +
-                      (batches == std::string::npos ? "in batches" : "one by one") +
-                      "\ntap:tap0: ended: the device was deleted\n");
 }
 
 }  // namespace

@@ -4,7 +4,6 @@
 
 #include <filesystem>
 #include <optional>
-#include <system_error>
 
 #include "tap/netlink.hpp"
 #include "tap/netns.hpp"
@@ -143,44 +142,6 @@ TEST(GuestCommand, FindsRootsProgramsBehindThoseOfItsCaller) {
   EXPECT_EQ(path_in_guest("/sbin:/usr/sbin:/usr/local/sbin"), "/sbin:/usr/sbin:/usr/local/sbin\n");
   EXPECT_EQ(path_in_guest("/opt/sbin:/opt/usr/sbin"),
             "/opt/sbin:/opt/usr/sbin:/usr/local/sbin:/usr/sbin:/sbin\n");
-}
-
-TEST(GuestCommand, ThatIsNowhereIsNotCalledForbiddenBecauseOfADirectoryThatIsClosed) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root: has a directory that others may not enter";
-  const TempDir directory("/tmp");
-  ::chmod(directory.path().c_str(), 0755);
-  std::filesystem::create_directory(directory.file("closed"));
-  ::chmod(directory.file("closed").c_str(), 0700);
-  std::ofstream(directory.file("text")) << "no program\n";
-  const auto tried = [&](const std::string& name) {
-    Supervised::Options o;
-    o.guest = guest_running({name});
-    o.guest.interfaces.clear();
-    o.caller = {kStranger};
-    o.before = [&] {
-      ::setenv("PATH", (directory.file("closed") + ':' + directory.path()).c_str(), 1);
-    };
-    Supervised guest(o);
-    return std::pair(guest.finish(), guest.output());
-  };
-  const auto [status, output] = tried("shmif-nowhere");
-  if (status == 77) GTEST_SKIP() << "no namespaces here: " << output;
-  EXPECT_EQ(status, 127) << output;
-  EXPECT_NE(output.find("(no such program in PATH)"), std::string::npos) << output;
-  const auto [forbidden, why] = tried("text");
-  EXPECT_EQ(forbidden, 126) << why;
-  EXPECT_NE(why.find("(is it a program that you may execute?)"), std::string::npos) << why;
-}
-
-TEST(GuestErrors, OfTheSystemAreStillThoseWhenInitMetThem) {
-  GuestOptions o = guest_running({"true"});
-  o.forward_signals = false;
-  o.interfaces[0].mtu = 100'000;
-  const auto guest = Guest::start(o);
-  ASSERT_FALSE(guest);
-  if (guest.error().code == make_error_code(Errc::not_supported))
-    GTEST_SKIP() << "no namespaces here: " << guest.error().message;
-  EXPECT_EQ(guest.error().code, std::errc::invalid_argument) << guest.error().message;
 }
 
 /// As an event loop would.

@@ -61,15 +61,6 @@ TEST_P(Guests, ExitStatusIsTheCommands) {
   print("kill -KILL $$", 128 + SIGKILL);
 }
 
-TEST_P(Guests, CommandThatIsMissingIs127AndOneThatCannotBeExecuted126) {
-  Supervised missing(options({"no-such-program-anywhere"}));
-  EXPECT_EQ(missing.finish(), 127);
-  EXPECT_NE(missing.output().find("no-such-program-anywhere"), std::string::npos);
-  Supervised directory(options({"/etc"}));
-  EXPECT_EQ(directory.finish(), 126);
-  EXPECT_NE(directory.output().find("/etc"), std::string::npos);
-}
-
 TEST_P(Guests, StandardInputAndOutputPassThrough) {
   std::string text;
   for (int i = 0; i < 5000; ++i) text += std::to_string(i) + '\n';  // less than a pipe holds
@@ -453,30 +444,6 @@ TEST(Guest, TellsOfEachInterfaceByItsOwnNumber) {
                 .interface = 1, .carrier = false, .mtu = 1400, .mac = guest->links()[1].mac}));
   EXPECT_EQ(last[2],
             (GuestInterfaceState{.interface = 2, .mtu = 1300, .mac = guest->links()[2].mac}));
-}
-
-TEST(Guest, TapThatWasAskedForAndCannotBeHadIsNotSupported) {
-  auto o = guest_running({"true"}, Via::tap);
-  o.tun_device = "/nonexistent/tun";
-  auto guest = Guest::start(o);
-  ASSERT_FALSE(guest);
-  EXPECT_EQ(guest.error().code, make_error_code(Errc::not_supported));
-  EXPECT_NE(guest.error().message.find("/nonexistent/tun"), std::string::npos);
-}
-
-TEST(Guest, WithoutATunDeviceAVethPairIsUsed) {
-  auto o = guest_running({"true"}, Via::any);
-  o.tun_device = "/nonexistent/tun";
-  o.forward_signals = false;
-  auto guest = Guest::start(o);
-  if (!guest && guest.error().code == make_error_code(Errc::not_supported)) {
-    GTEST_SKIP() << guest.error().message;
-  }
-  ASSERT_TRUE(guest) << guest.error().message;
-  ASSERT_EQ(guest->links().size(), 1U);
-  EXPECT_EQ(guest->links()[0].kind, LinkKind::veth);
-  ASSERT_TRUE(guest->release());
-  EXPECT_EQ(guest->wait().status, 0);
 }
 
 /// Sends every netlink socket of this network namespace a message about interface `index`, with an

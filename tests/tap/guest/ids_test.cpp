@@ -66,23 +66,6 @@ TEST(Guest, SubordinateIdsAreMappedBehindRoot) {
   EXPECT_EQ(guest.output().find("note:"), std::string::npos) << guest.output();
 }
 
-TEST(Guest, RangesThatCannotBeUsedAreToldAndTheGuestHasRootOnly) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root: gives a user a range of its own";
-  Supervised::Options o;
-  o.guest = guest_running({"/bin/sh", "-c", "/bin/cat /proc/self/uid_map"});
-  o.caller = {kStranger};
-  o.before = [] {
-    give_ranges("stranger:3000000:65536\n", "stranger:4000000:65536\n");
-    ::setenv("PATH", "/nonexistent", 1);
-  };
-  Supervised guest(o);
-  EXPECT_EQ(guest.finish(), 0) << guest.output();
-  EXPECT_NE(guest.output().find("note: the ranges of /etc/subuid"), std::string::npos)
-      << guest.output();
-  const std::string said = squeezed(guest.output());
-  EXPECT_TRUE(said.ends_with(" 0 " + std::to_string(kStranger) + " 1 ")) << guest.output();
-}
-
 constexpr gid_t kGroup = kStranger + 1;
 
 /// A stranger whose group has another number than the user, and who ignores children.

@@ -119,21 +119,6 @@ TEST(GuestOptions, TheHostNameIsTheLastOneGivenAndHasAnAddressBesideThoseOfBefor
   }
 }
 
-TEST(GuestOptions, EachGroupThatThereIsMaySendPings) {
-  for (const uid_t uid : {::geteuid(), kStranger}) {
-    if (uid != ::geteuid() && ::geteuid() != 0) continue;
-    Supervised::Options o;
-    o.guest = guest_running({"cat", "/proc/sys/net/ipv4/ping_group_range"});
-    o.caller = {uid};
-    Supervised guest(o);
-    const int status = guest.finish();
-    if (status == kNoNamespaces) GTEST_SKIP() << "no namespaces here: " << guest.output();
-    EXPECT_EQ(status, 0) << guest.output();
-    if (::geteuid() != 0) continue;  // who may have more ids than one
-    EXPECT_EQ(guest.output(), uid == 0 ? "0\t2147483647\n" : "0\t0\n");
-  }
-}
-
 TEST(GuestOptions, ABodyHasTheDescriptorsThatWereInheritedOnPurposeAndNoOther) {
   UniqueFd marked(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
   UniqueFd deliberate(::open("/dev/null", O_RDONLY));  // NOLINT(android-cloexec-open)

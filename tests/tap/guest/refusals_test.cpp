@@ -11,31 +11,6 @@
 namespace shmif::tap::test {
 namespace {
 
-TEST(Guest, WrongOptionsAreRefusedByName) {
-  const auto refusal = [](const GuestOptions& o) {
-    auto guest = Guest::start(o);
-    if (guest) return std::string("started");
-    EXPECT_EQ(guest.error().code, make_error_code(Errc::bad_argument));
-    return guest.error().message;
-  };
-  EXPECT_NE(refusal(guest_running({})).find("command"), std::string::npos);
-  auto o = guest_running({"true"});
-  o.interfaces[0].name = "a/b";
-  EXPECT_NE(refusal(o).find("a/b"), std::string::npos);
-  o.interfaces[0].name = "lo";
-  EXPECT_NE(refusal(o).find("lo"), std::string::npos);
-  o = guest_running({"true"});
-  o.interfaces.push_back(o.interfaces[0]);
-  EXPECT_NE(refusal(o).find("tap0"), std::string::npos);
-  o = guest_running({"true"});
-  o.interfaces[0].mac = MacAddress::parse("01:00:5e:00:00:01");
-  EXPECT_NE(refusal(o).find("01:00:5e:00:00:01"), std::string::npos);
-  o = guest_running({"true"});
-  o.interfaces[0].addresses = {Cidr::parse("198.18.0.2/24").value()};
-  o.interfaces[0].gateways = {IpAddress::parse("198.18.1.1").value()};
-  EXPECT_NE(refusal(o).find("198.18.1.1"), std::string::npos);
-}
-
 /// What is wrong with a host of these addresses and gateways, or "nothing". No host is made: the
 /// caller has threads, and that is what Guest::start complains of last.
 std::string wrong_with(const std::vector<const char*>& addresses,
