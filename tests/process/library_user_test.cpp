@@ -368,15 +368,6 @@ TEST(Threads, DetachIsRefusedWhileAnotherThreadWaitsAndGoesWhenDownHasEndedTheWa
   EXPECT_TRUE(bus.info().ports.empty());
 }
 
-TEST(Threads, GoingDownEndsTheWaitOfOneThatSleepsDeeply) {
-  const TempBus bus(small_ring());
-  Port port = port_on(bus.path());
-  EXPECT_FALSE(port.wait(bus::kIdleUntilDeep));
-  std::jthread waiter([&] { EXPECT_FALSE(port.wait(nanoseconds::max())); });
-  std::this_thread::sleep_for(std::chrono::milliseconds(300));
-  EXPECT_FALSE(port.down());
-}
-
 TEST(Threads, SendersAtWorkAreToldThatThePortWentDown) {
   const TempBus bus(small_ring());
   for (unsigned i = 0; i < 50; ++i) {
@@ -397,31 +388,6 @@ TEST(Threads, SendersAtWorkAreToldThatThePortWentDown) {
     EXPECT_FALSE(port.detach());
   }
   EXPECT_TRUE(is_clean(bus.audit()));
-}
-
-TEST(FollowerWait, ASignalEndsItThoughNothingCame) {
-  struct sigaction action{};
-  struct sigaction before{};
-  action.sa_handler = [](int) {};
-  ASSERT_EQ(::sigaction(SIGUSR1, &action, &before), 0);
-  const TempBus bus(small_ring());
-  Port sender = port_on(bus.path());
-  Follower follower = Follower::open(bus.path(), Start::now).value();
-  std::atomic<bool> has_ended{false};
-  bool has_frames = true;
-  std::thread waits([&] {
-    has_frames = follower.wait(nanoseconds::max());
-    has_ended = true;
-  });
-  // It may come while the follower looks, and not while it sleeps: so it comes again.
-  EXPECT_TRUE(eventually([&] {
-    ::pthread_kill(waits.native_handle(), SIGUSR1);
-    return has_ended.load();
-  }));
-  EXPECT_FALSE(send_one(sender)) << "and this ends it anyway";
-  waits.join();
-  EXPECT_FALSE(has_frames);
-  ::sigaction(SIGUSR1, &before, nullptr);
 }
 
 }  // namespace

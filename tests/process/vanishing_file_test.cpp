@@ -522,20 +522,5 @@ TEST_F(OnATmpfs, ABusThatItsCreatorsMemoryCannotHoldIsNotLeftHalfMade) {
   EXPECT_TRUE(std::filesystem::is_empty(tmpfs.path()));
 }
 
-TEST_F(OnATmpfs, WithoutAddressSpaceForTheMappingAttachSaysSo) {
-  if (kSanitized) GTEST_SKIP() << "address space is not limited under sanitizers";
-  Bus::create(path(), {.ring_bytes = 8U << 20U}).value();
-  Child child([&] {
-    const rlimit little{16U << 20U, 16U << 20U};
-    setrlimit(RLIMIT_AS, &little);
-    Port port;
-    const Result<void> attached = port.attach(path());
-    if (attached) return 1;
-    return attached.error().message.find("address space") != std::string::npos ? 0 : 2;
-  });
-  EXPECT_EQ(child.wait(), 0);
-  EXPECT_TRUE(is_clean(Bus::open(path()).value().audit()));
-}
-
 }  // namespace
 }  // namespace shmif::test
