@@ -408,24 +408,6 @@ TEST_F(SharedRecord, AReaderWhoseBatchIsFullGoesOnAtTheNextFrame) {
   }
 }
 
-TEST_F(SharedRecord, OneFrameAtATimeEachComesOnceWithItsNumber) {
-  bus::RingReader lender = reader_of_all();
-  Taking copies(rig_.reader, false);
-  Taking lends(lender, true);
-  append_equal(203, 14);
-  append({60, 61, 600, 62, 63});
-  for (std::uint32_t n = 0; n < next_; ++n) {
-    ASSERT_EQ(copies.take(1), numbers(n, n + 1));
-    ASSERT_EQ(lends.take(1), numbers(n, n + 1));
-  }
-  for (std::uint64_t n = 0; n < next_; ++n) {
-    EXPECT_EQ(copies.numbers_seen[n], n);
-    EXPECT_EQ(lends.numbers_seen[n], n);
-  }
-  EXPECT_EQ(copies.take(1), numbers(0, 0));
-  EXPECT_EQ(copies.status, ReadStatus::empty);
-}
-
 TEST_F(SharedRecord, AFrameForWhichTheArenaIsTooSmallComesFirstWithTheNextBatch) {
   append({100, 200, 300, 60});
   Taking taking(rig_.reader, false);
@@ -479,49 +461,7 @@ TEST_F(SharedRecord, ManyChangesBetweenFramesForItAndForOthersAreEachCountedAsWh
   }
 }
 
-TEST_F(SharedRecord, WhoStoppedInARecordHearsOfItsRestOnlyWhatIsForIt) {
-  const MacAddress to[] = {kMine, kForOthers, kForOthers, kMine};
-  append(Sizes(8, 60), to);
-  Taking taking(mine_, false);
-  EXPECT_EQ(taking.take(1), numbers(0, 1));
-  EXPECT_EQ(mine_.next_number(), 3U) << "those for others are passed, too";
-  EXPECT_EQ(taking.tally.filtered, 2U);
-  FrameBatch nothing(0, 0);
-  EXPECT_EQ(mine_.read(nothing, taking.tally), ReadStatus::more) << "one is for it";
-  EXPECT_EQ(taking.take(2), numbers(3, 5));
-  EXPECT_EQ(taking.take(8), numbers(7, 8));
-  EXPECT_EQ(taking.tally.frames, 4U);
-  EXPECT_EQ(taking.tally.filtered, 4U);
-}
-
-TEST_F(SharedRecord, OfItsOwnRecordsAPortCountsEveryFrame) {
-  bus::RingReader sender(ring(), &rig_.raw.slot(kRigSender), kRigSender, 1, false);
-  ASSERT_TRUE(sender.seek_end());
-  append_equal(10);
-  append({60});
-  append_equal(203, 14);
-  FrameBatch in;
-  ReadTally tally;
-  EXPECT_EQ(sender.read_all(in, tally), ReadStatus::empty);
-  EXPECT_EQ(in.size(), 0U);
-  EXPECT_EQ(tally.own, 214U);
-  EXPECT_EQ(tally.frames + tally.filtered + tally.lost_frames, 0U);
-}
-
 // Places that are found again.
-
-TEST_F(SharedRecord, AfterARepairThatKeptTheRecordAReaderGoesOnInsideOfIt) {
-  append_equal(10);
-  append_equal(2);
-  ReadTally tally;
-  ASSERT_EQ(take(rig_.reader, 4, tally), numbers(0, 4));
-  const bus::RingReader::Place before = rig_.reader.place();
-  tally = {};
-  ASSERT_TRUE(rig_.reader.find_place_again(tally));
-  EXPECT_EQ(rig_.reader.place(), before);
-  EXPECT_EQ(take(rig_.reader, 64, tally), numbers(4, 12));
-  EXPECT_EQ(tally.lost_frames + tally.corrupt + tally.overruns, 0U);
-}
 
 TEST_F(SharedRecord, AfterARepairThatLeftItBehindItLostTheRestOfTheRecord) {
   const std::uint64_t begin = append_equal(10);
@@ -615,17 +555,6 @@ TEST_F(SharedRecord, APadDoesNotExcuseANumberThatChangesUnderAReaderInsideOfTheR
     EXPECT_EQ(taking.status, ReadStatus::corrupt);
     EXPECT_EQ(taking.tally.corrupt, 1U);
   }
-}
-
-/// A chunk holds so many changes between frames for the port and frames for others.
-TEST_F(SharedRecord, OfManyTurnsInOneRecordACallTakesAll) {
-  constexpr std::size_t kTurns = 160;
-  append(Sizes(kTurns, 20), std::array{kMine, kForOthers});
-  ASSERT_EQ(frames_of_records(ring(), 0).front(), kTurns);
-  bus::ReadTally tally;
-  EXPECT_EQ(take(mine_, 256, tally).size(), kTurns / 2);
-  EXPECT_EQ(tally.filtered, kTurns / 2);
-  EXPECT_EQ(tally.lost_frames, 0U);
 }
 
 }  // namespace

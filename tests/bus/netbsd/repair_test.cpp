@@ -173,24 +173,5 @@ TEST_F(NetbsdInspected, ForcedRepairDropsOnlyTheFrameThatWasBeingWritten) {
   }
 }
 
-// By that, every reader sees that its place is gone.
-TEST_F(NetbsdInspected, RepairOfABrokenChainRaisesTheGenerationByTwo) {
-  for (std::uint64_t round = 0; round < 2; ++round) {
-    send(10);
-    const std::uint64_t generation = peer_.generation();
-    const std::uint32_t last = peer_.last();
-    send(2);
-    put(last + 124, 0xffffff);  // of the two, the older one
-    while (was_rung()) peer_.wait();
-    const RepairReport done = Bus::repair(bus_.path(), {}).value();
-    EXPECT_TRUE(done.ring_rebuilt);
-    EXPECT_EQ(done.frames_kept, 10 * (round + 1));
-    EXPECT_EQ(done.epoch, generation + 2);
-    EXPECT_EQ(peer_.generation(), generation + 2) << round;
-    EXPECT_TRUE(was_rung());
-    EXPECT_TRUE(is_clean(audit()));
-  }
-}
-
 }  // namespace
 }  // namespace shmif::test

@@ -250,7 +250,5 @@ TEST(NetbsdWaits, TheLevelDescriptorTellsOfAFrameThatCameWhileTheLockWasHeld) {
   EXPECT_EQ(receive_all(port).size(), 1U);
 }
 
-// ---- What a port tells of itself ----
-
 }  // namespace
 }  // namespace shmif::test
