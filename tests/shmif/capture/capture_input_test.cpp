@@ -28,40 +28,6 @@
 namespace shmif::test {
 namespace {
 
-std::string in_words(std::initializer_list<std::uint32_t> values) {
-  std::string out;
-  for (const std::uint32_t v : values) put32(out, v);
-  return out;
-}
-
-std::string pcapng_block(std::uint32_t type, std::string body) {
-  body.resize((body.size() + 3) & ~std::size_t{3});
-  const auto bytes = static_cast<std::uint32_t>(body.size() + 12);
-  return in_words({type, bytes}) + body + in_words({bytes});
-}
-
-std::string pcapng_option(std::uint16_t code, const std::string& value) {
-  std::string out = in_words({static_cast<std::uint32_t>(value.size()) << 16U | code}) + value;
-  out.resize((out.size() + 3) & ~std::size_t{3});
-  return out;
-}
-
-const std::string kSection =
-    pcapng_block(0x0a0d0d0a, in_words({0x1a2b3c4d, 1, UINT32_MAX, UINT32_MAX}));
-
-std::string pcapng_interface(const std::string& options = {}, std::uint32_t snap = 65535) {
-  return pcapng_block(1, in_words({1, snap}) + (options.empty() ? "" : options + in_words({0})));
-}
-
-std::string pcapng_packet(const Bytes& frame, const std::string& options = {},
-                          std::uint32_t interface = 0) {
-  const auto size = static_cast<std::uint32_t>(frame.size());
-  std::string data(reinterpret_cast<const char*>(frame.data()), frame.size());
-  data.resize((data.size() + 3) & ~std::size_t{3});
-  return pcapng_block(6, in_words({interface, 0, 1, size, size}) + data +
-                             (options.empty() ? "" : options + in_words({0})));
-}
-
 class LiveCapture : public testing::TestWithParam<std::tuple<bool, double>> {
  protected:
   LiveCapture() {
@@ -71,7 +37,9 @@ class LiveCapture : public testing::TestWithParam<std::tuple<bool, double>> {
     input_.reset(ends[1]);
   }
   static bool is_pcapng() { return std::get<0>(GetParam()); }
-  static std::string head() { return is_pcapng() ? kSection + pcapng_interface() : file_header(); }
+  static std::string head() {
+    return is_pcapng() ? kPcapngSection + pcapng_interface() : file_header();
+  }
   static std::string one(const Bytes& frame) {
     return is_pcapng() ? pcapng_packet(frame) : record(1, 0, frame, frame.size());
   }
@@ -238,9 +206,8 @@ TEST(CaptureInput, AFrameIsNoLongerThanTheCaptureSaysThatItWas) {
   const TempDir dir;
   const Bytes padded = make_frame(801, 1);
   const auto classic = [&](std::uint32_t length) {
-    std::string out = file_header();
-    for (const std::uint32_t word : {1U, 0U, 801U, length}) put32(out, word);
-    return out.append(reinterpret_cast<const char*>(padded.data()), padded.size());
+    return file_header() + in_words({1, 0, 801, length}) +
+           std::string(reinterpret_cast<const char*>(padded.data()), padded.size());
   };
   const std::map<std::uint32_t, std::size_t> sizes{
       {785, 785}, {800, 800}, {14, 14}, {13, 801}, {0, 801}};
@@ -272,20 +239,20 @@ TEST(CaptureInput, HasNoFrameCheckSequenceWhereTheCaptureSaysThatItIsThere) {
       {file_header(0xa1b2c3d4, 0x20000001) + record(1, 0, frame, 64), 64, 0},
       {file_header(0xa1b2c3d4, 0x24000001) + record(1, 0, frame, 62), 60, 0},
       {file_header(0xa1b2c3d4, 0x24000001) + record(1, 0, frame, 40), 40, 60},
-      {kSection + pcapng_interface() + pcapng_packet(frame), 64, 0},
-      {kSection + pcapng_interface(options(13, four)) + pcapng_packet(frame), 60, 0},
-      {kSection + pcapng_interface() + pcapng_packet(frame, options(2, flags)), 60, 0},
-      {kSection + pcapng_interface() + pcapng_interface(options(13, four)) +
+      {kPcapngSection + pcapng_interface() + pcapng_packet(frame), 64, 0},
+      {kPcapngSection + pcapng_interface(options(13, four)) + pcapng_packet(frame), 60, 0},
+      {kPcapngSection + pcapng_interface() + pcapng_packet(frame, options(2, flags)), 60, 0},
+      {kPcapngSection + pcapng_interface() + pcapng_interface(options(13, four)) +
            pcapng_packet(frame, options(1, "hello"), 1),
        60, 0},
-      {kSection + pcapng_interface(options(13, std::string(1, '\2'))) +
+      {kPcapngSection + pcapng_interface(options(13, std::string(1, '\2'))) +
            pcapng_packet(frame, options(2, flags)),
        60, 0},
       // Each section has interfaces of its own.
-      {kSection + pcapng_interface(options(13, four)) + kSection + pcapng_interface() +
+      {kPcapngSection + pcapng_interface(options(13, four)) + kPcapngSection + pcapng_interface() +
            pcapng_packet(frame),
        64, 0},
-      {kSection + pcapng_interface() + kSection + pcapng_interface(options(13, four)) +
+      {kPcapngSection + pcapng_interface() + kPcapngSection + pcapng_interface(options(13, four)) +
            pcapng_packet(frame),
        60, 0},
   };

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <fstream>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -39,32 +40,54 @@ class InPlaceOf {
   UniqueFd kept_;
 };
 
-inline void put32(std::string& out, std::uint32_t v) {
-  out.append(reinterpret_cast<const char*>(&v), 4);
+/// Numbers in the byte order of this machine.
+inline std::string in_words(std::initializer_list<std::uint32_t> values) {
+  std::string out;
+  for (const std::uint32_t v : values) out.append(reinterpret_cast<const char*>(&v), sizeof v);
+  return out;
 }
 
 /// The head of a classic pcap file.
 inline std::string file_header(std::uint32_t magic = 0xa1b2c3d4, std::uint32_t link_type = 1) {
-  std::string out;
-  put32(out, magic);
-  put32(out, 4U << 16U | 2U);
-  put32(out, 0);
-  put32(out, 0);
-  put32(out, 262144);
-  put32(out, link_type);
-  return out;
+  return in_words({magic, 4U << 16U | 2U, 0, 0, 262144, link_type});
 }
 
 /// A record of `frame`, of which `captured` bytes are there.
 inline std::string record(std::uint32_t seconds, std::uint32_t fraction, const Bytes& frame,
                           std::size_t captured) {
-  std::string out;
-  put32(out, seconds);
-  put32(out, fraction);
-  put32(out, static_cast<std::uint32_t>(captured));
-  put32(out, static_cast<std::uint32_t>(frame.size()));
-  out.append(reinterpret_cast<const char*>(frame.data()), captured);
+  return in_words({seconds, fraction, static_cast<std::uint32_t>(captured),
+                   static_cast<std::uint32_t>(frame.size())}) +
+         std::string(reinterpret_cast<const char*>(frame.data()), captured);
+}
+
+// What a pcapng file consists of.
+
+inline std::string pcapng_block(std::uint32_t type, std::string body) {
+  body.resize((body.size() + 3) & ~std::size_t{3});
+  const auto bytes = static_cast<std::uint32_t>(body.size() + 12);
+  return in_words({type, bytes}) + body + in_words({bytes});
+}
+
+inline std::string pcapng_option(std::uint16_t code, const std::string& value) {
+  std::string out = in_words({static_cast<std::uint32_t>(value.size()) << 16U | code}) + value;
+  out.resize((out.size() + 3) & ~std::size_t{3});
   return out;
+}
+
+inline const std::string kPcapngSection =
+    pcapng_block(0x0a0d0d0a, in_words({0x1a2b3c4d, 1, UINT32_MAX, UINT32_MAX}));
+
+inline std::string pcapng_interface(const std::string& options = {}, std::uint32_t snap = 65535) {
+  return pcapng_block(1, in_words({1, snap}) + (options.empty() ? "" : options + in_words({0})));
+}
+
+inline std::string pcapng_packet(const Bytes& frame, const std::string& options = {},
+                                 std::uint32_t interface = 0) {
+  const auto size = static_cast<std::uint32_t>(frame.size());
+  std::string data(reinterpret_cast<const char*>(frame.data()), frame.size());
+  data.resize((data.size() + 3) & ~std::size_t{3});
+  return pcapng_block(6, in_words({interface, 0, 1, size, size}) + data +
+                             (options.empty() ? "" : options + in_words({0})));
 }
 
 inline void write_file(const std::string& path, const std::string& bytes) {

@@ -197,23 +197,9 @@ TEST(PcapReader, TheLongestFrameIsReadAndAByteMoreIsPassedOver) {
 
 /// A sound pcapng file with two interfaces, and two frames on the first before the second is told.
 std::string two_interfaces(std::uint32_t second_snap, std::uint32_t second_type) {
-  const auto block = [](std::uint32_t type, const std::string& body) {
-    std::string out;
-    put32(out, type);
-    put32(out, static_cast<std::uint32_t>(body.size() + 12));
-    out += body;
-    put32(out, static_cast<std::uint32_t>(body.size() + 12));
-    return out;
-  };
-  const auto words = [](std::initializer_list<std::uint32_t> values) {
-    std::string out;
-    for (const std::uint32_t v : values) put32(out, v);
-    return out;
-  };
-  const std::string packet = words({0, 0, 1, 60, 60}) + std::string(60, 'x');
-  return block(0x0a0d0d0a, words({0x1a2b3c4d, 1, UINT32_MAX, UINT32_MAX})) +
-         block(1, words({1, 65535})) + block(6, packet) + block(6, packet) +
-         block(1, words({second_type, second_snap})) + block(6, packet);
+  const std::string packet = pcapng_packet(make_frame(60, 1));
+  return kPcapngSection + pcapng_interface() + packet + packet +
+         pcapng_block(1, in_words({second_type, second_snap})) + packet;
 }
 
 TEST(PcapReader, ASoundFileThatLibpcapDoesNotReadIsNotCalledDamaged) {
