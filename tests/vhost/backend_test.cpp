@@ -389,40 +389,41 @@ TEST(VhostBackend, RefusesMessagesThatMakeNoSense) {
     const char* why;
     std::function<bool(const FrontEnd&)> tell;
   };
-  const int file = ::eventfd(0, EFD_CLOEXEC);
-  const UniqueFd closed_later(file);
+  const auto telling = [](Request request, auto payload, const std::vector<int>& files = {}) {
+    return [=](const FrontEnd& f) { return f.tell(request, payload, files); };
+  };
+  const UniqueFd event(::eventfd(0, EFD_CLOEXEC));
+  const auto pair = vhost_sockets();
+  // epoll would ask it, and a device of FUSE need not answer.
+  const UniqueFd device(::open("/dev/zero", O_RDWR | O_CLOEXEC));
+  const int one = event.get();
+  constexpr std::uint64_t kNone = 0;
+  const char* const kFeatures = "features that were not offered";
+  const char* const kOther = "other features for a queue that runs";
+  const char* const kTable = "a wrong memory table";
+  const char* const kChannel = "a channel without a descriptor";
+  const char* const kNumber = "another number of descriptors";
+  const char* const kKick = "a kick descriptor that is no eventfd and no pipe";
+  const char* const kQueue = "a queue that does not exist; give it queues=1";
   const std::vector<Case> cases{
-      {"request 99 is not known",
-       [](const FrontEnd& f) { return f.tell(static_cast<Request>(99), std::uint64_t{0}); }},
-      {"request 0 is not known",
-       [](const FrontEnd& f) { return f.tell(static_cast<Request>(0), std::uint64_t{0}); }},
-      {"features that were not offered",
-       [](const FrontEnd& f) { return f.tell(Request::set_features, vhost::bit(34)); }},
-      {"features that were not offered",
-       [](const FrontEnd& f) { return f.tell(Request::set_features, std::uint32_t{0}); }},
-      {"other features for a queue that runs",
-       [](const FrontEnd& f) { return f.tell(Request::set_features, Driver::kPlain); }},
-      {"other features for a queue that runs",
+      {"request 99 is not known", telling(static_cast<Request>(99), kNone)},
+      {"request 0 is not known", telling(static_cast<Request>(0), kNone)},
+      {kFeatures, telling(Request::set_features, vhost::bit(34))},
+      {kFeatures, telling(Request::set_features, std::uint32_t{0})},
+      {kOther, telling(Request::set_features, Driver::kPlain)},
+      {kOther,
        [](const FrontEnd& f) {  // only the second one
          return f.tell(Request::get_vring_base, VringState{0, 0}) &&
                 f.tell(Request::set_features, Driver::kPlain);
        }},
       {"protocol features that were not offered",
-       [](const FrontEnd& f) { return f.tell(Request::set_protocol_features, vhost::bit(1)); }},
-      {"a channel without a descriptor",
-       [](const FrontEnd& f) { return f.tell(Request::set_backend_channel, std::uint64_t{0}); }},
-      {"a wrong memory table",
-       [](const FrontEnd& f) { return f.tell(Request::set_mem_table, std::uint32_t{0}); }},
-      {"a wrong memory table",
-       [](const FrontEnd& f) {
-         return f.tell(Request::set_mem_table, vhost::MemoryTable{.count = 9});
-       }},
-      {"a wrong memory table",
-       [](const FrontEnd& f) {
-         const std::array<std::uint32_t, 2> table{1, 0};
-         return f.tell(Request::set_mem_table, table);
-       }},
-      {"a wrong memory table",
+       telling(Request::set_protocol_features, vhost::bit(1))},
+      {kChannel, telling(Request::set_backend_channel, kNone)},
+      {kChannel, telling(Request::set_backend_channel, kNone, {one, one})},
+      {kTable, telling(Request::set_mem_table, std::uint32_t{0})},
+      {kTable, telling(Request::set_mem_table, vhost::MemoryTable{.count = 9})},
+      {kTable, telling(Request::set_mem_table, std::array<std::uint32_t, 2>{1, 0})},
+      {kTable,
        [](const FrontEnd& f) {  // it ends inside of its region
          vhost::MemoryTable table{.count = 1};
          table.regions[0] = f.memory.region();
@@ -432,68 +433,31 @@ TEST(VhostBackend, RefusesMessagesThatMakeNoSense) {
              std::as_bytes(std::span(&table, 1)).first(8 + sizeof(vhost::MemoryRegion) - 8),
              {&memory, 1});
        }},
-      {"a wrong memory table",
-       [](const FrontEnd& f) {  // longer than any
-         const std::array<std::byte, sizeof(vhost::MemoryTable) + 8> table{};
-         return f.tell(Request::set_mem_table, table);
-       }},
-      {"a channel without a descriptor",
-       [&](const FrontEnd& f) {
-         const std::array<int, 2> two{file, file};
-         return f.tell(Request::set_backend_channel, std::uint64_t{0}, two);
-       }},
-      {"another number of descriptors",
-       [&](const FrontEnd& f) {
-         const std::array<int, 2> two{file, file};
-         return f.tell(Request::set_vring_call, std::uint64_t{1}, two);
-       }},
-      {"a kick descriptor that is no eventfd and no pipe",
-       [](const FrontEnd& f) {
-         const auto pair = vhost_sockets();
-         const int one = pair[0].get();
-         return f.tell(Request::set_vring_kick, std::uint64_t{1}, {&one, 1});
-       }},
+      {kTable,  // longer than any
+       telling(Request::set_mem_table, std::array<std::byte, sizeof(vhost::MemoryTable) + 8>{})},
       {"1 memory regions with 0 descriptors",
-       [](const FrontEnd& f) {
-         return f.tell(Request::set_mem_table, vhost::MemoryTable{.count = 1});
-       }},
-      {"a queue that does not exist; give it queues=1",
-       [](const FrontEnd& f) { return f.tell(Request::set_vring_num, VringState{2, 256}); }},
-      {"a queue that does not exist; give it queues=1",
-       [](const FrontEnd& f) { return f.tell(Request::set_vring_enable, std::uint32_t{0}); }},
-      {"a queue that does not exist; give it queues=1",
-       [](const FrontEnd& f) { return f.tell(Request::get_vring_base, VringState{7, 0}); }},
-      {"a new size for a queue that runs",
-       [](const FrontEnd& f) { return f.tell(Request::set_vring_num, VringState{0, 128}); }},
+       telling(Request::set_mem_table, vhost::MemoryTable{.count = 1})},
+      {kQueue, telling(Request::set_vring_num, VringState{2, 256})},
+      {kQueue, telling(Request::set_vring_enable, std::uint32_t{0})},
+      {kQueue, telling(Request::get_vring_base, VringState{7, 0})},
+      {"a new size for a queue that runs", telling(Request::set_vring_num, VringState{0, 128})},
       {"addresses of a queue that does not exist; give it queues=1",
-       [](const FrontEnd& f) {
-         return f.tell(Request::set_vring_addr, vhost::VringAddresses{.index = 2});
-       }},
+       telling(Request::set_vring_addr, vhost::VringAddresses{.index = 2})},
       {"outside of the memory",
-       [](const FrontEnd& f) {
-         return f.tell(Request::set_vring_addr, vhost::VringAddresses{.index = 0});
-       }},
+       telling(Request::set_vring_addr, vhost::VringAddresses{.index = 0})},
       {"a descriptor for a queue that does not exist; give it queues=1",
-       [&](const FrontEnd& f) {
-         return f.tell(Request::set_vring_call, std::uint64_t{2}, {&file, 1});
-       }},
-      {"another number of descriptors",
-       [](const FrontEnd& f) { return f.tell(Request::set_vring_kick, std::uint64_t{1}); }},
-      {"another number of descriptors",
-       [&](const FrontEnd& f) {
-         return f.tell(Request::set_vring_kick, vhost::bit(8), {&file, 1});
-       }},
-      {"a kick descriptor that is no eventfd and no pipe",
+       telling(Request::set_vring_call, std::uint64_t{2}, {one})},
+      {kNumber, telling(Request::set_vring_call, std::uint64_t{1}, {one, one})},
+      {kNumber, telling(Request::set_vring_kick, std::uint64_t{1})},
+      {kNumber, telling(Request::set_vring_kick, vhost::bit(8), {one})},
+      {kKick, telling(Request::set_vring_kick, std::uint64_t{1}, {pair[0].get()})},
+      {kKick,
        [](const FrontEnd& f) {
          const int memory = f.memory.file();
          return f.tell(Request::set_vring_kick, std::uint64_t{1}, {&memory, 1});
        }},
-      // epoll would ask it, and a device of FUSE need not answer.
-      {"no file in memory (memfd, tmpfs or hugetlbfs), eventfd, pipe", [](const FrontEnd& f) {
-         const UniqueFd device(::open("/dev/zero", O_RDWR | O_CLOEXEC));
-         const int number = device.get();
-         return f.tell(Request::set_vring_kick, std::uint64_t{1}, {&number, 1});
-       }}};
+      {"no file in memory (memfd, tmpfs or hugetlbfs), eventfd, pipe",
+       telling(Request::set_vring_kick, std::uint64_t{1}, {device.get()})}};
   for (const auto& [why, tell] : cases) {
     Machine machine({}, {});
     ASSERT_TRUE(machine.front().tell(Request::set_protocol_features, kReplyAck));
