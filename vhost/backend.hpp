@@ -126,4 +126,9 @@ class Backend {
   std::string why_;
 };
 
+/// For debug lines: describes what a message did that `backend` has accepted, "starts its send
+/// queue: 256 entries". Empty for messages that only prepare such a step. Threads: as Backend.
+/// Blocks: never.
+std::string told(const Message& message, Backend& backend);
+
 }  // namespace shmif::vhost

@@ -15,7 +15,6 @@
 #include "vhost/backend.hpp"
 #include "vhost/message.hpp"
 #include "vhost/split_queue.hpp"
-#include "vhost/told.hpp"
 
 namespace shmif::vhost {
 namespace {

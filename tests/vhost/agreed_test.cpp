@@ -15,7 +15,6 @@
 
 #include "bus/frame.hpp"
 #include "tests/support/child_process.hpp"
-#include "tests/support/debug_lines.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/super_frames.hpp"
 #include "tests/vhost/front_end.hpp"
