@@ -2,11 +2,13 @@
 // wall clock that is stepped back and forth, and stopped for long, as by a suspend. No time of one
 // process decides anything in another, so nothing changes but the times that are shown.
 
-#define SHMIF_TEST_WALL_CLOCK
-#include "tests/support/wall_clock.hpp"
-
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
+#include <atomic>
+#include <cstdint>
 #include <thread>
 #include <vector>
 
@@ -18,6 +20,25 @@
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/support/time_namespace.hpp"
+
+namespace shmif::test {
+namespace {
+
+/// What CLOCK_REALTIME is ahead of the machine's, in all processes forked from here.
+std::atomic<std::int64_t>& wall_clock_step_s() {
+  static const Shared<std::atomic<std::int64_t>> step;
+  return *step;
+}
+
+}  // namespace
+}  // namespace shmif::test
+
+// Of the library and the standard library, too. The machine's clock stays as it is.
+extern "C" int clock_gettime(clockid_t id, timespec* t) noexcept {
+  const long result = syscall(SYS_clock_gettime, id, t);
+  if (result == 0 && id == CLOCK_REALTIME) t->tv_sec += shmif::test::wall_clock_step_s().load();
+  return static_cast<int>(result);
+}
 
 namespace shmif::test {
 namespace {
