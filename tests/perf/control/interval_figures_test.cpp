@@ -7,7 +7,7 @@
 
 #include "perf/result/progress.hpp"
 #include "perf/worker/interval_recorder.hpp"
-#include "tests/perf/report/own_figures.hpp"
+#include "tests/perf/report/figures.hpp"
 
 namespace shmif::perf::interval_figures {
 namespace {

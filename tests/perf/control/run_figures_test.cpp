@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "perf/control/gather.hpp"
-#include "tests/perf/report/own_figures.hpp"
+#include "tests/perf/report/figures.hpp"
 
 namespace shmif::perf::run_figures {
 namespace {

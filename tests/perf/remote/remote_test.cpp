@@ -20,7 +20,6 @@
 #include "tests/perf/plan/plans.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/figures.hpp"
-#include "tests/perf/report/row_figures.hpp"
 #include "tests/perf/report/sample_results.hpp"
 #include "tests/support/paths.hpp"
 

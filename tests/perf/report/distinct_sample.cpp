@@ -3,7 +3,7 @@
 #include <set>
 #include <string>
 
-#include "tests/perf/report/own_figures.hpp"
+#include "tests/perf/report/figures.hpp"
 #include "tests/perf/stats/recorded.hpp"
 
 namespace shmif::test {

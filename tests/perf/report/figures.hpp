@@ -1,15 +1,63 @@
 #pragma once
-// Outputs as tables, to compare them with what a test expects. The key is the place of a figure:
-// "jobs.0.tx.frames" in JSON, "traffic/sent/rate" in a text.
+// Figures for tests that must notice one in the place of another: values that are all different,
+// and outputs as tables. The key of a table is the place of a figure: "jobs.0.tx.frames" in JSON,
+// "traffic/sent/rate" in a text.
 
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
+#include "perf/report/units.hpp"
+#include "perf/stats/figure.hpp"
+
 namespace shmif::test {
+
+// ---- Values of their own ----
+
+/// Each value is new. Steps of the golden ratio spread the values, so that values drawn one after
+/// the other differ in their first three digits.
+class OwnValues {
+ public:
+  /// 100,000 to 999,999.
+  std::uint64_t count() { return static_cast<std::uint64_t>(100'000 + 899'999 * next()); }
+  /// 10 to 99.
+  double seconds() { return 10 + 89 * next(); }
+  /// 0.1 to 0.9.
+  double share() { return 0.1 + 0.8 * next(); }
+  /// A number with a fraction, 1,000 to 9,999.
+  double number() { return 1000 + 8999 * next(); }
+
+ private:
+  double next() {
+    constexpr double kGolden = 0.6180339887498949;
+    place_ = std::fmod(place_ + kGolden, 1);
+    return place_;
+  }
+  double place_ = 0;
+};
+
+/// Gives each number of `of` that has a row a value of its own.
+template <class T>
+void fill_figures(T& of, OwnValues& own) {
+  perf::for_each_member<T>([&](const auto&, auto member) {
+    using V = std::remove_reference_t<decltype(of.*member)>;
+    if constexpr (std::is_same_v<V, std::uint64_t> ||
+                  std::is_same_v<V, std::optional<std::uint64_t>>) {
+      of.*member = own.count();
+    } else if constexpr (std::is_same_v<V, double>) {
+      of.*member = own.seconds();
+    } else if constexpr (std::is_same_v<V, std::optional<double>>) {
+      of.*member = own.number();
+    }
+  });
+}
+
+// ---- Outputs as tables ----
 
 using Figures = std::map<std::string, nlohmann::json>;
 
@@ -51,6 +99,46 @@ inline void expect_figures(const Figures& wanted, const Figures& shown) {
   for (const auto& [place, value] : shown) {
     EXPECT_TRUE(wanted.contains(place)) << place << " is " << value << ", and no test knows it";
   }
+}
+
+/// What the rows promise of every output, so that a test of an output spells no key: the figures of
+/// `of` in `places` that are members, each at `path` and its key. A missing one is
+/// null, and so is an empty text. What a row computes is not among them: a test computes it itself.
+template <class T>
+Figures row_figures(const T& of, perf::Places places, const std::string& path = "") {
+  Figures all;
+  perf::for_each_member<T>([&](const perf::Figure<T>& row, auto member) {
+    if (!row.is_in(places)) return;
+    const auto& value = of.*member;
+    nlohmann::json& into = all[path + row.key];
+    using V = std::remove_cvref_t<decltype(value)>;
+    if constexpr (perf::kIsOptional<V>) {
+      if (value) into = *value;
+    } else if constexpr (std::is_same_v<V, std::string>) {
+      if (!value.empty()) into = value;
+    } else {
+      into = value;
+    }
+  });
+  return all;
+}
+
+/// A figure of a result as JSON, as people read it; "-" if it is null, or not there.
+inline std::string in_words(const nlohmann::json& of, const char* key, perf::Format format) {
+  const auto found = of.find(key);
+  if (found == of.end() || found->is_null()) return "-";
+  switch (format) {
+    case perf::Format::count:
+    case perf::Format::exact_bytes: break;
+    case perf::Format::bytes: return perf::format_bytes(found->get<std::uint64_t>());
+    case perf::Format::ns: return perf::format_ns(found->get<double>());
+    case perf::Format::seconds: return perf::format_seconds(found->get<double>());
+    case perf::Format::fps: return perf::format_fps(found->get<double>());
+    case perf::Format::bps: return perf::format_bps(found->get<double>());
+    case perf::Format::share: return perf::format_share(found->get<double>());
+    case perf::Format::text: return found->get<std::string>();
+  }
+  return perf::format_count(found->get<std::uint64_t>());
 }
 
 }  // namespace shmif::test

@@ -5,7 +5,6 @@
 #include "bus/layout.hpp"
 #include "perf/result/heat_of_job.hpp"
 #include "perf/result/memory_of_run.hpp"
-#include "tests/perf/report/measured_sample.hpp"
 #include "tests/perf/report/report_rig.hpp"
 
 namespace shmif::perf::report_measured {

@@ -10,7 +10,6 @@
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/figures.hpp"
 #include "tests/perf/report/report_rig.hpp"
-#include "tests/perf/report/row_figures.hpp"
 
 namespace shmif::perf::report_stream {
 namespace {

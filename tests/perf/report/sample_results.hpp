@@ -27,6 +27,15 @@ perf::RunResult apart_sample();
 perf::RunResult unstarted_sample();
 /// Names, messages and options with what HTML, terminals and JSON take for their own.
 perf::RunResult hostile_sample();
+/// The quiet run whose first job sent 2,000 frames and received none. It counted events: one for
+/// half of the time, and one not at all.
+perf::RunResult counted_sample();
+/// Two windows of the memory bandwidth of a bus, and a source that is not there. 1,000 frames a
+/// second arrive.
+perf::RunResult measured_sample();
+/// The sender used and wrote a fourth of a ring of 1 MiB up to second 2, and all of it later, until
+/// second 4; after that it was not looked at. Of the receiver, only the reason is known.
+perf::RunResult heated_sample();
 /// What observers see of the failed sample after `seconds`.
 perf::RunProgress sample_progress(double seconds);
 

@@ -7,15 +7,19 @@
 
 #include "perf/report/report.hpp"
 #include "tests/perf/report/sample_results.hpp"
-#include "tests/perf/report/web/charts.hpp"
+#include "tests/perf/report/web/in_browser.hpp"
 
 namespace shmif::perf::page_axes {
 namespace {
 
 using Json = nlohmann::json;
-using page_charts::chart_of;
 
-class AxesInABrowser : public page_charts::ChartsInABrowser {};
+class AxesInABrowser : public test::PageInABrowser {
+ protected:
+  static const Json& throughput(const Json& facts) {
+    return test::named(facts["charts"], "throughput over time");
+  }
+};
 
 /// Two jobs that send 20 and `other` Mbit/s; the first sends nothing in one interval.
 Json apart_by(double other) {
@@ -32,41 +36,36 @@ Json apart_by(double other) {
   return result;
 }
 
-bool notes_say(const Json& facts, const std::string& words) {
-  return std::ranges::any_of(facts["notes"], [&](const Json& note) {
-    return note.get<std::string>().find(words) != std::string::npos;
-  });
-}
-
 TEST_F(AxesInABrowser, AreLogarithmicIfJobsDifferByMoreThanAFactorOfTen) {
-  const Json& facts = shown("far", apart_by(2000));
-  const Json& chart = chart_of(facts, "throughput over time");
+  const Json& facts = facts_of("own-far", apart_by(2000));
+  const Json& chart = throughput(facts);
   EXPECT_EQ(chart["axes"][1]["label"], "received (bit/s), logarithmic");
-  EXPECT_TRUE(notes_say(facts,
-                        "The curves differ by more than a factor of ten, so the axis is "
-                        "logarithmic; below 10 Mbit/s it is linear, down to 0."));
+  EXPECT_EQ(1, test::notes_with(facts,
+                                "The curves differ by more than a factor of ten, so the axis is "
+                                "logarithmic; below 10 Mbit/s it is linear, down to 0."));
   EXPECT_EQ(chart["scales"]["y"][0], 0) << "where the interval without a frame is";
   EXPECT_GE(chart["scales"]["y"][1].get<double>(), 2e9);
   EXPECT_EQ(chart["axes"][1]["says"],
             Json::array({"0", "10 Mbit/s", "20 Mbit/s", "50 Mbit/s", "100 Mbit/s", "200 Mbit/s",
                          "500 Mbit/s", "1 Gbit/s", "2 Gbit/s"}));
-  const auto curves = page_charts::curves_of(chart);
-  EXPECT_TRUE(std::ranges::any_of(curves.at("voip"), [](const auto& at) { return at.second == 0; }))
-      << "it is 0, not a small number";
+  for (const Json& series : chart["series"]) {
+    if (series["label"] != "voip") continue;
+    EXPECT_EQ(std::ranges::count(series["values"], Json(0)), 1) << "it is 0, not a small number";
+  }
   EXPECT_EQ(facts["pressed"]["Throughput over time: frames"]["axes"][1]["label"],
             "received (frames/s), logarithmic");
 }
 
 TEST_F(AxesInABrowser, StayLinearIfJobsDifferByAFactorOfTen) {
-  const Json& facts = shown("near", apart_by(200));
-  const Json& chart = chart_of(facts, "throughput over time");
+  const Json& facts = facts_of("own-near", apart_by(200));
+  const Json& chart = throughput(facts);
   EXPECT_EQ(chart["axes"][1]["label"], "received (bit/s)");
-  EXPECT_FALSE(notes_say(facts, "logarithmic; below"));
+  EXPECT_EQ(test::notes_with(facts, "logarithmic; below"), 0);
 }
 
 TEST_F(AxesInABrowser, AreTintedWhileSomethingHeldAJobBackAndEachCauseIsNamedOnce) {
-  const Json& facts = shown("far", apart_by(2000));
-  const Json& tints = chart_of(facts, "throughput over time")["tints"];
+  const Json& facts = facts_of("own-far", apart_by(2000));
+  const Json& tints = throughput(facts)["tints"];
   ASSERT_EQ(tints.size(), 3U) << "as many as causes";
   constexpr double kPixel = 0.1;
   const Json result = apart_by(2000);
@@ -101,7 +100,7 @@ TEST_F(AxesInABrowser, AreTintedOnceWhereCausesOfOneKindOverlap) {
   second["end_s"] = 6.0;
   second["share"] = 0.75;
   result["causes"] = Json::array({first, second, first});
-  const Json tints = chart_of(shown("overlap", result), "throughput over time")["tints"];
+  const Json tints = throughput(facts_of("own-overlap", result))["tints"];
   ASSERT_EQ(tints.size(), 2U) << tints;
   constexpr double kPixel = 0.1;
   EXPECT_NEAR(tints[0]["from"], 1.0, kPixel);

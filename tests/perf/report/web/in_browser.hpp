@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 
 #include "perf/result/run_result.hpp"
@@ -20,6 +21,16 @@ enum class Look : std::uint8_t { light, thorough };
 std::string page_of_json(const std::string& json);
 std::string page_of(const perf::RunResult& run, bool bins = true);
 
+/// Expects that the page shows what the file `known` in tests/perf/report/web has: the head of the
+/// page and all of its tables and charts, or only the tables and charts of these names. Where a
+/// page changed, look at what is printed; then the file can be made anew of it.
+void expect_page(const nlohmann::json& facts, const std::string& known,
+                 const std::set<std::string>& only = {});
+/// The table or the chart with this name.
+const nlohmann::json& named(const nlohmann::json& list, const std::string& name);
+/// How many notes of the page hold these words.
+std::ptrdiff_t notes_with(const nlohmann::json& facts, const std::string& words);
+
 /// Tests of pages. Where there is no browser, they are skipped.
 class PageInABrowser : public testing::Test {
  protected:
@@ -30,6 +41,10 @@ class PageInABrowser : public testing::Test {
   static const nlohmann::json& facts(const std::string& name,
                                      const std::function<std::string()>& make,
                                      Look look = Look::light);
+  /// The same for the page of a result.
+  static const nlohmann::json& facts_of(const std::string& name, const nlohmann::json& result) {
+    return facts(name, [&] { return page_of_json(result.dump()); });
+  }
 };
 
 }  // namespace shmif::test

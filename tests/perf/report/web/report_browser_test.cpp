@@ -59,14 +59,8 @@ class ReportInABrowser : public test::PageInABrowser {
   }
 };
 
-/// How many notes hold these words.
-std::ptrdiff_t notes_with(const Json& facts, const std::string& words) {
-  return std::ranges::count_if(facts["notes"], [&](const Json& note) {
-    return note.get<std::string>().find(words) != std::string::npos;
-  });
-}
 bool notes_say(const Json& facts, const std::string& words) {
-  return notes_with(facts, words) != 0;
+  return test::notes_with(facts, words) != 0;
 }
 
 TEST_F(ReportInABrowser, EachPageIsFaultlessOnScreensLightAndDarkOnAPhoneAndOnPaper) {
@@ -146,9 +140,10 @@ TEST_F(ReportInABrowser, TheSentencesStandBelowTheBandOrOneSaysThatThereIsNone) 
 
 TEST_F(ReportInABrowser, TheRampIsMarkedAndZoomingIsSaid) {
   const Json& apart = facts("apart");
-  EXPECT_EQ(notes_with(apart, "Shaded: the ramp of a job, which its figures do not include."), 2)
+  EXPECT_EQ(test::notes_with(apart, "Shaded: the ramp of a job, which its figures do not include."),
+            2)
       << "throughput and latency";
-  EXPECT_EQ(notes_with(apart, "Drag across the chart to zoom in"), 2);
+  EXPECT_EQ(test::notes_with(apart, "Drag across the chart to zoom in"), 2);
   EXPECT_FALSE(notes_say(facts("engines"), "Shaded"));
 }
 

@@ -43,14 +43,18 @@ double own_value(const std::string& key, std::uint64_t value) {
 /// Gives each number below `json` a value of its own. Leaves numbers that must fit together, and
 /// those with few possible values.
 void give_own_values(Json& json, Values& values, const std::string& key = {}) {
-  static const std::set<std::string> kKept = {"bins", "dscp",        "exit_signal", "exit_status",
-                                              "flow", "frame_bytes", "gaps",        "intervals",
-                                              "pid",  "samples"};
+  static const std::set<std::string> kKept = {"bins",        "dscp", "exit_signal",
+                                              "exit_status", "flow", "frame_bytes",
+                                              "gaps",        "pid",  "samples"};
+  // Of an interval, the test chooses when it was and what was lost in it.
+  static const std::set<std::string> kKeptOfInterval = {"at_seconds", "seconds", "lost_frames",
+                                                        "overruns"};
   if (kKept.contains(key)) return;
   if (json.is_object()) {
     const bool bins = json.contains("bins");
     for (auto& [name, value] : json.items()) {
       if (bins && (name == "count" || name == "min" || name == "max")) continue;
+      if (key == "intervals" && kKeptOfInterval.contains(name)) continue;
       give_own_values(value, values, name);
     }
   } else if (json.is_array()) {
@@ -83,87 +87,32 @@ std::shared_ptr<LatencyHistogram> own_latencies(std::uint64_t min_ns, std::uint6
   return histogram;
 }
 
-TrafficResult some_traffic() {
-  TrafficResult t;
-  t.frames = t.bytes = t.offered_frames = t.offered_bytes = 1;
-  t.skipped_frames = t.refused_frames = t.batches = t.errors = t.ramp_frames = 1;
-  t.foreign_frames = t.stale_frames = 1;
-  t.seconds = t.offered_seconds = 1;
-  t.paced = true;
-  return t;
-}
-
-FlowResult some_flow(FlowResult::Kind kind, const std::string& from, const std::string& to) {
-  FlowResult flow;
-  flow.kind = kind;
-  flow.from = from;
-  flow.to = to;
-  flow.sent = 1;
-  flow.jitter_ns = 1;
-  return flow;
-}
-
-/// What each job has. Each of its `intervals` takes a second; the first begins `from` seconds after
-/// the start.
-JobResult own_job(const std::string& name, const std::string& group, std::uint64_t seed,
-                  int intervals = 8, double from = 0) {
-  JobResult job;
-  job.name = name;
-  job.group = group;
-  job.engine = EngineKind::bus;
-  job.address = "bus:/dev/shm/" + name;
-  job.state = JobState::reaped;
-  job.passed = true;
-  job.exit_status = 0;
-  job.options = {{"description", "job " + name}, {"runtime", std::to_string(seed)}};
-  job.runtime_seconds = 8;
-  job.cpu = CpuResult{1, 1, 1, 1, 1, 1};
-  job.start_skew_ns = 1;
-  job.rate_ci_share = 0.5;
-  job.limit_fps = 1;
-  job.latency = std::make_shared<LatencyHistogram>();
-  job.service = std::make_shared<LatencyHistogram>();
-  job.spacing_error = std::make_shared<LatencyHistogram>();
-  job.counts.wire.tx_frames = job.counts.wire.tx_bytes = 1;
-  job.counts.wire.rx_frames = job.counts.wire.rx_bytes = 1;
-  job.counts.wire.lost_frames = job.counts.wire.overruns = job.counts.wire.dropped_frames = 1;
-  job.counts.wire.corrupt = 1;
-  job.counts.agree = true;
-  for (int i = 1; i <= intervals; ++i) {
-    IntervalResult each;
-    each.at_seconds = from + i;
-    each.seconds = 1;
-    // Prime steps, so that no two values of a job or of an interval are alike.
-    const std::uint64_t own = seed * 1009 + static_cast<std::uint64_t>(i) * 37;
-    each.tx_frames = 100'000 + own * 13;
-    each.tx_bytes = each.tx_frames * 64 + own;
-    each.rx_frames = 90'000 + own * 11;
-    each.rx_bytes = each.rx_frames * 60 + own;
-    each.latency_mean_ns = 5000.0 + static_cast<double>(own);
-    each.latency_p50_ns = 3000.0 + static_cast<double>(own);
-    each.latency_p99_ns = 20000.0 + static_cast<double>(own) * 3;
-    each.latency_max_ns = 90000.0 + static_cast<double>(own) * 5;
-    job.intervals.push_back(each);
-  }
-  return job;
-}
-
-/// A sender, and the receiver that was made for it.
+/// A sender, and the receiver that was made for it. Each of their `intervals` takes a second; the
+/// first begins `from` seconds after the start.
 std::array<JobResult, 2> own_pair(const std::string& name, const std::string& group,
-                                  std::uint64_t seed, int intervals = 8, double from = 0) {
-  JobResult tx = own_job(name, group, seed, intervals, from);
-  tx.role = Role::tx;
-  tx.tx = some_traffic();
+                                  std::uint64_t seed, std::size_t intervals = 8, double from = 0) {
+  static const RunResult kQuiet = quiet_sample();
+  std::array<JobResult, 2> pair{kQuiet.jobs[0], kQuiet.jobs[1]};
+  auto& [tx, rx] = pair;
+  tx.name = rx.peer_of = name;
+  rx.name = name + ".peer";
+  tx.tx.errors = rx.rx.errors = 1;
   tx.spacing_error = own_latencies(30 + seed, 50);
-  JobResult rx = own_job(name + ".peer", group, seed + 50, intervals, from);
-  rx.role = Role::rx;
-  rx.peer_of = name;
-  rx.rx = some_traffic();
   rx.latency = own_latencies(2000 + seed * 700, 4000 + seed);
   rx.service = own_latencies(1500 + seed * 600, 3000 + seed);
-  rx.flows = {some_flow(FlowResult::Kind::data, name, rx.name)};
-  rx.overruns = rx.overrun_frames = 1;
-  return {tx, rx};
+  rx.flows[0].from = name;
+  rx.flows[0].to = rx.name;
+  rx.intervals.resize(intervals);
+  for (std::size_t i = 0; i < intervals; ++i) {
+    rx.intervals[i].at_seconds = from + static_cast<double>(i + 1);
+  }
+  tx.intervals = rx.intervals;
+  for (JobResult& job : pair) {
+    job.group = group;
+    job.address = "bus:/dev/shm/" + job.name;
+    job.options = {{"description", "job " + job.name}, {"runtime", std::to_string(seed)}};
+  }
+  return pair;
 }
 
 RunResult own_run() {
@@ -181,10 +130,8 @@ void add_group(RunResult& run, const std::string& name) {
   for (const JobResult& job : run.jobs) {
     if (job.group == name) group.jobs.push_back(job.name);
   }
-  group.tx = group.rx = some_traffic();
-  group.loss.sent = 1;
-  group.loss.jitter_ns = 1;
-  group.start_skew_ns = 1;
+  group.tx.frames = group.rx.frames = group.loss.sent = group.start_skew_ns.emplace(1);
+  group.loss.jitter_ns = group.tx.seconds = group.rx.seconds = 1;
   run.groups.push_back(group);
 }
 
@@ -193,11 +140,13 @@ std::array<JobResult, 2> asking_pair() {
   auto [tx, rx] = own_pair("web", "call", 1);
   tx.role = Role::pingpong;
   rx.role = Role::echo;
-  tx.rx = rx.tx = some_traffic();
+  tx.rx = rx.tx = tx.tx;
   std::swap(tx.latency, rx.latency);
   std::swap(tx.service, rx.service);
-  rx.flows = {some_flow(FlowResult::Kind::request, "web", "web.peer")};
-  tx.flows = {some_flow(FlowResult::Kind::reply, "web.peer", "web")};
+  tx.flows = rx.flows;
+  std::swap(tx.flows[0].from, tx.flows[0].to);
+  tx.flows[0].kind = FlowResult::Kind::reply;
+  rx.flows[0].kind = FlowResult::Kind::request;
   return {tx, rx};
 }
 
@@ -227,14 +176,7 @@ Json few_jobs(bool bins) {
   }
   load.engine = EngineKind::host;
   load.tcp = TcpResult{.retransmits = 1, .samples = 9, .dscp = 46, .congestion = "bbr"};
-  for (IntervalResult& each : load.intervals) {
-    each.tcp = TcpSample{.retransmits = 1,
-                         .rtt_ns = each.tx_frames / 3,
-                         .rttvar_ns = each.tx_frames / 7,
-                         .cwnd_bytes = each.rx_frames / 2,
-                         .mss_bytes = 1448,
-                         .pmtu_bytes = 1500};
-  }
+  for (IntervalResult& each : load.intervals) each.tcp.emplace();
   // During a stall no frame came, so no latency is known.
   sink.intervals[4].latency_p99_ns = sink.intervals[4].latency_p50_ns = std::nullopt;
   sink.intervals[4].latency_mean_ns = sink.intervals[4].latency_max_ns = std::nullopt;
@@ -340,23 +282,23 @@ Json repeated() {
 
 }  // namespace
 
-const nlohmann::json& few_jobs_json() {
+const Json& few_jobs_json() {
   static const Json kJson = few_jobs(true);
   return kJson;
 }
-const nlohmann::json& few_jobs_json_without_bins() {
+const Json& few_jobs_json_without_bins() {
   static const Json kJson = few_jobs(false);
   return kJson;
 }
-const nlohmann::json& many_jobs_json() {
+const Json& many_jobs_json() {
   static const Json kJson = many_jobs();
   return kJson;
 }
-const nlohmann::json& searches_json() {
+const Json& searches_json() {
   static const Json kJson = searches();
   return kJson;
 }
-const nlohmann::json& repeated_json() {
+const Json& repeated_json() {
   static const Json kJson = repeated();
   return kJson;
 }
