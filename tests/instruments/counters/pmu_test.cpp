@@ -19,7 +19,7 @@ class EmulatedPmu : public ::testing::Test {
   /// The machine runs once for all tests of this process.
   static void SetUpTestSuite() {
     shmif::test::Tool machine({shmif::test::in_source("tests/instruments/counters/pmu_machine"),
-                               shmif::test::in_build("tests/perf/pmu_guest")});
+                               shmif::test::in_build("tests/instruments/pmu_guest")});
     const shmif::test::ToolResult ran = machine.finish(std::chrono::seconds(850));
     status_ = ran.status;
     said_ = ran.out + ran.err;

@@ -175,8 +175,8 @@ TEST_F(ScriptedRun, AddsTheLostRecordsOfAllReads) {
 
 /// With a period, each so many events are one sample. Which function was at work is known.
 TEST(SampleRun, SamplesAProgramOfThisMachineAndNamesItsFunctions) {
-  auto child = HeldChild::start({.argv = {shmif::test::in_build("tests/perf/known_load"), "faults",
-                                          "2000", "children", "2"}})
+  auto child = HeldChild::start({.argv = {shmif::test::in_build("tests/instruments/known_load"),
+                                          "faults", "2000", "children", "2"}})
                    .value();
   CounterEvent faults;
   faults.name = "page-faults";

@@ -42,7 +42,7 @@ Reading reading_of(CounterSession& session, std::size_t event, bool stop_target 
 }
 
 HeldChild known_load(std::vector<std::string> words) {
-  words.insert(words.begin(), shmif::test::in_build("tests/perf/known_load"));
+  words.insert(words.begin(), shmif::test::in_build("tests/instruments/known_load"));
   return HeldChild::start({.argv = words}).value();
 }
 

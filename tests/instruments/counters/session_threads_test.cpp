@@ -193,8 +193,8 @@ constexpr const char* kChurnTime = "20000";  // ms; the tests end it long before
 TEST(LiveThreads, OfAProcessMayStartAndEndWhileItIsLoadedAndRead) {
   for (int round = 0; round < 30; ++round) {
     const std::string churn = round % 2 == 0 ? "rising" : "churning";
-    auto load = HeldChild::start({.argv = {shmif::test::in_build("tests/perf/known_load"), churn,
-                                           round % 2 == 0 ? "300" : kChurnTime}})
+    auto load = HeldChild::start({.argv = {shmif::test::in_build("tests/instruments/known_load"),
+                                           churn, round % 2 == 0 ? "300" : kChurnTime}})
                     .value();
     ASSERT_TRUE(load.release());
     const std::string threads = "/proc/" + std::to_string(load.pid()) + "/task";

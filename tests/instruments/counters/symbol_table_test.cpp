@@ -131,7 +131,7 @@ bool has_symbols(const ElfW(Shdr) & section) {
 }
 
 TEST(SymbolTable, TellsWhyATableOfTheFileCouldNotBeRead) {
-  const std::string whole = file_text(shmif::test::in_build("tests/perf/known_load"));
+  const std::string whole = file_text(shmif::test::in_build("tests/instruments/known_load"));
   EXPECT_EQ(SymbolTable::of_elf_image(bytes_of(whole)).value().trouble(), "");
   const auto trouble_with = [&](auto change) {
     const std::string image = with_sections(whole, [&](auto& each) {
@@ -153,7 +153,7 @@ TEST(SymbolTable, TellsWhyATableOfTheFileCouldNotBeRead) {
 TEST(SymbolTable, ReadsNoHolesIntoMemory) {
   constexpr std::uint64_t kHole = std::uint64_t{1400} << 20U;
   const shmif::test::TempDir dir;
-  const std::string image = file_text(shmif::test::in_build("tests/perf/known_load"));
+  const std::string image = file_text(shmif::test::in_build("tests/instruments/known_load"));
   const auto read_with_hole = [&](const std::string& text) {
     const std::string path = dir.file("program");
     std::ofstream(path) << text;

@@ -73,7 +73,7 @@ void expect_hot_pages(const ToolResult& result, bool are_written) {
 
 Words heat_of_pattern(const char* what) {
   return shmifperf_words({"heat", "--json", "--windows", "4", "--attrs", kHeatAttributes, "--",
-                          in_build("tests/perf/heat_target"), "200", "50", "70", what});
+                          in_build("tests/instruments/heat_target"), "200", "50", "70", what});
 }
 
 TEST(HeatCommand, ShowsTheHotPagesOfAProgramThatTakesPart) {

@@ -57,8 +57,9 @@ Json json_of(const ToolResult& result) {
 TEST(HeatOfAProgram, KnowsTheHotTenthOfItsMemoryForAnOrdinaryUser) {
   NEEDS_WRITTEN();
   if (const std::string why = why_not_as_nobody(); !why.empty()) GTEST_SKIP() << why;
-  const ToolResult result = run_program(kAsNobody + shmifperf_words(kHeat) +
-                                        Words{"--", in_build("tests/perf/hot_writer"), "64"});
+  const ToolResult result =
+      run_program(kAsNobody + shmifperf_words(kHeat) +
+                  Words{"--", in_build("tests/instruments/hot_writer"), "64"});
   ASSERT_EQ(result.status, 0) << result.err;
   const Json json = json_of(result);
   ASSERT_TRUE(json.is_object()) << result.out;
@@ -92,7 +93,7 @@ TEST(HeatOfAProgram, GoesOnByMappingsWhenItExecutesAnotherProgram) {
   NEEDS_WRITTEN();
   const ToolResult result =
       shmifperf({"heat", "--json", "--attrs", "20ms,100ms,100ms,10,1000", "--", "sh", "-c",
-                 "sleep 0.3; exec \"$1\" 64 3", "sh", in_build("tests/perf/hot_writer")});
+                 "sleep 0.3; exec \"$1\" 64 3", "sh", in_build("tests/instruments/hot_writer")});
   ASSERT_EQ(result.status, 0) << result.err;
   const Json json = json_of(result);
   ASSERT_TRUE(json.is_object()) << result.out;
@@ -108,7 +109,7 @@ TEST(HeatOfAProgram, IsLookedAtMoreOftenWithALargerBudget) {
   const auto samples_a_second = [](const std::string& budget) {
     const ToolResult result =
         shmifperf({"heat", "--json", "--windows", "3", "--attrs", "5ms,500ms,10s,10,1000",
-                   "--budget", budget, "--", in_build("tests/perf/hot_writer"), "64"});
+                   "--budget", budget, "--", in_build("tests/instruments/hot_writer"), "64"});
     const Json json = json_of(result);
     EXPECT_TRUE(json.is_object()) << result.out << result.err;
     const Json& last = json["windows"][2];

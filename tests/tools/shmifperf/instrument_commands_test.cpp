@@ -107,7 +107,7 @@ TEST(StatCommand, StopsItsTargetForTheReadOnlyIfItIsToldTo) {
 TEST(SampleCommand, TakesASampleAtEachNthEvent) {
   const ToolResult result =
       shmifperf({"sample", "-e", "page-faults:u", "-c", "7", "--format", "raw", "--",
-                 in_build("tests/perf/known_load"), "faults", "700"});
+                 in_build("tests/instruments/known_load"), "faults", "700"});
   EXPECT_EQ(result.status, 0) << result.err;
   const auto lines = lines_of(result.out);
   EXPECT_GE(lines.size(), 100U);

@@ -24,7 +24,7 @@ TEST(SampleCommand, ShowsTheFunctionsOfAProgramInUserSpace) {
   const std::string path = dir.file("sample.json");
   const ToolResult result =
       shmifperf({"sample", "-e", "page-faults:u", "-c", "1", "--json", "-o", path, "--",
-                 in_build("tests/perf/known_load"), "faults", "3000", "status", "7"});
+                 in_build("tests/instruments/known_load"), "faults", "3000", "status", "7"});
   EXPECT_EQ(result.status, 7) << "the exit code of the program: " << result.err;
   EXPECT_EQ(result.out, "");
   const Json json = json_of_file(path);
@@ -41,8 +41,9 @@ TEST(SampleCommand, ShowsTheFunctionsOfAProgramInUserSpace) {
 }
 
 TEST(SampleCommand, PrintsATableAndATreeOfCalls) {
-  const ToolResult result = shmifperf({"sample", "-e", "page-faults:u", "-c", "1", "--callgraph",
-                                       "--", in_build("tests/perf/known_load"), "faults", "3000"});
+  const ToolResult result =
+      shmifperf({"sample", "-e", "page-faults:u", "-c", "1", "--callgraph", "--",
+                 in_build("tests/instruments/known_load"), "faults", "3000"});
   EXPECT_EQ(result.status, 0) << result.err;
   const auto lines = lines_of(result.out);
   ASSERT_GE(lines.size(), 4U) << result.out;
@@ -52,8 +53,9 @@ TEST(SampleCommand, PrintsATableAndATreeOfCalls) {
   EXPECT_NE(result.out.find("\ncalls, by the kernel's walk along frame pointers"),
             std::string::npos);
   EXPECT_NE(result.out.find("%  "), std::string::npos);
-  const ToolResult none = shmifperf({"sample", "-e", "page-faults:u", "-c", "1", "--least", "100%",
-                                     "--", in_build("tests/perf/known_load"), "faults", "3000"});
+  const ToolResult none =
+      shmifperf({"sample", "-e", "page-faults:u", "-c", "1", "--least", "100%", "--",
+                 in_build("tests/instruments/known_load"), "faults", "3000"});
   EXPECT_NE(none.out.find(" samples of page-faults:u in "), std::string::npos) << none.out;
   EXPECT_EQ(none.out.find("touch_pages"), std::string::npos) << "the loader had faults, too";
 }
@@ -62,7 +64,7 @@ TEST(SampleCommand, KeepsSamplesInTheFormatsOfTheRegistry) {
   for (const std::string format : {"raw", "addresses", "chains"}) {
     const ToolResult result =
         shmifperf({"sample", "-e", "page-faults:u", "-c", "1", "--format", format, "--",
-                   in_build("tests/perf/known_load"), "faults", "100"});
+                   in_build("tests/instruments/known_load"), "faults", "100"});
     EXPECT_EQ(result.status, 0) << result.err;
     EXPECT_NE(result.out.find("process "), std::string::npos) << format;
     EXPECT_NE(result.out.find("0x"), std::string::npos) << format;
@@ -70,7 +72,7 @@ TEST(SampleCommand, KeepsSamplesInTheFormatsOfTheRegistry) {
 }
 
 TEST(SampleCommand, NamesTheFunctionsOfAProcessThatRanBefore) {
-  Tool load({in_build("tests/perf/known_load"), "burn", "60000"});
+  Tool load({in_build("tests/instruments/known_load"), "burn", "60000"});
   Tool tool(
       shmifperf_words({"sample", "-e", "cpu-clock:u", "--json", "-p", std::to_string(load.pid())}));
   EXPECT_TRUE(eventually([&] { return sleeps_in_poll(tool.pid()); }));
@@ -97,7 +99,7 @@ TEST(SampleCommand, SamplesEverythingThatRunsOnCpus) {
   for (const Words& where : {Words{"-a"}, Words{"-C", "0"}}) {
     Words words{"sample", "--json", "-e", "page-faults:u", "-c", "1"};
     words.insert(words.end(), where.begin(), where.end());
-    words.insert(words.end(), {"--", in_build("tests/perf/known_load"), "faults", "3000"});
+    words.insert(words.end(), {"--", in_build("tests/instruments/known_load"), "faults", "3000"});
     words = shmifperf_words(words);
     if (where.size() > 1) words.insert(words.begin(), {"taskset", "-c", "0"});
     const ToolResult result = run_program(words);

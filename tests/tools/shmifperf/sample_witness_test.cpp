@@ -14,7 +14,7 @@ namespace shmif::test {
 namespace {
 
 /// Rounds that take a second or more; and so there are a thousand samples, whatever the machine.
-const Words kProgram{in_build("tests/perf/known_functions"), "20000"};
+const Words kProgram{in_build("tests/instruments/known_functions"), "20000"};
 
 struct Shares {
   double three_quarters = 0, one_quarter = 0;

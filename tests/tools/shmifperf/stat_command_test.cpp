@@ -54,7 +54,7 @@ TEST(StatCommand, CountsTheUsualEventsAndSaysOfEachOtherWhyNot) {
 TEST(StatCommand, LetsEventSetsTakeTurns) {
   Tool tool(shmifperf_words({"stat", "--json", "--debug=counters", "--turn", "1ms", "-e",
                              "{task-clock:u},{page-faults:u}", "-e", "minor-faults:u", "--",
-                             in_build("tests/perf/known_load"), "burn", "60000"}));
+                             in_build("tests/instruments/known_load"), "burn", "60000"}));
   // However busy the machine is, two turns of the last set end.
   EXPECT_TRUE(eventually([&] {
     const std::string turn = "set 2 has had its turn, set 0 begins";
@@ -93,7 +93,7 @@ TEST(WatchedProcesses, HaveEndedWhenTheLastOfThemHas) {
 }
 
 TEST(StatCommand, ReadsAProcessThatRunsAtOneInstantAndLeavesItRunning) {
-  Tool load({in_build("tests/perf/known_load"), "burn", "60000", "threads", "2"});
+  Tool load({in_build("tests/instruments/known_load"), "burn", "60000", "threads", "2"});
   const std::string pid = std::to_string(load.pid());
   const auto counted = [&](const Words& options) {
     Tool tool(shmifperf_words(Words{"stat", "--json", "-e", "task-clock:u", "-p", pid} + options));
@@ -156,20 +156,22 @@ TEST(StatCommand, SwitchesEventSetsAtEachNthEvent) {
     EXPECT_EQ(result.status, 0) << result.err;
     return parsed(result);
   };
-  const Json process = switched({}, {in_build("tests/perf/known_load"), "faults", "100000"});
+  const Json process = switched({}, {in_build("tests/instruments/known_load"), "faults", "100000"});
   ASSERT_EQ(process["sets"].size(), 2U) << process;
   for (const Json& each : process["sets"]) EXPECT_GE(each["activations"], 1) << process;
   EXPECT_FALSE(event_in(process, "task-clock:u")["value"].is_null()) << process;
   EXPECT_FALSE(event_in(process, "cpu-clock:u")["value"].is_null()) << process;
   if (::geteuid() != 0) return;
-  const Json cpu = switched(
-      {"-C", "0"}, {"taskset", "-c", "0", in_build("tests/perf/known_load"), "faults", "5000"});
+  const Json cpu =
+      switched({"-C", "0"},
+               {"taskset", "-c", "0", in_build("tests/instruments/known_load"), "faults", "5000"});
   for (const Json& each : cpu["sets"]) EXPECT_GE(each["activations"], 1) << cpu;
 }
 
 TEST(StatCommand, CountsEverythingThatRunsOnCpus) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: counts whole CPUs";
-  const Words load{"taskset", "-c", "0", in_build("tests/perf/known_load"), "faults", "2000"};
+  const Words load{"taskset", "-c",  "0", in_build("tests/instruments/known_load"),
+                   "faults",  "2000"};
   const auto counted = [&](const Words& words) {
     const ToolResult result = shmifperf(words + Words{"--json", "-e", "page-faults", "--"} + load);
     EXPECT_EQ(result.status, 0) << result.err;

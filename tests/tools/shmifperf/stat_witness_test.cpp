@@ -86,7 +86,7 @@ struct Both {
 };
 Both counted_by_both(const std::string& events, Words program) {
   const TempDir dir;
-  program.insert(program.begin(), in_build("tests/perf/known_load"));
+  program.insert(program.begin(), in_build("tests/instruments/known_load"));
   auto child = perf::HeldChild::start({.argv = program}).value();
   PerfStat perf(dir, events, child.pid());
   Tool ours(shmifperf_words({"stat", "--json", "-e", events, "-p", std::to_string(child.pid())}));
