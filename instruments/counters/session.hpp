@@ -235,7 +235,7 @@ class CounterSession {
 
  private:
   friend CounterSession session_over(SessionOptions options, KernelCounters& kernel);
-  class Impl;
+  struct Impl;
   explicit CounterSession(std::unique_ptr<Impl> impl) noexcept;
   std::unique_ptr<Impl> impl_;
 };
