@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/number_list.hpp"
+
 namespace shmif::test {
 namespace {
 
@@ -32,6 +34,16 @@ TEST(Hex, HasAPrefixAndNoZerosInFront) {
   EXPECT_EQ(base::hex(0), "0x0");
   EXPECT_EQ(base::hex(0x1000), "0x1000");
   EXPECT_EQ(base::hex(~std::uint64_t{0}), "0xffffffffffffffff");
+}
+
+TEST(NumberList, IsReadAsTheKernelWritesIt) {
+  EXPECT_EQ(base::read_number_list("0-3,8\n"), (std::vector<int>{0, 1, 2, 3, 8}));
+  EXPECT_EQ(base::read_number_list("\n"), std::vector<int>{});
+  EXPECT_EQ(base::read_number_list("2,0-2"), (std::vector<int>{0, 1, 2}));
+  EXPECT_EQ(base::read_number_list("65535 \n"), std::vector<int>{65535});
+  for (const char* wrong : {"65536", "a", "1-", "-1", "3-1", "0,", "0-99999999999999999999"}) {
+    EXPECT_FALSE(base::read_number_list(wrong)) << wrong;
+  }
 }
 
 }  // namespace

@@ -96,24 +96,6 @@ TEST(CountersCapabilities, OfATreeAreWhatItsFilesTell) {
   }
 }
 
-TEST(CountersCapabilities, OfAMachineAreWhatItsKernelAnswers) {
-  const Tree tree;
-  const KernelFiles files = tree.files();
-  FakeCounters kernel;
-  EXPECT_EQ(named_in(counters_capabilities_by(files, kernel), "counters.hardware").state,
-            Support::supported);
-  EXPECT_EQ(kernel.open_files(), 0U) << "nothing stays open";
-  kernel.before = [](KernelCall call, int) { return call == KernelCall::open ? -ENOSYS : 0; };
-  for (const char* name : {"counters.software", "counters.hardware", "counters.sampling"}) {
-    const Capability each = named_in(counters_capabilities_by(files, kernel), name);
-    EXPECT_EQ(each.state, Support::not_supported) << name;
-    EXPECT_NE(each.reason, "") << name;
-  }
-  kernel.before = [](KernelCall call, int) { return call == KernelCall::open ? -EACCES : 0; };
-  const Capability denied = named_in(counters_capabilities_by(files, kernel), "counters.software");
-  EXPECT_EQ(denied.state, Support::not_permitted);
-}
-
 TEST(CountersCapabilities, AskForAnEventOfEachKind) {
   const Tree tree;
   tree.put("/sys/kernel/tracing/events/sched/sched_switch/id", "314\n");
@@ -133,21 +115,6 @@ TEST(CountersCapabilities, AskForAnEventOfEachKind) {
   }
   EXPECT_EQ(asked, "1:3:0 0:0:0 2:314:0 1:0:1000000000 ")
       << "context switches, cycles, the tracepoint, and the clock each second";
-}
-
-TEST(CountersCapabilities, OfThisMachineSayThatOnlyUserSpaceIsPermitted) {
-  FakeCounters kernel;
-  // What is in the kernel, too, is refused.
-  kernel.before = [](KernelCall call, int nth) {
-    return call == KernelCall::open && nth == 1 ? -EACCES : 0;
-  };
-  const auto all = counters_capabilities_by(KernelFiles(), kernel);
-  ASSERT_FALSE(all.empty());
-  EXPECT_EQ(all[0].name, "counters.software");
-  EXPECT_EQ(word_of(all[0].state), std::string("supported"));
-  expect_words(all[0].reason, {"in user space only", "page-faults:u", "above 1"});
-  EXPECT_EQ(all[0].enable_with,
-            "sysctl kernel.perf_event_paranoid=1, or the capability CAP_PERFMON");
 }
 
 /// A tracepoint is in the kernel. That it can be asked for in user space, where it is not reached,

@@ -1,11 +1,16 @@
-// What is read of an ELF file that was made for that: kinds of symbols, tables, and limits.
+// What is read of ELF files, most of them made for that: kinds of symbols, tables, and limits.
 
+#include <dlfcn.h>
 #include <elf.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <span>
 #include <string>
 #include <vector>
@@ -15,6 +20,13 @@
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
+
+/// A function of this program that is to be found.
+__attribute__((noinline)) int function_of_the_test(int value) {
+  asm volatile("" : "+r"(value));
+  return value + 1;
+}
+
 namespace {
 
 struct Entry {
@@ -110,19 +122,33 @@ class ElfFile {
   std::string names_ = std::string(1, '\0');
 };
 
-SymbolTable read(const ElfFile& file) {
-  const std::string image = file.image();
+/// With holes up to so many bytes, if they are more than the file has.
+Result<SymbolTable> read_file(const std::string& image, std::size_t bytes = 0) {
+  const shmif::test::TempDir dir;
+  const std::string path = dir.file("program");
+  std::ofstream(path) << image;
+  EXPECT_EQ(::truncate(path.c_str(), static_cast<off_t>(std::max(bytes, image.size()))), 0);
+  const UniqueFd opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  return SymbolTable::of_elf_file(opened.get());
+}
+
+std::string file_text(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+SymbolTable read_image(const std::string& image) {
   auto table = SymbolTable::of_elf_image(std::as_bytes(std::span(image)));
   EXPECT_TRUE(table) << table.error().message;
   return table ? *std::move(table) : SymbolTable();
 }
+SymbolTable read(const ElfFile& file) {
+  return read_image(file.image());
+}
 
-Result<SymbolTable> read_file(const ElfFile& file) {
-  const shmif::test::TempDir dir;
-  const std::string path = dir.file("program");
-  std::ofstream(path) << file.image();
-  const UniqueFd opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  return SymbolTable::of_elf_file(opened.get());
+std::string name_at(const SymbolTable& table, std::uint64_t address) {
+  const Symbol* const symbol = table.find(address);
+  return symbol == nullptr ? "" : symbol->name;
 }
 
 /// The functions that lie in the first 64 KiB, in the order of their addresses.
@@ -201,15 +227,105 @@ TEST(ElfSymbols, AreReadUpToFourMillionAndItIsToldIfThereAreMore) {
 TEST(ElfSymbols, OfAnotherByteOrderOrWithMillionsOfSegmentsAreRefused) {
   ElfFile file;
   file.table(SHT_SYMTAB, {{"f", 0x100}});
-  EXPECT_TRUE(read_file(file));
+  EXPECT_TRUE(read_file(file.image()));
   file.head.e_ident[EI_DATA] = ELFDATA2MSB;
-  EXPECT_FALSE(read_file(file));
+  EXPECT_FALSE(read_file(file.image()));
   file.head.e_ident[EI_DATA] = ELFDATA2LSB;
   file.head.e_phnum = PN_XNUM;  // the number is in the first section
   file.first.sh_info = 65535;
-  EXPECT_TRUE(read_file(file));
+  EXPECT_TRUE(read_file(file.image()));
   file.first.sh_info = 65536;
-  EXPECT_FALSE(read_file(file));
+  EXPECT_FALSE(read_file(file.image()));
+}
+
+/// A file with one function, and with changed headers of its table and of its names.
+template <class Change>
+std::string with_sections(Change change) {
+  ElfFile file;
+  std::string image = file.table(SHT_SYMTAB, {{"f", 0x100}}).image();
+  Elf64_Ehdr head{};
+  std::memcpy(&head, image.data(), sizeof head);
+  Elf64_Shdr sections[3];
+  std::memcpy(sections, &image[head.e_shoff], sizeof sections);
+  change(sections[1], sections[2]);
+  std::memcpy(&image[head.e_shoff], sections, sizeof sections);
+  return image;
+}
+
+TEST(ElfSymbols, OfATableThatCannotBeReadAreMissingAndItIsToldWhy) {
+  const auto trouble_with = [](auto change) {
+    const SymbolTable table =
+        read_image(with_sections([&](auto& symbols, auto&) { change(symbols); }));
+    EXPECT_EQ(names_of(table), "");
+    return table.trouble();
+  };
+  EXPECT_TRUE(trouble_with([](auto& each) {
+                each.sh_offset = 1U << 20U;
+              }).starts_with("its symbol table cannot be read: "));
+  EXPECT_TRUE(trouble_with([](auto& each) {
+                each.sh_link = 0;
+              }).starts_with("names of its symbols cannot be read: "));
+  EXPECT_NE(trouble_with([](auto& each) { each.sh_size = ~std::uint64_t{0} - 100; }), "");
+}
+
+TEST(ElfSymbols, OfHolesAreNotReadIntoMemory) {
+  constexpr std::uint64_t kHole = std::uint64_t{1400} << 20U, kFrom = std::uint64_t{1} << 20U;
+  for (const bool of_names : {false, true}) {
+    const auto table = read_file(with_sections([&](auto& symbols, auto& names) {
+                                   auto& each = of_names ? names : symbols;
+                                   const std::uint64_t whole = of_names ? 1 : each.sh_entsize;
+                                   each.sh_offset = kFrom;
+                                   each.sh_size = (kHole - kFrom) / whole * whole;
+                                 }),
+                                 kHole);
+    ASSERT_TRUE(table) << table.error().message;
+    EXPECT_EQ(names_of(*table), "");
+    EXPECT_NE(table->trouble(), "");
+  }
+  // The number of sections, for which libelf makes room at once, is then in the first of them.
+  ElfFile file;
+  file.first.sh_size = 1U << 24U;
+  std::string sections = file.table(SHT_SYMTAB, {{"f", 0x100}}).image();
+  const Elf64_Half none = 0;
+  std::memcpy(&sections[offsetof(Elf64_Ehdr, e_shnum)], &none, sizeof none);
+  EXPECT_FALSE(read_file(sections, kHole));
+}
+
+TEST(ElfSymbols, OfThisProgramAreFoundWhereItIsLoaded) {
+  const UniqueFd file(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  const auto table = SymbolTable::of_elf_file(file.get());
+  ASSERT_TRUE(table) << table.error().message;
+  const auto address = reinterpret_cast<std::uint64_t>(&function_of_the_test);
+  AddressSpace space;
+  for (MappedFile& each : read_maps(file_text("/proc/self/maps"))) space.add(std::move(each));
+  const MappedFile* const mapping = space.find(address);
+  ASSERT_NE(mapping, nullptr);
+  const auto inside = table->address_of(address - mapping->begin + mapping->file_offset);
+  ASSERT_TRUE(inside);
+  EXPECT_EQ(demangled(name_at(*table, *inside)), "shmif::perf::test::function_of_the_test(int)");
+  EXPECT_EQ(name_at(*table, 1), "") << "functions of other files are none of its own";
+}
+
+TEST(ElfSymbols, OfAStrippedLibraryAreTheExportedOnes) {
+  Dl_info info{};
+  ASSERT_NE(::dladdr(reinterpret_cast<void*>(&::getppid), &info), 0);
+  const SymbolTable table = read_image(file_text(info.dli_fname));
+  const auto begin = reinterpret_cast<std::uint64_t>(info.dli_saddr) -
+                     reinterpret_cast<std::uint64_t>(info.dli_fbase);
+  EXPECT_NE(name_at(table, begin).find("getppid"), std::string::npos) << info.dli_fname;
+}
+
+TEST(ElfSymbols, OfWhatIsNoElfFileAreRefused) {
+  for (const std::string text : {"", "no ELF",
+                                 "\x7f"
+                                 "ELF"}) {
+    const auto table = SymbolTable::of_elf_image(std::as_bytes(std::span(text)));
+    ASSERT_FALSE(table) << text;
+    EXPECT_EQ(table.error().code, make_error_code(Errc::bad_argument));
+  }
+  const UniqueFd folder(::open("/", O_RDONLY | O_CLOEXEC));
+  EXPECT_FALSE(SymbolTable::of_elf_file(folder.get()));
+  EXPECT_FALSE(SymbolTable::of_elf_file(-1));
 }
 
 }  // namespace

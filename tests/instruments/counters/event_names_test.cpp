@@ -5,18 +5,17 @@
 
 #include <gtest/gtest.h>
 #include <linux/perf_event.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include <filesystem>
-#include <fstream>
 #include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "tests/instruments/counters/session_rig.hpp"
-#include "tests/support/child_process.hpp"
-#include "tests/support/temp_dir.hpp"
+#include "tests/instruments/membw/as_nobody.hpp"
+#include "tests/instruments/membw/trees.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -24,9 +23,7 @@ namespace {
 class RecordedPmus : public testing::Test {
  protected:
   void write(const std::string& name, const std::string& text) const {
-    const std::filesystem::path path = dir.path() + "/sys/bus/event_source/devices/" + name;
-    std::filesystem::create_directories(path.parent_path());
-    std::ofstream(path) << text;
+    tree.put(kPmuFolder + name, text);
   }
   void SetUp() override {
     write("cpu/type", "4\n");
@@ -62,8 +59,8 @@ class RecordedPmus : public testing::Test {
     return event ? "accepted" : event.error().message;
   }
 
-  shmif::test::TempDir dir;
-  EventNames names{KernelFiles(dir.path()), false};
+  Tree tree;
+  EventNames names{tree.files(), false};
 };
 
 TEST_F(RecordedPmus, GiveTheirEventsByTermsAndByName) {
@@ -92,6 +89,43 @@ TEST_F(RecordedPmus, GiveTheirEventsByTermsAndByName) {
   EXPECT_EQ(event.config1, 2U);
   EXPECT_EQ(event.config2, 7U);
   EXPECT_EQ(found("cpu//").config, 0U);
+  write("cpu/format/split", "config3:32-35,0-7\n");
+  EXPECT_EQ(found("cpu/split=0xab5/").config3, 0x5000000abU) << "the lowest bits come first";
+}
+
+TEST_F(RecordedPmus, CountWhereTheModifiersSay) {
+  const auto excluded = [this](const std::string& modifiers) {
+    const CounterEvent event = found("cycles:" + modifiers);
+    std::string all;
+    for (const auto& [is, letter] : {std::pair(event.exclude_user, 'u'),
+                                     {event.exclude_kernel, 'k'},
+                                     {event.exclude_hypervisor, 'h'},
+                                     {event.exclude_guest, 'G'},
+                                     {event.exclude_host, 'H'}}) {
+      if (is) all += letter;
+    }
+    return all + std::to_string(event.precise);
+  };
+  for (const auto& [modifiers, wanted] : {std::pair("u", "kh0"),
+                                          {"k", "uh0"},
+                                          {"h", "uk0"},
+                                          {"ukh", "0"},
+                                          {"G", "H0"},
+                                          {"H", "G0"},
+                                          {"GH", "0"},
+                                          {"kppp", "uh3"}}) {
+    EXPECT_EQ(excluded(modifiers), wanted) << modifiers;
+  }
+}
+
+/// The formats of a machine may be anything.
+TEST_F(RecordedPmus, HaveNoTermsWithoutAFormatOfBits) {
+  for (const char* wrong :
+       {"config", "config:", "config4:0", "Config:0", "config:64", "config:0-7,", "config:0-7,7",
+        "config:0-64", "config:-1", "config:0--1", "config: 0", "config:0x1", "config1"}) {
+    write("bad/format/event", wrong);
+    expect_words(refusal("bad/event=1/"), {"bad/format/event"});
+  }
 }
 
 TEST_F(RecordedPmus, GiveScaleUnitAndTheCpusThatCount) {
@@ -116,6 +150,7 @@ TEST_F(RecordedPmus, SayWhatIsWrongAndInWhichFile) {
            {"cpu/ldlat=?/", {"ldlat=?", "no value"}},
            {"cpu/cpu-cycles", {"second slash"}},
            {"cpu/cpu-cycles/z", {"\"z\" are not modifiers"}},
+           {"cycles:pppp", {"\"pppp\""}},
            {"broken/x/", {"devices/broken/type", "no number"}},
            {"bad/event=1/", {"bad/format/event", "7-0", "not bits"}},
            {"bad/empty/", {"bad/events/empty", "not a term"}},
@@ -164,29 +199,21 @@ TEST_F(RecordedPmus, OfEventsWithAUnitButNoScaleCountOne) {
 TEST_F(RecordedPmus, AreBesideTracepointsWhereverTracefsIs) {
   EXPECT_EQ(names.find("sched:sched_switch").error().code, make_error_code(Errc::not_supported));
   expect_words(refusal("sched:sched_switch"), {"sched:sched_switch", "no tracefs"});
-  const auto put = [this](const std::string& folder, const char* id) {
-    std::filesystem::create_directories(dir.path() + folder);
-    std::ofstream(dir.path() + folder + "/id") << id;
-  };
-  put("/sys/kernel/debug/tracing/events/sched/sched_switch", "315\n");
+  tree.put("/sys/kernel/debug/tracing/events/sched/sched_switch/id", "315\n");
   EXPECT_EQ(found("sched:sched_switch").config, 315U);
   expect_words(refusal("sched:sched_nothing"), {"no tracepoint sched:sched_nothing"});
-  const std::string newer = "/sys/kernel/tracing/events/sched/sched_switch";
-  put(newer, "316\n");
+  const std::string newer = "/sys/kernel/tracing/events/sched/sched_switch/id";
+  tree.put(newer, "316\n");
   const CounterEvent event = found("sched:sched_switch:u");
   EXPECT_EQ(event.type, static_cast<unsigned>(PERF_TYPE_TRACEPOINT));
   EXPECT_EQ(event.config, 316U) << "the newer place goes first";
   EXPECT_TRUE(event.exclude_kernel);
   EXPECT_EQ(event.source, "tracefs, events/sched/sched_switch");
   if (::geteuid() != 0) return;
-  std::filesystem::permissions(dir.path() + newer + "/id", std::filesystem::perms::none);
-  std::filesystem::permissions(dir.path(), std::filesystem::perms(0755));
-  shmif::test::Child child([&] {
-    if (::setuid(65534) != 0) return 1;
+  ASSERT_EQ(::chmod(tree.at(newer).c_str(), 0), 0);
+  EXPECT_TRUE(as_nobody(tree, [&] {
     expect_words(refusal("sched:sched_switch"), {"Permission denied", "only root"});
-    return HasFailure() ? 2 : 0;
-  });
-  EXPECT_EQ(child.wait(), 0);
+  }));
 }
 
 TEST(LibraryEvents, AreFoundUnderTheNamesOfLibpfm) {

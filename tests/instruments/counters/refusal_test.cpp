@@ -25,30 +25,6 @@ CounterEvent event_called(const std::string& name, std::uint32_t type = PERF_TYP
   return event;
 }
 
-TEST(Refusals, SayWhatEachErrorOfTheKernelMeans) {
-  using State = Refusal::State;
-  struct Row {
-    int error;
-    State state;
-    const char *reason, *enable_with;
-  };
-  for (const Row& row : {Row{ENOENT, State::not_supported, "no such event", ""},
-                         Row{ENODEV, State::not_supported, "no such device", ""},
-                         Row{EOPNOTSUPP, State::not_supported, "PMU cannot do this", ""},
-                         Row{ENOSYS, State::not_supported, "no perf_event_open", ""},
-                         Row{EINVAL, State::not_supported, "PMU does not take it", ""},
-                         Row{EBUSY, State::failed, "another program", "end that program"},
-                         Row{EMFILE, State::failed, "too many open files", "ulimit -n"},
-                         Row{ENOSPC, State::failed, "counters of this kind are taken", ""},
-                         Row{ESRCH, State::failed, "target has ended", ""},
-                         Row{ENOMEM, State::failed, "errno 12", ""}}) {
-    const Refusal refusal = explain_refusal(row.error, event_called("cycles"));
-    EXPECT_EQ(refusal.state, row.state) << row.error;
-    expect_words(refusal.reason, {row.reason});
-    EXPECT_EQ(refusal.enable_with, row.enable_with) << row.error;
-  }
-}
-
 TEST(Refusals, NameTheSettingThatWouldPermitTheEvent) {
   const CounterEvent cycles = event_called("cycles");
   const CounterEvent tracepoint = event_called("sched:sched_switch", PERF_TYPE_TRACEPOINT, 314);

@@ -53,35 +53,6 @@ TEST(SampleFormats, HaveEachFieldOfASampleInItsPlaceAndKeepWhatTheirArgumentSays
   EXPECT_EQ(text_of("chains:depth=2,only=kernel"), "1 process 33 0x88 0x55\n");
 }
 
-TEST(SampleFormats, AreInTheOrderOfTheirSamplesProcessAndPlace) {
-  const auto text_of = [](const std::string& name) {
-    auto format = sample_formats().make(name).value();
-    for (const auto& [process, ip] :
-         {std::pair(6, 0x10), {5, 0x20}, {5, 0x10}, {7, 0x30}, {7, 0x30}}) {
-      Sample sample = sample_of(static_cast<std::uint64_t>(ip), false, process);
-      const std::array<std::uint64_t, 1> chain{sample.ip};
-      sample.chain = chain;
-      format->sample(sample);
-    }
-    return format->text();
-  };
-  EXPECT_EQ(text_of("addresses"),
-            "2 process 7 ip 0x30\n1 process 5 ip 0x10\n1 process 5 ip 0x20\n"
-            "1 process 6 ip 0x10\n");
-  EXPECT_EQ(text_of("chains"),
-            "2 process 7 0x30\n1 process 5 0x10\n1 process 5 0x20\n1 process 6 0x10\n");
-}
-
-TEST(SampleFormats, AskForTheFieldsThatTheyShow) {
-  const auto fields = [](const char* name) {
-    return sample_formats().make(name).value()->fields();
-  };
-  EXPECT_EQ(fields("raw"), PERF_SAMPLE_TIME | PERF_SAMPLE_CPU | PERF_SAMPLE_ADDR);
-  EXPECT_EQ(fields("addresses"), 0U);
-  EXPECT_EQ(fields("chains"), std::uint64_t{PERF_SAMPLE_CALLCHAIN});
-  EXPECT_EQ(sample_formats().names(), (std::vector<std::string>{"raw", "addresses", "chains"}));
-}
-
 TEST(SampleFormats, RefuseAnArgumentThatIsWrong) {
   for (const auto& [name, words] : std::vector<std::pair<std::string, std::vector<std::string>>>{
            {"raw:max=0", {"\"raw\"", "max=0", "1 to 100000000"}},

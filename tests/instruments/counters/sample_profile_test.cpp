@@ -52,30 +52,6 @@ TEST(SampleProfile, AreNamedWithoutTheirFolders) {
   EXPECT_DOUBLE_EQ(profile.result().rows[2].share, 4.0 / 15);
 }
 
-TEST(SampleProfile, EndWhereTheirMappingEnds) {
-  const Tree tree;
-  SampleProfile profile(false, tree.files());
-  profile.mapped({kProgram, 0x1000, 0x800, 0, "[one]"});
-  for (const std::uint64_t ip : {0xfffU, 0x1000U, 0x17ffU, 0x1800U}) {
-    profile.sample(profiled(ip));
-  }
-  profile.sample(profiled(0x1000, false, kProgram + 1));
-  EXPECT_EQ(shown(profile), "3 [no symbol] in [unknown]\n2 [no symbol] in [one]\n");
-}
-
-TEST(SampleProfile, AreThoseOfAProcessThatRanBefore) {
-  const Tree tree;
-  tree.put("/proc/5/maps",
-           "1000-2000 r-xp 00000000 fe:01 1 [code]\n3000-4000 rw-p 00000000 fe:01 1 [data]\n");
-  SampleProfile profile(false, tree.files());
-  profile.add_process(kProgram);
-  profile.add_process(77);  // it has ended
-  tree.remove("/proc/5");
-  profile.sample(profiled(0x1010));
-  profile.sample(profiled(0x3010));
-  EXPECT_EQ(shown(profile), "1 [no symbol] in [code]\n1 [no symbol] in [unknown]\n");
-}
-
 TEST(SampleProfile, OfAThreadAreThoseOfItsProcess) {
   const Tree tree;
   SampleProfile profile(false, tree.files());

@@ -128,20 +128,6 @@ TEST(LiveSession, CountsThreadsAndChildrenOfAProcessFromItsExecOn) {
   EXPECT_LT(one, 2000U + kStart);
 }
 
-TEST(LiveSession, WakesWhenItsTargetEnds) {
-  auto child = known_load({"faults", "10"});
-  CounterSession session;
-  ASSERT_TRUE(session.load(CounterTarget::process({child.pid()})));
-  pollfd wake{session.wake_descriptor(), POLLIN, 0};
-  EXPECT_EQ(::fcntl(wake.fd, F_GETFD), FD_CLOEXEC);
-  EXPECT_EQ(::poll(&wake, 1, 0), 0);
-  ASSERT_TRUE(child.release());
-  EXPECT_EQ(::poll(&wake, 1, 60'000), 1);
-  EXPECT_EQ(session.state(), SessionState::ended);
-  EXPECT_EQ(session.start().error().code, make_error_code(CounterErrc::invalid));
-  ASSERT_TRUE(session.unload());
-}
-
 TEST(LiveSession, StopsItsTargetForAReadAndLetsItGo) {
   auto child = known_load({"threads", "2", "burn", "20000"});
   ASSERT_TRUE(child.release());

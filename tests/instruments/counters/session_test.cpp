@@ -354,16 +354,6 @@ TEST_F(ChangedSession, IsAsItWasIfOneOfTheEventsIsRefused) {
   EXPECT_EQ(read(1).value, 40U);
 }
 
-TEST_F(ScriptedSession, IsClosedWhileLoadedWithoutHarmToTheTarget) {
-  program({{fake_event(1)}});
-  ASSERT_TRUE(session.load(thread));
-  ASSERT_TRUE(session.start());
-  ASSERT_TRUE(session.close());
-  EXPECT_EQ(kernel.open_files(), 0U);
-  EXPECT_TRUE(kernel.log.empty());
-  EXPECT_FALSE(session.start());
-}
-
 TEST_F(ScriptedSession, AnswersThreadsThatCallAtTheSameTimeOneAfterTheOther) {
   program({{fake_event(1)}, {fake_event(2)}});
   std::atomic<bool> stop = false;

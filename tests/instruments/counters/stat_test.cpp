@@ -105,16 +105,6 @@ TEST_F(Stat, WaitsForTheExecIfThatIsAskedFor) {
   }
 }
 
-TEST_F(Stat, HoldsTheTargetsForTheLastReadIfThatIsAskedFor) {
-  StatOptions options;
-  options.stop_target = true;
-  const StatResult result = finished({listed(1)}, kTwoTasks, options);
-  EXPECT_TRUE(result.one_instant);
-  EXPECT_EQ(kernel.log,
-            (std::vector<std::string>{"hold 4711", "release 4711", "hold 4712", "release 4712"}));
-  EXPECT_EQ(result.events[0].value, 44);
-}
-
 /// A process cannot hold itself, so what is read of it is not of one instant.
 TEST_F(Stat, IsOfOneInstantOnlyIfEachTargetStoodStill) {
   const TaskId own{::getpid(), 7}, other{kTask, 7};

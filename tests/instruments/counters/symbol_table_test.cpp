@@ -1,44 +1,15 @@
-// Symbols by address, from ELF files and from the kernel's list.
+// Symbols by address, those of the kernel's list, their names, and mappings of files.
 
 #include "instruments/counters/symbol_table.hpp"
 
-#include <dlfcn.h>
-#include <elf.h>
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <link.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-#include <iterator>
-#include <set>
 #include <string>
-
-#include "base/unique_fd.hpp"
-#include "tests/support/paths.hpp"
-#include "tests/support/temp_dir.hpp"
+#include <string_view>
+#include <vector>
 
 namespace shmif::perf::test {
-
-/// A function of this program that is to be found.
-__attribute__((noinline)) int function_of_the_test(int value) {
-  asm volatile("" : "+r"(value));
-  return value + 1;
-}
-
 namespace {
-
-std::string file_text(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-std::span<const std::byte> bytes_of(const std::string& text) {
-  return std::as_bytes(std::span(text));
-}
 
 std::string found(const SymbolTable& table, std::uint64_t address) {
   const Symbol* const symbol = table.find(address);
@@ -62,126 +33,6 @@ TEST(SymbolTable, FindsTheFunctionOfAnAddress) {
   EXPECT_EQ(found(table, 409), "last");
   EXPECT_EQ(found(table, 410), "");
   EXPECT_EQ(found(SymbolTable(), 1), "");
-}
-
-TEST(SymbolTable, FindsTheFunctionsOfThisProgramWhereItIsLoaded) {
-  const UniqueFd file(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
-  const auto table = SymbolTable::of_elf_file(file.get());
-  ASSERT_TRUE(table) << table.error().message;
-  const auto address = reinterpret_cast<std::uint64_t>(&function_of_the_test);
-  AddressSpace space;
-  for (MappedFile& each : read_maps(file_text("/proc/self/maps"))) space.add(std::move(each));
-  const MappedFile* const mapping = space.find(address);
-  ASSERT_NE(mapping, nullptr);
-  const auto inside = table->address_of(address - mapping->begin + mapping->file_offset);
-  ASSERT_TRUE(inside);
-  EXPECT_EQ(demangled(found(*table, *inside)), "shmif::perf::test::function_of_the_test(int)");
-  EXPECT_EQ(found(*table, 1), "") << "functions of other files are none of its own";
-}
-
-TEST(SymbolTable, ReadsTheExportedFunctionsOfAStrippedLibrary) {
-  Dl_info info{};
-  ASSERT_NE(::dladdr(reinterpret_cast<void*>(&::getppid), &info), 0);
-  const std::string image = file_text(info.dli_fname);
-  const auto table = SymbolTable::of_elf_image(bytes_of(image));
-  ASSERT_TRUE(table) << table.error().message;
-  const auto begin = reinterpret_cast<std::uint64_t>(info.dli_saddr) -
-                     reinterpret_cast<std::uint64_t>(info.dli_fbase);
-  EXPECT_NE(found(*table, begin).find("getppid"), std::string::npos) << info.dli_fname;
-}
-
-TEST(SymbolTable, RefusesWhatIsNoElfFile) {
-  for (const std::string text : {"", "no ELF",
-                                 "\x7f"
-                                 "ELF"}) {
-    const auto table = SymbolTable::of_elf_image(bytes_of(text));
-    ASSERT_FALSE(table) << text;
-    EXPECT_EQ(table.error().code, make_error_code(Errc::bad_argument));
-  }
-  const UniqueFd folder(::open("/", O_RDONLY | O_CLOEXEC));
-  EXPECT_FALSE(SymbolTable::of_elf_file(folder.get()));
-  EXPECT_FALSE(SymbolTable::of_elf_file(-1));
-}
-
-/// The names of the functions that begin in the first 64 KiB; linkers align them to 16 bytes.
-std::set<std::string> names_in(const SymbolTable& table) {
-  std::set<std::string> names;
-  for (std::uint64_t address = 0; address < 0x10000; address += 16) {
-    if (std::string name = found(table, address); !name.empty()) names.insert(std::move(name));
-  }
-  return names;
-}
-
-/// The file with a changed header of each section.
-template <class Change>
-std::string with_sections(std::string image, Change change) {
-  ElfW(Ehdr) head{};
-  std::memcpy(&head, image.data(), sizeof head);
-  for (std::size_t at = 0; at < head.e_shnum; ++at) {
-    ElfW(Shdr) section{};
-    char* const place = &image[head.e_shoff + at * sizeof section];
-    std::memcpy(&section, place, sizeof section);
-    change(section);
-    std::memcpy(place, &section, sizeof section);
-  }
-  return image;
-}
-bool has_symbols(const ElfW(Shdr) & section) {
-  return section.sh_type == SHT_SYMTAB || section.sh_type == SHT_DYNSYM;
-}
-
-TEST(SymbolTable, TellsWhyATableOfTheFileCouldNotBeRead) {
-  const std::string whole = file_text(shmif::test::in_build("tests/instruments/known_load"));
-  EXPECT_EQ(SymbolTable::of_elf_image(bytes_of(whole)).value().trouble(), "");
-  const auto trouble_with = [&](auto change) {
-    const std::string image = with_sections(whole, [&](auto& each) {
-      if (has_symbols(each)) change(each);
-    });
-    const auto table = SymbolTable::of_elf_image(bytes_of(image));
-    EXPECT_TRUE(table && names_in(*table).empty());
-    return table ? table->trouble() : "";
-  };
-  EXPECT_TRUE(trouble_with([&](auto& each) {
-                each.sh_offset = whole.size() + 1;
-              }).starts_with("its symbol table cannot be read: "));
-  EXPECT_TRUE(trouble_with([](auto& each) {
-                each.sh_link = 0;
-              }).starts_with("names of its symbols cannot be read: "));
-  EXPECT_NE(trouble_with([](auto& each) { each.sh_size = ~std::uint64_t{0} - 100; }), "");
-}
-
-TEST(SymbolTable, ReadsNoHolesIntoMemory) {
-  constexpr std::uint64_t kHole = std::uint64_t{1400} << 20U;
-  const shmif::test::TempDir dir;
-  const std::string image = file_text(shmif::test::in_build("tests/instruments/known_load"));
-  const auto read_with_hole = [&](const std::string& text) {
-    const std::string path = dir.file("program");
-    std::ofstream(path) << text;
-    EXPECT_EQ(::truncate(path.c_str(), static_cast<off_t>(kHole)), 0);
-    const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    return SymbolTable::of_elf_file(file.get());
-  };
-  for (const bool of_names : {false, true}) {
-    const auto table = read_with_hole(with_sections(image, [&](auto& each) {
-      if (!(of_names ? each.sh_type == SHT_STRTAB : has_symbols(each))) return;
-      const std::uint64_t whole = of_names ? 1 : each.sh_entsize;
-      each.sh_offset = image.size();
-      each.sh_size = (kHole - image.size()) / whole * whole;
-    }));
-    ASSERT_TRUE(table) << table.error().message;
-    EXPECT_EQ(names_in(*table), std::set<std::string>{});
-    EXPECT_NE(table->trouble(), "");
-  }
-  // The number of sections, for which libelf makes room at once, is then in the first of them.
-  std::string sections = image;
-  ElfW(Ehdr) head{};
-  std::memcpy(&head, image.data(), sizeof head);
-  head.e_shnum = 0;
-  std::memcpy(&sections[0], &head, sizeof head);
-  ElfW(Shdr) first{};
-  first.sh_size = 1U << 24U;
-  std::memcpy(&sections[head.e_shoff], &first, sizeof first);
-  EXPECT_FALSE(read_with_hole(sections));
 }
 
 TEST(SymbolTable, ReadsTheFunctionsOfTheKernelsList) {

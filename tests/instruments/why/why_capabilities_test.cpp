@@ -6,13 +6,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <map>
 
-#include "tests/support/child_process.hpp"
-#include "tests/support/temp_dir.hpp"
+#include "tests/instruments/membw/as_nobody.hpp"
+#include "tests/instruments/membw/trees.hpp"
 
 namespace shmif::perf::test {
 namespace {
@@ -22,33 +19,27 @@ class WhyCapabilities : public ::testing::Test {
   WhyCapabilities() {
     std::string stat = "1 (cat) R";
     for (int field = 4; field <= 52; ++field) stat += " 0";
-    put("/proc/self/stat", stat + '\n');
-    put("/proc/self/schedstat", "107690 2434208 2\n");
-    put("/proc/self/sched", "se.nr_migrations     :     1\n");
-    put("/proc/self/cgroup", "0::/rig\n");
-    put("/proc/mounts", "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n");
-    put("/proc/pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=7\n");
-    put("/proc/stat", "cpu  1 2 3 4 5 6 7 8 9 10\ncpu0 1 2 3 4 5 6 7 8 9 10\n");
-    put("/proc/net/softnet_stat", "01c5a5a1 00000000\n");
+    tree.put("/proc/self/stat", stat + '\n');
+    tree.put("/proc/self/schedstat", "107690 2434208 2\n");
+    tree.put("/proc/self/sched", "se.nr_migrations     :     1\n");
+    tree.put("/proc/self/cgroup", "0::/rig\n");
+    tree.put("/proc/mounts", "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n");
+    tree.put("/proc/pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=7\n");
+    tree.put("/proc/stat", "cpu  1 2 3 4 5 6 7 8 9 10\ncpu0 1 2 3 4 5 6 7 8 9 10\n");
+    tree.put("/proc/net/softnet_stat", "01c5a5a1 00000000\n");
   }
-  void put(const std::string& name, const std::string& text) const {
-    std::filesystem::create_directories(std::filesystem::path(dir_.path() + name).parent_path());
-    std::ofstream(dir_.path() + name) << text;
-  }
-  void remove(const std::string& name) const { std::filesystem::remove(dir_.path() + name); }
   Capability one(const std::string& name) const {
-    for (const Capability& each : why_capabilities(files_)) {
+    for (const Capability& each : why_capabilities(tree.files())) {
       if (each.name == name) return each;
     }
     ADD_FAILURE() << "no entry " << name;
     return {};
   }
-  shmif::test::TempDir dir_;
-  KernelFiles files_{dir_.path()};
+  Tree tree;
 };
 
 TEST_F(WhyCapabilities, OfAMachineThatHasEverythingAreSupportedWithoutAReason) {
-  const auto all = why_capabilities(files_);
+  const auto all = why_capabilities(tree.files());
   std::vector<std::string> names;
   for (const Capability& each : all) {
     names.push_back(each.name);
@@ -60,8 +51,8 @@ TEST_F(WhyCapabilities, OfAMachineThatHasEverythingAreSupportedWithoutAReason) {
 }
 
 TEST_F(WhyCapabilities, OfAnEmptyTreeNameTheFileThatIsMissing) {
-  const shmif::test::TempDir empty;
-  for (const Capability& each : why_capabilities(KernelFiles(empty.path()))) {
+  const Tree empty;
+  for (const Capability& each : why_capabilities(empty.files())) {
     EXPECT_EQ(each.state, Support::not_supported) << each.name;
     EXPECT_NE(each.reason.find("cannot open " + empty.path() + "/proc/"), std::string::npos)
         << each.reason;
@@ -75,18 +66,17 @@ TEST_F(WhyCapabilities, AreThoseOfWhatIsInTheFilesAndNotOfTheirNames) {
       {"why.psi", "/proc/pressure/memory"}, {"why.cgroup", "/proc/self/cgroup"},
       {"why.steal", "/proc/stat"},          {"why.softnet", "/proc/net/softnet_stat"}};
   for (const auto& [name, file] : file_of) {
-    std::ifstream whole(dir_.path() + file);
-    const std::string text{std::istreambuf_iterator<char>(whole), {}};
+    const std::string text = tree.text(file);
     for (const char* const other : {"", "garbage\n", "total=some avg10\n"}) {
-      put(file, other);
+      tree.put(file, other);
       EXPECT_EQ(one(name).state, Support::not_supported) << name << " of \"" << other << '"';
       EXPECT_NE(one(name).reason.find(file), std::string::npos) << one(name).reason;
     }
-    remove(file);
-    ASSERT_EQ(::mkfifo((dir_.path() + file).c_str(), 0600), 0);
+    tree.remove(file);
+    ASSERT_EQ(::mkfifo(tree.at(file).c_str(), 0600), 0);
     EXPECT_EQ(one(name).state, Support::not_supported) << name << " of a FIFO, without waiting";
-    remove(file);
-    put(file, text);
+    tree.remove(file);
+    tree.put(file, text);
     EXPECT_EQ(one(name).state, Support::supported) << name;
   }
 }
@@ -96,21 +86,15 @@ TEST_F(WhyCapabilities, ThatAUserMayNotReadSayWhoMay) {
   const std::map<std::string, std::string> files{{"why.schedstat", "/proc/self/schedstat"},
                                                  {"why.psi", "/proc/pressure/memory"},
                                                  {"why.softnet", "/proc/net/softnet_stat"}};
-  for (const auto& [name, file] : files) {
-    std::filesystem::permissions(dir_.path() + file, std::filesystem::perms::none);
-  }
-  std::filesystem::permissions(dir_.path(), std::filesystem::perms(0755));
-  shmif::test::Child child([&] {
-    if (::setuid(65534) != 0) return 1;
+  for (const auto& [name, file] : files) ASSERT_EQ(::chmod(tree.at(file).c_str(), 0), 0);
+  EXPECT_TRUE(as_nobody(tree, [&] {
     for (const auto& [name, file] : files) {
       const Capability found = one(name);
       EXPECT_EQ(found.state, Support::not_permitted) << name;
       EXPECT_NE(found.reason.find(file + ": Permission denied"), std::string::npos);
       EXPECT_NE(found.enable_with.find("as root"), std::string::npos) << found.enable_with;
     }
-    return HasFailure() ? 2 : 0;
-  });
-  EXPECT_EQ(child.wait(), 0);
+  }));
 }
 
 /// What a file says, and what is told of it: two words of the reason, and one of the remedy.
@@ -139,8 +123,8 @@ TEST_F(WhyCapabilities, TellWhatIsMissingAndTheRemedy) {
            {"why.steal", "/proc/cpuinfo", "flags\t\t: fpu vme hypervisor lahf_lm\n", kYes,
             "hypervisor may hide it", ""},
        }) {
-    if (each.text != nullptr) put(each.file, each.text);
-    if (each.text == nullptr) remove(each.file);
+    if (each.text != nullptr) tree.put(each.file, each.text);
+    if (each.text == nullptr) tree.remove(each.file);
     const Capability found = one(each.name);
     EXPECT_EQ(found.state, each.state) << each.name;
     EXPECT_NE(found.reason.find(each.reason), std::string::npos) << found.reason;
