@@ -5,16 +5,16 @@
 #include <functional>
 #include <memory>
 #include <set>
-#include <sstream>
 
 #include "tests/perf/compare/compare_rig.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
+#include "tests/perf/report/report_rig.hpp"
 
 namespace shmif::perf::figures_compare {
 namespace {
 
 using namespace compare_rig;  // NOLINT(google-build-using-namespace): the rig of this folder
-using Cells = std::vector<std::string>;
+using report_rig::Cells;
 
 TEST(CompareFigures, OfAJobAreThoseOfItsResult) {
   Json json = json_of(test::distinct_sample().run);
@@ -323,20 +323,11 @@ TEST(CompareOutputs, AProbabilityBelowAThousandthIsOnlySaidToBeThat) {
   EXPECT_NE(text(0.000999).find("< 0.001"), std::string::npos);
 }
 
-Cells cells_of(const std::string& line) {
-  Cells cells;
-  for (std::size_t at = line.find_first_not_of(' '); at != std::string::npos;) {
-    const std::size_t end = std::min(line.find("  ", at), line.size());
-    cells.push_back(line.substr(at, end - at));
-    at = line.find_first_not_of(' ', end);
-  }
-  return cells;
-}
-
 TEST(CompareOutputs, EachLineAndColumnOfTheTextHoldsItsFigure) {
-  std::istringstream text(to_text(made()));
   std::vector<Cells> lines;
-  for (std::string line; std::getline(text, line);) lines.push_back(cells_of(line));
+  for (const std::string& line : report_rig::lines_of(to_text(made()))) {
+    lines.push_back(report_rig::cells_of(line));
+  }
   const std::vector<Cells> wanted{
       {"before old, after new"},
       {"note: a note"},

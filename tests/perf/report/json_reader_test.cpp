@@ -189,6 +189,17 @@ void with_changes(Json& json, const std::function<void(Json&)>& change,
   }
 }
 
+TEST(EachSample, IsAsTheSchemaHasItForTwoImplementationsAndReadAsItIsWritten) {
+  const Witness witness;
+  for (const std::string& result : results()) {
+    const Json json = Json::parse(result);
+    EXPECT_TRUE(witness.accepts(json)) << result;
+    const auto report = Report::parse(result, "sample");
+    ASSERT_TRUE(report) << report.error().message;
+    EXPECT_EQ(report->json(), json);
+  }
+}
+
 TEST(JsonSchema, AgreesWithAnotherImplementation) {
   const JsonSchema ours = schema();
   const Witness witness;

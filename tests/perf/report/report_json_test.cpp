@@ -11,7 +11,7 @@
 #include "perf/engine/engine.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/report_rig.hpp"
-#include "tests/support/run_tool.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::report_json {
@@ -22,86 +22,8 @@ using test::sample_named;
 
 // ---- The schema ----
 
-/// What another implementation of JSON Schema, that of Python, says about each document; empty: it
-/// is valid. Takes all documents at once, because starting it takes longer than judging one.
-Words judged_elsewhere(const Words& documents) {
-  const test::TempDir dir("/tmp");
-  std::ofstream file(dir.file("documents"));
-  for (const std::string& each : documents) file << Json::parse(each).dump() << '\n';
-  file.close();
-  const char* const program =
-      "import json, sys, jsonschema\n"
-      "schema = json.load(open(sys.argv[1]))\n"
-      "jsonschema.Draft7Validator.check_schema(schema)\n"
-      "judge = jsonschema.Draft7Validator(schema)\n"
-      "for line in open(sys.argv[2]):\n"
-      "  errors = judge.iter_errors(json.loads(line))\n"
-      "  print('; '.join(repr('/'.join(map(str, e.path)) + ': ' + e.message[:200]) for e in "
-      "errors))\n";
-  const auto judged = test::run_program(
-      {SHMIF_PYTHON, "-c", program, shmif::test::in_source("docs/shmifperf.schema.json"),
-       dir.file("documents")},
-      {}, std::chrono::seconds(50));
-  EXPECT_EQ(judged.status, 0) << judged.err;
-  Words verdicts;
-  std::istringstream lines(judged.out);
-  for (std::string line; std::getline(lines, line);) verdicts.push_back(line);
-  EXPECT_EQ(verdicts.size(), documents.size());
-  verdicts.resize(documents.size(), "not judged");
-  return verdicts;
-}
-
-class EachSample : public testing::TestWithParam<std::string> {};
-
-TEST_P(EachSample, IsAsTheSchemaHasItForTwoValidatorsAndReadAsItIsWritten) {
-  Words both;
-  for (const Bins bins : {Bins::without, Bins::with}) {
-    both.push_back(to_json(sample_named(GetParam()), bins));
-    const auto report = Report::parse(both.back(), "sample");
-    ASSERT_TRUE(report) << report.error().message;
-    EXPECT_EQ(report->json(), Json::parse(both.back()));
-  }
-  EXPECT_EQ(judged_elsewhere(both), Words(2));
-}
-
-INSTANTIATE_TEST_SUITE_P(Report, EachSample, testing::ValuesIn(test::sample_names()),
-                         [](const auto& of) { return of.param; });
-
 Json sample(const std::string& name) {
   return json_of(sample_named(name));
-}
-
-TEST(ReportSchema, RefusesWhatIsBrokenAnywhere) {
-  struct Case {
-    const char* place;
-    Json value;  // discarded: nothing stays there
-  };
-  const Json erased(Json::value_t::discarded);
-  Words changed;
-  const Case cases[] = {{"/surprise", 1},
-                        {"/jobs/0/surprise", 1},
-                        {"/machine", erased},
-                        {"/jobs/1/loss/flows/0/lost_frames", erased},
-                        {"/jobs/0/tx/frames", "many"},
-                        {"/jobs/0/tx/frames", -1},
-                        {"/jobs/0/tx/frames", 1.5},
-                        {"/jobs/0/tx/frames", nullptr},
-                        {"/jobs/0/engine", "warp"},
-                        {"/time", Json::array()},
-                        {"/jobs/1/loss/flows/0/gaps/0", {1, 2, 3}}};
-  for (const Case& c : cases) {
-    Json json = sample("failed");
-    const Json::json_pointer place(c.place);
-    if (c.value.is_discarded()) {
-      json.at(place.parent_pointer()).erase(place.back());
-    } else {
-      json[place] = c.value;
-    }
-    changed.push_back(json.dump());
-    EXPECT_FALSE(Report::parse(json.dump(), "changed")) << c.place;
-  }
-  const Words verdicts = judged_elsewhere(changed);
-  for (std::size_t n = 0; n < changed.size(); ++n) EXPECT_NE(verdicts[n], "") << cases[n].place;
 }
 
 TEST(ReportSchema, KnowsEveryEngineAndNoOther) {
@@ -349,13 +271,6 @@ TEST(ReportFile, ThatIsNoResultSaysWhatItIsInstead) {
   const test::TempDir dir("/tmp");
   EXPECT_TRUE(has(Report::load(dir.file("none")).error().message, "No such file"));
   EXPECT_TRUE(has(Report::load(dir.path()).error().message, "directory"));
-}
-
-TEST(ReportFile, AHugeOneIsReadInLinearTime) {
-  // A hundred thousand keys: whoever looks for each among all takes minutes.
-  Json json = sample("quiet");
-  for (int i = 0; i < 100000; ++i) json["options"]["key" + std::to_string(i)] = "value";
-  EXPECT_EQ(refusal(json.dump()), "accepted");
 }
 
 }  // namespace

@@ -38,8 +38,9 @@ inline std::string text_of(const Json& json, std::size_t width = 0) {
 }
 
 /// A job that did nothing.
-inline JobResult idle_job(const std::string& name) {
+inline JobResult idle_job(const std::string& name, Role role = Role::tx) {
   JobResult job;
+  job.role = role;
   job.name = job.group = name;
   job.passed = true;
   job.state = JobState::reaped;

@@ -190,15 +190,7 @@ void group(RunResult& run) {
     if (job.start_skew_ns) {
       all.start_skew_ns = std::max(all.start_skew_ns.value_or(0), *job.start_skew_ns);
     }
-    for (const FlowResult& f : job.flows) {
-      all.loss.sent += f.sent;
-      all.loss.received += f.received;
-      all.loss.lost += f.lost;
-      all.loss.reordered += f.reordered;
-      all.loss.duplicates += f.duplicates;
-      all.loss.late += f.late;
-      all.loss.jitter_ns = std::max(all.loss.jitter_ns.value_or(0), f.jitter_ns.value_or(0));
-    }
+    for (const FlowResult& flow : job.flows) all.loss += flow;
   }
   run.groups = {all};
 }

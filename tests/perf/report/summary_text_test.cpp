@@ -13,7 +13,10 @@ namespace shmif::perf::summary_text {
 namespace {
 
 using report_rig::has;
+using report_rig::idle_job;
 using report_rig::lines_of;
+using report_rig::moved;
+using report_rig::receiver;
 using report_rig::report_of;
 
 // ---- Runs ----
@@ -24,42 +27,27 @@ std::shared_ptr<LatencyHistogram> times(std::uint64_t count, std::uint64_t ns) {
   return all;
 }
 
-JobResult job_named(const std::string& name, Role role) {
-  JobResult job;
-  job.name = name;
-  job.group = "0";
-  job.role = role;
-  job.engine = EngineKind::bus;
-  job.state = JobState::reaped;
-  job.passed = true;
-  job.latency = times(0, 0);
-  job.service = times(0, 0);
-  job.spacing_error = times(0, 0);
-  return job;
-}
-
-void count_in(TrafficResult& traffic, std::uint64_t frames) {
-  traffic.frames = frames;
-  traffic.bytes = 100 * frames;
-  traffic.seconds = 2;
+FlowResult flow_of(const std::string& from, const std::string& to, std::uint64_t sent,
+                   std::uint64_t lost) {
+  FlowResult flow;
+  flow.from = from;
+  flow.to = to;
+  flow.sent = sent;
+  flow.received = sent - lost;
+  flow.lost = lost;
+  return flow;
 }
 
 /// `name` sent frames of 100 bytes for 2 s to its peer, which lost some of them.
 void add_pair(RunResult& run, const std::string& name, std::uint64_t sent = 5000,
               std::uint64_t lost = 0, std::uint64_t ns = 8192) {
-  JobResult tx = job_named(name, Role::tx);
-  count_in(tx.tx, sent);
-  JobResult rx = job_named(name + ".sink", Role::rx);
-  rx.peer_of = name;
-  count_in(rx.rx, sent - lost);
+  JobResult tx = idle_job(name);
+  moved(tx.tx, sent, 2);
+  tx.group = "0";
+  JobResult rx = receiver(tx, name + ".sink", sent - lost, 0);
+  rx.rx.seconds = 2;
   rx.latency = times(sent - lost, ns);
-  FlowResult flow;
-  flow.from = name;
-  flow.to = rx.name;
-  flow.sent = sent;
-  flow.received = sent - lost;
-  flow.lost = lost;
-  rx.flows = {flow};
+  rx.flows = {flow_of(name, rx.name, sent, lost)};
   run.jobs.push_back(std::move(tx));
   run.jobs.push_back(std::move(rx));
 }
@@ -321,8 +309,8 @@ TEST(Summary, OfAGroupThatReportsForItsJobsHasOneLine) {
     job.options = {{"group_reporting", "1"}};
     group.jobs.push_back(job.name);
   }
-  count_in(group.tx, 10000);
-  count_in(group.rx, 9990);
+  moved(group.tx, 10000, 2);
+  moved(group.rx, 9990, 2);
   group.loss.sent = 10000;
   group.loss.lost = 10;
   group.latency = times(9990, 250);
@@ -339,8 +327,8 @@ TEST(Summary, OfAGroupThatReportsForItsJobsHasOneLine) {
 
 TEST(Summary, WhatWasNotMeasuredIsNowhereAZero) {
   RunResult run = empty_run();
-  run.jobs = {job_named("sender", Role::tx), job_named("nothing", Role::rx)};
-  count_in(run.jobs[0].tx, 5000);
+  run.jobs = {idle_job("sender", Role::tx), idle_job("nothing", Role::rx)};
+  moved(run.jobs[0].tx, 5000, 2);
   run.causes.why_unknown = "no job ran";
   EXPECT_EQ(summary_of(run),
             "shmifperf 0.1.0: passed (exit code 0), took 2.54 s\n"
@@ -363,29 +351,18 @@ TEST(Summary, WhatWasNotMeasuredIsNowhereAZero) {
 /// `name` asked 1000 times; 4 requests and 6 replies were lost. The echo job was made for it, or
 /// written by the user.
 void add_round_trips(RunResult& run, const std::string& name, bool written = false) {
-  JobResult ping = job_named(name, Role::pingpong);
-  count_in(ping.tx, 1000);
-  count_in(ping.rx, 990);
+  JobResult ping = idle_job(name, Role::pingpong);
+  moved(ping.tx, 1000, 2);
+  moved(ping.rx, 990, 2);
   ping.latency = times(990, 250);
-  JobResult echo = job_named(name + ".echo", Role::echo);
+  JobResult echo = idle_job(name + ".echo", Role::echo);
   if (!written) echo.peer_of = name;
-  count_in(echo.tx, 996);
-  count_in(echo.rx, 996);
-  FlowResult requests;
-  requests.kind = FlowResult::Kind::request;
-  requests.from = name;
-  requests.to = echo.name;
-  requests.sent = 1000;
-  requests.received = 996;
-  requests.lost = 4;
-  echo.flows = {requests};
-  FlowResult replies = requests;
-  replies.kind = FlowResult::Kind::reply;
-  std::swap(replies.from, replies.to);
-  replies.sent = 996;
-  replies.received = 990;
-  replies.lost = 6;
-  ping.flows = {replies};
+  moved(echo.tx, 996, 2);
+  moved(echo.rx, 996, 2);
+  echo.flows = {flow_of(name, echo.name, 1000, 4)};
+  echo.flows[0].kind = FlowResult::Kind::request;
+  ping.flows = {flow_of(echo.name, name, 996, 6)};
+  ping.flows[0].kind = FlowResult::Kind::reply;
   run.jobs.push_back(std::move(ping));
   run.jobs.push_back(std::move(echo));
 }
@@ -406,8 +383,8 @@ void report_as_group(RunResult& run, const std::string& name) {
       group.loss.lost += flow.lost;
     }
   }
-  count_in(group.tx, sent);
-  count_in(group.rx, received);
+  moved(group.tx, sent, 2);
+  moved(group.rx, received, 2);
   group.latency = times(1000, 250);
   group.service = times(0, 0);
   run.groups = {group};
@@ -461,16 +438,12 @@ TEST(Summary, OfAGroupOfRoundTripsCountsAnAnswerOnce) {
 TEST(Summary, OfJobsThatSendBothWaysHasTheSumAndTheSlowerDirection) {
   RunResult run = empty_run();
   for (const char* name : {"a", "a.peer"}) {
-    JobResult job = job_named(name, Role::txrx);
+    JobResult job = idle_job(name, Role::txrx);
     const bool first = run.jobs.empty();
-    count_in(job.tx, first ? 1000 : 3000);
-    count_in(job.rx, first ? 2990 : 1000);
+    moved(job.tx, first ? 1000 : 3000, 2);
+    moved(job.rx, first ? 2990 : 1000, 2);
     job.latency = times(100, first ? 200 : 100);
-    FlowResult flow;
-    flow.sent = first ? 3000 : 1000;
-    flow.received = first ? 2990 : 1000;
-    flow.lost = first ? 10 : 0;
-    job.flows = {flow};
+    job.flows = {first ? flow_of("a.peer", "a", 3000, 10) : flow_of("a", "a.peer", 1000, 0)};
     if (!first) job.peer_of = "a";
     run.jobs.push_back(std::move(job));
   }

@@ -109,11 +109,11 @@ std::string joined(const Json& cells) {
 }
 
 /// What is drawn is drawn on a point of the screen: its time is known to a quarter of a second.
-Json quarters(const Json& drawn, const char* key) {
+Json quarters(const Json& drawn) {
   Json times = Json::array();
   const auto rounded = [](const Json& time) { return std::round(4 * time.get<double>()) / 4; };
   for (const Json& each : drawn) {
-    times.push_back(each.is_object() ? Json(rounded(each[key]))
+    times.push_back(each.is_object() ? Json(rounded(each["at"]))
                                      : Json{rounded(each[0]), rounded(each[1])});
   }
   return times;
@@ -134,7 +134,7 @@ std::string text_of_chart(const std::string& title, const Json& chart) {
             joined(series["says"]);
   }
   for (const char* marks : {"losses", "dashes", "ramps"}) {
-    if (!chart[marks].empty()) text += marks + (": " + joined(quarters(chart[marks], "at")));
+    if (!chart[marks].empty()) text += marks + (": " + joined(quarters(chart[marks])));
   }
   return text;
 }
