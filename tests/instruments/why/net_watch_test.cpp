@@ -249,8 +249,8 @@ TEST(NetTotals, ComeFromTheColumnsOfTheirNames) {
       "Ip: OutRequests OutNoRoutes ReasmOKs ReasmFails\nIp: 100 3 40 5\n"
       "Icmp: OutDestUnreachs\nIcmp: 12\n"
       "Tcp: PassiveOpens OutSegs RetransSegs\nTcp: 7 800 9\n"
-      "Udp: InDatagrams NoPorts RcvbufErrors MemErrors\nUdp: 1000 2 11 13\n"
-      "UdpLite: RcvbufErrors\nUdpLite: 99\n";
+      "UdpLite: RcvbufErrors\nUdpLite: 99\n"
+      "Udp: InDatagrams NoPorts RcvbufErrors MemErrors\nUdp: 1000 2 11 13\n";
   const std::string netstat =
       "TcpExt: ListenOverflows ListenDrops TCPBacklogDrop\nTcpExt: 17 19 1\n"
       "IpExt: InNoRoutes\nIpExt: 23\n";
