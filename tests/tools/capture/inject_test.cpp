@@ -11,13 +11,10 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "base/unique_fd.hpp"
 #include "tests/tools/capture/dump_rig.hpp"
 #include "tests/tools/capture/held_ring.hpp"
-#include "tests/tools/common/on_terminal.hpp"
-#include "tools/capture/capture_file.hpp"
 
 namespace shmif::test {
 namespace {
@@ -107,25 +104,6 @@ TEST_F(Inject, SaysThatTheNextFrameIsFarAwayAndWaitsNoLongerThanAsked) {
     EXPECT_EQ(cut.status, 0);
     EXPECT_EQ(cut.err, "");
     EXPECT_EQ(cut.out, "6 frames sent, 366 B\n");
-  }
-}
-
-TEST(InjectText, TellsALongGapInTheLargestUnitOfWhichItHasTwo) {
-  using std::chrono::minutes;
-  for (const auto& [left, told] : std::vector<std::pair<std::chrono::nanoseconds, std::string>>{
-           {minutes(1), "1 minute"},
-           {minutes(2) - std::chrono::nanoseconds(1), "1 minute"},
-           {minutes(2), "2 minutes"},
-           {minutes(119), "119 minutes"},
-           {minutes(120), "2 hours"},
-           {minutes(48 * 60 - 1), "47 hours"},
-           {minutes(48 * 60), "2 days"},
-           {minutes(1000 * 24 * 60 - 1), "999 days"}}) {
-    ::testing::internal::CaptureStderr();
-    tools::say_long_gap("a.pcap", left);
-    const std::string text = ::testing::internal::GetCapturedStderr();
-    EXPECT_TRUE(contains(text, "\"a.pcap\" is due only in " + told + ":")) << text;
-    EXPECT_TRUE(contains(text, "--max-gap")) << text;
   }
 }
 
@@ -300,16 +278,6 @@ TEST_F(Inject, RefusesWhatCannotBeReplayedInOneLine) {
     EXPECT_EQ(r.status, status) << words.back();
     EXPECT_EQ(count_of_lines(r.err), 1) << r.err;
     EXPECT_TRUE(contains(r.err, said)) << r.err;
-  }
-}
-
-TEST_F(Inject, ProgressOnATerminalIsOfTheFile) {
-  record({make_frame(60, 1), make_frame(1000, 2)});
-  for (const auto& [rounds, seen] :
-       {std::pair{"1", "\r100 %, 2 frames, 1.0 KiB\x1b[K"}, {"2", "\r2 frames, 1.0 KiB\x1b[K"}}) {
-    OnTerminal terminal(words({"--timing", "flat", "--loop", rounds}), 80, 24);
-    EXPECT_EQ(terminal.status(), 0);
-    EXPECT_TRUE(contains(terminal.seen, seen)) << terminal.seen;
   }
 }
 

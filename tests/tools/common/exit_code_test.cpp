@@ -3,9 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <optional>
-#include <stdexcept>
-#include <string>
-#include <system_error>
 
 #include "tools/common/command.hpp"
 
@@ -44,23 +41,6 @@ TEST(ExitCodeOfAnInstrument, IsThatOfItsProgramUnlessThereIsMoreToTell) {
         << each.signal << ' ' << each.program.value_or(-1) << ' '
         << static_cast<int>(each.measured);
   }
-}
-
-TEST(ExitCodeOfAProgram, IsItsOwnUnlessItCouldNotBeRun) {
-  const auto thrown = [](std::error_code code) {
-    return code_of_program("enter",
-                           [code]() -> int { throw Exception(Error(code, "cannot do it")); });
-  };
-  testing::internal::CaptureStderr();
-  EXPECT_EQ(code_of_program("enter", [] { return 42; }), 42);
-  EXPECT_EQ(code_of_program("enter", [] { return 1; }), 1) << "that of the program";
-  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
-  testing::internal::CaptureStderr();
-  EXPECT_EQ(thrown(std::make_error_code(std::errc::permission_denied)), 125);
-  EXPECT_EQ(thrown(make_error_code(Errc::not_supported)), 77);
-  EXPECT_EQ(code_of_program("enter", []() -> int { throw std::runtime_error("no room"); }), 125);
-  const std::string said = testing::internal::GetCapturedStderr();
-  EXPECT_NE(said.find(": enter: no room\n"), std::string::npos) << said;
 }
 
 }  // namespace

@@ -10,9 +10,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -263,33 +261,6 @@ TEST(JsonOfBridge, HasBothWaysOfABridgeOfTwoBuses) {
   json left_way = quiet_way(there, here);
   left_way.update({{"offered_frames", 1}, {"tx_frames", 1}, {"tx_segments", 1}, {"tx_bytes", 70}});
   expect_equal(object_of(result), {{"directions", {right_way, left_way}}});
-}
-
-TEST(JsonOfBridge, HasWhatFaultsDidAndOnlyTheWayOfAReplay) {
-  const BusRig rig;
-  const std::string capture = "pcap:" + rig.file("in.pcap");
-  write_capture(rig.file("in.pcap"), {make_frame(60, 1), make_frame(60, 2), make_frame(60, 3)});
-  const ToolResult result = run_tool(
-      {"bridge", capture, "bus:" + rig.path(), "--fault-right", "loss=100%,seed=9", "--json"});
-  EXPECT_EQ(result.status, 0) << result.err;
-  EXPECT_EQ(result.err, "");
-  json way = quiet_way(capture, "bus:" + rig.path());
-  way["offered_frames"] = way["lost_frames"] = 3;
-  way["faults"] = {{"options", "loss=100%"},
-                   {"seed", 9},
-                   {"frames", 3},
-                   {"lost_frames", 3},
-                   {"duplicated_frames", 0},
-                   {"reordered_frames", 0},
-                   {"corrupted_frames", 0},
-                   {"truncated_frames", 0},
-                   {"queue_full_frames", 0},
-                   {"under_way_frames", 0}};
-  json end = way["faults"];
-  end["at"] = capture;
-  way["faults"]["ends"] = json::array({end});
-  way["why_null"].erase("faults");
-  expect_equal(object_of(result), {{"directions", {way}}});
 }
 
 TEST(JsonOfACommand, IsRefusedWhereACaptureNeedsStandardOutputUnderAnyName) {

@@ -3,16 +3,10 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/ioctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <csignal>
-#include <cstdio>
-#include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -96,41 +90,6 @@ TEST(LostOutput, OfACommandThatOnlyShowsSomethingEndsItBySigpipe) {
       EXPECT_EQ(full.err, "shmifctl: cannot write to standard output: No space left on device\n");
     }
   }
-}
-
-TEST(StandardOutput, IsAFileUnderAnyNameButNotTheNullDevice) {
-  const TempDir directory;
-  const std::string path = directory.file("x");
-  std::ofstream(path) << "text";
-  std::ofstream(directory.file("other")) << "text";
-  std::filesystem::create_symlink(path, directory.file("link"));
-  std::filesystem::create_hard_link(path, directory.file("hard"));
-  struct Seen {
-    std::vector<std::string> are, are_not;
-  };
-  // Nothing may be printed meanwhile.
-  const auto look = [](const std::string& output, const std::vector<std::string>& paths) {
-    const UniqueFd saved(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3));
-    const UniqueFd file(open(output.c_str(), O_WRONLY | O_CLOEXEC));
-    std::fflush(stdout);
-    dup2(file.get(), STDOUT_FILENO);
-    Seen seen;
-    for (const std::string& each : paths)
-      (tools::is_standard_output(each) ? seen.are : seen.are_not).push_back(each);
-    dup2(saved.get(), STDOUT_FILENO);
-    return seen;
-  };
-  const Seen file = look(
-      path, {"-", path, directory.file("link"), directory.file("hard"), "/dev/stdout",
-             "/proc/self/fd/1", directory.file("other"), directory.file("none"), "/dev/null", ""});
-  EXPECT_EQ(file.are,
-            (std::vector<std::string>{"-", path, directory.file("link"), directory.file("hard"),
-                                      "/dev/stdout", "/proc/self/fd/1"}));
-  EXPECT_EQ(file.are_not.size(), 4U);
-  const Seen null = look("/dev/null", {"-", "/dev/null", "/dev/stdout", path});
-  EXPECT_EQ(null.are, std::vector<std::string>{"-"});
-  const Seen full = look("/dev/full", {"/dev/full", "/dev/null"});
-  EXPECT_EQ(full.are, std::vector<std::string>{"/dev/full"});
 }
 
 }  // namespace

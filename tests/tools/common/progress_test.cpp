@@ -4,7 +4,6 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <optional>
 #include <string>
@@ -92,41 +91,6 @@ TEST(TerminalColumns, AreThoseWishedForOrThoseOfTheTerminal) {
     (void)::testing::internal::GetCapturedStdout();
   }
   EXPECT_EQ(on_errors_alone, 0U);
-}
-
-TEST(Colours, AreShownOnATerminalThatHasThemUnlessNobodyWantsThem) {
-  struct Case {
-    const char* none;
-    const char* terminal;
-    bool shown;
-  };
-  for (const Case& each : std::vector<Case>{{nullptr, "xterm", true},
-                                            {"", "xterm", true},
-                                            {"1", "xterm", false},
-                                            {"0", "xterm", false},
-                                            {nullptr, "dumb", false},
-                                            {nullptr, "dumber", true},
-                                            {nullptr, nullptr, false}}) {
-    const WithVariable none("NO_COLOR", each.none);
-    const WithVariable type("TERM", each.terminal);
-    bool shown = false;
-    {
-      const BorrowedTerminal terminal(80, 24);
-      shown = tools::shows_colours();
-    }
-    EXPECT_EQ(shown, each.shown) << (each.none != nullptr ? each.none : "unset") << ' '
-                                 << (each.terminal != nullptr ? each.terminal : "unset");
-  }
-  const WithVariable none("NO_COLOR", nullptr);
-  const WithVariable type("TERM", "xterm");
-  bool shown = true;
-  {
-    const BorrowedTerminal terminal(80, 24, {STDERR_FILENO});
-    ::testing::internal::CaptureStdout();
-    shown = tools::shows_colours();
-    (void)::testing::internal::GetCapturedStdout();
-  }
-  EXPECT_FALSE(shown) << "it is standard output that shows them";
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <csignal>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -91,21 +90,6 @@ TEST(Remedies, FiltersThatMeanNothingOnABusAreRefused) {
   for (const std::string filter : {"arp", "vlan 5", "ether[0] & 1 = 0", "greater 100"}) {
     EXPECT_EQ(run_tool({"dump", rig.path(), "--timeout", "0", filter}).status, 0) << filter;
   }
-}
-
-TEST(RemovedFile, IsSaidByDumpOnceAndItGoesOn) {
-  const BusRig rig;
-  Port port = rig.port();
-  Tool tool({shmifctl_path(), "dump", rig.path(), "--name", "ear"});
-  ASSERT_TRUE(rig.wait_for_port("ear"));
-  std::filesystem::remove(rig.path());
-  ASSERT_TRUE(tool.wait_for("was removed")) << "it looks at least every 16 s";
-  send(port, {arp_request()});
-  ASSERT_TRUE(tool.wait_for("ARP"));
-  tool.signal(SIGINT);
-  const ToolResult r = tool.finish();
-  EXPECT_EQ(r.status, 0);
-  EXPECT_EQ(times_in(r.err, "was removed"), 1U) << r.err;
 }
 
 }  // namespace

@@ -2,17 +2,12 @@
 // keeps its memory.
 
 #include <fcntl.h>
-#include <poll.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <array>
-#include <csignal>
-#include <optional>
 #include <utility>
 
 #include "tests/tools/lab/lab_rig.hpp"
-#include "tools/common/patient_output.hpp"
 #include "tools/uplink/machine_line.hpp"
 
 namespace shmif::test {
@@ -20,58 +15,6 @@ namespace {
 
 using tools::Json;
 using tools::MachineLine;
-using tools::PatientOutput;
-
-constexpr int kMiB = 1 << 20;
-
-// ---- The terminal ----
-
-/// A pipe that nobody reads unless take() is called.
-class UnreadPipe {
- public:
-  UnreadPipe() {
-    std::array<int, 2> ends{};
-    EXPECT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
-    in_.reset(ends[0]);
-    out_.reset(ends[1]);
-  }
-  int out() const { return out_.get(); }
-  std::string take() const {
-    std::string text(4 * kMiB, '\0');
-    ::fcntl(in_.get(), F_SETFL, O_NONBLOCK);
-    const ssize_t n = ::read(in_.get(), text.data(), text.size());
-    text.resize(n < 0 ? 0 : static_cast<std::size_t>(n));
-    return text;
-  }
-
- private:
-  UniqueFd in_, out_;
-};
-
-TEST(LabFlood, LinesThatNobodyReadsWaitAndThenAreCounted) {
-  const UnreadPipe pipe;
-  PatientOutput output(pipe.out(), " (say where)");
-  const std::string line(99, 'x');
-  constexpr std::size_t kLines = 30'000;  // 3 MB
-  for (std::size_t i = 0; i < kLines; ++i) output.write(line);
-  EXPECT_EQ(::fcntl(pipe.out(), F_GETFL) & O_NONBLOCK, 0) << "which others would notice";
-  EXPECT_GE(output.wanted(), 0);
-  std::string text;
-  for (std::string part; !(part = pipe.take()).empty(); output.flush()) text += part;
-  EXPECT_EQ(output.wanted(), -1);
-  const std::size_t notice = text.find("shmif");
-  ASSERT_NE(notice, std::string::npos);
-  EXPECT_EQ(text.find("\n", notice) + 1, text.size()) << "the last line";
-  const std::size_t shown = times_in(text, line + '\n');
-  EXPECT_GE(shown, PatientOutput::kMaxWaiting / 100);
-  EXPECT_LE(shown, (PatientOutput::kMaxWaiting + 128 * 1024) / 100);
-  EXPECT_NE(text.find(": " + std::to_string(kLines - shown) +
-                      " lines left out here, because nobody read them in time (say where)\n"),
-            std::string::npos)
-      << text.substr(notice);
-  output.write("after");
-  EXPECT_EQ(pipe.take(), "after\n");
-}
 
 class LabFloodUp : public LabRig {};
 
@@ -101,8 +44,6 @@ run = "until grep -q down out/timeline.jsonl; do sleep 0.1; done; echo end"
   EXPECT_EQ(r.out.find("last"), std::string::npos) << "it was left out";
 }
 
-// ---- Another machine ----
-
 struct LineEnds {
   MachineLine near, far;
 };
@@ -128,22 +69,6 @@ TEST(LabFlood, ARecordOfAnotherMachineHasALimit) {
     EXPECT_EQ(records.size(), is_longer ? 0U : 1U);
     EXPECT_EQ(ends.near.is_wrong(), is_longer);
   }
-}
-
-TEST(LabFlood, RecordsThatComeByteByByteAreFound) {
-  std::array<int, 2> pair{};
-  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()), 0);
-  const UniqueFd far(pair[1]);
-  MachineLine near(UniqueFd{pair[0]}, UniqueFd{::dup(pair[0])}, MachineLine::kMaxAnswer);
-  std::vector<Json> all;
-  for (const char byte : std::string("{\"a\":1}\n{\"b\":\"two\"}\n{\"c\":3}\n")) {
-    ASSERT_EQ(::write(far.get(), &byte, 1), 1);
-    for (Json& each : near.receive()) all.push_back(std::move(each));
-  }
-  ASSERT_EQ(all.size(), 3U);
-  EXPECT_EQ(all[0].at("a"), 1);
-  EXPECT_EQ(all[1].at("b"), "two");
-  EXPECT_EQ(all[2].at("c"), 3);
 }
 
 }  // namespace

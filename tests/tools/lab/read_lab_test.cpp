@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -325,19 +323,6 @@ TEST(LabFile, RefusesHostsThatWaitForEachOther) {
   EXPECT_EQ(problems_of(bus + "host.x = { on = 'b', count = 2, after = 'x' }"),
             (std::vector<std::string>{"lab.toml:2:41: host.x1 cannot start after itself",
                                       "lab.toml:2:41: host.x2 cannot start after itself"}));
-}
-
-TEST(LabFile, TellsOfAllProblemsAtOnce) {
-  const auto all = problems_of(
-      "bus.b = { mtu = 1 }\nhost.x = { on = 'c', ip = 'a', oops = 1 }\nat = [{ time = 'x', stop = "
-      "'q' }]");
-  ASSERT_EQ(all.size(), 6U) << testing::PrintToString(all);
-  EXPECT_EQ(all[0].rfind("lab.toml:1:17: ", 0), 0U);
-  EXPECT_EQ(all[1].rfind("lab.toml:2:17: ", 0), 0U);
-  EXPECT_EQ(all[2].rfind("lab.toml:2:27: ", 0), 0U);
-  EXPECT_EQ(all[3].rfind("lab.toml:2:32: ", 0), 0U);
-  EXPECT_EQ(all[4].rfind("lab.toml:3:16: ", 0), 0U);
-  EXPECT_EQ(all[5].rfind("lab.toml:3:28: ", 0), 0U);
 }
 
 TEST(LabFile, ReadsVirtualMachinesWithTheirInterfaces) {

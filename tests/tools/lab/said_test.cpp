@@ -1,7 +1,5 @@
 // What `up` and `down` say, and what they leave, where silence would mislead.
 
-#include <csignal>
-
 #include "tests/tools/lab/lab_rig.hpp"
 
 namespace shmif::test {
@@ -73,23 +71,6 @@ TEST_F(LabSaid, AReportReplacesNoFileThatTheLabReadsOrWrites) {
   EXPECT_TRUE(has(minus.err, "./- is one of that name")) << minus.err;
 }
 
-TEST_F(LabSaid, ALabThatDoesNotBecomeReadySaysForWhatItWaitsAndWhatEndedIt) {
-  const std::string path = lab(kNeverReady);
-  std::vector<std::string> words = up_words(path, {"--junit", file("report.xml")});
-  words.insert(words.begin(), shmifctl_path());
-  Tool tool(words);
-  EXPECT_TRUE(tool.wait_for("the lab lab is not ready yet: it waits for host a (tcp 80)"));
-  tool.signal(SIGINT);
-  const ToolResult r = tool.finish();
-  EXPECT_EQ(r.status, 130);
-  EXPECT_TRUE(has(r.err,
-                  "the lab lab was ended before it was ready, by SIGINT: it waited for host "
-                  "a (tcp 80)"))
-      << r.err;
-  EXPECT_TRUE(has(text_of(file("report.xml")),
-                  "<failure message=\"it was ended by SIGINT before it was ready\">"));
-}
-
 TEST_F(LabSaid, EventsThatDidNotHappenAreNamed) {
   const std::string path =
       lab("host.a = { on = \"b\", run = \"echo x; sleep 600\" }\n"
@@ -110,18 +91,6 @@ TEST_F(LabSaid, EventsThatDidNotHappenAreNamed) {
                   "before it\""))
       << timeline;
   EXPECT_EQ(times_in(timeline, "the lab ended before it"), 2U) << timeline;
-}
-
-TEST_F(LabSaid, AReportThatCannotBeWrittenIsRefusedBeforeTheLabStarts) {
-  const std::string path = lab(
-      "host.a = { on = \"b\", run = \"touch begun\" }\ntest = { host = \"a\", run = \"true\" }\n");
-  const ToolResult r = up(path, {"--junit", file("no/report.xml")});
-  EXPECT_EQ(r.status, 1);
-  EXPECT_TRUE(has(r.err, "cannot write the report " + file("no/report.xml") +
-                             ": No such file or directory (make its directory first)"))
-      << r.err;
-  EXPECT_FALSE(std::filesystem::exists(file("begun")));
-  expect_no_trace();
 }
 
 TEST_F(LabSaid, ARunRemovesWhatAnEarlierOneOfTheSameLabHasLeft) {

@@ -1,10 +1,7 @@
 // shmifctl up, down and ls: labs of real hosts.
 
 #include <algorithm>
-#include <chrono>
 #include <csignal>
-#include <memory>
-#include <set>
 #include <string>
 
 #include "tests/tools/lab/lab_rig.hpp"
@@ -252,43 +249,6 @@ TEST_F(Up, DetachedRunsUntilDownAndBothCanBeRepeated) {
   EXPECT_EQ(text_of(file("out/a.log")), "hello\n");
   EXPECT_EQ(up(path, {"--detach"}).status, 0) << "up again";
   EXPECT_EQ(run_tool({"down", "lab"}).status, 0);
-}
-
-TEST_F(Up, EndsWithEverythingAtCtrlC) {
-  const std::string path = lab(R"(
-host.a = { on = "b", ip = "198.18.0.1/24", run = "echo here; exec sleep 600" }
-host.x.on = "b"
-host.x.run = "trap '' TERM INT HUP; echo there; while :; do sleep 1; done"
-)");
-  std::vector<std::string> words = up_words(path);
-  words.insert(words.begin(), shmifctl_path());
-  Tool tool(words);
-  ASSERT_TRUE(tool.wait_for("x | there"));
-  ASSERT_TRUE(tool.wait_for("is up after"));
-  const std::vector<pid_t> family = family_of(tool.pid());
-  EXPECT_GE(family.size(), 7U);
-  tool.signal(SIGINT);
-  const ToolResult r = tool.finish();
-  EXPECT_EQ(r.status, 0) << r.err;
-  for (const pid_t each : family) EXPECT_TRUE(eventually([&] { return is_gone(each); })) << each;
-  expect_no_trace();
-}
-
-TEST_F(Up, AKilledControllerLeavesNothing) {
-  const std::string path =
-      lab(R"(host.a = { on = "b", ip = "198.18.0.1/24", run = "sleep 600 & sleep 601" }
-host.x = { on = "b", ip = "198.18.0.2/24" }
-capture.all = { on = "b" }
-)");
-  ASSERT_EQ(up(path, {"--detach"}).status, 0);
-  const pid_t controller = state()["pid"];
-  // A host without `ready` may still be starting its programs.
-  std::vector<pid_t> family;
-  EXPECT_TRUE(eventually([&] { return (family = family_of(controller)).size() >= 9U; }))
-      << family.size();
-  ::kill(controller, SIGKILL);
-  for (const pid_t each : family) EXPECT_TRUE(eventually([&] { return is_gone(each); })) << each;
-  expect_no_trace();
 }
 
 TEST_F(Up, GoesOnWithoutACaptureThatWasKilledAndFails) {

@@ -513,24 +513,6 @@ TEST_F(BridgeOfMachines, ThatItConnectsToEndsAtASignalAlthoughTheMachineKeepsIt)
       << said.out;
 }
 
-TEST_F(BridgeOfMachines, ServesAsManyAsItMay) {
-  const auto tool = listening();
-  std::vector<std::unique_ptr<FrontEnd>> machines;
-  for (unsigned i = 0; i < 64; ++i) {
-    machines.push_back(
-        std::make_unique<FrontEnd>(connected_to(file("s")), Driver{.queue_size = 16}));
-    settle(*machines.back());
-  }
-  EXPECT_TRUE(is_closed(connected_to(file("s"))));
-  EXPECT_TRUE(tool->wait_for(", 1 refused\n")) << tool->so_far().out;
-  const auto ports = [&] { return Bus::open(bus_).value().info().ports.size(); };
-  EXPECT_EQ(ports(), 64U);
-  machines.pop_back();
-  ASSERT_TRUE(eventually([&] { return ports() == 63; }));
-  const auto next = machine();
-  EXPECT_EQ(end(*tool).status, 0);
-}
-
 TEST_F(BridgeOfMachines, RefusesAMachineForWhichItHasTooFewDescriptors) {
   const auto tool = listening();
   const auto good = machine();
@@ -652,39 +634,6 @@ TEST_F(BridgeOfClients, FramesThatDoNotPassAreCountedByTheirReasons) {
                        "frames fitted no buffers of the program\n"))
       << said.out;
   EXPECT_TRUE(contains(said.out, "2 dropped (2 refused)")) << said.out;
-}
-
-TEST_F(BridgeOfClients, SuperFramesArriveAsTheFramesForWhichTheyStand) {
-  const auto tool = listening();
-  Port host = ear(true);
-  const auto processor = client();
-  const Shape shape;
-  Bytes frame = build(shape, 10'000, 1);
-  std::fill_n(frame.begin(), 6, std::byte{0xff});
-  frame[6] = std::byte{2};
-  FrameView view(frame.data(), frame.size());
-  view.offload = header_for(shape, 1448);
-  ASSERT_EQ(host.send({&view, 1}).taken, 1U);
-  const std::vector<Bytes> got = frames_at(*processor, 7);
-  ASSERT_EQ(got.size(), 7U);
-  for (const Bytes& one : got) EXPECT_TRUE(transport_checksum_holds(shape, one));
-}
-
-TEST_F(BridgeOfClients, AfterAKilledBridgeTheClientConnectsToTheNextOne) {
-  auto tool = listening();
-  Port host = ear();
-  auto processor = client();
-  ASSERT_EQ(processor->send({make_frame(60, 1)}), 1U);
-  ASSERT_TRUE(same_frames({make_frame(60, 1)}, collect(host, 1)));
-  tool->signal(SIGKILL);
-  static_cast<void>(tool->finish());
-  EXPECT_EQ(processor->reply_type(), memif::MessageType::none) << "the client sees it";
-  tool = listening();
-  processor = client();
-  ASSERT_EQ(processor->send({make_frame(62, 7)}), 1U);
-  EXPECT_TRUE(same_frames({make_frame(62, 7)}, collect(host, 1)));
-  send(host, {make_frame(63, 7)});
-  EXPECT_TRUE(same_frames({make_frame(63, 7)}, frames_at(*processor, 1)));
 }
 
 TEST_F(BridgeOfClients, FramesForAClientThatIsNotReadyOrGivesNoBuffersAreCounted) {

@@ -7,10 +7,8 @@
 
 #include <filesystem>
 #include <list>
-#include <memory>
 #include <regex>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "tests/support/child_process.hpp"
@@ -61,24 +59,6 @@ TEST_F(BridgeOfBadPeers, AProgramThatHangsUpAtOnceIsAskedMoreAndMoreRarely) {
   EXPECT_GT(times.back() - times.front(), std::chrono::milliseconds(1400));
   EXPECT_GT(times[4] - times[2], std::chrono::milliseconds(1100));
   EXPECT_EQ(end(*tool).status, 0);
-}
-
-TEST_F(BridgeOfBadPeers, AProgramThatListensAndSendsGarbageIsLeftAndMayDoBetterNextTime) {
-  const Listener server(file("q"));
-  const auto tool = bridge("stream:connect=" + file("q"));
-  const UniqueFd bad = server.accept();
-  ASSERT_EQ(::send(bad.get(), "\0\1\x10\1", 4, MSG_NOSIGNAL), 4);  // 69633
-  EXPECT_TRUE(
-      tool->wait_for("the program sent an invalid record, and was cut off; "
-                     "trying again\n"))
-      << tool->so_far().out;
-  StreamLink good = StreamLink::adopt(server.accept(), {.address = "good"});
-  Port host = port();
-  wait_for_ports(2);
-  ASSERT_TRUE(put(good, peer_frame(kEverybody, mac_number(1), 7)));
-  EXPECT_EQ(marks_from(host, 1), Marks{7});
-  const ToolResult said = end(*tool);
-  EXPECT_NE(said.out.find(": 2 connections\n"), std::string::npos) << said.out;
 }
 
 TEST_F(BridgeOfBadPeers, FortyProgramsThatAreKilledAtOnceTakeTheirPortsAlong) {

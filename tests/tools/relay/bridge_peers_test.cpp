@@ -87,22 +87,6 @@ TEST_F(BridgeOfPeers, TakesTheBusAlsoAsTheSecondLinkAndItsFaultsAreStillThoseOfT
   }
 }
 
-TEST_F(BridgeOfPeers, FaultsOfOneDirectionAreForTheirLinkAlsoBesidePrograms) {
-  const auto tool = listening({"--fault-right", "drop=1", "--fault-left", "drop=2", "--json"});
-  StreamLink program = peer();
-  Port host = port();
-  wait_for_ports(2);
-  for (unsigned mark = 1; mark <= 2; ++mark) {
-    ASSERT_TRUE(put(host, peer_frame(kEverybody, host.mac(), mark)));
-    ASSERT_TRUE(put(program, peer_frame(kEverybody, mac_number(1), 10 + mark)));
-  }
-  EXPECT_EQ(marks_from(program, 1), Marks{2});
-  EXPECT_EQ(marks_from(host, 1), Marks{11});
-  const ToolResult said = end(*tool);
-  EXPECT_NE(said.out.find("\"options\": \"drop=1\""), std::string::npos) << said.out;
-  EXPECT_NE(said.out.find("\"options\": \"drop=2\""), std::string::npos) << said.out;
-}
-
 TEST_F(BridgeOfPeers, LosesTheFramesOfAProgramThatDoesNotReadAndNoOthers) {
   const auto tool = listening();
   const UniqueFd deaf = connected();
@@ -361,23 +345,6 @@ TEST_F(BridgeOfPeers, JoinsAVdeSwitchAndComesBackWhenThatWasGone) {
   }
 }
 
-TEST_F(BridgeOfPeers, CountsFramesFromAVdeNetworkThatAreTooLong) {
-  const std::string url = "ptp://" + file("p");
-  const auto tool = bridge("vde:" + url);
-  ASSERT_TRUE(tool->wait_for("connected")) << tool->so_far().err;
-  Port host = port();
-  VdeLink far = VdeLink::open(url, 20'000).value();
-  for (const std::size_t bytes : {1523U, 9233U, 9234U, 20'000U})
-    ASSERT_TRUE(put(far, peer_frame(kEverybody, mac_number(1), 1, bytes)));
-  ASSERT_TRUE(put(far, peer_frame(kEverybody, mac_number(1), 2, 1522)));
-  EXPECT_EQ(marks_from(host, 1), Marks{2});
-  const ToolResult said = end(*tool);
-  EXPECT_EQ(said.status, 0) << said.err;
-  EXPECT_NE(said.out.find("vde:" + url + ": 1 connection, 4 frames from there were too long\n"),
-            std::string::npos)
-      << said.out;
-}
-
 /// Nobody can ask a program how long frames it takes, so its owner is told what the bus carries.
 TEST_F(BridgeOfPeers, SaysTheMtuOfItsBusAndItsLongestFrame) {
   const std::string jumbo = file("jumbo");
@@ -430,26 +397,6 @@ TEST_F(BridgeOfPeers, ServesNoMoreThanItMay) {
   const UniqueFd third = connected();
   wait_for_ports(2);
   EXPECT_TRUE(contains(end(*tool).out, ": 3 connections\n")) << tool->so_far().out;
-}
-
-// After twenty lines at once, the rest is counted.
-TEST_F(BridgeOfPeers, CountsTheProgramsThatItRefusesAsRefused) {
-  const auto tool = listening({"--max-peers", "1"});
-  const UniqueFd first = connected();
-  wait_for_ports(1);
-  constexpr unsigned kRefused = 60;
-  for (unsigned i = 0; i < kRefused; ++i) EXPECT_TRUE(is_closed(connected()));
-  const ToolResult said = end(*tool);
-  std::size_t told = times_in(said.err, ": a program was refused: 1 is connected already");
-  EXPECT_GE(told, 19U);
-  const std::regex more("(\\d+) more programs? connected, (\\d+) gone, (\\d+) refused\n");
-  for (std::sregex_iterator it(said.out.begin(), said.out.end(), more), none; it != none; ++it) {
-    EXPECT_EQ((*it)[1], "0");
-    EXPECT_EQ((*it)[2], "0");
-    told += std::stoul((*it)[3]);
-  }
-  EXPECT_EQ(told, kRefused) << said.out << said.err;
-  EXPECT_NE(said.out.find(": 1 connection\n"), std::string::npos) << said.out;
 }
 
 TEST_F(BridgeOfPeers, FailsAtTheStartWhereItMayNotWriteToTheBus) {

@@ -77,17 +77,6 @@ TEST(BusWatch, LooksAfterASecondAndThenAtDistancesThatGrowToSixteen) {
   }
 }
 
-TEST(BusWatch, LooksInASecondIfAsked) {
-  const TempBus bus(small_ring());
-  const Port port = port_on(bus.path());
-  TimedWatch timed;
-  timed.watch.add(port);
-  for (const int passed : {1, 2, 4}) timed.pass(std::chrono::seconds(passed));
-  timed.watch.look_soon();
-  EXPECT_EQ(timed.pass(std::chrono::seconds(8)), std::chrono::seconds(2))
-      << "and from there at growing distances";
-}
-
 TEST(BusWatch, TellsOnceThatABusWasRemovedAndOnceThatAnotherIsThere) {
   const TempBus bus(small_ring());
   const Port port = port_on(bus.path(), {.name = "ear"});

@@ -31,23 +31,6 @@ BusWish wish_of(Words words) {
   return tools::bus_wish(parsed_wish(std::move(words)));
 }
 
-std::string refusal_of_wish(const Words& words) {
-  try {
-    static_cast<void>(wish_of(words));
-  } catch (const tools::UsageError& error) {
-    return error.what;
-  }
-  return "taken";
-}
-
-TEST(BusWish, IsRefusedWhereItCouldNotBeMet) {
-  for (const Words& words :
-       {Words{"--size", "64K"}, {"--mtu", "1500"}, {"--flow", "ethernet"}, {"--format", "netbsd"}})
-    EXPECT_TRUE(refusal_of_wish(words).ends_with(": give --create, too")) << words[0];
-  EXPECT_EQ(refusal_of_wish({"--create", "--flow", "Pause"}),
-            "--flow \"Pause\" is not known (ethernet or pause)");
-}
-
 /// What a bus at the path is refused with, for these options.
 std::error_code code_for(const std::string& path, Words words) {
   tools::NewBus made;
@@ -63,25 +46,6 @@ TEST(BusWish, OfABusThatExistsIsWhatWasAskedForAndNothingElse) {
   for (const Words& words : {Words{"--size", "128K"}, {"--mtu", "1500"}, {"--flow", "ethernet"}})
     EXPECT_EQ(code_for(other.path(), Words{"--create"} + words), Errc::geometry_differs)
         << words[0];
-}
-
-TEST(BusWish, ABusThatIsMissingIsMadeOnlyIfAskedFor) {
-  const TempBus beside(small_ring());
-  const std::string path = beside.file("new");
-  EXPECT_EQ(code_for(path, {}), std::errc::no_such_file_or_directory);
-  tools::NewBus removed_at_end;
-  const BusWish wish = wish_of({"--create", "--size", "64K", "--mtu", "3000", "--flow", "pause"});
-  const Bus made = tools::provide_bus(path, wish, removed_at_end).value();
-  EXPECT_EQ(made.info().ring_bytes, 64U << 10U);
-  EXPECT_EQ(made.info().mtu, 3000U);
-  EXPECT_EQ(made.info().flow, Flow::pause);
-  tools::NewBus another;
-  const BusInfo usual =
-      tools::provide_bus(beside.file("usual"), wish_of({"--create"}), another).value().info();
-  EXPECT_EQ(usual.ring_bytes, 8U << 20U);
-  EXPECT_EQ(usual.mtu, 1500U);
-  EXPECT_EQ(usual.flow, Flow::ethernet);
-  EXPECT_EQ(code_for(path, {}), std::error_code());
 }
 
 TEST(NewBus, IsRemovedUnlessItIsKeptOrUsedOrNoLongerThere) {

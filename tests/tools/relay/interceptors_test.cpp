@@ -2,14 +2,10 @@
 // whether they go round, and defends the addresses of its host.
 
 #include <gtest/gtest.h>
-#include <sys/timerfd.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <memory>
-#include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -60,48 +56,6 @@ class Back {
 FrameView view(const Bytes& bytes) {
   return {bytes.data(), bytes.size()};
 }
-Bytes ping(const Ping& fields) {
-  Bytes bytes(kPingFrameBytes);
-  write_ping(fields, std::span<std::byte, kPingFrameBytes>(bytes.data(), kPingFrameBytes));
-  return bytes;
-}
-
-TEST(PingAnswerer, AnswersForItsPortAndPassesOnlyBroadcastsOn) {
-  const BusRig rig;
-  Port port = rig.port("mine");
-  const tools::PingAnswerer answerer(port);
-  Back back;
-  const auto keeps = [&](MacAddress to, PingType type = PingType::request) {
-    return answerer(view(ping({to, kAsker, type, 7, 9, 11})), back.link());
-  };
-  const auto expect_answer = [&] {
-    const std::vector<Bytes> sent = back.sent();
-    ASSERT_EQ(sent.size(), 1U);
-    const auto answer = read_ping(view(sent.front()));
-    ASSERT_TRUE(answer);
-    EXPECT_EQ(answer->destination, kAsker);
-    EXPECT_EQ(answer->source, port.mac());
-    EXPECT_EQ(answer->type, PingType::reply);
-    EXPECT_EQ(answer->id, 7U);
-    EXPECT_EQ(answer->sequence, 9U);
-    EXPECT_EQ(answer->sent_ns, 11U);
-  };
-  EXPECT_TRUE(keeps(port.mac()));
-  expect_answer();
-  EXPECT_FALSE(keeps(kEverybody)) << "others shall answer, too";
-  expect_answer();
-  EXPECT_FALSE(keeps(MacAddress::from_u64(port.mac().to_u64() + 1))) << "for another port";
-  EXPECT_FALSE(keeps(port.mac(), PingType::reply));
-  EXPECT_FALSE(answerer(view(make_frame(60, 1)), back.link()));
-  ASSERT_FALSE(port.set_carrier(false));
-  EXPECT_FALSE(keeps(port.mac())) << "its host cannot answer either";
-  EXPECT_FALSE(keeps(kEverybody));
-  EXPECT_TRUE(back.sent().empty());
-  ASSERT_FALSE(port.set_carrier(true));
-  EXPECT_TRUE(keeps(port.mac()));
-  expect_answer();
-}
-
 using Side = tools::LoopGuard::Side;
 
 Bytes frame_from(std::uint64_t mac) {
@@ -211,57 +165,6 @@ TEST_F(LoopGuardTest, BelievesAProbeThatWasOnItsWayWhileManyOthersWereSent) {
   EXPECT_EQ(said_, 1U);
 }
 
-TEST(LoopText, NamesTheOthersIfTheyAreKnown) {
-  for (const auto& [who, said] : {std::pair{"process 7", ": process 7 also joins the two"},
-                                  {"", ": something else also joins the two"}}) {
-    const std::string text = tools::loop_text("a", "b", who);
-    EXPECT_TRUE(text.starts_with("frames from a come back from b")) << text;
-    EXPECT_TRUE(contains(text, said)) << text;
-  }
-}
-
-/// A process that has a port of that kind on both buses. Ends with the test.
-class Joiner {
- public:
-  Joiner(const std::string& one, const std::string& other, LinkKind kind)
-      : process_([&] {
-          PortOptions options;
-          options.kind = kind;
-          static Port first(options), second(options);  // it keeps them
-          return first.attach(one) && second.attach(other);
-        }) {
-    EXPECT_TRUE(process_.works());
-  }
-  pid_t pid() const { return process_.pid(); }
-
- private:
-  StayingChild process_;
-};
-
-TEST(LoopProcesses, AreTheOtherBridgesThatAreOnBothBuses) {
-  const BusRig one, other, third;
-  const auto text = [&] { return tools::bridges_between(one.path(), other.path()); };
-  EXPECT_EQ(text(), "");
-  PortOptions own;
-  own.kind = LinkKind::bridge;
-  Port left(own), right(own);
-  ASSERT_TRUE(left.attach(one.path()));
-  ASSERT_TRUE(right.attach(other.path()));
-  const Joiner host(one.path(), other.path(), LinkKind::veth);
-  const Joiner elsewhere(one.path(), third.path(), LinkKind::bridge);
-  const Joiner beyond(third.path(), other.path(), LinkKind::bridge);
-  EXPECT_EQ(text(), "") << "neither this one, nor who is no bridge, nor who is on one of them";
-  const Joiner first(one.path(), other.path(), LinkKind::bridge);
-  EXPECT_EQ(text(), "process " + std::to_string(first.pid()));
-  {
-    const Joiner second(other.path(), one.path(), LinkKind::bridge);
-    const auto [low, high] = std::minmax({first.pid(), second.pid()});
-    EXPECT_EQ(text(), "processes " + std::to_string(low) + ", " + std::to_string(high));
-  }
-  EXPECT_EQ(text(), "process " + std::to_string(first.pid())) << "the other one is dead";
-  EXPECT_EQ(tools::bridges_between(one.path(), one.file("none")), "");
-}
-
 /// A host with addresses on a bus, and another port there.
 class AddressWatchTest : public ::testing::Test {
  protected:
@@ -292,51 +195,6 @@ class AddressWatchTest : public ::testing::Test {
   tools::AddressWatch watch_{"exec", [this](MacAddress mac) { return mac == ours_too_; }};
   std::size_t number_ = 0;
 };
-
-TEST_F(AddressWatchTest, ProbesOnEachBusAndAnnouncesThereWhenTheAnswersHaveCome) {
-  tap::Bridge bridge = tap::Bridge::create().value();
-  ASSERT_TRUE(watch_.join(bridge));
-  watch_.begin();
-  EXPECT_EQ(heard(web_), 2U);
-  EXPECT_EQ(heard(listener_), 1U);
-  const UniqueFd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-  const itimerspec often{{0, 5'000'000}, {0, 5'000'000}};
-  ASSERT_EQ(::timerfd_settime(timer.get(), 0, &often, nullptr), 0);
-  const auto until = std::chrono::steady_clock::now() + kGenerousTime;
-  std::size_t here = 0;
-  std::size_t there = 0;
-  ASSERT_TRUE(bridge.watch(timer.get(), [&] {
-    std::uint64_t count = 0;
-    static_cast<void>(::read(timer.get(), &count, sizeof count) > 0);
-    here += heard(web_);
-    there += heard(listener_);
-    return (here < 2 || there < 1) && std::chrono::steady_clock::now() < until;
-  }));
-  static_cast<void>(bridge.run());
-  EXPECT_EQ(here, 2U) << "both addresses";
-  EXPECT_EQ(there, 1U);
-}
-
-TEST_F(AddressWatchTest, NamesThePortOfAnotherHostOncePerAddressAndNoneOfItsOwn) {
-  tap::AddressClaim others(addresses_, {});
-  const auto said = [&] {
-    others.announce(web_);
-    ::testing::internal::CaptureStderr();
-    look();
-    return ::testing::internal::GetCapturedStderr();
-  };
-  ours_too_ = web_.mac();
-  EXPECT_EQ(said(), "") << "another interface of the same host";
-  ours_too_ = {};
-  const std::string text = said();
-  for (const std::string address : {"198.18.0.1", "fd00::1"}) {
-    EXPECT_TRUE(contains(text, rig_.path() + " has the address " + address +
-                                   ", too: " + web_.mac().to_string() + " (port \"web\");"))
-        << text;
-  }
-  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2) << text;
-  EXPECT_EQ(said(), "") << "it was said";
-}
 
 TEST_F(AddressWatchTest, TellsTheOtherHostOncePerAddressAndNoThird) {
   Port third = rig_.port("third");
@@ -377,22 +235,6 @@ TEST_F(AddressWatchTest, LetsPassWhatOneWhoHasTheAddressAsksTheHost) {
   static_cast<void>(::testing::internal::GetCapturedStderr());
 }
 
-TEST_F(AddressWatchTest, NamesNoPortThatHasGone) {
-  const MacAddress mac = *MacAddress::parse("02:00:00:00:00:77");
-  const pid_t child = ::fork();
-  if (child == 0) {
-    Port gone({.name = "gone", .mac = mac});
-    if (gone.attach(rig_.path()) && !gone.up()) tap::AddressClaim(addresses_, {}).announce(gone);
-    ::_exit(0);  // without a word, as when it is killed
-  }
-  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
-  ::testing::internal::CaptureStderr();
-  look();
-  const std::string text = ::testing::internal::GetCapturedStderr();
-  EXPECT_TRUE(contains(text, "has the address 198.18.0.1, too: 02:00:00:00:00:77; neighbours"))
-      << text;
-}
-
 TEST_F(AddressWatchTest, DefendsAgainstWhoAsksAllAndOnlyRightAfterItsBegin) {
   const tap::AddressClaim other({addresses_[1]}, {});
   other.probe(web_);
@@ -431,24 +273,6 @@ TEST(LinkRows, SayOfWhichLinksThePlaceCanBeANetworkAddress) {
     EXPECT_EQ(row.takes_network_address, row.places != nullptr && reads_network_address(row))
         << row.word;
   }
-}
-
-TEST(LinkAddresses, AreOfTheirKindAndLeadSomewhere) {
-  for (const std::string prefix :
-       {"bus:", "tap:", "packet:", "pcap:", "stream:connect=", "stream:", "dgram:",
-        "vhost-user:connect=", "vhost-user:", "memif:", "vde:"}) {
-    EXPECT_FALSE(tools::parse_link(prefix)) << prefix;
-    EXPECT_FALSE(tools::parse_link(' ' + prefix + 'x')) << prefix;
-    for (const std::string target : {"x", "/a/b:c", "connec=/a", ":"}) {
-      const auto link = tools::parse_link(prefix + target);
-      ASSERT_TRUE(link) << prefix;
-      EXPECT_EQ(link->row->prefix(), prefix.substr(0, prefix.find(':') + 1)) << prefix << target;
-      EXPECT_EQ(link->connects, prefix.ends_with('=')) << prefix << target;
-      EXPECT_EQ(link->target, target) << prefix;
-    }
-  }
-  for (const char* const text : {"", "bus", "bus/x", "stream", "Bus:x", "tun:x", "x"})
-    EXPECT_FALSE(tools::parse_link(text)) << text;
 }
 
 }  // namespace

@@ -176,28 +176,6 @@ TEST_P(FaultsOfLink, HitTheFramesOfTheirWayAndAreCountedThere) {
   EXPECT_EQ(ways[1]["faults"]["duplicated_frames"], 2);
 }
 
-TEST_P(FaultsOfLink, OfAllFramesLetNonePassInEitherDirection) {
-  if (!match_frames("udp")) GTEST_SKIP() << match_frames("udp").error().message;
-  // The last frame meets no faults, so it tells that the others are through.
-  constexpr unsigned kLast = 99;
-  constexpr unsigned kLost = 8;  // a queue of datagrams holds these and the last one
-  ASSERT_NO_FATAL_FAILURE(serve({"match='ether[14] != 99',loss=100%,seed=9"}));
-  send_to_program(1, kLost);
-  send_to_program(kLast, kLast);
-  EXPECT_EQ(marks_at_program(1), Marks{kLast});
-  send_from_program(1, kLost);
-  send_from_program(kLast, kLast);
-  EXPECT_EQ(marks_from(*host_, 1), Marks{kLast});
-  const nlohmann::json ways = directions();
-  for (unsigned i = 0; i < 2; ++i) {
-    EXPECT_EQ(ways[i]["tx_frames"], 1) << ways;
-    EXPECT_EQ(ways[i]["faults"]["options"], "match='ether[14] != 99',loss=100%");
-    EXPECT_EQ(ways[i]["faults"]["seed"], 9 + i);
-    EXPECT_EQ(ways[i]["faults"]["frames"], kLost + 1) << ways;
-    EXPECT_EQ(ways[i]["faults"]["lost_frames"], kLost) << ways;
-  }
-}
-
 /// Whoever may write the bus may ask for faults. A name in them would have to be looked up, and
 /// meanwhile the bridge would carry no frames.
 TEST_P(FaultsOfLink, OfANeighbourMakeNobodyWaitForAResolver) {

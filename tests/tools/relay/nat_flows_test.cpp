@@ -38,19 +38,6 @@ void expect_time(const NatFlows& flows, const NatFlow& flow, NatFlows::Time last
   EXPECT_FALSE(flows.has(flow, last + time + NatFlows::kGrain));
 }
 
-TEST(NatFlows, AreMadeByHostsOnly) {
-  NatFlows flows({.hosts = 2, .of_host = 2});
-  EXPECT_FALSE(flows.in(udp(), 0, kStart));
-  EXPECT_FALSE(flows.in(udp(), 0, kStart));
-  EXPECT_FALSE(flows.has(udp(), kStart));
-  EXPECT_TRUE(flows.out(udp(1), 0, kStart));
-  EXPECT_TRUE(flows.out(udp(), 0, kStart));
-  EXPECT_TRUE(flows.out(udp(), 0, kStart)) << "the same one";
-  EXPECT_TRUE(flows.in(udp(), 0, kStart));
-  EXPECT_TRUE(flows.in(udp(1), 0, kStart)) << "which needs no more room";
-  EXPECT_TRUE(flows.out(udp(1, kOther), 0, kStart)) << "of one host";
-}
-
 TEST(NatFlows, DifferInEachOfTheirFields) {
   const NatFlow ends = {
       .near = 0xffffffff, .far = 1, .near_port = 65535, .far_port = 0, .protocol = 17};

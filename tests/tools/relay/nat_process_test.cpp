@@ -65,6 +65,27 @@ TEST(NatProcess, IsTheFirstFileOfThatNameInThePathThatCanBeRun) {
   std::filesystem::current_path(back);
 }
 
+TEST(NatNetworks, ServeNamesWhereTheirProgramDoes) {
+  using enum tools::NatProgram;
+  constexpr std::uint32_t kNetwork = 0xc6120400;  // 198.18.4.0
+  struct Case {
+    tools::NatProgram program;
+    const char* resolver;
+    std::optional<std::uint32_t> server;
+  };
+  for (const Case& c :
+       {Case{slirp4netns, "127.0.0.53", kNetwork + 3},  // its own
+        Case{slirp4netns, "198.18.4.77", kNetwork + 3}, Case{slirp4netns, nullptr, kNetwork + 3},
+        Case{passt, nullptr, {}}, Case{passt, "127.0.0.53", kNetwork + 2},  // the gateway
+        Case{passt, "198.18.4.77", kNetwork + 77},                          // the resolver
+        Case{passt, "198.18.5.1", {}}}) {                                   // not in the network
+    tools::NatWish wish{.program = c.program,
+                        .network = *tools::NatNetwork::parse("198.18.4.0/24")};
+    if (c.resolver != nullptr) wish.resolver = *tap::IpAddress::parse(c.resolver);
+    EXPECT_EQ(tools::name_server_of(wish), c.server) << (c.resolver ? c.resolver : "none");
+  }
+}
+
 /// A slirp4netns that listens as that does (its last word is the path), and
 /// then does this.
 void write_listener(const TempDir& dir, const std::string& then) {

@@ -45,18 +45,6 @@ TEST_F(TapCommand, APortFollowsItsDeviceIntoOtherNamespaces) {
   EXPECT_EQ(result.err, "");
 }
 
-TEST_F(TapCommand, ABridgeToADeviceThatIsDownHasNoCarrierUntilItIsUp) {
-  const TestNamespace space;
-  ASSERT_EQ(run_tool({"create", bus}).status, 0);
-  ASSERT_TRUE(space.netlink().add_veth("v0", "v1"));
-  ASSERT_TRUE(space.netlink().set_up("v1"));
-  const Tool bridge(
-      {"nsenter", "--net=" + path_of(space), shmifctl_path(), "bridge", "bus:" + bus, "packet:v0"});
-  EXPECT_TRUE(becomes("\"carrier\": false"));
-  ASSERT_TRUE(space.netlink().set_up("v0"));
-  EXPECT_TRUE(becomes("\"carrier\": true"));
-}
-
 TEST_F(TapCommand, APortWhoseDeviceIsDownHasNoCarrierAndAnswersNoPing) {
   const TestNamespace space;
   Tool tap(tap_in(space, {"--create", "--name", "lab0"}));

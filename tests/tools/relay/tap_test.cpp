@@ -4,7 +4,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -292,17 +291,6 @@ TEST_F(TapCommand, AnInterfaceThatTookTheNameOfAMovedDeviceIsNotChangedAtTheEnd)
   EXPECT_NE(run_inside(space, {"ip", "addr", "show", "dev", "lab0"}).out.find("198.18.0.1/24"),
             std::string::npos);
   EXPECT_TRUE(other.netlink().interface("lab0")) << "it stays where it is";
-}
-
-TEST_F(TapCommand, TheDeviceGetsTheMtuOfTheBusAndTheMacAsked) {
-  const TestNamespace space;
-  Tool tap(tap_in(space, {"--create", "--mtu", "9000", "--mac", "02:00:00:00:00:07", "--port-name",
-                          "machine"}));
-  wait_for_port("machine");
-  EXPECT_TRUE(tap.wait_for("tap0 is on " + bus + " as port machine, 02:00:00:00:00:07\n"));
-  const tap::Interface device = space.netlink().interface("tap0").value();
-  EXPECT_EQ(device.mtu, 9000U);
-  EXPECT_EQ(device.mac.to_string(), "02:00:00:00:00:07");
 }
 
 TEST_F(TapCommand, ASecondOneIsToldWhoHasItsDeviceOrNameAndTakesTheNextFreeNameIfItGaveNone) {

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <fstream>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -20,24 +19,6 @@ namespace {
 using Exec = ExecRig;
 INSTANTIATE_TEST_SUITE_P(Each, Exec, ::testing::ValuesIn(exec_settings()),
                          [](const auto& each) { return each.param.name; });
-
-TEST_P(Exec, HostsExchangeABulkOfDataWhole) {
-  if (!has_program("busybox")) GTEST_SKIP() << "no busybox here: its httpd is the server";
-  {
-    std::ofstream bulk(file("bulk"));
-    for (int i = 0; i < 1000000; ++i) bulk << i << '\n';
-  }
-  ::chmod(file("bulk").c_str(), 0644);
-  const auto server =
-      start("a", "exec busybox httpd -f -p 5001 -h \"$(dirname " + file("bulk") + ")\"",
-            {"--ip", "198.18.0.1/24"});
-  const ToolResult fetched =
-      run_shell("for i in $(seq 100); do busybox wget -q -O - http://198.18.0.1:5001/bulk > " +
-                    file("fetched") + " && break; sleep 0.05; done",
-                {"--ip", "198.18.0.2/24"});
-  EXPECT_EQ(fetched.status, 0) << fetched.err;
-  EXPECT_EQ(run_program({"cmp", file("bulk"), file("fetched")}).status, 0);
-}
 
 TEST_P(Exec, WaitReturnsWhenPortsAreUpAndTheirServicesAnswerOverBothIps) {
   if (!has_program("busybox")) GTEST_SKIP() << "no busybox here: its httpd is the server";
@@ -327,24 +308,6 @@ TEST_P(Exec, HostThatRemovesItsInterfaceGoesOn) {
   const ToolResult gone = run_shell("ip link delete tap0; sleep 0.3; exit 6");
   EXPECT_EQ(gone.status, 6);
   EXPECT_NE(gone.err.find("goes on without it"), std::string::npos) << gone.err;
-}
-
-TEST_P(Exec, MissingBusIsAnErrorUnlessItIsToBeCreated) {
-  const std::string path = file("new");
-  const auto line = [&](std::vector<std::string> more) {
-    std::vector<std::string> words = {shmifctl_path(), "exec", path};
-    words.insert(words.end(), more.begin(), more.end());
-    return by_caller(words);
-  };
-  const ToolResult refused = run_program(line({"--", "true"}));
-  EXPECT_EQ(refused.status, 125);
-  EXPECT_NE(refused.err.find(path), std::string::npos) << refused.err;
-  const ToolResult made = run_program(line(
-      {"--create", "--size", "128K", "--mtu", "1400", "--", "cat", "/sys/class/net/tap0/mtu"}));
-  EXPECT_EQ(made.status, 0) << made.err;
-  EXPECT_EQ(made.out, "1400\n");
-  EXPECT_EQ(::access(path.c_str(), F_OK), 0);
-  EXPECT_EQ(run_program(line({"--create", "--mtu", "1500", "--", "true"})).status, 125);
 }
 
 TEST_P(Exec, Ipv6OnABusTooSmallForItSaysWhatItNeeds) {

@@ -5,11 +5,9 @@
 
 #include <cstdio>
 #include <nlohmann/json.hpp>
-#include <utility>
 
 #include "tests/tools/show/shown_figures.hpp"
 #include "tools/capture/dump_counts.hpp"
-#include "tools/capture/inject_counts.hpp"
 #include "tools/common/json.hpp"
 #include "tools/relay/bridge_summary.hpp"
 #include "tools/relay/peer.hpp"
@@ -18,77 +16,6 @@ namespace shmif::test {
 namespace {
 
 using nlohmann::json;
-
-/// Compares without regard to the order of the keys.
-void expect_shown(const std::string& text, const json& expected) {
-  const json shown = json::parse(text);
-  EXPECT_EQ(shown, expected) << json::diff(expected, shown);
-}
-
-TEST(DumpFigures, JsonHasEachUnderItsNameAndNothingElse) {
-  tools::DumpCounts counts;
-  OwnNumbers(71).fill(counts.captured, counts.filtered, counts.lost, counts.captured_segments,
-                      counts.filtered_segments, counts.bytes);
-  counts.lost_is_lower_bound = true;
-  expect_shown(tools::to_json("/bus", "x.pcap", counts), {{"path", "/bus"},
-                                                          {"file", "x.pcap"},
-                                                          {"captured_frames", 71},
-                                                          {"filtered_out_frames", 72},
-                                                          {"lost_frames", 73},
-                                                          {"captured_segments", 74},
-                                                          {"filtered_out_segments", 75},
-                                                          {"captured_bytes", 76},
-                                                          {"lost_is_lower_bound", true}});
-}
-
-TEST(DumpFigures, JsonHasEachOfTwoThatIsKnownThoughTheOtherIsNot) {
-  tools::DumpCounts counts;
-  counts.captured = 71;
-  counts.bytes = 76;
-  const char* const why = "the output took only a part of the frames";
-  counts.bytes_known = false;
-  json shown = json::parse(tools::to_json("/bus", "x.pcap", counts));
-  EXPECT_EQ(shown["captured_frames"], 71);
-  EXPECT_EQ(shown["captured_bytes"], nullptr);
-  EXPECT_EQ(shown["why_null"], json({{"captured_bytes", why}}));
-  std::swap(counts.captured_known, counts.bytes_known);
-  shown = json::parse(tools::to_json("/bus", "x.pcap", counts));
-  EXPECT_EQ(shown["captured_frames"], nullptr);
-  EXPECT_EQ(shown["captured_bytes"], 76);
-  EXPECT_EQ(shown["why_null"], json({{"captured_frames", why}}));
-}
-
-TEST(InjectFigures, EachStandsUnderItsNameInTextAndInJson) {
-  tools::InjectCounts counts;
-  EXPECT_EQ(tools::to_text(counts), "0 frames sent, 0 B\n");
-  OwnNumbers(31).fill(counts.rounds, counts.sent, counts.bytes, counts.too_long, counts.longest,
-                      counts.unsent, counts.cut_short, counts.skipped, counts.unsegmented,
-                      counts.max_frame_bytes);
-  EXPECT_EQ(tools::to_text(counts),
-            "32 frames sent, 33 B, 37 frames cut short in the capture, 38 records without an "
-            "Ethernet header skipped\n");
-  expect_shown(tools::to_json("/bus", "-", counts), {{"path", "/bus"},
-                                                     {"file", "-"},
-                                                     {"rounds", 31},
-                                                     {"tx_frames", 32},
-                                                     {"tx_bytes", 33},
-                                                     {"too_long_frames", 34},
-                                                     {"longest_too_long_bytes", 35},
-                                                     {"unsent_frames", 36},
-                                                     {"cut_short_frames", 37},
-                                                     {"skipped_records", 38},
-                                                     {"unsegmented_frames", 39},
-                                                     {"max_frame_bytes", 40}});
-}
-
-TEST(InjectFigures, JsonHasNoLongestOfTheFramesThatWereTooLongIfNoneWas) {
-  tools::InjectCounts counts;
-  counts.longest = 35;
-  const json shown = json::parse(tools::to_json("/bus", "-", counts));
-  EXPECT_EQ(shown["too_long_frames"], 0);
-  EXPECT_EQ(shown["longest_too_long_bytes"], nullptr);
-  EXPECT_EQ(shown["why_null"], json({{"longest_too_long_bytes", "no frame was too long"}}));
-}
 
 /// The sum of all fates of the frames of a way.
 std::uint64_t fates_in(const json& way) {

@@ -24,17 +24,6 @@ PortInfo port(unsigned slot, const char* name, std::uint64_t tx_frames,
   return info;
 }
 
-TEST(Rates, AreDifferencesPerSecond) {
-  const BusRates rates = rates_between(sample_at(10, 1000, {port(0, "a", 500)}),
-                                       sample_at(12, 3000, {port(0, "a", 1500)}));
-  EXPECT_TRUE(rates.known);
-  EXPECT_DOUBLE_EQ(rates.frames, 500) << "the sum of the ports, as the bits are";
-  ASSERT_EQ(rates.ports.size(), 1U);
-  EXPECT_DOUBLE_EQ(rates.ports[0].tx_frames, 500);
-  EXPECT_DOUBLE_EQ(rates.ports[0].tx_bits, 400000);
-  EXPECT_DOUBLE_EQ(rates.bits, 400000);
-}
-
 /// Gives what a port received, and what it waited for, values from `first` on.
 void own_counters(PortInfo& port, std::uint64_t first) {
   for (std::uint64_t PortInfo::* const counter :
@@ -42,31 +31,6 @@ void own_counters(PortInfo& port, std::uint64_t first) {
         &PortInfo::doorbells, &PortInfo::lock_sleeps}) {
     port.*counter = first++;
   }
-}
-
-TEST(Rates, OfAPortAreEachOfItsOwnCounter) {
-  PortInfo before = port(0, "a", 0);
-  own_counters(before, 1000);
-  PortInfo after = before;
-  after.rx_segments += 2;
-  after.rx_bytes += 20;
-  after.lost_frames += 4;
-  after.wakeups += 6;
-  after.doorbells += 8;
-  after.lock_sleeps += 10;
-  Sample first = sample_at(1, 0, {before});
-  first.info.lock_acquisitions = 1000;
-  Sample second = sample_at(3, 0, {after});
-  second.info.lock_acquisitions = 1024;
-  const BusRates rates = rates_between(first, second);
-  EXPECT_DOUBLE_EQ(rates.acquisitions, 12);
-  EXPECT_TRUE(rates.acquisitions_known);
-  EXPECT_DOUBLE_EQ(rates.ports.at(0).rx_frames, 1);
-  EXPECT_DOUBLE_EQ(rates.ports[0].rx_bits, 80);
-  EXPECT_DOUBLE_EQ(rates.ports[0].lost_frames, 2);
-  EXPECT_DOUBLE_EQ(rates.ports[0].wakeups, 3);
-  EXPECT_DOUBLE_EQ(rates.ports[0].doorbells, 4);
-  EXPECT_DOUBLE_EQ(rates.ports[0].lock_sleeps, 5);
 }
 
 // The number of acquisitions is in the same word as the holder.
@@ -93,12 +57,6 @@ TEST(Rates, CountASuperFrameAsTheFramesItStandsFor) {
       rates_between(sample_at(0, 0, {port(0, "a", 0)}), sample_at(1, 10, {port(0, "a", 10, 430)}));
   EXPECT_DOUBLE_EQ(rates.ports.at(0).tx_frames, 440);
   EXPECT_DOUBLE_EQ(rates.frames, 440);
-}
-
-TEST(Rates, AFirstLookHasNone) {
-  const BusRates rates = rates_between(std::nullopt, sample_at(1, 1000, {port(0, "a", 500)}));
-  EXPECT_FALSE(rates.known);
-  EXPECT_FALSE(rates.ports.at(0).known);
 }
 
 PortInfo owner(unsigned slot, std::uint32_t incarnation, std::uint64_t tx_frames) {

@@ -137,21 +137,6 @@ TEST(TopScreen, OfUnknownSizeIsOfTheUsualOne) {
   }
 }
 
-TEST(TopScreen, TellsOfASignalOnceAndOfNothingElse) {
-  std::vector<int> told;
-  {
-    const BorrowedTerminal terminal(80, 24);
-    tools::Screen screen;
-    told.push_back(screen.next_signal());
-    for (const int number : {SIGWINCH, SIGTSTP, SIGWINCH}) {
-      raise(number);
-      told.push_back(screen.next_signal());
-      told.push_back(screen.next_signal());
-    }
-  }
-  EXPECT_EQ(told, (std::vector<int>{0, SIGWINCH, 0, SIGTSTP, 0, SIGWINCH, 0}));
-}
-
 /// The three variables of the locale, as they were, at the end again.
 class Locale {
  public:

@@ -23,39 +23,6 @@ PortInfo plain_port(unsigned slot, const std::string& name) {
   return port;
 }
 
-/// How often a row of that name stands in the head of the text.
-std::ptrdiff_t rows_of(const BusInfo& bus, const std::string& name) {
-  return std::ranges::count_if(shown_lines(tools::to_text(bus)), [&](const std::string& line) {
-    return line.starts_with(name + ' ');
-  });
-}
-
-TEST(StatText, WhatHappenedToAPortIsSaidWhereverItStands) {
-  for (std::size_t place = 0; place < 3; ++place) {
-    BusInfo bus;
-    bus.ports = {plain_port(1, "one"), plain_port(4, "two"), plain_port(9, "three")};
-    for (const char* const name : {"waiting", "stalled", "refused", "claim", "note"})
-      EXPECT_EQ(rows_of(bus, name), 0) << name;
-    PortInfo& port = bus.ports[place];
-    port.waits_for = bus.ports[(place + 1) % 3].slot;
-    port.stalls = 2;
-    port.refused_frames = 3;
-    port.claim_bytes = 64;
-    port.corrupt = 1;
-    const std::string who = "slot " + std::to_string(port.slot) + " \"" + port.name + '"';
-    const PortInfo& next = bus.ports[(place + 1) % 3];
-    const std::string text = tools::to_text(bus);
-    for (const std::string& row :
-         {"waiting     " + who + " for slot " + std::to_string(next.slot) + " \"" + next.name +
-              "\" to read\n",
-          "stalled     " + who + " 2 times: ", "refused     " + who + " tried to send 3 frames ",
-          "claim       64 B of " + who + ", skipped", std::string("note        corruption was")}) {
-      EXPECT_NE(text.find('\n' + row), std::string::npos) << row << text;
-      EXPECT_EQ(rows_of(bus, row.substr(0, row.find(' '))), 1) << text;
-    }
-  }
-}
-
 TEST(StatText, APortThatWaitsForItselfIsToldWhatItLacks) {
   BusInfo bus;
   bus.ports = {plain_port(1, "one"), plain_port(4, "two")};

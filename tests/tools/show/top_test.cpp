@@ -40,21 +40,6 @@ class Top : public ::testing::Test {
   std::string path;
 };
 
-TEST_F(Top, PrintsLinesWhenStandardOutputIsNoTerminal) {
-  PortOptions options;
-  options.name = "alice";
-  Port port(options);
-  ASSERT_TRUE(port.attach(path));
-  const ToolResult result = run_tool({"top", path, "--interval", "0.1", "--count", "2"});
-  EXPECT_EQ(result.status, 0) << result.err;
-  EXPECT_EQ(result.out.find('\x1b'), std::string::npos) << "no escape sequences in a file";
-  EXPECT_EQ(std::count(result.out.begin(), result.out.end(), '\n'), 4);
-  EXPECT_NE(result.out.find(" port alice slot 0 library down tx 0/s"), std::string::npos)
-      << result.out;
-  EXPECT_EQ(result.out.find(" - "), std::string::npos)
-      << "the first line has rates: " << result.out;
-}
-
 TEST_F(Top, LinesBeginWithTheTimeAndEachHasTheRatesSinceTheOneBefore) {
   Port alice(PortOptions{.name = "alice"});
   ASSERT_TRUE(alice.attach(path));
@@ -89,13 +74,6 @@ TEST_F(Top, LinesBeginWithTheTimeAndEachHasTheRatesSinceTheOneBefore) {
     top.wait_for("never", std::chrono::milliseconds(50));
   }
   EXPECT_TRUE(is_quiet_again()) << top.so_far().out;
-}
-
-TEST_F(Top, EndsWithZeroOnSigtermWhenPrintingLines) {
-  Tool top(command());
-  ASSERT_TRUE(top.wait_for(" bus "));
-  top.signal(SIGTERM);
-  EXPECT_EQ(top.finish().status, 0);
 }
 
 TEST_F(Top, ABusThatIsTruncatedIsAnErrorAndOneThatIsRemovedIsNot) {
@@ -208,28 +186,6 @@ TEST_F(Top, FollowsTheSizeOfTheTerminal) {
   top.forget();
   top.resize(30, 5);
   EXPECT_TRUE(top.wait_for_screen_of(5)) << top.seen;
-}
-
-TEST_F(Top, AKeyThatComesTwiceInOneReadCountsTwice) {
-  Port first, second, third;
-  for (Port* port : {&first, &second, &third}) ASSERT_TRUE(port->attach(path));
-  OnTerminal top({shmifctl_path(), "top", path, "--interval", "3600"}, 80, 8);
-  ASSERT_TRUE(top.wait_for("ports 1-1 of 3")) << top.seen;
-  top.type("jj");
-  EXPECT_TRUE(top.wait_for("ports 3-3 of 3")) << top.seen;
-}
-
-TEST_F(Top, FieldsThatAreCutStillStandApart) {
-  OnTerminal top({shmifctl_path(), "top", path, "--interval", "3600"}, 40, 24);
-  EXPECT_TRUE(top.wait_for("0 live ( talkers")) << top.seen;
-}
-
-TEST_F(Top, AFullDiskIsNamedAsTheReason) {
-  const ToolResult result =
-      run_program({"sh", "-c", "\"$1\" top \"$2\" --count 1 --interval 0.1 >/dev/full", "sh",
-                   shmifctl_path(), path});
-  EXPECT_EQ(result.status, 1);
-  EXPECT_EQ(result.err, "shmifctl: cannot write to standard output: No space left on device\n");
 }
 
 TEST_F(Top, EachKeyScrollsItsWayAndAnUpdateLeavesTheListWhereItIs) {

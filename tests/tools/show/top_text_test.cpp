@@ -108,20 +108,6 @@ TEST(TopColours, TellHowFarBehindAPortIsFromHalfTheRingOn) {
   EXPECT_EQ(row_with(0.25, false).find("25%"), std::string::npos) << row_with(0.25, false);
 }
 
-TEST(TopColours, AreLeftOutWhereTheUserWantsNone) {
-  tools::PortRates port = port_of(1, "alice");
-  port.lost_frames = 1;
-  port.port.lost_frames = 1;
-  tools::TopView view = view_of({port});
-  for (const bool colours : {true, false}) {
-    view.look.colours = colours;
-    const std::string screen = tools::top_screen(view, {.columns = 200, .rows = 10});
-    for (const char* const colour : {kRed, kGreen, kYellow})
-      EXPECT_EQ(screen.find(colour) != std::string::npos, colours) << screen;
-    EXPECT_NE(screen.find(kBold), std::string::npos) << "that is no colour: " << screen;
-  }
-}
-
 /// The head of a screen of 200 columns, without the ports below it.
 std::string head_of(std::vector<tools::PortRates> ports) {
   tools::TopView view = view_of(std::move(ports));
@@ -160,32 +146,6 @@ TEST(TopHead, CountsWhatPortsHaveLostThatAreGoneAndNamesWhoIsSlowest) {
       << head_of(ports);
 }
 
-TEST(TopHead, HasNoRateOfALockWhoseWordNamesNoSlot) {
-  tools::TopView view = view_of({});
-  view.info.lock_holder = 998;
-  view.rates.acquisitions = 12;
-  const auto lock = [&] {
-    const std::string screen = tools::top_screen(view, {.columns = 200, .rows = 20});
-    const std::size_t at = screen.find("\nlock ") + 1;
-    return screen.substr(at, screen.find("  takeovers", at) - at);
-  };
-  EXPECT_EQ(lock().find("lock       - (the lock word names no slot), -/s "), 0U) << lock();
-  view.info.lock_holder = 5;
-  view.rates.acquisitions_known = true;
-  EXPECT_EQ(lock().find("lock       slot 5, 12/s "), 0U) << lock();
-}
-
-TEST(TopHead, HasTheNewestBarsWhereTheyDoNotAllFit) {
-  tools::TopView view = view_of({});
-  view.look.blocks = true;
-  view.history.assign(21, 1);  // there is room for 20
-  view.history.front() = 1000;
-  const std::string screen = tools::top_screen(view, {.columns = 80, .rows = 10});
-  std::string bars;
-  for (int i = 0; i < 20; ++i) bars += "\u2588";
-  EXPECT_NE(screen.find(' ' + bars + ' '), std::string::npos) << screen;
-}
-
 TEST(TopHead, IsShorterOnAShortScreenThatItFillsWithAPort) {
   for (unsigned rows = 5; rows < 13; ++rows) {
     std::vector<tools::PortRates> ports;
@@ -203,16 +163,6 @@ TEST(TopHead, IsShorterOnAShortScreenThatItFillsWithAPort) {
               std::string::npos)
         << screen;
   }
-}
-
-TEST(TopLines, HaveNoLagOfAPortThatIsDown) {
-  tools::TopView view = view_of({port_of(1, "alice"), port_of(2, "bob")});
-  for (tools::PortRates& row : view.rates.ports) row.lag = 0.25;
-  view.rates.ports[1].port.up = false;
-  const std::string lines = tools::top_lines(0, view.info, view.rates);
-  EXPECT_NE(lines.find(" port alice slot 1 "), std::string::npos) << lines;
-  EXPECT_NE(lines.find(" lag 25%\n"), std::string::npos) << lines;
-  EXPECT_TRUE(lines.ends_with(" lag -\n")) << lines;
 }
 
 TEST(TopLines, HaveNoLagIfTheHeaderDoesNotSayWhereTheRingEnds) {
@@ -248,27 +198,6 @@ TEST(TopNames, SteerNoTerminalWhereverTheyStand) {
   EXPECT_NE(screen.find("shmif top  /dev/shm/a?[2J???z "), std::string::npos) << screen;
   EXPECT_TRUE(is_in(screen, kBold, "a?[2J???z" + std::string(22, ' '))) << screen;
   EXPECT_EQ(screen.find("\x1b[2J"), std::string::npos) << screen;
-}
-
-TEST(TopNames, AndTheShapeOfTheBusShareALineOnlyIfBothFit) {
-  tools::TopView view = view_of({});
-  view.info.file_system = "tmpfs";
-  const auto first_line = [&](unsigned columns) {
-    const std::string screen = tools::top_screen(view, {.columns = columns, .rows = 10});
-    return screen.substr(0, screen.find('\n'));
-  };
-  const std::string name = "\x1b[1mshmif top  /bus";
-  EXPECT_EQ(first_line(34), name + "  tmpfs  0 B  mtu 0\x1b[0m");
-  EXPECT_EQ(first_line(33), name + std::string(18, ' ') + "\x1b[0m");
-}
-
-TEST(TopNames, HaveRoomForTheLongestThereCanBeAndNoMore) {
-  for (const auto& [columns, width] : {std::pair{80U, 15U}, {83U, 10U}, {92U, 19U}, {300U, 31U}}) {
-    tools::TopView view = view_of({port_of(1, std::string(31, 'n'))});
-    const std::string screen = tools::top_screen(view, {.columns = columns, .rows = 10});
-    EXPECT_EQ(screen.find(" LOST/s ") - screen.find(" NAME "), width + 1) << columns;
-    EXPECT_TRUE(is_in(screen, kBold, std::string(width, 'n'))) << columns << '\n' << screen;
-  }
 }
 
 /// The slots of the ports in the order in which a screen of that order has them.
@@ -324,24 +253,6 @@ TEST(TopOrders, LossComesBeforeALagFromHalfOfTheRingOnAndThatBeforeWhatIsSent) {
   }
   EXPECT_EQ(slots_by(tools::TopOrder::trouble, ports),
             (std::vector<unsigned>{5, 6, 4, 3, 2, 1, 0}));
-}
-
-TEST(TopOrders, TheLastLineHasTheKeysAndThePresentOneInBrackets) {
-  const std::pair<tools::TopOrder, const char*> all[] = {
-      {tools::TopOrder::trouble, "[loss] g=lag tx rx name slot"},
-      {tools::TopOrder::lag, "loss [g=lag] tx rx name slot"},
-      {tools::TopOrder::tx, "loss g=lag [tx] rx name slot"},
-      {tools::TopOrder::rx, "loss g=lag tx [rx] name slot"},
-      {tools::TopOrder::name, "loss g=lag tx rx [name] slot"},
-      {tools::TopOrder::slot, "loss g=lag tx rx name [slot]"}};
-  for (const auto& [order, keys] : all) {
-    tools::TopView view = view_of({port_of(1, "a")});
-    view.look.order = order;
-    const std::string screen = tools::top_screen(view, {.columns = 60, .rows = 10});
-    const std::string last = std::string("q quit   sort: ") + keys;
-    EXPECT_EQ(screen.substr(screen.rfind('\n') + 1),
-              kDim + last + std::string(60 - last.size(), ' ') + "\x1b[0m");
-  }
 }
 
 }  // namespace

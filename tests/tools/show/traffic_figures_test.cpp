@@ -184,46 +184,6 @@ TEST(TopFigures, ANarrowScreenHasFewerAndTheSame) {
   }
 }
 
-TEST(TopFigures, TheLostFramesAreWholeOnAnyScreen) {
-  for (unsigned columns = 13; columns <= 160; ++columns) {
-    const auto screen = screen_of(view_of_work(), {.columns = columns, .rows = 24});
-    const std::string& head = screen.at(6);
-    const std::string& row = screen.at(9);  // carol
-    const std::size_t end = (head + ' ').find(" LOST ") + 5;
-    ASSERT_LE(end, row.size()) << columns << '\n' << head << '\n' << row;
-    EXPECT_EQ(row.substr(end - 4, 4), "160k") << columns << '\n' << head << '\n' << row;
-  }
-}
-
-std::vector<std::string> names_in(tools::TopOrder order, tools::TopView view = view_of_work()) {
-  view.look.order = order;
-  std::vector<std::string> names;
-  for (ShownRow& row : ports_on(screen_of(view, {.columns = 200, .rows = 24})))
-    names.push_back(row["NAME"]);
-  return names;
-}
-
-TEST(TopFigures, PortsStandInTheOrderThatWasChosen) {
-  using tools::TopOrder;
-  const std::vector<std::string> upwards{"alice", "bob", "carol"};
-  const std::vector<std::string> downwards{"carol", "bob", "alice"};
-  EXPECT_EQ(names_in(TopOrder::trouble), downwards) << "each loses more than the one before";
-  EXPECT_EQ(names_in(TopOrder::lag), downwards);
-  EXPECT_EQ(names_in(TopOrder::tx), downwards);
-  EXPECT_EQ(names_in(TopOrder::rx), downwards);
-  EXPECT_EQ(names_in(TopOrder::name), upwards);
-  EXPECT_EQ(names_in(TopOrder::slot), upwards);
-  tools::TopView view = view_of_work();
-  for (tools::PortRates& row : view.rates.ports) row.lost_frames = 0;
-  EXPECT_EQ(names_in(TopOrder::trouble, view), downwards) << "no lag that matters: who sends most";
-  view.rates.ports[0].lag = 0.6;
-  EXPECT_EQ(names_in(TopOrder::trouble, view), (std::vector<std::string>{"alice", "carol", "bob"}));
-  view.rates.ports[1].lost_frames = 1;
-  EXPECT_EQ(names_in(TopOrder::trouble, view), (std::vector<std::string>{"bob", "alice", "carol"}));
-  view.rates.ports[2].port.name = "albert";
-  EXPECT_EQ(names_in(TopOrder::name, view), (std::vector<std::string>{"albert", "alice", "bob"}));
-}
-
 TEST(TopFigures, ThePastStandsInBarsBesideTheRate) {
   tools::TopView view = view_of_work();
   view.look.blocks = true;
@@ -278,17 +238,6 @@ TEST(TopFigures, TheHeadSaysOfTheBusWhatItIs) {
   const std::vector<std::string> again = screen_of(first_look, {.columns = 100, .rows = 24});
   EXPECT_EQ(head_on(again), expected);
   EXPECT_EQ(ports_on(again)[0]["TX/s"], "-");
-}
-
-TEST(TopFigures, AShortScreenScrollsAndSaysWhere) {
-  tools::TopView view = view_of_work();
-  view.look.scrolled = 1;
-  std::vector<std::string> screen = screen_of(view, {.columns = 200, .rows = 10});
-  EXPECT_EQ(ports_on({screen.begin(), screen.end() - 1}),
-            (std::vector<ShownRow>{expected_rates()[1], expected_rates()[2]}));
-  EXPECT_NE(screen.back().find("ports 2-3 of 3"), std::string::npos) << screen.back();
-  view.look.scrolled = 7;
-  EXPECT_EQ(screen_of(view, {.columns = 200, .rows = 10}), screen) << "no further than the last";
 }
 
 TEST(TopFigures, LinesSayTheSame) {
@@ -477,15 +426,6 @@ TEST(BridgeFigures, WhatAFilterRefusedIsPartOfWhatTheBridgeKept) {
             begin +
                 "17 dropped (5 too long, 4 not taken in time, 6 refused, 2 by the rules of the "
                 "gateway), 7 still under way = 1027 came\n");
-}
-
-TEST(BridgeFigures, OneCopyIsToldAsMany) {
-  tools::BridgeWay way{.from = "a", .to = "b"};
-  way.has_faults = true;
-  way.faults.frames = way.faults.duplicated = 1;
-  way.counters = {.received = 2, .frames = 2, .bytes = 120, .segments = 2};
-  EXPECT_EQ(tools::to_text(way),
-            "a -> b: 2 frames, 120 bytes, 0 lost, 0 dropped = 1 came + 1 duplicated by faults\n");
 }
 
 }  // namespace

@@ -16,7 +16,6 @@
 #include "tools/uplink/far_counts.hpp"
 #include "tools/uplink/hello.hpp"
 #include "tools/uplink/home_table.hpp"
-#include "tools/uplink/routing.hpp"
 #include "tools/uplink/ssh_session.hpp"
 #include "tools/uplink/underlay.hpp"
 #include "tools/uplink/uplink_wish.hpp"
@@ -31,19 +30,6 @@ using tools::Hello;
 using tools::HomeTable;
 
 constexpr std::chrono::milliseconds kLong{60'000};
-
-TEST(UplinkHello, IsReadAsItWasWritten) {
-  const Hello sent{.mtu = 9000, .name = "web-01.lab"};
-  EXPECT_EQ(sent.to_line(), "shmif-uplink 1 mtu=9000 name=web-01.lab\n");
-  std::string line = sent.to_line();
-  line.pop_back();
-  const auto read = Hello::parse(line);
-  ASSERT_TRUE(read) << read.error().message;
-  EXPECT_EQ(read->mtu, 9000U);
-  EXPECT_EQ(read->name, "web-01.lab");
-  EXPECT_TRUE(Hello::parse("shmif-uplink 1 mtu=1500 name=" + tools::machine_name()))
-      << "in harmless characters";
-}
 
 TEST(UplinkHello, OfAnotherShapeIsRefusedWithItsText) {
   for (const std::string line :
@@ -175,32 +161,6 @@ TEST(UplinkHomeTable, RemindsABridgeOfEachHostNowAndThen) {
   EXPECT_FALSE(hosts.stays(1, 2, later));
 }
 
-TEST(UplinkHomeTable, KnowsAFewHundredHostsAtOnce) {
-  Hosts hosts(HomeTable::Behind::line);
-  for (unsigned host = 1; host <= 250; ++host) hosts.stays(255, host);
-  unsigned kept = 0;
-  for (unsigned host = 2; host <= 250; ++host) kept += hosts.stays(host, 1) ? 1 : 0;
-  EXPECT_GE(kept, 240U) << "few hosts share a place";
-}
-
-TEST(UplinkFarCounts, AreReadAsTheyWereWritten) {
-  const FarCounts counts{.sent_frames = 1,
-                         .delivered_frames = 2,
-                         .lost_frames = 3,
-                         .line_full_frames = 4,
-                         .too_long_frames = 5,
-                         .refused_frames = 6,
-                         .loops = 7};
-  auto read = FarCounts::parse(counts.to_line());
-  ASSERT_TRUE(read);
-  EXPECT_EQ(read->to_json(), counts.to_json());
-  EXPECT_EQ(counts.to_json().dump(),
-            R"({"sent_frames":1,"delivered_frames":2,"lost_frames":3,"line_full_frames":4,)"
-            R"("too_long_frames":5,"refused_frames":6,"loops":7})");
-  read->add(counts);
-  EXPECT_EQ(read->too_long_frames, 10U);
-}
-
 TEST(UplinkFarCounts, AreTheSumsOfWhatTheLineCounted) {
   tools::BridgeWay out;
   out.counters = {.received = 1U << 20U,
@@ -289,20 +249,6 @@ TEST(UplinkSession, SaysWhyItEndedAndTakesNoWarningForTheReason) {
   EXPECT_EQ(why("echo 'shmifctl: a warning' >&2; exit 0"), "");
   EXPECT_EQ(why("echo 'shmifctl: a warning' >&2; kill -9 $$"),
             "ssh was ended by signal 9 (Killed)");
-}
-
-TEST(UplinkRouting, TellsBgpdItsPeersAndNothingElse) {
-  const auto address = [](const char* text) { return tap::IpAddress::parse(text).value(); };
-  const std::string text =
-      tools::bgpd_configuration({.local = address("198.18.9.1"),
-                                 .asn = 65000,
-                                 .peers = {address("198.18.9.2"), address("198.18.9.3")}});
-  for (const char* const line :
-       {"router bgp 65000\n", " bgp router-id 198.18.9.1\n",
-        " neighbor 198.18.9.2 remote-as 65000\n", " neighbor 198.18.9.3 update-source 198.18.9.1\n",
-        "  neighbor 198.18.9.3 activate\n", " no bgp default ipv4-unicast\n",
-        "  advertise-all-vni\n"})
-    EXPECT_NE(text.find(line), std::string::npos) << line << text;
 }
 
 TEST(UplinkUnderlay, SaysWhatToSetForEachInterfaceThatIsTooNarrow) {
