@@ -52,7 +52,7 @@ void read_bus(const LabValue::Entry& entry, Lab& lab, LabProblems& problems) {
                        "this one for settings of all interfaces (call it another name)");
   }
   const LabTableReader reader(entry.value, kBusKeys, problems);
-  LabBus bus{entry.key, entry.place, {}, false, {}};
+  LabBus bus{entry.key, entry.place, {}, {}};
   if (const auto mtu = reader.integer("mtu", 68, 65521)) {
     bus.options.mtu = static_cast<std::uint32_t>(*mtu);
   }
@@ -73,7 +73,6 @@ void read_bus(const LabValue::Entry& entry, Lab& lab, LabProblems& problems) {
   const bool pauses = reader.choice("flow", {"ethernet", "pause"}) == "pause";
   bus.options.flow = pauses ? Flow::pause : Flow::ethernet;
   if (const auto path = reader.text("path")) {
-    bus.path_given = true;
     bus.path = lab.path_of(*path);
     if (path->empty()) reader.error("path", "the path of a bus is empty");
   } else {

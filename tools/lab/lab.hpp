@@ -20,7 +20,6 @@ struct LabBus {
   std::string name;
   LabPlace place;
   std::string path;
-  bool path_given = false;
   BusOptions options;
 };
 

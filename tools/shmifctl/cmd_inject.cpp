@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
@@ -12,7 +13,7 @@
 #include "shmif/capture/pcap_link.hpp"
 #include "shmif/port.hpp"
 #include "tools/capture/capture_file.hpp"
-#include "tools/capture/inject_counts.hpp"
+#include "tools/common/json.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/output.hpp"
 #include "tools/common/progress.hpp"
@@ -23,6 +24,51 @@
 namespace shmif::tools {
 
 namespace {
+
+/// What became of the records of a capture, in all rounds of --loop together. Each frame that was
+/// read was sent, was too long, or is `unsent`.
+struct InjectCounts {
+  std::uint64_t rounds = 0;
+  std::uint64_t sent = 0, bytes = 0;
+  std::uint64_t too_long = 0;   ///< for this bus, or for any
+  std::uint64_t longest = 0;    ///< bytes of the longest of these
+  std::uint64_t unsent = 0;     ///< read, but sending failed, or a signal came first
+  std::uint64_t cut_short = 0;  ///< frames whose end the capture lacks; these were read
+  std::uint64_t skipped = 0;    ///< records without an Ethernet header
+  /// Frames that the capture marks as unsegmented.
+  std::uint64_t unsegmented = 0;
+  std::uint64_t max_frame_bytes = 0;  ///< what the bus takes
+};
+
+std::string counts_text(const InjectCounts& counts) {
+  std::string text = base::counted(counts.sent, "frame") + " sent, " + format_bytes(counts.bytes);
+  if (counts.cut_short > 0) {
+    text += ", " + base::counted(counts.cut_short, "frame") + " cut short in the capture";
+  }
+  if (counts.skipped > 0) {
+    text += ", " + base::counted(counts.skipped, "record") + " without an Ethernet header skipped";
+  }
+  return text + '\n';
+}
+
+std::string counts_json(const std::string& path, const std::string& file,
+                        const InjectCounts& counts) {
+  Json json{{"path", path},
+            {"file", file},
+            {"rounds", counts.rounds},
+            {"tx_frames", counts.sent},
+            {"tx_bytes", counts.bytes},
+            {"too_long_frames", counts.too_long},
+            {"unsent_frames", counts.unsent},
+            {"skipped_records", counts.skipped},
+            {"cut_short_frames", counts.cut_short},
+            {"unsegmented_frames", counts.unsegmented},
+            {"max_frame_bytes", counts.max_frame_bytes}};
+  set_figure(json, "longest_too_long_bytes",
+             counts.too_long > 0 ? std::optional(counts.longest) : std::nullopt,
+             "no frame was too long");
+  return json_text(std::move(json));
+}
 
 /// Converts "original", "flat" or "x2.5" to PcapReadOptions::speed.
 double parse_timing(const std::string& text) {
@@ -166,7 +212,7 @@ class Replay {
   int report(int code, int signal) {
     counts_.max_frame_bytes = port_.max_frame_bytes();
     note_done(base::counted(counts_.sent, "frame was sent", "frames were sent"));
-    const std::string text = json_ ? to_json(path_, file_, counts_) : to_text(counts_);
+    const std::string text = json_ ? counts_json(path_, file_, counts_) : counts_text(counts_);
     std::fwrite(text.data(), 1, text.size(), stdout);
     if (counts_.too_long > 0) {
       code = fail("cannot send " + base::counted(counts_.too_long, "frame") + " of \"" + file_ +
