@@ -3,6 +3,7 @@
 // time.
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <poll.h>
 #include <spawn.h>
 #include <sys/types.h>
@@ -22,10 +23,19 @@
 
 #include "tests/support/eventually.hpp"
 #include "tests/support/paths.hpp"
+#include "tests/support/words.hpp"
 
 extern char** environ;
 
 namespace shmif::test {
+
+/// Whether `part` stands in `text`. A failure shows both.
+inline testing::AssertionResult contains(const std::string& text, const std::string& part) {
+  const bool is_there = text.find(part) != std::string::npos;
+  return (is_there ? testing::AssertionSuccess() : testing::AssertionFailure())
+         << "\"" << part << "\" is " << (is_there ? "" : "not ") << "in:\n"
+         << text;
+}
 
 /// How a program ended and what it said.
 struct ToolResult {
@@ -104,17 +114,16 @@ class Tool {
     if (pid_ > 0) waitid(P_PID, static_cast<id_t>(pid_), &seen, WSTOPPED | WEXITED | WNOWAIT);
   }
 
-  /// Waits until `text` has appeared on standard output or error. Result: false when the program
-  /// ended or the time was up without it.
-  bool wait_for(const std::string& text, std::chrono::milliseconds at_most = kGenerousTime) {
+  /// Waits until `text` has appeared on standard output or error. Result: a failure, which shows
+  /// what it has said, when the program ended or the time was up without it.
+  testing::AssertionResult wait_for(const std::string& text,
+                                    std::chrono::milliseconds at_most = kGenerousTime) {
     const auto deadline = Clock::now() + at_most;
-    for (;;) {
-      if (result_.out.find(text) != std::string::npos ||
-          result_.err.find(text) != std::string::npos) {
-        return true;
-      }
-      if ((out_ < 0 && err_ < 0) || !pump(deadline)) return false;
+    while (!contains(result_.out, text) && !contains(result_.err, text)) {
+      if ((out_ < 0 && err_ < 0) || !pump(deadline))
+        return contains(result_.out + result_.err, text);
     }
+    return testing::AssertionSuccess();
   }
 
   /// Waits for the end, kills the program when `at_most` has passed. Result: everything it said.

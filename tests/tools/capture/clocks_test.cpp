@@ -18,15 +18,15 @@ namespace {
 /// What is put in front of a command.
 struct Odd {
   const char* name;
-  std::vector<std::string> before;
+  Words before;
 };
 
 std::ostream& operator<<(std::ostream& out, const Odd& odd) {
   return out << odd.name;
 }
 
-std::vector<std::string> in_time(std::int64_t shift_s) {
-  std::vector<std::string> words = {"unshare", "--time"};
+Words in_time(std::int64_t shift_s) {
+  Words words = {"unshare", "--time"};
   if (geteuid() != 0) words.insert(words.end(), {"--user", "--map-current-user"});
   for (const char* clock : {"--monotonic=", "--boottime="}) {
     words.push_back(clock + std::to_string(shift_s));
@@ -44,13 +44,13 @@ std::vector<Odd> odds() {
 class Clocks : public ::testing::TestWithParam<Odd> {
  protected:
   void SetUp() override {
-    std::vector<std::string> probe = GetParam().before;
+    Words probe = GetParam().before;
     probe.emplace_back("true");
     if (run_program(probe).status != 0) GTEST_SKIP() << "no time namespaces here";
   }
   /// A command line of shmifctl, by the odd clock.
-  static std::vector<std::string> odd(std::vector<std::string> words) {
-    std::vector<std::string> line = GetParam().before;
+  static Words odd(Words words) {
+    Words line = GetParam().before;
     line.push_back(shmifctl_path());
     line.insert(line.end(), words.begin(), words.end());
     return line;
@@ -66,9 +66,8 @@ TEST_P(Clocks, RoundTripsAreOfTheAskersClock) {
   Tool responder(odd({"ping", rig.path(), "--respond", "--name", "responder"}));
   ASSERT_TRUE(rig.wait_for_port("responder"));
   for (const bool asker_is_odd : {false, true}) {
-    const std::vector<std::string> words = {"ping",      rig.path(), "--to",  "responder",
-                                            "-c",        "30",       "-i",    "0.01",
-                                            "--timeout", "100",      "--json"};
+    const Words words = {"ping", rig.path(), "--to",      "responder", "-c",    "30",
+                         "-i",   "0.01",     "--timeout", "100",       "--json"};
     const ToolResult asked = asker_is_odd ? run_program(odd(words)) : run_tool(words);
     ASSERT_EQ(asked.status, 0) << asked.err;
     const auto said = nlohmann::json::parse(asked.out)["responders"][0];
@@ -79,7 +78,7 @@ TEST_P(Clocks, RoundTripsAreOfTheAskersClock) {
 }
 
 TEST_P(Clocks, TimeoutsEndAndNoneTooEarly) {
-  const auto lasts = [](std::vector<std::string> words, int status) {
+  const auto lasts = [](Words words, int status) {
     const auto began = std::chrono::steady_clock::now();
     const ToolResult ended = run_program(odd(words));
     EXPECT_EQ(ended.status, status) << words[0] << ended.err;
@@ -103,7 +102,7 @@ TEST_P(Clocks, ARecordIsInTheOrderOfTheBus) {
   EXPECT_EQ(sent.status, 0) << sent.err;
   const ToolResult dumped = dump.finish();
   EXPECT_EQ(dumped.status, 0) << dumped.err;
-  EXPECT_NE(dumped.err.find(" 0 lost"), std::string::npos) << dumped.err;
+  EXPECT_TRUE(contains(dumped.err, " 0 lost"));
   EXPECT_EQ(read_capture(recorded), frames);
   // Its times may go back; played by them, it ends all the same.
   EXPECT_EQ(run_program(odd({"inject", rig.path(), recorded, "--timing", "x1000000"})).status, 0);

@@ -110,7 +110,7 @@ TEST(DumpEnds, AtASignalTowardsAReaderThatStandsStill) {
     const ToolResult r = tool.finish();
     EXPECT_FALSE(r.timed_out) << words << ' ' << number;
     EXPECT_EQ(r.status, 1) << words;
-    EXPECT_TRUE(contains(r.err, "its reader took nothing")) << r.err;
+    EXPECT_TRUE(contains(r.err, "its reader took nothing"));
   }
   // A FIFO that nobody reads.
   for (const auto& [format, number] : {std::pair{"pcap", SIGTERM}, {"pcapng", SIGINT}}) {
@@ -182,10 +182,10 @@ TEST(DumpEnds, WithAnErrorWhereTheDiskIsFullAndCountsWhatIsInTheFile) {
   for (const Words& more : {Words{}, Words{"-C", "10K"}}) {
     const ToolResult r = run_program(on_a_full_disk() + history(rig, Words{"-w", file} + more));
     EXPECT_EQ(r.status, 1);
-    EXPECT_TRUE(contains(r.err, "cannot write \"" + file + "\": File too large")) << r.err;
+    EXPECT_TRUE(contains(r.err, "cannot write \"" + file + "\": File too large"));
     const std::size_t whole = read_capture(file).size();
     EXPECT_GT(whole, 0U);
-    EXPECT_TRUE(contains(r.err, std::to_string(whole) + " frames captured")) << r.err;
+    EXPECT_TRUE(contains(r.err, std::to_string(whole) + " frames captured"));
     EXPECT_FALSE(std::filesystem::exists(file + "1")) << "one that is not complete is the last";
   }
   const BusRig of_super_frames;
@@ -195,8 +195,7 @@ TEST(DumpEnds, WithAnErrorWhereTheDiskIsFullAndCountsWhatIsInTheFile) {
       run_program(on_a_full_disk() + history(of_super_frames, {"-w", file})).err;
   // How many of them arrived whole is not known.
   EXPECT_TRUE(contains(err, "\n4 frames captured (" + std::to_string(read_capture(file).size()) +
-                                " after segmentation)"))
-      << err;
+                                " after segmentation)"));
 }
 
 TEST(DumpEnds, WithAnErrorWhereItsBusIsTruncatedAlsoWhereItDoesNotLook) {
@@ -212,8 +211,8 @@ TEST(DumpEnds, WithAnErrorWhereItsBusIsTruncatedAlsoWhereItDoesNotLook) {
     std::filesystem::resize_file(rig.path(), std::filesystem::file_size(rig.path()) - 16384);
     const ToolResult r = tool.finish();
     EXPECT_EQ(r.status, 1) << r.err;
-    EXPECT_TRUE(contains(r.err, "truncated")) << r.err;
-    EXPECT_TRUE(contains(r.err, "1 frame captured")) << r.err;
+    EXPECT_TRUE(contains(r.err, "truncated"));
+    EXPECT_TRUE(contains(r.err, "1 frame captured"));
   }
 }
 
@@ -233,7 +232,7 @@ TEST(DumpOfACorruptBus, GoesOnWhereThatWasRepairedWithAPortAndWithout) {
     const ToolResult r = tool.finish();
     EXPECT_EQ(r.status, 0) << r.err;
     // The ring begins anew, and so do the numbers of its frames.
-    EXPECT_TRUE(contains(r.err, "2 frames captured, 0 filtered out, at least ")) << r.err;
+    EXPECT_TRUE(contains(r.err, "2 frames captured, 0 filtered out, at least "));
   }
 }
 

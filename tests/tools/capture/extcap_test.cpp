@@ -8,7 +8,6 @@
 
 #include <cctype>
 #include <csignal>
-#include <cstdlib>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -36,8 +35,7 @@ TEST(Extcap, ListsEachBusWithASentence) {
   EXPECT_EQ(r.status, 0) << r.err;
   EXPECT_EQ(r.out.find("extcap {version="), 0U) << r.out;
   EXPECT_TRUE(contains(r.out, "\ninterface {value=" + interface_of(rig) + "}{display=shmif bus " +
-                                  rig.path() + ", 2 ports, MTU 9000}\n"))
-      << r.out;
+                                  rig.path() + ", 2 ports, MTU 9000}\n"));
 }
 
 TEST(Extcap, TellsLinkTypeOptionsAndPorts) {
@@ -52,9 +50,8 @@ TEST(Extcap, TellsLinkTypeOptionsAndPorts) {
     EXPECT_EQ(times_in(config, std::string("{call=--") + option + "}"), 1U) << config;
   }
   EXPECT_TRUE(contains(config, "value {arg=2}{value=web}{display=web, library, " +
-                                   web.mac().to_string() + "}{default=false}\n"))
-      << config;
-  EXPECT_FALSE(contains(config, "a}b")) << config;
+                                   web.mac().to_string() + "}{default=false}\n"));
+  EXPECT_FALSE(contains(config, "a}b"));
   EXPECT_EQ(run_tool({"--extcap-cleanup-postkill"}).status, 0);
   EXPECT_EQ(run_tool({"--extcap-version"}).out.find("extcap {version="), 0U);
 }
@@ -89,16 +86,16 @@ TEST(Extcap, RefusesWhatCannotBeAndSaysWhatToDo) {
   for (const auto& [words, part] : cases) {
     const ToolResult r = run_tool(words);
     EXPECT_EQ(r.status, 2) << part;
-    EXPECT_TRUE(contains(r.err, part)) << r.err;
+    EXPECT_TRUE(contains(r.err, part));
   }
   const ToolResult gone =
       run_tool({"--capture", "--extcap-interface", bus, "--fifo", rig.file("none")});
   EXPECT_EQ(gone.status, 1);
-  EXPECT_TRUE(contains(gone.err, "cannot write to the FIFO " + rig.file("none"))) << gone.err;
+  EXPECT_TRUE(contains(gone.err, "cannot write to the FIFO " + rig.file("none")));
   // Every character of a path can be told: here a space, a colon and a percent sign.
   const ToolResult no_bus =
       run_tool({"--extcap-config", "--extcap-interface", "shmif::nonexistent:a%20b%3ac%25"});
-  EXPECT_TRUE(contains(no_bus.err, "/nonexistent/a b:c%")) << no_bus.err;
+  EXPECT_TRUE(contains(no_bus.err, "/nonexistent/a b:c%"));
 }
 
 /// A capture into a FIFO of which this holds the reading end.
@@ -107,9 +104,9 @@ class FifoCapture {
   FifoCapture(const BusRig& rig, const Words& more) {
     const std::string path = rig.file("fifo");
     EXPECT_EQ(::mkfifo(path.c_str(), 0600), 0);
-    Words words{shmifctl_path(),   "--capture", "--extcap-interface",
-                interface_of(rig), "--fifo",    path};
-    words.insert(words.end(), more.begin(), more.end());
+    Words words = Words{shmifctl_path(),   "--capture", "--extcap-interface",
+                        interface_of(rig), "--fifo",    path} +
+                  more;
     tool_.emplace(words);
     reader_ = UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   }
@@ -180,9 +177,8 @@ class TsharkUser {
     }
   }
   ToolResult run(const Words& more) const {
-    Words words{"env", "-u", "XDG_CONFIG_HOME", "HOME=" + home_.path(), "tshark", "-n"};
-    words.insert(words.end(), more.begin(), more.end());
-    return run_program(words);
+    return run_program(
+        Words{"env", "-u", "XDG_CONFIG_HOME", "HOME=" + home_.path(), "tshark", "-n"} + more);
   }
 
  private:
@@ -223,10 +219,9 @@ TEST(Extcap, TsharkListsTheBusAndCapturesWhatDumpRecords) {
   const ToolResult recorded = with({"-r", rig.file("x.pcapng")});
   EXPECT_EQ(count_of_lines(recorded.out), 4) << recorded.err;
   EXPECT_EQ(live.out, recorded.out) << live.err;
-  EXPECT_TRUE(contains(live.err, "Capturing on 'shmif bus " + rig.path())) << live.err;
+  EXPECT_TRUE(contains(live.err, "Capturing on 'shmif bus " + rig.path()));
   const ToolResult list = user.run({"-D"});
-  EXPECT_TRUE(contains(list.out, ". " + bus + " (shmif bus " + rig.path() + ", 2 ports, "))
-      << list.out;
+  EXPECT_TRUE(contains(list.out, ". " + bus + " (shmif bus " + rig.path() + ", 2 ports, "));
 }
 
 }  // namespace

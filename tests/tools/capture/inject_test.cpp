@@ -92,7 +92,7 @@ TEST_F(Inject, KeepsTheTimesOfTheRecordingInEachRound) {
 TEST_F(Inject, SaysThatTheNextFrameIsFarAwayAndWaitsNoLongerThanAsked) {
   record(some_frames(3), kHour);
   Tool tool(words());
-  EXPECT_TRUE(tool.wait_for("is due only in 59 minutes")) << tool.so_far().err;
+  EXPECT_TRUE(tool.wait_for("is due only in 59 minutes"));
   tool.signal(SIGINT);
   const ToolResult waited = tool.finish();
   EXPECT_EQ(waited.status, 128 + SIGINT);
@@ -155,16 +155,16 @@ TEST_F(Inject, TellsOfAllRoundsWhatWasShortAndWhatWasTooLong) {
   for (const std::string& part :
        {"2 frames of \"" + capture + "\" on " + rig.path(),
         std::string("4000 bytes, the bus takes 1522"), std::string("--mtu")}) {
-    EXPECT_TRUE(contains(long_one.err, part)) << long_one.err;
+    EXPECT_TRUE(contains(long_one.err, part));
   }
   EXPECT_TRUE(
       same_frames({make_frame(60, 1), make_frame(61, 3), make_frame(60, 1), make_frame(61, 3)},
                   collect(port, 4)));
   append(80'000, 80'000);
   const ToolResult longest = inject({"--timing", "flat", "--loop", "2"});
-  EXPECT_TRUE(contains(longest.err, "4 frames of")) << longest.err;
-  EXPECT_TRUE(contains(longest.err, "80000 bytes, the bus takes 1522")) << longest.err;
-  EXPECT_TRUE(contains(longest.err, "no bus takes more than 65543")) << longest.err;
+  EXPECT_TRUE(contains(longest.err, "4 frames of"));
+  EXPECT_TRUE(contains(longest.err, "80000 bytes, the bus takes 1522"));
+  EXPECT_TRUE(contains(longest.err, "no bus takes more than 65543"));
 }
 
 /// A capture of two super-frames of TCP, made on another bus with `more` words.
@@ -182,14 +182,14 @@ TEST_F(Inject, OfSuperFramesThatTheBusDoesNotTakeSaysHowToRecordThem) {
   const ToolResult refused = run_tool({"inject", rig.path(), whole, "--timing", "flat"});
   EXPECT_EQ(refused.status, 1);
   EXPECT_EQ(refused.out, "0 frames sent, 0 B\n");
-  EXPECT_TRUE(contains(refused.err, "14054 bytes, the bus takes 1522")) << refused.err;
-  EXPECT_TRUE(contains(refused.err, "without --super-frames")) << refused.err;
+  EXPECT_TRUE(contains(refused.err, "14054 bytes, the bus takes 1522"));
+  EXPECT_TRUE(contains(refused.err, "without --super-frames"));
   // The remedy helps.
   const BusRig again;
   const ToolResult sent =
       run_tool({"inject", rig.path(), recorded_super_frames(again, {}), "--timing", "flat"});
   EXPECT_EQ(sent.status, 0) << sent.err;
-  EXPECT_TRUE(contains(sent.out, "20 frames sent, ")) << sent.out;
+  EXPECT_TRUE(contains(sent.out, "20 frames sent, "));
 }
 
 /// A bus that carries the largest frames there are.
@@ -224,8 +224,8 @@ TEST_F(InjectOfLargest, AFrameThatNoBusTakesIsNeverCut) {
   EXPECT_EQ(r.status, 1);
   EXPECT_EQ(r.out, "2 frames sent, 64.1 KiB\n");
   EXPECT_EQ(count_of_lines(r.err), 1) << r.err;
-  EXPECT_TRUE(contains(r.err, "1 frame of")) << r.err;
-  EXPECT_TRUE(contains(r.err, "80066 bytes, the bus takes 65543")) << r.err;
+  EXPECT_TRUE(contains(r.err, "1 frame of"));
+  EXPECT_TRUE(contains(r.err, "80066 bytes, the bus takes 65543"));
   EXPECT_TRUE(same_frames({make_frame(60, 1), make_frame(kMaxFrameBytes, 2)}, collect(port, 2)));
 }
 
@@ -236,7 +236,7 @@ TEST_F(Inject, SendsWhatIsWholeOfADamagedFileAndReadsItOnceHoweverOftenItWasToLo
   EXPECT_EQ(r.status, 1);
   EXPECT_EQ(r.out, "2 frames sent, 121 B\n");
   EXPECT_EQ(count_of_lines(r.err), 1) << r.err;
-  EXPECT_TRUE(contains(r.err, "in.pcap\" is damaged")) << r.err;
+  EXPECT_TRUE(contains(r.err, "in.pcap\" is damaged"));
   EXPECT_EQ(collect(port, 2).size(), 2U);
 }
 
@@ -277,7 +277,7 @@ TEST_F(Inject, RefusesWhatCannotBeReplayedInOneLine) {
     const ToolResult r = run_tool(Words{"inject"} + words);
     EXPECT_EQ(r.status, status) << words.back();
     EXPECT_EQ(count_of_lines(r.err), 1) << r.err;
-    EXPECT_TRUE(contains(r.err, said)) << r.err;
+    EXPECT_TRUE(contains(r.err, said));
   }
 }
 
@@ -329,7 +329,7 @@ TEST_F(Inject, ASignalIsItsStatusThoughFramesWereTooLong) {
   const ToolResult r = tool.finish();
   EXPECT_EQ(r.status, 128 + SIGTERM);
   EXPECT_EQ(r.out, "2 frames sent, 121 B\n");
-  EXPECT_TRUE(contains(r.err, "1 frame of ")) << r.err;
+  EXPECT_TRUE(contains(r.err, "1 frame of "));
 }
 
 }  // namespace

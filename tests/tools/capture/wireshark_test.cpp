@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -62,7 +61,7 @@ TEST_F(Wireshark, ReadsOfEachFrameItsNumberItsSenderAndThatItIsUnsegmented) {
   for (const std::string& part :
        {std::string("Number of packets:   3\n"), std::string("Hardware = shmif port, library\n"),
         "frames of the bus " + rig.path() + ", filter \"" + filter + "\""}) {
-    EXPECT_TRUE(contains(about, part)) << about;
+    EXPECT_TRUE(contains(about, part));
   }
   // Cut up, also for those that read pcap.
   ASSERT_EQ(dump_history(rig, {"-w", rig.file("x.pcap"), filter}).status, 0);
@@ -90,8 +89,7 @@ TEST_F(Wireshark, ReadsWhichProcessHasAPort) {
   ASSERT_EQ(dump_history(rig, {"-w", rig.file("x.pcapng")}).status, 0);
   const std::string about = run_program({"capinfos", rig.file("x.pcapng")}).out;
   EXPECT_TRUE(contains(about, ", process " + std::to_string(answer.pid()) + ": " + shmifctl_path() +
-                                  " ping " + rig.path() + " --respond --name web\n"))
-      << about;
+                                  " ping " + rig.path() + " --respond --name web\n"));
   // The other sender has left, and with it its process.
   EXPECT_EQ(times_in(about, ", process "), 1U) << about;
 }
@@ -144,7 +142,7 @@ TEST_F(Wireshark, ShowsTheFieldsOfAProbeAndWhetherItsFrameWasChanged) {
   std::istringstream late(dissected(file, {"shmifperf.late_ns", "frame.comment"}));
   int lines = 0;
   for (std::string line; std::getline(late, line); ++lines) {
-    EXPECT_TRUE(contains(line, ", sent " + line.substr(0, line.find('\t')) + " ns later")) << line;
+    EXPECT_TRUE(contains(line, ", sent " + line.substr(0, line.find('\t')) + " ns later"));
   }
   EXPECT_EQ(lines, 3);
 }

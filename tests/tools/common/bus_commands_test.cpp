@@ -23,7 +23,7 @@ using nlohmann::json;
 
 class BusCommands : public ::testing::Test {
  protected:
-  std::string make_bus(std::vector<std::string> more = {"--size", "64K"}) {
+  std::string make_bus(Words more = {"--size", "64K"}) {
     const std::string path = directory.file("bus");
     more.insert(more.begin(), {"create", path});
     const ToolResult made = run_tool(more);
@@ -90,10 +90,8 @@ TEST_F(BusCommands, StatTellsOfABusThatPausesAndWhoHoldsItUp) {
   EXPECT_EQ(bus["ports"][1]["stalls"], 1);
   EXPECT_EQ(bus["ports"][1]["mode"], "ethernet") << "until it has caught up";
   const std::string text = run_tool({"stat", path}).out;
-  EXPECT_NE(text.find("flow        pause: senders wait for slow ports, 20.0 ms at most"),
-            std::string::npos)
-      << text;
-  EXPECT_NE(text.find("stalled     slot 1 \"bob\" 1 time"), std::string::npos) << text;
+  EXPECT_TRUE(contains(text, "flow        pause: senders wait for slow ports, 20.0 ms at most"));
+  EXPECT_TRUE(contains(text, "stalled     slot 1 \"bob\" 1 time"));
 }
 
 TEST_F(BusCommands, WaitReturnsWhenThePortIsUpAndSaysWhatKeepsItFromThat) {
@@ -101,7 +99,7 @@ TEST_F(BusCommands, WaitReturnsWhenThePortIsUpAndSaysWhatKeepsItFromThat) {
   const auto waited = [&](const std::string& says) {
     const ToolResult result = run_tool({"wait", path, "--port", "alice", "--timeout", "5ms"});
     EXPECT_EQ(result.status, says.empty() ? 0 : 1);
-    EXPECT_NE(result.err.find(says), std::string::npos) << result.err;
+    EXPECT_TRUE(contains(result.err, says));
   };
   Port port = attached(path, "alice");
   waited("attached but down");
@@ -121,12 +119,12 @@ TEST_F(BusCommands, WaitWaitsForTheBusToo) {
   Tool wait({shmifctl_path(), "wait", path, "--port", "alice", "--timeout", "100"});
   const ToolResult early = run_tool({"wait", path, "--port", "alice", "--timeout", "0.1"});
   EXPECT_EQ(early.status, 1);
-  EXPECT_NE(early.err.find("no such bus"), std::string::npos) << early.err;
+  EXPECT_TRUE(contains(early.err, "no such bus"));
   std::ofstream(directory.file("empty")).close();
   const ToolResult empty =
       run_tool({"wait", directory.file("empty"), "--port", "alice", "--timeout", "0.1"});
   EXPECT_EQ(empty.status, 1);
-  EXPECT_NE(empty.err.find("no bus has been made in it"), std::string::npos) << empty.err;
+  EXPECT_TRUE(contains(empty.err, "no bus has been made in it"));
   make_bus();
   Port port = attached(path, "alice");
   ASSERT_FALSE(port.up());
@@ -153,7 +151,7 @@ TEST_F(BusCommands, WaitForSeveralPortsNamesTheOneThatIsMissing) {
   const ToolResult result =
       run_tool({"wait", path, "--port", "alice", "--port", "bob", "--timeout", "0.1"});
   EXPECT_EQ(result.status, 1);
-  EXPECT_NE(result.err.find("\"bob\""), std::string::npos) << result.err;
+  EXPECT_TRUE(contains(result.err, "\"bob\""));
   Port other = attached(path, "bob");
   ASSERT_FALSE(other.up());
   EXPECT_EQ(run_tool({"wait", path, "--port", "alice", "--port", "bob"}).status, 0);
@@ -177,13 +175,13 @@ TEST_F(BusCommands, AKilledPortIsDeadUntilRepairFreesIt) {
   EXPECT_EQ(bus["ports"][0]["state"], "dead");
   const ToolResult waited = run_tool({"wait", path, "--port", "mallory", "--timeout", "0"});
   EXPECT_EQ(waited.status, 1);
-  EXPECT_NE(waited.err.find(": the port's process is gone ("), std::string::npos) << waited.err;
+  EXPECT_TRUE(contains(waited.err, ": the port's process is gone ("));
   EXPECT_EQ(run_tool({"audit", path}).status, 0) << "a dead port breaks no invariant";
   const ToolResult repair = run_tool({"repair", path});
   EXPECT_EQ(repair.status, 0) << repair.err;
-  EXPECT_NE(repair.out.find("freed 1 dead port"), std::string::npos) << repair.out;
+  EXPECT_TRUE(contains(repair.out, "freed 1 dead port"));
   EXPECT_TRUE(stat_of(path)["ports"].empty());
-  EXPECT_NE(run_tool({"repair", path}).out.find("nothing to repair"), std::string::npos);
+  EXPECT_TRUE(contains(run_tool({"repair", path}).out, "nothing to repair"));
 }
 
 TEST_F(BusCommands, AuditFindsScribblesAndRepairMendsThem) {
@@ -210,14 +208,14 @@ TEST_F(BusCommands, AuditFindsScribblesAndRepairMendsThem) {
   const ToolResult audit = run_tool({"audit", path});
   EXPECT_EQ(audit.status, 1);
   EXPECT_EQ(audit.out.rfind("I", 0), 0U) << audit.out;
-  EXPECT_NE(audit.err.find("shmifctl repair"), std::string::npos) << audit.err;
+  EXPECT_TRUE(contains(audit.err, "shmifctl repair"));
   const ToolResult as_json = run_tool({"audit", path, "--json"});
   EXPECT_EQ(as_json.status, 1);
   EXPECT_FALSE(json::parse(as_json.out)["findings"].empty());
 
   const ToolResult repair = run_tool({"repair", path});
   EXPECT_EQ(repair.status, 0) << repair.err;
-  EXPECT_NE(repair.out.find("rebuilt the ring"), std::string::npos) << repair.out;
+  EXPECT_TRUE(contains(repair.out, "rebuilt the ring"));
   EXPECT_EQ(run_tool({"audit", path}).status, 0);
 }
 
@@ -245,10 +243,10 @@ TEST_F(BusCommands, RepairRestoresAHeaderThatNobodyHasOpenAndSaysWhat) {
   overwrite(0, 64);
   const ToolResult refused = run_tool({"repair", path});
   EXPECT_EQ(refused.status, 1);
-  EXPECT_NE(refused.err.find("--force"), std::string::npos) << refused.err;
+  EXPECT_TRUE(contains(refused.err, "--force"));
   const ToolResult forced = run_tool({"repair", path, "--force", "--mtu", "1400"});
   EXPECT_EQ(forced.status, 0) << forced.err;
-  EXPECT_NE(forced.out.find("mtu to 1400"), std::string::npos) << forced.out;
+  EXPECT_TRUE(contains(forced.out, "mtu to 1400"));
   EXPECT_EQ(stat_of(path)["geometry"]["mtu"], 1400);
 }
 
@@ -270,7 +268,7 @@ TEST_F(BusCommands, DestroyThatIsInterruptedEndsBySignalAndLeavesTheBus) {
   const Port port = attached(path, "alice");
   for (const bool stands_still : {false, true}) {
     OnTerminal destroy({shmifctl_path(), "destroy", path, "--timeout", "60"}, 80, 24);
-    ASSERT_TRUE(destroy.wait_for("\rwaiting for ports to leave " + path)) << destroy.seen;
+    ASSERT_TRUE(destroy.wait_for("\rwaiting for ports to leave " + path));
     if (stands_still) destroy.stand_still();
     destroy.signal(SIGTERM);
     EXPECT_EQ(stands_still ? destroy.status_with_alarms() : destroy.status(), 128 + SIGTERM);

@@ -91,8 +91,4 @@ inline std::vector<Bytes> read_capture(const std::string& path) {
   return frames;
 }
 
-inline bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 }  // namespace shmif::test

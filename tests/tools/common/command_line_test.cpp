@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <regex>
 #include <set>
 #include <sstream>
 
@@ -19,23 +18,23 @@
 namespace shmif::test {
 namespace {
 
-const std::vector<std::string> kCommands = {
-    "audit",  "bridge", "changes", "check",  "create",    "destroy", "doctor", "down",
-    "dump",   "enter",  "exec",    "extcap", "fault",     "gateway", "heal",   "heat",
-    "inject", "link",   "ls",      "move",   "partition", "ping",    "ps",     "repair",
-    "serve",  "stat",   "stop",    "tap",    "top",       "up",      "uplink", "wait"};
+const Words kCommands = {"audit", "bridge", "changes", "check", "create", "destroy", "doctor",
+                         "down",  "dump",   "enter",   "exec",  "extcap", "fault",   "gateway",
+                         "heal",  "heat",   "inject",  "link",  "ls",     "move",    "partition",
+                         "ping",  "ps",     "repair",  "serve", "stat",   "stop",    "tap",
+                         "top",   "up",     "uplink",  "wait"};
 
 // Whoever adds a command adds it here.
 TEST(CommandLine, HelpListsTheseCommandsAndNoOther) {
   const ToolResult result = run_tool({"--help"});
   EXPECT_EQ(result.status, 0);
-  std::vector<std::string> listed;
+  Words listed;
   std::istringstream lines(result.out.substr(result.out.find("\ncommands:\n") + 11));
   for (std::string line, word; std::getline(lines, line) && line.starts_with("  ");) {
     std::istringstream(line) >> word;
     listed.push_back(word);
   }
-  std::vector<std::string> all = kCommands;
+  Words all = kCommands;
   all.emplace_back("help");
   EXPECT_EQ(listed, all) << result.out;
 }
@@ -54,9 +53,9 @@ TEST(CommandLine, EveryCommandExplainsItselfWithExamplesInEightyColumns) {
   }
   const std::string values = run_tool({"help", "values"}).out;
   for (const base::Spelling& spelling : base::kSpellings) {
-    EXPECT_NE(values.find(std::string(spelling.examples) + ": "), std::string::npos) << values;
+    EXPECT_TRUE(contains(values, std::string(spelling.examples) + ": "));
   }
-  EXPECT_NE(run_tool({"--version"}).out.find("(bus format 0x"), std::string::npos);
+  EXPECT_TRUE(contains(run_tool({"--version"}).out, "(bus format 0x"));
 }
 
 TEST(CommandLine, WordsBehindTheDoubleDashAreNoOptions) {
@@ -71,11 +70,11 @@ TEST(CommandLine, WordsBehindTheDoubleDashAreNoOptions) {
 TEST(CommandLine, NoMessageShowsTheNameOfAFileAsItIs) {
   const TempDir directory;
   const std::string path = directory.file("a\x1b\xc2\x9b\xe2\x80\xae~");
-  const auto shown = [&](const std::vector<std::string>& words) {
+  const auto shown = [&](const Words& words) {
     const ToolResult said = run_tool(words);
     const std::string all = said.out + said.err;
-    EXPECT_EQ(all.find("\xc2\x9b"), std::string::npos) << words[0] << ": " << all;
-    EXPECT_EQ(all.find("\xe2\x80\xae"), std::string::npos) << words[0] << ": " << all;
+    EXPECT_FALSE(contains(all, "\xc2\x9b")) << words[0];
+    EXPECT_FALSE(contains(all, "\xe2\x80\xae")) << words[0];
     const bool named = all.find("a???~") != std::string::npos ||
                        all.find("a\\u001b\\u009b\\u202e~") != std::string::npos;
     EXPECT_TRUE(named) << words[0] << ": " << all;
@@ -103,8 +102,8 @@ WordSet words_in(const std::string& text) {
 TEST(Completion, NameOfAPortIsNeverRun) {
   const TempDir directory;
   Bus::create(directory.file("bus"), {}).value();
-  const std::vector<std::string> names = {"$(touch${IFS}made)", "`touch${IFS}made`",
-                                          "a;touch${IFS}made", "q\"u'o\\te$HOME"};
+  const Words names = {"$(touch${IFS}made)", "`touch${IFS}made`", "a;touch${IFS}made",
+                       "q\"u'o\\te$HOME"};
   std::vector<Port> ports;
   for (const std::string& name : names) {
     PortOptions options;
@@ -154,7 +153,7 @@ TEST(Completion, NeitherRunsNorShowsWhatAProgramSays) {
       EXPECT_TRUE(std::ranges::none_of(result.out, [](char c) {
         return c != '\n' && (c < ' ' || c > '~');
       })) << result.out;
-      EXPECT_EQ(result.out.find("u001b"), std::string::npos) << result.out;
+      EXPECT_FALSE(contains(result.out, "u001b"));
     }
   }
 }

@@ -15,8 +15,6 @@
 namespace shmif::test {
 namespace {
 
-using Words = std::vector<std::string>;
-
 ToolResult shmifperf(Words arguments) {
   arguments.insert(arguments.begin(), shmifperf_path());
   return run_program(std::move(arguments));
@@ -39,7 +37,7 @@ std::vector<Line> debug_lines(const std::string& written) {
   std::istringstream in(written);
   for (std::string line; std::getline(in, line);) {
     if (!line.starts_with("debug ")) {
-      EXPECT_EQ(line.find("debug "), std::string::npos) << "two lines mixed: " << line;
+      EXPECT_FALSE(contains(line, "debug ")) << "two lines mixed";
       continue;
     }
     std::smatch found;
@@ -86,21 +84,19 @@ TEST(DebugOption, ListsTheCategoriesAndNamesAnUnknownOneWithTheNearest) {
     for (const char* name :
          {"\n  plan ", "\n  process ", "\n  rate ", "\n  verify ", "\n  wire ", "\n  remote ",
           "\n  trigger ", "\n  relay ", "\n  link ", "\n  all "}) {
-      EXPECT_NE(list.out.find(name), std::string::npos) << name << list.out;
+      EXPECT_TRUE(contains(list.out, name));
     }
     const ToolResult wrong = program({"--debug=rate,proces", "help"});
     EXPECT_EQ(wrong.status, 2);
     EXPECT_EQ(wrong.out, "");
-    EXPECT_NE(wrong.err.find("--debug \"proces\" is not a category, did you mean \"process\"? "
-                             "(plan, process, "),
-              std::string::npos)
-        << wrong.err;
-    EXPECT_NE(program({"--debug"}).err.find("--debug needs a value"), std::string::npos);
+    EXPECT_TRUE(contains(wrong.err,
+                         "--debug \"proces\" is not a category, did you mean \"process\"? "
+                         "(plan, process, "));
+    EXPECT_TRUE(contains(program({"--debug"}).err, "--debug needs a value"));
   }
   const ToolResult behind = shmifperf({"run", "--debug", "speed", "--rw=tx", "--number_ios=1"});
   EXPECT_EQ(behind.status, 2);
-  EXPECT_NE(behind.err.find("--debug \"speed\" is not a category"), std::string::npos)
-      << behind.err;
+  EXPECT_TRUE(contains(behind.err, "--debug \"speed\" is not a category"));
 }
 
 TEST(DebugOption, ARunTellsOnlyOfWhatItWasAskedFor) {
@@ -174,7 +170,7 @@ TEST(DebugOption, ShmifctlTellsOfItsPorts) {
   Tool bridge({shmifctl_path(), "bridge", "bus:" + bus,
                "dgram:" + directory.path() + "/here," + directory.path() + "/there",
                "--debug=wire,relay"});
-  ASSERT_TRUE(bridge.wait_for(" is up")) << bridge.so_far().err;
+  ASSERT_TRUE(bridge.wait_for(" is up"));
   bridge.signal(SIGTERM);
   const ToolResult ended = bridge.finish();
   const std::vector<Line> lines = debug_lines(ended.err);

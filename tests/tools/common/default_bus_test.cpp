@@ -18,7 +18,7 @@
 namespace shmif::test {
 namespace {
 
-using Line = std::vector<std::string>;
+using Line = Words;
 
 /// SHMIF_BUS while this exists, for this process and those that it starts. Otherwise no test has it
 /// (tests/support/main.cpp).
@@ -105,7 +105,7 @@ TEST(DefaultBus, ThatIsNotThereIsRefusedWithItsOriginAndTheLackOfOneWithTheVaria
       const BusVariable empty("");
       const ToolResult unset = run_tool(lacking);
       EXPECT_EQ(unset.status, 2);
-      EXPECT_TRUE(contains(unset.err, "or set SHMIF_BUS and leave out the path")) << unset.err;
+      EXPECT_TRUE(contains(unset.err, "or set SHMIF_BUS and leave out the path"));
     }
     const BusVariable variable(none);
     const ToolResult refused = run_tool(line);
@@ -129,7 +129,7 @@ TEST(DefaultBus, IsTakenByLinesThatNameOnlyThePorts) {
     const ToolResult said = run_tool(line);
     EXPECT_EQ(said.status, 1);
     EXPECT_TRUE(contains(said.err + said.out, "web")) << said.err;
-    EXPECT_FALSE(contains(said.err, "No such file")) << said.err;
+    EXPECT_FALSE(contains(said.err, "No such file"));
   }
   EXPECT_TRUE(contains(run_tool({"fault", "web"}).out, "port web: "));
   EXPECT_TRUE(contains(run_tool({"stop", "nobody"}).err, "cannot find host \"nobody\""));
@@ -146,14 +146,14 @@ TEST(DefaultBus, ChangesNothingAboutALineThatNamesItsBus) {
   EXPECT_TRUE(contains(absent.err, "cannot find host \"far\" on bus " + rig.path() + ':'));
   // One word is the bus where others may follow.
   const ToolResult dump = run_tool({"dump", rig.file("tcp"), "--timeout", "0"});
-  EXPECT_TRUE(contains(dump.err, rig.file("tcp") + ':')) << dump.err;
+  EXPECT_TRUE(contains(dump.err, rig.file("tcp") + ':'));
   for (const Line& line : {Line{"stop", "web", "db"}, {"dump", "tcp"}, {"serve", "lab"}}) {
     const ToolResult refused = run_tool(line);
     EXPECT_EQ(refused.status, 1) << line[0];
-    EXPECT_FALSE(contains(refused.err, other.path())) << refused.err;
+    EXPECT_FALSE(contains(refused.err, other.path()));
   }
   const ToolResult one_more = run_tool({"stat", rig.path(), "x"});
-  EXPECT_TRUE(contains(one_more.err, "\"x\" is one argument too many")) << one_more.err;
+  EXPECT_TRUE(contains(one_more.err, "\"x\" is one argument too many"));
 }
 
 TEST(DefaultBus, IsNotRemovedByALineThatDoesNotNameIt) {
@@ -172,8 +172,8 @@ TEST(DefaultBus, IsTheLinkWithoutAPath) {
   const Line line{"bridge", "pcap:" + rig.file("in.pcap"), "bus:"};
   const ToolResult unset = run_tool(line);
   EXPECT_EQ(unset.status, 2);
-  EXPECT_TRUE(contains(unset.err, "\"bus:\" is not a link (bus:PATH, ")) << unset.err;
-  EXPECT_TRUE(contains(unset.err, "; or set SHMIF_BUS)")) << unset.err;
+  EXPECT_TRUE(contains(unset.err, "\"bus:\" is not a link (bus:PATH, "));
+  EXPECT_TRUE(contains(unset.err, "; or set SHMIF_BUS)"));
   {
     const BusVariable variable(rig.path());
     const ToolResult carried = run_tool(line);

@@ -14,7 +14,7 @@
 namespace shmif::test {
 namespace {
 
-using Lines = std::vector<std::string>;
+using Lines = Words;
 
 std::string between(const std::string& text, const std::string& from, const std::string& to) {
   const std::size_t begin = text.find(from);

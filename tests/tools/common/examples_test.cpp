@@ -25,10 +25,10 @@ void make_script(const std::string& path, const std::string& lines) {
 }
 
 /// The commands that `program --help` lists, but for "help".
-std::vector<std::string> commands_of(const std::string& program) {
+Words commands_of(const std::string& program) {
   const std::string help = run_program({program, "--help"}).out;
   std::istringstream lines(help.substr(help.find("\ncommands:\n") + 11));
-  std::vector<std::string> commands;
+  Words commands;
   for (std::string line, word; std::getline(lines, line) && line.starts_with("  ");) {
     std::istringstream(line) >> word;
     if (word != "help") commands.push_back(word);

@@ -6,8 +6,6 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
-#include <regex>
-#include <sstream>
 #include <string>
 #include <string_view>
 
@@ -66,15 +64,15 @@ TEST_F(FirstSteps, TheFirstMinuteOfTheReadmeWorksAsItIsPasted) {
   const std::string pasted = first_minute();
   // At its prompt, zsh takes a comment for arguments.
   EXPECT_EQ(pasted.find('#'), std::string::npos) << pasted;
-  ASSERT_NE(pasted.find("bus=/dev/shm/first-$$\n"), std::string::npos) << pasted;
+  ASSERT_TRUE(contains(pasted, "bus=/dev/shm/first-$$\n"));
   const std::string bus = file("bus");
   const std::string script = replaced(pasted, "bus=/dev/shm/first-$$", "bus='" + bus + "'");
   const ToolResult r = run_script(script, in_source(""));
   for (const char* part : {"BSD 2-Clause License\n", " ICMP echo request, ", " ICMP echo reply, ",
                            " 2 received, 0% packet loss", "20 packets transmitted, "}) {
-    EXPECT_NE(r.out.find(part), std::string::npos) << part << " in:\n" << r.out << r.err;
+    EXPECT_TRUE(contains(r.out, part)) << r.err;
   }
-  EXPECT_NE(r.err.find("4 frames captured, "), std::string::npos) << r.out << r.err;
+  EXPECT_TRUE(contains(r.err, "4 frames captured, ")) << r.out;
   EXPECT_FALSE(std::filesystem::exists(bus)) << r.err;
 }
 
@@ -83,13 +81,13 @@ TEST_F(FirstSteps, TheExamplesOfShmifctlWorkOneAfterAnother) {
   std::string script = replaced(examples_of(run_tool({"--help"}).out), "/dev/shm/bus0", bus);
   // In place of Ctrl-C, as soon as it captures.
   const std::string dump = "\nshmifctl dump " + bus + '\n';
-  ASSERT_NE(script.find(dump), std::string::npos) << script;
+  ASSERT_TRUE(contains(script, dump));
   script = replaced(script, dump,
                     "\nshmifctl dump " + bus + " --name eye &\nshmifctl wait " + bus +
                         " --port eye\nshmifctl stop " + bus + " --port eye\n");
   const ToolResult r = run_script(script, file("."));
-  EXPECT_NE(r.out.find("<title>Directory listing for /</title>"), std::string::npos) << r.out;
-  EXPECT_NE(r.err.find(" captured, "), std::string::npos) << r.err;
+  EXPECT_TRUE(contains(r.out, "<title>Directory listing for /</title>"));
+  EXPECT_TRUE(contains(r.err, " captured, "));
   EXPECT_FALSE(std::filesystem::exists(bus)) << r.err;
 }
 
@@ -99,7 +97,7 @@ TEST_F(FirstSteps, TheExamplesOfExecWorkOneAfterAnother) {
   const std::size_t behind = script.find("shmifctl exec", machine + 1);
   ASSERT_NE(behind, std::string::npos) << script;
   script.erase(machine, behind - machine);  // there is no disk.img
-  ASSERT_NE(script.find(" -- bash\n"), std::string::npos) << script;
+  ASSERT_TRUE(contains(script, " -- bash\n"));
   script = replaced(script, " -- bash\n",
                     " --name first -- sleep 600 &\nshmifctl wait /dev/shm/bus0 --port first "
                     "--timeout 20\n");
@@ -109,17 +107,17 @@ TEST_F(FirstSteps, TheExamplesOfExecWorkOneAfterAnother) {
   for (const char* part :
        {"<title>Directory listing for /</title>", "--- 198.18.0.1 ping statistics ---\n3 packets",
         "--- 198.18.1.254 ping statistics ---\n3 packets transmitted, 3 received"}) {
-    EXPECT_NE(r.out.find(part), std::string::npos) << part << " in:\n" << r.out << r.err;
+    EXPECT_TRUE(contains(r.out, part)) << r.err;
   }
 }
 
 TEST_F(FirstSteps, TheExamplesOfShmifperfWorkOneAfterAnother) {
   std::string script = examples_of(run_program({shmifperf_path(), "--help"}).out);
-  ASSERT_NE(script.find("\nshmifperf run voip.job "), std::string::npos) << script;
+  ASSERT_TRUE(contains(script, "\nshmifperf run voip.job "));
   script = replaced(script, " --runtime=1\n", "\n");
   script = replaced(script, "shmifperf run ", "shmifperf run --runtime=300ms ");
   const ToolResult r = run_script(script, file("."));
-  EXPECT_NE(r.out.find("wrote voip.html"), std::string::npos) << r.out << r.err;
+  EXPECT_TRUE(contains(r.out, "wrote voip.html")) << r.err;
   EXPECT_TRUE(std::filesystem::exists(file("voip.json")));
   EXPECT_TRUE(std::filesystem::exists(file("voip.html")));
 }

@@ -63,7 +63,7 @@ TEST(JsonOfInject, HasWhatWasSentAndWhatWasNotAndWhy) {
       {"unsegmented_frames", 0}, {"max_frame_bytes", 1522}, {"longest_too_long_bytes", 2000}};
   const ToolResult once = run_tool({"inject", rig.path(), capture, "--timing", "flat", "--json"});
   EXPECT_EQ(once.status, 1);
-  EXPECT_TRUE(contains(once.err, "cannot send 1 frame of ")) << once.err;
+  EXPECT_TRUE(contains(once.err, "cannot send 1 frame of "));
   expect_equal(object_of(once), expected);
 
   const ToolResult twice =
@@ -88,8 +88,7 @@ TEST(JsonOfDump, HasItsCountsAndLinesGoToStandardError) {
   std::vector<Bytes> frames;
   for (std::size_t i = 0; i < 7; ++i) frames.push_back(make_frame(60 + 10 * i, i));
   send(port, frames);
-  const std::vector<std::string> history{"dump",      rig.path(), "--history",
-                                         "--timeout", "0",        "--json"};
+  const Words history{"dump", rig.path(), "--history", "--timeout", "0", "--json"};
   json expected = {
       {"path", rig.path()},         {"file", nullptr},       {"captured_frames", 7},
       {"captured_segments", 7},     {"captured_bytes", 630}, {"filtered_out_frames", 0},
@@ -100,7 +99,7 @@ TEST(JsonOfDump, HasItsCountsAndLinesGoToStandardError) {
   expect_equal(object_of(lines), expected);
 
   const std::string file = rig.file("x.pcap");
-  std::vector<std::string> words = history;
+  Words words = history;
   words.insert(words.end(), {"-w", file, "len", ">=", "100"});
   const ToolResult recorded = run_tool(words);
   EXPECT_EQ(recorded.err, "");
@@ -251,7 +250,7 @@ TEST(JsonOfBridge, HasBothWaysOfABridgeOfTwoBuses) {
   tool.signal(SIGTERM);
   const ToolResult result = tool.finish();
   EXPECT_EQ(result.status, 0) << result.err;
-  EXPECT_TRUE(contains(result.err, "has an MTU of 3000")) << result.err;
+  EXPECT_TRUE(contains(result.err, "has an MTU of 3000"));
   json right_way = quiet_way(here, there);
   right_way.update({{"offered_frames", 6},
                     {"tx_frames", 5},
@@ -273,18 +272,15 @@ TEST(JsonOfACommand, IsRefusedWhereACaptureNeedsStandardOutputUnderAnyName) {
        {std::string("-"), std::string("/dev/stdout"), std::string("/dev/fd/1"),
         std::string("/proc/self/fd/1"), output}) {
     const std::string pcap = "pcap:" + file;
-    for (const std::vector<std::string>& words :
-         {std::vector<std::string>{"dump", bus, "--timeout", "0", "-w", file, "--json"},
-          std::vector<std::string>{"bridge", "pcap:" + in, pcap, "--force", "--json"}}) {
-      std::vector<std::string> line{"sh", "-c", "f=$0; exec \"$@\" >\"$f\"", output,
-                                    shmifctl_path()};
+    for (const Words& words : {Words{"dump", bus, "--timeout", "0", "-w", file, "--json"},
+                               Words{"bridge", "pcap:" + in, pcap, "--force", "--json"}}) {
+      Words line{"sh", "-c", "f=$0; exec \"$@\" >\"$f\"", output, shmifctl_path()};
       line.insert(line.end(), words.begin(), words.end());
       const ToolResult result = run_program(line);
       EXPECT_EQ(result.status, 2) << words[0] << ' ' << file;
       const std::string what = words[0] == "dump" ? "-w " + file : pcap;
-      EXPECT_TRUE(contains(result.err,
-                           words[0] + ": --json and " + what + " both need standard output (give "))
-          << result.err;
+      EXPECT_TRUE(contains(
+          result.err, words[0] + ": --json and " + what + " both need standard output (give "));
       EXPECT_EQ(std::filesystem::file_size(output), 0U);
     }
   }

@@ -14,8 +14,8 @@ namespace {
 /// A command line with "@" where the value stands. Nothing happens even if it is taken: the bus is
 /// missing, or the like.
 struct LimitedOption {
-  std::vector<std::string> line;
-  std::vector<std::string> taken, refused;
+  Words line;
+  Words taken, refused;
   int status_when_taken = 1;
 };
 
@@ -71,7 +71,7 @@ std::vector<LimitedOption> limits_of_shmifperf(const std::string& none) {
 void expect_limits(const std::string& program, const std::vector<LimitedOption>& options) {
   for (const LimitedOption& option : options) {
     const auto run_with_value = [&](const std::string& value) {
-      std::vector<std::string> words{program};
+      Words words{program};
       for (std::string word : option.line) {
         if (const auto at = word.find('@'); at != std::string::npos) word.replace(at, 1, value);
         words.push_back(word);

@@ -26,9 +26,8 @@ class LockWord : public ::testing::TestWithParam<std::uint64_t> {
   /// Nobody can have it.
   std::string slot() const { return std::to_string(bus::lock_word::holder(GetParam())); }
 
-  ToolResult run(const std::string& command, const std::vector<std::string>& more = {}) {
-    std::vector<std::string> words{command, rig.path()};
-    words.insert(words.end(), more.begin(), more.end());
+  ToolResult run(const std::string& command, const Words& more = {}) {
+    Words words = Words{command, rig.path()} + more;
     ToolResult result = run_tool(words);
     EXPECT_FALSE(result.timed_out) << command;
     return result;

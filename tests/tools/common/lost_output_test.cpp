@@ -29,13 +29,12 @@ constexpr LostOutput kClosed{">&-", "Bad file descriptor"};
 constexpr LostOutput kFull{">/dev/full", "No space left on device"};
 constexpr LostOutput kUnread{"3<>\"$FIFO\" 4>\"$FIFO\" 3<&- >&4 4>&-", "Broken pipe"};
 
-ToolResult run_into(const LostOutput& output, std::vector<std::string> words) {
+ToolResult run_into(const LostOutput& output, Words words) {
   const TempDir directory;
   const std::string script = "FIFO=$0.fifo; mkfifo \"$FIFO\"; exec \"$@\" ";
-  std::vector<std::string> all{"bash", "-c", script + output.redirection, directory.file("x"),
-                               shmifctl_path()};
-  all.insert(all.end(), words.begin(), words.end());
-  return run_program(all);
+  return run_program(
+      Words{"bash", "-c", script + output.redirection, directory.file("x"), shmifctl_path()} +
+      words);
 }
 
 TEST(LostOutput, OfACommandThatHasDoneItsWorkIsToldWithTheWork) {
@@ -50,7 +49,7 @@ TEST(LostOutput, OfACommandThatHasDoneItsWorkIsToldWithTheWork) {
         "the bus " + rig.path() + " is repaired; 'shmifctl audit' checks it";
     const std::string recorded = "3 frames were recorded in \"" + out + '"';
     struct Case {
-      std::vector<std::string> words;
+      Words words;
       std::string done;
     };
     for (const Case& each : std::vector<Case>{
@@ -80,7 +79,7 @@ TEST(LostOutput, OfACommandThatOnlyShowsSomethingEndsItBySigpipe) {
   const BusRig rig;
   for (const char* const command : {"stat", "audit", "ps"}) {
     for (const char* const form : {"", "--json"}) {
-      std::vector<std::string> words{command, rig.path()};
+      Words words{command, rig.path()};
       if (*form != '\0') words.emplace_back(form);
       const ToolResult unread = run_into(kUnread, words);
       EXPECT_EQ(unread.status, 128 + SIGPIPE) << command << form;

@@ -60,12 +60,6 @@ class Mutations(unittest.TestCase):
     def calls(self):
         return [json.loads(line) for line in (self.tree / "calls").read_text().splitlines()]
 
-    def test_builds_all_of_the_tree_itself_without_precompiled_headers(self):
-        self.assertEqual(self.run_it("build").returncode, 0)
-        configured, built = self.calls()
-        self.assertIn("-DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON", configured)
-        self.assertEqual(built, ["cmake", "--build", str(self.tree / "build/mutations")])
-
     def test_finds_faults_in_every_folder_that_has_rooms(self):
         rooms = [line.split()[0] for line in (SOURCE / "tools/rooms.txt").read_text().splitlines() if line and line[0] != "#"]
         self.assertTrue({"vhost", "memif"} <= set(rooms))
@@ -75,18 +69,6 @@ class Mutations(unittest.TestCase):
         self.assertEqual((ran.returncode, ran.stderr), (0, ""))
         found = [line.split("\t")[:3] for line in ran.stdout.splitlines()]
         self.assertEqual(found, [[str(number), "green", f"{room}/some.cpp:2"] for number, room in enumerate(rooms, 10)])
-
-    def test_takes_the_number_of_jobs_at_each_place_and_tries_what_it_was_told_to(self):
-        self.source("memif/some.cpp", "if (MUT(1) || MUT(2)) return;\n")
-        for words in (["--jobs", "7", "try", "2"], ["try", "--jobs", "7", "2"], ["try", "2", "--jobs", "7"]):
-            (self.tree / "calls").unlink(missing_ok=True)
-            ran = self.run_it(*words)
-            self.assertEqual((ran.returncode, ran.stderr), (0, ""), words)
-            self.assertEqual(ran.stdout.split("\t")[:3], ["2", "red", "memif/some.cpp:1"], words)
-            self.assertEqual(ran.stdout.rstrip("\n").split("\t")[-1], "A")
-            runs = [call for call in self.calls() if "-j" in call]
-            self.assertTrue(runs and all(call[call.index("-j") + 1] == "7" for call in runs), runs)
-        self.assertEqual(self.run_it("show").stdout, "1 of 1 were noticed\n")
 
     def test_plants_the_faults_that_were_drawn_also_in_files_that_moved_and_tells_which_it_cannot(self):
         self.source("memif/some.cpp", "if (a <\n    b) run(\n    );\n")

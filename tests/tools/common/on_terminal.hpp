@@ -18,12 +18,14 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/run_tool.hpp"
+
 namespace shmif::test {
 
 /// A program on a pseudo-terminal of its own. The destructor kills it.
 class OnTerminal {
  public:
-  OnTerminal(std::vector<std::string> argv, unsigned short columns, unsigned short rows) {
+  OnTerminal(Words argv, unsigned short columns, unsigned short rows) {
     const winsize size{rows, columns, 0, 0};
     pid_ = forkpty(&fd_, nullptr, nullptr, &size);
     if (pid_ == 0) {
@@ -65,13 +67,13 @@ class OnTerminal {
   }
   /// Reads until `text` has come since the last forget(), or nothing for so many tenths of a
   /// second, or other text for a minute.
-  bool wait_for(const std::string& text, int tenths = 300) {
+  testing::AssertionResult wait_for(const std::string& text, int tenths = 300) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
     for (int quiet = 0; quiet < tenths && std::chrono::steady_clock::now() < end;) {
-      if (seen.find(text) != std::string::npos) return true;
+      if (contains(seen, text)) break;
       quiet += read_some() ? 0 : 1;
     }
-    return false;
+    return contains(seen, text);
   }
   /// Reads until the newest screen has exactly that many lines (one more would scroll the
   /// terminal).

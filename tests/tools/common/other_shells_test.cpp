@@ -38,7 +38,7 @@ class Shells {
   }
 
   /// What fish offers at the end of each line.
-  std::vector<Offers> fish(const std::vector<std::string>& lines) const {
+  std::vector<Offers> fish(const Words& lines) const {
     std::string script;
     for (const std::string program : {"shmifctl", "shmifperf"})
       script += "source share/fish/vendor_completions.d/" + program + ".fish\n";
@@ -48,7 +48,7 @@ class Shells {
 
   /// What zsh offers at the end of each line. Functions take the places of the builtins that need
   /// a line editor.
-  std::vector<Offers> zsh(const std::vector<std::string>& lines) const {
+  std::vector<Offers> zsh(const Words& lines) const {
     std::string script = R"(fpath=($PWD/share/zsh/site-functions $fpath)
         autoload -U _shmif
         compadd() {
@@ -78,11 +78,11 @@ class Shells {
     fs::copy_file(from, to);
   }
 
-  std::vector<Offers> answers(const std::vector<std::string>& shell) const {
+  std::vector<Offers> answers(const Words& shell) const {
     const std::string build = fs::path(shmifctl_path()).parent_path();
-    std::vector<std::string> words{"env", "-C", directory_.path(), "HOME=" + directory_.path(),
-                                   "PATH=" + build + ':' + std::getenv("PATH")};
-    words.insert(words.end(), shell.begin(), shell.end());
+    Words words = Words{"env", "-C", directory_.path(), "HOME=" + directory_.path(),
+                        "PATH=" + build + ':' + std::getenv("PATH")} +
+                  shell;
     const ToolResult said = run_program(words);
     EXPECT_EQ(said.err, "") << shell[0];
     std::vector<Offers> all(1);
@@ -129,7 +129,7 @@ Offers commands_in(const std::string& help) {
 
 TEST(OtherShells, OfferTheCommandsAndOptionsThatHelpLists) {
   const Shells shells;
-  std::vector<std::string> lines;
+  Words lines;
   std::vector<Offers> expected;
   for (const std::string program : {"shmifctl", "shmifperf"}) {
     const std::string path = program == "shmifctl" ? shmifctl_path() : shmifperf_path();
@@ -177,7 +177,7 @@ TEST(OtherShells, OfferTheWordsOfTheCompletionForBash) {
       {"shmifperf run --engine=bus,u", {{"--engine=bus,unix", ""}, {"--engine=bus,udp", ""}}},
       {"shmifperf run --engi", {{"--engine=", ""}}},
   };
-  std::vector<std::string> lines;
+  Words lines;
   for (const auto& [line, offers] : cases) lines.push_back(line);
   const std::vector<Offers> fish = shells.fish(lines), zsh = shells.zsh(lines);
   ASSERT_EQ(fish.size(), cases.size());
@@ -191,8 +191,7 @@ TEST(OtherShells, OfferTheWordsOfTheCompletionForBash) {
 /// Whoever attaches to a bus chooses the name of his port.
 TEST(OtherShells, NeverRunTheNameOfAPort) {
   const BusRig rig;
-  const std::vector<std::string> names{"$(touch${IFS}made)", "`touch${IFS}made`", "a;touch",
-                                       "(id)"};
+  const Words names{"$(touch${IFS}made)", "`touch${IFS}made`", "a;touch", "(id)"};
   std::vector<Port> ports;
   Offers expected;
   for (const std::string& name : names) {
@@ -200,7 +199,7 @@ TEST(OtherShells, NeverRunTheNameOfAPort) {
     expected[name] = "";
   }
   const Shells shells;
-  const std::vector<std::string> line{"shmifctl ping " + rig.path() + " --to "};
+  const Words line{"shmifctl ping " + rig.path() + " --to "};
   const std::vector<Offers> zsh = shells.zsh(line), fish = shells.fish(line);
   ASSERT_EQ(zsh.size(), 1U);
   EXPECT_EQ(zsh[0], expected);

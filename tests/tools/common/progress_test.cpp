@@ -9,16 +9,16 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/words.hpp"
 #include "tests/tools/common/borrowed_terminal.hpp"
 
 namespace shmif::test {
 namespace {
 
 /// What a terminal of that size gets for each of `texts`, and at the end.
-std::vector<std::string> shown_on(unsigned short columns, unsigned short rows,
-                                  const std::vector<std::string>& texts) {
+Words shown_on(unsigned short columns, unsigned short rows, const Words& texts) {
   const BorrowedTerminal terminal(columns, rows, {STDERR_FILENO});
-  std::vector<std::string> seen;
+  Words seen;
   {
     tools::Progress progress;
     for (const std::string& text : texts) {
@@ -32,10 +32,9 @@ std::vector<std::string> shown_on(unsigned short columns, unsigned short rows,
 
 TEST(Progress, LinesReplaceThoseBeforeHoweverManyTheseWere) {
   EXPECT_EQ(shown_on(80, 24, {"one\ntwo\nthree", "1\n2\n3", "a\nb", "c", "d\ne"}),
-            (std::vector<std::string>{"\rone\x1b[K\ntwo\x1b[K\nthree\x1b[K\x1b[J",
-                                      "\r\x1b[2A1\x1b[K\n2\x1b[K\n3\x1b[K\x1b[J",
-                                      "\r\x1b[2Aa\x1b[K\nb\x1b[K\x1b[J", "\r\x1b[1Ac\x1b[K\x1b[J",
-                                      "\rd\x1b[K\ne\x1b[K\x1b[J", "\r\x1b[1A\x1b[J"}));
+            (Words{"\rone\x1b[K\ntwo\x1b[K\nthree\x1b[K\x1b[J",
+                   "\r\x1b[2A1\x1b[K\n2\x1b[K\n3\x1b[K\x1b[J", "\r\x1b[2Aa\x1b[K\nb\x1b[K\x1b[J",
+                   "\r\x1b[1Ac\x1b[K\x1b[J", "\rd\x1b[K\ne\x1b[K\x1b[J", "\r\x1b[1A\x1b[J"}));
 }
 
 /// Sets a variable of the environment while it lives, or removes it.

@@ -13,8 +13,8 @@
 namespace shmif::test {
 
 /// The names in a directory, to see that nothing was left behind.
-inline std::vector<std::string> names_in(const std::string& directory) {
-  std::vector<std::string> names;
+inline Words names_in(const std::string& directory) {
+  Words names;
   for (const auto& entry : std::filesystem::directory_iterator(directory)) {
     names.push_back(entry.path().filename());
   }
@@ -23,16 +23,14 @@ inline std::vector<std::string> names_in(const std::string& directory) {
 }
 
 /// One line, "shmifctl: cannot ...", that holds every one of `parts`.
-inline void expect_refusal(const ToolResult& result, const std::vector<std::string>& parts,
-                           int status = 1) {
+inline void expect_refusal(const ToolResult& result, const Words& parts, int status = 1) {
   EXPECT_FALSE(result.timed_out);
   EXPECT_EQ(result.status, status) << result.err;
   EXPECT_EQ(result.out, "");
   EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
   EXPECT_EQ(result.err.rfind("shmifctl: cannot ", 0), 0U) << result.err;
   for (const std::string& part : parts) {
-    EXPECT_NE(result.err.find(part), std::string::npos)
-        << "looking for: " << part << "\nin: " << result.err;
+    EXPECT_TRUE(contains(result.err, part));
   }
 }
 

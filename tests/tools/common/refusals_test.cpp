@@ -24,7 +24,7 @@
 namespace shmif::test {
 namespace {
 
-using Parts = std::vector<std::string>;
+using Parts = Words;
 
 std::string contents(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -82,7 +82,7 @@ class Refused : public ::testing::Test {
     EXPECT_EQ(count_of_lines(result.err), 1) << result.err;
     EXPECT_TRUE(result.err.starts_with("shmifctl: ")) << result.err;
     for (const std::string& part : each.has) {
-      EXPECT_TRUE(contains(result.err, with_paths(part))) << part << " is not in: " << result.err;
+      EXPECT_TRUE(contains(result.err, with_paths(part))) << part;
     }
     EXPECT_TRUE(*each.lacks == '\0' || !contains(result.err, each.lacks)) << result.err;
     EXPECT_EQ(names_in(directory.path()), before);
@@ -94,29 +94,27 @@ class Refused : public ::testing::Test {
     expect_refused(each);
   }
   /// Every command that looks into a bus refuses `path`, naming it and all `parts`.
-  void expect_every_command_to_refuse(const std::string& path,
-                                      const std::vector<std::string>& parts) {
-    std::vector<std::string> all = {path};
-    all.insert(all.end(), parts.begin(), parts.end());
-    const std::vector<std::string> before = names_in(directory.path());
+  void expect_every_command_to_refuse(const std::string& path, const Words& parts) {
+    Words all = Words{path} + parts;
+    const Words before = names_in(directory.path());
     const std::string capture = directory.file("capture.pcap");
     std::string interface = "shmif:" + path;
     std::ranges::replace(interface, '/', ':');
-    for (const std::vector<std::string>& arguments :
-         std::vector<std::vector<std::string>>{{"stat", path},
-                                               {"stat", path, "--json"},
-                                               {"top", path},
-                                               {"serve", path, "--http", "127.0.0.1:0"},
-                                               {"audit", path},
-                                               {"heat", path},
-                                               {"repair", path},
-                                               {"dump", path, "--timeout", "1"},
-                                               {"--extcap-config", "--extcap-interface", interface},
-                                               {"ping", path, "-c", "1"},
-                                               {"gateway", path},
-                                               {"uplink", path, "--stdio"},
-                                               {"wait", path, "--port", "a", "--timeout", "0"},
-                                               {"bridge", "bus:" + path, "pcap:" + capture}}) {
+    for (const Words& arguments :
+         std::vector<Words>{{"stat", path},
+                            {"stat", path, "--json"},
+                            {"top", path},
+                            {"serve", path, "--http", "127.0.0.1:0"},
+                            {"audit", path},
+                            {"heat", path},
+                            {"repair", path},
+                            {"dump", path, "--timeout", "1"},
+                            {"--extcap-config", "--extcap-interface", interface},
+                            {"ping", path, "-c", "1"},
+                            {"gateway", path},
+                            {"uplink", path, "--stdio"},
+                            {"wait", path, "--port", "a", "--timeout", "0"},
+                            {"bridge", "bus:" + path, "pcap:" + capture}}) {
       SCOPED_TRACE(arguments[0]);
       expect_refusal(run_tool(arguments), all);
     }
@@ -302,7 +300,7 @@ TEST_F(Refused, AnotherUserLooksAtWhatHeMayReadAndIsToldWhatHeMayNot) {
   const std::string path = make_bus();
   ASSERT_EQ(chmod(path.c_str(), 0644), 0);
   ASSERT_EQ(chmod(directory.path().c_str(), 0755), 0);
-  const auto as_other = [&](std::vector<std::string> arguments) {
+  const auto as_other = [&](Words arguments) {
     arguments.insert(arguments.begin(), {"setpriv", "--reuid", "1000", "--regid", "1000",
                                          "--clear-groups", shmifctl_path()});
     return run_program(arguments);
@@ -331,7 +329,7 @@ ToolResult in_mount_namespace(const std::string& script, const TempDir& director
 }
 
 TEST_F(Refused, AFileSizeLimitIsAnErrorAndNoSignal) {
-  const auto limited = [](const std::string& bytes, std::vector<std::string> arguments) {
+  const auto limited = [](const std::string& bytes, Words arguments) {
     arguments.insert(arguments.begin(), {"prlimit", "--fsize=" + bytes, shmifctl_path()});
     return run_program(arguments);
   };
@@ -350,7 +348,7 @@ TEST_F(Refused, AFileSizeLimitIsAnErrorAndNoSignal) {
   const ToolResult recorded =
       limited("4096", {"dump", bus, "--history", "-c", "10", "-w", capture});
   EXPECT_EQ(recorded.status, 1) << recorded.err;
-  EXPECT_NE(recorded.err.find("File too large"), std::string::npos) << recorded.err;
+  EXPECT_TRUE(contains(recorded.err, "File too large"));
   EXPECT_EQ(std::filesystem::file_size(capture), 24U + 4 * 1016) << "whole records only";
 }
 
@@ -370,8 +368,8 @@ TEST_F(Refused, ACopiedBusIsRefused) {
     };
     const ToolResult looked = look(copy);
     EXPECT_EQ(looked.status, 0) << looked.err;
-    EXPECT_NE(looked.err.find(copy + " is a copy"), std::string::npos) << command << looked.err;
-    EXPECT_EQ(look(path).err.find("warning"), std::string::npos) << command;
+    EXPECT_TRUE(contains(looked.err, copy + " is a copy")) << command;
+    EXPECT_FALSE(contains(look(path).err, "warning")) << command;
   }
 }
 
@@ -423,7 +421,7 @@ TEST(StopOfAPort, ThatDoesNotEndIsToldWhatHelps) {
   ASSERT_TRUE(deaf.works());
   const ToolResult kept = run_tool({"stop", rig.path(), "--port", "deaf", "--timeout", "5ms"});
   EXPECT_EQ(kept.status, 1);
-  EXPECT_TRUE(contains(kept.err, "within 5ms of SIGTERM (--force")) << kept.err;
+  EXPECT_TRUE(contains(kept.err, "within 5ms of SIGTERM (--force"));
   const ToolResult killed =
       run_tool({"stop", rig.path(), "--port", "deaf", "--timeout", "5ms", "--force"});
   EXPECT_EQ(killed.status, 0) << killed.err;

@@ -42,13 +42,13 @@ TEST(Remedies, CommandsWithAPathCanBePasted) {
     EXPECT_EQ(paste(proposed(nobody.err)).status, 0) << nobody.err;
   }
   const ToolResult plain = run_tool({"wait", directory.file("b"), "--port", "x", "--timeout", "0"});
-  EXPECT_TRUE(contains(plain.err, "'shmifctl create " + directory.file("b") + "'")) << plain.err;
+  EXPECT_TRUE(contains(plain.err, "'shmifctl create " + directory.file("b") + "'"));
 }
 
 TEST(Remedies, HabitsOfOtherProgramsAreAnswered) {
   const BusRig rig;
   struct Case {
-    std::vector<std::string> words;
+    Words words;
     std::string answer;
   };
   const std::string bus = rig.path(), link = "bus:" + rig.path();
@@ -72,12 +72,12 @@ TEST(Remedies, HabitsOfOtherProgramsAreAnswered) {
     const ToolResult r = run_tool(words);
     EXPECT_EQ(r.status, 2) << r.err;
     EXPECT_EQ(count_of_lines(r.err), 1) << r.err;
-    EXPECT_TRUE(contains(r.err, answer)) << r.err;
+    EXPECT_TRUE(contains(r.err, answer));
   }
   EXPECT_EQ(run_tool({"dump", bus, "-nn", "--timeout", "0"}).status, 0);
   const ToolResult directory = run_tool({"create", rig.file("")});
   EXPECT_EQ(directory.status, 1);
-  EXPECT_TRUE(contains(directory.err, "is a directory (name a new file in it)")) << directory.err;
+  EXPECT_TRUE(contains(directory.err, "is a directory (name a new file in it)"));
 }
 
 TEST(Remedies, FiltersThatMeanNothingOnABusAreRefused) {
@@ -85,7 +85,7 @@ TEST(Remedies, FiltersThatMeanNothingOnABusAreRefused) {
   for (const std::string filter : {"inbound", "outbound", "arp and inbound", "ifindex 1"}) {
     const ToolResult r = run_tool({"dump", rig.path(), "--timeout", "0", filter});
     EXPECT_EQ(r.status, 2) << filter << ": " << r.err;
-    EXPECT_TRUE(contains(r.err, '"' + filter + '"')) << r.err;
+    EXPECT_TRUE(contains(r.err, '"' + filter + '"'));
   }
   for (const std::string filter : {"arp", "vlan 5", "ether[0] & 1 = 0", "greater 100"}) {
     EXPECT_EQ(run_tool({"dump", rig.path(), "--timeout", "0", filter}).status, 0) << filter;

@@ -104,16 +104,6 @@ class RunTests(unittest.TestCase):
         self.assertIn("does not serve tests", self.cases()["B"].findtext("system-out"))
         self.assertEqual(sorted((self.build / "told").read_text().splitlines()), ["--gtest_filter=T.A --fresh", "--serve", "--serve"])
 
-    def test_starts_an_emulator_with_its_options_and_a_program(self):
-        emulator = self.build / "emulator"
-        emulator.write_text('#!/bin/sh\necho "$*" >>%s/told\nshift 2\nexec "$@"\n' % self.build)
-        emulator.chmod(0o755)
-        names = ("Teller.BeginsNone", "Teller.Fails")
-        self.put_tests("".join(f"add_test({name} {emulator} -L / {TELLER} --gtest_filter={name})\n" for name in names))
-        self.run_tests("--jobs", "1")
-        self.assertEqual(self.statuses(), {"Teller.BeginsNone": "run", "Teller.Fails": "fail"})
-        self.assertEqual((self.build / "told").read_text(), f"-L / {TELLER} --serve\n" * 2)
-
     def test_runs_again_what_failed(self):
         self.put_tellers()
         self.run_tests()

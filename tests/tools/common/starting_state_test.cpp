@@ -26,10 +26,8 @@ std::string fixed_header(const BusRig& rig) {
 }
 
 /// A shell's line that runs `words` of shmifctl with these streams closed.
-std::vector<std::string> with_closed(const std::string& streams,
-                                     const std::vector<std::string>& words) {
-  std::vector<std::string> line{"sh", "-c", "exec \"$@\" " + streams, "sh", shmifctl_path()};
-  line.insert(line.end(), words.begin(), words.end());
+Words with_closed(const std::string& streams, const Words& words) {
+  Words line = Words{"sh", "-c", "exec \"$@\" " + streams, "sh", shmifctl_path()} + words;
   return line;
 }
 
@@ -53,7 +51,7 @@ TEST_P(ClosedStreamsOf, NoCommandWritesItsMessagesOverTheBus) {
   const BusRig rig;
   const std::string before = fixed_header(rig);
   write_capture(rig.file("in.pcap"), {arp_request()});
-  const std::vector<std::vector<std::string>> commands{
+  const std::vector<Words> commands{
       {"stat", rig.path()},
       {"audit", rig.path()},
       {"ping", rig.path(), "-c", "1", "--timeout", "0.01"},
@@ -90,8 +88,7 @@ TEST(ClosedStreams, WhatCarriesFramesNeedsNoOutput) {
 }
 
 /// A command line that Python starts with signals as given: "ignore" or "block".
-std::vector<std::string> with_signals(const std::string& what, const std::string& names,
-                                      const std::vector<std::string>& words) {
+Words with_signals(const std::string& what, const std::string& names, const Words& words) {
   const std::string script =
       "import os, signal, sys\n"
       "for n in sys.argv[2].split():\n"
@@ -99,8 +96,7 @@ std::vector<std::string> with_signals(const std::string& what, const std::string
       "  signal.signal(n, signal.SIG_IGN) if sys.argv[1] == 'ignore' else "
       "signal.pthread_sigmask(signal.SIG_BLOCK, [n])\n"
       "os.execvp(sys.argv[3], sys.argv[3:])\n";
-  std::vector<std::string> line{SHMIF_PYTHON, "-c", script, what, names};
-  line.insert(line.end(), words.begin(), words.end());
+  Words line = Words{SHMIF_PYTHON, "-c", script, what, names} + words;
   return line;
 }
 
@@ -128,7 +124,7 @@ TEST(InheritedSignals, BlockedOnesEndTheCommandsAllTheSame) {
 
 /// Shows the signals of a process: the lines SigBlk and SigIgn of its status. No shell starts it: a
 /// shell (dash) blocks nothing, whatever was blocked before.
-const std::vector<std::string> kShowSignals{"grep", "-E", "SigBlk|SigIgn", "/proc/self/status"};
+const Words kShowSignals{"grep", "-E", "SigBlk|SigIgn", "/proc/self/status"};
 
 TEST(InheritedSignals, ReachTheProgramOfExecAndItsEndIsSeen) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root: makes hosts";
@@ -136,8 +132,7 @@ TEST(InheritedSignals, ReachTheProgramOfExecAndItsEndIsSeen) {
   for (const std::string how : {"ignore", "block"}) {
     const std::string names = how == "ignore" ? "SIGCHLD SIGPIPE SIGHUP" : "SIGTERM SIGINT SIGCHLD";
     const ToolResult plain = run_program(with_signals(how, names, kShowSignals));
-    std::vector<std::string> exec{shmifctl_path(), "exec", rig.path(), "--via", "veth", "--"};
-    exec.insert(exec.end(), kShowSignals.begin(), kShowSignals.end());
+    Words exec = Words{shmifctl_path(), "exec", rig.path(), "--via", "veth", "--"} + kShowSignals;
     const ToolResult host = run_program(with_signals(how, names, exec));
     EXPECT_FALSE(host.timed_out) << how;
     EXPECT_EQ(host.status, 0) << host.err;

@@ -6,12 +6,10 @@
 #include <sched.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <memory>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -118,17 +116,15 @@ class VanishingBus : public ::testing::TestWithParam<Event> {
   std::vector<Running> start_all() {
     const std::string tool = shmifctl_path();
     std::vector<Running> all;
-    const auto start = [&](const std::string& name, std::vector<std::string> words) {
-      std::vector<std::string> line{tool};
-      line.insert(line.end(), words.begin(), words.end());
+    const auto start = [&](const std::string& name, Words words) {
+      Words line = Words{tool} + words;
       all.push_back({name, std::make_unique<Tool>(std::move(line))});
       return &all.back();
     };
     start("exec", {"exec", bus(), "--name", "exec", "--via", "veth", "--", "sleep", "600"})
         ->goes_on_without = true;
     if (geteuid() == 0 && access("/dev/net/tun", R_OK | W_OK) == 0) {
-      all.push_back({"tap", std::make_unique<Tool>(
-                                std::vector<std::string>{"unshare", "--net", tool, "tap", bus()})});
+      all.push_back({"tap", std::make_unique<Tool>(Words{"unshare", "--net", tool, "tap", bus()})});
     }
     start("dump", {"dump", bus(), "--name", "dump"});
     start("dump -w", {"dump", bus(), "--name", "dumpw", "-w", tmpfs.file("recorded")});
@@ -207,7 +203,7 @@ TEST_P(VanishingBus, EachCommandSaysWhatIsWrongOrGoesOn) {
     EXPECT_FALSE(end.timed_out) << end.err;
     if (then == Then::ends) {
       EXPECT_EQ(end.status, 1) << end.err;
-      EXPECT_NE(end.err.find(bus()), std::string::npos) << end.err;
+      EXPECT_TRUE(contains(end.err, bus()));
     } else {
       // SIGINT ends each by itself; where it ends an unfinished job that is 130 and no signal.
       EXPECT_TRUE(end.status == 0 || end.status == 1 || end.status == 128 + SIGINT)
@@ -215,19 +211,19 @@ TEST_P(VanishingBus, EachCommandSaysWhatIsWrongOrGoesOn) {
     }
     if (then == Then::goes_on && end.status == 1) ADD_FAILURE() << end.err;
     if (end.status == 1) {
-      EXPECT_NE(end.err.find("shmifctl: "), std::string::npos) << "it ends without a word";
+      EXPECT_TRUE(contains(end.err, "shmifctl: ")) << "it ends without a word";
     }
   }
 }
 
 TEST_P(VanishingBus, WhoComesLaterIsToldOrWelcome) {
   GetParam().happens(tmpfs, bus());
-  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
-           {"exec", bus(), "--", "true"},
-           {"inject", bus(), tmpfs.file("capture"), "--timing", "flat"},
-           {"ping", bus(), "-c", "1", "--timeout", "0.1"},
-           {"repair", bus()},
-           {"bridge", "bus:" + bus(), "pcap:" + tmpfs.file("recorded")}}) {
+  for (const Words& words :
+       std::vector<Words>{{"exec", bus(), "--", "true"},
+                          {"inject", bus(), tmpfs.file("capture"), "--timing", "flat"},
+                          {"ping", bus(), "-c", "1", "--timeout", "0.1"},
+                          {"repair", bus()},
+                          {"bridge", "bus:" + bus(), "pcap:" + tmpfs.file("recorded")}}) {
     SCOPED_TRACE(words[0]);
     if (GetParam().newcomers_hear != nullptr) {
       expect_refusal(run_tool(words), {bus(), GetParam().newcomers_hear},
@@ -241,7 +237,7 @@ TEST_P(VanishingBus, WhoComesLaterIsToldOrWelcome) {
     const ToolResult looked = run_tool({command, bus()});
     EXPECT_LE(looked.status, 1);
     if (GetParam().newcomers_hear != nullptr) {
-      EXPECT_NE(looked.err.find(GetParam().newcomers_hear), std::string::npos) << looked.err;
+      EXPECT_TRUE(contains(looked.err, GetParam().newcomers_hear));
     } else {
       EXPECT_EQ(looked.status, 0) << looked.err;
     }
@@ -260,10 +256,8 @@ class Cable : public ::testing::Test {
     expect_carrier(1, true);
   }
   /// A host that tells of the carrier of an interface.
-  void start(const std::string& via, const std::string& interface,
-             const std::vector<std::string>& buses) {
-    std::vector<std::string> words{shmifctl_path(), "exec", "--via", via};
-    words.insert(words.end(), buses.begin(), buses.end());
+  void start(const std::string& via, const std::string& interface, const Words& buses) {
+    Words words = Words{shmifctl_path(), "exec", "--via", via} + buses;
     words.insert(words.end(),
                  {"--name", via, "--", "sh", "-c",
                   "n=0; while :; do now=$(cat /sys/class/net/" + interface +
@@ -274,7 +268,7 @@ class Cable : public ::testing::Test {
   void expect_carrier(int change, bool on) {
     for (const auto& host : hosts) {
       const std::string line = "change " + std::to_string(change) + (on ? ": 1" : ": 0");
-      EXPECT_TRUE(host->wait_for(line)) << line << '\n' << host->so_far().err;
+      EXPECT_TRUE(host->wait_for(line)) << line;
     }
   }
 
@@ -303,7 +297,7 @@ TEST_F(Cable, OfAHostIsOutWhileItsBusIsCorruptAndInWhenItIsRepaired) {
   }
   expect_carrier(2, false);
   const auto all_say = [&](const std::string& what) {
-    for (const auto& host : hosts) EXPECT_TRUE(host->wait_for(what)) << host->so_far().err;
+    for (const auto& host : hosts) EXPECT_TRUE(host->wait_for(what));
   };
   all_say("cannot receive from the bus " + bus + ": ");
   all_say("; the interface has no carrier until the bus is repaired (run 'shmifctl repair')\n");
@@ -319,13 +313,13 @@ TEST(RemovedBus, IsToldOnceByEachHostAndByWhoMakesANewOneThere) {
   const std::string far = dir.file("far"), other = dir.file("other");
   for (const std::string& path : {bus, far, other}) Bus::create(path, kSmall).value();
   std::vector<std::unique_ptr<Tool>> hosts;
-  hosts.push_back(std::make_unique<Tool>(
-      std::vector<std::string>{shmifctl_path(), "exec", bus, "--", "sleep", "600"}));
-  hosts.push_back(std::make_unique<Tool>(
-      std::vector<std::string>{shmifctl_path(), "bridge", "bus:" + bus, "bus:" + far}));
+  hosts.push_back(
+      std::make_unique<Tool>(Words{shmifctl_path(), "exec", bus, "--", "sleep", "600"}));
+  hosts.push_back(
+      std::make_unique<Tool>(Words{shmifctl_path(), "bridge", "bus:" + bus, "bus:" + far}));
   // One that has another bus before it.
-  hosts.push_back(std::make_unique<Tool>(
-      std::vector<std::string>{shmifctl_path(), "bridge", "bus:" + other, "bus:" + bus}));
+  hosts.push_back(
+      std::make_unique<Tool>(Words{shmifctl_path(), "bridge", "bus:" + other, "bus:" + bus}));
   for (const char* port : {"port0", "port1", "port2"})
     ASSERT_EQ(run_tool({"wait", bus, "--port", port, "--timeout", "100"}).status, 0);
   std::filesystem::remove(bus);
@@ -334,7 +328,7 @@ TEST(RemovedBus, IsToldOnceByEachHostAndByWhoMakesANewOneThere) {
   for (const auto& host : hosts) EXPECT_TRUE(host->wait_for(removed));
   const ToolResult made = run_tool({"create", bus, "--size", "64K"});
   EXPECT_EQ(made.status, 0);
-  EXPECT_NE(made.err.find("but is still used by"), std::string::npos) << made.err;
+  EXPECT_TRUE(contains(made.err, "but is still used by"));
   for (const auto& host : hosts) EXPECT_TRUE(host->wait_for(another));
   usleep(1'100'000);  // it looks once more
   for (const auto& host : hosts) {
@@ -342,8 +336,8 @@ TEST(RemovedBus, IsToldOnceByEachHostAndByWhoMakesANewOneThere) {
     const std::string said = host->finish().err;
     EXPECT_EQ(times_in(said, removed), 1U) << said;
     EXPECT_EQ(times_in(said, another), 1U) << said;
-    EXPECT_EQ(said.find(far), std::string::npos) << said;
-    EXPECT_EQ(said.find(other), std::string::npos) << said;
+    EXPECT_FALSE(contains(said, far));
+    EXPECT_FALSE(contains(said, other));
   }
 }
 
@@ -380,11 +374,11 @@ TEST_F(FullDisk, WhoNeedsRoomSaysSoAndTheRestWorks) {
   const ToolResult recorded =
       run_tool({"dump", bus, "--history", "--timeout", "0", "-w", tmpfs.file("recorded")});
   EXPECT_EQ(recorded.status, 1);
-  EXPECT_NE(recorded.err.find(full), std::string::npos) << recorded.err;
+  EXPECT_TRUE(contains(recorded.err, full));
   const ToolResult bridged =
       run_tool({"bridge", "pcap:" + tmpfs.file("capture"), "pcap:" + tmpfs.file("bridged")});
   EXPECT_EQ(bridged.status, 1);
-  EXPECT_NE(bridged.err.find(full), std::string::npos) << bridged.err;
+  EXPECT_TRUE(contains(bridged.err, full));
   respond.signal(SIGINT);
   EXPECT_EQ(respond.finish().status, 0);
   EXPECT_EQ(run_tool({"destroy", bus}).status, 0);

@@ -21,8 +21,7 @@ class LabExamples : public LabRig {
  protected:
   /// Runs an example to the end of its test. Skips if one of the programs is not there. `line`: a
   /// regular expression for a line of what it prints.
-  void run_example(const std::string& name, const std::vector<std::string>& programs,
-                   const std::string& line = "") {
+  void run_example(const std::string& name, const Words& programs, const std::string& line = "") {
     for (const std::string& each : programs) {
       if (!has_program(each)) GTEST_SKIP() << "no " << each;
     }

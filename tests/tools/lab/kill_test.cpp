@@ -78,9 +78,7 @@ TEST_F(LabKill, TheControllerAtAnyMomentOfTheStart) {
   const std::string path =
       lab("host.h = { on = \"b\", count = 4 }\ncapture.all = { on = \"b\" }\n");
   for (unsigned round = 0; round < 40; ++round) {
-    std::vector<std::string> words = up_words(path);
-    words.insert(words.begin(), shmifctl_path());
-    Tool tool(words);
+    Tool tool(Words{shmifctl_path()} + up_words(path));
     const pid_t controller = tool.pid();
     std::this_thread::sleep_for(std::chrono::microseconds(random() % 300'000));
     const std::vector<pid_t> all = family_of(controller);

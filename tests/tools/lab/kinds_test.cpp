@@ -1,8 +1,6 @@
 // Hosts of a lab that are virtual machines or containers.
 
-#include <algorithm>
 #include <csignal>
-#include <memory>
 
 #include "tests/tools/lab/lab_rig.hpp"
 #include "tests/tools/lab/podman_rig.hpp"
@@ -53,9 +51,7 @@ run = "ip -o link show up"
       "word -netdev\nword tap,id=shmif1,ifname=tap1,script=no,downscript=no\nword -device\n"
       "word virtio-net-pci,netdev=shmif1,mac=52:54:";
   EXPECT_EQ(log.substr(0, begin.size()), begin) << log;
-  EXPECT_NE(log.find("word -append\nword ip=198.18.0.1/24 by 198.18.0.9\nit booted\n"),
-            std::string::npos)
-      << log;
+  EXPECT_TRUE(contains(log, "word -append\nword ip=198.18.0.1/24 by 198.18.0.9\nit booted\n"));
   expect_no_trace();
 }
 
@@ -101,14 +97,12 @@ TEST_F(LabMachine, ThatIsNotInstalledIsAnErrorOfTheFile) {
           "host.n = { on = \"b\", vm = \"./none {nic}\", count = 2 }\n");
   const ToolResult r = run_tool({"check", path});
   EXPECT_EQ(r.status, 1);
-  EXPECT_NE(r.err.find("lab.toml:2:27: cannot run the virtual machine of host.m: there is no "
-                       "program qemu-system-none (install QEMU"),
-            std::string::npos)
-      << r.err;
-  EXPECT_NE(r.err.find("lab.toml:3:27: cannot run the virtual machine of host.n: there is no "
-                       "program ./none (check its name"),
-            std::string::npos)
-      << r.err;
+  EXPECT_TRUE(contains(r.err,
+                       "lab.toml:2:27: cannot run the virtual machine of host.m: there is no "
+                       "program qemu-system-none (install QEMU"));
+  EXPECT_TRUE(contains(r.err,
+                       "lab.toml:3:27: cannot run the virtual machine of host.n: there is no "
+                       "program ./none (check its name"));
   EXPECT_EQ(times_in(r.err, "lab.toml:"), 2U) << r.err;
 }
 
@@ -154,9 +148,9 @@ run = "busybox wget -q -O - http://box/lab.toml | cmp - lab.toml"
   for (const char* const part :
        {"it's lab-box\nbox\n", "inet 198.18.0.1/24", "default via 198.18.0.9 dev b",
         "\n52:54:00:00:00:09\n1\n", "1 packets received"}) {
-    EXPECT_NE(log.find(part), std::string::npos) << part << " in " << log;
+    EXPECT_TRUE(contains(log, part));
   }
-  EXPECT_NE(r.out.find("box | it's lab-box\n"), std::string::npos) << r.out;
+  EXPECT_TRUE(contains(r.out, "box | it's lab-box\n"));
   EXPECT_EQ(containers(), "");
   expect_no_trace();
 }
@@ -205,7 +199,7 @@ TEST_F(LabContainer, IsRefusedByCheckWherePodmanWouldRefuseItsWords) {
         run_tool({"check", lab("host.box = { on = 'b', container = '" + words + "' }\n")});
     EXPECT_EQ(said.status, why.empty() ? 0 : 1) << words << said.err;
     EXPECT_EQ(said.err.find("lab.toml:2:36: the `container`") != std::string::npos, !why.empty());
-    EXPECT_NE(said.err.find(why), std::string::npos) << words << said.err;
+    EXPECT_TRUE(contains(said.err, why)) << words;
   }
   EXPECT_EQ(containers(), "");
 }

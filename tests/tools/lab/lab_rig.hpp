@@ -19,6 +19,7 @@
 #include "tests/support/eventually.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
+#include "tests/support/words.hpp"
 
 namespace shmif::test {
 
@@ -57,13 +58,11 @@ class LabRig : public ::testing::Test {
   }
 
   /// `shmifctl up FILE ...`, with the results in this test's folder.
-  std::vector<std::string> up_words(const std::string& path,
-                                    const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> words{"up", path, "--artifacts", file("out")};
-    words.insert(words.end(), more.begin(), more.end());
+  Words up_words(const std::string& path, const Words& more = {}) const {
+    Words words = Words{"up", path, "--artifacts", file("out")} + more;
     return words;
   }
-  ToolResult up(const std::string& path, const std::vector<std::string>& more = {}) const {
+  ToolResult up(const std::string& path, const Words& more = {}) const {
     return run_tool(up_words(path, more));
   }
 
@@ -100,6 +99,18 @@ class LabRig : public ::testing::Test {
     const std::string text = text_of("/proc/" + std::to_string(pid) + "/stat");
     const std::size_t behind = text.rfind(')');
     return behind == std::string::npos || text[behind + 2] == 'Z' || text[behind + 2] == 'X';
+  }
+
+  /// Kills the controller of the lab "lab" and its guardian, and waits for the end of all others.
+  void kill_controller_and_guardian() const {
+    const pid_t controller = state()["pid"];
+    const std::vector<pid_t> family = family_of(controller);
+    for (const pid_t each : family) {
+      if (text_of("/proc/" + std::to_string(each) + "/comm") == "shmif-guardian\n")
+        ::kill(each, SIGKILL);
+    }
+    ::kill(controller, SIGKILL);
+    for (const pid_t each : family) EXPECT_TRUE(eventually([&] { return is_gone(each); })) << each;
   }
 
   /// Nothing of a lab is left, except its results.

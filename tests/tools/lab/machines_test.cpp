@@ -1,9 +1,7 @@
 // Labs on several machines. Most tests use a stand-in for ssh, which runs the command on this
 // machine; one uses the real thing.
 
-#include <algorithm>
 #include <csignal>
-#include <memory>
 
 #include "tests/support/paths.hpp"
 #include "tests/tools/lab/lab_rig.hpp"
@@ -85,7 +83,7 @@ run = "busybox wget -q -O - http://web/lab.toml | cmp - lab.toml && ping -q -c 1
   EXPECT_EQ(r.status, 0) << r.out << r.err;
   const std::string folder = file("").substr(0, file("").size() - 1);
   EXPECT_EQ(text_of(file("out/web.log")), "it's web " + folder + "\n1\n");
-  EXPECT_NE(r.out.find("web  | it's web " + folder + "\n"), std::string::npos) << r.out;
+  EXPECT_TRUE(contains(r.out, "web  | it's web " + folder + "\n"));
   EXPECT_EQ(text_of(file("out/last.log")), "last\n");
   expect_nothing_left();
 }
@@ -158,16 +156,14 @@ run = "until grep -q 0 /sys/class/net/b/carrier; do sleep 0.1; done"
 )");
   const ToolResult r = up(path, {"--keep", "always"});
   EXPECT_EQ(r.status, 1) << r.out << r.err;
-  EXPECT_NE(r.err.find("link there down failed: machine far did not answer within 8 s, so the "
-                       "change may still come (is its ssh connection alive?)"),
-            std::string::npos)
-      << r.err;
-  EXPECT_NE(r.err.find("machine other, ssh x, answered what nobody asked: its hosts are lost"),
-            std::string::npos)
-      << r.err;
+  EXPECT_TRUE(contains(r.err,
+                       "link there down failed: machine far did not answer within 8 s, so the "
+                       "change may still come (is its ssh connection alive?)"));
+  EXPECT_TRUE(
+      contains(r.err, "machine other, ssh x, answered what nobody asked: its hosts are lost"));
   const std::string timeline = text_of(file("out/timeline.jsonl"));
-  EXPECT_NE(timeline.find("\"link there down\",\"applied\":false"), std::string::npos) << timeline;
-  EXPECT_NE(timeline.find("\"link here down\",\"applied\":true"), std::string::npos) << timeline;
+  EXPECT_TRUE(contains(timeline, "\"link there down\",\"applied\":false"));
+  EXPECT_TRUE(contains(timeline, "\"link here down\",\"applied\":true"));
   expect_nothing_left();
 }
 
@@ -176,19 +172,15 @@ TEST_F(LabMachines, ThatCannotBeReachedAreTheReasonThatUpSays) {
   ssh_is("echo 'ssh: Could not resolve hostname far: Name or service not known' >&2; exit 255\n");
   const ToolResult r = up(path);
   EXPECT_EQ(r.status, 1);
-  EXPECT_NE(r.err.find("machine far, ssh far, ended with exit code 255 (try 'ssh far " +
-                       std::string(shmifctl_path()) + " --version')"),
-            std::string::npos)
-      << r.err;
-  EXPECT_NE(r.err.find("  machine-far | ssh: Could not resolve hostname far"), std::string::npos)
-      << r.err;
+  EXPECT_TRUE(contains(r.err, "machine far, ssh far, ended with exit code 255 (try 'ssh far " +
+                                  std::string(shmifctl_path()) + " --version')"));
+  EXPECT_TRUE(contains(r.err, "  machine-far | ssh: Could not resolve hostname far"));
   expect_nothing_left();
   ssh_is("echo 'Welcome'; exec sleep 600\n");
   const ToolResult strange = up(path);
   EXPECT_EQ(strange.status, 1);
-  EXPECT_NE(strange.err.find("machine far, ssh far, sent what is no record of a lab (does a shell"),
-            std::string::npos)
-      << strange.err;
+  EXPECT_TRUE(
+      contains(strange.err, "machine far, ssh far, sent what is no record of a lab (does a shell"));
   expect_nothing_left();
 }
 
@@ -198,13 +190,13 @@ TEST_F(LabMachines, OfAnotherVersionAreRefused) {
                R"({"lab":"bus.b = {}","version":"0.0.1","name":"n","machine":"far","folder":""})"
                "\n");
   EXPECT_EQ(r.status, 1);
-  EXPECT_NE(r.err.find("the versions differ: 0.0.1 here and "), std::string::npos) << r.err;
+  EXPECT_TRUE(contains(r.err, "the versions differ: 0.0.1 here and "));
   const ToolResult silent = run_tool({"up", "--stdio", "lab.toml"});
   EXPECT_EQ(silent.status, 1);
-  EXPECT_NE(silent.err.find("no lab came"), std::string::npos) << silent.err;
+  EXPECT_TRUE(contains(silent.err, "no lab came"));
   const ToolResult wrong = run_tool({"up", "--stdio", "lab.toml"}, "{\"lab\":7}\n");
   EXPECT_EQ(wrong.status, 1);
-  EXPECT_NE(wrong.err.find("no lab of this version"), std::string::npos) << wrong.err;
+  EXPECT_TRUE(contains(wrong.err, "no lab of this version"));
   EXPECT_EQ(run_tool({"up", "--stdio", "lab.toml", "--detach"}).status, 2);
 }
 
@@ -222,8 +214,7 @@ TEST_F(LabMachines, ThatSayWhatIsNotAgreedAreRefusedAndStartNothingHere) {
     ssh_is("echo \"$*\" >> " + file("started") + "\n" + each.records + "\nexec sleep 600\n");
     const ToolResult r = up(path);
     EXPECT_EQ(r.status, 1);
-    EXPECT_NE(r.err.find(std::string("machine far, ssh far, ") + each.why), std::string::npos)
-        << r.err;
+    EXPECT_TRUE(contains(r.err, std::string("machine far, ssh far, ") + each.why));
     EXPECT_LE(times_in(text_of(file("started")), "\n"), 2U) << "one session, and one uplink";
     std::filesystem::remove(file("started"));
     expect_nothing_left();
@@ -264,16 +255,14 @@ host.here = { on = "b", ip = "198.18.0.1/24" }
 host.there = { on = "b", machine = "far", run = "sleep 600; true" }
 test = { host = "here", run = "touch begun; until [ -e end ]; do sleep 0.1; done" }
 )");
-  std::vector<std::string> words = up_words(path);
-  words.insert(words.begin(), shmifctl_path());
-  Tool tool(words);
+  Tool tool(Words{shmifctl_path()} + up_words(path));
   ASSERT_TRUE(eventually([&] { return std::filesystem::exists(file("begun")); }));
   ::kill(far_controller(), SIGKILL);
-  EXPECT_TRUE(tool.wait_for("its hosts are lost")) << tool.so_far().err;
+  EXPECT_TRUE(tool.wait_for("its hosts are lost"));
   std::ofstream(file("end")) << "x";
   const ToolResult r = tool.finish();
   EXPECT_EQ(r.status, 1) << r.err;
-  EXPECT_NE(r.err.find("failed: host there was lost with machine far"), std::string::npos) << r.err;
+  EXPECT_TRUE(contains(r.err, "failed: host there was lost with machine far"));
   expect_nothing_left();
 }
 
@@ -294,17 +283,17 @@ TEST_F(LabRealMachines, RunTheExampleAndLeaveNothing) {
   std::string options;
   for (const std::string& each : ssh_options()) options += '"' + each + "\", ";
   const std::string old = "ssh = \"localhost\"\n";
-  ASSERT_NE(text.find(old), std::string::npos);
+  ASSERT_TRUE(contains(text, old));
   text.replace(text.find(old), old.size(),
                "ssh = \"root@" + address(2) + "\"\nprogram = \"" + shmifctl_path() +
                    "\"\noptions = [" + options + "]\n");
   std::ofstream(folder.file("lab.toml")) << "name = \"" << name << "\"\n" << text;
-  const std::vector<std::string> line{
+  const Words line{
       shmifctl_path(), "up", folder.file("lab.toml"), "--artifacts", folder.file("out"),
       "--time-limit",  "200"};
   const ToolResult r = run_program(inside(machine(1), line));
   EXPECT_EQ(r.status, 0) << r.out << r.err << server->so_far().err;
-  EXPECT_NE(r.out.find("test | web\n"), std::string::npos) << r.out;
+  EXPECT_TRUE(contains(r.out, "test | web\n"));
   for (const std::string path : {".lan", "-b.lan"})
     EXPECT_FALSE(std::filesystem::exists("/dev/shm/" + name + path));
 }
@@ -322,7 +311,7 @@ host.there.ready = "log 700"
 )");
   for (const bool is_killed : {false, true}) {
     ASSERT_EQ(up(path, {"--detach"}).status, 0);
-    std::vector<std::string> names;
+    Words names;
     for (const auto& each : std::filesystem::directory_iterator(temporary)) {
       names.push_back(each.path().filename().string());
     }

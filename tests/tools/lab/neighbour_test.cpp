@@ -1,15 +1,12 @@
 // Labs beside another user of the machine, who puts files where a lab looks or writes.
 
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <csignal>
-#include <thread>
 
 #include "tests/tools/lab/lab_rig.hpp"
 #include "tools/lab/find_buses.hpp"
@@ -71,9 +68,8 @@ TEST_F(LabNeighbour, WhoMadeTheFolderOfStatesFirstGetsNothingOfRoot) {
   give_away(file("run/shmif"));
   const ToolResult r = up(path);
   EXPECT_EQ(r.status, 1) << r.out;
-  EXPECT_NE(r.err.find("cannot use the folder of labs " + file("run/shmif")), std::string::npos)
-      << r.err;
-  EXPECT_NE(r.err.find("XDG_RUNTIME_DIR"), std::string::npos) << r.err;
+  EXPECT_TRUE(contains(r.err, "cannot use the folder of labs " + file("run/shmif")));
+  EXPECT_TRUE(contains(r.err, "XDG_RUNTIME_DIR"));
   EXPECT_EQ(run_tool({"down", "lab"}).status, 0);
   EXPECT_TRUE(fs::exists(file("other.bus")));
   EXPECT_TRUE(fs::exists(file("group")));
@@ -102,10 +98,9 @@ TEST_F(LabNeighbour, TheResultsDoNotGoToAFolderOfAnotherUser) {
   const std::string path = passing_lab();
   const ToolResult theirs = up(path);
   EXPECT_EQ(theirs.status, 1);
-  EXPECT_NE(theirs.err.find("cannot use the folder of results " + file("out") +
-                            ": it belongs to another user (give another with --artifacts)"),
-            std::string::npos)
-      << theirs.err;
+  EXPECT_TRUE(
+      contains(theirs.err, "cannot use the folder of results " + file("out") +
+                               ": it belongs to another user (give another with --artifacts)"));
   // Nor does a link of theirs lead there.
   fs::create_directory(file("mine"));
   fs::remove_all(file("out"));
@@ -113,7 +108,7 @@ TEST_F(LabNeighbour, TheResultsDoNotGoToAFolderOfAnotherUser) {
   ASSERT_EQ(::lchown(file("out").c_str(), kNeighbour, kNeighbour), 0);
   const ToolResult link = up(path);
   EXPECT_EQ(link.status, 1);
-  EXPECT_NE(link.err.find("it is a link of another user"), std::string::npos) << link.err;
+  EXPECT_TRUE(contains(link.err, "it is a link of another user"));
   EXPECT_TRUE(fs::is_empty(file("mine")));
   expect_no_trace();
 }
@@ -124,10 +119,8 @@ TEST_F(LabNeighbour, TheResultsOfTwoLabsDoNotGoToOneFolderAtTheSameTime) {
   const std::string second = lab("host.a = { on = \"b\", run = \"touch begun\" }\n", "second");
   const ToolResult r = up(second);
   EXPECT_EQ(r.status, 1);
-  EXPECT_NE(r.err.find("cannot use the folder of results " + file("out") +
-                       ": the lab lab uses it now (give another with --artifacts)"),
-            std::string::npos)
-      << r.err;
+  EXPECT_TRUE(contains(r.err, "cannot use the folder of results " + file("out") +
+                                  ": the lab lab uses it now (give another with --artifacts)"));
   EXPECT_FALSE(fs::exists(file("begun")));
   expect_no_trace("second");
   ASSERT_TRUE(eventually([&] { return text_of(file("out/a.log")) == "first\n"; }));
@@ -162,9 +155,7 @@ TEST_F(LabNeighbour, ABusThatIsNotTheLabsAnyMoreStays) {
   ASSERT_EQ(run_tool({"create", file("lab.b"), "--mtu", "9000"}).status, 0);
   EXPECT_EQ(run_tool({"down", path}).status, 0);
   EXPECT_TRUE(fs::exists(file("lab.b")));
-  EXPECT_NE(text_of(file("out/lab.log")).find("the file " + file("lab.b") + " stays"),
-            std::string::npos)
-      << text_of(file("out/lab.log"));
+  EXPECT_TRUE(contains(text_of(file("out/lab.log")), "the file " + file("lab.b") + " stays"));
   fs::remove(file("lab.b"));
   expect_no_trace();
   // The same if the lab was killed, and `down` or the next `up` finds its state.
@@ -179,10 +170,8 @@ TEST_F(LabNeighbour, ABusThatIsNotTheLabsAnyMoreStays) {
     EXPECT_EQ(r.status, 0) << r.err;
     EXPECT_TRUE(fs::exists(file("other.bus")));
     if (by_down) {
-      EXPECT_NE(r.err.find("the file " + file("other.bus") +
-                           " stays: it is not the one that the lab lab has made"),
-                std::string::npos)
-          << r.err;
+      EXPECT_TRUE(contains(r.err, "the file " + file("other.bus") +
+                                      " stays: it is not the one that the lab lab has made"));
     }
     fs::remove(file("other.bus"));
   }
@@ -211,7 +200,6 @@ TEST_F(LabNeighbour, DownEndsNoProcessThatHasNotTheLabsLock) {
 
 /// The pid in the state of such a lab means another process here, or none. Its lock tells.
 TEST_F(LabNeighbour, ALabInAnotherPidNamespaceIsUpForLsAndDown) {
-  using Words = std::vector<std::string>;
   const Words apart{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc", shmifctl_path()};
   const auto in_there = [&](const Words& more) {
     Words words = apart;
@@ -244,9 +232,7 @@ TEST_F(LabNeighbour, ALabInAnotherPidNamespaceIsUpForLsAndDown) {
   EXPECT_EQ(found->at("why_null").at("pid"), "its process is in another pid namespace");
   const ToolResult refused = run_program(in_there({"down", path}));
   EXPECT_EQ(refused.status, 1);
-  EXPECT_NE(refused.err.find("another pid namespace ('shmifctl down lab' ends it there)"),
-            std::string::npos)
-      << refused.err;
+  EXPECT_TRUE(contains(refused.err, "another pid namespace ('shmifctl down lab' ends it there)"));
   EXPECT_EQ(listed_lab().at("state"), "up");
   EXPECT_EQ(run_tool({"down", path}).status, 0);
   expect_no_trace();

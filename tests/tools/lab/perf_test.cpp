@@ -57,12 +57,12 @@ jobs.two = { rw = "pingpong", bs = 100, number_ios = 50, rate_iops = 500 }
   EXPECT_EQ(sent("one")["bytes"], 300 * 200);
   EXPECT_EQ(sent("two")["frames"], 50) << "an option of the job overrides that of all";
   EXPECT_EQ(sent("two")["bytes"], 50 * 100);
-  EXPECT_NE(text_of(file("out/load.html")).find("</html>"), std::string::npos);
-  EXPECT_NE(text_of(file("out/load.log")).find("passed"), std::string::npos);
-  EXPECT_NE(r.out.find("load | "), std::string::npos) << r.out;
+  EXPECT_TRUE(contains(text_of(file("out/load.html")), "</html>"));
+  EXPECT_TRUE(contains(text_of(file("out/load.log")), "passed"));
+  EXPECT_TRUE(contains(r.out, "load | "));
   const std::string xml = text_of(file("report.xml"));
-  EXPECT_NE(xml.find("name=\"perf load\""), std::string::npos) << xml;
-  EXPECT_EQ(xml.find("<failure"), std::string::npos) << xml;
+  EXPECT_TRUE(contains(xml, "name=\"perf load\""));
+  EXPECT_FALSE(contains(xml, "<failure"));
   ASSERT_EQ(notes("perf load").size(), 1U);
   EXPECT_EQ(notes("perf load")[0]["applied"], true);
   EXPECT_GT(notes("perf load")[0]["time_ns"], 0) << "after the lab was ready";
@@ -76,11 +76,10 @@ test = { host = "a", run = "true" }
 )");
   const ToolResult r = up(path, {"--junit", file("report.xml")});
   EXPECT_EQ(r.status, 1) << r.out << r.err;
-  EXPECT_NE(r.err.find("the lab lab failed: perf bad ended with exit code 1"), std::string::npos)
-      << r.err;
+  EXPECT_TRUE(contains(r.err, "the lab lab failed: perf bad ended with exit code 1"));
   EXPECT_EQ(report("bad")["passed"], false) << "the results of a failure stay";
   const std::string xml = text_of(file("report.xml"));
-  EXPECT_NE(xml.find("<failure message=\"ended with exit code 1\">"), std::string::npos) << xml;
+  EXPECT_TRUE(contains(xml, "<failure message=\"ended with exit code 1\">"));
 }
 
 TEST_F(LabPerf, ATestThatPassedWaitsForItAndItsReportGoesWithTheOtherResults) {
@@ -103,8 +102,8 @@ test = { host = "a", run = "exit 4" }
 )");
   const ToolResult r = up(path, {"--junit", file("report.xml"), "--time-limit", "100"});
   EXPECT_EQ(r.status, 4) << r.out << r.err;
-  EXPECT_NE(text_of(file("report.xml")).find("<skipped message=\"the lab ended before it\">"),
-            std::string::npos);
+  EXPECT_TRUE(
+      contains(text_of(file("report.xml")), "<skipped message=\"the lab ended before it\">"));
   expect_no_trace();
 }
 
@@ -118,14 +117,14 @@ perf.inner = { host = "a", file = "two.job", options = { bs = 300 } }
   EXPECT_EQ(r.status, 0) << r.out << r.err;
   const json found = report("inner");
   ASSERT_TRUE(found.is_object()) << r.out << r.err;
-  std::vector<std::string> names;
+  Words names;
   for (const json& job : found["jobs"]) {
     if (job["tx"].is_null()) continue;
     names.push_back(job["jobname"]);
     EXPECT_EQ(job["tx"]["frames"], 40);
     EXPECT_EQ(job["tx"]["bytes"], 40 * 300);
   }
-  EXPECT_EQ(names, (std::vector<std::string>{"first", "second"})) << found["jobs"];
+  EXPECT_EQ(names, (Words{"first", "second"})) << found["jobs"];
 }
 
 TEST_F(LabPerf, AnEventStartsAndEndsIt) {
@@ -148,7 +147,7 @@ test = { host = "a", run = "until grep -q 'stop first' out/timeline.jsonl; do sl
   const ToolResult r =
       up(path, {"--time-limit", "100", "--junit", file("report.xml"), "--keep", "always"});
   EXPECT_EQ(r.status, 1) << "one event could not be applied\n" << r.out << r.err;
-  std::vector<std::string> all;
+  Words all;
   std::ifstream in(file("out/timeline.jsonl"));
   for (std::string line; std::getline(in, line);) {
     const json each = json::parse(line);
@@ -157,17 +156,16 @@ test = { host = "a", run = "until grep -q 'stop first' out/timeline.jsonl; do sl
   std::erase(all, "ready");
   ASSERT_EQ(all.size(), 8U) << testing::PrintToString(all);
   EXPECT_EQ(all.back(), "start never failed") << "the lab ended before it";
-  EXPECT_EQ((std::vector<std::string>(all.begin(), all.begin() + 5)),
-            (std::vector<std::string>{"start first", "perf first", "start long", "stop long",
-                                      "perf long"}));
+  EXPECT_EQ((Words(all.begin(), all.begin() + 5)),
+            (Words{"start first", "perf first", "start long", "stop long", "perf long"}));
   EXPECT_EQ(std::ranges::count(all, "stop x"), 1);
   EXPECT_EQ(std::ranges::count(all, "stop first failed"), 1);
   EXPECT_EQ(report("first")["jobs"][0]["tx"]["frames"], 20);
   EXPECT_GT(report("long")["jobs"][0]["tx"]["frames"], 0) << "stopped, it still reports";
   EXPECT_FALSE(std::filesystem::exists(file("out/never.json")));
   const std::string xml = text_of(file("report.xml"));
-  EXPECT_NE(xml.find("<skipped message=\"it was not started\">"), std::string::npos) << xml;
-  EXPECT_NE(xml.find("<failure message=\"perf first does not run\">"), std::string::npos) << xml;
+  EXPECT_TRUE(contains(xml, "<skipped message=\"it was not started\">"));
+  EXPECT_TRUE(contains(xml, "<failure message=\"perf first does not run\">"));
 }
 
 TEST_F(LabPerf, EndsWithItsLab) {
@@ -203,8 +201,8 @@ TEST_F(LabPerf, CheckAsksShmifperfAndNamesThePlaces) {
   const auto expect = [&](const std::string& perf, const std::string& place,
                           const std::string& part) {
     const std::string said = check(host + perf + "\n");
-    EXPECT_NE(said.find("lab.toml:" + place + ": "), std::string::npos) << perf << '\n' << said;
-    EXPECT_NE(said.find(part), std::string::npos) << perf << '\n' << said;
+    EXPECT_TRUE(contains(said, "lab.toml:" + place + ": ")) << perf;
+    EXPECT_TRUE(contains(said, part)) << perf;
     EXPECT_EQ(count_of_lines(said), 2) << said << "one problem, and their number";
   };
   expect("perf.p = { on = 'b', options = { rw = 'tx', rat = 5 } }", "4:45", "--rate?");

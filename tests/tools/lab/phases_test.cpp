@@ -1,6 +1,5 @@
 // A lab that is stopped or killed in each phase of its life: nothing is left.
 
-#include <algorithm>
 #include <csignal>
 
 #include "tests/tools/lab/lab_rig.hpp"
@@ -53,9 +52,7 @@ run = "trap '' TERM INT HUP; while :; do sleep .1; done"
            {"begun-first", "begun-second", "begun-test", "go1", "go2", "go3"}) {
         std::filesystem::remove(file(each));
       }
-      std::vector<std::string> words = up_words(path);
-      words.insert(words.begin(), shmifctl_path());
-      Tool tool(words);
+      Tool tool(Words{shmifctl_path()} + up_words(path));
       const auto wait_for = [&](const char* name) {
         ASSERT_TRUE(eventually([&] { return exists(name); })) << name << tool.so_far().err;
       };
@@ -89,7 +86,7 @@ run = "trap '' TERM INT HUP; while :; do sleep .1; done"
       expect_no_trace();
       const ToolResult down = run_tool({"down", path});
       EXPECT_EQ(down.status, 0);
-      EXPECT_NE(down.err.find("is not up"), std::string::npos) << down.err;
+      EXPECT_TRUE(contains(down.err, "is not up"));
       if (HasFailure()) return;
     }
   }
@@ -98,18 +95,16 @@ run = "trap '' TERM INT HUP; while :; do sleep .1; done"
 TEST_F(LabPhases, DownDuringTheStartEndsItAndUpSaysSo) {
   const std::string path =
       lab("host.a = { on = \"b\", run = \"touch begun; sleep 600\", ready = \"tcp 1\" }\n");
-  std::vector<std::string> words = up_words(path, {"--detach"});
-  words.insert(words.begin(), shmifctl_path());
-  Tool tool(words);
+  Tool tool(Words{shmifctl_path()} + up_words(path, {"--detach"}));
   ASSERT_TRUE(eventually([&] { return exists("begun"); }));
   EXPECT_EQ(state()["ready"], false);
   const ToolResult second = up(path, {"--detach"});
   EXPECT_EQ(second.status, 1);
-  EXPECT_NE(second.err.find("is up already, from " + path), std::string::npos) << second.err;
+  EXPECT_TRUE(contains(second.err, "is up already, from " + path));
   EXPECT_EQ(run_tool({"down", path}).status, 0);
   const ToolResult r = tool.finish();
   EXPECT_EQ(r.status, 143) << r.err;
-  EXPECT_NE(r.err.find("the lab lab was ended before it was ready"), std::string::npos) << r.err;
+  EXPECT_TRUE(contains(r.err, "the lab lab was ended before it was ready"));
   expect_no_trace();
 }
 
@@ -119,15 +114,13 @@ TEST_F(LabPhases, ABusThatExistsIsNeitherUsedNorRemovedInWhateverForm) {
   std::ofstream(file("lab.b")) << "my notes\n";
   const ToolResult r = up(path);
   EXPECT_EQ(r.status, 1);
-  EXPECT_NE(r.err.find("cannot make bus.b: there is a file " + file("lab.b") + " already"),
-            std::string::npos)
-      << r.err;
+  EXPECT_TRUE(contains(r.err, "cannot make bus.b: there is a file " + file("lab.b") + " already"));
   EXPECT_EQ(text_of(file("lab.b")), "my notes\n");
   std::filesystem::remove(file("lab.b"));
   std::filesystem::create_symlink("nowhere", file("lab.b"));
   const ToolResult link = up(path);
   EXPECT_EQ(link.status, 1);
-  EXPECT_NE(link.err.find("there is a file " + file("lab.b")), std::string::npos) << link.err;
+  EXPECT_TRUE(contains(link.err, "there is a file " + file("lab.b")));
   EXPECT_TRUE(std::filesystem::is_symlink(file("lab.b")));
   EXPECT_FALSE(std::filesystem::exists(file("nowhere")));
   EXPECT_FALSE(std::filesystem::exists(file("run/shmif/lab.json")));
@@ -148,23 +141,20 @@ TEST_F(LabPhases, ASecondRunOfALabSaysThatTheFirstOneHasItsBus) {
   ASSERT_EQ(up(path, {"--detach"}).status, 0);
   const ToolResult same = up(path);
   EXPECT_EQ(same.status, 1);
-  EXPECT_NE(same.err.find("the lab lab is up already, from " + path), std::string::npos)
-      << same.err;
-  EXPECT_NE(same.err.find("(end it with 'shmifctl down lab', or give this file another name"),
-            std::string::npos)
-      << same.err;
+  EXPECT_TRUE(contains(same.err, "the lab lab is up already, from " + path));
+  EXPECT_TRUE(
+      contains(same.err, "(end it with 'shmifctl down lab', or give this file another name"));
   std::filesystem::create_directory(file("run2"));
   std::filesystem::permissions(file("run2"), std::filesystem::perms::owner_all);
   ::setenv("XDG_RUNTIME_DIR", file("run2").c_str(), 1);
   const ToolResult other = run_tool({"up", path, "--artifacts", file("out2")});
   ::setenv("XDG_RUNTIME_DIR", file("run").c_str(), 1);
   EXPECT_EQ(other.status, 1);
-  EXPECT_NE(other.err.find("cannot make bus.b: " + file("lab.b") +
+  EXPECT_TRUE(contains(other.err,
+                       "cannot make bus.b: " + file("lab.b") +
                            " is a bus that is in use, by the port \"a\" and perhaps others "
                            "(another lab \"lab\" may run, of another user or with another "
-                           "XDG_RUNTIME_DIR: end it, or give this file another name = \"...\")"),
-            std::string::npos)
-      << other.err;
+                           "XDG_RUNTIME_DIR: end it, or give this file another name = \"...\")"));
   EXPECT_EQ(run_tool({"enter", file("lab.b"), "a", "--", "true"}).status, 0) << "the first runs on";
   EXPECT_EQ(run_tool({"down", "lab"}).status, 0);
   expect_no_trace();

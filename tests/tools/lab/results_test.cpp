@@ -1,6 +1,5 @@
 // What decides how a lab ends, and what it leaves: restarts, limits, reports, folders.
 
-#include <algorithm>
 #include <csignal>
 
 #include "tests/tools/lab/lab_rig.hpp"
@@ -41,11 +40,11 @@ TEST_F(LabOutcome, OfAFolderThatExistsOnlyItsOwnFilesAreRemoved) {
           "test = { host = \"a\", run = \"echo seen\" }\n");
   const ToolResult r = up(path);
   EXPECT_EQ(r.status, 0) << r.err;
-  std::vector<std::string> left;
+  Words left;
   for (const auto& each : std::filesystem::directory_iterator(file("out"))) {
     left.push_back(each.path().filename().string());
   }
-  EXPECT_EQ(left, (std::vector<std::string>{"mine"}));
+  EXPECT_EQ(left, (Words{"mine"}));
   std::filesystem::remove(file("out/mine"));
   EXPECT_EQ(up(path).status, 0);
   EXPECT_TRUE(std::filesystem::is_directory(file("out"))) << "the lab has not made it";
@@ -53,9 +52,8 @@ TEST_F(LabOutcome, OfAFolderThatExistsOnlyItsOwnFilesAreRemoved) {
   std::ofstream(file("out")) << "a file\n";
   const ToolResult refused = up(path);
   EXPECT_EQ(refused.status, 1);
-  EXPECT_NE(refused.err.find("cannot use the folder of results " + file("out")), std::string::npos)
-      << refused.err;
-  EXPECT_NE(refused.err.find("--artifacts"), std::string::npos) << refused.err;
+  EXPECT_TRUE(contains(refused.err, "cannot use the folder of results " + file("out")));
+  EXPECT_TRUE(contains(refused.err, "--artifacts"));
   expect_no_trace();
 }
 
@@ -86,9 +84,9 @@ run = "true"
   EXPECT_EQ(text_of(file("out/n2.log")), "up\nbye 2\n");
   const ToolResult seen =
       run_program({"tcpdump", "-n", "-r", file("out/all.pcap"), "arp and src host 0.0.0.0 or arp"});
-  EXPECT_NE(seen.out.find("who-has 198.18.0.2 tell 198.18.0.1"), std::string::npos)
+  EXPECT_TRUE(contains(seen.out, "who-has 198.18.0.2 tell 198.18.0.1"))
       << "the capture has what a host sends at its end\n"
-      << seen.out << seen.err;
+      << seen.err;
 }
 
 TEST_F(LabOutcome, AnOrdinaryPathIsCompletedAndProgramsKnowTheirLab) {
@@ -98,7 +96,7 @@ host.a.run = "echo $PATH $SHMIF_LAB $SHMIF_HOST $SHMIF_RESULTS"
 host.x = { on = "b" }
 test = { host = "x", run = "echo $PATH $SHMIF_LAB $SHMIF_HOST $SHMIF_RESULTS$MORE" }
 )");
-  std::vector<std::string> words = up_words(path, {"--keep", "always"});
+  Words words = up_words(path, {"--keep", "always"});
   words.insert(words.begin(), {"env", "PATH=/usr/bin:/bin", shmifctl_path()});
   const ToolResult r = run_program(words);
   EXPECT_EQ(r.status, 0) << r.err;
@@ -113,9 +111,7 @@ host.a = { on = "b" }
 at = [{ time = "1ms", stop = "n" }]
 test = { host = "a", run = "sleep 600" }
 )");
-  std::vector<std::string> words = up_words(path);
-  words.insert(words.begin(), shmifctl_path());
-  Tool tool(words);
+  Tool tool(Words{shmifctl_path()} + up_words(path));
   ASSERT_TRUE(tool.wait_for("is up after"));
   const pid_t session = ::getsid(tool.pid());
   for (const pid_t each : children_of(tool.pid())) {
@@ -137,10 +133,10 @@ test = { host = "a", run = "sleep 0.3; exit 6" }
   const ToolResult r = up(path, {"--junit", file("report.xml")});
   EXPECT_EQ(r.status, 6) << r.err;
   const std::string xml = text_of(file("report.xml"));
-  EXPECT_NE(xml.find("failures=\"2\""), std::string::npos) << xml;
-  EXPECT_NE(xml.find("<failure message=\"ended with exit code 9\">"), std::string::npos) << xml;
-  EXPECT_NE(xml.find("<failure message=\"ended with exit code 6\">"), std::string::npos) << xml;
-  EXPECT_EQ(xml.find("exit code 8"), std::string::npos) << "it may fail: " << xml;
+  EXPECT_TRUE(contains(xml, "failures=\"2\""));
+  EXPECT_TRUE(contains(xml, "<failure message=\"ended with exit code 9\">"));
+  EXPECT_TRUE(contains(xml, "<failure message=\"ended with exit code 6\">"));
+  EXPECT_FALSE(contains(xml, "exit code 8")) << "it may fail";
 }
 
 TEST_F(LabOutcome, ACaptureSaysOnTheTerminalThatTheDiskIsFull) {
@@ -150,19 +146,19 @@ TEST_F(LabOutcome, ACaptureSaysOnTheTerminalThatTheDiskIsFull) {
       lab("host.x = { on = \"b\", ip = \"198.18.0.2/24\" }\n"
           "host.a = { on = \"b\", ip = \"198.18.0.1/24\", after = \"x\", output = \"file\", "
           "run = \"exec ping -q -i 0.01 -s 1400 x\" }\ncapture.all = { on = \"b\" }\n");
-  std::vector<std::string> words{"unshare",
-                                 "-m",
-                                 "sh",
-                                 "-c",
-                                 "mount -t tmpfs -o size=64k,mode=755 none \"$0\" && exec \"$@\"",
-                                 file("out"),
-                                 shmifctl_path()};
+  Words words{"unshare",
+              "-m",
+              "sh",
+              "-c",
+              "mount -t tmpfs -o size=64k,mode=755 none \"$0\" && exec \"$@\"",
+              file("out"),
+              shmifctl_path()};
   for (const std::string& each : up_words(path)) words.push_back(each);
   Tool tool(words);
-  EXPECT_TRUE(tool.wait_for("capture-all ended with exit code 1: ")) << tool.so_far().err;
+  EXPECT_TRUE(tool.wait_for("capture-all ended with exit code 1: "));
   tool.signal(SIGTERM);
   const ToolResult ended = tool.finish();
-  EXPECT_NE(ended.err.find("No space left on device"), std::string::npos) << ended.err;
+  EXPECT_TRUE(contains(ended.err, "No space left on device"));
 }
 
 TEST(LabJunit, IsXmlWhateverTheProgramsPrint) {
@@ -192,16 +188,16 @@ TEST_F(LabOutcome, TheTerminalGetsNoControlCharactersOfAHostButTabsAndColours) {
           "test = { host = \"a\", run = \"printf '\\\\033[c\\\\n'; false\" }\n");
   const ToolResult r = up(path);
   EXPECT_EQ(r.status, 1) << r.err;
-  EXPECT_NE(r.out.find("a | junk??[Kb | forged\n"), std::string::npos) << r.out;
-  EXPECT_NE(r.out.find("\033[31mred\033[0m\tx?]0;title?\033[0m\n"), std::string::npos) << r.out;
-  EXPECT_NE(r.out.find("?[6n\033[1;32mgreen\033[0m\n"), std::string::npos) << r.out;
-  EXPECT_NE(r.out.find("test | ?[c\n"), std::string::npos) << r.out;
+  EXPECT_TRUE(contains(r.out, "a | junk??[Kb | forged\n"));
+  EXPECT_TRUE(contains(r.out, "\033[31mred\033[0m\tx?]0;title?\033[0m\n"));
+  EXPECT_TRUE(contains(r.out, "?[6n\033[1;32mgreen\033[0m\n"));
+  EXPECT_TRUE(contains(r.out, "test | ?[c\n"));
   EXPECT_EQ(text_of(file("out/a.log")).find(text_of(file("say"))), 0U) << "the log has all bytes";
   std::ofstream(file("say")) << "bad \033[2J\r\n";
   const ToolResult early =
       up(lab("host.a = { on = \"b\", run = \"cat say; exit 3\", ready = \"tcp 1\" }\n"));
   EXPECT_EQ(early.status, 1);
-  EXPECT_NE(early.err.find("  a | bad ?[2J\n"), std::string::npos) << early.err;
+  EXPECT_TRUE(contains(early.err, "  a | bad ?[2J\n"));
   EXPECT_EQ(early.out.find('\033'), std::string::npos) << early.out;
 }
 

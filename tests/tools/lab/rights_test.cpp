@@ -20,10 +20,10 @@ bool finds_program(const std::string& name) {
   return run_program({"sh", "-c", kSbin + "command -v " + name}).status == 0;
 }
 
-std::vector<std::string> as_other(std::vector<std::string> words, const std::string& runtime) {
-  std::vector<std::string> all{"setpriv", "--reuid",        kOther, "--regid",
-                               kOther,    "--clear-groups", "env",  "XDG_RUNTIME_DIR=" + runtime};
-  all.insert(all.end(), words.begin(), words.end());
+Words as_other(Words words, const std::string& runtime) {
+  Words all = Words{"setpriv", "--reuid",        kOther, "--regid",
+                    kOther,    "--clear-groups", "env",  "XDG_RUNTIME_DIR=" + runtime} +
+              words;
   return all;
 }
 
@@ -74,13 +74,13 @@ run = "head -c 200m /dev/zero | tail; echo tail ended with $?"
     run_tool({"down", "lab"});
     GTEST_SKIP() << "no control group for memory here: " << r.err;
   }
-  const std::vector<std::string> groups = state()["groups"];
+  const Words groups = state()["groups"];
   ASSERT_GE(groups.size(), 2U) << state();
   unsigned found = 0;
   for (const std::string& group : groups) {
     struct stat info{};
     EXPECT_EQ(::stat(group.c_str(), &info), 0) << group;
-    EXPECT_NE(group.find("shmif-lab-"), std::string::npos) << group;
+    EXPECT_TRUE(contains(group, "shmif-lab-"));
     if (group.find("shmif-lab-a") == std::string::npos) continue;
     for (const char* const name : {"memory.limit_in_bytes", "memory.max"}) {
       if (!fs::exists(group + "/" + name)) continue;
@@ -103,7 +103,7 @@ run = "head -c 200m /dev/zero | tail; echo tail ended with $?"
   EXPECT_EQ(times_in(text_of(file("out/a.log")), "shmif-lab-a"), static_cast<std::size_t>(of_a))
       << "the host is in its groups\n"
       << text_of(file("out/a.log"));
-  EXPECT_EQ(text_of(file("out/free.log")).find("shmif-lab"), std::string::npos);
+  EXPECT_FALSE(contains(text_of(file("out/free.log")), "shmif-lab"));
   EXPECT_TRUE(eventually([&] {
     const std::string log = text_of(file("out/big.log"));
     return log.find("tail ended with 137") != std::string::npos ||
@@ -125,7 +125,7 @@ test = { host = "a", run = "true" }
       {shmifctl_path(), "up", path, "--artifacts", file("theirs/out")}, file("theirs/run")));
   if (r.status == 77) GTEST_SKIP() << "no hosts here for an ordinary user: " << r.err;
   EXPECT_EQ(r.status, 0) << r.out << r.err;
-  EXPECT_NE(r.err.find("warning: cannot limit the memory of a host"), std::string::npos) << r.err;
+  EXPECT_TRUE(contains(r.err, "warning: cannot limit the memory of a host"));
 }
 
 TEST_F(LabRights, AnOrdinaryUserRunsALabAndOthersNeitherEndNorTrustIt) {
@@ -140,20 +140,20 @@ test.host = "user"
 test.run = "id -u; ping -c 1 -W 20 web; while ping -c 1 -W 1 web; do sleep .1; done; true"
 )");
   const std::string runtime = file("theirs/run");
-  const std::vector<std::string> words{shmifctl_path(),    "up",     path,    "--artifacts",
-                                       file("theirs/out"), "--keep", "always"};
+  const Words words{shmifctl_path(),    "up",     path,    "--artifacts",
+                    file("theirs/out"), "--keep", "always"};
   const ToolResult r = run_program(as_other(words, runtime));
   if (r.status == 77) GTEST_SKIP() << "no hosts here for an ordinary user: " << r.err;
   EXPECT_EQ(r.status, 0) << r.out << r.err;
-  EXPECT_NE(r.out.find("test | 0\n"), std::string::npos) << "root in its host: " << r.out;
-  EXPECT_NE(text_of(file("theirs/out/timeline.jsonl")).find("link web down\",\"applied\":true"),
-            std::string::npos);
+  EXPECT_TRUE(contains(r.out, "test | 0\n")) << "root in its host";
+  EXPECT_TRUE(
+      contains(text_of(file("theirs/out/timeline.jsonl")), "link web down\",\"applied\":true"));
   struct stat info{};
   ASSERT_EQ(::stat(file("theirs/out/all.pcapng").c_str(), &info), 0);
   EXPECT_EQ(std::to_string(info.st_uid), kOther);
   const ToolResult ttl =
       run_program({"tshark", "-r", file("theirs/out/all.pcapng"), "-T", "fields", "-e", "ip.ttl"});
-  EXPECT_NE(ttl.out.find("64\n63\n"), std::string::npos) << "not by the router: " << ttl.out;
+  EXPECT_TRUE(contains(ttl.out, "64\n63\n")) << "not by the router";
 
   // Its labs and buses while it is up: root sees them, as those of somebody else; another user sees
   // neither the lab nor buses that only the owner may open.
@@ -163,11 +163,10 @@ test.run = "id -u; ping -c 1 -W 20 web; while ping -c 1 -W 1 web; do sleep .1; d
   fs::create_directories(file("theirs/tmp-run"));
   const std::string state_folder = "/tmp/shmif-" + std::string(kOther);
   const bool had_state = fs::exists(state_folder);
-  const auto without_runtime = [&](std::vector<std::string> more) {
-    std::vector<std::string> all{"setpriv",        "--reuid", kOther, "--regid",        kOther,
-                                 "--clear-groups", "env",     "-u",   "XDG_RUNTIME_DIR"};
-    all.insert(all.end(), more.begin(), more.end());
-    return run_program(all);
+  const auto without_runtime = [&](Words more) {
+    return run_program(Words{"setpriv", "--reuid", kOther, "--regid", kOther, "--clear-groups",
+                             "env", "-u", "XDG_RUNTIME_DIR"} +
+                       more);
   };
   const ToolResult begun = without_runtime(
       {shmifctl_path(), "up", second, "--artifacts", file("theirs/out2"), "--detach"});
@@ -189,12 +188,12 @@ test.run = "id -u; ping -c 1 -W 20 web; while ping -c 1 -W 1 web; do sleep .1; d
                    "XDG_RUNTIME_DIR", shmifctl_path(), "ls", "--json"});
   EXPECT_EQ(stranger.status, 0) << stranger.err;
   EXPECT_FALSE(lab_in(stranger.out).is_object()) << stranger.out;
-  EXPECT_EQ(stranger.out.find("b.bus"), std::string::npos) << stranger.out;
+  EXPECT_FALSE(contains(stranger.out, "b.bus"));
   // A name means a lab of one's own.
   const ToolResult down = run_tool({"down", "their"});
   EXPECT_EQ(down.status, 0);
-  EXPECT_NE(down.err.find("the lab their is not up"), std::string::npos) << down.err;
-  EXPECT_NE(down.err.find("user " + std::string(kOther)), std::string::npos) << down.err;
+  EXPECT_TRUE(contains(down.err, "the lab their is not up"));
+  EXPECT_TRUE(contains(down.err, "user " + std::string(kOther)));
   EXPECT_TRUE(lab_in(run_tool({"ls", "--json"}).out).is_object()) << "it runs on";
   EXPECT_EQ(without_runtime({shmifctl_path(), "down", "their"}).status, 0);
   EXPECT_FALSE(fs::exists(file("theirs/b.bus")));
@@ -226,7 +225,7 @@ test.run = "curl -sS --retry 20 --retry-delay 1 --retry-all-errors http://198.18
                    "--kill-child", "--mount-proc", "sh", "-c", world, shmifctl_path()});
   if (r.err.find("unshare failed") != std::string::npos) GTEST_SKIP() << "no namespaces: " << r.err;
   EXPECT_EQ(r.status, 0) << r.out << r.err;
-  EXPECT_NE(r.out.find("a page of the world\n"), std::string::npos) << r.out;
+  EXPECT_TRUE(contains(r.out, "a page of the world\n"));
   EXPECT_FALSE(text_of(file("out/nat.log")).empty()) << "what the gateway said";
   expect_no_trace();
 }
@@ -257,15 +256,7 @@ TEST_F(LabRights, LsListsStaleLabsAndBusesOfNoLab) {
   EXPECT_EQ(listed_lab()["state"], "up") << "a state is of the lab that it names";
   fs::remove(file("run/shmif/other.json"));
   // Both the controller and the guardian are killed: the lab is dead, its bus has no port.
-  const pid_t controller = state()["pid"];
-  const std::vector<pid_t> family = family_of(controller);
-  for (const pid_t each : family) {
-    if (text_of("/proc/" + std::to_string(each) + "/comm") == "shmif-guardian\n") {
-      ::kill(each, SIGKILL);
-    }
-  }
-  ::kill(controller, SIGKILL);
-  for (const pid_t each : family) EXPECT_TRUE(eventually([&] { return is_gone(each); })) << each;
+  kill_controller_and_guardian();
   const json dead_lab = listed_lab();
   EXPECT_EQ(dead_lab["state"], "dead");
   EXPECT_EQ(dead_lab["hosts"].size(), 2U);
@@ -273,7 +264,7 @@ TEST_F(LabRights, LsListsStaleLabsAndBusesOfNoLab) {
   EXPECT_EQ(bus_in(dead, "lab.b")["live_ports"], 0);
   EXPECT_EQ(bus_in(dead, "lab.b")["lab"], "lab");
   const ToolResult text = run_tool({"ls"});
-  EXPECT_NE(text.out.find("dead"), std::string::npos) << text.out;
+  EXPECT_TRUE(contains(text.out, "dead"));
   EXPECT_EQ(run_tool({"down", "lab"}).status, 0);
   EXPECT_TRUE(listed_lab().is_null());
   expect_no_trace();

@@ -11,24 +11,20 @@ constexpr const char* kNeverReady =
     "host.a = { on = \"b\", run = \"touch begun; sleep 600\", ready = \"tcp 80\" }\n"
     "host.c = { on = \"b\", after = \"a\" }\n";
 
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
 TEST_F(LabSaid, ALabThatTheTimeLimitEndedNamesTheHostForWhichItWaited) {
   const std::string path = lab(kNeverReady);
   const ToolResult r = up(path, {"--time-limit", "500ms", "--junit", file("report.xml")});
   EXPECT_EQ(r.status, 124) << r.err;
-  EXPECT_TRUE(has(r.err, "time limit of 500ms, before it was ready: it waited for host a (tcp 80)"))
-      << r.err;
-  EXPECT_FALSE(has(r.err, "host c")) << "it waits for host a itself: " << r.err;
+  EXPECT_TRUE(
+      contains(r.err, "time limit of 500ms, before it was ready: it waited for host a (tcp 80)"));
+  EXPECT_FALSE(contains(r.err, "host c")) << "it waits for host a itself";
   const std::string xml = text_of(file("report.xml"));
-  EXPECT_TRUE(has(xml, "tests=\"3\" failures=\"1\"")) << xml;
-  EXPECT_TRUE(has(xml, "name=\"up\"")) << xml;
-  EXPECT_TRUE(has(xml,
-                  "<failure message=\"the time limit of 500ms was up before the lab was ready: "
-                  "it waited for host a (tcp 80)\">"))
-      << xml;
+  EXPECT_TRUE(contains(xml, "tests=\"3\" failures=\"1\""));
+  EXPECT_TRUE(contains(xml, "name=\"up\""));
+  EXPECT_TRUE(
+      contains(xml,
+               "<failure message=\"the time limit of 500ms was up before the lab was ready: "
+               "it waited for host a (tcp 80)\">"));
 }
 
 TEST_F(LabSaid, ATestWhoseHostHasEndedBeforeItIsToldSo) {
@@ -39,9 +35,9 @@ TEST_F(LabSaid, ATestWhoseHostHasEndedBeforeItIsToldSo) {
   const ToolResult r = up(path, {"--junit", file("report.xml")});
   EXPECT_EQ(r.status, 125);
   const std::string why = "its host a ended with exit code 0 before it";
-  EXPECT_TRUE(has(r.err, "the test of the lab lab cannot run: " + why)) << r.err;
-  EXPECT_FALSE(has(r.err, "cannot find host")) << r.err;
-  EXPECT_TRUE(has(text_of(file("report.xml")), why));
+  EXPECT_TRUE(contains(r.err, "the test of the lab lab cannot run: " + why));
+  EXPECT_FALSE(contains(r.err, "cannot find host"));
+  EXPECT_TRUE(contains(text_of(file("report.xml")), why));
 }
 
 TEST_F(LabSaid, AReportReplacesNoFileThatTheLabReadsOrWrites) {
@@ -59,7 +55,7 @@ TEST_F(LabSaid, AReportReplacesNoFileThatTheLabReadsOrWrites) {
       if (*more != '\0' && std::string(each).starts_with("out/")) continue;  // no folder
       const ToolResult r = up(path, {"--junit", file(each)});
       EXPECT_EQ(r.status, 1) << each << r.err;
-      EXPECT_TRUE(has(r.err, "cannot write the report " + file(each) + ": ")) << r.err;
+      EXPECT_TRUE(contains(r.err, "cannot write the report " + file(each) + ": "));
       EXPECT_EQ(text_of(path), text) << each;
       EXPECT_FALSE(std::filesystem::exists(file("ran"))) << each;
     }
@@ -68,7 +64,7 @@ TEST_F(LabSaid, AReportReplacesNoFileThatTheLabReadsOrWrites) {
   EXPECT_TRUE(std::filesystem::is_symlink(file("link.toml")));
   const ToolResult minus = up(file("lab.toml"), {"--junit", "-"});
   EXPECT_EQ(minus.status, 2);
-  EXPECT_TRUE(has(minus.err, "./- is one of that name")) << minus.err;
+  EXPECT_TRUE(contains(minus.err, "./- is one of that name"));
 }
 
 TEST_F(LabSaid, EventsThatDidNotHappenAreNamed) {
@@ -81,15 +77,13 @@ TEST_F(LabSaid, EventsThatDidNotHappenAreNamed) {
           "done\" }\n");
   const ToolResult r = up(path, {"--keep", "always"});
   EXPECT_EQ(r.status, 0) << r.err;
-  EXPECT_TRUE(has(r.err,
-                  "the lab lab ended with its test, before 2 events: at 1 (link a down), "
-                  "at 3 (stop a)\n"))
-      << r.err;
+  EXPECT_TRUE(contains(r.err,
+                       "the lab lab ended with its test, before 2 events: at 1 (link a down), "
+                       "at 3 (stop a)\n"));
   const std::string timeline = text_of(file("out/timeline.jsonl"));
-  EXPECT_TRUE(has(timeline,
-                  "\"what\":\"link a down\",\"applied\":false,\"result\":\"the lab ended "
-                  "before it\""))
-      << timeline;
+  EXPECT_TRUE(contains(timeline,
+                       "\"what\":\"link a down\",\"applied\":false,\"result\":\"the lab ended "
+                       "before it\""));
   EXPECT_EQ(times_in(timeline, "the lab ended before it"), 2U) << timeline;
 }
 
@@ -131,16 +125,15 @@ TEST_F(LabSaid, DownOfAnotherFileDoesNotEndALabOfTheSameName) {
   std::filesystem::copy_file(path, other);
   const ToolResult refused = run_tool({"down", other});
   EXPECT_EQ(refused.status, 1);
-  EXPECT_TRUE(has(refused.err, "cannot end the lab of " + other +
-                                   ": the lab lab that is up is of " + path +
-                                   " ('shmifctl down lab' ends that one)"))
-      << refused.err;
+  EXPECT_TRUE(contains(refused.err, "cannot end the lab of " + other +
+                                        ": the lab lab that is up is of " + path +
+                                        " ('shmifctl down lab' ends that one)"));
   const ToolResult shown = run_tool({"serve", other, "--http", "127.0.0.1:0", "--timeout", "0"});
   EXPECT_EQ(shown.status, 1);
   EXPECT_EQ(shown.out, "");
-  EXPECT_TRUE(has(shown.err, "cannot show the lab of " + other + ": the lab lab that is up is of " +
-                                 path + " ('shmifctl serve lab' shows that one)"))
-      << shown.err;
+  EXPECT_TRUE(contains(shown.err, "cannot show the lab of " + other +
+                                      ": the lab lab that is up is of " + path +
+                                      " ('shmifctl serve lab' shows that one)"));
   EXPECT_EQ(listed_lab()["state"], "up");
   EXPECT_EQ(run_tool({"down", path}).status, 0);
   expect_no_trace();
@@ -150,19 +143,19 @@ TEST_F(LabSaid, ItsHostsSayInTheirLogsWhatDebugAndLogLevelOfUpAskFor) {
   const std::string path = lab("host.a = { on = \"b\", run = \"true\" }\n");
   const char* const debugged = " wire: port a with MAC address ";
   const char* const logged = " port a attached to ";
-  const auto log_with = [&](const std::vector<std::string>& options) {
-    std::vector<std::string> words = up_words(path);
+  const auto log_with = [&](const Words& options) {
+    Words words = up_words(path);
     words.insert(words.begin(), options.begin(), options.end());
     const ToolResult r = run_tool(words);
     EXPECT_EQ(r.status, 0) << r.out << r.err;
     return text_of(file("out/a.log"));
   };
   const std::string usual = log_with({});
-  EXPECT_FALSE(has(usual, debugged) || has(usual, logged)) << usual;
+  EXPECT_FALSE(contains(usual, debugged) || contains(usual, logged)) << usual;
   const std::string debugging = log_with({"--debug=wire"});
-  EXPECT_TRUE(has(debugging, debugged) && !has(debugging, logged)) << debugging;
+  EXPECT_TRUE(contains(debugging, debugged) && !contains(debugging, logged)) << debugging;
   const std::string logging = log_with({"--log-level=debug"});
-  EXPECT_TRUE(has(logging, logged) && !has(logging, debugged)) << logging;
+  EXPECT_TRUE(contains(logging, logged) && !contains(logging, debugged)) << logging;
 }
 
 }  // namespace

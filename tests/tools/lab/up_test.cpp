@@ -27,9 +27,9 @@ run = "busybox wget -q -O - http://web/lab.toml | cmp - lab.toml && hostname && 
 )");
   const ToolResult r = up(path);
   EXPECT_EQ(r.status, 3) << r.out << r.err;
-  EXPECT_NE(r.out.find("test | user\n"), std::string::npos) << r.out;
-  EXPECT_NE(r.err.find("lab lab is up after "), std::string::npos) << r.err;
-  EXPECT_NE(r.err.find("exit code 3"), std::string::npos) << r.err;
+  EXPECT_TRUE(contains(r.out, "test | user\n"));
+  EXPECT_TRUE(contains(r.err, "lab lab is up after "));
+  EXPECT_TRUE(contains(r.err, "exit code 3"));
   EXPECT_EQ(text_of(file("out/test.log")), "user\n");
   expect_no_trace();
   EXPECT_FALSE(std::filesystem::exists(file("lab.c")));
@@ -49,7 +49,7 @@ test = { host = "a", run = "ping -c 1 -W 10 x" }
   const ToolResult seen =
       run_program({"tcpdump", "-n", "-r", file("out/all.pcap"), "icmp and host 198.18.0.2"});
   EXPECT_EQ(count_of_lines(seen.out), 2) << seen.out << seen.err;
-  EXPECT_NE(text_of(file("out/timeline.jsonl")).find("\"what\":\"ready\""), std::string::npos);
+  EXPECT_TRUE(contains(text_of(file("out/timeline.jsonl")), "\"what\":\"ready\""));
 }
 
 TEST_F(Up, ACaptureOfSeveralBusesIsOneFileInTheOrderOfTime) {
@@ -82,11 +82,9 @@ host.bad = { on = "b", ip = "198.18.0.2/24", run = "echo no config; exit 4", rea
 )");
   const ToolResult r = up(path);
   EXPECT_EQ(r.status, 1) << r.err;
-  EXPECT_NE(
-      r.err.find("cannot start the lab lab: host bad ended with exit code 4 before it was ready"),
-      std::string::npos)
-      << r.err;
-  EXPECT_NE(r.err.find("  bad | no config\n"), std::string::npos) << r.err;
+  EXPECT_TRUE(contains(
+      r.err, "cannot start the lab lab: host bad ended with exit code 4 before it was ready"));
+  EXPECT_TRUE(contains(r.err, "  bad | no config\n"));
   EXPECT_EQ(text_of(file("out/bad.log")), "no config\n") << "the logs of a failure stay";
   expect_no_trace();
 }
@@ -94,12 +92,12 @@ host.bad = { on = "b", ip = "198.18.0.2/24", run = "echo no config; exit 4", rea
 TEST_F(Up, RefusesALabWithErrorsAndRunsNothing) {
   const ToolResult r = up(lab("host.a = { on = \"c\" }\n"));
   EXPECT_EQ(r.status, 1);
-  EXPECT_NE(r.err.find("lab.toml:2:17: there is no bus \"c\""), std::string::npos) << r.err;
+  EXPECT_TRUE(contains(r.err, "lab.toml:2:17: there is no bus \"c\""));
   expect_no_trace();
   EXPECT_FALSE(std::filesystem::exists(file("out")));
   const ToolResult none = up(file("none.toml"));
   EXPECT_EQ(none.status, 1);
-  EXPECT_NE(none.err.find("No such file or directory"), std::string::npos) << none.err;
+  EXPECT_TRUE(contains(none.err, "No such file or directory"));
   EXPECT_EQ(up(lab("host.a = { on = \"b\" }\n"), {"--keep", "some"}).status, 2);
   EXPECT_EQ(up(lab("host.a = { on = \"b\" }\n"), {"--junit", ""}).status, 2);
 }
@@ -150,13 +148,13 @@ run = "getent hosts bare"
   const ToolResult r = up(path, {"--keep", "always"});
   EXPECT_EQ(r.status, 2) << "bare has no address: " << r.out << r.err;
   const std::string own = text_of(file("out/a.log"));
-  EXPECT_EQ(own.find("127."), std::string::npos) << own;
+  EXPECT_FALSE(contains(own, "127."));
   EXPECT_EQ(own.rfind("fd00::1 ", 0), 0U) << own;
-  EXPECT_NE(own.find("\n198.18.0.1 "), std::string::npos) << own;
+  EXPECT_TRUE(contains(own, "\n198.18.0.1 "));
   const std::string bare = text_of(file("out/bare.log"));
-  EXPECT_NE(bare.find("127.0.1.1 "), std::string::npos) << bare;
-  EXPECT_NE(bare.find("fd00::1 "), std::string::npos) << bare;
-  EXPECT_NE(bare.find("\n0\nown\n"), std::string::npos) << bare;
+  EXPECT_TRUE(contains(bare, "127.0.1.1 "));
+  EXPECT_TRUE(contains(bare, "fd00::1 "));
+  EXPECT_TRUE(contains(bare, "\n0\nown\n"));
 }
 
 TEST_F(Up, StartsAHostWhenThoseBeforeItAreReady) {
@@ -237,7 +235,7 @@ TEST_F(Up, DetachedRunsUntilDownAndBothCanBeRepeated) {
   EXPECT_EQ((*bus)["lab"], "lab");
   const ToolResult second = up(path);
   EXPECT_EQ(second.status, 1);
-  EXPECT_NE(second.err.find("is up already"), std::string::npos) << second.err;
+  EXPECT_TRUE(contains(second.err, "is up already"));
   EXPECT_EQ(run_tool({"enter", file("lab.b"), "a", "--", "true"}).status, 0)
       << "the refused one took nothing down";
   EXPECT_EQ(run_tool({"down", path}).status, 0);
@@ -245,7 +243,7 @@ TEST_F(Up, DetachedRunsUntilDownAndBothCanBeRepeated) {
   expect_no_trace();
   const ToolResult again = run_tool({"down", "lab"});
   EXPECT_EQ(again.status, 0);
-  EXPECT_NE(again.err.find("is not up"), std::string::npos) << again.err;
+  EXPECT_TRUE(contains(again.err, "is not up"));
   EXPECT_EQ(text_of(file("out/a.log")), "hello\n");
   EXPECT_EQ(up(path, {"--detach"}).status, 0) << "up again";
   EXPECT_EQ(run_tool({"down", "lab"}).status, 0);
@@ -256,9 +254,7 @@ TEST_F(Up, GoesOnWithoutACaptureThatWasKilledAndFails) {
 capture.all = { on = "b" }
 test = { host = "a", run = "sleep 1" }
 )");
-  std::vector<std::string> words = up_words(path);
-  words.insert(words.begin(), shmifctl_path());
-  Tool tool(words);
+  Tool tool(Words{shmifctl_path()} + up_words(path));
   ASSERT_TRUE(tool.wait_for("is up after"));
   for (const pid_t each : children_of(tool.pid())) {
     if (text_of("/proc/" + std::to_string(each) + "/cmdline").find("dump") != std::string::npos) {
@@ -267,9 +263,7 @@ test = { host = "a", run = "sleep 1" }
   }
   const ToolResult r = tool.finish();
   EXPECT_EQ(r.status, 1) << r.err;
-  EXPECT_NE(r.err.find("capture-all was ended by signal 9 (Killed); the lab goes on"),
-            std::string::npos)
-      << r.err;
+  EXPECT_TRUE(contains(r.err, "capture-all was ended by signal 9 (Killed); the lab goes on"));
 }
 
 TEST_F(Up, AHostWithoutItsFilesOrItsProgramIsNotStartedAlsoIfItMayFail) {
@@ -285,11 +279,11 @@ TEST_F(Up, AHostWithoutItsFilesOrItsProgramIsNotStartedAlsoIfItMayFail) {
                                 " }\nhost.x = { on = \"b\", after = \"a\" }\n"
                                 "test = { host = \"x\", run = \"touch ran\" }\n"));
     EXPECT_EQ(r.status, 1) << keys << r.err;
-    EXPECT_NE(r.err.find("cannot start the lab lab: host a ended with exit code 125 before it was "
-                         "ready"),
-              std::string::npos)
-        << keys << r.err;
-    EXPECT_NE(r.err.find(why), std::string::npos) << r.err;
+    EXPECT_TRUE(contains(r.err,
+                         "cannot start the lab lab: host a ended with exit code 125 before it was "
+                         "ready"))
+        << keys;
+    EXPECT_TRUE(contains(r.err, why));
     EXPECT_FALSE(std::filesystem::exists(file("ran"))) << keys;
     expect_no_trace();
   }
@@ -299,15 +293,7 @@ TEST_F(Up, WhatAKilledControllerAndGuardianLeaveIsRemovedByTheNext) {
   const std::string path = lab("host.a = { on = \"b\", ip = \"198.18.0.1/24\" }\n");
   for (const bool by_down : {true, false}) {
     ASSERT_EQ(up(path, {"--detach"}).status, 0);
-    const pid_t controller = state()["pid"];
-    const std::vector<pid_t> family = family_of(controller);
-    for (const pid_t each : family) {
-      if (text_of("/proc/" + std::to_string(each) + "/comm") == "shmif-guardian\n") {
-        ::kill(each, SIGKILL);
-      }
-    }
-    ::kill(controller, SIGKILL);
-    for (const pid_t each : family) EXPECT_TRUE(eventually([&] { return is_gone(each); })) << each;
+    kill_controller_and_guardian();
     EXPECT_TRUE(std::filesystem::exists(file("lab.b")));
     EXPECT_EQ(listed_lab()["state"], "dead");
     if (!by_down) {
@@ -340,17 +326,14 @@ test.run = "until [ $(wc -l <xs) = 2 ] && grep -q 'start a' out/timeline.jsonl; 
   EXPECT_NE(stopped, std::string::npos) << timeline;
   EXPECT_NE(started, std::string::npos) << timeline;
   EXPECT_LT(stopped, started);
-  EXPECT_NE(
-      timeline.find("\"what\":\"start a\",\"applied\":false,\"result\":\"host a runs already\""),
-      std::string::npos)
-      << timeline;
+  EXPECT_TRUE(contains(
+      timeline, "\"what\":\"start a\",\"applied\":false,\"result\":\"host a runs already\""));
   const std::string xml = text_of(file("report.xml"));
-  EXPECT_NE(xml.find("<testcase classname=\"lab\" name=\"at 1: stop x\""), std::string::npos)
-      << xml;
-  EXPECT_NE(xml.find("name=\"host odd\""), std::string::npos) << xml;
-  EXPECT_NE(xml.find("<failure message=\"ended with exit code 6\">"), std::string::npos) << xml;
-  EXPECT_NE(xml.find("<failure message=\"host a runs already\">"), std::string::npos) << xml;
-  EXPECT_NE(xml.find("<skipped message=\"the lab ended before it\">"), std::string::npos) << xml;
+  EXPECT_TRUE(contains(xml, "<testcase classname=\"lab\" name=\"at 1: stop x\""));
+  EXPECT_TRUE(contains(xml, "name=\"host odd\""));
+  EXPECT_TRUE(contains(xml, "<failure message=\"ended with exit code 6\">"));
+  EXPECT_TRUE(contains(xml, "<failure message=\"host a runs already\">"));
+  EXPECT_TRUE(contains(xml, "<skipped message=\"the lab ended before it\">"));
   EXPECT_EQ(
       run_program({SHMIF_PYTHON, "-c",
                    "import sys, xml.etree.ElementTree as e; t = e.parse(sys.argv[1]).getroot(); "
@@ -385,7 +368,7 @@ TEST_F(Up, CheckPrintsAllProblemsAndRunsNothing) {
   }
   const ToolResult good = run_tool({"check", lab("host.a = { on = \"b\", count = 3 }\n")});
   EXPECT_EQ(good.status, 0);
-  EXPECT_NE(good.out.find("lab lab has 3 hosts on 1 bus\n"), std::string::npos) << good.out;
+  EXPECT_TRUE(contains(good.out, "lab lab has 3 hosts on 1 bus\n"));
   expect_no_trace();
 }
 
@@ -394,7 +377,7 @@ TEST_F(Up, ForeignFoldersOfStateAreRefused) {
   std::filesystem::permissions(file("run/shmif"), std::filesystem::perms::all);
   const ToolResult r = up(lab("host.a = { on = \"b\" }\n"));
   EXPECT_EQ(r.status, 1);
-  EXPECT_NE(r.err.find("others may write to it"), std::string::npos) << r.err;
+  EXPECT_TRUE(contains(r.err, "others may write to it"));
   EXPECT_EQ(run_tool({"ls"}).status, 0);
 }
 

@@ -22,7 +22,7 @@ struct Libraries : ::testing::Test {
   }
 
   /// Which of the libraries that commands should do without this one loads, as "pcap tins crypto".
-  std::string loaded_by(std::vector<std::string> words, int status = 0) const {
+  std::string loaded_by(Words words, int status = 0) const {
     words.insert(words.begin(), {"env", "LD_DEBUG=libs", "LD_DEBUG_OUTPUT=" + rig.file("loaded"),
                                  shmifctl_path()});
     Tool tool(std::move(words));
@@ -31,7 +31,7 @@ struct Libraries : ::testing::Test {
     EXPECT_EQ(result.status, status) << result.err;
     std::ifstream file(log);
     const std::string text(std::istreambuf_iterator<char>(file), {});
-    EXPECT_NE(text.find("calling init: "), std::string::npos) << "no log of the dynamic linker";
+    EXPECT_TRUE(contains(text, "calling init: ")) << "no log of the dynamic linker";
     std::string found;
     for (const std::string name : {"pcap", "tins", "crypto"}) {
       if (text.find("/lib" + name + ".so") != std::string::npos) found += ' ' + name;
@@ -66,19 +66,18 @@ TEST_F(Libraries, OfPacketsAreLoadedByTheCommandsThatReadPacketsOnly) {
 TEST_F(Libraries, OfAProgramThatIsAloneAreMissedByTheCommandsThatNeedThem) {
   const std::string alone = rig.file("shmifctl");
   std::filesystem::copy_file(shmifctl_path(), alone);
-  const auto run = [&](std::vector<std::string> words) {
+  const auto run = [&](Words words) {
     words.insert(words.begin(), alone);
     return run_program(std::move(words));
   };
-  const auto expect_refusal = [&](const std::vector<std::string>& parts) {
-    for (const std::vector<std::string>& words :
-         {std::vector<std::string>{"dump", rig.path(), "--history", "--timeout", "0"},
-          {"wait", rig.path(), "--tcp", "198.18.0.1:80"}}) {
+  const auto expect_refusal = [&](const Words& parts) {
+    for (const Words& words : {Words{"dump", rig.path(), "--history", "--timeout", "0"},
+                               {"wait", rig.path(), "--tcp", "198.18.0.1:80"}}) {
       const ToolResult result = run(words);
       EXPECT_EQ(result.status, 77);
       EXPECT_EQ(count_of_lines(result.err), 1) << result.err;
       for (const std::string& part : parts) {
-        EXPECT_NE(result.err.find(part), std::string::npos) << result.err;
+        EXPECT_TRUE(contains(result.err, part));
       }
     }
   };
@@ -116,10 +115,9 @@ TEST_F(Libraries, OfSomebodyElseAreNotLoaded) {
   const auto is_refused = [&] {
     const ToolResult refused = dump();
     EXPECT_EQ(refused.status, 77);
-    EXPECT_NE(refused.err.find(beside + " may be somebody else's (its owner must be that of the "
-                                        "program, or root"),
-              std::string::npos)
-        << refused.err;
+    EXPECT_TRUE(contains(refused.err, beside +
+                                          " may be somebody else's (its owner must be that of the "
+                                          "program, or root"));
   };
   for (const mode_t mode : {0775U, 0757U}) {  // others could write to it
     ASSERT_EQ(::chmod(beside.c_str(), mode), 0);
@@ -141,8 +139,7 @@ TEST_F(Libraries, AreNotLookedForWhereTheProgramCannotTellWhereItIs) {
       run_program({"unshare", "--mount", "sh", "-c", R"(mount -t tmpfs none /proc && exec "$@")",
                    "sh", shmifctl_path(), "dump", rig.path(), "--history", "--timeout", "0"});
   EXPECT_EQ(result.status, 77);
-  EXPECT_NE(result.err.find("where the program is cannot be read (mount /proc)"), std::string::npos)
-      << result.err;
+  EXPECT_TRUE(contains(result.err, "where the program is cannot be read (mount /proc)"));
 }
 
 TEST_F(Libraries, WithoutLibpcapAFilterAndACaptureAreRefusedAndNothingElse) {
@@ -152,7 +149,7 @@ TEST_F(Libraries, WithoutLibpcapAFilterAndACaptureAreRefusedAndNothingElse) {
   ASSERT_NE(::dladdr(function, &library), 0);
   const std::string capture = rig.file("capture.pcap");
   write_capture(capture, {arp_request()});
-  const auto run = [&](std::vector<std::string> words) {
+  const auto run = [&](Words words) {
     words.insert(words.begin(),
                  {"unshare", "--mount", "sh", "-c", R"(mount --bind /dev/null "$0" && exec "$@")",
                   library.dli_fname, shmifctl_path()});
@@ -160,15 +157,13 @@ TEST_F(Libraries, WithoutLibpcapAFilterAndACaptureAreRefusedAndNothingElse) {
   };
   const ToolResult filtered = run({"dump", rig.path(), "--timeout", "0", "-w", "-", "arp"});
   EXPECT_EQ(filtered.status, 77);
-  EXPECT_NE(filtered.err.find("cannot compile the filter \"arp\": cannot load libpcap (Debian's "
-                              "package libpcap0.8): "),
-            std::string::npos)
-      << filtered.err;
+  EXPECT_TRUE(contains(filtered.err,
+                       "cannot compile the filter \"arp\": cannot load libpcap (Debian's "
+                       "package libpcap0.8): "));
   const ToolResult injected = run({"inject", rig.path(), capture});
   EXPECT_EQ(injected.status, 77);
-  EXPECT_NE(injected.err.find("cannot read capture file \"" + capture + "\": cannot load libpcap"),
-            std::string::npos)
-      << injected.err;
+  EXPECT_TRUE(
+      contains(injected.err, "cannot read capture file \"" + capture + "\": cannot load libpcap"));
   EXPECT_EQ(run({"dump", rig.path(), "--history", "--timeout", "0", "-w", capture}).status, 0);
 }
 

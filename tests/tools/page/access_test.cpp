@@ -7,10 +7,13 @@
 #include <set>
 #include <string>
 
+#include "tests/support/run_tool.hpp"
 #include "tools/page/page_changes.hpp"
 
 namespace shmif::tools {
 namespace {
+
+using test::contains;
 
 const std::string kToken = "0123456789abcdef0123456789abcdef";
 
@@ -158,8 +161,7 @@ TEST(PageChangeWish, IsReadWholeOrRefusedWithTheRightForm) {
     const auto refused = read_change_wish(body);
     ASSERT_FALSE(refused) << body;
     EXPECT_EQ(refused.error().code, make_error_code(Errc::bad_argument)) << body;
-    EXPECT_NE(refused.error().message.find(R"({"bus": "NAME")"), std::string::npos)
-        << refused.error().message;
+    EXPECT_TRUE(contains(refused.error().message, R"({"bus": "NAME")"));
   }
   const std::string deep(7000, '[');
   EXPECT_FALSE(read_change_wish(deep));

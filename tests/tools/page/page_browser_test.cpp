@@ -20,7 +20,7 @@ class PageInBrowser : public LabRig {
 
   /// Result: what is wrong, a line each.
   static void look(const std::vector<Look>& looks) {
-    std::vector<std::string> line{SHMIF_PYTHON, in_source("tests/tools/page/look_at_lab.py")};
+    Words line{SHMIF_PYTHON, in_source("tests/tools/page/look_at_lab.py")};
     if (const char* const folder = std::getenv("SHMIF_PICTURES"))
       line.insert(line.end(), {"--pictures", folder});
     line.push_back(shmifctl_path());
@@ -39,9 +39,8 @@ TEST_F(PageInBrowser, ClicksAndKeysChangeWhatStatSays) {
   std::vector<std::unique_ptr<Tool>> hosts;
   for (const auto& [name, address] :
        {std::pair{"web", "198.18.0.1/24"}, std::pair{"user", "198.18.0.2/24"}}) {
-    hosts.push_back(std::make_unique<Tool>(
-        std::vector<std::string>{shmifctl_path(), "exec", rig.path(), "--name", name, "--ip",
-                                 address, "--", "sleep", "600"}));
+    hosts.push_back(std::make_unique<Tool>(Words{shmifctl_path(), "exec", rig.path(), "--name",
+                                                 name, "--ip", address, "--", "sleep", "600"}));
     ASSERT_TRUE(rig.wait_for_port(name)) << name;
   }
   const Port odd = rig.port("<img/src=x/onerror=seen.pop()>");

@@ -108,12 +108,12 @@ class PageClient {
 class PageRig {
  public:
   /// `before`: what starts the program, such as setpriv.
-  explicit PageRig(const std::vector<std::string>& words, std::vector<std::string> before = {}) {
-    std::vector<std::string> line = std::move(before);
+  explicit PageRig(const Words& words, Words before = {}) {
+    Words line = std::move(before);
     line.insert(line.end(), {shmifctl_path(), "serve", "--http", "127.0.0.1:0"});
     line.insert(line.end(), words.begin(), words.end());
     tool_ = std::make_unique<Tool>(std::move(line));
-    EXPECT_TRUE(tool_->wait_for("token=")) << tool_->so_far().err;
+    EXPECT_TRUE(tool_->wait_for("token="));
     EXPECT_TRUE(tool_->wait_for("\n"));
     url = tool_->so_far().out.substr(0, tool_->so_far().out.find('\n'));
     const std::string begin = "http://127.0.0.1:";

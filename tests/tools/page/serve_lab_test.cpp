@@ -48,13 +48,13 @@ TEST_F(ServeLab, ShowsTheHostsOfTheFileByFileAndByNameThroughDownAndUp) {
     EXPECT_EQ(state["buses"][1]["path"], file("lab.c"));
   }
   const auto names_on = [](const json& bus) {
-    std::vector<std::string> names;
+    Words names;
     for (const json& port : bus["stat"]["ports"]) names.push_back(port["name"]);
     return names;
   };
   state_with(page, [&](const json& seen) {
-    return names_on(seen["buses"][0]) == std::vector<std::string>{"router"} &&
-           names_on(seen["buses"][1]) == std::vector<std::string>{"router"};
+    return names_on(seen["buses"][0]) == Words{"router"} &&
+           names_on(seen["buses"][1]) == Words{"router"};
   });
   ASSERT_EQ(run_tool({"down", path}).status, 0);
   const json down =
@@ -75,13 +75,7 @@ TEST_F(ServeLab, WhoseControllerAndGuardianWereKilledIsDown) {
   ASSERT_EQ(up(path, {"--detach"}).status, 0);
   const PageRig page({path});
   EXPECT_EQ(page.get("/api/state").json()["lab"]["state"], "up");
-  const pid_t controller = this->state()["pid"];
-  const std::vector<pid_t> children = children_of(controller);
-  const auto guardian = std::ranges::find_if(children, [](pid_t pid) {
-    return text_of("/proc/" + std::to_string(pid) + "/comm") == "shmif-guardian\n";
-  });
-  ASSERT_NE(guardian, children.end());
-  for (const pid_t each : {*guardian, controller}) ASSERT_EQ(::kill(each, SIGKILL), 0);
+  kill_controller_and_guardian();
   state_with(page, [](const json& seen) { return seen["lab"]["state"] == "down"; });
   EXPECT_TRUE(std::filesystem::exists(file("run/shmif/lab.json"))) << "nobody has removed it";
   EXPECT_EQ(run_tool({"down", path}).status, 0);

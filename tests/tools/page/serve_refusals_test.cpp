@@ -41,7 +41,7 @@ TEST_F(ServeRefusals, EveryRequestWithoutTheTokenIs403) {
   const Answered posted = page.ask("POST", "/api/change", {{"Content-Type", "application/json"}},
                                    R"({"bus":"bus","change":"heal"})");
   EXPECT_EQ(posted.status, 403);
-  EXPECT_TRUE(contains(posted.body, "open the URL")) << posted.body;
+  EXPECT_TRUE(contains(posted.body, "open the URL"));
 }
 
 TEST_F(ServeRefusals, ForeignNamesAndOriginsAre403EvenWithTheToken) {
@@ -68,7 +68,7 @@ TEST_F(ServeRefusals, OnlyAPostChangesAndOnlyWhereItIsAllowed) {
     const PageRig page({rig.path()});
     const Answered refused = page.post(down);
     EXPECT_EQ(refused.status, 403);
-    EXPECT_TRUE(contains(refused.body, "--write")) << refused.body;
+    EXPECT_TRUE(contains(refused.body, "--write"));
   }
   const PageRig page({rig.path(), "--write"});
   EXPECT_EQ(page.get("/api/change", "bus=bus&port=a&change=link%20down").status, 405);
@@ -182,7 +182,7 @@ TEST_F(ServeRefusals, CapturesAreLimitedInNumberAndEndWithTheirClients) {
   }
   const Answered more = page.get("/api/capture", "seconds=1");
   EXPECT_EQ(more.status, 503);
-  EXPECT_TRUE(contains(more.body, "wait until one of them ends")) << more.body;
+  EXPECT_TRUE(contains(more.body, "wait until one of them ends"));
   clients.clear();
   EXPECT_TRUE(eventually([&] { return page.get("/api/capture").status == 200; }));
 }
@@ -206,17 +206,16 @@ TEST_F(ServeRefusals, TheTokenIsPrintedOnceAndNowhereElse) {
   page.tool().signal(SIGTERM);
   const ToolResult ended = page.tool().finish();
   EXPECT_EQ(ended.out, page.url + '\n');
-  EXPECT_FALSE(contains(ended.err, page.token)) << ended.err;
+  EXPECT_FALSE(contains(ended.err, page.token));
 }
 
 /// Nobody gets more from the page than from the bus file.
 TEST_F(ServeRefusals, AnotherUsersBusIsReadAndChangedOnlyAsItsModeAllows) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: setpriv";
   if (!others_can_run_tool()) GTEST_SKIP() << "other users cannot run the program";
-  const std::vector<std::string> as_other{"setpriv", "--reuid", "65001",
-                                          "--regid", "65001",   "--clear-groups"};
+  const Words as_other{"setpriv", "--reuid", "65001", "--regid", "65001", "--clear-groups"};
   std::filesystem::permissions(rig.directory(), std::filesystem::perms(0755));
-  std::vector<std::string> line = as_other;
+  Words line = as_other;
   line.insert(line.end(), {shmifctl_path(), "serve", rig.path(), "--http", "127.0.0.1:0"});
   ASSERT_EQ(::chmod(rig.path().c_str(), 0600), 0);
   const ToolResult closed = run_program(line);

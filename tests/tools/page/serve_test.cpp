@@ -255,14 +255,14 @@ TEST(Serve, IsOnePageThatAsksForNothingElse) {
   EXPECT_EQ(got.header("Access-Control-Allow-Origin"), "");
   const std::string policy = got.header("Content-Security-Policy");
   EXPECT_TRUE(policy.starts_with("default-src 'none'; script-src 'nonce-")) << policy;
-  EXPECT_FALSE(contains(policy, "unsafe")) << policy;
+  EXPECT_FALSE(contains(policy, "unsafe"));
   const std::string nonce = policy.substr(policy.find("nonce-") + 6, 32);
   EXPECT_TRUE(contains(got.body, "<script nonce=\"" + nonce + "\">"));
   EXPECT_FALSE(contains(page.get("/").header("Content-Security-Policy"), nonce))
       << "each answer has its own";
   for (const char* const foreign : {"https://", " src=\"http", "@import", "%NONCE%", "%SCRIPT%",
                                     "%STYLE%", "innerHTML", "insertAdjacentHTML", "eval("}) {
-    EXPECT_FALSE(contains(got.body, foreign)) << foreign;
+    EXPECT_FALSE(contains(got.body, foreign));
   }
   EXPECT_FALSE(contains(got.body, page.token)) << "the script reads it from the address";
   const Answered head = page.ask("HEAD", page.with_token("/"));
@@ -290,11 +290,10 @@ TEST(Serve, EndsAtASignalWhileClientsWait) {
 
 TEST(Serve, SaysWhatIsWrongWithItsWords) {
   const BusRig rig;
-  const auto expect = [](const ToolResult& said, int status,
-                         const std::vector<std::string>& parts) {
+  const auto expect = [](const ToolResult& said, int status, const Words& parts) {
     EXPECT_EQ(said.status, status) << said.err;
     EXPECT_EQ(count_of_lines(said.err), 1) << said.err;
-    for (const std::string& part : parts) EXPECT_TRUE(contains(said.err, part)) << said.err;
+    for (const std::string& part : parts) EXPECT_TRUE(contains(said.err, part));
   };
   expect(run_tool({"serve"}), 2, {"give LAB|PATH"});
   for (const char* const name : {"a/b", "", "lab3:8080", "a b"}) {

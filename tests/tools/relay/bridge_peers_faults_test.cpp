@@ -21,7 +21,7 @@ using BridgeOfBadPeers = BridgeOfPeers;
 
 TEST_F(BridgeOfBadPeers, DatagramsThatFindTheQueueOfTheProgramFullAreCounted) {
   const auto tool = bridge("dgram:" + file("bus0") + ',' + file("vm"));
-  ASSERT_TRUE(tool->wait_for("ready")) << tool->so_far().err;
+  ASSERT_TRUE(tool->wait_for("ready"));
   DatagramPeer vm(file("vm"), file("bus0"));
   Port host = port();
   wait_for_ports(2);
@@ -87,7 +87,7 @@ TEST_F(BridgeOfBadPeers, FortyProgramsThatAreKilledAtOnceTakeTheirPortsAlong) {
   EXPECT_EQ(marks_from(host, 1), Marks{77});
   const ToolResult said = end(*tool);
   EXPECT_EQ(said.status, 0) << said.err;
-  EXPECT_NE(said.out.find(": 41 connections\n"), std::string::npos) << said.out;
+  EXPECT_TRUE(contains(said.out, ": 41 connections\n"));
 }
 
 TEST_F(BridgeOfBadPeers, ALoopOfConnectionsDoesNotFillALog) {
@@ -113,7 +113,7 @@ TEST_F(BridgeOfBadPeers, ALoopOfConnectionsDoesNotFillALog) {
   const ToolResult said = end(*tool);
   const auto seconds =
       std::chrono::ceil<std::chrono::seconds>(std::chrono::steady_clock::now() - begin);
-  EXPECT_NE(said.out.find(": 300 connections\n"), std::string::npos) << said.out;
+  EXPECT_TRUE(contains(said.out, ": 300 connections\n"));
   // "ready", the summary of three lines, 20 at once, then one a second, and one at the end.
   EXPECT_LE(times_in(said.out, "\n"), 25U + static_cast<unsigned>(seconds.count())) << said.out;
   EXPECT_EQ(told_in(said.out), std::pair(std::size_t{kRounds}, std::size_t{kRounds})) << said.out;
@@ -125,8 +125,7 @@ TEST_F(BridgeOfBadPeers, EndsWithOneWhenTheBusIsTruncated) {
                                   "dgram:" + file("bus0") + ',' + file("vm")}) {
     ASSERT_EQ(run_tool({"create", bus_ + "2", "--size", "64K"}).status, 0);
     Tool tool({shmifctl_path(), "bridge", "bus:" + bus_ + "2", link});
-    ASSERT_TRUE(tool.wait_for(link.starts_with("stream:connect") ? "connected" : "ready"))
-        << tool.so_far().err;
+    ASSERT_TRUE(tool.wait_for(link.starts_with("stream:connect") ? "connected" : "ready"));
     std::optional<StreamLink> one;
     if (link == "stream:" + file("q")) {
       one.emplace(peer());
@@ -139,20 +138,19 @@ TEST_F(BridgeOfBadPeers, EndsWithOneWhenTheBusIsTruncated) {
     std::filesystem::resize_file(bus_ + "2", 4096);
     const ToolResult said = tool.finish();
     EXPECT_EQ(said.status, 1) << link << said.out << said.err;
-    EXPECT_NE(said.err.find("cannot go on with bus:" + bus_ + "2: "), std::string::npos)
-        << said.err;
+    EXPECT_TRUE(contains(said.err, "cannot go on with bus:" + bus_ + "2: "));
     std::filesystem::remove(bus_ + "2");
   }
 }
 
 TEST_F(BridgeOfBadPeers, EndsWithOneWhenAProgramComesAndTheBusWasTruncatedMeanwhile) {
   const auto tool = bridge("stream:connect=" + file("q"));
-  ASSERT_TRUE(tool->wait_for("trying again")) << tool->so_far().err;
+  ASSERT_TRUE(tool->wait_for("trying again"));
   std::filesystem::resize_file(bus_, 4096);
   const Listener server(file("q"));
   const ToolResult said = tool->finish();
   EXPECT_EQ(said.status, 1) << said.out << said.err;
-  EXPECT_NE(said.err.find("the bus file was truncated"), std::string::npos) << said.err;
+  EXPECT_TRUE(contains(said.err, "the bus file was truncated"));
 }
 
 TEST_F(BridgeOfBadPeers, SaysThatItsBusWasRemovedAndServesThoseWhoAreThere) {
@@ -161,7 +159,7 @@ TEST_F(BridgeOfBadPeers, SaysThatItsBusWasRemovedAndServesThoseWhoAreThere) {
   StreamLink two = peer();
   wait_for_ports(2);
   std::filesystem::remove(bus_);
-  EXPECT_TRUE(tool->wait_for("the bus " + bus_ + " was removed")) << tool->so_far().err;
+  EXPECT_TRUE(tool->wait_for("the bus " + bus_ + " was removed"));
   ASSERT_TRUE(put(one, peer_frame(kEverybody, mac_number(1), 5)));
   EXPECT_EQ(marks_from(two, 1), Marks{5});
   EXPECT_EQ(end(*tool).status, 0);
@@ -190,7 +188,7 @@ TEST_F(BridgeOfBadPeers, SaysOnceForEachShortageThatItCanAcceptNobody) {
     told += "shmifctl: stream:" + file("q") +
             ": cannot accept a connection: Too many open files (allow this program more open "
             "files: ulimit -n)\n";
-    EXPECT_TRUE(tool->wait_for(told)) << tool->so_far().err;
+    EXPECT_TRUE(tool->wait_for(told));
     ASSERT_EQ(::prlimit(tool->pid(), RLIMIT_NOFILE, &before, nullptr), 0);
     ASSERT_TRUE(put(programs.back(), peer_frame(kEverybody, mac_number(times), times)));
     EXPECT_EQ(marks_from(host, 1), Marks{times}) << "it is served now";
@@ -201,7 +199,7 @@ TEST_F(BridgeOfBadPeers, SaysOnceForEachShortageThatItCanAcceptNobody) {
 TEST_F(BridgeOfBadPeers, HasRoomForAsManyProgramsAsTheUserMayHave) {
   Tool tool({"sh", "-c", "ulimit -S -n 64; exec \"$@\"", "sh", shmifctl_path(), "bridge",
              "bus:" + bus_, "stream:" + file("q")});
-  ASSERT_TRUE(tool.wait_for("ready")) << tool.so_far().err;
+  ASSERT_TRUE(tool.wait_for("ready"));
   std::vector<UniqueFd> programs;
   for (unsigned i = 0; i < 10; ++i) programs.push_back(connected());
   wait_for_ports(10);
@@ -211,15 +209,15 @@ TEST_F(BridgeOfBadPeers, HasRoomForAsManyProgramsAsTheUserMayHave) {
 
 TEST_F(BridgeOfBadPeers, GoesOnWhenItHasDescriptorsAgain) {
   const auto tool = bridge("stream:connect=" + file("q"));
-  ASSERT_TRUE(tool->wait_for("trying again")) << tool->so_far().err;
+  ASSERT_TRUE(tool->wait_for("trying again"));
   rlimit before{};
   ASSERT_EQ(::prlimit(tool->pid(), RLIMIT_NOFILE, nullptr, &before), 0);
   const rlimit few{limit_for(1, tool->pid()), before.rlim_max};  // for the connection
   ASSERT_EQ(::prlimit(tool->pid(), RLIMIT_NOFILE, &few, nullptr), 0);
   const Listener server(file("q"));
   static_cast<void>(server.accept());
-  EXPECT_TRUE(tool->wait_for("the program was left: ")) << tool->so_far().out;
-  EXPECT_TRUE(tool->wait_for("Too many open files; trying again\n")) << tool->so_far().out;
+  EXPECT_TRUE(tool->wait_for("the program was left: "));
+  EXPECT_TRUE(tool->wait_for("Too many open files; trying again\n"));
   wait_for_ports(0);
   ASSERT_EQ(::prlimit(tool->pid(), RLIMIT_NOFILE, &before, nullptr), 0);
   Port host = port();

@@ -34,11 +34,9 @@ TEST_F(BridgeOfPeers, GivesEachProgramAPortThroughWhichItIsAHostLikeTheOthers) {
   EXPECT_EQ(marks_from(one, 1), Marks{4}) << "the other frame was for the other";
   const ToolResult said = end(*tool);
   EXPECT_EQ(said.status, 0) << said.err;
-  EXPECT_NE(said.out.find("bus:" + bus_ + " -> stream:" + file("q") +
-                          ": 5 frames, 300 bytes, 0 lost, 0 dropped = 5 came\n"),
-            std::string::npos)
-      << said.out;
-  EXPECT_NE(said.out.find("stream:" + file("q") + ": 2 connections\n"), std::string::npos);
+  EXPECT_TRUE(contains(said.out, "bus:" + bus_ + " -> stream:" + file("q") +
+                                     ": 5 frames, 300 bytes, 0 lost, 0 dropped = 5 came\n"));
+  EXPECT_TRUE(contains(said.out, "stream:" + file("q") + ": 2 connections\n"));
   EXPECT_FALSE(std::filesystem::exists(file("q"))) << "its socket is removed";
 }
 
@@ -49,7 +47,7 @@ TEST_F(BridgeOfPeers, CutsOffAProgramThatSendsGarbageAndServesTheOthersOn) {
   Port host = port();
   wait_for_ports(3);
   ASSERT_EQ(::send(bad.get(), "\xff\xff\xff\xff", 4, MSG_NOSIGNAL), 4);
-  EXPECT_TRUE(tool->wait_for("sent an invalid record")) << tool->so_far().out;
+  EXPECT_TRUE(tool->wait_for("sent an invalid record"));
   char byte = 0;
   EXPECT_EQ(::recv(bad.get(), &byte, 1, 0), 0);
   wait_for_ports(2);
@@ -64,7 +62,7 @@ TEST_F(BridgeOfPeers, TakesTheBusAlsoAsTheSecondLinkAndItsFaultsAreStillThoseOfT
   const std::string link = "stream:" + file("q");
   Tool tool({shmifctl_path(), "bridge", link, "bus:" + bus_, "--fault", "in:drop=2,4", "--fault",
              "out:duplicate=100%"});
-  ASSERT_TRUE(tool.wait_for(link + ": ready")) << tool.so_far().err;
+  ASSERT_TRUE(tool.wait_for(link + ": ready"));
   StreamLink program = peer();
   Port host = port();
   wait_for_ports(2);
@@ -83,7 +81,7 @@ TEST_F(BridgeOfPeers, TakesTheBusAlsoAsTheSecondLinkAndItsFaultsAreStillThoseOfT
         "bus:" + bus_ + " -> " + link + ": faults drop=2,4,seed=1: 5 frames came, 2 lost, ",
         link + " -> bus:" + bus_ +
             ": faults duplicate=100%,seed=2: 1 frame came, 0 lost, 1 duplicated, "}) {
-    EXPECT_TRUE(contains(said.out, line)) << line << " is not in " << said.out;
+    EXPECT_TRUE(contains(said.out, line));
   }
 }
 
@@ -112,7 +110,7 @@ TEST_F(BridgeOfPeers, LosesTheFramesOfAProgramThatDoesNotReadAndNoOthers) {
   })) << heard;
   const ToolResult said = end(*tool);
   EXPECT_EQ(said.status, 0) << said.err;
-  EXPECT_NE(said.out.find("not taken in time"), std::string::npos) << said.out;
+  EXPECT_TRUE(contains(said.out, "not taken in time"));
 }
 
 /// In turn, without those of other ports, and the first one again when it is free.
@@ -182,8 +180,7 @@ TEST_F(BridgeOfPeers, ConnectsToAProgramAgainAndAgainAndCountsWhatPassesMeanwhil
   ASSERT_TRUE(put(host, peer_frame(kEverybody, host.mac(), 99)));  // after the last one
   const ToolResult said = end(*tool);
   EXPECT_EQ(said.status, 0) << said.err;
-  EXPECT_TRUE(contains(said.out, "2 connections, 3 frames passed while nobody was there\n"))
-      << said.out;
+  EXPECT_TRUE(contains(said.out, "2 connections, 3 frames passed while nobody was there\n"));
 }
 
 TEST_F(BridgeOfPeers, SpeaksTcpAtAnAddressWithAPort) {
@@ -202,7 +199,7 @@ TEST_F(BridgeOfPeers, SpeaksTcpAtAnAddressWithAPort) {
 
 TEST_F(BridgeOfPeers, ExchangesDatagramsAlsoWithAProgramThatWasStartedAgain) {
   const auto tool = bridge("dgram:" + file("bus0") + ',' + file("vm"));
-  ASSERT_TRUE(tool->wait_for("ready")) << tool->so_far().err;
+  ASSERT_TRUE(tool->wait_for("ready"));
   Port host = port();
   wait_for_ports(2);
   ASSERT_TRUE(put(host, peer_frame(kEverybody, host.mac(), 99)));  // nobody is there
@@ -218,9 +215,7 @@ TEST_F(BridgeOfPeers, ExchangesDatagramsAlsoWithAProgramThatWasStartedAgain) {
   wait_until_taken(4);
   const ToolResult said = end(*tool);
   EXPECT_EQ(said.status, 0) << said.err;
-  EXPECT_NE(said.out.find(": 2 frames, 0 lost, 2 dropped (2 refused) = 4 came\n"),
-            std::string::npos)
-      << said.out;
+  EXPECT_TRUE(contains(said.out, ": 2 frames, 0 lost, 2 dropped (2 refused) = 4 came\n"));
   EXPECT_FALSE(std::filesystem::exists(file("bus0")));
 }
 
@@ -241,7 +236,7 @@ DatagramLink udp_peer(const std::string& here, const std::string& there) {
 TEST_F(BridgeOfPeers, HearsOverUdpOnlyTheProgramThatItWasTold) {
   const std::string here = own_loopback() + ":7001", there = own_loopback() + ":7002";
   const auto tool = bridge("dgram:" + here + ',' + there, {"--port-name", "vm"});
-  ASSERT_TRUE(tool->wait_for(": ready, as port vm, MTU 1500")) << tool->so_far().err;
+  ASSERT_TRUE(tool->wait_for(": ready, as port vm, MTU 1500"));
   Port host = port();
   wait_for_ports(2);
   // Nobody is there yet, which the kernel tells with the next frame.
@@ -266,8 +261,7 @@ TEST_F(BridgeOfPeers, HearsOverUdpOnlyTheProgramThatItWasTold) {
   EXPECT_EQ(heard.back(), 11U);
   const ToolResult said = end(*tool);
   EXPECT_EQ(said.status, 0) << said.err;
-  EXPECT_NE(said.out.find(": 1 frame, 60 bytes, 0 lost, 0 dropped = 1 came\n"), std::string::npos)
-      << said.out;
+  EXPECT_TRUE(contains(said.out, ": 1 frame, 60 bytes, 0 lost, 0 dropped = 1 came\n"));
 }
 
 TEST_F(BridgeOfPeers, CountsWhatIsNoFrameByItsReasonWhateverTheLink) {
@@ -292,17 +286,17 @@ TEST_F(BridgeOfPeers, CountsWhatIsNoFrameByItsReasonWhateverTheLink) {
     const UniqueFd program = connected();
     feed(program.get(), true);
     const ToolResult said = end(*tool);
-    EXPECT_NE(said.out.find(": 1 connection" + counted + '\n'), std::string::npos) << said.out;
+    EXPECT_TRUE(contains(said.out, ": 1 connection" + counted + '\n'));
   }
   const std::string here = own_loopback() + ":7004", there = own_loopback() + ":7005";
   const auto tool = bridge("dgram:" + here + ',' + there);
-  ASSERT_TRUE(tool->wait_for(": ready")) << tool->so_far().err;
+  ASSERT_TRUE(tool->wait_for(": ready"));
   const UniqueFd socket = bound_socket(SOCK_DGRAM, parse_socket_address(there).value()).value();
   connect_to(socket.get(), parse_socket_address(here).value()).value();
   wait_for_ports(2);
   feed(socket.get(), false);
   const ToolResult said = end(*tool);
-  EXPECT_NE(said.out.find(": " + counted.substr(2) + '\n'), std::string::npos) << said.out;
+  EXPECT_TRUE(contains(said.out, ": " + counted.substr(2) + '\n'));
 }
 
 /// Also without epoll_pwait2(), such as before Linux 5.11.
@@ -316,7 +310,7 @@ TEST_F(BridgeOfPeers, JoinsAVdeSwitchAndComesBackWhenThatWasGone) {
   for (const bool has_call : {true, false}) {
     // libvdeplug's own switch, in the process of the first bridge.
     auto first = bridge("vde:switch://" + file("switch"));
-    ASSERT_TRUE(first->wait_for("connected")) << first->so_far().err;
+    ASSERT_TRUE(first->wait_for("connected"));
     std::unique_ptr<Tool> second;
     std::thread([&] {  // what this thread starts lacks the call, too
       EXPECT_TRUE(has_call || forbid(SCMP_SYS(epoll_pwait2), ENOSYS));
@@ -331,7 +325,7 @@ TEST_F(BridgeOfPeers, JoinsAVdeSwitchAndComesBackWhenThatWasGone) {
     ASSERT_TRUE(put(far, peer_frame(kEverybody, far.mac(), 2)));
     EXPECT_EQ(marks_from(near, 1), Marks{2});
     EXPECT_EQ(end(*first).status, 0);
-    EXPECT_TRUE(second->wait_for("is gone; trying again")) << second->so_far().out;
+    EXPECT_TRUE(second->wait_for("is gone; trying again"));
     first = bridge("vde:switch://" + file("switch"));
     EXPECT_TRUE(eventually([&] {
       static_cast<void>(put(near, peer_frame(kEverybody, near.mac(), 3)));
@@ -361,8 +355,7 @@ TEST_F(BridgeOfPeers, SaysTheMtuOfItsBusAndItsLongestFrame) {
                          Row{"dgram:" + file("d") + ',' + file("e"), ": ready, as port port0"},
                          Row{"vde:ptp://" + file("p"), ": connected, as port port0"}}) {
     Tool tool({shmifctl_path(), "bridge", "bus:" + jumbo, row.link});
-    EXPECT_TRUE(tool.wait_for(row.link + row.said + size))
-        << tool.so_far().out << tool.so_far().err;
+    EXPECT_TRUE(tool.wait_for(row.link + row.said + size));
     EXPECT_EQ(end(tool).status, 0);
   }
 }
@@ -375,7 +368,7 @@ TEST_F(BridgeOfPeers, WarnsOfASwitchOfVdeThatDropsLongPackets) {
       Tool tool({shmifctl_path(), "bridge", "bus:" + path, "vde:" + url});
       EXPECT_TRUE(tool.wait_for("trying again"));
       const std::string said = tool.so_far().err;
-      EXPECT_TRUE(contains(said, "cannot connect to the VDE network " + url)) << said;
+      EXPECT_TRUE(contains(said, "cannot connect to the VDE network " + url));
       EXPECT_EQ(contains(said, "drops packets above 1504 bytes"), is_warned) << mtu << said;
       EXPECT_EQ(end(tool).status, 0) << "at once, while it tries to connect";
     }
@@ -388,11 +381,10 @@ TEST_F(BridgeOfPeers, ServesNoMoreThanItMay) {
   UniqueFd second = connected();
   wait_for_ports(2);
   EXPECT_TRUE(is_closed(connected()));
-  ASSERT_TRUE(tool->wait_for("a program was refused: 2 are connected already (--max-peers)"))
-      << tool->so_far().err;
+  ASSERT_TRUE(tool->wait_for("a program was refused: 2 are connected already (--max-peers)"));
   second.reset();
   // Its port is down a moment before the bridge counts one program less.
-  EXPECT_TRUE(tool->wait_for("is gone")) << tool->so_far().out;
+  EXPECT_TRUE(tool->wait_for("is gone"));
   wait_for_ports(1);
   const UniqueFd third = connected();
   wait_for_ports(2);
@@ -403,15 +395,14 @@ TEST_F(BridgeOfPeers, FailsAtTheStartWhereItMayNotWriteToTheBus) {
   std::filesystem::permissions(directory_.path(), std::filesystem::perms(0777));
   std::filesystem::permissions(bus_, std::filesystem::perms(0444));
   for (const char* const kind : {"stream:", "vhost-user:", "memif:"}) {
-    std::vector<std::string> words{shmifctl_path(), "bridge", "bus:" + bus_, kind + file("q")};
+    Words words{shmifctl_path(), "bridge", "bus:" + bus_, kind + file("q")};
     if (::geteuid() == 0)
       words.insert(words.begin(), {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"});
     const ToolResult said = run_program(words);
     EXPECT_EQ(said.status, 1) << kind << said.out << said.err;
     EXPECT_EQ(said.out, "");
-    EXPECT_NE(said.err.find("cannot open the bus " + bus_ + ": Permission denied (it belongs to"),
-              std::string::npos)
-        << said.err;
+    EXPECT_TRUE(
+        contains(said.err, "cannot open the bus " + bus_ + ": Permission denied (it belongs to"));
   }
 }
 
@@ -422,8 +413,7 @@ TEST_F(BridgeOfPeers, PutsAProgramOnTheBusThatIsAtThePathWhenItConnects) {
   const UniqueFd program = connected();
   wait_for_ports(1);
   EXPECT_TRUE(tool->wait_for("another bus is at " + bus_ +
-                             " now, which programs join from now on, MTU 1400"))
-      << tool->so_far().out;
+                             " now, which programs join from now on, MTU 1400"));
   EXPECT_EQ(end(*tool).status, 0);
 }
 
@@ -434,8 +424,7 @@ TEST_F(BridgeOfPeers, RefusesAProgramWhileThereIsNoBusAndServesItLater) {
   std::filesystem::resize_file(bus_, 0);
   EXPECT_TRUE(is_closed(connected()));
   EXPECT_TRUE(tool->wait_for("a program was refused: cannot open the bus " + bus_ +
-                             ": it is an empty file"))
-      << tool->so_far().err;
+                             ": it is an empty file"));
   std::filesystem::remove(bus_);
   for (const Words& more : {Words{}, Words{"--create"}}) {
     if (!more.empty()) {
@@ -445,8 +434,7 @@ TEST_F(BridgeOfPeers, RefusesAProgramWhileThereIsNoBusAndServesItLater) {
     }
     EXPECT_TRUE(is_closed(connected()));
     EXPECT_TRUE(tool->wait_for("a program was refused: cannot open the bus " + bus_ +
-                               ": No such file or directory"))
-        << tool->so_far().err;
+                               ": No such file or directory"));
     EXPECT_FALSE(std::filesystem::exists(bus_));
   }
   ASSERT_EQ(run_tool({"create", bus_, "--size", "64K"}).status, 0);
@@ -461,9 +449,9 @@ TEST_F(BridgeOfPeers, SaysThatItsBusIsCorruptAndThatItWorksAgainAndServesOn) {
   StreamLink one = peer();
   wait_for_ports(1);
   spoil_ring(bus_);
-  EXPECT_TRUE(tool->wait_for("cannot receive from the bus " + bus_ + ": ")) << tool->so_far().err;
+  EXPECT_TRUE(tool->wait_for("cannot receive from the bus " + bus_ + ": "));
   EXPECT_EQ(run_tool({"repair", bus_}).status, 0);
-  EXPECT_TRUE(tool->wait_for("the bus " + bus_ + " works again\n")) << tool->so_far().err;
+  EXPECT_TRUE(tool->wait_for("the bus " + bus_ + " works again\n"));
   Port host = port();
   ASSERT_TRUE(put(host, peer_frame(kEverybody, host.mac(), 6)));
   EXPECT_EQ(marks_from(one, 1), Marks{6});

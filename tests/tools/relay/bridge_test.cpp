@@ -89,7 +89,7 @@ TEST_F(BridgeOfTwoBuses, MakesOneSegmentOfTwoBusesWithoutEcho) {
   for (const std::string& line :
        {right_way_ + ": 5 frames, 300 bytes, 0 lost, 0 dropped = 5 came\n",
         left_way_ + ": 3 frames, 180 bytes, 0 lost, 0 dropped = 3 came\n"}) {
-    EXPECT_TRUE(contains(result.out, line)) << result.out;
+    EXPECT_TRUE(contains(result.out, line));
   }
 }
 
@@ -120,8 +120,8 @@ TEST_F(BridgeOfTwoBuses, AnswersPingsForItsPortAndPassesOnThoseOfEverybody) {
   EXPECT_EQ(answer.type, PingType::reply);
   EXPECT_EQ(answer.destination, left.mac());
   const std::string out = end().out;
-  EXPECT_TRUE(contains(out, " answered or found here = ")) << out;
-  EXPECT_FALSE(contains(out, "still under way")) << out;
+  EXPECT_TRUE(contains(out, " answered or found here = "));
+  EXPECT_FALSE(contains(out, "still under way"));
 }
 
 TEST_F(BridgeOfTwoBuses, FaultsOfOneDirectionGoBeforeThoseOfBothWhichHaveASeedForEach) {
@@ -201,12 +201,11 @@ TEST_F(BridgeCommand, FramesTooLongForTheOtherSideAreCountedByThatNameAndSaidWit
          {wide + " has an MTU of 9000, and " + narrow + " of 1500",
           "a frame of 4014 bytes from " + wide + " (MTU 9000): it is too long for " + narrow +
               " (MTU 1500)"}) {
-      EXPECT_TRUE(contains(result.err, part)) << result.err;
+      EXPECT_TRUE(contains(result.err, part));
     }
     EXPECT_EQ(count_of_lines(result.err), 2) << result.err;
     EXPECT_TRUE(
-        contains(result.out, "1 frame, 60 bytes, 0 lost, 2 dropped (2 too long) = 3 came\n"))
-        << result.out;
+        contains(result.out, "1 frame, 60 bytes, 0 lost, 2 dropped (2 too long) = 3 came\n"));
   }
 }
 
@@ -234,7 +233,7 @@ TEST_F(BridgeCommand, SuperFramesCrossWholeUnlessOffloadIsOffOrEachFrameIsToMeet
     })) << segments
         << ": whoever does not take super-frames hears what they stand for";
     const std::string out = end(tool).out;
-    EXPECT_TRUE(contains(out, "bus:" + one + " -> bus:" + two + ": " + crossed)) << out;
+    EXPECT_TRUE(contains(out, "bus:" + one + " -> bus:" + two + ": " + crossed));
   }
 }
 
@@ -259,7 +258,7 @@ TEST_F(BridgeOfTwoBuses, ABusThatIsTruncatedEndsItWithAnError) {
   send_marks(port, 1, 1);  // gives the bridge a reason to look at its other side
   const ToolResult result = tool_->finish();
   EXPECT_EQ(result.status, 1) << result.err;
-  EXPECT_TRUE(contains(result.err, one_)) << result.err;
+  EXPECT_TRUE(contains(result.err, one_));
 }
 
 TEST_F(BridgeOfTwoBuses, ACorruptBusIsNamedAndNamedAgainWhenItIsRepaired) {
@@ -313,7 +312,7 @@ TEST_F(BridgeCommand, RecordsABusAndReplaysTheCaptureAlsoIfThatIsDamaged) {
   std::filesystem::resize_file(capture, std::filesystem::file_size(capture) - 10);
   const ToolResult damaged = run_program(bridge("pcap:" + capture, "bus:" + bus));
   EXPECT_EQ(damaged.status, 1);
-  EXPECT_TRUE(contains(damaged.err, capture)) << damaged.err;
+  EXPECT_TRUE(contains(damaged.err, capture));
   EXPECT_EQ(marks_from(port, 19), numbers(1, 19));
 }
 
@@ -326,8 +325,7 @@ TEST_F(BridgeCommand, DelayedFramesOfACaptureThatHasEndedStillArrive) {
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_EQ(marks_from(port, 5), numbers(1, 5));
   EXPECT_TRUE(
-      contains(result.out, "faults delay=100ms±20ms,order=keep,seed=1: 5 frames came, 0 lost"))
-      << result.out;
+      contains(result.out, "faults delay=100ms±20ms,order=keep,seed=1: 5 frames came, 0 lost"));
 }
 
 TEST_F(BridgeCommand, ReplaysACaptureWithItsGapsOrTheLongestThatWasAskedFor) {
@@ -337,7 +335,7 @@ TEST_F(BridgeCommand, ReplaysACaptureWithItsGapsOrTheLongestThatWasAskedFor) {
     write_capture(file("c"), {marked_frame(1), marked_frame(2)}, gap_ns);
     const ToolResult result = run_program(bridge("pcap:" + file("c"), "bus:" + bus, more));
     EXPECT_EQ(result.status, 0) << result.err;
-    EXPECT_TRUE(contains(result.out, ": 2 frames, 120 bytes")) << result.out;
+    EXPECT_TRUE(contains(result.out, ": 2 frames, 120 bytes"));
   };
   const auto begin = std::chrono::system_clock::now().time_since_epoch();
   replay(600'000'000, {});
@@ -374,7 +372,7 @@ TEST_F(BridgeCommand, AReaderOfTheCaptureThatGoesAwayEndsItWithTheCountsAndZero)
   const ToolResult r = run_program(bridge("pcap:" + file("one.pcap"), "pcap:-"));
   EXPECT_EQ(r.status, 0) << r.err;
   EXPECT_EQ(r.out.size(), 24U + 16 + kFrameBytes) << "nothing else is beside it";
-  EXPECT_TRUE(contains(r.err, "1 frame, 60 bytes")) << r.err;
+  EXPECT_TRUE(contains(r.err, "1 frame, 60 bytes"));
 }
 
 TEST_F(BridgeCommand, ACaptureIntoAFifoThatItMayReadAlsoGoesOnAfterItsFirstBytes) {
@@ -399,7 +397,7 @@ TEST_F(BridgeCommand, ACaptureIntoAFifoThatItMayReadAlsoGoesOnAfterItsFirstBytes
   }
   const ToolResult result = end(tool);
   EXPECT_EQ(result.status, 0) << result.err;
-  EXPECT_TRUE(contains(result.err, "3 frames, 180 bytes")) << result.err;
+  EXPECT_TRUE(contains(result.err, "3 frames, 180 bytes"));
 }
 
 // A live capture: `tcpdump -w - | shmifctl bridge pcap:- bus:...`.
@@ -466,7 +464,7 @@ TEST_F(BridgeCommand, ACaptureThatFindsNoRoomIsReported) {
   record(file("source.pcap"), 2000);  // more than there is room for
   const ToolResult result = run_program(bridge("pcap:" + file("source.pcap"), "pcap:" + copy));
   EXPECT_EQ(result.status, 1) << result.out;
-  EXPECT_TRUE(contains(result.err, "\"" + copy + "\": No space left on device")) << result.err;
+  EXPECT_TRUE(contains(result.err, "\"" + copy + "\": No space left on device"));
 }
 
 TEST_F(BridgeCommand, RecordsOverACaptureOnlyWithForceAndOverNothingElse) {

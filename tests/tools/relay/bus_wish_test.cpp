@@ -1,12 +1,10 @@
-// --create, --size, --mtu and --flow: what is asked for, what a bus that exists must be, and what
-// becomes of one that was made.
+// --create: what becomes of a bus that a command made.
 
 #include <gtest/gtest.h>
 
 #include <filesystem>
 #include <functional>
 #include <string>
-#include <utility>
 
 #include "shmif/capture/pcap_link.hpp"
 #include "shmif/port.hpp"
@@ -18,40 +16,12 @@
 namespace shmif::test {
 namespace {
 
-using tools::BusWish;
-
-tools::Arguments parsed_wish(Words words) {
-  tools::Options options("act", "");
-  options.words(0, 0);
-  tools::add_bus_options(options);
-  return options.parse({std::move(words), std::nullopt});
-}
-
-BusWish wish_of(Words words) {
-  return tools::bus_wish(parsed_wish(std::move(words)));
-}
-
-/// What a bus at the path is refused with, for these options.
-std::error_code code_for(const std::string& path, Words words) {
-  tools::NewBus made;
-  const Result<Bus> bus = tools::provide_bus(path, wish_of(std::move(words)), made);
-  return bus ? std::error_code() : bus.error().code;
-}
-
-TEST(BusWish, OfABusThatExistsIsWhatWasAskedForAndNothingElse) {
-  const TempBus other({.ring_bytes = 64U << 10U, .mtu = 2000, .flow = Flow::pause});
-  for (const Words& words :
-       {Words{}, {"--create"}, {"--create", "--size", "64K", "--mtu", "2000", "--flow", "pause"}})
-    EXPECT_EQ(code_for(other.path(), words), std::error_code()) << testing::PrintToString(words);
-  for (const Words& words : {Words{"--size", "128K"}, {"--mtu", "1500"}, {"--flow", "ethernet"}})
-    EXPECT_EQ(code_for(other.path(), Words{"--create"} + words), Errc::geometry_differs)
-        << words[0];
-}
-
 TEST(NewBus, IsRemovedUnlessItIsKeptOrUsedOrNoLongerThere) {
   const TempBus beside(small_ring());
   const std::string path = beside.file("new");
-  const BusWish wish = wish_of({"--create", "--size", "64K"});
+  tools::BusWish wish;
+  wish.create = true;
+  wish.options = small_ring();
   const auto is_left = [&](const std::function<void(tools::NewBus&, const Bus&)>& use) {
     {
       tools::NewBus made;

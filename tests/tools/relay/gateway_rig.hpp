@@ -53,7 +53,7 @@ class GatewayRig : public ExecRig {
         by_caller({"unshare", "--user", "--map-root-user", "--net", "--mount", "sh", "-c",
                    kPath + network + "mount --bind " + file("resolv.conf") +
                        " /etc/resolv.conf && echo made && exec sleep 300"}));
-    ASSERT_TRUE(world_->wait_for("made")) << world_->so_far().err;
+    ASSERT_TRUE(world_->wait_for("made"));
     serve("busybox httpd -f -p 80 -h " + file("www"));
     serve("busybox httpd -f -p 127.0.0.1:81 -h " + file("local"));
     serve(std::string("dnsmasq --no-daemon --user=root --group=root --no-resolv "
@@ -74,7 +74,7 @@ class GatewayRig : public ExecRig {
   std::unique_ptr<Tool> gateway(const Words& more = {}, const Words& before = {}) const {
     auto tool =
         std::make_unique<Tool>(in_world(before + Words{shmifctl_path(), "gateway", bus()} + more));
-    EXPECT_TRUE(tool->wait_for("connected, as port gateway")) << tool->so_far().err;
+    EXPECT_TRUE(tool->wait_for("connected, as port gateway"));
     EXPECT_TRUE(eventually([&] { return port("gateway") && port("gateway")->up; }));
     return tool;
   }

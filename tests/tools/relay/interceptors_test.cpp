@@ -204,7 +204,7 @@ TEST_F(AddressWatchTest, TellsTheOtherHostOncePerAddressAndNoThird) {
   look();
   static_cast<void>(::testing::internal::GetCapturedStderr());
   EXPECT_EQ(heard(third), 2U) << "only the announcements";
-  std::vector<std::string> heard_of;
+  Words heard_of;
   tap::AddressClaim others(addresses_, [&](const tap::IpAddress& address, MacAddress owner) {
     heard_of.push_back(address.to_string() + ' ' + owner.to_string());
     return true;
@@ -217,7 +217,7 @@ TEST_F(AddressWatchTest, TellsTheOtherHostOncePerAddressAndNoThird) {
     EXPECT_FALSE(tap::AddressClaim({}, {}).look(each, web_.mac())) << "nobody claims that there";
   }
   const std::string own = ' ' + own_.mac().to_string();
-  EXPECT_EQ(heard_of, (std::vector<std::string>{"198.18.0.1" + own, "fd00::1" + own}));
+  EXPECT_EQ(heard_of, (Words{"198.18.0.1" + own, "fd00::1" + own}));
 }
 
 TEST_F(AddressWatchTest, LetsPassWhatOneWhoHasTheAddressAsksTheHost) {

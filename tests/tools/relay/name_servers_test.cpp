@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/support/temp_dir.hpp"
+#include "tests/support/words.hpp"
 
 namespace shmif::test {
 namespace {
@@ -84,10 +85,10 @@ TEST(NameServers, AreThoseOfTheFileInTheirOrderAndWithoutTheirZones) {
                                             "nameserver\n"
                                             "nameserver nobody\n"
                                             "nameserver fd00::53 # the last\n";
-  std::vector<std::string> found;
+  Words found;
   for (const tap::IpAddress& each : tools::name_servers(dir.file("resolv.conf")))
     found.push_back(each.to_string());
-  EXPECT_EQ(found, (std::vector<std::string>{"198.18.0.1", "fe80::1", "fd00::53"}));
+  EXPECT_EQ(found, (Words{"198.18.0.1", "fe80::1", "fd00::53"}));
   EXPECT_TRUE(tools::name_servers(dir.file("none")).empty());
 }
 

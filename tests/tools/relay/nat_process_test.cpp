@@ -21,6 +21,7 @@
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
+#include "tests/support/words.hpp"
 
 namespace shmif::test {
 namespace {
@@ -63,27 +64,6 @@ TEST(NatProcess, IsTheFirstFileOfThatNameInThePathThatCanBeRun) {
   std::filesystem::current_path(dir.file("program"));
   EXPECT_EQ(found(dir.file("none") + "::" + dir.file("text")), 0) << "an empty name is \".\"";
   std::filesystem::current_path(back);
-}
-
-TEST(NatNetworks, ServeNamesWhereTheirProgramDoes) {
-  using enum tools::NatProgram;
-  constexpr std::uint32_t kNetwork = 0xc6120400;  // 198.18.4.0
-  struct Case {
-    tools::NatProgram program;
-    const char* resolver;
-    std::optional<std::uint32_t> server;
-  };
-  for (const Case& c :
-       {Case{slirp4netns, "127.0.0.53", kNetwork + 3},  // its own
-        Case{slirp4netns, "198.18.4.77", kNetwork + 3}, Case{slirp4netns, nullptr, kNetwork + 3},
-        Case{passt, nullptr, {}}, Case{passt, "127.0.0.53", kNetwork + 2},  // the gateway
-        Case{passt, "198.18.4.77", kNetwork + 77},                          // the resolver
-        Case{passt, "198.18.5.1", {}}}) {                                   // not in the network
-    tools::NatWish wish{.program = c.program,
-                        .network = *tools::NatNetwork::parse("198.18.4.0/24")};
-    if (c.resolver != nullptr) wish.resolver = *tap::IpAddress::parse(c.resolver);
-    EXPECT_EQ(tools::name_server_of(wish), c.server) << (c.resolver ? c.resolver : "none");
-  }
 }
 
 /// A slirp4netns that listens as that does (its last word is the path), and
@@ -223,9 +203,9 @@ TEST_F(NatWords, NameTheNetworkAndWhereTheGatewayLeads) {
   for (const auto& [mtu, said] :
        {std::pair{65519U, "--mtu=65519\n"}, {65520U, "--mtu=65520\n"}, {65521U, "--mtu=65520\n"}}) {
     const std::string words = passt_words({.mtu = mtu});
-    EXPECT_NE(words.find(said), std::string::npos) << "65520 is the most that it takes: " << words;
+    EXPECT_TRUE(contains(words, said)) << "65520 is the most that it takes";
   }
-  EXPECT_NE(slirp_words({.mtu = 65521}).find("--mtu=65521\n"), std::string::npos);
+  EXPECT_TRUE(contains(slirp_words({.mtu = 65521}), "--mtu=65521\n"));
 }
 
 TEST_F(NatWords, OfItsEndAreTheLastThatItSaid) {
@@ -281,7 +261,7 @@ TEST_F(NatWords, OnlyItsErrorsComeBackAndItHasAGroupOfItsOwn) {
       "echo empty >&3; echo $$ $(/usr/bin/cut -d' ' -f5 /proc/$$/stat) >&3");
   run(tools::NatProgram::passt, {});
   std::istringstream lines(contents("words"));
-  std::vector<std::string> all;
+  Words all;
   for (std::string line; std::getline(lines, line);) all.push_back(line);
   ASSERT_GE(all.size(), 5U);
   const auto tail = [&](std::size_t from_end) { return all[all.size() - from_end]; };

@@ -52,7 +52,7 @@ TEST(PingCommand, ListsEverybodyWhoAnswers) {
   EXPECT_EQ(out["sent"], 3);
   EXPECT_EQ(out["path"], rig.path());
   ASSERT_EQ(out["responders"].size(), 2U);
-  std::vector<std::string> names;
+  Words names;
   for (const Json& from : out["responders"]) {
     names.push_back(from["name"]);
     EXPECT_EQ(from["answered"], 3);
@@ -63,7 +63,7 @@ TEST(PingCommand, ListsEverybodyWhoAnswers) {
     EXPECT_LE(from["rtt_ns_p99"], from["rtt_ns_max"]);
   }
   std::ranges::sort(names);
-  EXPECT_EQ(names, (std::vector<std::string>{"one", "two"}));
+  EXPECT_EQ(names, (Words{"one", "two"}));
 }
 
 TEST(PingCommand, AsksOnePortByNameOrByMac) {
@@ -83,8 +83,7 @@ TEST(PingCommand, AsksOnePortByNameOrByMac) {
     EXPECT_EQ(count_of_lines(r.out), 5) << r.out;  // a head, two answers, a summary of two lines
     EXPECT_TRUE(contains(r.out, "one (" + mac +
                                     "): 2 sent, 2 answered, 0 lost (0.0 %)\n"
-                                    "  min/p50/p99/max "))
-        << r.out;
+                                    "  min/p50/p99/max "));
     EXPECT_FALSE(contains(r.out, "other"));
   }
 }
@@ -115,7 +114,7 @@ TEST(PingCommand, ExitsWithOneWhenNothingAnswersAndSaysWhy) {
     const ToolResult r = run_program(ping(rig, Words{"--timeout", "0.05"} + more));
     EXPECT_EQ(r.status, 1);
     EXPECT_EQ(count_of_lines(r.err), 1) << r.err;
-    EXPECT_TRUE(contains(r.err, why)) << r.err;
+    EXPECT_TRUE(contains(r.err, why));
   };
   const std::string mac = silent.mac().to_string();
   said({"-c", "1"}, "no port answered 1 request on ");
@@ -137,7 +136,7 @@ TEST(PingCommand, RespondSaysWhoItIsAndEndsWithZeroWhenStopped) {
   tool.signal(SIGTERM);
   const ToolResult r = tool.finish();
   EXPECT_EQ(r.status, 0);
-  EXPECT_TRUE(contains(r.out, "\n3 requests answered\n")) << r.out;
+  EXPECT_TRUE(contains(r.out, "\n3 requests answered\n"));
 }
 
 TEST(PingCommand, LiesInRepliesAreNotBelieved) {
@@ -165,7 +164,7 @@ TEST(PingCommand, LiesInRepliesAreNotBelieved) {
   reply([](Ping& lie) { lie.source = *MacAddress::parse("b2:a0:00:00:00:99"); });
   const ToolResult r = tool.finish();
   EXPECT_EQ(r.status, 1) << r.out;
-  EXPECT_TRUE(contains(r.err, "no answer")) << r.err;
+  EXPECT_TRUE(contains(r.err, "no answer"));
 }
 
 TEST(PingCommand, WrongUsageIsRefused) {
@@ -174,8 +173,7 @@ TEST(PingCommand, WrongUsageIsRefused) {
     const ToolResult refused =
         run_program(ping(rig, {"--respond", "--" + option + (option == "json" ? "" : "=1")}));
     EXPECT_EQ(refused.status, 2) << option;
-    EXPECT_TRUE(contains(refused.err, "--respond only answers, it takes no --" + option))
-        << refused.err;
+    EXPECT_TRUE(contains(refused.err, "--respond only answers, it takes no --" + option));
   }
   EXPECT_EQ(run_program(ping(rig, {"-c", "0"})).status, 2);
   EXPECT_EQ(run_program(ping(rig, {"--to", "01:00:5e:00:00:01"})).status, 2);
@@ -253,7 +251,7 @@ TEST(PingCommand, AnInterruptEndsItWithItsSignalUnlessSomebodyHasAnswered) {
   EXPECT_EQ(nothing.err, "");
   const ToolResult something = lucky.finish();
   EXPECT_EQ(something.status, 0);
-  EXPECT_TRUE(contains(something.out, ": 1 sent, 1 answered, 0 lost (0.0 %)\n")) << something.out;
+  EXPECT_TRUE(contains(something.out, ": 1 sent, 1 answered, 0 lost (0.0 %)\n"));
 }
 
 TEST(PingCommand, ARoundTripBeginsWithItsOwnRequest) {
@@ -286,7 +284,7 @@ TEST(PingCommand, ABusThatIsTruncatedEndsItWithAnErrorWhileItWaits) {
   const ToolResult r = tool.finish();
   EXPECT_FALSE(r.timed_out);
   EXPECT_EQ(r.status, 1);
-  EXPECT_TRUE(contains(r.err, "cannot go on with pings on " + rig.path())) << r.err;
+  EXPECT_TRUE(contains(r.err, "cannot go on with pings on " + rig.path()));
 }
 
 TEST(PingCommand, WhoAnswersGoesOnWhereACorruptBusWasRepaired) {
@@ -294,7 +292,7 @@ TEST(PingCommand, WhoAnswersGoesOnWhereACorruptBusWasRepaired) {
   Port port = rig.port("one");
   Tool tool(ping(rig, {"--respond", "--name", "answerer"}));
   ASSERT_TRUE(rig.wait_for_port("answerer"));
-  const std::vector<std::string> ask{"--to", "answerer", "-c", "1", "--timeout", "100"};
+  const Words ask{"--to", "answerer", "-c", "1", "--timeout", "100"};
   ASSERT_EQ(run_program(ping(rig, ask)).status, 0);
   {
     std::fstream file(rig.path(), std::ios::in | std::ios::out | std::ios::binary);
@@ -304,13 +302,13 @@ TEST(PingCommand, WhoAnswersGoesOnWhereACorruptBusWasRepaired) {
   const Bytes bytes = arp_request();
   const FrameView frame(bytes.data(), bytes.size());
   (void)port.send({&frame, 1});  // which wakes it, whether the ring takes it or not
-  ASSERT_TRUE(tool.wait_for("the bus is corrupt")) << tool.so_far().err;
+  ASSERT_TRUE(tool.wait_for("the bus is corrupt"));
   ASSERT_EQ(run_tool({"repair", rig.path()}).status, 0);
   EXPECT_EQ(run_program(ping(rig, ask)).status, 0);
   tool.signal(SIGTERM);
   const ToolResult r = tool.finish();
   EXPECT_EQ(r.status, 0) << r.err;
-  EXPECT_TRUE(contains(r.out, "\n2 requests answered\n")) << r.out;
+  EXPECT_TRUE(contains(r.out, "\n2 requests answered\n"));
 }
 
 TEST(PingCommand, BothSidesWaitWhileStoppedWritersHoldTheRing) {
@@ -325,7 +323,7 @@ TEST(PingCommand, BothSidesWaitWhileStoppedWritersHoldTheRing) {
   held.let_go();
   const ToolResult r = asker.finish();
   EXPECT_EQ(r.status, 0) << r.err;
-  EXPECT_TRUE(contains(r.out, "2 sent, 2 answered, 0 lost")) << r.out;
+  EXPECT_TRUE(contains(r.out, "2 sent, 2 answered, 0 lost"));
 }
 
 /// Leaves a port behind whose process is gone. It was never up.
@@ -346,7 +344,7 @@ TEST(PingCommand, PortsOfAProcessThatIsGoneAreNotTakenForThoseThatHaveTheirAddre
   leave_dead_port(rig, "former", mac);
   const ToolResult gone = ping_once(rig, mac.to_string());
   EXPECT_EQ(gone.status, 1);
-  EXPECT_TRUE(contains(gone.err, " to 1 request on " + rig.path() + "\n")) << gone.err;
+  EXPECT_TRUE(contains(gone.err, " to 1 request on " + rig.path() + "\n"));
   EXPECT_TRUE(contains(ping_once(rig, "former").err, "no port has that name (attached: none)"));
 
   const Port other = rig.port("other");  // not in the slot of the dead one
@@ -365,7 +363,7 @@ TEST(PingCommand, PortsOfAProcessThatIsGoneAreNotTakenForThoseThatHaveTheirAddre
   const std::optional<FrameView> answer = answer_ping(batch[0], mac, reply);
   ASSERT_TRUE(answer);
   ASSERT_EQ(present.send({&*answer, 1}).taken, 1U);
-  EXPECT_TRUE(tool.wait_for("present (" + mac.to_string() + "): seq 0, ")) << tool.so_far().out;
+  EXPECT_TRUE(tool.wait_for("present (" + mac.to_string() + "): seq 0, "));
 }
 
 }  // namespace

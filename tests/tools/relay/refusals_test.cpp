@@ -79,10 +79,10 @@ TEST_F(BridgeRefusals, OfLinksSayWhichOneWasMeant) {
                  1);
   const ToolResult slirp = run_program(
       {"env", "VDEPLUGIN_PATH=/nonexistent", shmifctl_path(), "bridge", bus, "vde:slirp://"});
-  EXPECT_TRUE(contains(slirp.err, "'shmifctl gateway'")) << slirp.err;
+  EXPECT_TRUE(contains(slirp.err, "'shmifctl gateway'"));
   Tool digits({"sh", "-c", "cd \"$1\" && exec \"$2\" bridge \"$3\" stream:./5555", "sh",
                directory_.path(), shmifctl_path(), bus});
-  EXPECT_TRUE(digits.wait_for("stream:./5555: ready")) << digits.so_far().err;
+  EXPECT_TRUE(digits.wait_for("stream:./5555: ready"));
   EXPECT_TRUE(std::filesystem::is_socket(file("5555")));
   EXPECT_EQ(end(digits).status, 0);
 }
@@ -129,7 +129,7 @@ TEST_F(BridgeRefusals, OfFaultsNameTheFault) {
   ASSERT_TRUE(eventually([&] { return request_change(bus_, "port0", "heal").has_value(); }));
   const auto answer = request_change(bus_, "port0", "fault loss=1%;in:loss=2%");
   ASSERT_FALSE(answer);
-  EXPECT_TRUE(contains(answer.error().message, "loss is given twice")) << answer.error().message;
+  EXPECT_TRUE(contains(answer.error().message, "loss is given twice"));
 }
 
 }  // namespace

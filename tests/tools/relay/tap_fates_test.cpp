@@ -59,7 +59,7 @@ TEST_F(TapCommand, APortWhoseDeviceIsDownHasNoCarrierAndAnswersNoPing) {
   for (const ToolResult& silent :
        {ping_within("0.1"), run_tool({"wait", bus, "--port", "lab0", "--timeout", "0"})}) {
     EXPECT_EQ(silent.status, 1) << silent.out;
-    EXPECT_TRUE(contains(silent.err, "interface of its host is down")) << silent.err;
+    EXPECT_TRUE(contains(silent.err, "interface of its host is down"));
   }
   ASSERT_TRUE(space.netlink().set_up("lab0"));
   EXPECT_TRUE(becomes("\"carrier\": true"));
@@ -77,7 +77,7 @@ TEST_F(TapCommand, FaultsOfEachWayHitWhatCrossesTheLineOfTheDevice) {
     wait_for_port("lab0");
     const ToolResult result = run_tool(
         {"ping", bus, "--to", "lab0", "-c", "3", "-i", "0.01", "--timeout", "1", "--json"});
-    EXPECT_TRUE(contains(result.out, received)) << result.out;
+    EXPECT_TRUE(contains(result.out, received));
     end(tap);
   }
 }
@@ -99,7 +99,7 @@ TEST_F(TapCommand, ABridgeShowsThatItsDeviceIsDownAndCountsWhatThatDropped) {
     const ToolResult result = bridge.finish();
     const std::string line = "bus:" + bus + " -> tap:lab0: 0 frames, 0 bytes, 0 lost, 2 dropped " +
                              "(2 while the interface was down) = 2 came\n";
-    EXPECT_TRUE(contains(result.out, line)) << result.out;
+    EXPECT_TRUE(contains(result.out, line));
   }
 }
 
@@ -114,12 +114,10 @@ TEST_F(TapCommand, ABridgeFollowsItsDeviceWhichHasNoCarrierWhileTheBusIsCorrupt)
     Tool bridge(bridge_in(space, links));
     wait_for_port("br");
     spoil_ring(bus);
-    EXPECT_TRUE(bridge.wait_for("the interface has no carrier until the bus is repaired"))
-        << bridge.so_far().err;
+    EXPECT_TRUE(bridge.wait_for("the interface has no carrier until the bus is repaired"));
     EXPECT_FALSE(space.netlink().interface("lab0").value().has_carrier());
     ASSERT_EQ(run_tool({"repair", bus}).status, 0);
-    EXPECT_TRUE(bridge.wait_for("the bus " + bus + " works again, and the interface has carrier"))
-        << bridge.so_far().err;
+    EXPECT_TRUE(bridge.wait_for("the bus " + bus + " works again, and the interface has carrier"));
     EXPECT_TRUE(becomes("\"carrier\": true"));
     ASSERT_TRUE(space.netlink().move_to("lab0", other.space()));
     EXPECT_TRUE(becomes("\"carrier\": false")) << "it arrives down";
@@ -142,7 +140,7 @@ TEST_F(TapCommand, AnnouncesItsAddressAndNamesAnotherHostThatHasItButNoInterface
                 .status,
             0);
   Tool tap(tap_in(space, {"--name", "lab0", "--ip", "198.18.0.1/24"}));
-  ASSERT_TRUE(tap.wait_for("lab0 is on " + bus)) << tap.so_far().err;
+  ASSERT_TRUE(tap.wait_for("lab0 is on " + bus));
   std::optional<MacAddress> owner;
   const std::vector<tap::Cidr> addresses{tap::Cidr::parse("198.18.0.1/24").value()};
   tap::AddressClaim claim(addresses, [&](const tap::IpAddress&, MacAddress mac) {
@@ -163,12 +161,11 @@ TEST_F(TapCommand, AnnouncesItsAddressAndNamesAnotherHostThatHasItButNoInterface
     tap::AddressClaim(addresses, {}).announce(other);
     if (mac[16] != '8') continue;
     EXPECT_TRUE(tap.wait_for("tap: another host on " + bus +
-                             " has the address 198.18.0.1, too: " + mac + " (port \"other\"); "))
-        << tap.so_far().err;
+                             " has the address 198.18.0.1, too: " + mac + " (port \"other\"); "));
   }
   tap.signal(SIGTERM);
   const std::string said = tap.finish().err;
-  EXPECT_FALSE(contains(said, ":77")) << said;
+  EXPECT_FALSE(contains(said, ":77"));
 }
 
 TEST_F(TapCommand, ASuperFrameOfTheBusComesToItsDeviceAsItIsOrInPieces) {
@@ -179,7 +176,7 @@ TEST_F(TapCommand, ASuperFrameOfTheBusComesToItsDeviceAsItIsOrInPieces) {
     Words words = {shmifctl_path(), "tap", own, "--netns", path_of(space), "--name", "lab0"};
     if (!whole) words.emplace_back("--no-offload");
     Tool tap(words);
-    ASSERT_TRUE(tap.wait_for("lab0 is on " + own)) << tap.so_far().err;
+    ASSERT_TRUE(tap.wait_for("lab0 is on " + own));
     Port port({.name = "far"});
     port.attach(own).value();
     ASSERT_FALSE(port.up());
@@ -210,8 +207,7 @@ TEST_F(TapCommand, EndsWithTheProcessWhoseNamespaceItWasGiven) {
   const ToolResult result = tap.finish();
   EXPECT_FALSE(result.timed_out);
   EXPECT_EQ(result.status, 0) << result.err;
-  EXPECT_TRUE(contains(result.out, "process " + pid + " has ended: lab0 leaves " + bus))
-      << result.out;
+  EXPECT_TRUE(contains(result.out, "process " + pid + " has ended: lab0 leaves " + bus));
   EXPECT_FALSE(space.netlink().interface("lab0"));
   EXPECT_EQ(run_tool({"destroy", bus}).status, 0) << "the port is gone, too";
 }
@@ -229,7 +225,7 @@ TEST_F(TapCommand, EndsWhenTheNamespaceHasNoNameAndNoProcessAnyMore) {
   const ToolResult result = tap.finish();
   EXPECT_FALSE(result.timed_out);
   EXPECT_EQ(result.status, 0) << result.err;
-  EXPECT_TRUE(contains(result.out, "network namespace " + path + " is gone")) << result.out;
+  EXPECT_TRUE(contains(result.out, "network namespace " + path + " is gone"));
 }
 
 TEST_F(TapCommand, SaysThatItsBusIsCorruptOrRemovedAndHasCarrierAgainWhenItIsRepaired) {
@@ -275,7 +271,7 @@ TEST_F(TapCommand, LeadsToItsGatewaysAlsoAfterItWasDownWhetherTheBusIsMadeOrTher
     const TestNamespace space;
     Tool tap(tap_in(space, {"--create", "--name", "lab0", "--ip", "198.18.0.1/24", "--ip",
                             "fd00::1/64", "--gateway", "198.18.0.254", "--gateway", "fd00::fe"}));
-    ASSERT_TRUE(tap.wait_for("lab0 is on " + bus)) << tap.so_far().err;
+    ASSERT_TRUE(tap.wait_for("lab0 is on " + bus));
     EXPECT_EQ(default_routes_of(space), both);
     ASSERT_TRUE(space.netlink().set_up("lab0", false));
     EXPECT_EQ(default_routes_of(space), "");
@@ -300,7 +296,7 @@ TEST_F(TapCommand, ADeviceThatExistedKeepsOnlyTheDefaultRoutesThatItHad) {
   for (const int number : {SIGTERM, SIGKILL}) {
     Tool tap(tap_in(
         space, {"--create", "--name", "tt", "--gateway", "198.18.8.9", "--gateway", "fd00::fe"}));
-    ASSERT_TRUE(tap.wait_for("tt is on " + bus)) << tap.so_far().err;
+    ASSERT_TRUE(tap.wait_for("tt is on " + bus));
     EXPECT_EQ(default_routes_of(space), before + "fd00::fe on tt\n");
     tap.signal(number);
     tap.finish();
@@ -309,7 +305,7 @@ TEST_F(TapCommand, ADeviceThatExistedKeepsOnlyTheDefaultRoutesThatItHad) {
   }
   netlink.remove_default_route("tt", *tap::IpAddress::parse("198.18.8.9")).value();
   Tool tap(tap_in(space, {"--name", "tt", "--gateway", "198.18.8.9", "--gateway", "fd00::fe"}));
-  ASSERT_TRUE(tap.wait_for("tt is on " + bus)) << tap.so_far().err;
+  ASSERT_TRUE(tap.wait_for("tt is on " + bus));
   EXPECT_EQ(default_routes_of(space), before + "fd00::fe on tt\n");
   tap.signal(SIGTERM);
   tap.finish();
@@ -353,7 +349,7 @@ TEST_F(TapCommand, RefusesWhatCannotBeBeforeItMakesABusOrADevice) {
             "198.18.8.9 on interface v0"}}) {
     const ToolResult refused = run_program(tap_in(each.space, Words{"--create"} + each.words));
     EXPECT_EQ(refused.status, each.status) << refused.err;
-    EXPECT_TRUE(contains(refused.err, each.why)) << refused.err;
+    EXPECT_TRUE(contains(refused.err, each.why));
     EXPECT_FALSE(each.space.netlink().interface("lab0"));
     EXPECT_FALSE(std::filesystem::exists(bus));
   }

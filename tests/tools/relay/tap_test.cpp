@@ -47,7 +47,7 @@ TEST_F(TapCommand, DevicesOfOneNameReachEachOtherOverABusOfNetbsdsFormat) {
   Tool a(tap_in(left, {"--name", "lab0", "--ip", "198.18.0.1/24"}));
   Tool b(tap_in(right, {"--name", "lab0", "--ip", "198.18.0.2/24"}));
   for (Tool* const each : {&a, &b}) {
-    ASSERT_TRUE(each->wait_for("lab0 is on " + bus)) << each->so_far().err;
+    ASSERT_TRUE(each->wait_for("lab0 is on " + bus));
     EXPECT_EQ(times_in(each->so_far().err, "promises less"), 1U) << each->so_far().err;
   }
   EXPECT_NE(left.netlink().interface("lab0").value().mac,
@@ -134,8 +134,7 @@ TEST_F(TapCommand, APersistentDeviceStaysAndIsUsedAgainWithItsAddressOrTheOneAsk
         << "the port has the device's address";
     EXPECT_TRUE(contains(all_settings_of(space), "+tx-tcp-segmentation"));
     end(tap);
-    EXPECT_FALSE(contains(all_settings_of(space), "+tx-tcp-segmentation"))
-        << all_settings_of(space);
+    EXPECT_FALSE(contains(all_settings_of(space), "+tx-tcp-segmentation"));
   }
   EXPECT_TRUE(space.netlink().interface("tt"));
 }
@@ -144,7 +143,7 @@ TEST_F(TapCommand, APersistentDeviceStaysAndIsUsedAgainWithItsAddressOrTheOneAsk
 /// started, and the device until it ends.
 void kill_both(const Words& command, const std::string& bus) {
   Tool killed(command);
-  ASSERT_TRUE(killed.wait_for("tt is on " + bus)) << killed.so_far().err;
+  ASSERT_TRUE(killed.wait_for("tt is on " + bus));
   pid_t keeper = -1;
   ASSERT_TRUE(eventually([&] { return (keeper = keeper_of(bus)) > 1; }));
   ::kill(keeper, SIGKILL);
@@ -264,7 +263,7 @@ TEST_F(TapCommand, OfADeviceThatWasDeletedNoFileIsLeft) {
       ASSERT_TRUE(space.netlink().remove("tt"));
       const ToolResult ended = tool.finish();
       EXPECT_EQ(ended.status, 1);
-      EXPECT_TRUE(contains(ended.err, "tt")) << ended.err;
+      EXPECT_TRUE(contains(ended.err, "tt"));
       EXPECT_TRUE(eventually([&] { return ::access(file.c_str(), F_OK) != 0; })) << file;
     }
   }
@@ -288,8 +287,8 @@ TEST_F(TapCommand, AnInterfaceThatTookTheNameOfAMovedDeviceIsNotChangedAtTheEnd)
   const auto now = space.netlink().interface("lab0");
   EXPECT_EQ(now->mtu, 1300U);
   EXPECT_EQ(now->mac, mac);
-  EXPECT_NE(run_inside(space, {"ip", "addr", "show", "dev", "lab0"}).out.find("198.18.0.1/24"),
-            std::string::npos);
+  EXPECT_TRUE(
+      contains(run_inside(space, {"ip", "addr", "show", "dev", "lab0"}).out, "198.18.0.1/24"));
   EXPECT_TRUE(other.netlink().interface("lab0")) << "it stays where it is";
 }
 
@@ -301,14 +300,12 @@ TEST_F(TapCommand, ASecondOneIsToldWhoHasItsDeviceOrNameAndTakesTheNextFreeNameI
   EXPECT_TRUE(b.wait_for("as port port0"));
   const ToolResult refused = run_program(tap_in(right, {"--name", "eth1", "--port-name", "eth0"}));
   EXPECT_EQ(refused.status, 1);
-  EXPECT_TRUE(contains(refused.err, std::to_string(a.pid())))
-      << "names the process that has it: " << refused.err;
+  EXPECT_TRUE(contains(refused.err, std::to_string(a.pid()))) << "names the process that has it";
   EXPECT_FALSE(right.netlink().interface("eth1"));
   const ToolResult same = run_program(tap_in(left, {"--name", "eth0"}));
   EXPECT_EQ(same.status, 1);
-  EXPECT_TRUE(contains(same.err, "process " + std::to_string(a.pid()) + " has attached it"))
-      << same.err;
-  EXPECT_TRUE(contains(same.err, "another --name")) << same.err;
+  EXPECT_TRUE(contains(same.err, "process " + std::to_string(a.pid()) + " has attached it"));
+  EXPECT_TRUE(contains(same.err, "another --name"));
 }
 
 TEST_F(TapCommand, TwoDevicesOfOneBusOnOneKernelBridgeAreFoundToBeALoop) {
@@ -379,7 +376,7 @@ TEST_F(TapCommand, AnOrdinaryUserPutsARootlessContainerOnTheBus) {
       run_program({"unshare", "--mount", "sh", "-c", script, "sh", shmifctl_path(), bus});
   if (result.status == 99) GTEST_SKIP() << "no user namespaces for ordinary users: " << result.err;
   EXPECT_EQ(result.status, 0) << result.err;
-  EXPECT_TRUE(contains(result.out, "tap0 is on")) << result.out;
+  EXPECT_TRUE(contains(result.out, "tap0 is on"));
 }
 
 TEST_F(TapCommand, AFrameLongerThanTheBusCarriesIsCountedAndSaidOnceWithBothMtus) {
@@ -400,7 +397,7 @@ TEST_F(TapCommand, AFrameLongerThanTheBusCarriesIsCountedAndSaidOnceWithBothMtus
   const std::string said = tap.finish().err;
   for (const std::string& part :
        {std::string("a frame of 4014 bytes from tap:lab0 (MTU 9000)"), bus + " (MTU 1500)"})
-    EXPECT_TRUE(contains(said, part)) << said;
+    EXPECT_TRUE(contains(said, part));
   EXPECT_EQ(count_of_lines(said), 1) << said;
 }
 
@@ -417,8 +414,7 @@ TEST_F(TapCommand, WaitsForTheNameOrTheAddressThatItHasUntilTheirOwnerHasGone) {
                      : tap_in(space, {"--name", "tt"}));
     usleep(300'000);  // it finds it taken
     ASSERT_FALSE(owner.detach());
-    EXPECT_TRUE(tap.wait_for(by_name ? "as port given" : "as port tt, " + mac.to_string()))
-        << tap.so_far().out << tap.so_far().err;
+    EXPECT_TRUE(tap.wait_for(by_name ? "as port given" : "as port tt, " + mac.to_string()));
   }
 }
 

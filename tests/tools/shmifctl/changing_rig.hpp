@@ -20,7 +20,6 @@ namespace shmif::test {
 class Changing : public ::testing::Test {
  protected:
   using json = nlohmann::json;
-  using Words = std::vector<std::string>;
 
   void SetUp() override {
     const ToolResult probe = run_tool({"exec", rig_.path(), "--", "true"});
@@ -30,8 +29,7 @@ class Changing : public ::testing::Test {
 
   /// Starts a host, and waits until its port is up.
   std::unique_ptr<Tool> host(const std::string& name, const std::string& script, Words more = {}) {
-    Words words{shmifctl_path(), "exec", rig_.path(), "--name", name};
-    words.insert(words.end(), more.begin(), more.end());
+    Words words = Words{shmifctl_path(), "exec", rig_.path(), "--name", name} + more;
     words.insert(words.end(), {"--", "sh", "-c", "PATH=$PATH:/sbin:/usr/sbin; " + script});
     auto tool = std::make_unique<Tool>(std::move(words));
     EXPECT_TRUE(rig_.wait_for_port(name)) << name;
@@ -42,9 +40,7 @@ class Changing : public ::testing::Test {
         {"enter", rig_.path(), name, "--", "sh", "-c", "PATH=$PATH:/sbin:/usr/sbin; " + script});
   }
   ToolResult change(const std::string& command, Words more) {
-    Words words{command, rig_.path()};
-    words.insert(words.end(), more.begin(), more.end());
-    return run_tool(std::move(words));
+    return run_tool(Words{command, rig_.path()} + more);
   }
   std::string done(const std::string& command, Words more) {
     const ToolResult result = change(command, std::move(more));

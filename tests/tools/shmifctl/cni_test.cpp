@@ -49,8 +49,8 @@ class CniPlugin : public testing::Test {
   }
   /// A process with the port that the plugin looks for.
   std::unique_ptr<Tool> start() const {
-    auto tool = std::make_unique<Tool>(
-        std::vector<std::string>{shmifctl_path(), "dump", bus_.path(), "--name", kPort});
+    auto tool =
+        std::make_unique<Tool>(Words{shmifctl_path(), "dump", bus_.path(), "--name", kPort});
     EXPECT_TRUE(eventually([&] { return ports_up(bus_.info()) == 1; }));
     return tool;
   }
@@ -81,7 +81,7 @@ TEST_F(CniPlugin, DelReleasesTheLeaseAndEndsNoOtherProcessThatTheRowNames) {
   raw.slot(0).pid = static_cast<std::uint32_t>(bystander.pid());
   const ToolResult said = call("DEL");
   EXPECT_EQ(said.status, 0) << said.out;
-  EXPECT_NE(said.err.find("does not use this bus"), std::string::npos) << said.err;
+  EXPECT_TRUE(contains(said.err, "does not use this bus"));
   EXPECT_EQ(releases(), 1U);
   EXPECT_EQ(::kill(bystander.pid(), 0), 0);
   siginfo_t ended{};
@@ -187,8 +187,7 @@ TEST_F(CniNetwork, EachVersionGetsAddressesOfBothFamilies) {
     EXPECT_EQ(added["ips"][0].contains("version"), has_families) << version;
     EXPECT_EQ(added["ips"][1].value("version", "6"), "6");
     const ToolResult routes = run_program({"nsenter", "--net=" + container.netns(), "ip", "route"});
-    EXPECT_NE(routes.out.find("198.18.5.0/24 dev eth0"), std::string::npos)
-        << "no gateway: " << routes.out;
+    EXPECT_TRUE(contains(routes.out, "198.18.5.0/24 dev eth0")) << "no gateway";
     config_["prevResult"] = added;
     if (version != "0.3.1") {
       EXPECT_EQ(ask("CHECK", "c0ffeec0ffee0123", container.netns()).first, 0) << version;
@@ -196,7 +195,7 @@ TEST_F(CniNetwork, EachVersionGetsAddressesOfBothFamilies) {
                    "dev", "eth0"});
       const auto [lacks, why] = ask("CHECK", "c0ffeec0ffee0123", container.netns());
       EXPECT_EQ(lacks, 1);
-      EXPECT_NE(why["msg"].get<std::string>().find("198.18.0.7/24"), std::string::npos) << why;
+      EXPECT_TRUE(contains(why["msg"].get<std::string>(), "198.18.0.7/24")) << why;
     }
     EXPECT_EQ(ask("DEL", "c0ffeec0ffee0123", container.netns()).first, 0) << version;
     EXPECT_EQ(ports_up(bus_.info()), 0U);
@@ -210,7 +209,7 @@ TEST_F(CniNetwork, ASecondAddIsRefusedAndLeavesInterfaceAndLeaseAlone) {
   ASSERT_EQ(ask("ADD", "c0ffeec0ffee0123", container.netns()).first, 0);
   const auto [status, why] = ask("ADD", "c0ffeec0ffee0123", container.netns());
   EXPECT_EQ(status, 1);
-  EXPECT_NE(why["msg"].get<std::string>().find("already"), std::string::npos) << why;
+  EXPECT_TRUE(contains(why["msg"].get<std::string>(), "already")) << why;
   EXPECT_EQ(releases(), 0U);
   EXPECT_EQ(ports_up(bus_.info()), 1U);
 }
@@ -240,11 +239,10 @@ TEST_F(CniNetwork, GcKeepsTheAttachmentsThatAreNamedAndThoseOfOtherNetworks) {
 TEST(CniRefusals, EachSaysWhatToDo) {
   struct Refusal {
     std::string config, command, part;
-    std::vector<std::string> environment{};
+    Words environment{};
   };
   const std::string lan = R"({"cniVersion": "1.1.0", "name": "lan", "bus": "/nowhere/bus")";
-  const std::vector<std::string> container{"CNI_CONTAINERID=c0ffee", "CNI_IFNAME=eth0",
-                                           "CNI_NETNS=/proc/self/ns/net"};
+  const Words container{"CNI_CONTAINERID=c0ffee", "CNI_IFNAME=eth0", "CNI_NETNS=/proc/self/ns/net"};
   const Refusal refusals[] = {
       {"{", "ADD", "is no JSON: "},
       {R"({"cniVersion": "9"})", "ADD", "(set \"cniVersion\" to one of 0.3.1, "},
@@ -279,7 +277,7 @@ TEST(CniRefusals, EachSaysWhatToDo) {
   };
   for (const Refusal& each : refusals) {
     SCOPED_TRACE(each.part);
-    std::vector<std::string> words{"env", "CNI_COMMAND=" + each.command, "CNI_PATH=/nowhere"};
+    Words words{"env", "CNI_COMMAND=" + each.command, "CNI_PATH=/nowhere"};
     words.insert(words.end(), each.environment.begin(), each.environment.end());
     words.insert(words.end(), {SHMIF_PYTHON, in_source("examples/cni/shmif")});
     const ToolResult refused = run_program(words, each.config);
@@ -287,7 +285,7 @@ TEST(CniRefusals, EachSaysWhatToDo) {
     const Json json = Json::parse(refused.out, nullptr, false);
     ASSERT_TRUE(json.is_object()) << refused.out;
     const std::string message = json.value("msg", "");
-    EXPECT_NE(message.find(each.part), std::string::npos) << message;
+    EXPECT_TRUE(contains(message, each.part));
     EXPECT_TRUE(message.ends_with(')')) << message;
   }
 }

@@ -12,7 +12,6 @@
 
 #include <cstddef>
 #include <fstream>
-#include <iterator>
 #include <sstream>
 
 #include "base/unique_fd.hpp"
@@ -33,7 +32,7 @@ std::vector<pid_t> children_of(pid_t parent) {
 /// A program of root on a terminal of its own.
 class OnTerminal {
  public:
-  explicit OnTerminal(std::vector<std::string> words, const std::function<void()>& before = [] {}) {
+  explicit OnTerminal(Words words, const std::function<void()>& before = [] {}) {
     std::fflush(nullptr);
     pid_ = ::forkpty(&terminal_, nullptr, nullptr, nullptr);
     if (pid_ != 0) return;
@@ -114,7 +113,7 @@ class EnterForeign : public ExecRig {
     host_ = start("a", "echo ready; exec sleep 601");
     ASSERT_TRUE(host_->wait_for("ready"));
   }
-  std::vector<std::string> line(const std::string& script) const {
+  Words line(const std::string& script) const {
     return {shmifctl_path(), "enter", bus(), "a", "--", "sh", "-c", script};
   }
   pid_t init() const {
@@ -133,7 +132,7 @@ TEST_P(EnterForeign, OwnerOfTheHostCannotStopOrKillWhatHasRootsTerminal) {
   for (const char* signal : {"0", "STOP", "KILL", "TERM"}) {
     const ToolResult said = run_program(by_caller(
         {"sh", "-c", "kill -" + std::string(signal) + " $1", "sh", std::to_string(enter.pid())}));
-    EXPECT_NE(said.err.find("not permitted"), std::string::npos) << signal << ": " << said.err;
+    EXPECT_TRUE(contains(said.err, "not permitted")) << signal;
   }
   enter.type("typed\r");
   EXPECT_TRUE(enter.shows("<typed>")) << enter.screen();
@@ -149,7 +148,7 @@ TEST_P(EnterForeign, EachStreamOfTheProgramIsATerminalOfItsOwnThatBelongsToItsUs
   ASSERT_EQ(::stat(enter.terminal().c_str(), &ours), 0);
   std::ostringstream device;
   device << std::hex << major(ours.st_rdev) << ':' << minor(ours.st_rdev) << " of";
-  EXPECT_EQ(enter.screen().find(device.str()), std::string::npos) << enter.screen();
+  EXPECT_FALSE(contains(enter.screen(), device.str()));
   for (const char* stream : {"stream 0 is ", "stream 1 is ", "stream 2 is "}) {
     const std::size_t at = enter.screen().find(stream);
     ASSERT_NE(at, std::string::npos) << enter.screen();

@@ -32,7 +32,7 @@ INSTANTIATE_TEST_SUITE_P(Each, ExecBuses, ::testing::ValuesIn(exec_settings()),
 TEST_P(ExecBuses, OptionsAreOfTheBusBeforeThem) {
   const std::string far = bus("far");
   for (const bool first_hears_all : {false, true}) {
-    std::vector<std::string> options{"--mac", "02:00:00:00:00:01", "--ifname", "left"};
+    Words options{"--mac", "02:00:00:00:00:01", "--ifname", "left"};
     if (first_hears_all) options.emplace_back("--promisc");
     options.insert(options.end(), {"--bus", far, "--name", "b", "--mac", "02:00:00:00:00:02",
                                    "--ifname", "right"});
@@ -105,13 +105,11 @@ TEST_P(ExecBuses, AnAddressIsAnnouncedOnItsOwnBusAndAnotherHostThereThatHasItIsN
   announce_as(near_ear, "198.18.1.1/24");
   announce_as(far_ear, "198.18.1.1/24");
   EXPECT_TRUE(host->wait_for("exec: another host on " + far + " has the address 198.18.1.1, too: " +
-                             far_ear.mac().to_string() + " (port \"ear\"); "))
-      << host->so_far().err;
+                             far_ear.mac().to_string() + " (port \"ear\"); "));
   announce_as(near_ear, "198.18.0.1/24");
   EXPECT_TRUE(host->wait_for("exec: another host on " + bus() +
                              " has the address 198.18.0.1, too: " + near_ear.mac().to_string() +
-                             " (port \"ear\"); "))
-      << host->so_far().err;
+                             " (port \"ear\"); "));
   host->signal(SIGTERM);
   EXPECT_EQ(times_in(host->finish().err, "another host"), 2U);
 }
@@ -137,7 +135,7 @@ TEST_P(ExecLostBus, OfOneInterfaceIsFoundAgainEachTimeAndTheOtherGoesOn) {
     const std::string out = "change " + std::to_string(2 * round + 2) + ": 10.";
     const std::string in = "change " + std::to_string(2 * round + 3) + ": 11.";
     std::filesystem::resize_file(far, 0);
-    EXPECT_TRUE(host->wait_for(out)) << host->so_far().out << host->so_far().err;
+    EXPECT_TRUE(host->wait_for(out));
     std::filesystem::remove(far);
     {
       // One that the interface was not made for: another MTU, or no super-frames.
@@ -150,7 +148,7 @@ TEST_P(ExecLostBus, OfOneInterfaceIsFoundAgainEachTimeAndTheOtherGoesOn) {
       std::filesystem::remove(far);
     }
     (void)bus("far");
-    EXPECT_TRUE(host->wait_for(in)) << host->so_far().out << host->so_far().err;
+    EXPECT_TRUE(host->wait_for(in));
     EXPECT_TRUE(eventually([&] {
       const auto found = port_on(far, "b");
       return found && found->up && found->carrier && found->promiscuous;
@@ -159,9 +157,9 @@ TEST_P(ExecLostBus, OfOneInterfaceIsFoundAgainEachTimeAndTheOtherGoesOn) {
   }
   // Who is alone on the bridge then is not taken for who was there before.
   std::filesystem::resize_file(bus(), 0);
-  EXPECT_TRUE(host->wait_for("change 6: 01.")) << host->so_far().out << host->so_far().err;
+  EXPECT_TRUE(host->wait_for("change 6: 01."));
   std::filesystem::resize_file(far, 0);
-  EXPECT_TRUE(host->wait_for("change 7: 00.")) << host->so_far().out << host->so_far().err;
+  EXPECT_TRUE(host->wait_for("change 7: 00."));
   host->signal(SIGTERM);
   const std::string said = host->finish().err;
   const std::string lost = "bus:" + far + " is gone: ";

@@ -64,10 +64,10 @@ class ExecEnd : public ExecRig {
         << processes_with(mark_).size() << " processes";
     EXPECT_TRUE(eventually([&] { return live_ports() == 0; })) << live_ports() << " ports";
   }
-  std::vector<std::string> marked(const std::string& script) const {
+  Words marked(const std::string& script) const {
     return by_env(host_line({"sh", "-c", script}, {"--name", "a"}));
   }
-  std::vector<std::string> by_env(std::vector<std::string> line) const {
+  Words by_env(Words line) const {
     line.insert(line.begin(), {"env", mark_});
     return line;
   }
@@ -130,7 +130,7 @@ TEST_P(ExecEnd, HostThatLeadsASessionEndsWithItsTerminal) {
   UniqueFd master(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
   ASSERT_TRUE(master && ::grantpt(master.get()) == 0 && ::unlockpt(master.get()) == 0);
   const std::string name = ::ptsname(master.get());
-  std::vector<std::string> line = marked("exec sleep 1000");
+  Words line = marked("exec sleep 1000");
   std::fflush(nullptr);
   const pid_t host = ::fork();
   if (host == 0) {

@@ -83,7 +83,7 @@ class ExecJob : public ExecRig {
     ExecRig::SetUp();
     if (!has_program("bash")) GTEST_SKIP() << "no bash here";
   }
-  std::string line(std::vector<std::string> program) const {
+  std::string line(Words program) const {
     std::string text;
     for (const std::string& word : host_line(std::move(program), {"--name", "a"})) {
       text += '\'' + word + "' ";
@@ -97,8 +97,7 @@ INSTANTIATE_TEST_SUITE_P(Each, ExecJob, ::testing::ValuesIn(exec_settings()),
                          [](const auto& each) { return each.param.name; });
 
 TEST_P(ExecJob, ShellInTheBackgroundStopsAndComesBackByFg) {
-  for (const std::vector<std::string>& inner :
-       {std::vector<std::string>{"bash", "--norc", "--noediting"}, {"sh"}}) {
+  for (const Words& inner : {Words{"bash", "--norc", "--noediting"}, {"sh"}}) {
     Shell shell(mark_);
     ASSERT_TRUE(shell.answers("first"));
     shell.type(line(inner) + "&\n");

@@ -73,7 +73,7 @@ class ExecKill : public ExecRig {
   /// A host whose program changes the terminal, leaves a daemon behind and ends: the whole of a
   /// life, from the start of the program to the last process's end. With the file `stay` the
   /// program would not end by itself.
-  std::vector<std::string> whole_life() const {
+  Words whole_life() const {
     return host_line(
         {"sh", "-c",
          "stty raw -echo; setsid sleep 1000 & test -e " + file("stay") + " && sleep 1000; exit 3"},
@@ -89,7 +89,7 @@ class ExecKill : public ExecRig {
   /// Lets a host live to its `step`th stage, sends `signal` there, and checks that nothing is left.
   /// Result: `over` when its life had no such stage, `no_room` when it could not begin.
   enum class Outcome { hit, over, no_room };
-  Outcome hit(std::vector<std::string> line, std::uint64_t step, Victim victim, int signal) {
+  Outcome hit(Words line, std::uint64_t step, Victim victim, int signal) {
     const std::string what = std::string("signal ") + std::to_string(signal) + " to " +
                              kVictimNames[static_cast<std::size_t>(victim)] + " at step " +
                              std::to_string(step);

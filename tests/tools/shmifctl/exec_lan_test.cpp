@@ -36,11 +36,10 @@ class ExecLan : public ExecRig {
            ' ' + device + ' ' + mac + ' ' + address + ' ' + deed;
   }
   /// A host whose program on "tap0" has the address 198.18.0.5 and does `deed`.
-  std::unique_ptr<Tool> start_lan(const std::string& deed,
-                                  std::vector<std::string> options = {}) const {
+  std::unique_ptr<Tool> start_lan(const std::string& deed, Words options = {}) const {
     options.insert(options.end(), {"--lan", "--tap", "tap0"});
     auto host = start("lan", "exec " + on_tap("tap0", kMac, "198.18.0.5", deed), options);
-    EXPECT_TRUE(host->wait_for("tap0 is open")) << host->so_far().err;
+    EXPECT_TRUE(host->wait_for("tap0 is open"));
     return host;
   }
   ToolResult ping(const std::string& address, const std::string& more = "") const {
@@ -62,7 +61,7 @@ TEST_P(ExecLan, AProgramThatOpensATapIsReachedFromTheBusAndFromItsOwnHost) {
             on_tap("tap0", kMac, "198.18.0.5", "answer") +
                 " & ping -q -c 1 -i 0.2 -w 20 198.18.0.5 && echo own host reached; wait",
             {"--ip", "198.18.0.1/24", "--lan", "--tap", "tap0"});
-  ASSERT_TRUE(lan->wait_for("own host reached")) << lan->so_far().out << lan->so_far().err;
+  ASSERT_TRUE(lan->wait_for("own host reached"));
   for (const char* const address : {"198.18.0.5", "198.18.0.1"}) {
     const ToolResult pinged = ping(address);
     EXPECT_EQ(pinged.status, 0) << pinged.out << pinged.err;
@@ -70,8 +69,8 @@ TEST_P(ExecLan, AProgramThatOpensATapIsReachedFromTheBusAndFromItsOwnHost) {
   EXPECT_TRUE(lan->wait_for("answered 198.18.0.2"));
   // The addresses are the bridge's, which has the MAC address of the port.
   const ToolResult listed = run_program(by_caller({shmifctl_path(), "ps", bus()}));
-  EXPECT_NE(listed.out.find("lan0"), std::string::npos) << listed.out << listed.err;
-  EXPECT_NE(listed.out.find("198.18.0.1/24"), std::string::npos) << listed.out;
+  EXPECT_TRUE(contains(listed.out, "lan0")) << listed.err;
+  EXPECT_TRUE(contains(listed.out, "198.18.0.1/24"));
 }
 
 TEST_P(ExecLan, ProgramsOnTwoTapsHearEachOther) {
@@ -79,7 +78,7 @@ TEST_P(ExecLan, ProgramsOnTwoTapsHearEachOther) {
                                           on_tap("t1", kOtherMac, "198.18.0.6", "ping 198.18.0.5"),
                                       {"--lan", "--tap", "tap0", "--tap", "t1"});
   EXPECT_EQ(result.status, 0) << result.out << result.err;
-  EXPECT_NE(result.out.find("198.18.0.5 answered"), std::string::npos) << result.out;
+  EXPECT_TRUE(contains(result.out, "198.18.0.5 answered"));
 }
 
 TEST_P(ExecLan, WithoutATapThereIsOnlyTheBridge) {
@@ -131,7 +130,7 @@ TEST_P(ExecLan, FramesOfManyKindsCrossUnchanged) {
             {"--lan", "--tap", "t1"});
   const ToolResult result = lan->finish();
   EXPECT_EQ(result.status, 0) << result.err;
-  EXPECT_NE(result.out.find("heard all"), std::string::npos) << result.out;
+  EXPECT_TRUE(contains(result.out, "heard all"));
 }
 
 TEST_P(ExecLan, ThePortIsPromiscuousOnlyWhenAProgramIs) {
@@ -175,8 +174,8 @@ TEST_P(ExecLan, OpenVpnJoinsTwoLans) {
   Tool server(by_caller({shmifctl_path(), "exec", other_side, "--via", GetParam().via, "--name",
                          "web", "--ip", "198.18.0.1/24", "--", "busybox", "httpd", "-f", "-p", "80",
                          "-h", file(".")}));
-  ASSERT_TRUE(left->wait_for("Initialization Sequence Completed")) << left->so_far().out;
-  ASSERT_TRUE(right->wait_for("Initialization Sequence Completed")) << right->so_far().out;
+  ASSERT_TRUE(left->wait_for("Initialization Sequence Completed"));
+  ASSERT_TRUE(right->wait_for("Initialization Sequence Completed"));
   const ToolResult got = run_shell(
       "ping -q -c 2 -i 0.2 -w 20 198.18.0.1 >&2; curl -sS --retry 20 --retry-connrefused "
       "--retry-delay 0 http://198.18.0.1/data | sha256sum",
@@ -217,11 +216,11 @@ TEST(ExecLanUsers, AUserWhoMayNotOpenTheDeviceIsToldTheRemedy) {
       "true";
   const ToolResult closed = run_with_node("-m 600", call);
   EXPECT_EQ(closed.status, 77) << closed.err;
-  EXPECT_NE(closed.err.find("chmod 0666 /dev/net/tun"), std::string::npos) << closed.err;
-  EXPECT_NE(closed.err.find("shmifctl bridge"), std::string::npos) << closed.err;
+  EXPECT_TRUE(contains(closed.err, "chmod 0666 /dev/net/tun"));
+  EXPECT_TRUE(contains(closed.err, "shmifctl bridge"));
   const ToolResult missing = run_with_node("", call);
   EXPECT_EQ(missing.status, 77) << missing.err;
-  EXPECT_NE(missing.err.find("modprobe tun"), std::string::npos) << missing.err;
+  EXPECT_TRUE(contains(missing.err, "modprobe tun"));
   EXPECT_EQ(std::count(missing.err.begin(), missing.err.end(), '\n'), 1) << missing.err;
 }
 

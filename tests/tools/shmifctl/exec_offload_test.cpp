@@ -40,8 +40,7 @@ class ExecOffload : public ExecRig {
                ? static_cast<double>(info->tx_bytes) / static_cast<double>(info->tx_frames)
                : 0;
   }
-  void serve_and_fetch(std::vector<std::string> server_options,
-                       std::vector<std::string> client_options, const std::string& address) {
+  void serve_and_fetch(Words server_options, Words client_options, const std::string& address) {
     const std::string expected = sha_of(data());
     server_options.insert(server_options.end(), {"--ip", "198.18.0.1/24", "--ip", "fd00::1/64"});
     client_options.insert(client_options.end(), {"--ip", "198.18.0.2/24", "--ip", "fd00::2/64"});
@@ -79,7 +78,7 @@ TEST_P(ExecOffload, TcpCrossesInSuperFramesAndACaptureShowsTheFramesTheyStandFor
   for (std::string line; std::getline(lines, line);) {
     ASSERT_LE(std::stoul(line), 1514U) << line;
     full += line == "1514:1:1" ? 1U : 0U;
-    ASSERT_EQ(line.find(":0"), std::string::npos) << "a checksum is wrong: " << line;
+    ASSERT_FALSE(contains(line, ":0")) << "a checksum is wrong";
   }
   EXPECT_GT(full, 100U);
 }
@@ -87,7 +86,7 @@ TEST_P(ExecOffload, TcpCrossesInSuperFramesAndACaptureShowsTheFramesTheyStandFor
 TEST_P(ExecOffload, TcpArrivesWholeInSuperFramesWhereBothAndTheRingTakeThem) {
   struct Case {
     const char* address;
-    std::vector<std::string> server, client;
+    Words server, client;
     BusOptions bus;
     double least, most;  ///< of the mean frame
   };

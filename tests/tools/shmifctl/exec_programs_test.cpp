@@ -23,7 +23,7 @@ TEST_P(ExecPrograms, ZebraStartsAndKnowsTheInterfaces) {
           "break; sleep 0.02; done; vtysh -c 'show interface tap0' 2> /dev/null",
       {"--ip", "198.18.0.1/24"});
   EXPECT_EQ(shown.status, 0) << shown.out << shown.err;
-  EXPECT_NE(shown.out.find("inet 198.18.0.1/24"), std::string::npos) << shown.out;
+  EXPECT_TRUE(contains(shown.out, "inet 198.18.0.1/24"));
 }
 
 class ExecDhcp : public ExecRig {
@@ -59,9 +59,9 @@ TEST_P(ExecDhcp, ClientsGetAnAddressAndANameServerFromDnsmasq) {
                                       {"dhclient", "dhclient -1 -v tap0"}}) {
     if (!has_program(program)) GTEST_SKIP() << "no " << program << " here";
     const ToolResult leased = run_shell(kPath + line + " 2>&1" + kShowLease);
-    EXPECT_NE(leased.out.find("inet 198.18.0.1"), std::string::npos) << leased.out << leased.err;
-    EXPECT_NE(leased.out.find("nameserver 198.18.0.1"), std::string::npos) << leased.out;
-    EXPECT_NE(leased.out.find("reached"), std::string::npos) << leased.out;
+    EXPECT_TRUE(contains(leased.out, "inet 198.18.0.1")) << leased.err;
+    EXPECT_TRUE(contains(leased.out, "nameserver 198.18.0.1"));
+    EXPECT_TRUE(contains(leased.out, "reached"));
     EXPECT_EQ(resolv_conf(), before) << "the outer file is nobody's business in there";
   }
 }

@@ -64,8 +64,8 @@ class ExecRig : public ::testing::TestWithParam<ExecSetting> {
   }
 
   /// The words of a command line that the caller runs.
-  static std::vector<std::string> by_caller(std::vector<std::string> words) {
-    std::vector<std::string> all;
+  static Words by_caller(Words words) {
+    Words all;
     if (!GetParam().tun_mode.empty()) {
       all = {"unshare",
              "--mount",
@@ -80,27 +80,24 @@ class ExecRig : public ::testing::TestWithParam<ExecSetting> {
     all.insert(all.end(), words.begin(), words.end());
     return all;
   }
-  std::vector<std::string> host_line(std::vector<std::string> program,
-                                     std::vector<std::string> options) const {
-    std::vector<std::string> words = {shmifctl_path(), "exec", bus(), "--via", GetParam().via};
-    words.insert(words.end(), options.begin(), options.end());
+  Words host_line(Words program, Words options) const {
+    Words words = Words{shmifctl_path(), "exec", bus(), "--via", GetParam().via} + options;
     words.emplace_back("--");
     words.insert(words.end(), program.begin(), program.end());
     return by_caller(std::move(words));
   }
 
   /// Runs a program on a host to its end.
-  ToolResult run(std::vector<std::string> program, std::vector<std::string> options = {},
-                 std::string input = {}) const {
+  ToolResult run(Words program, Words options = {}, std::string input = {}) const {
     return run_program(host_line(std::move(program), std::move(options)), std::move(input));
   }
-  ToolResult run_shell(const std::string& script, std::vector<std::string> options = {}) const {
+  ToolResult run_shell(const std::string& script, Words options = {}) const {
     return run({"sh", "-c", script}, std::move(options));
   }
   /// Starts a host that runs beside the test, and waits until its port `name` is up
   /// and has carrier.
   std::unique_ptr<Tool> start(const std::string& name, const std::string& script,
-                              std::vector<std::string> options = {}) const {
+                              Words options = {}) const {
     options.insert(options.begin(), {"--name", name});
     auto tool = std::make_unique<Tool>(host_line({"sh", "-c", script}, std::move(options)));
     EXPECT_TRUE(eventually([&] { return port(name) && port(name)->up; })) << name;

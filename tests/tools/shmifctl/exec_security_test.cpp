@@ -72,7 +72,7 @@ class ExecGuest : public ::testing::TestWithParam<Setting> {
 
   /// Runs a shell script as the host's program.
   ToolResult run(const std::string& script) const {
-    std::vector<std::string> words;
+    Words words;
     if (GetParam().as_stranger) {
       words = {"setpriv", "--reuid", kStranger, "--regid", kStranger, "--clear-groups"};
     }
@@ -134,9 +134,9 @@ TEST_P(ExecGuest, HasEveryCapabilityAndNeverGainsAPrivilege) {
   std::array<char, 17> all{};
   static_cast<void>(std::snprintf(all.data(), all.size(), "%016llx", (2ULL << last) - 1));
   for (const char* set : {"CapEff:\t", "CapBnd:\t", "CapPrm:\t"}) {
-    EXPECT_NE(status.find(set + std::string(all.data())), std::string::npos) << status;
+    EXPECT_TRUE(contains(status, set + std::string(all.data())));
   }
-  EXPECT_NE(status.find("NoNewPrivs:\t1"), std::string::npos) << status;
+  EXPECT_TRUE(contains(status, "NoNewPrivs:\t1"));
 }
 
 TEST_P(ExecGuest, LivesInNamespacesOfItsOwn) {
@@ -196,7 +196,7 @@ TEST_P(ExecGuest, WritesOnlyWhereItsCallerMay) {
 
 TEST_P(ExecGuest, NeitherSeesNorReachesOuterProcesses) {
   // Of the same user, so nothing but the namespace is between them.
-  std::vector<std::string> line{"sleep", "61.25"};
+  Words line{"sleep", "61.25"};
   if (GetParam().as_stranger) {
     line.insert(line.begin(),
                 {"setpriv", "--reuid", kStranger, "--regid", kStranger, "--clear-groups"});
@@ -217,7 +217,7 @@ TEST_P(ExecGuest, MountsInItsOwnNamespaceOnly) {
   std::ofstream(place + "/there").close();
   expect_works("mount -t tmpfs none " + place + " && ! test -e " + place + "/there");
   EXPECT_TRUE(std::filesystem::exists(place + "/there"));
-  EXPECT_EQ(contents("/proc/self/mountinfo").find(place + ' '), std::string::npos);
+  EXPECT_FALSE(contains(contents("/proc/self/mountinfo"), place + ' '));
   // What shows the machine, or is a disk, takes a capability over the machine.
   expect_refused("mount -t debugfs none " + place);
 }

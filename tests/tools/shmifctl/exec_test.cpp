@@ -27,23 +27,20 @@ TEST_P(Exec, WaitReturnsWhenPortsAreUpAndTheirServicesAnswerOverBothIps) {
       "web",
       "until [ -e " + file("go") + " ]; do sleep 0.02; done; exec busybox httpd -f -p 80 -h /usr",
       {"--ip", "198.18.0.1/24", "--ip", "fd00::1/64"});
-  const auto wait = [&](std::vector<std::string> more) {
-    std::vector<std::string> words = {shmifctl_path(), "wait", bus()};
-    words.insert(words.end(), more.begin(), more.end());
-    return by_caller(std::move(words));
+  const auto wait = [&](Words more) {
+    return by_caller(Words{shmifctl_path(), "wait", bus()} + more);
   };
-  const auto failure = [&](std::vector<std::string> more) {
+  const auto failure = [&](Words more) {
     const ToolResult result = run_program(wait(std::move(more)));
     EXPECT_EQ(result.status, 1);
     return result.err;
   };
-  EXPECT_NE(failure({"--tcp", "[fd00::8]:80", "--timeout", "0.1"})
-                .find("no host on the bus has the address fd00::8"),
-            std::string::npos);
+  EXPECT_TRUE(contains(failure({"--tcp", "[fd00::8]:80", "--timeout", "0.1"}),
+                       "no host on the bus has the address fd00::8"));
   if (GetParam().via == "tap") {  // once is enough: it takes its whole time
     const std::string err =
         failure({"--tcp", "198.18.0.9:80", "--from", "198.18.0.250", "--timeout", "1"});
-    EXPECT_NE(err.find("nothing listens on port 80"), std::string::npos) << err;
+    EXPECT_TRUE(contains(err, "nothing listens on port 80"));
   }
   Tool waiting(wait({"--port", "idle", "--port", "web", "--tcp", "198.18.0.1:80", "--tcp",
                      "[fd00::1]:80", "--timeout", "100"}));
@@ -112,9 +109,8 @@ TEST_P(Exec, WhatAnInterfaceWasGivenIsThereAgainWhenItComesUpAgain) {
       "'default via 198.18.0.254' && ip -6 route | grep -q 'default via fd00::ff' && return; "
       "sleep 0.05; done; ip addr; ip route; ip -6 route; exit 1; }; ";
   for (const char* const face : {"tap0", "lan0"}) {
-    std::vector<std::string> options{"--ip",      "198.18.0.1/24", "--ip",      "fd00::1/64",
-                                     "--ip",      "fd00::2/64",    "--gateway", "198.18.0.254",
-                                     "--gateway", "fd00::ff"};
+    Words options{"--ip",       "198.18.0.1/24", "--ip",         "fd00::1/64", "--ip",
+                  "fd00::2/64", "--gateway",     "198.18.0.254", "--gateway",  "fd00::ff"};
     if (face == std::string("lan0")) options.emplace_back("--lan");
     const ToolResult seen = run_shell(
         "PATH=$PATH:/sbin:/usr/sbin; IF=" + std::string(face) + "; " + await +
@@ -139,14 +135,14 @@ TEST_P(Exec, AnIpv6AddressThatAnotherHostHasIsTakenAwayAlsoIfItIsAddedLater) {
       "done; ip addr; exit 1",
       {"--ip", "fd00::5/64"});
   EXPECT_EQ(second.status, 0) << second.out;
-  EXPECT_NE(second.err.find("has the address fd00::5, too"), std::string::npos) << second.err;
+  EXPECT_TRUE(contains(second.err, "has the address fd00::5, too"));
 }
 
 TEST_P(Exec, InterfaceHasTheMtuOfTheBus) {
   bus("bus", 9000);
   // The probe of SetUp has made it already, with the default; so a second one.
   const std::string jumbo = bus("jumbo", 9000);
-  const std::vector<std::string> first = {"--bus", jumbo, "--ip", "198.18.1.1/24"};
+  const Words first = {"--bus", jumbo, "--ip", "198.18.1.1/24"};
   const auto other = start("a", "sleep 600", first);
   const ToolResult pinged =
       run_shell("cat /sys/class/net/tap1/mtu; ping -q -c 1 -W 60 -M do -s 8972 198.18.1.1",
@@ -201,7 +197,7 @@ TEST_P(Exec, AHostInAHostInAHostHasItsOwnProcesses) {
 
 TEST_P(Exec, AHostThatIsStartedAgainHasItsMacAgainAlsoOnABusThatItMadeItself) {
   const std::string made = file("made");
-  std::vector<std::string> macs;
+  Words macs;
   for (const char* const name : {"a", "a", "b"}) {
     const ToolResult seen = run_program(
         by_caller({shmifctl_path(), "exec", made, "--create", "--via", GetParam().via, "--name",
@@ -227,7 +223,7 @@ TEST_P(Exec, AHostWhoseMacIsTakenHasAnotherOneAndItsPortToo) {
 
 TEST_P(Exec, NeighboursHearOfAHostThatComesUpAndItHearsWhoHasItsAddresses) {
   if (!has_program("ip")) GTEST_SKIP() << "no ip here";
-  const std::vector<std::string> ips{"--ip", "198.18.0.1/24", "--ip", "fd00::1/64"};
+  const Words ips{"--ip", "198.18.0.1/24", "--ip", "fd00::1/64"};
   const auto neighbour =
       start("n",
             "PATH=$PATH:/sbin:/usr/sbin; ip neigh add 198.18.0.1 dev tap0 lladdr "
@@ -242,14 +238,12 @@ TEST_P(Exec, NeighboursHearOfAHostThatComesUpAndItHearsWhoHasItsAddresses) {
   const auto second = start("b", "sleep 600", ips);
   for (const char* const address : {"198.18.0.1", "fd00::1"}) {
     EXPECT_TRUE(second->wait_for(std::string("has the address ") + address + ", too: " + mac +
-                                 " (port \"a\")"))
-        << second->so_far().err;
+                                 " (port \"a\")"));
   }
   const std::string second_mac = port("b")->mac.to_string();
   for (const char* const address : {"198.18.0.1", "fd00::1"}) {
     EXPECT_TRUE(host->wait_for("exec: another host on " + bus() + " has the address " + address +
-                               ", too: " + second_mac + " (port \"b\")"))
-        << host->so_far().err;
+                               ", too: " + second_mac + " (port \"b\")"));
   }
   EXPECT_EQ(count_of_lines(host->so_far().err), 2) << "each once: " << host->so_far().err;
 }
@@ -283,7 +277,7 @@ TEST_P(Exec, TerminationReachesTheProgram) {
   host->signal(SIGTERM);
   const ToolResult ended = host->finish();
   EXPECT_EQ(ended.status, 3);
-  EXPECT_NE(ended.out.find("bye"), std::string::npos);
+  EXPECT_TRUE(contains(ended.out, "bye"));
   EXPECT_FALSE(port("a")) << "the port is gone with the host";
 }
 
@@ -307,38 +301,36 @@ TEST_P(Exec, PromiscuousInterfaceMakesThePortPromiscuous) {
 TEST_P(Exec, HostThatRemovesItsInterfaceGoesOn) {
   const ToolResult gone = run_shell("ip link delete tap0; sleep 0.3; exit 6");
   EXPECT_EQ(gone.status, 6);
-  EXPECT_NE(gone.err.find("goes on without it"), std::string::npos) << gone.err;
+  EXPECT_TRUE(contains(gone.err, "goes on without it"));
 }
 
 TEST_P(Exec, Ipv6OnABusTooSmallForItSaysWhatItNeeds) {
   const std::string small = bus("small", 1279);
   const ToolResult r = run_shell("true", {"--bus", small, "--ip", "fd00::1/64"});
   EXPECT_EQ(r.status, 125);
-  EXPECT_NE(r.err.find("(IPv6 needs an MTU of 1280, the interface has 1279)"), std::string::npos)
-      << r.err;
+  EXPECT_TRUE(contains(r.err, "(IPv6 needs an MTU of 1280, the interface has 1279)"));
 }
 
 TEST_P(Exec, WrongUsageIsToldInOneLineAndMakesNoBus) {
   const std::string path = file("new");
-  for (const std::vector<std::string>& options : std::vector<std::vector<std::string>>{
-           {"--ip", "198.18.0.0/24"},
-           {"--ip", "198.18.0.1/24", "--ip", "198.18.0.1/24"},
-           {"--gateway", "here"},
-           {"--gateway", "198.18.0.1"},
-           {"--mac", "01:00:5e:00:00:01"},
-           {"--mac", "02:00:00:00:00:01", "--mac", "02:00:00:00:00:02"},
-           {"--ifname", "far too long a name"},
-           {"--ifname", "lo"},
-           {"--ifname", "left", "--ifname", "right"},
-           {"--ifname", "tap1", "--bus", path},
-           {"--lan", "--tap", "a/b"},
-           {"--lan", "--tap", "tap0", "--tap", "tap0"},
-           {"--lan", "--tap", "bus0"},
-           {"--lan", "--tap", "eth0", "--ifname", "eth0"},
-           {"--name", "web", "--name", "db"},
-           {"--via", "pigeon"}}) {
-    std::vector<std::string> line{shmifctl_path(), "exec", path, "--create"};
-    line.insert(line.end(), options.begin(), options.end());
+  for (const Words& options :
+       std::vector<Words>{{"--ip", "198.18.0.0/24"},
+                          {"--ip", "198.18.0.1/24", "--ip", "198.18.0.1/24"},
+                          {"--gateway", "here"},
+                          {"--gateway", "198.18.0.1"},
+                          {"--mac", "01:00:5e:00:00:01"},
+                          {"--mac", "02:00:00:00:00:01", "--mac", "02:00:00:00:00:02"},
+                          {"--ifname", "far too long a name"},
+                          {"--ifname", "lo"},
+                          {"--ifname", "left", "--ifname", "right"},
+                          {"--ifname", "tap1", "--bus", path},
+                          {"--lan", "--tap", "a/b"},
+                          {"--lan", "--tap", "tap0", "--tap", "tap0"},
+                          {"--lan", "--tap", "bus0"},
+                          {"--lan", "--tap", "eth0", "--ifname", "eth0"},
+                          {"--name", "web", "--name", "db"},
+                          {"--via", "pigeon"}}) {
+    Words line = Words{shmifctl_path(), "exec", path, "--create"} + options;
     line.insert(line.end(), {"--", "true"});
     const ToolResult refused = run_program(by_caller(line));
     EXPECT_EQ(refused.status, 2) << options[0] << ' ' << options[1] << '\n' << refused.err;
@@ -365,25 +357,18 @@ TEST(ExecNotes, EachThingThatCouldNotBeHadIsTold) {
         "systempaths=unconfined for docker): the host sees the outer processes there\n",
         "exec: cannot mount a private /sys: Operation not permitted: the host sees the outer "
         "interfaces in /sys/class/net\n"}) {
-    EXPECT_NE(said.err.find(what), std::string::npos) << said.err;
+    EXPECT_TRUE(contains(said.err, what));
   }
 }
 
 TEST(ExecWithoutIpv6, SaysThatThisMachineHasNone) {
   const TempDir directory;
   const std::string bus = directory.file("bus");
-  const auto host = [&](std::vector<std::string> more) {
-    std::vector<std::string> line{
-        "env",
-        std::string("LD_PRELOAD=") + in_build("tests/tools/libwithout_ipv6.so"),
-        shmifctl_path(),
-        "exec",
-        bus,
-        "--create",
-        "--via",
-        "veth"};
-    line.insert(line.end(), more.begin(), more.end());
-    return run_program(line);
+  const auto host = [&](Words more) {
+    return run_program(
+        Words{"env", std::string("LD_PRELOAD=") + in_build("tests/tools/libwithout_ipv6.so"),
+              shmifctl_path(), "exec", bus, "--create", "--via", "veth"} +
+        more);
   };
   const ToolResult only_ipv4 = host({"--ip", "198.18.0.1/24", "--", "echo", "runs"});
   if (only_ipv4.status == 77) GTEST_SKIP() << "no hosts here: " << only_ipv4.err;
@@ -391,12 +376,11 @@ TEST(ExecWithoutIpv6, SaysThatThisMachineHasNone) {
   EXPECT_EQ(only_ipv4.out, "runs\n");
   const ToolResult refused = host({"--ip", "198.18.0.1/24", "--ip", "fd00::1/64", "--", "true"});
   EXPECT_EQ(refused.status, 125);
-  EXPECT_NE(refused.err.find("cannot add address fd00::1/64 to interface \"tap0\": Address family "
-                             "not supported by protocol (this machine has no IPv6, as with "
-                             "ipv6.disable=1 on the kernel's command line: give IPv4 addresses "
-                             "only)\n"),
-            std::string::npos)
-      << refused.err;
+  EXPECT_TRUE(contains(refused.err,
+                       "cannot add address fd00::1/64 to interface \"tap0\": Address family "
+                       "not supported by protocol (this machine has no IPv6, as with "
+                       "ipv6.disable=1 on the kernel's command line: give IPv4 addresses "
+                       "only)\n"));
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <signal.h>
 
 #include <algorithm>
-#include <fstream>
 #include <sstream>
 #include <string>
 
@@ -18,7 +17,7 @@ namespace {
 class ExecTraffic : public ExecRig {
  protected:
   /// A host whose program runs. From then on it answers, but its ports are up a little before.
-  std::unique_ptr<Tool> start_ready(std::vector<std::string> options) const {
+  std::unique_ptr<Tool> start_ready(Words options) const {
     const std::string ready = file("ready");
     auto host = start("host", "touch " + ready + " && exec sleep 600", std::move(options));
     EXPECT_TRUE(eventually([&] { return ::access(ready.c_str(), F_OK) == 0; }));
@@ -177,7 +176,7 @@ TEST_P(ExecTraffic, HostStoppedWhileItSendsFlatOutDoesNotHoldUpTheOthers) {
     const ToolResult pinged =
         run_shell("ping -q -c 3 -i 0.2 -w 10 198.18.0.1", {"--ip", "198.18.0.3/24"});
     EXPECT_EQ(pinged.status, 0) << pinged.out;
-    EXPECT_NE(pinged.out.find(" 3 received"), std::string::npos) << pinged.out;
+    EXPECT_TRUE(contains(pinged.out, " 3 received"));
     flooder->signal(SIGCONT);
   }
   EXPECT_EQ(run_program({shmifctl_path(), "audit", bus()}).status, 0);

@@ -20,7 +20,7 @@ namespace {
 class Hosts : public ExecRig {
  protected:
   /// Runs a command of shmifctl as the caller.
-  ToolResult call(std::vector<std::string> words, std::string input = {}) const {
+  ToolResult call(Words words, std::string input = {}) const {
     words.insert(words.begin(), shmifctl_path());
     return run_program(by_caller(std::move(words)), std::move(input));
   }
@@ -53,13 +53,13 @@ TEST_P(Hosts, PsNamesAddressesAndProgramAndTheirProcessIsInside) {
   EXPECT_EQ(seen["supervisor_pid"], port("a")->pid);
   ASSERT_EQ(seen["interfaces"].size(), 2U) << "the other one is on another bus";
   EXPECT_EQ(seen["interfaces"][1]["interface"], "second");
-  EXPECT_NE(seen["interfaces"][1]["addresses"].dump().find("\"198.18.1.1/25\""), std::string::npos);
+  EXPECT_TRUE(contains(seen["interfaces"][1]["addresses"].dump(), "\"198.18.1.1/25\""));
   const nlohmann::json& interface = seen["interfaces"][0];
   EXPECT_EQ(interface["interface"], "tap0");
   EXPECT_EQ(interface["mac"], port("a")->mac.to_string());
   const std::string addresses = interface["addresses"].dump();
-  EXPECT_NE(addresses.find("\"198.18.0.1/24\""), std::string::npos) << addresses;
-  EXPECT_NE(addresses.find("\"fd00::1/64\""), std::string::npos) << addresses;
+  EXPECT_TRUE(contains(addresses, "\"198.18.0.1/24\""));
+  EXPECT_TRUE(contains(addresses, "\"fd00::1/64\""));
   // What ps shows is inside the host, and what stat shows is not.
   const auto space = [](long pid) {
     std::error_code ignored;
@@ -68,8 +68,8 @@ TEST_P(Hosts, PsNamesAddressesAndProgramAndTheirProcessIsInside) {
   EXPECT_NE(space(seen["pid"]), space(::getpid()));
   EXPECT_EQ(space(seen["supervisor_pid"]), space(::getpid()));
   const ToolResult text = call({"ps", bus()});
-  EXPECT_NE(text.out.find(" 198.18.0.1/24 "), std::string::npos) << text.out;
-  EXPECT_NE(text.out.find(" sleep 601\n"), std::string::npos) << text.out;
+  EXPECT_TRUE(contains(text.out, " 198.18.0.1/24 "));
+  EXPECT_TRUE(contains(text.out, " sleep 601\n"));
 }
 
 TEST_P(Hosts, PsSendsNoControlCharacterThatAHostChose) {
@@ -81,12 +81,12 @@ TEST_P(Hosts, PsSendsNoControlCharacterThatAHostChose) {
   ASSERT_TRUE(eventually([&] { return hosts()[0]["command"].size() == 4; }));
   for (const std::string& said : {call({"ps", bus()}).out, call({"ps", bus(), "--json"}).out}) {
     EXPECT_EQ(said.find('\033'), std::string::npos) << said;
-    EXPECT_EQ(said.find("\xc2\x9b"), std::string::npos) << said;
+    EXPECT_FALSE(contains(said, "\xc2\x9b"));
   }
   const std::string text = call({"ps", bus()}).out;
-  EXPECT_NE(text.find(" X?[2J "), std::string::npos) << text;
-  EXPECT_NE(text.find(" ?2J?[2J\n"), std::string::npos) << text;
-  EXPECT_NE(call({"ps", bus(), "--json"}).out.find("\\u009b2J"), std::string::npos);
+  EXPECT_TRUE(contains(text, " X?[2J "));
+  EXPECT_TRUE(contains(text, " ?2J?[2J\n"));
+  EXPECT_TRUE(contains(call({"ps", bus(), "--json"}).out, "\\u009b2J"));
   EXPECT_EQ(hosts()[0]["interfaces"][0]["interface"], "X\033[2J");
 }
 
@@ -99,8 +99,8 @@ TEST_P(Hosts, StopEndsTheOthersIfANameIsMissingAndAllOfThemIfAsked) {
   EXPECT_EQ(call({"stop", bus()}).status, 2);
   const ToolResult stopped = call({"stop", bus(), "gone", "a", "--port", "far", "--force"});
   EXPECT_EQ(stopped.status, 1) << "a script learns that names were missing";
-  EXPECT_NE(stopped.err.find("host \"gone\""), std::string::npos) << stopped.err;
-  EXPECT_NE(stopped.err.find("port \"far\""), std::string::npos) << stopped.err;
+  EXPECT_TRUE(contains(stopped.err, "host \"gone\""));
+  EXPECT_TRUE(contains(stopped.err, "port \"far\""));
   EXPECT_FALSE(port("a"));
   EXPECT_TRUE(port("b"));
   for (int times = 0; times < 2; ++times) {
@@ -124,12 +124,10 @@ TEST_P(Hosts, EnteredProgramIsInTheHost) {
       "user; cat; echo oops >&2; exit 7",
       "typed\n");
   EXPECT_EQ(said.status, 7) << said.err;
-  EXPECT_NE(said.out.find("made\n0\nshmif-init\na\n"), std::string::npos) << said.out << said.err;
-  EXPECT_NE(said.out.find("inet 198.18.0.1/24"), std::string::npos) << said.out;
-  EXPECT_NE(said.out.find("NoNewPrivs:\t1\n" + std::filesystem::current_path().string() +
-                          "\nas user\ntyped\n"),
-            std::string::npos)
-      << said.out;
+  EXPECT_TRUE(contains(said.out, "made\n0\nshmif-init\na\n")) << said.err;
+  EXPECT_TRUE(contains(said.out, "inet 198.18.0.1/24"));
+  EXPECT_TRUE(contains(said.out, "NoNewPrivs:\t1\n" + std::filesystem::current_path().string() +
+                                     "\nas user\ntyped\n"));
   EXPECT_EQ(said.err, "oops\n");
   EXPECT_EQ(enter("kill -9 $$").status, 137);
   EXPECT_EQ(call({"enter", bus(), "a", "--", "no-such-program"}).status, 127);
@@ -148,7 +146,7 @@ TEST_P(Hosts, EnteredProgramGetsSignalsAndEndsWithItsCallerAndWithTheHost) {
   polite.signal(SIGTERM);
   const ToolResult left = polite.finish();
   EXPECT_EQ(left.status, 3);
-  EXPECT_NE(left.out.find("bye"), std::string::npos);
+  EXPECT_TRUE(contains(left.out, "bye"));
   const auto count = [&] { return enter("grep -lc 61[.]5 /proc/[0-9]*/cmdline | wc -l").out; };
   Tool killed = entered("echo in; exec sleep 61.5");
   ASSERT_TRUE(killed.wait_for("in"));
@@ -160,7 +158,7 @@ TEST_P(Hosts, EnteredProgramGetsSignalsAndEndsWithItsCallerAndWithTheHost) {
   host->signal(SIGTERM);
   const ToolResult ended = last.finish();
   EXPECT_EQ(ended.status, 137);
-  EXPECT_NE(ended.err.find("the host has ended"), std::string::npos) << ended.err;
+  EXPECT_TRUE(contains(ended.err, "the host has ended"));
 }
 
 TEST_P(Hosts, StopEndsHostsAndWaitsUntilTheyAreGone) {
@@ -188,10 +186,10 @@ TEST_P(Hosts, AHostThatDoesNotEndIsToldKeepsNoOtherFromEndingAndIsKilledByForce)
   const ToolResult stopped =
       call({"stop", bus(), "a", "b", "a", "--port", "a", "--port", "b", "--timeout", "3"});
   EXPECT_EQ(stopped.status, 1);
-  EXPECT_NE(stopped.err.find("cannot stop host \"a\""), std::string::npos) << stopped.err;
-  EXPECT_NE(stopped.err.find("--force"), std::string::npos) << stopped.err;
+  EXPECT_TRUE(contains(stopped.err, "cannot stop host \"a\""));
+  EXPECT_TRUE(contains(stopped.err, "--force"));
   EXPECT_EQ(times_in(stopped.err, "cannot stop"), 1U) << "each is one process: " << stopped.err;
-  EXPECT_EQ(stopped.err.find("host \"b\""), std::string::npos) << stopped.err;
+  EXPECT_FALSE(contains(stopped.err, "host \"b\""));
   EXPECT_EQ(second->finish().status, 128 + SIGTERM);
   EXPECT_FALSE(port("b"));
   EXPECT_TRUE(port("a"));
@@ -217,20 +215,19 @@ TEST_P(Hosts, OnlyHostsOfTheBusAreEnteredAndStopped) {
   ASSERT_TRUE(eventually([&] { return port("listener").has_value(); }));
   for (const char* command : {"stop", "enter"}) {
     const auto refusal = [&](const std::string& name) {
-      std::vector<std::string> words = {command, bus(), name};
+      Words words = {command, bus(), name};
       if (command == std::string("enter")) words.insert(words.end(), {"--", "true"});
       const ToolResult said = call(words);
       EXPECT_EQ(said.status, command == std::string("enter") ? 125 : 1) << said.err;
       return said.err;
     };
-    EXPECT_NE(refusal("listener")
-                  .find("that dump port belongs to process " + std::to_string(dump.pid()) +
-                        ", not to a host that 'shmifctl exec' runs"),
-              std::string::npos);
-    EXPECT_NE(refusal("lisetner").find("did you mean \"listener\"?"), std::string::npos);
+    EXPECT_TRUE(contains(refusal("listener"), "that dump port belongs to process " +
+                                                  std::to_string(dump.pid()) +
+                                                  ", not to a host that 'shmifctl exec' runs"));
+    EXPECT_TRUE(contains(refusal("lisetner"), "did you mean \"listener\"?"));
     const std::string missing = refusal("nobody");
-    EXPECT_NE(missing.find("no host of that name"), std::string::npos) << missing;
-    EXPECT_NE(missing.find("shmifctl ps"), std::string::npos) << missing;
+    EXPECT_TRUE(contains(missing, "no host of that name"));
+    EXPECT_TRUE(contains(missing, "shmifctl ps"));
   }
   EXPECT_TRUE(port("a"));
   EXPECT_TRUE(port("listener"));
@@ -263,13 +260,12 @@ TEST_P(Hosts, ForgedHeaderAndPidLeadToNoForeignProcess) {
   struct stat program{};
   ASSERT_EQ(::stat(shmifctl_path().c_str(), &program), 0);
   forge(bus(), offsetof(bus::BusHeader, inode), static_cast<std::uint64_t>(program.st_ino));
-  for (const std::vector<std::string>& words :
-       {std::vector<std::string>{"ps", bus()},
-        {"enter", bus(), "a", "--", "true"},
-        {"stop", bus(), "a", "--timeout", "1", "--force"}}) {
+  for (const Words& words : {Words{"ps", bus()},
+                             {"enter", bus(), "a", "--", "true"},
+                             {"stop", bus(), "a", "--timeout", "1", "--force"}}) {
     const ToolResult said = call(words);
     EXPECT_NE(said.status, 0) << words[0] << said.out;
-    EXPECT_NE(said.err.find("shmifctl repair"), std::string::npos) << said.err;
+    EXPECT_TRUE(contains(said.err, "shmifctl repair"));
   }
   ASSERT_EQ(call({"enter", other, "far", "--", "true"}).status, 0) << "the victim lives";
 }
@@ -314,12 +310,12 @@ TEST_P(HostsOfTwo, HostOfAnotherUserIsNamedAndNotTouched) {
     const nlohmann::json seen = hosts();
     ASSERT_EQ(seen.size(), 1U) << via;
     EXPECT_TRUE(seen[0]["pid"].is_null());
-    EXPECT_NE(seen[0]["unknown"].dump().find("another user"), std::string::npos) << seen;
+    EXPECT_TRUE(contains(seen[0]["unknown"].dump(), "another user")) << seen;
     for (const std::string& which : {via, std::string("--all")}) {
       const ToolResult stop = call({"stop", bus(), which});
       EXPECT_EQ(stop.status, 1);
-      EXPECT_NE(stop.err.find("Operation not permitted"), std::string::npos) << stop.err;
-      EXPECT_NE(stop.err.find("another user"), std::string::npos) << stop.err;
+      EXPECT_TRUE(contains(stop.err, "Operation not permitted"));
+      EXPECT_TRUE(contains(stop.err, "another user"));
     }
     EXPECT_EQ(call({"enter", bus(), via, "--", "true"}).status, 125);
     host.signal(SIGTERM);
@@ -341,7 +337,7 @@ TEST_P(HostsOfTwo, RootThatEntersAHostOfAnotherUserIsThatUserOutside) {
 }
 
 TEST_P(Hosts, WithoutANameServerAnUnknownNameFailsAtOnce) {
-  const auto servers = [&](std::vector<std::string> options) {
+  const auto servers = [&](Words options) {
     return run({"sh", "-c", "grep ^nameserver /etc/resolv.conf"}, std::move(options)).out;
   };
   EXPECT_EQ(servers({"--dns", "none"}), "");
@@ -350,12 +346,12 @@ TEST_P(Hosts, WithoutANameServerAnUnknownNameFailsAtOnce) {
   EXPECT_NE(run({"getent", "hosts", "nosuch"}, {"--dns", "none"}).status, 0);
   const ToolResult refused = run({"true"}, {"--dns", "none", "--dns", "198.18.0.53"});
   EXPECT_EQ(refused.status, 2) << refused.err;
-  EXPECT_NE(refused.err.find("--dns none means"), std::string::npos) << refused.err;
+  EXPECT_TRUE(contains(refused.err, "--dns none means"));
 }
 
 TEST_P(Hosts, HostnameIsTheOneGivenOrTheNameOfThePort) {
   const std::string half(31, 'x');
-  for (const auto& [options, name] : std::vector<std::pair<std::vector<std::string>, std::string>>{
+  for (const auto& [options, name] : std::vector<std::pair<Words, std::string>>{
            {{"--name", "web"}, "web"},
            {{}, "port0"},
            {{"--name", "web", "--hostname", "3-a.B.example"}, "3-a.B.example"},
@@ -371,7 +367,7 @@ TEST_P(Hosts, HostnameIsTheOneGivenOrTheNameOfThePort) {
         std::string("a..b"), std::string("a."), std::string("a\nb"), std::string("\xc3\xa4")}) {
     const ToolResult refused = run({"true"}, {"--hostname", wrong});
     EXPECT_EQ(refused.status, 2) << wrong;
-    EXPECT_NE(refused.err.find("--hostname"), std::string::npos) << refused.err;
+    EXPECT_TRUE(contains(refused.err, "--hostname"));
   }
 }
 
@@ -381,7 +377,7 @@ TEST_P(Hosts, ProgramThatPutsItselfIntoTheBackgroundIsTold) {
         {"sleep 601 & sleep 62 & exit 0", "left 2 processes in the background"}}) {
     const ToolResult jobs = run_shell(script);
     EXPECT_EQ(jobs.status, 0);
-    EXPECT_NE(jobs.err.find(left), std::string::npos) << jobs.err;
+    EXPECT_TRUE(contains(jobs.err, left));
   }
   for (const char* const quiet : {"sleep 601 & sleep 0; exit 0", "sleep 601 & exec sleep 0",
                                   "sleep 601 & exit 1", "sleep 0 & wait; exit 0"}) {

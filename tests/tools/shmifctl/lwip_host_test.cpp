@@ -37,9 +37,9 @@ class LwipHost : public ::testing::Test {
   /// The host 198.18.0.9, which serves `page`, once it is up.
   std::unique_ptr<Tool> serving(const std::string& page) const {
     std::ofstream(file("page"), std::ios::binary) << page;
-    auto host = std::make_unique<Tool>(std::vector<std::string>{
-        in_build("examples/lwip_host"), bus_, "198.18.0.9/24", file("page")});
-    EXPECT_TRUE(host->wait_for("is up\n")) << host->so_far().err;
+    auto host = std::make_unique<Tool>(
+        Words{in_build("examples/lwip_host"), bus_, "198.18.0.9/24", file("page")});
+    EXPECT_TRUE(host->wait_for("is up\n"));
     return host;
   }
 
@@ -53,7 +53,7 @@ TEST_F(LwipHost, AnswersPingsOfEverySizeThatTheBusCarries) {
     const ToolResult pinged =
         on_host(std::string("ping -q -c 3 -i 0.1 -w 20 -s ") + size + " 198.18.0.9");
     EXPECT_EQ(pinged.status, 0) << size << pinged.out << pinged.err;
-    EXPECT_NE(pinged.out.find(" 3 received, 0% packet loss"), std::string::npos) << pinged.out;
+    EXPECT_TRUE(contains(pinged.out, " 3 received, 0% packet loss"));
   }
 }
 
@@ -63,16 +63,16 @@ TEST_F(LwipHost, ServesAFileUnchangedToSeveralHostsAtOnceAgainAndAgain) {
   std::ranges::generate(page, [&] { return static_cast<char>(random()); });
   const auto host = serving(page);
   const auto fetch = [&](const std::string& number) {
-    return std::vector<std::string>{shmifctl_path(),
-                                    "exec",
-                                    bus_,
-                                    "--ip",
-                                    "198.18.0." + number + "/24",
-                                    "--",
-                                    "sh",
-                                    "-c",
-                                    "for i in 1 2 3; do curl -sS -m 60 -o " + file("got") + number +
-                                        ".$i http://198.18.0.9/ || exit; done"};
+    return Words{shmifctl_path(),
+                 "exec",
+                 bus_,
+                 "--ip",
+                 "198.18.0." + number + "/24",
+                 "--",
+                 "sh",
+                 "-c",
+                 "for i in 1 2 3; do curl -sS -m 60 -o " + file("got") + number +
+                     ".$i http://198.18.0.9/ || exit; done"};
   };
   Tool one(fetch("1"));
   Tool two(fetch("2"));

@@ -32,8 +32,7 @@ class MountNamespace {
       return;
     }
     if (owner == Owner::anybody) enter_.emplace_back("--user");
-    std::vector<std::string> words = {"unshare", "--mount", "--net",
-                                      "--pid",   "--fork",  "--kill-child"};
+    Words words = {"unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"};
     if (owner == Owner::anybody) words.insert(words.end(), {"--user", "--map-root-user"});
     words.insert(words.end(), {"sh", "-c", "cd \"$1\"\n" + script + "\necho mounted\nsleep 600",
                                "sh", directory.path()});
@@ -48,14 +47,13 @@ class MountNamespace {
   /// Why there is no such mount here; empty: there is.
   const std::string& missing() const { return missing_; }
 
-  ToolResult run(std::vector<std::string> words) const {
-    std::vector<std::string> all = {"nsenter", "--target", std::to_string(holder_->pid()),
-                                    "--mount", "--net"};
+  ToolResult run(Words words) const {
+    Words all = {"nsenter", "--target", std::to_string(holder_->pid()), "--mount", "--net"};
     if (!enter_.empty()) all.insert(all.end(), {"--user", "--preserve-credentials"});
     all.insert(all.end(), words.begin(), words.end());
     return run_program(std::move(all));
   }
-  ToolResult tool(std::vector<std::string> words) const {
+  ToolResult tool(Words words) const {
     words.insert(words.begin(), shmifctl_path());
     return run(std::move(words));
   }
@@ -63,7 +61,7 @@ class MountNamespace {
   std::string names(const std::string& path) const { return run({"ls", "-A", path}).out; }
 
  private:
-  std::vector<std::string> enter_;
+  Words enter_;
   std::optional<Tool> holder_;
   std::string missing_;
 };
@@ -93,11 +91,10 @@ class Mounts : public ::testing::Test {
     const std::string fresh = seen("fresh");
     const std::string bus = seen("bus");
     const std::string capture = directory.file("capture.pcap");
-    const std::vector<std::string> why = {"on " + file_system, "/dev/shm"};
-    const auto refused = [&](const std::string& path, const std::vector<std::string>& words,
-                             int status = 1) {
+    const Words why = {"on " + file_system, "/dev/shm"};
+    const auto refused = [&](const std::string& path, const Words& words, int status = 1) {
       SCOPED_TRACE(words[0] + " " + path);
-      std::vector<std::string> parts = why;
+      Words parts = why;
       parts.push_back(path);
       expect_refusal(ns.tool(words), parts, status);
     };
@@ -122,12 +119,11 @@ class Mounts : public ::testing::Test {
     const std::string bus = seen("bus");
     const std::string warning =
         "shmif: warning: the bus " + bus + " is on " + file_system + ": processes may see";
-    for (const std::vector<std::string>& words :
-         std::vector<std::vector<std::string>>{{"stat", bus},
-                                               {"stat", bus, "--json"},
-                                               {"audit", bus},
-                                               {"dump", bus, "--timeout", "0"},
-                                               {"dump", bus, "--history", "--timeout", "0"}}) {
+    for (const Words& words : std::vector<Words>{{"stat", bus},
+                                                 {"stat", bus, "--json"},
+                                                 {"audit", bus},
+                                                 {"dump", bus, "--timeout", "0"},
+                                                 {"dump", bus, "--history", "--timeout", "0"}}) {
       SCOPED_TRACE(words[0]);
       const ToolResult looked = ns.tool(words);
       EXPECT_EQ(looked.status, 0) << looked.err;
@@ -140,9 +136,9 @@ class Mounts : public ::testing::Test {
     Port port({.name = "alive"});
     ASSERT_TRUE(port.attach(directory.file("lower/bus")));
     expect_refusal(ns.tool({"destroy", seen("bus")}), {seen("bus"), file_system, "--force"});
-    EXPECT_NE(ns.names(seen("")).find("bus\n"), std::string::npos);
+    EXPECT_TRUE(contains(ns.names(seen("")), "bus\n"));
     EXPECT_EQ(ns.tool({"destroy", seen("bus"), "--force"}).status, 0);
-    EXPECT_EQ(ns.names(seen("")).find("bus\n"), std::string::npos);
+    EXPECT_FALSE(contains(ns.names(seen("")), "bus\n"));
   }
 
   std::string seen(const std::string& name) const { return directory.file("seen/" + name); }
@@ -155,7 +151,7 @@ TEST_F(Mounts, OnAnOverlayNobodyGetsABusOrAPortAndWhoLooksIsWarned) {
   if (!ns.missing().empty()) GTEST_SKIP() << ns.missing();
   expect_no_bus_and_no_port(ns, "overlay");
   expect_looks_with_a_warning(ns, "overlay");
-  EXPECT_EQ(names_in(directory.file("upper")), std::vector<std::string>{});
+  EXPECT_EQ(names_in(directory.file("upper")), Words{});
   expect_destroy_wants_force(ns, "overlay");
 }
 
@@ -164,7 +160,7 @@ TEST_F(Mounts, OnFuseNobodyGetsABusOrAPortAndWhoLooksIsWarned) {
   if (!ns.missing().empty()) GTEST_SKIP() << ns.missing();
   expect_no_bus_and_no_port(ns, "fuse");
   expect_looks_with_a_warning(ns, "fuse");
-  EXPECT_EQ(names_in(directory.file("lower")), std::vector<std::string>{"bus"});
+  EXPECT_EQ(names_in(directory.file("lower")), Words{"bus"});
   expect_destroy_wants_force(ns, "fuse");
 }
 
@@ -189,7 +185,7 @@ TEST_F(Mounts, OnADiskTheBusWorksAndWhoMakesItOrAttachesIsWarnedOnce) {
            " is on ext4, not on tmpfs: the kernel will write its pages to disk (better under "
            "/dev/shm)\n";
   };
-  const auto warned_once = [&](const std::string& bus, const std::vector<std::string>& words) {
+  const auto warned_once = [&](const std::string& bus, const Words& words) {
     SCOPED_TRACE(words[0]);
     const ToolResult result = ns.tool(words);
     EXPECT_EQ(result.status, 0);
@@ -224,7 +220,7 @@ TEST_F(Mounts, ATmpfsWithTooLittleRoomIsAnErrorOfCreateAndKeepsNothing) {
   const MountNamespace ns("mkdir seen; mount -t tmpfs -o size=512k none seen; : >seen/empty",
                           directory);
   if (!ns.missing().empty()) GTEST_SKIP() << ns.missing();
-  const std::vector<std::string> why = {"No space left on device (free some space", "--size"};
+  const Words why = {"No space left on device (free some space", "--size"};
   expect_refusal(ns.tool({"create", seen("bus")}), why);
   expect_refusal(ns.tool({"exec", seen("bus"), "--create", "--", "true"}), why, 125);
   expect_refusal(ns.tool({"exec", seen("empty"), "--create", "--", "true"}), why, 125);
@@ -250,7 +246,7 @@ TEST_F(Mounts, AReadOnlyMountIsEnoughToLookAndListenAndForNothingElse) {
   ASSERT_FALSE(port.up());
   send(port, {make_frame(60, 1), make_frame(60, 2)});
   EXPECT_EQ(ns.tool({"wait", bus, "--port", "alive", "--timeout", "0"}).status, 0);
-  EXPECT_NE(ns.tool({"stat", bus}).out.find("alive"), std::string::npos);
+  EXPECT_TRUE(contains(ns.tool({"stat", bus}).out, "alive"));
   EXPECT_EQ(ns.tool({"audit", bus}).err, "");
   const ToolResult heard = ns.tool({"dump", bus, "--history", "-c", "2"});
   EXPECT_EQ(heard.status, 0);
@@ -277,10 +273,9 @@ TEST(Chroot, IsNamedAsTheReasonWhyThereIsNoHost) {
       const ToolResult tried = ns.run({"/usr/sbin/chroot", directory.file(root), shmifctl_path(),
                                        "exec", directory.file("bus"), "--via", via, "--", "true"});
       EXPECT_EQ(tried.status, 77) << tried.err;
-      EXPECT_NE(tried.err.find("cannot make the host's namespaces: Operation not permitted (this "
-                               "is a chroot"),
-                std::string::npos)
-          << tried.err;
+      EXPECT_TRUE(contains(tried.err,
+                           "cannot make the host's namespaces: Operation not permitted (this "
+                           "is a chroot"));
     }
   }
 }

@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <memory>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -14,7 +13,7 @@
 namespace shmif::test {
 namespace {
 
-using Line = std::vector<std::string>;
+using Line = Words;
 
 std::vector<ExecSetting> sandbox_settings() {
   if (::geteuid() != 0) return {{false, "veth", "Caller"}};
@@ -58,7 +57,7 @@ TEST_P(Sandbox, NeedsOnlyTheFileOfTheBusToSendAndReceive) {
   const ToolResult pinged = run_program(
       sandboxed({shmifctl_path(), "ping", bus(), "--to", "a", "-c", "2", "--timeout", "100"}));
   EXPECT_EQ(pinged.status, 0) << pinged.err;
-  EXPECT_NE(pinged.out.find("2 answered, 0 lost"), std::string::npos) << pinged.out;
+  EXPECT_TRUE(contains(pinged.out, "2 answered, 0 lost"));
 
   Tool dump(sandboxed({shmifctl_path(), "dump", bus(), "-c", "1", "icmp"}));
   ASSERT_TRUE(eventually([&] { return Bus::open(bus()).value().info().ports.size() == 2; }));
@@ -66,15 +65,14 @@ TEST_P(Sandbox, NeedsOnlyTheFileOfTheBusToSendAndReceive) {
       run({"ping", "-q", "-c", "1", "-w", "20", "198.18.0.1"}, {"--ip", "198.18.0.2/24"}).status,
       0);
   const ToolResult dumped = dump.finish();
-  EXPECT_NE(dumped.out.find("198.18.0.2 > 198.18.0.1: ICMP echo request"), std::string::npos)
-      << dumped.out << dumped.err;
+  EXPECT_TRUE(contains(dumped.out, "198.18.0.2 > 198.18.0.1: ICMP echo request")) << dumped.err;
 }
 
 TEST_P(Sandbox, SharesASocketOfItsBridgeWithTheOutside) {
   const std::string far = bus("far");
   const auto near_host = start("a", "sleep 600", {"--ip", "198.18.0.1/24"});
   Tool inside(sandboxed({shmifctl_path(), "bridge", "bus:" + bus(), "stream:" + file("s")}));
-  ASSERT_TRUE(inside.wait_for("ready")) << inside.so_far().err;
+  ASSERT_TRUE(inside.wait_for("ready"));
   Tool outside(by_caller({shmifctl_path(), "bridge", "bus:" + far, "stream:connect=" + file("s")}));
   const ToolResult pinged = run_program(
       by_caller({shmifctl_path(), "exec", far, "--via", "veth", "--ip", "198.18.0.2/24", "--",
@@ -100,12 +98,12 @@ TEST_P(Sandbox, WhatNeedsATapDeviceSaysSoAndWhatToDoInstead) {
   };
   const ToolResult tap = said({"--via", "tap"});
   EXPECT_EQ(tap.status, 77);
-  EXPECT_NE(tap.err.find("/dev/net/tun"), std::string::npos) << tap.err;
-  EXPECT_NE(tap.err.find("a veth pair needs no device node"), std::string::npos) << tap.err;
+  EXPECT_TRUE(contains(tap.err, "/dev/net/tun"));
+  EXPECT_TRUE(contains(tap.err, "a veth pair needs no device node"));
   const ToolResult lan = said({"--lan", "--tap", "tap0"});
   EXPECT_EQ(lan.status, 77);
-  EXPECT_NE(lan.err.find("pass the device into the container"), std::string::npos) << lan.err;
-  EXPECT_NE(lan.err.find("shmifctl bridge"), std::string::npos) << lan.err;
+  EXPECT_TRUE(contains(lan.err, "pass the device into the container"));
+  EXPECT_TRUE(contains(lan.err, "shmifctl bridge"));
   // The remedy that it names.
   if (::access("/dev/net/tun", R_OK | W_OK) != 0) GTEST_SKIP() << "no TUN device here";
   const ToolResult passed =
@@ -113,7 +111,7 @@ TEST_P(Sandbox, WhatNeedsATapDeviceSaysSoAndWhatToDoInstead) {
   EXPECT_EQ(passed.status, 0) << passed.err;
   const ToolResult closed = said({}, {"--unshare-user", "--disable-userns"});
   EXPECT_EQ(closed.status, 77);
-  EXPECT_NE(closed.err.find("/proc/sys/user/max_*_namespaces"), std::string::npos) << closed.err;
+  EXPECT_TRUE(contains(closed.err, "/proc/sys/user/max_*_namespaces"));
 }
 
 }  // namespace

@@ -42,10 +42,8 @@ TEST_P(WaitForHost, ThatHasLeftTheBusEndsAndNamesIt) {
   host->signal(SIGKILL);
   const ToolResult said = wait->finish();
   EXPECT_EQ(said.status, 1);
-  EXPECT_NE(said.err.find("the host \"a\", which had the address, has left the bus"),
-            std::string::npos)
-      << said.err;
-  EXPECT_EQ(said.err.find("within"), std::string::npos) << said.err;
+  EXPECT_TRUE(contains(said.err, "the host \"a\", which had the address, has left the bus"));
+  EXPECT_FALSE(contains(said.err, "within"));
 }
 
 TEST_P(WaitForHost, GoesOnWithAnotherHostThatHasTheAddress) {
@@ -73,14 +71,13 @@ TEST_P(WaitForHost, GoesOnIfTheAddressMayBeBehindABridge) {
   host->signal(SIGKILL);
   const ToolResult said = wait->finish();
   EXPECT_EQ(said.status, 1);
-  EXPECT_NE(said.err.find("within 4 s: no host on the bus has the address"), std::string::npos)
-      << said.err;
+  EXPECT_TRUE(contains(said.err, "within 4 s: no host on the bus has the address"));
 }
 
 /// A wait of which only the bus tells when it has begun.
 class WaitForPort : public WaitForHost {
  protected:
-  std::unique_ptr<Tool> waiting(std::vector<std::string> options) const {
+  std::unique_ptr<Tool> waiting(Words options) const {
     options.insert(options.begin(), {shmifctl_path(), "wait", bus()});
     return std::make_unique<Tool>(by_caller(std::move(options)));
   }
@@ -90,8 +87,8 @@ class WaitForPort : public WaitForHost {
     EXPECT_FALSE(said.timed_out);
     EXPECT_EQ(said.status, 1) << said.err;
     EXPECT_EQ(said.err.find("shmifctl: " + what), 0U) << said.err;
-    EXPECT_NE(said.err.find(": " + why + " ("), std::string::npos) << said.err;
-    EXPECT_EQ(said.err.find("within"), std::string::npos) << said.err;
+    EXPECT_TRUE(contains(said.err, ": " + why + " ("));
+    EXPECT_FALSE(contains(said.err, "within"));
   }
 };
 INSTANTIATE_TEST_SUITE_P(Each, WaitForPort, ::testing::Values(exec_settings().front()),

@@ -10,31 +10,33 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/words.hpp"
+
 namespace shmif::test {
 
 /// The values of a row, by the name of the column.
 using ShownRow = std::map<std::string, std::string>;
 
-inline std::vector<std::string> shown_lines(const std::string& text) {
+inline Words shown_lines(const std::string& text) {
   std::istringstream in(text);
-  std::vector<std::string> lines;
+  Words lines;
   for (std::string line; std::getline(in, line);) lines.push_back(line);
   return lines;
 }
 
-inline std::vector<std::string> shown_words(const std::string& line) {
+inline Words shown_words(const std::string& line) {
   std::istringstream in(line);
-  std::vector<std::string> words;
+  Words words;
   for (std::string word; in >> word;) words.push_back(word);
   return words;
 }
 
 /// The rows below a head. No cell may be empty or contain a blank.
-inline std::vector<ShownRow> rows_below(const std::vector<std::string>& lines) {
+inline std::vector<ShownRow> rows_below(const Words& lines) {
   std::vector<ShownRow> rows;
-  const std::vector<std::string> head = shown_words(lines.at(0));
+  const Words head = shown_words(lines.at(0));
   for (std::size_t i = 1; i < lines.size(); ++i) {
-    const std::vector<std::string> cells = shown_words(lines[i]);
+    const Words cells = shown_words(lines[i]);
     EXPECT_EQ(cells.size(), head.size()) << lines[0] << '\n' << lines[i];
     ShownRow& row = rows.emplace_back();
     for (std::size_t c = 0; c < std::min(head.size(), cells.size()); ++c) {

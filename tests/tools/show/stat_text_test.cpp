@@ -28,9 +28,8 @@ TEST(StatText, APortThatWaitsForItselfIsToldWhatItLacks) {
   bus.ports = {plain_port(1, "one"), plain_port(4, "two")};
   bus.ports[1].waits_for = 4;
   const std::string text = tools::to_text(bus);
-  EXPECT_NE(text.find("\nwaiting     slot 4 \"two\" for itself: it sends, but does not receive\n"),
-            std::string::npos)
-      << text;
+  EXPECT_TRUE(
+      contains(text, "\nwaiting     slot 4 \"two\" for itself: it sends, but does not receive\n"));
 }
 
 TEST(StatText, ATableIsFoldedWhereItIsOneColumnTooWide) {
@@ -46,7 +45,7 @@ TEST(StatText, ATableIsFoldedWhereItIsOneColumnTooWide) {
   // However narrow, each column stands somewhere.
   const std::string narrow = tools::to_text(bus, 1);
   for (const char* const title : {"state", "mode", "tx_frames", "lock_sleeps"})
-    EXPECT_NE(narrow.find(title), std::string::npos) << title;
+    EXPECT_TRUE(contains(narrow, title));
 }
 
 TEST(StatText, ColumnsOfNumbersAreAlignedToTheRightWithWhatIsMissing) {
@@ -108,8 +107,7 @@ TEST(StatText, OfNetbsdsFormatHasWhatThatFormatTells) {
                 "lock        held, nobody knows by whom\n" +
                 tail);
   bus.netbsd->version = 0;
-  EXPECT_NE(tools::to_text(bus).find("NetBSD's, version 0 (nobody has rung yet)\n"),
-            std::string::npos);
+  EXPECT_TRUE(contains(tools::to_text(bus), "NetBSD's, version 0 (nobody has rung yet)\n"));
 }
 
 TEST(StatText, OfNetbsdsFormatInJsonHasAReasonForEachThatIsNull) {

@@ -27,9 +27,7 @@ class Top : public ::testing::Test {
   Top() : path(directory.file("bus")) {
     EXPECT_EQ(run_tool({"create", path, "--size", "64K"}).status, 0);
   }
-  std::vector<std::string> command() const {
-    return {shmifctl_path(), "top", path, "--interval", "0.1"};
-  }
+  Words command() const { return {shmifctl_path(), "top", path, "--interval", "0.1"}; }
   Port attached() const {
     Port port;
     EXPECT_TRUE(port.attach(path));
@@ -87,7 +85,7 @@ TEST_F(Top, ABusThatIsTruncatedIsAnErrorAndOneThatIsRemovedIsNot) {
   std::filesystem::resize_file(path, 1000);
   const ToolResult result = truncated.finish();
   EXPECT_EQ(result.status, 1);
-  EXPECT_NE(result.err.find("truncated"), std::string::npos) << result.err;
+  EXPECT_TRUE(contains(result.err, "truncated"));
   EXPECT_EQ(removed.status(), 1) << "it shows the new bus of that path";
   EXPECT_TRUE(removed.reads_whole_lines());
 }
@@ -115,11 +113,11 @@ TEST_F(Top, ABusThatTookThePlaceOfAnotherIsNotComparedWithThat) {
 TEST_F(Top, QQuitsAndGivesTheTerminalBack) {
   OnTerminal top(command(), 80, 24);
   ASSERT_TRUE(top.wait_for("SLOT NAME"));
-  EXPECT_NE(top.seen.find(kEnter), std::string::npos);
+  EXPECT_TRUE(contains(top.seen, kEnter));
   EXPECT_FALSE(top.reads_whole_lines());
   top.type("q");
   EXPECT_EQ(top.status(), 0);
-  EXPECT_NE(top.seen.find(kLeave), std::string::npos);
+  EXPECT_TRUE(contains(top.seen, kLeave));
   EXPECT_TRUE(top.reads_whole_lines());
 }
 
@@ -130,7 +128,7 @@ TEST_F(Top, EverySignalThatEndsItGivesTheTerminalBack) {
     ASSERT_TRUE(top.wait_for("SLOT NAME"));
     top.signal(number);
     EXPECT_EQ(top.status(), 0);
-    EXPECT_NE(top.seen.find(kLeave), std::string::npos);
+    EXPECT_TRUE(contains(top.seen, kLeave));
     EXPECT_TRUE(top.reads_whole_lines());
   }
 }
@@ -143,7 +141,7 @@ TEST_F(Top, StoppingGivesTheTerminalBackAndGoingOnTakesItAgain) {
     top.signal(SIGTSTP);
     ASSERT_EQ(top.status(WUNTRACED), -2) << round;
     EXPECT_TRUE(top.reads_whole_lines());
-    EXPECT_NE(top.seen.find(kLeave), std::string::npos);
+    EXPECT_TRUE(contains(top.seen, kLeave));
     top.forget();
     top.signal(SIGCONT);
     EXPECT_TRUE(top.wait_for(kEnter));
@@ -178,7 +176,7 @@ TEST_F(Top, HasColoursOnlyWhereTheTerminalHasThemAndTheUserWantsThem) {
 TEST_F(Top, FollowsTheSizeOfTheTerminal) {
   OnTerminal top({shmifctl_path(), "top", path, "--interval", "3600"}, 80, 24);
   ASSERT_TRUE(top.wait_for("SLOT NAME"));
-  EXPECT_EQ(top.seen.find("MAC"), std::string::npos) << "no room for it on 80 columns";
+  EXPECT_FALSE(contains(top.seen, "MAC")) << "no room for it on 80 columns";
   ASSERT_TRUE(top.wait_for("takeovers"));
   top.forget();
   top.resize(160, 24);
@@ -192,7 +190,7 @@ TEST_F(Top, EachKeyScrollsItsWayAndAnUpdateLeavesTheListWhereItIs) {
   std::vector<Port> ports(12);
   for (Port& port : ports) ASSERT_TRUE(port.attach(path));
   OnTerminal top({shmifctl_path(), "top", path, "--interval", "0.05"}, 80, 11);  // room for three
-  ASSERT_TRUE(top.wait_for("ports 1-3 of 12")) << top.seen;
+  ASSERT_TRUE(top.wait_for("ports 1-3 of 12"));
   for (const auto& [key, shown] : {std::pair{"j", "2-4"},
                                    {"\x1b[B", "3-5"},
                                    {"\x1bOB", "4-6"},
@@ -208,11 +206,11 @@ TEST_F(Top, EachKeyScrollsItsWayAndAnUpdateLeavesTheListWhereItIs) {
                                    {"k", "9-11"}}) {
     const std::string wanted = "ports " + std::string(shown) + " of 12";
     top.type(key);
-    ASSERT_TRUE(top.wait_for(wanted)) << key + 1 << '\n' << top.seen;
+    ASSERT_TRUE(top.wait_for(wanted)) << key + 1;
     top.forget();
     for (int updates = 0; updates < 2; ++updates) {
       ASSERT_TRUE(top.wait_for(" of 12"));
-      EXPECT_NE(top.seen.find(wanted), std::string::npos) << key + 1 << '\n' << top.seen;
+      EXPECT_TRUE(contains(top.seen, wanted)) << key + 1;
       top.forget();
     }
   }
@@ -233,7 +231,7 @@ TEST_F(Top, SortsAsItIsToldAndAsTheKeysSayAndGoesOnSo) {
     return at[0].second + ' ' + at[1].second + ' ' + at[2].second;
   };
   OnTerminal top({shmifctl_path(), "top", path, "--interval", "0.05", "--sort", "name"}, 80, 24);
-  ASSERT_TRUE(top.wait_for(" [name] slot")) << top.seen;
+  ASSERT_TRUE(top.wait_for(" [name] slot"));
   EXPECT_EQ(order_on(top.seen), "a2 b3 c1");
   for (const auto& [key, shown, order] : {std::tuple{"s", " [slot]", "c1 a2 b3"},
                                           {"n", " [name] ", "a2 b3 c1"},
@@ -243,11 +241,11 @@ TEST_F(Top, SortsAsItIsToldAndAsTheKeysSayAndGoesOnSo) {
                                           {"r", " [rx] ", "c1 a2 b3"},
                                           {"n", " [name] ", "a2 b3 c1"}}) {
     top.type(key);
-    ASSERT_TRUE(top.wait_for(shown)) << key << top.seen;
+    ASSERT_TRUE(top.wait_for(shown)) << key;
     EXPECT_EQ(order_on(top.seen), order) << key;
     top.type("j");
     top.forget();
-    ASSERT_TRUE(top.wait_for(shown)) << "also after an update: " << key << top.seen;
+    ASSERT_TRUE(top.wait_for(shown)) << "also after an update: " << key;
     EXPECT_EQ(order_on(top.seen), order) << key;
     top.forget();
   }
@@ -268,7 +266,7 @@ TEST_F(Top, RefusesAnOrderThatThereIsNotAndTimesThatAreTooShortOrTooLong) {
     EXPECT_EQ(refused("--interval", time),
               std::string("shmifctl: top: --interval \"") + time + "\" is not from 0.05 to 3600");
   }
-  EXPECT_NE(refused("--count", "0").find("--count"), std::string::npos);
+  EXPECT_TRUE(contains(refused("--count", "0"), "--count"));
   for (const char* const word : {"loss", "lag", "tx", "rx", "name", "slot"}) {
     const ToolResult taken =
         run_tool({"top", path, "--sort", word, "--interval", "0.05", "--count", "1"});
@@ -299,7 +297,7 @@ TEST_F(Top, SleepsBetweenItsUpdatesWhereThereAreNoKeys) {
     OnTerminal top({"bash", "-c", "exec \"$1\" top \"$2\" --interval 3600 " + input, "bash",
                     shmifctl_path(), path},
                    80, 24);
-    ASSERT_TRUE(top.wait_for("frames/s   0")) << "the rates of the first update: " << top.seen;
+    ASSERT_TRUE(top.wait_for("frames/s   0")) << "the rates of the first update";
     top.forget();
     EXPECT_FALSE(top.wait_for("frames/s", 2)) << input << ": nothing has changed";
     top.signal(SIGTERM);

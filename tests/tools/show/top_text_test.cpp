@@ -72,17 +72,17 @@ TEST(TopColours, TellTheStateOfAPort) {
   EXPECT_TRUE(is_in(dead, kRed, "dead")) << dead;
   EXPECT_TRUE(is_in(dead, kDim, name)) << dead;
   EXPECT_TRUE(is_in(dead, kDim, "   1")) << dead;
-  EXPECT_EQ(dead.find(kBold), std::string::npos) << dead;
+  EXPECT_FALSE(contains(dead, kBold));
 }
 
 TEST(TopColours, TellOfLossesNowAndOfThoseThatWere) {
   tools::PortRates port = port_of(1, "alice");
   std::string row = row_of(port);
-  EXPECT_EQ(row.find(kRed), std::string::npos) << row;
-  EXPECT_EQ(row.find(kYellow), std::string::npos) << row;
+  EXPECT_FALSE(contains(row, kRed));
+  EXPECT_FALSE(contains(row, kYellow));
   port.port.lost_frames = 123;
   row = row_of(port);
-  EXPECT_EQ(row.find(kRed), std::string::npos) << "nothing is lost just now: " << row;
+  EXPECT_FALSE(contains(row, kRed)) << "nothing is lost just now";
   EXPECT_TRUE(is_in(row, kYellow, "  123")) << row;
   port.lost_frames = 45;
   row = row_of(port);
@@ -98,14 +98,14 @@ TEST(TopColours, TellHowFarBehindAPortIsFromHalfTheRingOn) {
     return row_of(port);
   };
   for (const double little : {0.0, 0.499}) {
-    EXPECT_EQ(row_with(little).find(kYellow), std::string::npos) << row_with(little);
-    EXPECT_EQ(row_with(little).find(kRed), std::string::npos) << row_with(little);
+    EXPECT_FALSE(contains(row_with(little), kYellow));
+    EXPECT_FALSE(contains(row_with(little), kRed));
   }
   EXPECT_TRUE(is_in(row_with(0.5), kYellow, "  50%")) << row_with(0.5);
   EXPECT_TRUE(is_in(row_with(0.999), kYellow, "  99%")) << row_with(0.999);
   EXPECT_TRUE(is_in(row_with(1), kRed, " over")) << row_with(1);
-  EXPECT_NE(row_with(0.25, false).find("    - "), std::string::npos) << "it reads nothing";
-  EXPECT_EQ(row_with(0.25, false).find("25%"), std::string::npos) << row_with(0.25, false);
+  EXPECT_TRUE(contains(row_with(0.25, false), "    - ")) << "it reads nothing";
+  EXPECT_FALSE(contains(row_with(0.25, false), "25%"));
 }
 
 /// The head of a screen of 200 columns, without the ports below it.
@@ -125,10 +125,10 @@ TEST(TopHead, NamesWhoSendsTheMostAtMostThreeAndNoneWithoutAPercent) {
     }
     return head_of(ports);
   };
-  EXPECT_NE(senders({10, 40, 20, 30}).find(" b 40 %, d 30 %, c 20 %  "), std::string::npos);
-  EXPECT_NE(senders({4, 996}).find(" b 100 %  "), std::string::npos) << senders({4, 996});
-  EXPECT_NE(senders({6, 994}).find(" b 99 %, a 1 %  "), std::string::npos) << senders({6, 994});
-  EXPECT_NE(senders({0, 0}).find("talkers    none  "), std::string::npos) << senders({0, 0});
+  EXPECT_TRUE(contains(senders({10, 40, 20, 30}), " b 40 %, d 30 %, c 20 %  "));
+  EXPECT_TRUE(contains(senders({4, 996}), " b 100 %  "));
+  EXPECT_TRUE(contains(senders({6, 994}), " b 99 %, a 1 %  "));
+  EXPECT_TRUE(contains(senders({0, 0}), "talkers    none  "));
 }
 
 TEST(TopHead, CountsWhatPortsHaveLostThatAreGoneAndNamesWhoIsSlowest) {
@@ -136,14 +136,12 @@ TEST(TopHead, CountsWhatPortsHaveLostThatAreGoneAndNamesWhoIsSlowest) {
   ports[0].port.lost_frames = 3;
   ports[1].port.lost_frames = 40;
   ports[1].port.live = false;
-  EXPECT_NE(head_of(ports).find("lost/s     0; 43 in all "), std::string::npos) << head_of(ports);
-  EXPECT_NE(head_of(ports).find("slowest    none is behind "), std::string::npos);
+  EXPECT_TRUE(contains(head_of(ports), "lost/s     0; 43 in all "));
+  EXPECT_TRUE(contains(head_of(ports), "slowest    none is behind "));
   ports[1].lag = 0.999;
-  EXPECT_NE(head_of(ports).find("slowest    bob~, 99% of the ring behind "), std::string::npos)
-      << head_of(ports);
+  EXPECT_TRUE(contains(head_of(ports), "slowest    bob~, 99% of the ring behind "));
   ports[1].lag = 1;
-  EXPECT_NE(head_of(ports).find("slowest    bob~, overwritten "), std::string::npos)
-      << head_of(ports);
+  EXPECT_TRUE(contains(head_of(ports), "slowest    bob~, overwritten "));
 }
 
 TEST(TopHead, IsShorterOnAShortScreenThatItFillsWithAPort) {
@@ -156,12 +154,11 @@ TEST(TopHead, IsShorterOnAShortScreenThatItFillsWithAPort) {
     std::string screen = tools::top_screen(view, {.columns = 80, .rows = rows});
     EXPECT_EQ(std::ranges::count(screen, '\n') + 1, rows) << screen;
     EXPECT_EQ(times_in(screen, "alice"), room) << screen;
-    EXPECT_EQ(screen.find("(up/down)"), std::string::npos) << "all are there: " << screen;
+    EXPECT_FALSE(contains(screen, "(up/down)")) << "all are there";
     view.rates.ports.push_back(port_of(99, "bob"));
     screen = tools::top_screen(view, {.columns = 80, .rows = rows});
-    EXPECT_NE(screen.find("ports 1-" + std::to_string(room) + " of " + std::to_string(room + 1)),
-              std::string::npos)
-        << screen;
+    EXPECT_TRUE(
+        contains(screen, "ports 1-" + std::to_string(room) + " of " + std::to_string(room + 1)));
   }
 }
 
@@ -169,7 +166,7 @@ TEST(TopLines, HaveNoLagIfTheHeaderDoesNotSayWhereTheRingEnds) {
   tools::TopView view = view_of({port_of(1, "alice")});
   view.rates.ports[0].lag_known = false;
   EXPECT_TRUE(tools::top_lines(0, view.info, view.rates).ends_with(" lag -\n"));
-  EXPECT_NE(head_of(view.rates.ports).find("slowest    - "), std::string::npos);
+  EXPECT_TRUE(contains(head_of(view.rates.ports), "slowest    - "));
 
   tools::Sample sample;
   sample.info.ring_bytes = 1U << 20U;
@@ -192,12 +189,12 @@ TEST(TopNames, SteerNoTerminalWhereverTheyStand) {
   tools::TopView view = view_of({port_of(1, wild)});
   view.info.path = "/dev/shm/" + wild;
   const std::string lines = tools::top_lines(0, view.info, view.rates);
-  EXPECT_NE(lines.find(" port a?[2J???z slot 1 "), std::string::npos) << lines;
+  EXPECT_TRUE(contains(lines, " port a?[2J???z slot 1 "));
   EXPECT_EQ(lines.find('\x1b'), std::string::npos) << lines;
   const std::string screen = tools::top_screen(view, {.columns = 200, .rows = 10});
-  EXPECT_NE(screen.find("shmif top  /dev/shm/a?[2J???z "), std::string::npos) << screen;
+  EXPECT_TRUE(contains(screen, "shmif top  /dev/shm/a?[2J???z "));
   EXPECT_TRUE(is_in(screen, kBold, "a?[2J???z" + std::string(22, ' '))) << screen;
-  EXPECT_EQ(screen.find("\x1b[2J"), std::string::npos) << screen;
+  EXPECT_FALSE(contains(screen, "\x1b[2J"));
 }
 
 /// The slots of the ports in the order in which a screen of that order has them.

@@ -139,18 +139,17 @@ std::vector<ShownRow> expected_rates() {
 }
 
 /// The lines of a screen of that size. Expects that each line fits.
-std::vector<std::string> screen_of(tools::TopView view, tools::Screen::Size size) {
-  const std::vector<std::string> lines =
-      shown_lines(without_colours(tools::top_screen(view, size)));
+Words screen_of(tools::TopView view, tools::Screen::Size size) {
+  const Words lines = shown_lines(without_colours(tools::top_screen(view, size)));
   EXPECT_EQ(lines.size(), size.rows);
   for (const std::string& line : lines) EXPECT_LE(columns_shown(line), size.columns) << line;
   return lines;
 }
 
-std::vector<ShownRow> ports_on(const std::vector<std::string>& screen) {
-  std::vector<std::string> table;
+std::vector<ShownRow> ports_on(const Words& screen) {
+  Words table;
   for (const std::string& line : screen) {
-    const std::vector<std::string> words = shown_words(line);
+    const Words words = shown_words(line);
     if (!table.empty() && words.empty()) break;
     if (!table.empty() || (!words.empty() && words[0] == "SLOT")) table.push_back(line);
   }
@@ -162,18 +161,17 @@ TEST(TopFigures, EachStandsUnderItsName) {
 }
 
 TEST(TopFigures, ANarrowScreenHasFewerAndTheSame) {
-  const std::vector<std::pair<unsigned, std::vector<std::string>>> narrower{
-      {122, {"SLEEP/s"}},
-      {114, {"BELL/s"}},
-      {107, {"WAKE/s"}},
-      {100, {"MAC"}},
-      {82, {"PID"}},
-      {74, {"LINK"}},
-      {66, {"TXbit/s", "RXbit/s"}},
-      {50, {"UP"}},
-      {45, {"TX/s", "RX/s"}},
-      {33, {"LAG"}},
-      {27, {"LOST/s"}}};
+  const std::vector<std::pair<unsigned, Words>> narrower{{122, {"SLEEP/s"}},
+                                                         {114, {"BELL/s"}},
+                                                         {107, {"WAKE/s"}},
+                                                         {100, {"MAC"}},
+                                                         {82, {"PID"}},
+                                                         {74, {"LINK"}},
+                                                         {66, {"TXbit/s", "RXbit/s"}},
+                                                         {50, {"UP"}},
+                                                         {45, {"TX/s", "RX/s"}},
+                                                         {33, {"LAG"}},
+                                                         {27, {"LOST/s"}}};
   std::vector<ShownRow> expected = expected_rates();
   for (const auto& [columns, left_out] : narrower) {
     for (ShownRow& row : expected) {
@@ -189,18 +187,17 @@ TEST(TopFigures, ThePastStandsInBarsBesideTheRate) {
   view.look.blocks = true;
   view.history = {0, 1000, 500, 7000, 3500};
   const auto first = screen_of(view, {.columns = 100, .rows = 24})[1];
-  EXPECT_NE(first.find("120k    \u2581\u2582\u2582\u2588\u2585"), std::string::npos) << first;
+  EXPECT_TRUE(contains(first, "120k    \u2581\u2582\u2582\u2588\u2585"));
   view.history.assign(200, 5.0);
-  EXPECT_NE(
-      screen_of(view, {.columns = 50, .rows = 24})[1].find("\u2588\u2588\u2588\u2588\u2588 lost/s"),
-      std::string::npos);
+  EXPECT_TRUE(contains(screen_of(view, {.columns = 50, .rows = 24})[1],
+                       "\u2588\u2588\u2588\u2588\u2588 lost/s"));
   view.look.blocks = false;
   const auto plain = screen_of(view, {.columns = 100, .rows = 24})[1];
-  EXPECT_EQ(plain.find("\u2588"), std::string::npos) << plain;
+  EXPECT_FALSE(contains(plain, "\u2588"));
 }
 
 /// The names and values of the head. Each line has two names, each followed by its value.
-ShownRow head_on(const std::vector<std::string>& screen) {
+ShownRow head_on(const Words& screen) {
   ShownRow head;
   for (std::size_t i = 1; i < 5; ++i) {
     for (const std::string& half : {screen[i].substr(0, 50), screen[i].substr(50)}) {
@@ -213,9 +210,9 @@ ShownRow head_on(const std::vector<std::string>& screen) {
 }
 
 TEST(TopFigures, TheHeadSaysOfTheBusWhatItIs) {
-  const std::vector<std::string> screen = screen_of(view_of_work(), {.columns = 100, .rows = 24});
-  EXPECT_EQ(shown_words(screen[0]), (std::vector<std::string>{"shmif", "top", "/dev/shm/figures",
-                                                              "tmpfs", "8", "MiB", "mtu", "1501"}));
+  const Words screen = screen_of(view_of_work(), {.columns = 100, .rows = 24});
+  EXPECT_EQ(shown_words(screen[0]),
+            (Words{"shmif", "top", "/dev/shm/figures", "tmpfs", "8", "MiB", "mtu", "1501"}));
   ShownRow expected{{"frames/s", "120k"},
                     {"bit/s", "984k"},
                     {"lost/s", "132k, most carol; 330k in all"},
@@ -235,7 +232,7 @@ TEST(TopFigures, TheHeadSaysOfTheBusWhatItIs) {
   expected["slowest"] = "bob, 31% of the ring behind";
   expected["lock"] = "free, -/s";
   expected["ports"] = "2 live (1 up)";
-  const std::vector<std::string> again = screen_of(first_look, {.columns = 100, .rows = 24});
+  const Words again = screen_of(first_look, {.columns = 100, .rows = 24});
   EXPECT_EQ(head_on(again), expected);
   EXPECT_EQ(ports_on(again)[0]["TX/s"], "-");
 }
@@ -249,15 +246,15 @@ TEST(TopFigures, LinesSayTheSame) {
   parts.tm_sec = 56;
   parts.tm_isdst = -1;
   const tools::TopView view = view_of_work();
-  EXPECT_EQ(shown_lines(tools::top_lines(std::mktime(&parts), view.info, view.rates)),
-            (std::vector<std::string>{
-                "12:34:56 bus 120k frames/s 984kbit/s, 2 live (1 up), 1 dead",
-                "12:34:56 port alice slot 3 tap up tx 20.0k/s 168kbit/s rx 22.0k/s 184kbit/s lost "
-                "24.0k/s lag 15%",
-                "12:34:56 port bob slot 5 veth down tx 40.0k/s 328kbit/s rx 42.0k/s 344kbit/s "
-                "lost 44.0k/s lag 31%",
-                "12:34:56 port carol slot 6 library dead tx 60.0k/s 488kbit/s rx 62.0k/s "
-                "504kbit/s lost 64.0k/s lag 46%"}));
+  EXPECT_EQ(
+      shown_lines(tools::top_lines(std::mktime(&parts), view.info, view.rates)),
+      (Words{"12:34:56 bus 120k frames/s 984kbit/s, 2 live (1 up), 1 dead",
+             "12:34:56 port alice slot 3 tap up tx 20.0k/s 168kbit/s rx 22.0k/s 184kbit/s lost "
+             "24.0k/s lag 15%",
+             "12:34:56 port bob slot 5 veth down tx 40.0k/s 328kbit/s rx 42.0k/s 344kbit/s "
+             "lost 44.0k/s lag 31%",
+             "12:34:56 port carol slot 6 library dead tx 60.0k/s 488kbit/s rx 62.0k/s "
+             "504kbit/s lost 64.0k/s lag 46%"}));
 }
 
 // ---- ping ----
@@ -368,7 +365,7 @@ TEST(BridgeFigures, WhatADeviceDroppedDidNotArrive) {
             "long, 4 not taken in time, 6 refused, 34 while the interface was down, 35 with its "
             "queue full), 2 answered or found here, 7 still under way = 1027 came\n");
   way.counters.frames = 10;  // the device dropped more than that: also probes of the loop guard
-  EXPECT_NE(tools::to_text(way).find(": 0 frames, "), std::string::npos) << tools::to_text(way);
+  EXPECT_TRUE(contains(tools::to_text(way), ": 0 frames, "));
 }
 
 tools::BridgeWay way_with_faults() {

@@ -71,13 +71,13 @@ class UplinkChanges : public SshMachines, public ::testing::WithParamInterface<W
       case Way::evpn:
         one_ = uplink_by_evpn(1, 2, more);
         two_ = uplink_by_evpn(2, 2);
-        EXPECT_TRUE(one_->wait_for(" is up")) << one_->so_far().err;
-        EXPECT_TRUE(two_->wait_for(" is up")) << two_->so_far().err;
+        EXPECT_TRUE(one_->wait_for(" is up"));
+        EXPECT_TRUE(two_->wait_for(" is up"));
         break;
       case Way::ssh:
         two_ = sshd(2);
         one_ = std::make_unique<Tool>(line(1, 2, more));
-        ASSERT_TRUE(one_->wait_for("connected to ")) << one_->so_far().err;
+        ASSERT_TRUE(one_->wait_for("connected to "));
         break;
     }
   }
@@ -178,7 +178,7 @@ TEST_P(UplinkChanges, WhileItRunsItsLineTakesFaultsGoesDownAndIsPartitioned) {
   expect_that_it_adds_up(json["directions"][1]);
   const std::string journal = run_tool({"changes", bus(1)}).out;
   for (const char* const each : {"fault loss=100%", "fault none", "link down", "link up"})
-    EXPECT_TRUE(contains(journal, each)) << each << journal;
+    EXPECT_TRUE(contains(journal, each));
 }
 
 /// Prints and records how long it takes until host 10 reaches host 20 again.
@@ -198,7 +198,7 @@ TEST_P(UplinkChanges, GoesOnWhenTheInterfaceOrTheCableBelowVanishesAndReturns) {
   const auto expect_away = [&] {
     EXPECT_EQ(answers(10, 20, 1, "0.3"), 0U);
     if (GetParam() == Way::ssh) {
-      EXPECT_TRUE(one_->wait_for("the line is cut")) << one_->so_far().err;
+      EXPECT_TRUE(one_->wait_for("the line is cut"));
     }
   };
   // Not only its cable; and a new one, with the same address.
@@ -222,7 +222,7 @@ TEST_F(UplinkSshChanges, AreMadeAlsoWhileTheLineIsCut) {
   const auto tool = connected();
   ssh_is("echo 'no way' >&2; exit 255\n");
   ::kill(far_process(), SIGKILL);
-  ASSERT_TRUE(tool->wait_for("trying again")) << tool->so_far().out;
+  ASSERT_TRUE(tool->wait_for("trying again"));
   const ToolResult said = run_tool({"fault", near_, "uplink", "in:loss=100%"});
   EXPECT_EQ(said.status, 0) << said.err;
   EXPECT_EQ(line_in_stat(near_, "uplink"), "fault in:loss=100%");
@@ -242,7 +242,7 @@ TEST_F(UplinkSshChanges, FramesWaitingForADelayAreLostAndCountedWhenTheLineIsCut
   const auto taken = [&] { return Bus::open(near_).value().info().ports.at(0).rx_frames; };
   EXPECT_TRUE(eventually([&] { return taken() == 7; }));
   ::kill(far_process(), SIGKILL);
-  EXPECT_TRUE(tool->wait_for("the line is cut")) << tool->so_far().err;
+  EXPECT_TRUE(tool->wait_for("the line is cut"));
   tool->signal(SIGTERM);
   const auto json = Json::parse(tool->finish().out);
   EXPECT_EQ(json["directions"][0]["link_down_frames"], 7) << json;
@@ -258,7 +258,7 @@ TEST_F(UplinkSshChanges, DropsOfEachSideAreInItsStatAndInTheSummary) {
       << port_in_stat(near_, "uplink");
   EXPECT_EQ(line_in_stat(near_, "uplink"), "") << "no change";
   const std::string text = run_tool({"stat", near_}).out;
-  EXPECT_TRUE(contains(text, "\"uplink\": dropped 7 to the line, 0 from it\n")) << text;
+  EXPECT_TRUE(contains(text, "\"uplink\": dropped 7 to the line, 0 from it\n"));
   EXPECT_EQ(dropped_in_stat(far_), std::vector({0, 0})) << "nothing was dropped there";
   ::kill(far_process(), SIGTERM);
   EXPECT_TRUE(tool->wait_for("the line is cut"));
@@ -273,43 +273,6 @@ TEST_F(UplinkSshChanges, DropsOfEachSideAreInItsStatAndInTheSummary) {
   EXPECT_EQ(json["directions"][0]["too_long_frames"], 9) << json;
   EXPECT_EQ(json["far"]["too_long_frames"], 0) << json;
   EXPECT_EQ(json["connections"], 2) << json;
-}
-
-TEST_F(UplinkSshChanges, WhatFaultsDropAndHoldIsInStatWithinASecondOrTwo) {
-  Bus::create(far_, {}).value();
-  const auto tool = connected({"--json", "--fault", "in:drop=2-3"});
-  Port here = port_on(near_);
-  send_frames(here, 60, 7);
-  EXPECT_TRUE(eventually([&] { return dropped_in_stat(near_) == std::vector{2, 0}; }))
-      << port_in_stat(near_, "uplink");
-  ASSERT_EQ(run_tool({"fault", near_, "uplink", "in:delay=1h"}).status, 0);
-  send_frames(here, 60, 4);
-  EXPECT_TRUE(eventually([&] {
-    return port_in_stat(near_, "uplink").at("line_waiting_frames") == 4;
-  })) << port_in_stat(near_, "uplink");
-  ASSERT_EQ(run_tool({"fault", near_, "uplink", "--none"}).status, 0);
-  ASSERT_EQ(run_tool({"link", near_, "uplink", "--down"}).status, 0);
-  send_frames(here, 60, 3);
-  Port there = port_on(far_);
-  send_frames(there, 60, 5);
-  EXPECT_TRUE(eventually([&] { return dropped_in_stat(near_) == std::vector{5, 5}; }))
-      << port_in_stat(near_, "uplink");
-}
-
-TEST_F(UplinkSshChanges, DropsOfTheFarSideAreInItsStatAndInTheSummaryHere) {
-  std::filesystem::remove(near_);
-  Bus::create(near_, {.mtu = 900}).value();
-  Bus::create(far_, {}).value();
-  const auto tool = connected({"--json"});
-  Port there = port_on(far_);
-  send_frames(there, 1400, 5);
-  EXPECT_TRUE(eventually([&] { return dropped_in_stat(far_) == std::vector{5, 0}; }))
-      << port_in_stat(far_, "uplink");
-  EXPECT_EQ(dropped_in_stat(near_), std::vector({0, 0}));
-  tool->signal(SIGTERM);
-  const auto json = Json::parse(tool->finish().out);
-  EXPECT_EQ(json["far"]["too_long_frames"], 5) << json;
-  EXPECT_EQ(json["directions"][0]["too_long_frames"], 0) << json;
 }
 
 TEST_F(UplinkSshChanges, AFullLineDropsFramesAndStatSaysHowMany) {

@@ -77,7 +77,7 @@ class Machines : public ::testing::Test {
   std::unique_ptr<Tool> uplink(unsigned n, const Words& options) const {
     auto tool = std::make_unique<Tool>(
         inside(machine(n), Words{shmifctl_path(), "uplink", bus(n)} + options));
-    EXPECT_TRUE(tool->wait_for(": ready, as port ")) << tool->so_far().out << tool->so_far().err;
+    EXPECT_TRUE(tool->wait_for(": ready, as port "));
     return tool;
   }
   /// One with static peers: all other machines of `count`.

@@ -12,12 +12,12 @@
 
 #include "base/unique_fd.hpp"
 #include "tests/support/frames.hpp"
+#include "tests/support/words.hpp"
 #include "tools/common/command.hpp"
 #include "tools/uplink/far_counts.hpp"
 #include "tools/uplink/hello.hpp"
 #include "tools/uplink/home_table.hpp"
 #include "tools/uplink/ssh_session.hpp"
-#include "tools/uplink/underlay.hpp"
 #include "tools/uplink/uplink_wish.hpp"
 
 namespace shmif::test {
@@ -40,13 +40,13 @@ TEST(UplinkHello, OfAnotherShapeIsRefusedWithItsText) {
         "shmif-uplink 1 name=a mtu=1500"}) {
     const auto read = Hello::parse(line);
     ASSERT_FALSE(read) << line;
-    EXPECT_NE(read.error().message.find("does not speak as an uplink"), std::string::npos);
+    EXPECT_TRUE(contains(read.error().message, "does not speak as an uplink"));
     EXPECT_EQ(read.error().message.find('\x1b'), std::string::npos);
   }
   EXPECT_FALSE(Hello::parse("shmif-uplink 1 mtu=1500 name=" + std::string(65, 'a')));
   const auto newer = Hello::parse("shmif-uplink 2 mtu=1500 name=a");
   ASSERT_FALSE(newer);
-  EXPECT_NE(newer.error().message.find("version 2"), std::string::npos) << newer.error().message;
+  EXPECT_TRUE(contains(newer.error().message, "version 2"));
 }
 
 std::array<UniqueFd, 2> line_ends() {
@@ -224,7 +224,7 @@ TEST(UplinkSshWords, RunTheFarEndWithEachWordKeptFromItsShell) {
   wish.far = {.host = "user@b", .path = "/dev/shm/it's $HOME"};
   wish.port_name = "a b";
   wish.ssh_options = {"Port=2222", "BatchMode=no"};
-  const std::vector<std::string> words = tools::ssh_words(wish);
+  const Words words = tools::ssh_words(wish);
   EXPECT_EQ(words.front(), "ssh");
   EXPECT_EQ(words[2], "Port=2222");
   EXPECT_EQ(words[4], "BatchMode=no") << "the user's come before ours";
@@ -233,40 +233,6 @@ TEST(UplinkSshWords, RunTheFarEndWithEachWordKeptFromItsShell) {
   EXPECT_EQ(words[words.size() - 2], "user@b");
   EXPECT_EQ(words.back(),
             R"(shmifctl uplink --stdio --port-name 'a b' -- '/dev/shm/it'\''s $HOME')");
-}
-
-TEST(UplinkSession, SaysWhyItEndedAndTakesNoWarningForTheReason) {
-  const auto why = [](const std::string& script) {
-    tools::SshSession session({"sh", "-c", script}, "far");
-    session.be_quiet();
-    session.end(kLong);
-    return session.why_ended();
-  };
-  EXPECT_EQ(why("echo 'Warning: Permanently added x' >&2; exit 255"), "");
-  EXPECT_EQ(why("echo refused >&2; echo '** WARNING: x' >&2; exit 255"), "refused");
-  EXPECT_EQ(why("echo 'shmifctl: cannot pass on a frame' >&2; exit 255"), "");
-  EXPECT_EQ(why("echo 'shmifctl: no such bus' >&2; exit 1"), "shmifctl: no such bus");
-  EXPECT_EQ(why("echo 'shmifctl: a warning' >&2; exit 0"), "");
-  EXPECT_EQ(why("echo 'shmifctl: a warning' >&2; kill -9 $$"),
-            "ssh was ended by signal 9 (Killed)");
-}
-
-TEST(UplinkUnderlay, SaysWhatToSetForEachInterfaceThatIsTooNarrow) {
-  const auto path = [](const char* remote, std::uint32_t mtu, const char* interface) {
-    return tools::UnderlayPath{
-        .remote = tap::IpAddress::parse(remote).value(), .mtu = mtu, .interface = interface};
-  };
-  EXPECT_TRUE(tools::too_narrow({path("198.18.9.2", 1500, "eth0")}, 1450).empty());
-  EXPECT_TRUE(tools::too_narrow({path("fd00::2", 1500, "eth0")}, 1430).empty());
-  const auto texts =
-      tools::too_narrow({path("198.18.9.2", 1500, "eth0"), path("198.18.9.3", 1500, "eth0"),
-                         path("fd00::2", 1500, "e")},
-                        1451);
-  ASSERT_EQ(texts.size(), 2U) << "one for each interface";
-  for (const char* const part :
-       {"eth0", "1500", "1451", "1501", "--mtu 1450", "'ip link set dev eth0 mtu 1501'"})
-    EXPECT_NE(texts[0].find(part), std::string::npos) << part << ": " << texts[0];
-  EXPECT_NE(texts[1].find("mtu 1521"), std::string::npos) << texts[1];
 }
 
 }  // namespace

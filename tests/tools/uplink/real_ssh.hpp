@@ -38,7 +38,7 @@ class SshMachines : public Machines {
                             "mount -t tmpfs none /run && mkdir -m 755 /run/sshd && "
                             "exec /usr/sbin/sshd -D -e -f " +
                                 folder + "/sshd_config"}));
-    EXPECT_TRUE(tool->wait_for("Server listening")) << tool->so_far().err;
+    EXPECT_TRUE(tool->wait_for("Server listening"));
     return tool;
   }
   /// What a client needs.

@@ -52,7 +52,7 @@ class UplinkSsh : public ::testing::Test {
   }
   std::unique_ptr<Tool> connected(const Words& more = {}) const {
     auto tool = std::make_unique<Tool>(line(more));
-    EXPECT_TRUE(tool->wait_for("connected to ")) << tool->so_far().out << tool->so_far().err;
+    EXPECT_TRUE(tool->wait_for("connected to "));
     wait_for_port(near_);
     wait_for_port(far_);
     return tool;

@@ -54,8 +54,8 @@ TEST_F(UplinkSsh, CarriesFramesBothWaysAndCountsTheSameOnBothSides) {
       EXPECT_EQ(json["far_untold_connections"], 0);
     } else {
       EXPECT_EQ(ended.err, "");
-      EXPECT_TRUE(contains(ended.out, "bus:" + near_ + " -> ssh:b:" + far_)) << ended.out;
-      EXPECT_TRUE(contains(ended.out, "ssh:b:" + far_ + " counted: ")) << ended.out;
+      EXPECT_TRUE(contains(ended.out, "bus:" + near_ + " -> ssh:b:" + far_));
+      EXPECT_TRUE(contains(ended.out, "ssh:b:" + far_ + " counted: "));
     }
   }
   EXPECT_EQ(run_tool({"destroy", far_}).status, 0) << "the far end has ended, too";
@@ -64,12 +64,11 @@ TEST_F(UplinkSsh, CarriesFramesBothWaysAndCountsTheSameOnBothSides) {
 TEST_F(UplinkSsh, AgreesOnTheSmallerMtuAndSaysSo) {
   Bus::create(far_, {.mtu = 900}).value();
   const auto tool = connected();
-  EXPECT_TRUE(contains(tool->so_far().out, "MTU 900 (frames of at most 922 bytes)"))
-      << tool->so_far().out;
+  EXPECT_TRUE(contains(tool->so_far().out, "MTU 900 (frames of at most 922 bytes)"));
   EXPECT_TRUE(tool->wait_for("longer frames are dropped and counted"));
   Port here = port_on(near_);
   send_frames(here, 1400, 1);
-  EXPECT_TRUE(tool->wait_for("1400 bytes")) << tool->so_far().err;
+  EXPECT_TRUE(tool->wait_for("1400 bytes"));
   tool->signal(SIGTERM);
   EXPECT_TRUE(contains(tool->finish().out, "1 too long")) << tool->so_far().out;
 }
@@ -80,7 +79,7 @@ TEST_F(UplinkSsh, ConnectsAgainWhenTheLineIsCut) {
   const pid_t first = far_process();
   ASSERT_GT(first, 0);
   ::kill(first, SIGKILL);
-  EXPECT_TRUE(tool->wait_for("the line is cut")) << tool->so_far().out;
+  EXPECT_TRUE(tool->wait_for("the line is cut"));
   EXPECT_TRUE(eventually([&] { return far_process() > 0 && far_process() != first; }));
   wait_for_port(far_);
   // The far end has its port before this end has heard of it.
@@ -92,7 +91,7 @@ TEST_F(UplinkSsh, ConnectsAgainWhenTheLineIsCut) {
   const ToolResult ended = tool->finish();
   EXPECT_EQ(ended.status, 0);
   EXPECT_EQ(times_in(ended.out, "connected to "), 2U) << ended.out;
-  EXPECT_TRUE(contains(ended.out, "the counts of 1 connection there are not known")) << ended.out;
+  EXPECT_TRUE(contains(ended.out, "the counts of 1 connection there are not known"));
   connected()->signal(SIGKILL);
   EXPECT_TRUE(eventually([&] { return far_process() == 0; })) << "it takes the far end away";
 }
@@ -118,7 +117,7 @@ TEST_F(UplinkSsh, SurvivesAFarEndThatSaysAnything) {
   ssh_is("printf 'shmif-uplink 1 mtu=1500 name=x\\n\\377\\377\\377\\377'; cat >/dev/null\n");
   {
     Tool tool(line());
-    EXPECT_TRUE(tool.wait_for("an invalid record came")) << tool.so_far().err;
+    EXPECT_TRUE(tool.wait_for("an invalid record came"));
     EXPECT_TRUE(tool.wait_for("the line is cut"));
     tool.signal(SIGTERM);
     EXPECT_EQ(tool.finish().status, 0);
@@ -128,7 +127,7 @@ TEST_F(UplinkSsh, SurvivesAFarEndThatSaysAnything) {
       "printf 'shmif-uplink-counts {\"sent_frames\":1}\\n\\033[31mred\\n' >&2; cat >/dev/null\n");
   {
     Tool tool(line({"--json"}));
-    EXPECT_TRUE(tool.wait_for("red")) << tool.so_far().err;
+    EXPECT_TRUE(tool.wait_for("red"));
     EXPECT_FALSE(contains(tool.so_far().err, "\x1b")) << "it could control a terminal";
     tool.signal(SIGTERM);
     const auto json = nlohmann::json::parse(tool.finish().out);
@@ -175,7 +174,7 @@ TEST_F(UplinkSsh, TheFarEndSurvivesANearEndThatSaysAnything) {
         Case{hello, 0, "shmif-uplink-counts {\"sent_frames\":0"}}) {
     const ToolResult ended = run_tool({"uplink", far_, "--stdio"}, input);
     EXPECT_EQ(ended.status, status) << ended.err;
-    EXPECT_TRUE(contains(ended.err, said)) << ended.err;
+    EXPECT_TRUE(contains(ended.err, said));
     EXPECT_TRUE(input.empty() || ended.out.starts_with("shmif-uplink 1 mtu=1500 name="))
         << ended.out;
   }
@@ -221,7 +220,7 @@ TEST_F(UplinkRealSsh, CarriesAWebPageAndComesBackWhenTheCableDoes) {
   connect(2, 1500);
   const auto server = sshd(2);
   Tool tool(line(1, 2));
-  ASSERT_TRUE(tool.wait_for("connected to ")) << tool.so_far().err << server->so_far().err;
+  ASSERT_TRUE(tool.wait_for("connected to ")) << server->so_far().err;
   TempDir site("/tmp");
   std::ofstream(site.file("page")) << std::string(3'000'000, 'p');
   const auto web = host(2, 20, "cd " + site.path() + " && exec python3 -m http.server 80");
@@ -230,7 +229,7 @@ TEST_F(UplinkRealSsh, CarriesAWebPageAndComesBackWhenTheCableDoes) {
       on_host(1, 11, "curl -sS --retry 5 --retry-all-errors http://198.18.0.20/page | wc -c");
   EXPECT_EQ(fetched.out, "3000000\n") << fetched.err;
   middle().netlink().set_up(cable(2), false).value();
-  EXPECT_TRUE(tool.wait_for("the line is cut")) << tool.so_far().err;
+  EXPECT_TRUE(tool.wait_for("the line is cut"));
   middle().netlink().set_up(cable(2)).value();
   EXPECT_TRUE(reaches(1, 10, 20));
   const ToolResult ended = end(tool);
