@@ -63,7 +63,7 @@ FrrPrograms find_frr() {
 /// output, which the parent reads, and ends.
 [[noreturn]] void leave_child(const std::string& what) {
   const std::string text = "cannot " + what + ": " + std::strerror(errno) + '\n';
-  static_cast<void>(::write(STDOUT_FILENO, text.data(), text.size()));
+  [[maybe_unused]] const ssize_t written = ::write(STDOUT_FILENO, text.data(), text.size());
   ::_exit(1);
 }
 
@@ -148,7 +148,7 @@ void await_zebra() {
         (WIFSIGNALED(status) ? "by signal " + std::to_string(WTERMSIG(status))
                              : "with code " + std::to_string(WEXITSTATUS(status))) +
         '\n';
-    static_cast<void>(::write(STDOUT_FILENO, text.data(), text.size()));
+    [[maybe_unused]] const ssize_t written = ::write(STDOUT_FILENO, text.data(), text.size());
     ::_exit(1);
   }
 }

@@ -51,7 +51,7 @@ std::string shell_quoted(const std::string& word) {
   ::dup2(errors, STDERR_FILENO);
   ::execvp(words[0], words);
   constexpr std::string_view kNoSsh = "cannot execute ssh\n";
-  static_cast<void>(::write(STDERR_FILENO, kNoSsh.data(), kNoSsh.size()));
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, kNoSsh.data(), kNoSsh.size());
   ::_exit(127);
 }
 

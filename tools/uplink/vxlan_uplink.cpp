@@ -52,8 +52,8 @@ void keep_silent(const tap::NetNamespace& where) {
           std::pair("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1"),
           std::pair("/proc/sys/net/ipv4/conf/all/arp_ignore", "8")}) {
       const UniqueFd opened(::open(file, O_WRONLY | O_CLOEXEC));
-      if (opened)
-        static_cast<void>(::write(opened.get(), value, 1));  // a kernel without IPv6 is fine
+      if (!opened) continue;  // a kernel without IPv6
+      [[maybe_unused]] const ssize_t written = ::write(opened.get(), value, 1);
     }
     return std::vector<UniqueFd>();
   };
