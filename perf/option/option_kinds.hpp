@@ -10,7 +10,6 @@
 #include <cstdio>
 #include <limits>
 #include <span>
-#include <type_traits>
 #include <utility>
 
 #include "base/raw_text.hpp"
@@ -40,61 +39,85 @@ std::function<void(const Options&, Options&)> copier(T Options::* member) {
   return [=](const Options& from, Options& to) { to.*member = from.*member; };
 }
 
+/// The type of the value in a member that may be empty.
 template <class T>
-struct IsOptional : std::false_type {};
+struct ValueOf {
+  using Type = T;
+};
 template <class T>
-struct IsOptional<std::optional<T>> : std::true_type {};
+struct ValueOf<std::optional<T>> {
+  using Type = T;
+};
+
+/// A member that `read` makes from the text, and `show` turns into one.
+template <class Options, class T, class Read, class Show>
+Kind<Options> kind_of(T Options::* member, std::string_view placeholder, std::string_view range,
+                      Read read, Show show) {
+  Kind<Options> kind{.placeholder = std::string(placeholder), .range = std::string(range)};
+  kind.set = [=](std::string_view value, Options& options) -> Result<void> {
+    auto result = read(value);
+    if (!result) return result.error();
+    options.*member = static_cast<typename ValueOf<T>::Type>(*std::move(result));
+    return {};
+  };
+  kind.copy = copier(member);
+  kind.show = [=](const Options& options) -> std::string { return show(options.*member); };
+  return kind;
+}
+
+/// Refuses what `read` takes, if it is out of a range that `range` describes.
+template <class T, class Read>
+auto within(T min, T max, const std::string& range, Read read) {
+  return [=](std::string_view value) -> Result<T> {
+    Result<T> result = read(value);
+    if (result && (*result < min || *result > max)) {
+      return refused(value, "is out of range (" + range + ')');
+    }
+    return result;
+  };
+}
+
+inline std::string number_text(std::uint64_t number) {
+  return std::to_string(number);
+}
+template <class T>
+std::string number_text(const std::optional<T>& number) {
+  return number ? std::to_string(*number) : "none";
+}
+
+/// "1 to 9", or "from 1 up" if nothing is beyond `max`.
+inline std::string range_text(std::uint64_t min, std::uint64_t max,
+                              std::string (*text)(std::uint64_t)) {
+  if (max == std::numeric_limits<std::uint64_t>::max()) return "from " + text(min) + " up";
+  return text(min) + " to " + text(max);
+}
 
 /// A whole number.
 template <class Options, class T>
 Kind<Options> number(T Options::* member, std::uint64_t min, std::uint64_t max,
                      std::string_view unit = {}) {
-  const bool unbounded = max == std::numeric_limits<std::uint64_t>::max();
-  Kind<Options> kind{.placeholder = "N",
-                     .range = unbounded ? "from " + std::to_string(min) + " up"
-                                        : std::to_string(min) + " to " + std::to_string(max),
-                     .unit = std::string(unit)};
-  kind.set = [=, range = kind.range](std::string_view value, Options& options) -> Result<void> {
-    const Result<std::uint64_t> read = parse_count(value);
-    if (!read) return read.error();
-    if (*read < min || *read > max) return refused(value, "is out of range (" + range + ')');
-    if constexpr (IsOptional<T>::value) {
-      options.*member = static_cast<typename T::value_type>(*read);
-    } else {
-      options.*member = static_cast<T>(*read);
-    }
-    return {};
-  };
-  kind.copy = copier(member);
-  kind.show = [=](const Options& options) -> std::string {
-    if constexpr (IsOptional<T>::value) {
-      return options.*member ? std::to_string(*(options.*member)) : "none";
-    } else {
-      return std::to_string(options.*member);
-    }
-  };
+  const std::string range = range_text(min, max, number_text);
+  Kind<Options> kind = kind_of(member, "N", range, within(min, max, range, parse_count),
+                               [](const T& value) { return number_text(value); });
+  kind.unit = unit;
   return kind;
 }
 
 /// A whole number that may be negative, or may not be given.
 template <class Options>
 Kind<Options> integer(std::optional<int> Options::* member, int min, int max) {
-  Kind<Options> kind{.placeholder = "N",
-                     .range = std::to_string(min) + " to " + std::to_string(max)};
-  kind.set = [=, range = kind.range](std::string_view value, Options& options) -> Result<void> {
-    int read = 0;
-    const auto [stop, error] = std::from_chars(value.data(), value.data() + value.size(), read);
-    if (error != std::errc{} || stop != value.data() + value.size() || read < min || read > max) {
+  const std::string range = std::to_string(min) + " to " + std::to_string(max);
+  const auto read = [=](std::string_view value) -> Result<int> {
+    int number = 0;
+    const auto [stop, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+    if (error != std::errc{} || stop != value.data() + value.size() || number < min ||
+        number > max) {
       return refused(value, "is not a whole number in its range (" + range + ')');
     }
-    options.*member = read;
-    return {};
+    return number;
   };
-  kind.copy = copier(member);
-  kind.show = [=](const Options& options) -> std::string {
-    return options.*member ? std::to_string(*(options.*member)) : "none";
-  };
-  return kind;
+  return kind_of(member, "N", range, read,
+                 [](const std::optional<int>& number) { return number_text(number); });
 }
 
 /// Bytes of one packet, only in digits: in "9k", the meaning of k would matter.
@@ -112,70 +135,37 @@ Kind<Options> packet_bytes(std::uint32_t Options::* member, std::uint32_t min, s
 /// A share of a whole.
 template <class Options>
 Kind<Options> share(double Options::* member, std::string_view range) {
-  Kind<Options> kind{.placeholder = "SHARE", .range = std::string(range)};
-  kind.set = [=](std::string_view value, Options& options) -> Result<void> {
-    const Result<double> read = parse_share(value);
-    if (!read) return read.error();
-    options.*member = *read;
-    return {};
-  };
-  kind.copy = copier(member);
-  kind.show = [=](const Options& options) { return share_text(options.*member); };
-  return kind;
+  return kind_of(member, "SHARE", range, parse_share,
+                 [](double value) { return share_text(value); });
 }
 
 /// A number with a fraction, in the format that `read` takes.
 template <class Options>
 Kind<Options> real(double Options::* member, Result<double> (*read)(std::string_view),
                    std::string_view placeholder, std::string_view range) {
-  Kind<Options> kind{.placeholder = std::string(placeholder), .range = std::string(range)};
-  kind.set = [=](std::string_view value, Options& options) -> Result<void> {
-    const Result<double> number = read(value);
-    if (!number) return number.error();
-    options.*member = *number;
-    return {};
-  };
-  kind.copy = copier(member);
-  kind.show = [=](const Options& options) {
+  return kind_of(member, placeholder, range, read, [](double value) {
     char text[32];
-    std::snprintf(text, sizeof text, "%g", options.*member);
+    std::snprintf(text, sizeof text, "%g", value);
     return std::string(text);
-  };
-  return kind;
+  });
 }
 
 /// 1 or 0; without a value, 1.
 template <class Options>
 Kind<Options> yes_or_no(bool Options::* member) {
-  Kind<Options> kind{.placeholder = "0|1", .range = "0 or 1", .flag = true};
-  kind.set = [=](std::string_view value, Options& options) -> Result<void> {
-    const Result<bool> read = parse_boolean(value);
-    if (!read) return read.error();
-    options.*member = *read;
-    return {};
-  };
-  kind.copy = copier(member);
-  kind.show = [=](const Options& options) -> std::string { return options.*member ? "1" : "0"; };
+  Kind<Options> kind =
+      kind_of(member, "0|1", "0 or 1", parse_boolean, [](bool value) { return value ? "1" : "0"; });
+  kind.flag = true;
   return kind;
 }
 
 /// Bytes, with fio's suffixes.
 template <class Options>
 Kind<Options> bytes(std::uint64_t Options::* member, std::uint64_t min, std::uint64_t max) {
-  Kind<Options> kind{.placeholder = "SIZE",
-                     .range = max == std::numeric_limits<std::uint64_t>::max()
-                                  ? "from " + base::size_text(min) + " up"
-                                  : base::size_text(min) + " to " + base::size_text(max),
-                     .unit = "bytes"};
-  kind.set = [=, range = kind.range](std::string_view value, Options& options) -> Result<void> {
-    const Result<std::uint64_t> read = parse_bytes(value);
-    if (!read) return read.error();
-    if (*read < min || *read > max) return refused(value, "is out of range (" + range + ')');
-    options.*member = *read;
-    return {};
-  };
-  kind.copy = copier(member);
-  kind.show = [=](const Options& options) { return base::size_text(options.*member); };
+  const std::string range = range_text(min, max, base::size_text);
+  Kind<Options> kind =
+      kind_of(member, "SIZE", range, within(min, max, range, parse_bytes), base::size_text);
+  kind.unit = "bytes";
   return kind;
 }
 
@@ -183,20 +173,13 @@ Kind<Options> bytes(std::uint64_t Options::* member, std::uint64_t min, std::uin
 template <class Options>
 Kind<Options> time(std::chrono::nanoseconds Options::* member, TimeUnit plain,
                    std::chrono::nanoseconds min, std::chrono::nanoseconds max) {
-  Kind<Options> kind{.placeholder = "TIME",
-                     .range = time_text(min) + " to " + time_text(max),
-                     .unit = plain == TimeUnit::seconds        ? "seconds"
-                             : plain == TimeUnit::milliseconds ? "milliseconds"
-                                                               : "microseconds"};
-  kind.set = [=, range = kind.range](std::string_view value, Options& options) -> Result<void> {
-    const Result<std::chrono::nanoseconds> read = parse_time(value, plain);
-    if (!read) return read.error();
-    if (*read < min || *read > max) return refused(value, "is out of range (" + range + ')');
-    options.*member = *read;
-    return {};
-  };
-  kind.copy = copier(member);
-  kind.show = [=](const Options& options) { return time_text(options.*member); };
+  const std::string range = time_text(min) + " to " + time_text(max);
+  const auto read = [=](std::string_view value) { return parse_time(value, plain); };
+  Kind<Options> kind = kind_of(member, "TIME", range, within(min, max, range, read),
+                               [](std::chrono::nanoseconds value) { return time_text(value); });
+  kind.unit = plain == TimeUnit::seconds        ? "seconds"
+              : plain == TimeUnit::milliseconds ? "milliseconds"
+                                                : "microseconds";
   return kind;
 }
 
@@ -246,60 +229,40 @@ Result<std::vector<T>> read_words(std::span<const Word<T>> words, std::string_vi
 
 /// One of a few words.
 template <class Options, class T>
-Kind<Options> one_of(T Options::* member, std::vector<Word<T>> words,
+Kind<Options> one_of(T Options::* member, const std::vector<Word<T>>& words,
                      std::string_view placeholder) {
-  Kind<Options> kind{.placeholder = std::string(placeholder),
-                     .range = listed(std::span<const Word<T>>(words))};
-  kind.set = [=, range = kind.range](std::string_view value, Options& options) -> Result<void> {
+  const std::string range = listed(std::span<const Word<T>>(words));
+  const auto read = [=](std::string_view value) -> Result<T> {
     const Word<T>* const word = find_word(std::span<const Word<T>>(words), value);
     if (word == nullptr) return refused(value, "is not known (" + range + ')');
-    options.*member = word->value;
-    return {};
+    return word->value;
   };
-  kind.copy = copier(member);
-  kind.show = [=](const Options& options) -> std::string {
-    for (const Word<T>& word : words) {
-      if (word.value == options.*member) return word.name;
-    }
-    return "?";
-  };
-  return kind;
+  return kind_of(member, placeholder, range, read, [=](const T& value) {
+    const auto word = std::ranges::find(words, value, &Word<T>::value);
+    return word == words.end() ? "?" : word->name;
+  });
 }
 
 /// Any non-empty text; `what` says what it names. A text of `max` or more characters is refused.
 template <class Options>
 Kind<Options> text(std::string Options::* member, std::string_view placeholder,
                    std::string_view what, std::size_t max = 4096) {
-  Kind<Options> kind{.placeholder = std::string(placeholder), .range = std::string(what)};
-  kind.set = [=](std::string_view value, Options& options) -> Result<void> {
+  const auto read = [=](std::string_view value) -> Result<std::string> {
     if (value.empty()) return refused(value, "is empty");
     if (value.size() >= max) return refused(value, "is too long");
     if (value.find('\0') != std::string_view::npos) return refused(value, "holds a NUL byte");
-    options.*member = std::string(value);
-    return {};
+    return std::string(value);
   };
-  kind.copy = copier(member);
-  kind.show = [=](const Options& options) {
-    return (options.*member).empty() ? "none" : options.*member;
-  };
-  return kind;
+  return kind_of(member, placeholder, what, read,
+                 [](const std::string& value) { return value.empty() ? "none" : value; });
 }
 
 /// A program and its arguments, without a shell.
 template <class Options>
 Kind<Options> command(std::vector<std::string> Options::* member) {
-  Kind<Options> kind{
-      .placeholder = "COMMAND",
-      .range = "a program and its arguments, quoted as for a shell; no shell runs them"};
-  kind.set = [=](std::string_view value, Options& options) -> Result<void> {
-    auto words = split_words(value);
-    if (!words) return words.error();
-    options.*member = std::move(*words);
-    return {};
-  };
-  kind.copy = copier(member);
-  kind.show = [=](const Options&) { return std::string("none"); };
-  return kind;
+  return kind_of(member, "COMMAND",
+                 "a program and its arguments, quoted as for a shell; no shell runs them",
+                 split_words, [](const auto&) { return "none"; });
 }
 
 /// A value that `read` makes from the text.
@@ -307,16 +270,7 @@ template <class Options, class T>
 Kind<Options> parsed(T Options::* member, Result<T> (*read)(std::string_view),
                      std::string (*show)(const T&), std::string_view placeholder,
                      std::string_view range) {
-  Kind<Options> kind{.placeholder = std::string(placeholder), .range = std::string(range)};
-  kind.set = [=](std::string_view value, Options& options) -> Result<void> {
-    auto result = read(value);
-    if (!result) return result.error();
-    options.*member = std::move(*result);
-    return {};
-  };
-  kind.copy = copier(member);
-  kind.show = [=](const Options& options) { return show(options.*member); };
-  return kind;
+  return kind_of(member, placeholder, range, read, show);
 }
 
 /// A value for each direction, "A,B", or one for both. If one half is empty, only the other is set.

@@ -73,16 +73,8 @@ Result<std::uint32_t> parse_dscp(std::string_view text) {
 }
 
 Kind<J> dscp() {
-  Kind<J> kind{.placeholder = "CODE", .range = "0 to 63, or ef, af11 to af43, cs0 to cs7, va, le"};
-  kind.set = [](std::string_view value, J& job) -> Result<void> {
-    const auto read = parse_dscp(value);
-    if (!read) return read.error();
-    job.dscp = *read;
-    return {};
-  };
-  kind.copy = copier(&J::dscp);
-  kind.show = [](const J&) { return std::string("none"); };
-  return kind;
+  return kind_of(&J::dscp, "CODE", "0 to 63, or ef, af11 to af43, cs0 to cs7, va, le", parse_dscp,
+                 [](const auto&) { return "none"; });
 }
 
 bool is_tcp(const J& job) {

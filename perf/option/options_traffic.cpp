@@ -66,34 +66,27 @@ Kind<J> share_of_both() {
 
 /// A pattern that is given is also used.
 Kind<J> pattern() {
-  Kind<J> kind{.placeholder = "PATTERN",
-               .range = "hexadecimal after 0x, text in quotation marks; 1 to 512 bytes"};
-  kind.set = [](std::string_view value, J& job) -> Result<void> {
-    auto read = parse_pattern(value);
-    if (!read) return read.error();
-    job.buffer_pattern = std::move(*read);
+  Kind<J> kind = kind_of(&J::buffer_pattern, "PATTERN",
+                         "hexadecimal after 0x, text in quotation marks; 1 to 512 bytes",
+                         parse_pattern, [](const auto&) { return "none"; });
+  kind.set = [set = kind.set](std::string_view value, J& job) -> Result<void> {
+    if (auto done = set(value, job); !done) return done;
     job.payload = Payload::pattern;
     return {};
   };
-  kind.copy = copier(&J::buffer_pattern);
-  kind.show = [](const J&) { return std::string("none"); };
   return kind;
 }
 
 Kind<J> headers() {
-  Kind<J> kind{.placeholder = "LAYER/LAYER...",
-               .range =
-                   "eth, vlan, ipv4, ipv6, udp and tcp, each with fields in parentheses; "
-                   "pcap(PATH,NUMBER) may come first"};
-  kind.set = [](std::string_view value, J& job) -> Result<void> {
-    const auto read = HeaderTemplate::parse(value);
-    if (!read) return read.error();
-    job.headers = std::string(value);
-    return {};
+  const auto read = [](std::string_view value) -> Result<std::string> {
+    const auto parsed = HeaderTemplate::parse(value);
+    if (!parsed) return parsed.error();
+    return std::string(value);
   };
-  kind.copy = copier(&J::headers);
-  kind.show = [](const J&) { return std::string("none"); };
-  return kind;
+  return kind_of(&J::headers, "LAYER/LAYER...",
+                 "eth, vlan, ipv4, ipv6, udp and tcp, each with fields in parentheses; "
+                 "pcap(PATH,NUMBER) may come first",
+                 read, [](const auto&) { return "none"; });
 }
 
 /// Whether the job makes frames: to send them, or to compare those of a file with them.
