@@ -75,8 +75,4 @@ std::string log_path(const RunOptions& run, const std::string& prefix, const cha
 /// and the jobs that one of these sends to.
 std::set<std::size_t> trial_jobs(std::span<const PlannedJob> plan, std::size_t job);
 
-/// The jobs that would never run, because other jobs search and no trial needs them. Peers made for
-/// another job are not listed.
-std::vector<std::size_t> idle_beside_searches(std::span<const PlannedJob> plan);
-
 }  // namespace shmif::perf

@@ -1,8 +1,8 @@
 #pragma once
 // The planner, which implements plan_of(). Only its own files include this: plan.cpp (engines,
-// clones and peers), plan_peers.cpp (the peer that is made for a job), plan_connect.cpp (who sends
-// to whom), plan_wires.cpp (who shares a medium, and which files are written), plan_order.cpp (who
-// waits for whom), plan_checks.cpp (checks of one job, and of options that no job uses).
+// clones and peers), plan_order.cpp (who sends to whom, and who waits for whom), plan_wires.cpp
+// (who shares a medium, and which files are written), plan_checks.cpp (checks of one job, and of
+// options that no job uses).
 
 #include <cstddef>
 #include <cstdint>
