@@ -9,7 +9,6 @@
 
 #include "instruments/watch/cgroup.hpp"
 #include "instruments/watch/clock.hpp"
-#include "perf/control/harness_limit.hpp"
 #include "perf/control/search.hpp"
 #include "perf/job/values.hpp"
 #include "perf/plan/plan.hpp"

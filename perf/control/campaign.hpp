@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -51,5 +52,17 @@ void keep_messages(RunResult& all, RunResult&& one);
 
 /// Adds what held back the jobs of one run. Each run has its own time.
 void add_causes(RunCauses& all, RunCauses&& one);
+
+// The highest rate of the harness itself on this machine, to compare a result with
+// (harness_limit.cpp). Internal to perf/control.
+
+/// The rate of a trial of a job that never sleeps. Result: empty if the rate is unknown, because
+/// the job sent no frame, or had its CPU for too short a time. `cpu`: empty if unknown.
+std::optional<double> limit_by(const TrafficResult& sent, const std::optional<CpuResult>& cpu);
+
+/// Adds the measured limit to each result and each search of `result` whose frames were probes and
+/// were sent or received. A job that kept a pace above what the trials reached gets no limit.
+/// `plan`: the plan that was run.
+void add_limits(std::span<const PlannedJob> plan, RunResult& result);
 
 }  // namespace shmif::perf

@@ -1,10 +1,11 @@
-#include "perf/control/harness_limit.hpp"
+// The highest rate of the harness itself on this machine.
 
 #include <algorithm>
 #include <chrono>
 #include <map>
 #include <string>
 
+#include "perf/control/campaign.hpp"
 #include "perf/control/runner.hpp"
 #include "perf/frame/frame_sizes.hpp"
 #include "perf/verify/verify_state.hpp"
@@ -14,6 +15,11 @@ namespace shmif::perf {
 namespace {
 
 using namespace std::chrono_literals;
+
+/// Frames per second. `both`: one job sends and receives each frame.
+struct HarnessLimit {
+  std::optional<double> tx_fps, rx_fps, both_fps;
+};
 
 /// The options that determine how much time the harness needs for a frame.
 struct FrameKind {
@@ -86,6 +92,10 @@ std::optional<double> limit_by(const TrafficResult& sent, const std::optional<Cp
   return static_cast<double>(sent.frames) / seconds;
 }
 
+namespace {
+
+/// The sender of measure_limit(): its frames are made, paced and checked like those of `job`, as
+/// fast as one thread can.
 JobOptions limit_job(const JobOptions& job) {
   JobOptions o;
   o.name = "limit";
@@ -123,6 +133,9 @@ JobOptions limit_job(const JobOptions& job) {
   return o;
 }
 
+/// Makes short runs on engine=null, with frames like those of `job` and the same kind of pace.
+/// `reached`: rates that the harness has already shown; no measured limit is below them. Result:
+/// empty fields if the runs failed. Blocks: about 200 ms, at most a second.
 HarnessLimit measure_limit(const JobOptions& job, const HarnessLimit& reached) {
   const DebugSubject subject("limit of the harness");
   debug(Debug::search, [&] { return "short runs on engine=null, with frames as of " + job.name; });
@@ -153,8 +166,6 @@ HarnessLimit measure_limit(const JobOptions& job, const HarnessLimit& reached) {
   raise_to(limit.rx_fps, reached.rx_fps);
   return limit;
 }
-
-namespace {
 
 std::optional<double> rate_of(const TrafficResult& traffic) {
   if (!(traffic.seconds > 0) || traffic.frames == 0) return std::nullopt;

@@ -210,12 +210,9 @@ using std::chrono::nanoseconds;
 
 /// The buses of the run. Jobs of engine=host are on a bus, too.
 std::set<std::string> buses_of(const RunState& run) {
-  constexpr std::string_view kBus = "bus:";
   std::set<std::string> buses;
-  for (const auto& wire : run.wires) {
-    const std::string address = wire->address();
-    if (address.starts_with(kBus)) buses.insert(address.substr(kBus.size()));
-  }
+  for (const auto& wire : run.wires) buses.insert(bus_of(*wire));
+  buses.erase("");
   return buses;
 }
 

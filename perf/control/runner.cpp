@@ -1,7 +1,9 @@
 #include "perf/control/runner.hpp"
 
 #include <time.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -12,8 +14,8 @@
 #include "perf/control/run_state.hpp"
 #include "perf/control/run_watch.hpp"
 #include "perf/control/supervisor.hpp"
-#include "perf/control/trigger.hpp"
 #include "perf/result/machine.hpp"
+#include "perf/worker/command.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/debug/debug.hpp"
 
@@ -23,6 +25,71 @@ namespace {
 /// The controller looks at its jobs this often.
 constexpr std::uint64_t kTickNs = 5'000'000;
 constexpr std::uint64_t kDisplayEvery = 100'000'000;
+
+/// Ends a run when a file appears, when a time has passed, or when a job received a
+/// matching frame. Then it runs a command. It fires only once.
+class Trigger {
+ public:
+  explicit Trigger(const RunOptions& options) : options_(options) {}
+
+  /// Whether anything can fire it.
+  bool exists() const noexcept {
+    return !options_.trigger_file.empty() || options_.trigger_timeout.count() > 0 ||
+           !options_.trigger_match.empty();
+  }
+  /// Result: a text that says why it fires now; empty if it does not fire, or has fired before.
+  /// Deletes the file, so that the file does not end the next run. `matched`: a job received a
+  /// matching frame. `elsewhere`: the same trigger fired on another server, or on the client.
+  std::optional<std::string> check(std::uint64_t since_start_ns, bool matched, bool elsewhere) {
+    if (fired_) return std::nullopt;
+    std::optional<std::string> why;
+    if (!options_.trigger_file.empty() && ::access(options_.trigger_file.c_str(), F_OK) == 0) {
+      why = "file " + options_.trigger_file + " appeared";
+      if (::unlink(options_.trigger_file.c_str()) != 0) *why += " (but could not be removed)";
+    } else if (options_.trigger_timeout.count() > 0 &&
+               since_start_ns >= static_cast<std::uint64_t>(options_.trigger_timeout.count())) {
+      why = "trigger-timeout has passed";
+    } else if (matched) {
+      why = "a frame matched \"" + options_.trigger_match + '"';
+    } else if (elsewhere && exists()) {
+      why = "it fired on another server, or on the client";
+    }
+    fired_ = why.has_value();
+    return why;
+  }
+  /// A text for a debug line: what can fire it.
+  std::string waits_for() const {
+    std::string text;
+    const auto add = [&text](const std::string& what) {
+      text += (text.empty() ? "" : ", or ") + what;
+    };
+    if (!options_.trigger_file.empty()) add("file " + options_.trigger_file);
+    if (options_.trigger_timeout.count() > 0) {
+      add(std::to_string(options_.trigger_timeout.count() / 1'000'000) + " ms since the start");
+    }
+    if (!options_.trigger_match.empty())
+      add("a frame that matches \"" + options_.trigger_match + '"');
+    return text.empty() ? "there is no trigger" : "waits for " + text;
+  }
+  /// Runs the command, if the trigger fired and there is one. Result: a text that says what went
+  /// wrong; empty after success. Blocks, and `ended_early`: as shmif::perf::run_command().
+  std::optional<std::string> run_command(const std::function<bool()>& ended_early) {
+    if (!fired_ || options_.trigger_command.empty()) return std::nullopt;
+    if (!options_.allow_exec) {
+      return "the trigger's command was not run: this server runs no commands (start it with "
+             "--allow-exec)";
+    }
+    debug(Debug::trigger, [this] { return "runs " + options_.trigger_command.front(); });
+    if (auto done = shmif::perf::run_command(options_.trigger_command, {}, ended_early); !done) {
+      return "the trigger's command: " + done.error().message;
+    }
+    return std::nullopt;
+  }
+
+ private:
+  const RunOptions& options_;
+  bool fired_ = false;
+};
 
 /// A line of --debug=rate.
 std::string told(const std::string& job, const IntervalResult& one) {

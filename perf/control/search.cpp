@@ -9,6 +9,7 @@
 
 #include "base/nearest_rank.hpp"
 #include "perf/frame/frame_sizes.hpp"
+#include "perf/stats/latency_histogram.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
@@ -229,6 +230,19 @@ SearchResult RateSearch::result() const {
   return result;
 }
 
+namespace {
+
+/// The latency that `per_cent` of the sent frames did not exceed; `lost` of them never arrived.
+/// Result: empty if fewer than that share arrived, or no frame was sent.
+std::optional<double> percentile_of_sent(const LatencyHistogram& latency, std::uint64_t lost,
+                                         double per_cent) noexcept {
+  const std::uint64_t rank = base::nearest_rank(latency.count() + lost, per_cent);
+  if (latency.count() == 0 || rank > latency.count()) return std::nullopt;
+  return static_cast<double>(latency.at_rank(rank));
+}
+
+}  // namespace
+
 TrialResult figures_of_trial(const RunResult& run, const JobOptions& job, double fps) {
   TrialResult figures;
   figures.job = job.name;
@@ -256,13 +270,6 @@ TrialResult figures_of_trial(const RunResult& run, const JobOptions& job, double
   if (sent != 0) figures.loss_share = static_cast<double>(lost) / static_cast<double>(sent);
   figures.latency_percentile_ns = percentile_of_sent(latency, lost, job.latency_percentile);
   return figures;
-}
-
-std::optional<double> percentile_of_sent(const LatencyHistogram& latency, std::uint64_t lost,
-                                         double per_cent) noexcept {
-  const std::uint64_t rank = base::nearest_rank(latency.count() + lost, per_cent);
-  if (latency.count() == 0 || rank > latency.count()) return std::nullopt;
-  return static_cast<double>(latency.at_rank(rank));
 }
 
 }  // namespace shmif::perf

@@ -21,7 +21,6 @@
 
 #include "perf/job/job_options.hpp"
 #include "perf/result/run_result.hpp"
-#include "perf/stats/latency_histogram.hpp"
 
 namespace shmif::perf {
 
@@ -50,7 +49,7 @@ class RateSearch {
   std::optional<double> next_fps() const noexcept;
   /// Notes the result of the trial of next_fps(). `offered_fps` is that rate, and `achieved_fps`
   /// the rate that was really sent. In `latency_percentile_ns`, lost frames count as infinitely
-  /// late (percentile_of_sent()). note() sets `passed`.
+  /// late. note() sets `passed`.
   void note(TrialResult trial);
   SearchResult result() const;
 
@@ -86,10 +85,5 @@ std::string doubt_of(const SearchResult& search);
 /// sent and those that others sent to it. A frame counts as lost if it was not received whole and
 /// in time.
 TrialResult figures_of_trial(const RunResult& run, const JobOptions& job, double fps);
-
-/// The latency that `per_cent` of the sent frames did not exceed; `lost` of them never arrived.
-/// Result: empty if fewer than that share arrived, or no frame was sent.
-std::optional<double> percentile_of_sent(const LatencyHistogram& latency, std::uint64_t lost,
-                                         double per_cent) noexcept;
 
 }  // namespace shmif::perf

@@ -112,6 +112,45 @@ Json host_json(const HostResult& host) {
   return json;
 }
 
+/// The servers that failed by themselves, without those that could not run because of them: "x",
+/// "x and y", "x and 3 others".
+std::string culprits_of(const std::vector<HostResult>& hosts) {
+  std::vector<std::string> names;
+  for (const HostResult& host : hosts) {
+    if (!host.failures.empty()) names.push_back(host.name);
+  }
+  if (names.empty()) return {};
+  if (names.size() == 1) return names[0];
+  return names[0] + " and " +
+         (names.size() == 2 ? names[1] : std::to_string(names.size() - 1) + " others");
+}
+
+/// Every failure, preceded by the server's name.
+std::vector<std::string> failures_of(const std::vector<HostResult>& hosts, const WholeRun& whole) {
+  std::vector<std::string> all;
+  const bool stopped = whole.signal != 0 && std::ranges::all_of(hosts, [](const HostResult& host) {
+                         return host.failures.empty();
+                       });
+  // Servers that were kept from running come last, so that the reader sees first what went wrong.
+  std::vector<std::string> idle;
+  for (const HostResult& host : hosts) {
+    for (const std::string& why : host.failures) all.push_back(host.name + ": " + why);
+    if (host.report) {
+      for (const Json& why : host.report->json().at("failures")) {
+        all.push_back(host.name + ": " + why.get<std::string>());
+      }
+    } else if (host.failures.empty()) {
+      const std::string who = culprits_of(hosts);
+      idle.push_back(host.name + ": ran nothing, because " +
+                     (stopped       ? "the run was stopped before"
+                      : who.empty() ? "not every server could run its jobs"
+                                    : who + " could not run its jobs"));
+    }
+  }
+  all.insert(all.end(), idle.begin(), idle.end());
+  return all;
+}
+
 /// The JSON of the whole run, without jobs.
 Json frame_of(const std::vector<HostResult>& hosts, const WholeRun& whole) {
   RunResult result;
@@ -125,19 +164,6 @@ Json frame_of(const std::vector<HostResult>& hosts, const WholeRun& whole) {
   result.exit_code = exit_code_of(hosts, whole);
   if (whole.signal != 0) result.stopped_by_signal = whole.signal;
   return Json::parse(to_json(result, Bins::without));
-}
-
-/// The servers that failed by themselves, without those that could not run because of them: "x",
-/// "x and y", "x and 3 others".
-std::string culprits_of(const std::vector<HostResult>& hosts) {
-  std::vector<std::string> names;
-  for (const HostResult& host : hosts) {
-    if (!host.failures.empty()) names.push_back(host.name);
-  }
-  if (names.empty()) return {};
-  if (names.size() == 1) return names[0];
-  return names[0] + " and " +
-         (names.size() == 2 ? names[1] : std::to_string(names.size() - 1) + " others");
 }
 
 /// "2 servers, 1 FAILED, 12 frames lost (exit code 1), took 3.00 s"
@@ -201,31 +227,6 @@ int exit_code_of(const std::vector<HostResult>& hosts, const WholeRun& whole) {
   });
   const bool any = !all([](const HostResult& host) { return host.exit_code() == 0; });
   return any && unsupported ? kNotSupportedCode : 1;
-}
-
-std::vector<std::string> failures_of(const std::vector<HostResult>& hosts, const WholeRun& whole) {
-  std::vector<std::string> all;
-  const bool stopped = whole.signal != 0 && std::ranges::all_of(hosts, [](const HostResult& host) {
-                         return host.failures.empty();
-                       });
-  // Servers that were kept from running come last, so that the reader sees first what went wrong.
-  std::vector<std::string> idle;
-  for (const HostResult& host : hosts) {
-    for (const std::string& why : host.failures) all.push_back(host.name + ": " + why);
-    if (host.report) {
-      for (const Json& why : host.report->json().at("failures")) {
-        all.push_back(host.name + ": " + why.get<std::string>());
-      }
-    } else if (host.failures.empty()) {
-      const std::string who = culprits_of(hosts);
-      idle.push_back(host.name + ": ran nothing, because " +
-                     (stopped       ? "the run was stopped before"
-                      : who.empty() ? "not every server could run its jobs"
-                                    : who + " could not run its jobs"));
-    }
-  }
-  all.insert(all.end(), idle.begin(), idle.end());
-  return all;
 }
 
 std::string combined_json(const std::vector<HostResult>& hosts, const WholeRun& whole, Bins bins) {

@@ -29,9 +29,6 @@ struct WholeRun {
 /// do what was asked for, and there was no other failure; 1: otherwise.
 int exit_code_of(const std::vector<HostResult>& hosts, const WholeRun& whole);
 
-/// Every failure, preceded by the server's name.
-std::vector<std::string> failures_of(const std::vector<HostResult>& hosts, const WholeRun& whole);
-
 /// The JSON of the combined result, in the format of to_json().
 std::string combined_json(const std::vector<HostResult>& hosts, const WholeRun& whole, Bins bins);
 

@@ -92,9 +92,7 @@ JobProgress job_of(const Json& json) {
   return job;
 }
 
-}  // namespace
-
-nlohmann::json progress_to_json(const RunProgress& progress) {
+Json progress_to_json(const RunProgress& progress) {
   Json json;
   put_figures(json, progress, kInMessages);
   Json& jobs = json["jobs"] = Json::array();
@@ -102,7 +100,8 @@ nlohmann::json progress_to_json(const RunProgress& progress) {
   return json;
 }
 
-Result<RunProgress> progress_from_json(const nlohmann::json& json) {
+/// Errors: bad_argument if a key is missing or has another type.
+Result<RunProgress> progress_from_json(const Json& json) {
   try {
     RunProgress progress;
     take_figures(json, progress, 0);
@@ -114,8 +113,6 @@ Result<RunProgress> progress_from_json(const nlohmann::json& json) {
     return Error(Errc::bad_argument, std::string("no progress: ") + error.what());
   }
 }
-
-namespace {
 
 // The deepest message is progress: object, jobs, job, interval.
 constexpr std::size_t kMaxDepth = 8;
@@ -155,6 +152,17 @@ std::string in_hex(const std::vector<std::byte>& bytes) {
   }
   return text;
 }
+
+/// The counts and times of a half of a flow that are always known.
+constexpr std::pair<const char*, std::uint64_t HalfFlow::*> kHalfCounts[] = {
+    {"first_arrival_ns", &HalfFlow::first_arrival_ns},
+    {"last_arrival_ns", &HalfFlow::last_arrival_ns},
+    {"corrupt_apart", &HalfFlow::corrupt_apart},
+    {"truncated_apart", &HalfFlow::truncated_apart},
+    {"first_number", &HalfFlow::first_number},
+    {"end_number", &HalfFlow::end_number},
+    {"window_begin_ns", &HalfFlow::window_begin_ns},
+    {"window_end_ns", &HalfFlow::window_end_ns}};
 
 struct Encoder {
   Json operator()(const HelloMessage& m) const {
@@ -208,18 +216,11 @@ struct Encoder {
         marks.push_back(mark.time_ns);
         marks.push_back(mark.frames);
       }
-      halves.push_back(
-          {{"job", job},
-           {"listened_until_ns", half.listened_until_ns ? Json(*half.listened_until_ns) : Json()},
-           {"first_arrival_ns", half.first_arrival_ns},
-           {"last_arrival_ns", half.last_arrival_ns},
-           {"corrupt_apart", half.corrupt_apart},
-           {"truncated_apart", half.truncated_apart},
-           {"first_number", half.first_number},
-           {"end_number", half.end_number},
-           {"window_begin_ns", half.window_begin_ns},
-           {"window_end_ns", half.window_end_ns},
-           {"marks", std::move(marks)}});
+      Json& put = halves.emplace_back();
+      put["job"] = job;
+      put["listened_until_ns"] = half.listened_until_ns ? Json(*half.listened_until_ns) : Json();
+      put["marks"] = std::move(marks);
+      for (const auto& [key, count] : kHalfCounts) put[key] = half.*count;
     }
     return {{"result", m.result}, {"halves", std::move(halves)}};
   }
@@ -360,14 +361,7 @@ FinishedMessage finished_message(const Json& json) {
     if (!member(each, "listened_until_ns").is_null()) {
       half.listened_until_ns = count(each, "listened_until_ns");
     }
-    half.first_arrival_ns = count(each, "first_arrival_ns");
-    half.last_arrival_ns = count(each, "last_arrival_ns");
-    half.corrupt_apart = count(each, "corrupt_apart");
-    half.truncated_apart = count(each, "truncated_apart");
-    half.first_number = count(each, "first_number");
-    half.end_number = count(each, "end_number");
-    half.window_begin_ns = count(each, "window_begin_ns");
-    half.window_end_ns = count(each, "window_end_ns");
+    for (const auto& [key, member] : kHalfCounts) half.*member = count(each, key);
     half.marks = marks_of(each, room);
     m.halves.emplace_back(text(each, "job", 256), std::move(half));
   }

@@ -27,7 +27,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -63,10 +62,6 @@ class MessageReader {
 
 /// `message`, preceded by its length.
 std::string with_length(std::string_view message);
-
-nlohmann::json progress_to_json(const RunProgress& progress);
-/// Errors: bad_argument if a key is missing or has another type. Blocks: never.
-Result<RunProgress> progress_from_json(const nlohmann::json& json);
 
 inline constexpr std::uint64_t kRemoteProtocol = 9;
 /// Exit code of `shmifperf run` if the machine cannot do what was asked for.

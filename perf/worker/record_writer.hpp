@@ -10,10 +10,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/result.hpp"
+#include "shmif/capture/pcap_link.hpp"
 #include "shmif/frame.hpp"
 
 namespace shmif::perf {
@@ -25,9 +26,7 @@ class RecordWriter {
   /// PcapngWriter::create().
   static Result<RecordWriter> create(const std::string& path,
                                      std::size_t buffer_bytes = std::size_t{1} << 20U);
-  RecordWriter(RecordWriter&&) noexcept;
-  RecordWriter& operator=(RecordWriter&&) = delete;
-  ~RecordWriter();  ///< writes the rest; call finish() to learn whether that worked
+  // The destructor writes the rest. Call finish() to learn whether that worked.
 
   /// Times are CLOCK_MONOTONIC, ns. After a failed write, this does nothing.
   void put(const FrameView& frame, std::uint64_t sent_ns, std::uint64_t intended_ns) noexcept;
@@ -38,9 +37,15 @@ class RecordWriter {
   Result<void> finish() noexcept;
 
  private:
-  struct Impl;
-  explicit RecordWriter(std::unique_ptr<Impl> impl) noexcept;
-  std::unique_ptr<Impl> impl_;
+  RecordWriter(std::string path, PcapngWriter file);
+  void put(FrameView frame, std::uint64_t sent_ns, std::string_view comment) noexcept;
+
+  std::string path_;
+  PcapngWriter file_;
+  std::uint32_t interface_;
+  /// Difference between the wall clock and CLOCK_MONOTONIC when the file was made. If the wall
+  /// clock is set later, the times in the record do not jump.
+  std::uint64_t epoch_ns_;
 };
 
 }  // namespace shmif::perf

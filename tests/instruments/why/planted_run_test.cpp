@@ -5,7 +5,7 @@
 
 #include "perf/report/report.hpp"
 #include "tests/instruments/why/planted_rig.hpp"
-#include "tests/perf/control/run_rig.hpp"
+#include "tests/perf/control/run_plan.hpp"
 
 namespace shmif::perf::test {
 namespace {

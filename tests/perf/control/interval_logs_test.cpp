@@ -180,18 +180,6 @@ TEST(LogsOfAJob, HaveALineForEachDirectionAndTheLatenciesOfItsPeerAsSent) {
 
 // ---- Groups ----
 
-/// An interval of a second that ends then.
-IntervalResult second_until(double at_seconds, std::uint64_t tx_frames) {
-  IntervalResult i;
-  i.at_seconds = at_seconds;
-  i.seconds = 1;
-  i.tx_frames = tx_frames;
-  i.tx_bytes = tx_frames * 1024;
-  i.latency_count = 1;
-  i.latency_mean_ns = static_cast<double>(tx_frames) * 10;
-  return i;
-}
-
 /// Two jobs that send and share their logs.
 class LogsOfAGroup : public testing::Test {
  protected:
@@ -215,32 +203,6 @@ class LogsOfAGroup : public testing::Test {
   RunOptions run_;
   std::vector<PlannedJob> plan_{2};
 };
-
-TEST_F(LogsOfAGroup, AreOfJobsThatAgreeOnTheirLines) {
-  EXPECT_EQ(why_not(), "");
-  const JobOptions whole = plan_[1].options;
-  using Change = void (*)(JobOptions&);
-  for (const auto& [option, change] : std::vector<std::pair<const char*, Change>>{
-           {"log_avg_msec", [](JobOptions& o) { o.log_avg = milliseconds(500); }},
-           {"log_hist_msec", [](JobOptions& o) { o.log_hist = seconds(2); }},
-           {"log_hist_coarseness", [](JobOptions& o) { o.log_hist_coarseness = 3; }}}) {
-    plan_[1].options = whole;
-    change(plan_[1].options);
-    const std::string why = why_not();
-    EXPECT_NE(why.find("job \"a\""), std::string::npos) << why;
-    EXPECT_NE(why.find(std::string("same ") + option), std::string::npos) << why;
-  }
-  plan_[1].options.per_job_logs = true;
-  EXPECT_EQ(why_not(), "") << "the other has logs of its own name";
-}
-
-TEST_F(LogsOfAGroup, ThatCannotBeCompletedAreNamedOnce) {
-  std::filesystem::create_symlink("/dev/full", dir_.file("x_iops.log"));
-  auto logs = IntervalLogs::open(plan_, run_).value();
-  for (const std::size_t job : {0U, 1U}) logs->add(job, second_until(1, 1), 0, nullptr);
-  EXPECT_EQ(logs->finish(), Lines{"the log " + dir_.file("x_iops.log") +
-                                  " is not complete: No space left on device"});
-}
 
 /// What a job of 1000 frames a second did in this time, in ms of its own.
 IntervalResult span(double from_ms, double to_ms) {

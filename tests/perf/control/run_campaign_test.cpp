@@ -13,7 +13,6 @@
 #include <string>
 #include <vector>
 
-#include "perf/control/harness_limit.hpp"
 #include "tests/perf/control/run_plan.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -128,27 +127,6 @@ const std::string kRepeat =
 const std::string kSearch =
     "[global]\nengine=unix\nsearch_max_iops=1000\nsearch_trial=100ms\ndrain_time=10ms\n"
     "[s]\nbs=1000\nsearch=ndr\nfault=rate=100kbit,queue=1\n";
-
-TEST(Campaign, RepetitionsGiveMedianAndSpread) {
-  auto plan = test::pair(Role::tx, EngineKind::bus);
-  plan[0].options.rate_fps.tx = 1000;
-  RunOptions options;
-  options.repeat = 3;
-  RunControl control;
-  bool stuck = false;
-  const RunResult result = run_campaign(options, plan, nullptr, control, stuck).value();
-  EXPECT_TRUE(test::passed(result));
-  bool seen = false;
-  for (const RepeatFigure& figure : result.repeats) {
-    ASSERT_EQ(figure.values.size(), 3U);
-    std::vector<double> sorted = figure.values;
-    std::ranges::sort(sorted);
-    EXPECT_EQ((std::vector{figure.min, figure.median, figure.max}), sorted) << figure.figure;
-    seen |= figure.job == "second" && figure.figure == "rx_fps";
-  }
-  EXPECT_TRUE(seen);
-  EXPECT_GE(result.ended - result.began, 600ms) << "of all three";
-}
 
 TEST(Campaign, WhatEachSearchLeavesBesideItsRateIsInTheResult) {
   const test::TempDir dir;
@@ -297,42 +275,6 @@ TEST(LimitOfTheHarness, IsNotThatOfFramesItDoesNotMake) {
     Limited limited;
     change(limited);
     EXPECT_FALSE(limited.has_any()) << what;
-  }
-}
-
-TEST(LimitOfTheHarness, IsOfFramesOfTheJobAtAPaceOfItsKindBeyondWhatAnySenderDoes) {
-  JobOptions job;
-  job.bs.tx.parts = {{.min = 70, .max = 90, .weight = 3}};
-  job.verify_async = 45;
-  job.iodepth_batch = 65;
-  const JobOptions flat_out = limit_job(job);
-  EXPECT_EQ(flat_out.bs.tx.parts.at(0).max, 90U);
-  EXPECT_EQ(flat_out.verify_async, 45U);
-  EXPECT_EQ(flat_out.engine, EngineKind::null);
-  EXPECT_EQ(flat_out.iodepth_batch, 64U) << "what a receiver takes at once";
-  EXPECT_EQ(flat_out.rate_fps.tx + flat_out.rate_bps.tx, 0U);
-  job.rate_fps.tx = 5;
-  EXPECT_EQ(limit_job(job).rate_fps.tx, 1'000'000'000U);
-  job.rate_process = RateProcess::poisson;
-  EXPECT_EQ(limit_job(job).rate_fps.tx, 50'000'000U);
-  job.rate_process = RateProcess::linear;
-  EXPECT_EQ(limit_job(job).rate_bps.tx, 0U);
-  job.rate_fps.tx = 0;
-  job.rate_bps.tx = 5;
-  EXPECT_EQ(limit_job(job).rate_bps.tx, std::uint64_t{1'000'000'000} * 80 * 8)
-      << "of 80 bytes on average";
-}
-
-TEST(LimitOfTheHarness, StandsInEveryRepetition) {
-  Limited limited;
-  limited.result.searches.clear();
-  RunResult other;
-  other.jobs = limited.result.jobs;
-  limited.result.repetitions = {other, other};
-  add_limits(limited.plan, limited.result);
-  ASSERT_TRUE(limited.result.jobs[0].limit_fps);
-  for (const RunResult& each : limited.result.repetitions) {
-    EXPECT_EQ(each.jobs[0].limit_fps, limited.result.jobs[0].limit_fps);
   }
 }
 

@@ -14,6 +14,7 @@
 #include <filesystem>
 
 #include "base/unique_fd.hpp"
+#include "perf/control/runner.hpp"
 #include "tests/perf/control/run_plan.hpp"
 #include "tests/support/child_process.hpp"
 
@@ -25,7 +26,9 @@ using test::Child;
 using test::failed;
 using test::flow_to;
 using test::job_of;
+using test::pair;
 using test::passed;
+using test::run;
 using test::run_text;
 using test::send_signal;
 using test::Shared;
@@ -63,18 +66,6 @@ TEST(RunEnds, AJobThatHangsInItsLastCommandIsKilled) {
       run_text("[global]\nstuck_timeout=200ms\n[a]\nnumber_ios=10\nexec_postrun=sleep 600\n");
   EXPECT_TRUE(failed(result, "job \"a\": is stuck: still finishing"));
   EXPECT_EQ(flow_to(result, "a.sink").received, 10U);
-}
-
-TEST(RunEnds, ASenderThatIsStoppedByDebuggersHandIsStuckAndKilled) {
-  const RunResult result = run_text(
-      "[global]\nstuck_timeout=200ms\n[a]\nrate_iops=1000\n"
-      "runtime=1\ndrain_time=50ms\n",
-      signal_in(JobState::running, 0, SIGSTOP));
-  EXPECT_TRUE(
-      failed(result, "job \"a\": is stuck: still running 0.2 s after it should have ended"));
-  EXPECT_EQ(job_of(result, "a").exit_signal, SIGKILL);
-  EXPECT_EQ(job_of(result, "a.sink").errors, std::vector<std::string>{})
-      << "it waited for its sender";
 }
 
 /// Runs a job in a process group of its own, in which there is a bystander, too. Result: the wait
@@ -123,36 +114,6 @@ TEST(RunEnds, AReceiverIsNotStuckAsLongAsSomebodyIsToSendToIt) {
   EXPECT_EQ(job_of(result, "rx").flows.size(), 2U);
 }
 
-/// Runs a job as a thread that records into a pipe which nobody reads, and so does not end.
-RunResult with_stuck_thread(const std::string& text, bool& stuck, bool pipe_is_open) {
-  const test::TempDir folder;
-  const std::string pipe = folder.file("pipe");
-  EXPECT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
-  // Open, it takes a few frames.
-  UniqueFd reader;
-  if (pipe_is_open) reader.reset(::open(pipe.c_str(), O_RDWR | O_CLOEXEC));
-  if (reader) ::fcntl(reader.get(), F_SETPIPE_SZ, 4096);
-  const JobSet set = test::set_of(text + "write_pcap=" + pipe + '\n');
-  auto runner = Runner::create(set.run, expand(set).value()).value();
-  RunControl control;
-  const RunResult result = runner->run(nullptr, control);
-  stuck = runner->stuck();
-  // As the program does: the thread still uses what the runner owns.
-  if (stuck) (void)runner.release();
-  return result;
-}
-
-TEST(RunEnds, AThreadThatIsStuckForGoodIsReportedAndLeft) {
-  bool stuck = false;
-  const RunResult result = with_stuck_thread(
-      "[global]\nstuck_timeout=100ms\ndrain_time=50ms\nengine=unix\n[a]\nthread\nnumber_ios="
-      "10\nbs=1500\n",
-      stuck, true);
-  EXPECT_TRUE(stuck);
-  EXPECT_TRUE(failed(result, "job \"a\": is stuck"));
-  EXPECT_EQ(flow_to(result, "a.sink").received, 10U);
-}
-
 TEST(RunEnds, AJobThatHangsAtItsStartKeepsEvenOthersFromBeginning) {
   const RunResult result = run_text(
       "[global]\nengine=null\nrw=txrx\nstartup_timeout=1500ms\n[a]\nruntime=20\n"
@@ -164,18 +125,11 @@ TEST(RunEnds, AJobThatHangsAtItsStartKeepsEvenOthersFromBeginning) {
 /// How long a run goes on that is stopped `stops` times when its first job is in that state.
 std::chrono::nanoseconds stopped_in(JobState state, int stops, const std::string& text,
                                     RunResult& result) {
-  RunControl control;
   std::chrono::steady_clock::time_point begin;
-  test::Meddler meddler([&](const RunProgress& progress) {
-    if (control.stops != 0 || progress.jobs[0].state != state) return;
+  result = test::run_stopped(text, SIGINT, stops, [&](const RunProgress& progress) {
     begin = std::chrono::steady_clock::now();
-    control.signal = SIGINT;
-    control.stops = stops;
+    return progress.jobs[0].state == state;
   });
-  const test::TempDir aux;
-  JobSet set = test::set_of(text);
-  set.run.aux_path = aux.path();
-  result = Runner::create(set.run, expand(set).value()).value()->run(&meddler, control);
   return std::chrono::steady_clock::now() - begin;
 }
 
@@ -190,17 +144,11 @@ TEST(RunEnds, AStopReachesTheCommandsOfThreadsToo) {
 }
 
 TEST(RunEnds, AStopReachesJobsThatWaitForOthersOrForFrames) {
-  RunControl control;
-  test::Meddler meddler([&](const RunProgress& progress) {
-    if (progress.jobs[1].rx_frames < 50) return;
-    control.signal = SIGTERM;
-    control.stops = 1;
-  });
-  const JobSet set = test::set_of(kLong +
-                                  "runtime=300\n[a]\n[slow]\nengine=unix\nrate_iops=1\n"
-                                  "[later]\nwait_for=a\n[thread]\nthread\nengine=udp\n");
   const RunResult result =
-      Runner::create(set.run, expand(set).value()).value()->run(&meddler, control);
+      test::run_stopped(kLong +
+                            "runtime=300\n[a]\n[slow]\nengine=unix\nrate_iops=1\n"
+                            "[later]\nwait_for=a\n[thread]\nthread\nengine=udp\n",
+                        SIGTERM, 1, [](const auto& run) { return run.jobs[1].rx_frames >= 50; });
   EXPECT_TRUE(passed(result));
   EXPECT_EQ(result.stopped_by_signal, SIGTERM);
   EXPECT_EQ(job_of(result, "later").tx.frames, 0U);
@@ -258,21 +206,133 @@ TEST(RunEnds, AKilledControllerLeavesNoJobBehind) {
   ::prctl(PR_SET_CHILD_SUBREAPER, 0);
 }
 
-TEST(RunEnds, ABusThatIsTruncatedDuringARunIsTakenAwayWithIt) {
-  std::string bus;
+// ---- What must fail a run ----
+
+/// A pair over a bus that would run for long.
+std::vector<PlannedJob> long_pair(Role role = Role::tx) {
+  auto plan = pair(role, EngineKind::bus);
+  plan[0].options.rate_fps.tx = 1000;
+  plan[0].options.runtime = 30s;
+  plan[0].options.drain_time = 100ms;
+  return plan;
+}
+
+RunOptions stuck_after(std::chrono::nanoseconds time) {
+  RunOptions options;
+  options.stuck_timeout = time;
+  return options;
+}
+
+RunOptions going_on() {
+  RunOptions options;
+  options.continue_on_start_error = true;
+  return options;
+}
+
+TEST(RunFailure, AKilledSenderFailsTheRunAndItsFramesAreStillCounted) {
+  const RunResult result = run(long_pair(), {}, signal_in(JobState::running, 0, SIGKILL));
+  EXPECT_TRUE(failed(result, "job \"first\": was killed by signal 9"));
+  EXPECT_EQ(result.jobs[0].exit_signal, SIGKILL);
+  const FlowResult& flow = result.jobs[1].flows[0];
+  EXPECT_GT(flow.received, 0U);
+  EXPECT_EQ(flow.received, flow.sent);
+  EXPECT_TRUE(result.jobs[1].passed);
+  // What it could not tell any more is not known, and not 0.
+  EXPECT_FALSE(result.jobs[0].cpu);
+  EXPECT_FALSE(result.jobs[0].runtime_seconds);
+}
+
+TEST(RunFailure, WhoEchoesEndsWithAKilledOneWhoAsked) {
   const RunResult result =
-      test::run(test::pair(Role::tx, EngineKind::bus), {}, [&](const RunProgress& progress) {
-        if (progress.jobs[0].tx_frames == 0 || !bus.empty()) return;
-        const std::string prefix = "shmifperf-" + std::to_string(::getpid()) + '-';
-        for (const auto& entry : std::filesystem::directory_iterator("/dev/shm")) {
-          if (!entry.path().filename().string().starts_with(prefix)) continue;
-          bus = entry.path();
-          std::filesystem::resize_file(bus, 0);
-        }
-      });
-  EXPECT_FALSE(test::passed(result));
-  ASSERT_FALSE(bus.empty());
-  EXPECT_FALSE(std::filesystem::exists(bus));
+      run(long_pair(Role::pingpong), stuck_after(5s), signal_in(JobState::running, 0, SIGKILL));
+  EXPECT_TRUE(failed(result, "job \"first\": was killed by signal 9"));
+  EXPECT_TRUE(result.jobs[1].passed) << testing::PrintToString(result.jobs[1].errors);
+}
+
+TEST(RunFailure, AKilledReceiverFailsTheRunAndItsFramesAreStillCounted) {
+  const RunResult result = run(long_pair(), {}, signal_in(JobState::running, 1, SIGKILL));
+  EXPECT_TRUE(failed(result, "job \"second\": was killed by signal 9"));
+  EXPECT_GT(result.jobs[1].flows[0].received, 0U);
+  // Whoever sent to it is stopped: nothing of it can be verified any more.
+  EXPECT_TRUE(result.jobs[0].passed);
+  EXPECT_LT(result.jobs[0].tx.frames, 30000U);
+}
+
+TEST(RunFailure, WithContinueOnStartErrorTheOthersRun) {
+  auto plan = long_pair();
+  plan[0].options.number_ios = 100;
+  plan.push_back(test::job("third", Role::tx, EngineKind::bus));
+  plan[2].options.exec_prerun = {"false"};
+  plan[2].to = 1;
+  const RunResult result = run(plan, going_on());
+  EXPECT_TRUE(failed(result, "job \"third\": did not start"));
+  EXPECT_EQ(result.jobs[1].flows[0].received, 100U);
+}
+
+TEST(RunMinimumRate, ATotalStallOfTheSenderTripsIt) {
+  auto plan = long_pair();
+  plan[0].options.rate_min_fps.tx = 1;
+  plan[0].options.rate_settle = 100ms;
+  plan[0].options.rate_cycle = 200ms;
+  const RunResult result = run(plan, stuck_after(200ms), signal_in(JobState::running, 0, SIGSTOP));
+  EXPECT_TRUE(
+      failed(result, "job \"first\": tx: wanted at least 1 frames/s (rate_iops_min), got 0"));
+  EXPECT_TRUE(failed(result, "job \"first\": is stuck"));
+}
+
+TEST(RunFailure, AReceiverBelowItsMinimumEndsThoseThatSendToItToo) {
+  auto plan = long_pair();
+  plan[1].options.rate_min_fps.rx = 1'000'000;
+  plan[1].options.rate_settle = 100ms;
+  plan[1].options.rate_cycle = 100ms;
+  const RunResult result = run(plan);
+  EXPECT_TRUE(
+      failed(result, "job \"second\": rx: wanted at least 1000000 frames/s (rate_iops_min), "));
+  EXPECT_GT(result.jobs.at(0).tx.frames, 0U);
+  EXPECT_LT(result.jobs.at(0).tx.frames, 30000U);
+}
+
+TEST(RunStop, ASecondStopEndsAJobThatDoesNotListen) {
+  auto stop = signal_in(JobState::running, 1, SIGSTOP);
+  const RunResult result = test::run_stopped(kLong + "[a]\n", SIGINT, 2, [&](const auto& progress) {
+    stop(progress);
+    return progress.jobs[0].tx_frames >= 300;
+  });
+  EXPECT_TRUE(failed(result, "job \"a.sink\": did not end within a second of a hard stop"));
+}
+
+TEST(RunOrder, AJobThatStoodStillFromTheStartToTheStopReceivesAllThatWasSentToIt) {
+  auto plan = long_pair();
+  plan.push_back(test::job("third", Role::tx, EngineKind::unix_pair));
+  plan.push_back(test::job("fourth", Role::rx, EngineKind::unix_pair));
+  plan[2].to = 3;
+  plan[2].options.number_ios = 10;
+  plan[2].options.exitall = true;
+  plan[0].options.drain_time = 10s;  // a busy machine lets it go on later
+  const test::TempDir aux;
+  RunOptions options;
+  options.aux_path = aux.path();
+  RunControl control;
+  control.start_at_ns = RunControl::kHeld;
+  enum class Step { ready, started, stopped, continued } step = Step::ready;
+  test::Meddler meddler([&](const RunProgress& progress) {
+    if (step == Step::ready && control.ready) {
+      test::send_signal(progress.jobs[1], SIGSTOP);
+      control.start_at_ns = 0;
+      step = Step::started;
+    } else if (step == Step::started && progress.jobs[2].state == JobState::reaped) {
+      step = Step::stopped;  // by the next look at the latest
+    } else if (step == Step::stopped) {
+      test::send_signal(progress.jobs[1], SIGCONT);
+      step = Step::continued;
+    }
+  });
+  const RunResult result = Runner::create(options, std::move(plan)).value()->run(&meddler, control);
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(step, Step::continued);
+  const FlowResult& flow = result.jobs[1].flows[0];
+  EXPECT_GT(flow.sent, 0U);
+  EXPECT_EQ(flow.received, flow.sent);
 }
 
 }  // namespace

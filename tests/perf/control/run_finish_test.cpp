@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <chrono>
 #include <string>
 
@@ -102,17 +101,6 @@ TEST(RunFinish, WhatTheRampSkipsWasNotOffered) {
   EXPECT_TRUE(frozen);
   EXPECT_EQ(job_of(result, "j").tx.offered_frames, 500U);
   EXPECT_LT(job_of(result, "j").tx.ramp_frames, 550U);
-}
-
-TEST(RunFinish, WhatTwoThreadsCannotUseIsNotOffloaded) {
-  const JobSet refused = test::set_of(
-      "[j]\nio_submit_mode=offload\nfault=loss=1%\nruntime=1\n[n]\nengine=null\nruntime=1\n"
-      "io_submit_mode=offload\n[t]\nengine=host\nproto=tcp\nruntime=1\nio_submit_mode=offload\n");
-  EXPECT_EQ(std::ranges::count_if(problems_of(refused),
-                                  [](const std::string& problem) {
-                                    return problem.find("two threads") != std::string::npos;
-                                  }),
-            3);
 }
 
 }  // namespace

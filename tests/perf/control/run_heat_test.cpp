@@ -102,46 +102,6 @@ TEST_P(RunHeatOneAfterTheOther, IsOfEachJobItsOwnTime) {
 INSTANTIATE_TEST_SUITE_P(Jobs, RunHeatOneAfterTheOther,
                          testing::Values("[global]\n", "[global]\nthread\n"));
 
-TEST(RunHeat, SaysWhyAJobIsNotMeasuredAndGivesNoZeros) {
-  const RunResult result =
-      run_text("[global]\nheat\n[j]\nengine=unix\nrate_iops=1000\nruntime=300ms\n");
-  ASSERT_TRUE(passed(result));
-  EXPECT_FALSE(heat_of(result, "j").history);
-  EXPECT_EQ(heat_of(result, "j").reason,
-            "it is on no bus, and only the memory of a bus is watched");
-  const auto json = nlohmann::json::parse(to_json(result, Bins::without));
-  const auto& heat = json.at("jobs").at(0).at("heat");
-  for (const char* const key : {"working_set_bytes", "touched_bytes", "touched_share", "regions",
-                                "written_share", "windows", "map", "bytes"}) {
-    EXPECT_TRUE(heat.at(key).is_null()) << key;
-  }
-}
-
-TEST(RunHeat, OfAJobThatWasStoppedForLongGoesOnlyThatFar) {
-  pid_t frozen = 0;
-  std::uint64_t frozen_at = 0;
-  const RunResult result = run_text(
-      "[global]\nheat\n[j]\nengine=bus\nrate_iops=1000\nruntime=5s\ndrain_time=50ms\n"
-      "continue_on_error=verify\n",
-      [&](const RunProgress& progress) {
-        const JobProgress& sink = progress.jobs[1];
-        if (frozen == 0 && sink.rx_frames > 500) {
-          frozen = static_cast<pid_t>(sink.pid);
-          frozen_at = sink.rx_frames;
-          ::kill(frozen, SIGSTOP);
-        } else if (frozen > 0 && progress.jobs[0].tx_frames > frozen_at + 3500) {
-          ::kill(frozen, SIGCONT);
-          frozen = -1;
-        }
-      });
-  ASSERT_EQ(frozen, -1);
-  const HeatOfJob& heat = heat_of(result, "j.sink");
-  ASSERT_TRUE(heat.history) << heat.reason;
-  EXPECT_EQ(heat.reason, "the target does not answer (is it stopped?)");
-  EXPECT_LT(heat.history->rows().back().end_s, history_of(result, "j").rows().back().end_s);
-  EXPECT_TRUE(history_of(result, "j").windows() > heat.history->windows());
-}
-
 TEST(RunHeat, LeavesNeitherItsDirectoryNorItsVariableBehind) {
   const std::string before = std::getenv(heat::kVariable) ? std::getenv(heat::kVariable) : "";
   std::string during;

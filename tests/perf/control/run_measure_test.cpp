@@ -230,20 +230,6 @@ TEST(RunMeasure, ARunComparesItsOwnFramesWithTheirSeedToo) {
   }
 }
 
-TEST(RunMeasure, WhatNobodyCountsIsNotZero) {
-  const std::string job = "[j]\nrate_iops=1000\nruntime=100ms\ndrain_time=50ms\n";
-  const RunResult over_bus = run_text(job + "thread\n");
-  EXPECT_TRUE(job_of(over_bus, "j.sink").overruns);
-  EXPECT_FALSE(job_of(over_bus, "j").overruns) << "it receives nothing";
-  EXPECT_FALSE(job_of(over_bus, "j").counts.wire.lost_frames) << "nor reads its port";
-  EXPECT_TRUE(job_of(over_bus, "j.sink").counts.wire.lost_frames);
-  EXPECT_GT(job_of(over_bus, "j.sink").rx.batches, 0U);
-  EXPECT_TRUE(job_of(over_bus, "j").cpu);
-  const RunResult over_unix = run_text(job + "engine=unix\nthread\nverify_async=1\n");
-  EXPECT_FALSE(job_of(over_unix, "j.sink").overruns) << "a socket tells of none";
-  EXPECT_FALSE(job_of(over_unix, "j.sink").cpu) << "its helper's time is not the thread's";
-}
-
 TEST(RunMeasure, ARecordWithoutItsEndIsNotTakenForAWholeOne) {
   const test::TempDir directory;
   const std::string capture = record(directory, 5);

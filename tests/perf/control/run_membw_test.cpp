@@ -87,19 +87,9 @@ TEST(RunMembw, CountsWhatJobsSendAndReceiveThroughSockets) {
 }
 
 TEST(RunMembw, OfAStoppedRunIsPartial) {
-  const perf::JobSet set =
-      test::set_of("[global]\nmembw\n[j]\nengine=bus\nrate_iops=1000\nruntime=600\n");
-  RunControl control;
-  test::Meddler meddler([&](const RunProgress& progress) {
-    if (progress.jobs[0].tx_frames < 100) return;
-    control.signal = SIGINT;
-    control.stops = 1;
-  });
-  RunOptions options = set.run;
-  const test::TempDir aux;
-  options.aux_path = aux.path();
   const RunResult result =
-      Runner::create(options, perf::expand(set).value()).value()->run(&meddler, control);
+      test::run_stopped("[global]\nmembw\n[j]\nengine=bus\nrate_iops=1000\nruntime=600\n", SIGINT,
+                        1, [](const auto& run) { return run.jobs[0].tx_frames >= 100; });
   ASSERT_TRUE(result.membw);
   EXPECT_TRUE(result.membw->measured.partial);
 }

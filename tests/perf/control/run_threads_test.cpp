@@ -10,8 +10,6 @@
 namespace shmif::perf {
 namespace {
 
-using test::flow_to;
-using test::job_of;
 using test::passed;
 using test::run_text;
 

@@ -5,8 +5,11 @@
 
 #include <cmath>
 #include <functional>
+#include <memory>
 #include <random>
 #include <vector>
+
+#include "tests/perf/stats/recorded.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -235,39 +238,79 @@ TEST(RateSearch, WithoutARateSaysWhyAndWhatWasAllowed) {
   EXPECT_THAT(RateSearch({.max_fps = 1000}).result().why_none, testing::HasSubstr("stopped"));
 }
 
-TEST(PercentileOfSent, CountsLostFramesAsEndlesslyLate) {
-  LatencyHistogram latency;
-  for (std::uint64_t ns = 1; ns <= 100; ++ns) latency.record(ns);
-  EXPECT_EQ(percentile_of_sent(latency, 0, 99), 99);
-  EXPECT_EQ(percentile_of_sent(latency, 100, 50), 100);
-  EXPECT_EQ(percentile_of_sent(latency, 100, 25), 50);
-  EXPECT_FALSE(percentile_of_sent(latency, 100, 51));
-  EXPECT_FALSE(percentile_of_sent(LatencyHistogram(), 0, 99));
+// ---- The figures of a trial ----
+
+/// 1000 frames were sent. Each way in which frames can end has a number of its own.
+FlowResult flow_of_trial() {
+  FlowResult flow;
+  flow.from = "s";
+  flow.to = "s.sink";
+  flow.sent = 1000;
+  flow.received = 900;
+  flow.lost = 41;
+  flow.corrupt = 23;
+  flow.truncated = 13;
+  flow.late = 11;
+  flow.cancelled = 7;
+  flow.unverified = 5;
+  flow.duplicates = 300;
+  flow.corrupt_copies = 200;
+  return flow;
 }
 
-TEST(RateSearch, TakesWhatAJobAsksFor) {
+/// A trial of "s" and its receiver, with two other jobs in the same run.
+RunResult run_of_trial() {
+  RunResult run;
+  for (const char* name : {"other", "s", "s.sink", "other.sink"}) {
+    JobResult job;
+    job.name = name;
+    job.latency = std::make_shared<LatencyHistogram>();
+    job.service = std::make_shared<LatencyHistogram>();
+    job.spacing_error = std::make_shared<LatencyHistogram>();
+    run.jobs.push_back(job);
+  }
+  run.jobs[1].tx.frames = 1000;
+  run.jobs[1].tx.offered_frames = 1200;
+  run.jobs[1].tx.seconds = 4;
+  run.jobs[1].tx.offered_seconds = 5;
+  run.jobs[1].spacing_error->record(70);
+  run.jobs[1].spacing_error->record(90);
+  run.jobs[2].flows = {flow_of_trial()};
+  for (std::uint64_t i = 1; i <= 90; ++i) record(*run.jobs[2].latency, i, 10);
+  run.jobs[0].tx.frames = 77;
+  run.jobs[0].tx.seconds = 1;
+  run.jobs[0].spacing_error->record(1'000'000);
+  run.jobs[3].flows = {flow_of_trial()};
+  run.jobs[3].flows[0].from = "other";
+  run.jobs[3].flows[0].received = 0;
+  record(*run.jobs[3].latency, 1'000'000, 100'000);
+  return run;
+}
+
+TEST(TrialFigures, OnlyAFrameThatCameWholeAndInTimeIsDelivered) {
   JobOptions job;
-  job.name = "voip";
-  job.search = Search::latency_target;
-  job.latency_target = std::chrono::microseconds(70);
-  job.latency_percentile = 99.9;
-  job.search_resolution = 0.02;
-  job.search_loss = 0.013;
-  job.search_trial = std::chrono::milliseconds(3500);
-  const RateSearchOptions options = rate_search_options(job, 5);
-  EXPECT_EQ(options.frame_bytes, 64U);
-  EXPECT_EQ(options.latency_bound_ns, 70'000);
-  EXPECT_EQ(options.latency_percentile, 99.9);
-  EXPECT_EQ(options.resolution, 0.02);
-  EXPECT_EQ(options.max_fps, 5);
-  EXPECT_EQ(options.trial_seconds, 3.5);
-  EXPECT_EQ(RateSearch(options).result().job, "voip");
-  EXPECT_EQ(RateSearch(options).result().kind, Search::latency_target);
-  job.search = Search::pdr;
-  job.bs.tx = imix_sizes();
-  EXPECT_EQ(rate_search_options(job, 5).allowed_loss, 0.013);
-  EXPECT_EQ(rate_search_options(job, 5).frame_bytes, 0U);
-  EXPECT_NEAR(rate_search_options(job, 5).mean_frame_bytes, (7 * 60 + 4 * 590 + 1514) / 12.0, 1e-9);
+  job.name = "s";
+  job.latency_percentile = 50;
+  const TrialResult trial = figures_of_trial(run_of_trial(), job, 300);
+  EXPECT_EQ(trial.job, "s");
+  EXPECT_EQ(trial.offered_fps, 300);
+  EXPECT_EQ(trial.achieved_fps, 250);
+  EXPECT_EQ(trial.loss_share, 0.1) << "900 of 1000 were received";
+  EXPECT_EQ(trial.latency_percentile_ns, 50) << "of all that were sent, half took so long";
+  EXPECT_EQ(trial.sender_late_ns, 90);
+}
+
+TEST(TrialFigures, OfOneThatAsksRequestsAndRepliesCount) {
+  RunResult run = run_of_trial();
+  // Replies also count: "s" asks and receives them itself.
+  FlowResult replies = flow_of_trial();
+  replies.from = "s.sink";
+  replies.to = "s";
+  replies.received = 800;
+  run.jobs[1].flows = {replies};
+  JobOptions job;
+  job.name = "s";
+  EXPECT_EQ(figures_of_trial(run, job, 300).loss_share, 0.15);
 }
 
 }  // namespace

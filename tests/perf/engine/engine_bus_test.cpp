@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -99,21 +98,6 @@ TEST(BusesOfRuns, ThatWereKilledAreTakenAwayByTheNextWhenTheyAreOldAndNobodyIsOn
   EXPECT_TRUE(alive.is_there()) << "its maker lives";
   EXPECT_TRUE(no_number.is_there()) << "that is no name of a run's bus";
   EXPECT_TRUE(other.is_there()) << "nor is that";
-}
-
-TEST(BusWire, AnEndHasTheAddressThatItSaysWithFaultsOrWithout) {
-  for (const bool faults : {false, true}) {
-    const auto wire = make_wire(bus_job(), 2).value();
-    EndOptions options{.name = "near", .index = 0, .mac = {}, .sent = {}, .received = {}};
-    if (faults) options.sent.duplicate = 1e-9;
-    const auto near = wire->open_end(options).value();
-    const auto far = wire->open_end(end_options(1)).value();
-    EXPECT_FALSE(near->mac().is_zero());
-    Bytes frame = frame_to(0, 1, 60, 1);
-    std::memcpy(frame.data(), near->mac().bytes.data(), 6);
-    (void)send_all(*far, {frame}, *far);
-    EXPECT_TRUE(same_frames({frame}, collect(*near, 1))) << faults;
-  }
 }
 
 TEST(BusWire, OnlyAPromiscuousEndHearsWhatIsForOthers) {

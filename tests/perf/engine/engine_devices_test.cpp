@@ -2,9 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <memory>
+#include <string>
+
 #include "perf/engine/device_wires.hpp"
 #include "tap/tap_link.hpp"
 #include "tests/perf/engine/engine_rig.hpp"
+#include "tests/support/child_process.hpp"
 #include "tests/tap/test_namespace.hpp"
 
 namespace shmif::perf::rig {
@@ -33,12 +38,14 @@ class NamedDevices : public testing::Test {
     return shmif::tap::test::run(*space, words).status == 0;
   }
   Result<std::unique_ptr<Wire>> wire_on(const std::string& netdev, std::size_t ends = 1,
-                                        EngineKind kind = EngineKind::packet) const {
+                                        EngineKind kind = EngineKind::packet,
+                                        bool allow_live = false) const {
     JobOptions job;
     job.name = "named";
     job.engine = kind;
     job.netdev = netdev;
     job.netns = space->path();
+    job.allow_live = allow_live;
     return make_wire(job, ends);
   }
   std::string refusal(const std::string& netdev, std::size_t ends = 1) const {
@@ -79,6 +86,8 @@ TEST_F(NamedDevices, AreInUseByWhatIsTheirOwnAndNotTheirNeighbours) {
   EXPECT_NE(why.find("\"right\" in namespace " + space->path() + " has the address 198.18.0.1/24"),
             std::string::npos)
       << why;
+  EXPECT_NE(why.find("allow_live=1"), std::string::npos) << why;
+  EXPECT_TRUE(wire_on("left,right", 2, EngineKind::packet, true));
 }
 
 TEST_F(NamedDevices, AreInUseByABridgeThatTheyArePartOf) {
@@ -105,6 +114,61 @@ TEST_F(NamedDevices, OfEngineTapAreNeitherSetUpNorDown) {
       const auto shown = shmif::tap::test::run(*space, {"ip", "-o", "link", "show", "up"}).output;
       EXPECT_EQ(shown.find("tap" + state) != std::string::npos, up) << shown;
     }
+  }
+}
+
+// ---- Drops ----
+
+JobOptions counting_job(EngineKind kind) {
+  JobOptions job;
+  job.name = "counts";
+  job.engine = kind;
+  return job;
+}
+
+/// Empty, without an error, where this machine cannot have it; then `why` has the reason.
+std::unique_ptr<Wire> wire_of(const JobOptions& job, std::size_t ends, std::string* why = nullptr) {
+  auto made = make_wire(job, ends);
+  if (made) return *std::move(made);
+  const std::string& message = made.error().message;
+  EXPECT_EQ(made.error().code, Errc::not_supported) << message;
+  if (why != nullptr) *why = message.substr(message.find("\": ") + 3);
+  return nullptr;
+}
+
+TEST(EngineCounts, OfAPacketSocketThatDroppedAreOfWhatItGot) {
+  for (const std::size_t ends : {2U, 3U}) {
+    SCOPED_TRACE(ends);
+    std::string why;
+    const auto wire = wire_of(counting_job(EngineKind::packet), ends, &why);
+    if (!wire) GTEST_SKIP() << why;
+    const auto one = wire->open_end(end_options(0)).value();
+    const auto other = wire->open_end(end_options(1)).value();
+    const auto frames = frames_to(1, 0, 64, 1400);
+    const auto out = shmif::test::views(frames);
+    std::size_t sent = 0;
+    for (int i = 0; i < 10'000 && other->counters().dropped_frames == 0U; ++i) {
+      const SendResult r = one->send(out);
+      ASSERT_FALSE(r.error) << r.error.message();
+      sent += r.taken;
+      if (r.taken == 0) one->wait_to_send(std::chrono::milliseconds(1));
+    }
+    std::size_t got = 0;
+    WireCounters at_one;
+    WireCounters at_other;
+    // A busy kernel delivers some of them only later.
+    (void)shmif::test::eventually([&] {
+      got += arrived(*other).size();
+      at_one = one->counters();
+      at_other = other->counters();
+      return at_other.rx_frames == got &&
+             got + at_one.dropped_frames.value_or(0) + at_other.dropped_frames.value_or(0) == sent;
+    });
+    EXPECT_GT(at_other.dropped_frames, 0U);
+    EXPECT_EQ(at_one.tx_frames, sent);
+    EXPECT_EQ(at_other.rx_frames, got) << "what was dropped was not received";
+    EXPECT_EQ(got + at_one.dropped_frames.value() + at_other.dropped_frames.value(), sent);
+    EXPECT_FALSE(at_other.rx_bytes) << "nobody knows how long those were that it dropped";
   }
 }
 

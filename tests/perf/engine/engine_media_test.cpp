@@ -10,12 +10,12 @@
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <tuple>
 
 #include "perf/engine/device_wires.hpp"
 #include "shmif/capture/pcap_link.hpp"
 #include "tap/netns.hpp"
 #include "tap/packet_link.hpp"
-#include "tap/tap_link.hpp"
 #include "tests/perf/engine/engine_rig.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/handed_on.hpp"
@@ -93,19 +93,6 @@ void expect_traffic(End& one, End& other) {
   EXPECT_TRUE(same_frames(back, collect(one, back.size())));
 }
 
-TEST(BusWire, OfMoreEndsThanABusHasPortsIsRefused) {
-  EXPECT_TRUE(make_wire(job_on(EngineKind::bus), 256));
-  EXPECT_TRUE(says(make_wire(job_on(EngineKind::bus), 257), Errc::table_full,
-                   {"has room for 256 ports", "257 jobs"}));
-  const TempBus used;
-  const Port port = shmif::test::port_on(used.path());
-  JobOptions job = job_on(EngineKind::bus);
-  job.bus = used.path();
-  job.allow_live = true;
-  EXPECT_TRUE(says(make_wire(job, 256), Errc::table_full, {"has room for 255 ports"}));
-  EXPECT_TRUE(own_buses().empty());
-}
-
 TEST(DeviceWires, WhatADeviceMissedOrDroppedIsDropped) {
   const WireCounters counted = from_link({.sent_frames = 1,
                                           .sent_bytes = 2,
@@ -122,33 +109,12 @@ TEST(DeviceWires, WhatADeviceMissedOrDroppedIsDropped) {
   EXPECT_EQ(counted.dropped_frames, 43210U);
 }
 
-TEST(Wires, HandNothingOnToCommandsOfTheirJobs) {
-  for (const EngineKind kind : {EngineKind::bus, EngineKind::tap, EngineKind::packet,
-                                EngineKind::unix_pair, EngineKind::udp, EngineKind::null}) {
-    SCOPED_TRACE(name_of(kind));
-    const auto before = handed_on();
-    const std::size_t ends = kind == EngineKind::null ? 1 : 2;
-    auto wire = make_wire(job_on(kind), ends);
-    if (!wire) {
-      EXPECT_EQ(wire.error().code, Errc::not_supported) << wire.error().message;
-      continue;
-    }
-    std::vector<std::unique_ptr<End>> open;
-    for (std::size_t i = 0; i < ends; ++i) {
-      EndOptions options = end_options(i);
-      options.sent.delay = options.received.delay = std::chrono::milliseconds(1);
-      open.push_back((*wire)->open_end(options).value());
-      open.back()->wait(std::chrono::nanoseconds(0));  // only a wait opens what it waits with
-    }
-    EXPECT_EQ(handed_on(), before);
-  }
-}
-
 TEST(Wires, LeaveNothingBehindWhatEverTheEngine) {
   for (const EngineKind kind : {EngineKind::bus, EngineKind::tap, EngineKind::packet,
                                 EngineKind::unix_pair, EngineKind::udp, EngineKind::null}) {
     SCOPED_TRACE(name_of(kind));
     const auto before = open_files();
+    const auto inherited = handed_on();
     {
       const std::size_t ends = kind == EngineKind::null ? 1 : 2;
       auto wire = make_wire(job_on(kind), ends);
@@ -159,8 +125,12 @@ TEST(Wires, LeaveNothingBehindWhatEverTheEngine) {
       EXPECT_EQ(own_buses().size(), kind == EngineKind::bus ? 1U : 0U);
       std::vector<std::unique_ptr<End>> open;
       for (std::size_t i = 0; i < ends; ++i) {
-        open.push_back((*wire)->open_end(end_options(i)).value());
+        EndOptions options = end_options(i);
+        options.sent.delay = options.received.delay = std::chrono::milliseconds(1);
+        open.push_back((*wire)->open_end(options).value());
+        open.back()->wait(std::chrono::nanoseconds(0));  // only a wait opens what it waits with
       }
+      EXPECT_EQ(handed_on(), inherited) << "to commands of its jobs";
     }
     EXPECT_TRUE(own_buses().empty());
     EXPECT_EQ(open_files(), before);
@@ -193,24 +163,6 @@ TEST(BusEngine, ABusWithPortsOfOthersIsRefusedUnlessThatIsAllowed) {
     const auto wire = make_wire(job, 2).value();
   }
   EXPECT_TRUE(std::filesystem::exists(bus.path())) << "it is not the run's to remove";
-}
-
-TEST(BusEngine, WhatAnOverrunCostIsCounted) {
-  JobOptions job = job_on(EngineKind::bus);
-  job.bus_size_bytes = 64U << 10U;
-  const auto wire = make_wire(job, 2).value();
-  const auto one = wire->open_end(end_options(0)).value();
-  const auto other = wire->open_end(end_options(1)).value();
-  const auto frames = frames_to(1, 0, 5000, 100);
-  EXPECT_EQ(one->send(shmif::test::views(frames)).taken, frames.size());
-  std::uint64_t lost = 0;
-  const auto got = arrived(*other, &lost);
-  EXPECT_GT(lost, 0U);
-  const WireCounters counted = other->counters();
-  EXPECT_EQ(counted.lost_frames, lost);
-  EXPECT_EQ(counted.overruns, 1U);
-  EXPECT_EQ(counted.rx_frames, got.size()) << "what was lost was not received";
-  EXPECT_EQ(got.size() + lost, frames.size());
 }
 
 void record_and_receive(const std::string& filename) {
@@ -277,25 +229,6 @@ TEST(PcapEngine, AFrameThatIsTooLongForAnyFrameFailsTheReadersOfACapture) {
   EXPECT_TRUE(batch.empty());
 }
 
-TEST(PcapEngine, ACaptureThatBreaksOffIsDamagedAndToldSoOnce) {
-  const TempDir directory;
-  JobOptions job = job_on(EngineKind::pcap);
-  job.filename = directory.file("cut.pcap");
-  {
-    PcapWriter writer = PcapWriter::create(job.filename).value();
-    const auto frames = frames_to(1, 0, 2);
-    ASSERT_EQ(writer.send(shmif::test::views(frames)).taken, 2U);
-  }
-  std::filesystem::resize_file(job.filename, std::filesystem::file_size(job.filename) - 1);
-  job.rw = Role::rx;
-  auto wire = make_wire(job, 1).value();
-  const auto end = wire->open_end(end_options(0)).value();
-  FrameBatch batch;
-  EXPECT_EQ(end->receive(batch).frames, 1U) << "the first is whole";
-  EXPECT_EQ(end->receive(batch).error, Errc::corrupt);
-  EXPECT_EQ(end->receive(batch).error, Errc::link_ended);
-}
-
 TEST(NullEngine, WhatNobodyReceivesBeforeTheNextSendIsDroppedAndCounted) {
   const auto wire = make_wire(job_on(EngineKind::null), 1).value();
   const auto end = wire->open_end(end_options(0)).value();
@@ -335,90 +268,20 @@ TEST(UdpEngine, RefusesAPortThatIsTakenAndToReceiveOnAnotherMachine) {
   EXPECT_TRUE(says(make_wire(job, 1), Errc::bad_argument, {"no such host"}));
 }
 
-/// Two namespaces with a cable between them, or a reason why not.
-class EngineInNamespaces : public testing::Test {
- protected:
-  void SetUp() override {
-    if (const std::string why = shmif::tap::test::no_namespaces_because(); !why.empty()) {
-      GTEST_SKIP() << why;
-    }
-    here.emplace();
-    there.emplace();
-    const auto far = there->space();
-    auto netlink = here->netlink();
-    netlink.add_veth("left", "right", &far).value();
-    quiet(*here, "left");
-    quiet(*there, "right");
+TEST(UdpEngine, ReachesAnotherMachine) {
+  if (const std::string why = shmif::tap::test::no_namespaces_because(); !why.empty()) {
+    GTEST_SKIP() << why;
   }
-  static void quiet(const TestNamespace& space, const std::string& name) {
-    auto netlink = space.netlink();
+  const TestNamespace here, there;
+  const auto far = there.space();
+  here.netlink().add_veth("left", "right", &far).value();
+  for (const auto& [space, name, cidr] :
+       {std::tuple(&here, "left", "198.18.0.1/24"), {&there, "right", "198.18.0.2/24"}}) {
+    auto netlink = space->netlink();
     netlink.disable_ipv6(name).value();
     netlink.set_up(name).value();
+    netlink.add_address(name, tap::Cidr::parse(cidr).value()).value();
   }
-  void address(const TestNamespace& space, const std::string& name, const std::string& cidr) {
-    space.netlink().add_address(name, tap::Cidr::parse(cidr).value()).value();
-  }
-  JobOptions job(const std::string& netdev, EngineKind kind = EngineKind::packet) const {
-    JobOptions job = job_on(kind);
-    job.netdev = netdev;
-    job.netns = here->path();
-    return job;
-  }
-
-  std::optional<TestNamespace> here, there;
-};
-
-TEST_F(EngineInNamespaces, PacketUsesAnInterfaceThatIsNamed) {
-  const auto wire = make_wire(job("left"), 1).value();
-  EXPECT_EQ(wire->address(), "packet:left");
-  EXPECT_EQ(wire->capabilities().max_ends, 1U);
-  const auto one = wire->open_end(end_options(0)).value();
-  JobOptions other_job = job("right");
-  other_job.netns = there->path();
-  const auto other_wire = make_wire(other_job, 1).value();
-  const auto other = other_wire->open_end(end_options(0)).value();
-  expect_traffic(*one, *other);
-  EXPECT_EQ(one->counters().tx_frames, 10U);
-  EXPECT_EQ(other->counters().rx_frames, 10U);
-  EXPECT_TRUE(says(make_wire(job("left"), 2), Errc::bad_argument, {"netdev=left", "commas"}));
-}
-
-TEST_F(EngineInNamespaces, AnInterfaceInUseIsRefusedUnlessThatIsAllowed) {
-  address(*here, "left", "198.18.0.1/24");
-  EXPECT_TRUE(
-      says(make_wire(job("left"), 1), Errc::busy, {"\"left\"", "198.18.0.1/24", "allow_live=1"}));
-  JobOptions allowed = job("left");
-  allowed.allow_live = true;
-  EXPECT_TRUE(make_wire(allowed, 1));
-}
-
-TEST_F(EngineInNamespaces, TapUsesADeviceThatIsNamed) {
-  if (auto usable = tap::check_tun_device(); !usable) {
-    GTEST_SKIP() << "no TUN device: " << usable.error().message;
-  }
-  ASSERT_EQ(run(*here, {"ip", "tuntap", "add", "dev", "mine", "mode", "tap"}).status, 0);
-  quiet(*here, "mine");
-  const auto wire = make_wire(job("mine", EngineKind::tap), 1).value();
-  const auto one = wire->open_end(end_options(0)).value();
-  const auto space = here->space();
-  auto other = tap::PacketLink::open("mine", {.where = &space}).value();
-  // What is written into the device comes out of its interface.
-  const auto frames = frames_to(1, 0, 10);
-  EXPECT_EQ(one->send(shmif::test::views(frames)).taken, frames.size());
-  std::vector<Bytes> got;
-  FrameBatch batch;
-  while (got.size() < frames.size() && shmif::test::wait_for(other, std::chrono::seconds(20))) {
-    batch.clear();
-    (void)other.receive(batch);
-    std::ranges::transform(batch.frames(), std::back_inserter(got), shmif::test::to_bytes);
-  }
-  EXPECT_TRUE(same_frames(frames, got));
-  EXPECT_EQ(one->counters().tx_frames, 10U);
-}
-
-TEST_F(EngineInNamespaces, UdpReachesAnotherMachine) {
-  address(*here, "left", "198.18.0.1/24");
-  address(*there, "right", "198.18.0.2/24");
   JobOptions job = job_on(EngineKind::udp);
   job.hostname = "198.18.0.2";
   job.port = 7000;
@@ -431,10 +294,10 @@ TEST_F(EngineInNamespaces, UdpReachesAnotherMachine) {
     return wire->open_end(end_options(0)).value();
   };
   job.rw = Role::rx;
-  const auto receiver = open_in(*there);
+  const auto receiver = open_in(there);
   job.rw = Role::tx;
   job.no_peer = true;
-  const auto sender = open_in(*here);
+  const auto sender = open_in(here);
   EXPECT_EQ(sender->max_frame_bytes(), 1472U) << "what the way there takes in one piece";
   const auto frames = frames_to(1, 0, 10);
   ASSERT_EQ(sender->send(shmif::test::views(frames)).taken, frames.size());

@@ -9,12 +9,10 @@
 #include <thread>
 
 #include "tests/perf/engine/engine_rig.hpp"
-#include "tests/support/child_process.hpp"
 
 namespace shmif::perf::rig {
 namespace {
 
-using shmif::test::Child;
 using shmif::test::same_frames;
 using std::chrono::hours;
 using std::chrono::milliseconds;
@@ -223,56 +221,6 @@ TEST_P(Engine, CountsWhatWasSentAndReceived) {
                    GetParam().kind == EngineKind::packet;
   EXPECT_EQ(sent.tx_frames.has_value(), all);
   EXPECT_EQ(received.rx_frames.has_value(), all);
-}
-
-TEST_P(Engine, EndsThatForkedJobsOpenWorkAndTheWireOutlivesThem) {
-  SHMIF_MAKE_WIRE_OR_SKIP(job());
-  const auto frames = frames_to(far(), 0, 100);
-  for (int round = 0; round < 2; ++round) {
-    if (GetParam().ends == 1) {
-      Child alone([&] {
-        const auto end = open(0);
-        (void)send_all(*end, frames, *end);
-        return same_frames(frames, collect(*end, frames.size())) ? 0 : 1;
-      });
-      ASSERT_EQ(alone.wait(), 0);
-      continue;
-    }
-    const auto far_end = open(1);
-    Child sender([&] {
-      const auto end = open(0);
-      const auto out = shmif::test::views(frames);
-      return end->send(out).taken == out.size() ? 0 : 1;
-    });
-    EXPECT_TRUE(same_frames(frames, collect(*far_end, frames.size()))) << "round " << round;
-    EXPECT_EQ(sender.wait(), 0);
-  }
-}
-
-TEST_P(Engine, FaultsOnTheWayFromAnEndAreCounted) {
-  SHMIF_MAKE_WIRE_OR_SKIP(job());
-  EndOptions options = end_options(0);
-  options.sent = {.loss = 0.25, .duplicate = 0.125, .seed = 7};
-  const auto near = open(options);
-  const auto far_end = GetParam().ends > 1 ? open(1) : nullptr;
-  End& to = far_end ? *far_end : *near;
-  const auto frames = frames_to(far(), 0, 400);
-  std::vector<Bytes> got;
-  for (std::size_t at = 0; at < frames.size(); at += 50) {
-    const auto first = frames.begin() + static_cast<std::ptrdiff_t>(at);
-    std::ranges::move(send_all(*near, {first, first + 50}, to), std::back_inserter(got));
-    std::ranges::move(arrived(to), std::back_inserter(got));
-  }
-  const auto faults = near->faults_sent();
-  ASSERT_TRUE(faults);
-  EXPECT_FALSE(near->faults_received());
-  EXPECT_EQ(faults->frames, frames.size());
-  EXPECT_GT(faults->lost, 50U);
-  EXPECT_GT(faults->duplicated, 20U);
-  const std::size_t expected = frames.size() - faults->lost + faults->duplicated;
-  std::ranges::move(collect(to, expected - got.size()), std::back_inserter(got));
-  EXPECT_EQ(got.size(), expected);
-  EXPECT_EQ(near->counters().tx_frames.value_or(expected), expected) << "behind the faults";
 }
 
 TEST_P(Engine, FaultsOnTheWayToAnEndAreCountedAndADelayedFrameEndsItsWait) {

@@ -65,20 +65,6 @@ TEST(RunEngines, WhatOneCannotDoIsRefusedBeforeAnythingStarts) {
       failed(run_text("[j]\nengine=host\nproto=udp\nbs=1500\nnumber_ios=1\n"), "do not fit"));
 }
 
-TEST(RunEngines, ALiveBusIsRefusedUnlessTold) {
-  const test::TempBus bus(test::roomy(1));
-  Port foreign = test::port_on(bus.path(), {.name = "somebody"});
-  const std::string job = "[j]\nnumber_ios=10\nbus=" + bus.path() + '\n';
-  const JobSet set = test::set_of(job);
-  const auto refused = Runner::create(set.run, expand(set).value());
-  ASSERT_FALSE(refused);
-  EXPECT_NE(refused.error().message.find("\"somebody\""), std::string::npos);
-  EXPECT_NE(refused.error().message.find("allow_live=1"), std::string::npos);
-  const RunResult result = run_text(job + "allow_live=1\n");
-  EXPECT_TRUE(passed(result));
-  EXPECT_EQ(flow_to(result, "j.sink").received, 10U);
-}
-
 /// The profile `hosts`, cut short.
 std::string short_hosts() {
   std::string text = find_profile("hosts")->text;

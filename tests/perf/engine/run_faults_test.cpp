@@ -7,7 +7,6 @@
 #include <ostream>
 #include <stdexcept>
 #include <string>
-#include <vector>
 
 #include "perf/engine/engine.hpp"
 #include "shmif/bus.hpp"

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <set>
 
 #include "shmif/capture/pcap_link.hpp"
 #include "tests/perf/control/run_plan.hpp"
@@ -115,21 +114,6 @@ TEST(RunFaults, DelayAndJitterAreSeenInTheLatency) {
   EXPECT_GT(*flow_to(result, "varies.sink").jitter_ns, 2e6);
 }
 
-TEST(RunFaults, EachDirectionHasItsOwnAndTheReportHasBoth) {
-  const RunResult result = run_text(
-      "[j]\nrw=txrx\nengine=unix\nto=k\nnumber_ios=2000\nrate_iops=20k\ndrain_time=100ms\n"
-      "fault=loss=5%,seed=1\nfault_rx=duplicate=5%,seed=2\n"
-      "[k]\nrw=txrx\nengine=unix\nnumber_ios=2000\nrate_iops=20k\ndrain_time=100ms\n");
-  EXPECT_TRUE(passed(result));
-  ASSERT_EQ(result.links.size(), 2U);
-  EXPECT_EQ(flow_to(result, "k").lost, result.links[0].faults.lost);
-  EXPECT_EQ(flow_to(result, "k").duplicates, 0U);
-  EXPECT_EQ(flow_to(result, "j").duplicates, result.links[1].faults.duplicated);
-  EXPECT_EQ(flow_to(result, "j").lost, 0U);
-  EXPECT_GT(result.links[0].faults.lost, 20U);
-  EXPECT_GT(result.links[1].faults.duplicated, 20U);
-}
-
 TEST(RunFaults, ADelayedFrameLeavesAtItsTimeThoughItsSenderHasNothingElseToSend) {
   const RunResult result =
       run_text("[j]\nengine=unix\nrate_iops=2\nnumber_ios=3\ndrain_time=300ms\nfault=delay=5ms\n");
@@ -137,19 +121,6 @@ TEST(RunFaults, ADelayedFrameLeavesAtItsTimeThoughItsSenderHasNothingElseToSend)
   const LatencyHistogram& latency = *job_of(result, "j.sink").latency;
   EXPECT_GE(latency.min(), 4'500'000U);
   EXPECT_LT(latency.percentile(50), 250'000'000U) << "the next frame comes after 500 ms";
-}
-
-TEST(RunFrames, HaveSizesOfTheirRangeAndTheirTag) {
-  std::set<std::size_t> sizes;
-  for (const Witnessed& w : frames_of("bs=64-99\nvlan=123\n")) {
-    sizes.insert(w.bytes.size());
-    EXPECT_EQ(w.bytes[12], std::byte{0x81});
-    EXPECT_EQ(w.bytes[15], std::byte{123});
-    EXPECT_EQ(w.reading.finding, Finding::whole);
-  }
-  EXPECT_GE(*sizes.begin(), 64U);
-  EXPECT_LE(*sizes.rbegin(), 99U);
-  EXPECT_GT(sizes.size(), 20U);
 }
 
 }  // namespace

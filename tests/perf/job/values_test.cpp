@@ -28,16 +28,6 @@ void expect_refused(Read read, const std::vector<std::string>& texts) {
   }
 }
 
-TEST(JobValues, ErrorsOfNumbersAreThoseOfAllPrograms) {
-  expect_refused(parse_bytes, {"", "4x"});
-  expect_refused(parse_packet_bytes, {"9k"});
-  expect_refused(parse_count, {"1/s"});
-  expect_refused(parse_rate, {"10MB"});
-  expect_refused([](std::string_view t) { return parse_time(t); }, {"soon"});
-  expect_refused(parse_share, {"1"});
-  expect_refused(parse_per_cent, {"101"});
-}
-
 TEST(JobValues, BooleansAreOneOrZero) {
   for (const char* yes : {"1", "true", "yes", "on", "TRUE"}) {
     EXPECT_EQ(value_of(parse_boolean(yes)), true);
@@ -159,14 +149,6 @@ TEST(JobValues, AShellReadsAQuotedWordAsOneWord) {
   EXPECT_EQ(test::run_program({"sh", "-c", command}).out, wanted);
 }
 
-TEST(JobValues, QuotedWordsComeBack) {
-  for (const std::string word :
-       {"plain", "", "a b", "it's", "\"", "\\", "$x", "a'b'c", "--rate=1k"}) {
-    EXPECT_EQ(split_words("p " + base::quote_word(word)).value(),
-              (std::vector<std::string>{"p", word}));
-  }
-}
-
 TEST(JobValues, ClassesOfErrorsHaveFiosNamesToo) {
   struct Case {
     const char* text;
@@ -214,72 +196,6 @@ TEST(JobValues, APairMayLeaveOneDirectionOut) {
   EXPECT_EQ(pair("1k,"), "1k|");
   EXPECT_EQ(pair(",2k"), "|2k");
   expect_refused(split_pair, {",", "1,2,3"});
-}
-
-/// What a value is refused with, behind its own text.
-template <class Read>
-std::string why_not(Read read, const std::string& text) {
-  const auto result = read(text);
-  if (result) return "it is taken";
-  const std::string message = result.error().message;
-  return message.substr(std::min(text.size() + 3, message.size()));
-}
-
-TEST(JobValues, PoliciesOfMemoryThatCannotBeSayWhatIsWrong) {
-  const auto why = [](const std::string& text) { return why_not(parse_numa_policy, text); };
-  for (const char* const name : {"default", "local"}) {
-    EXPECT_EQ(why(std::string(name) + ":0"),
-              std::string("names nodes, but ") + name + " takes none");
-    EXPECT_EQ(why(std::string(name) + ':'),
-              std::string("names nodes, but ") + name + " takes none");
-  }
-  for (const char* const name : {"prefer", "bind", "interleave"}) {
-    EXPECT_EQ(why(name), std::string("names no node (such as ") + name + ":0)");
-  }
-  for (const char* const several : {"prefer:0,1", "prefer:all", "prefer:2-3"}) {
-    EXPECT_EQ(why(several), "names several nodes, and prefer takes one (such as prefer:0)");
-  }
-  for (const char* const unknown : {"", "prefe:0", "bind0", "all"}) {
-    EXPECT_EQ(why(unknown),
-              "is not known (default, prefer:N, bind:NODES, interleave:NODES or local)");
-  }
-  EXPECT_EQ(parse_numa_policy("bind:x").error().message,
-            "\"x\" is not a list of NUMA nodes (such as 0-1,3 or all, numbers up to 1023)");
-  EXPECT_EQ(parse_numa_policy("bind:0,2").value().nodes, (std::vector<int>{0, 2}));
-  EXPECT_EQ(to_string(NumaPolicy{}), "as the program was started");
-}
-
-TEST(JobValues, OfSeveralReasonsTheRightOneIsTold) {
-  const auto split = [](const std::string& text) {
-    const std::string why = why_not(parse_frame_split, text);
-    return why.substr(std::min(why.find("): ") + 3, why.size()));
-  };
-  EXPECT_EQ(split("64/0:1514/0"), "all weights are 0");
-  EXPECT_EQ(split("64/60:590/60:1514"), "the percentages add up to more than 100");
-  EXPECT_EQ(split("64/x"), "a weight must be a whole number up to 1000000");
-  EXPECT_EQ(split("64/1:59/1").find("\"59/1\" must be bytes without FCS"), 0U) << split("59/1");
-  const auto pattern = [](const std::string& text) {
-    const std::string why = why_not(parse_pattern, text);
-    return why.substr(std::min(why.find("): ") + 3, why.size()));
-  };
-  EXPECT_EQ(pattern("0x4"), "write two hexadecimal digits for each byte");
-  EXPECT_EQ(pattern("0x41\"a"), "the text does not end with a quotation mark");
-  EXPECT_EQ(pattern("abc"), "write hexadecimal digits after 0x, or text in quotation marks");
-  EXPECT_EQ(pattern(""), "it is empty");
-  EXPECT_EQ(pattern("\"\""), "it is empty");
-  EXPECT_EQ(pattern('"' + std::string(513, 'x') + '"'), "it is longer than 512 bytes");
-  const auto words = [](const std::string& text) {
-    const std::string message = split_words(text).error().message;
-    return message.substr(message.rfind(": ") + 2);
-  };
-  EXPECT_EQ(words("a \\"), "it ends with a backslash");
-  EXPECT_EQ(words("a \"b"), "a quotation mark (\") is not closed");
-  EXPECT_EQ(words("a 'b"), "a quote (') is not closed");
-  EXPECT_EQ(words(" "), "it does not name a program");
-  EXPECT_EQ(words("'' a"), "it does not name a program");
-  EXPECT_EQ(words(std::string("a\0b", 3)), "it holds a NUL byte");
-  EXPECT_EQ(why_not(parse_cpus, "3-1"),
-            "is not a list of CPUs (such as 0-3,7, numbers up to 1023)");
 }
 
 }  // namespace

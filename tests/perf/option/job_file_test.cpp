@@ -120,20 +120,6 @@ TEST(JobFile, ManyErrorsAreToldAtOnceUpToTwenty) {
   EXPECT_NE(result.errors.back().find("further errors"), std::string::npos);
 }
 
-TEST(JobFile, LinesMayBeLongButNotEndless) {
-  const std::string value(60'000, 'x');
-  const Read result = read("[a]\nwire=" + std::string(4000, 'x') + "\nbs=64\n" + "bus=y\n");
-  EXPECT_TRUE(result.errors.empty());
-  EXPECT_EQ(result.set.jobs.at(0).wire.size(), 4000U);
-  EXPECT_EQ(result.set.jobs.at(0).bus, "y");
-  // What does not fit is refused by its own line, and the count goes on.
-  const Read longer = read("[a]\nwire=" + value + "\nwire=" + value + value + "\nbad=1\n");
-  ASSERT_EQ(longer.errors.size(), 3U);
-  EXPECT_EQ(longer.errors[0].rfind("main.job:2: wire: ", 0), 0U);
-  EXPECT_EQ(longer.errors[1], "main.job:3: the line is longer than 64 KiB");
-  EXPECT_EQ(longer.errors[2].rfind("main.job:4: unknown", 0), 0U);
-}
-
 TEST(JobFile, BytesThatAreNoTextAreRefused) {
   EXPECT_NE(error_of(std::string("[a]\nbs=6\0004\n", 10)).find("NUL"), std::string::npos);
   const Read result = read("\xef\xbb\xbf[a]\r\nbs=64\r\nstonewall\r\n");
@@ -183,19 +169,6 @@ TEST(JobFile, StandardInputIsNamedAndWhatItIncludesIsInTheDirectory) {
   EXPECT_EQ(set.jobs.at(0).loops, 3U);
   EXPECT_EQ(set.jobs[0].where, "standard input:1");
   EXPECT_EQ(set.run.job_files, (std::vector<std::string>{"standard input", "b.job"}));
-}
-
-TEST(JobFile, IncludesDoNotMultiplyWithoutEnd) {
-  Files files;  // each includes the next ten times
-  for (int i = 0; i < 12; ++i) {
-    std::string text = "[a]\n";
-    for (int j = 0; j < 10; ++j) text += "include " + std::to_string(i + 1) + ".job\n";
-    files[i == 0 ? "main.job" : std::to_string(i) + ".job"] = text;
-  }
-  files["12.job"] = "";
-  const Read result = read(files);
-  ASSERT_FALSE(result.errors.empty());
-  EXPECT_NE(result.errors[0].find("more than 256 files"), std::string::npos);
 }
 
 TEST(JobFile, GoesAsFarAsItsLimitsAndNoFurther) {

@@ -459,32 +459,11 @@ TEST(OptionTable, AnUnknownNameSuggestsTheNearest) {
   }
 }
 
-TEST(OptionTable, AFlagStandsAloneAndOthersNeedAValue) {
-  JobOptions job;
-  EXPECT_TRUE(set_option(*find_option("stonewall"), std::nullopt, job));
-  EXPECT_TRUE(job.stonewall);
-  const Result<void> rate = set_option(*find_option("rate"), std::nullopt, job);
-  ASSERT_FALSE(rate);
-  EXPECT_NE(rate.error().message.find("rate=RATE"), std::string::npos) << rate.error().message;
-}
-
 TEST(OptionTable, OptionsOfTheRunAreNotThoseOfAJob) {
   JobOptions job;
   RunOptions run;
   EXPECT_FALSE(set_option(*find_option("output"), "x", job));
   EXPECT_FALSE(set_option(*find_option("rate"), "1", run));
-}
-
-TEST(OptionTable, DefaultsAreThoseOfTheMembers) {
-  EXPECT_EQ(find_option("numjobs")->standard, "1");
-  EXPECT_EQ(find_option("bs")->standard, "64");
-  EXPECT_EQ(find_option("rw")->standard, "tx");
-  EXPECT_EQ(find_option("drain_time")->standard, "1s");
-  EXPECT_EQ(find_option("bus_size")->standard, "4m");
-  EXPECT_EQ(find_option("fault")->standard, "none");
-  EXPECT_EQ(find_option("cpus_allowed")->standard, "all");
-  EXPECT_EQ(find_option("eta")->standard, "auto");
-  EXPECT_EQ(find_option("numjobs")->range, "1 to 256");
 }
 
 TEST(OptionTable, ALaterEngineReplacesAList) {

@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-
 #include "perf/job/values.hpp"
 #include "perf/option/job_file.hpp"
 #include "tests/perf/plan/plans.hpp"
@@ -38,19 +36,6 @@ TEST(Profiles, Rfc2544SearchesEachSizeOfSection91OneAfterTheOther) {
     on_the_wire.push_back(bytes);
   }
   EXPECT_EQ(on_the_wire, (std::vector<std::uint32_t>{64, 128, 256, 512, 1024, 1280, 1518}));
-}
-
-TEST(Profiles, HostsCarriesBothProtocolsAndRoundTripsAtOnce) {
-  const auto plan = expand(jobs_of("hosts")).value();
-  ASSERT_EQ(plan.size(), 6U);
-  EXPECT_TRUE(std::all_of(plan.begin(), plan.end(), [](const PlannedJob& job) {
-    return job.options.engine == EngineKind::host && job.waits_for.empty() &&
-           job.options.runtime == std::chrono::seconds(15);
-  }));
-  EXPECT_EQ(plan[0].options.proto, HostProtocol::tcp);
-  EXPECT_EQ(plan[1].options.proto, HostProtocol::tcp);
-  EXPECT_GT(plan[2].options.rate_bps.tx, 0U);
-  EXPECT_EQ(plan[4].options.rw, Role::pingpong);
 }
 
 TEST(Profiles, AnUnknownOneIsAnsweredWithTheNearestOrWithAll) {

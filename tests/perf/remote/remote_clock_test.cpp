@@ -60,11 +60,6 @@ struct Visit {
   bool is_gone() const { return visitor->stage == Visitor::Stage::gone; }
 };
 
-/// So much that the socket cannot take all of it.
-void say_much(Visitor& visitor, std::size_t bytes) {
-  visitor.connection.send_text(std::string(bytes, 'x'));
-}
-
 TEST(VisitorTime, IsFiveSecondsForHelloTwentyForJobsAndEightOfSilence) {
   Visit stranger;
   EXPECT_EQ(stranger.look(stranger.before + 5s), std::nullopt);
@@ -77,30 +72,6 @@ TEST(VisitorTime, IsFiveSecondsForHelloTwentyForJobsAndEightOfSilence) {
   const auto heard = owner.visitor->connection.heard();
   EXPECT_EQ(owner.look(heard + 8s), std::nullopt);
   EXPECT_EQ(owner.look(heard + 8s + 1ns), "it no longer answers");
-}
-
-TEST(VisitorTime, ToReadTheLastWordsEndsWhenNothingMoves) {
-  const auto leave = [](bool result, std::size_t bytes) {
-    return [=](Visitor& v) {
-      if (bytes != 0) say_much(v, bytes);
-      v.leave(result);
-    };
-  };
-  constexpr std::size_t kMuch = 3U << 20U;
-  // Told all of it, it has five seconds to close.
-  Visit told(leave(false, 0));
-  EXPECT_EQ(told.look(told.before + 5s), std::nullopt);
-  EXPECT_FALSE(told.is_gone());
-  EXPECT_EQ(told.look(told.after + 5s + 1ns), std::nullopt) << "that needs no reason";
-  EXPECT_TRUE(told.is_gone());
-  // Who reads has eight more after each byte.
-  Visit reads(leave(true, kMuch));
-  ASSERT_GT(reads.visitor->connection.waiting_bytes(), 0U);
-  const auto moved = reads.visitor->connection.moved();
-  (void)reads.look(moved + 8s);
-  EXPECT_FALSE(reads.is_gone());
-  (void)reads.look(moved + 8s + 1ns);
-  EXPECT_TRUE(reads.is_gone());
 }
 
 TEST(VisitorRoom, IsForLongMessagesOnlyOfOneThatHasSaidHello) {
@@ -362,83 +333,6 @@ TEST(ServerOfAClient, MaySendOneMessageForTenMinutesAndNoLonger) {
   };
   for (auto at = begun; at <= begun + 10min; at += 5s) ASSERT_EQ(drips_at(at), "");
   EXPECT_EQ(drips_at(begun + 10min + 1ns).find("it has been sending one message for 10 min"), 0U);
-}
-
-TEST(ServerOfAClient, GoesWhenItIsPreparedAndItsClockIsKnownWell) {
-  Client client;
-  client.greet();
-  client.answer(1);  // before it is prepared one question a second is enough
-  client.say_prepared();
-  client.answer(6);
-  EXPECT_FALSE(client.host.can_go()) << "seven answers";
-  client.answer(1);
-  EXPECT_TRUE(client.host.can_go());
-  client.host.go(1'000'000);
-  EXPECT_FALSE(client.host.can_go());
-  const auto go = client.server.next_of<GoMessage>();
-  EXPECT_EQ(go.start_ns, client.host.clock().to_theirs(1'000'000));
-  client.host.go(1);  // it is told once
-  EXPECT_EQ(client.host.started_ns(), std::nullopt);
-  client.server.say(StartedMessage{go.start_ns + 7});
-  ASSERT_TRUE(client.look_until([&] { return client.host.started_ns().has_value(); }));
-  EXPECT_EQ(client.host.started_ns(), 1'000'007U);
-  // What it says meanwhile.
-  ProgressMessage progress;
-  progress.progress.at_seconds = 3;
-  progress.interval = true;
-  client.server.say(progress);
-  progress.progress.at_seconds = 4;
-  progress.interval = false;
-  client.server.say(progress);
-  client.server.say(RunMessage{"run 2 of 5\n"});
-  client.server.say(NoticeMessage{"it is ended"});
-  ASSERT_TRUE(client.look_until([&] { return !client.host.failures().empty(); }));
-  EXPECT_EQ(client.host.progress().at_seconds, 4);
-  EXPECT_TRUE(client.host.has_interval()) << "that was not taken yet";
-  client.host.take_interval();
-  EXPECT_FALSE(client.host.has_interval());
-  EXPECT_EQ(client.host.take_run(), "run 2 of 5?");
-  EXPECT_EQ(client.host.take_run(), "");
-  EXPECT_EQ(client.host.failures(), Texts{"it is ended"});
-  EXPECT_FALSE(client.host.over()) << "it gives its result all the same";
-  // Stops, of which each goes out, and the result.
-  client.host.stop(RemoteHost::Stop::orderly, 2);
-  client.host.stop(RemoteHost::Stop::at_once, 15);
-  const auto soft = client.server.next_of<StopMessage>();
-  EXPECT_FALSE(soft.hard);
-  EXPECT_EQ(soft.signal, 2);
-  const auto hard = client.server.next_of<StopMessage>();
-  EXPECT_TRUE(hard.hard);
-  EXPECT_EQ(hard.signal, 15);
-  client.server.say(FinishedMessage{to_json(shmif::test::quiet_sample(), Bins::with)});
-  ASSERT_TRUE(client.look_until([&] { return client.host.over(); }));
-  const auto report = client.host.read_report();
-  ASSERT_TRUE(report);
-  EXPECT_EQ(report->name(), "of " + client.server.name());
-}
-
-TEST(ServerOfAClient, ThatCannotRunItSaysWhy) {
-  const auto ends = [](const Message& message) {
-    Client client;
-    client.greet();
-    client.server.say(message);
-    EXPECT_TRUE(client.look_until([&] { return client.host.over(); }));
-    EXPECT_FALSE(client.host.read_report());
-    return std::pair(client.host.failures(), client.host.refused_with());
-  };
-  const auto busy = ends(BusyMessage{"198.18.0.7:1 (lab3)", "2026-11-21T02:37:32Z"});
-  ASSERT_EQ(busy.first.size(), 1U);
-  for (const char* const word :
-       {"busy", "198.18.0.7:1 (lab3)", "2026-11-21T02:37:32Z", "try again"})
-    EXPECT_NE(busy.first[0].find(word), std::string::npos) << busy.first[0];
-  EXPECT_EQ(busy.second, std::nullopt);
-  EXPECT_EQ(ends(RefusedMessage{{"one", "two\n"}, 77}),
-            (std::pair<Texts, std::optional<int>>{{"refused: one", "refused: two?"}, 77}));
-  EXPECT_EQ(ends(RefusedMessage{{}, 1}).first.size(), 1U) << "it gave no reason";
-  EXPECT_EQ(ends(RefusedMessage{Texts(50, "x"), 1}).first.size(), 20U);
-  const auto broken = ends(FinishedMessage{"{}"}).first;
-  ASSERT_EQ(broken.size(), 1U);
-  EXPECT_EQ(broken[0].find("cannot read result of 127.0.0.1:"), 0U) << broken[0];
 }
 
 }  // namespace

@@ -100,37 +100,6 @@ TEST(Shares, AnOptionForAllJobsGoesToTheEndsOfAFlowThatUseIt) {
     EXPECT_EQ(value_of(*each, "port"), "7") << "no job of the run uses it: the server refuses it";
 }
 
-TEST(Shares, WhatServersCannotDoTogetherIsRefusedWithARemedy) {
-  struct Case {
-    const char* jobs;
-    const char* what;
-    const char* remedy;
-  };
-  for (const Case& c :
-       {Case{"[j]\nserver=a\nrw=tx\nto=k\n[k]\nserver=b\nrw=rx\n[l]\nrw=tx\nto=k\nserver=a\n",
-             "to: \"l\" also sends to \"k\"", "its own receiver"},
-        {"[j]\nserver=a\nrw=tx\nto=k\n[k]\nserver=b\nrw=rx\n"
-         "[l]\nserver=a\nrw=tx\nto=m\nstonewall=1\n[m]\nserver=b\nrw=rx\n",
-         "job \"l\": stonewall", "start_delay"},
-        {"[j]\nserver=a\nrw=tx\nto=k\n[k]\nserver=b\nrw=rx\n"
-         "[l]\nserver=a\nrw=tx\nto=m\nwait_for=j\n[m]\nserver=b\nrw=rx\n",
-         "job \"l\": wait_for", "start_delay"},
-        {"[j]\nserver=198.18.0.1\nrw=tx\nto=k\n[k]\nserver=198.18.0.1:18765\nrw=rx\n",
-         "job \"k\": server: 198.18.0.1:18765 is the same", "in one way"},
-        {"[j]\nserver=a\nrw=tx\nto=k\n[k]\nserver=b\nrw=rx\nhostname=02:00:00:00:00:07\n"
-         "[l]\nserver=a\nrw=tx\nto=m\n[m]\nserver=a\nrw=rx\nhostname=02:00:00:00:00:07\n",
-         "job \"m\": hostname: \"k\"", "02:00:00:00:00:07"}}) {
-    const auto problems = server_problems(set_of(kBothOnABus + c.jobs));
-    ASSERT_FALSE(problems.empty()) << c.what;
-    EXPECT_NE(problems[0].find(c.what), std::string::npos) << problems[0];
-    EXPECT_NE(problems[0].find(c.remedy), std::string::npos) << problems[0];
-  }
-  EXPECT_TRUE(server_problems(set_of(kBothOnABus + "[j]\nserver=b\nrw=tx\nto=k\n[k]\nserver=b\n"
-                                                   "rw=rx\n[l]\nrw=tx\nto=k\nserver=b\n"))
-                  .empty())
-      << "all on one server";
-}
-
 // ---- The results ----
 
 HostResult result_of(const std::string& server, const Json& report) {

@@ -281,14 +281,5 @@ TEST(FlowReceiver, WhatWasSentIsReceivedLateCancelledOrLostWhateverTheWireDoes) 
   }
 }
 
-TEST(Classify, TellsOursFromStaleForeignAndDamaged) {
-  const ProbeReading ours{.finding = Finding::whole, .probe = {.nonce = 7}};
-  EXPECT_EQ(classify(ours, 7), Arrival::ours);
-  EXPECT_EQ(classify(ours, 8), Arrival::stale);
-  EXPECT_EQ(classify({.finding = Finding::foreign}, 7), Arrival::foreign);
-  EXPECT_EQ(classify({.finding = Finding::corrupt}, 7), Arrival::corrupt);
-  EXPECT_EQ(classify({.finding = Finding::truncated}, 7), Arrival::truncated);
-}
-
 }  // namespace
 }  // namespace shmif::perf

@@ -5,8 +5,7 @@
 #include <chrono>
 #include <string>
 
-#include "perf/control/runner.hpp"
-#include "tests/perf/control/run_rig.hpp"
+#include "tests/perf/control/run_plan.hpp"
 
 namespace shmif::perf {
 namespace {

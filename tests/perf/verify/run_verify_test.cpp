@@ -61,31 +61,6 @@ INSTANTIATE_TEST_SUITE_P(Of, VerifyMode,
                          testing::Values("verify_backlog=500\n", "verify_async=2\n",
                                          "verify_backlog=64\nverify_async=3\n"));
 
-TEST(RunVerify, ThePlacesOfAllGapsAreTold) {
-  const RunResult result = run_text(
-      "[j]\nengine=unix\nnumber_ios=1000\nrate_iops=20k\ndrain_time=100ms\n"
-      "fault=loss=0.8%,seed=3\n");
-  EXPECT_TRUE(passed(result));
-  const FlowResult& flow = flow_to(result, "j.sink");
-  ASSERT_GT(flow.lost, 0U);
-  ASSERT_LT(flow.gaps.size(), 16U);
-  std::uint64_t missing = 0;
-  for (const auto& [from, to] : flow.gaps) missing += to - from;
-  EXPECT_EQ(missing, flow.lost);
-}
-
-TEST(RunVerify, WhoDoesNotVerifyLooksAtNoCrc) {
-  for (const char* option : {"do_verify=0\n", "verify=0\n", "do_verify=0\nverify=regenerate\n"}) {
-    const RunResult result = run_text(
-        "[j]\nengine=unix\nbs=1000\nnumber_ios=2000\nrate_iops=40k\ndrain_time=100ms\n"
-        "fault=corrupt=2%,seed=9\n" +
-        std::string(option));
-    EXPECT_GT(result.links.at(0).faults.corrupted, 10U);
-    // A bit in the few bytes that number a frame is noticed all the same.
-    EXPECT_LT(flow_to(result, "j.sink").corrupt, result.links[0].faults.corrupted / 2) << option;
-  }
-}
-
 TEST(RunVerify, WithoutACrcANumberThatNoFrameHadIsNoticedAllTheSame) {
   // One in three probes of these small frames is hit in its number, mostly far beyond the last one.
   for (const char* option : {"do_verify=0\n", "verify=0\n"}) {
@@ -240,20 +215,13 @@ TEST_F(RunState, AStateOfAnotherJobOrVersionIsRefusedByName) {
 }
 
 TEST_F(RunState, IsSavedByARunThatASignalStopped) {
-  RunControl control;
-  test::Meddler meddler([&](const RunProgress& progress) {
-    if (progress.jobs[1].rx_frames < 50) return;
-    control.signal = SIGTERM;
-    control.stops = 1;
-  });
-  const JobSet set = test::set_of(global() +
-                                  "number_ios=0\nruntime=20\nrate_iops=1000\n"
-                                  "verify_state_save\n[a]\n");
-  const RunResult result =
-      Runner::create(set.run, expand(set).value()).value()->run(&meddler, control);
+  const std::string jobs =
+      global() + "number_ios=0\nruntime=20\nrate_iops=1000\nverify_state_save\n[a]\n";
+  const RunResult result = test::run_stopped(
+      jobs, SIGTERM, 1, [](const auto& progress) { return progress.jobs[1].rx_frames >= 50; });
   EXPECT_TRUE(passed(result));
   const VerifyState state =
-      load_verify_state(state_of("a"), "a", options_hash(set.jobs[0])).value();
+      load_verify_state(state_of("a"), "a", options_hash(test::set_of(jobs).jobs[0])).value();
   EXPECT_EQ(state.flows.at(0).next_sequence, job_of(result, "a").tx.frames);
 }
 

@@ -113,20 +113,6 @@ TEST(VerifyState, IsLoadedAsItWasSaved) {
   EXPECT_EQ(files_in(dir.path()), 1U) << "nothing else is left";
 }
 
-TEST(VerifyState, OfAnotherJobOrOtherOptionsIsRefusedByName) {
-  const test::TempDir dir;
-  const std::string path = dir.file("state");
-  save_verify_state(path, some_state()).value();
-  const auto other_job = load_verify_state(path, "bulk", 0x1234);
-  ASSERT_FALSE(other_job);
-  EXPECT_EQ(other_job.error().code, Errc::bad_argument);
-  EXPECT_NE(other_job.error().message.find("of job \"voip\", and this is job \"bulk\""),
-            std::string::npos);
-  const auto other_options = load_verify_state(path, "voip", 0x1235);
-  ASSERT_FALSE(other_options);
-  EXPECT_NE(other_options.error().message.find("different frames"), std::string::npos);
-}
-
 TEST(VerifyState, CutShortOrDamagedItIsRefused) {
   VerifyState state = some_state();
   state.flows.resize(1);

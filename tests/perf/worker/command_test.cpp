@@ -27,20 +27,8 @@ std::string content_of(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-Result<void> run_shell(const std::string& script, const std::string& output = {}) {
-  return run_command({"sh", "-c", script}, output, [] { return false; });
-}
-
 std::string failure_of(const Result<void>& result) {
   return result ? "" : result.error().message;
-}
-
-TEST(CommandOfARun, WritesBothItsOutputsIntoItsFileAnew) {
-  const test::TempDir dir;
-  const std::string output = dir.file("out");
-  std::ofstream(output) << "an older and longer output than that of the next command\n";
-  EXPECT_EQ(failure_of(run_shell("echo one; echo two >&2", output)), "");
-  EXPECT_EQ(content_of(output), "one\ntwo\n");
 }
 
 TEST(CommandOfARun, HasNothingToReadAndTheSignalsOfAnyProgram) {
@@ -101,26 +89,6 @@ TEST(CommandOfARun, InheritsNoDescriptorBesideItsInputAndItsOutputs) {
   std::size_t more = 0;
   for (int fd = 0; file >> fd;) more += fd > 2 ? 1 : 0;
   EXPECT_EQ(more, inheritable + 1) << "the directory that ls reads";
-}
-
-TEST(CommandOfARun, ThatFailsIsNamedWithWhatItDidAndWhereItsOutputIs) {
-  const test::TempDir dir;
-  const std::string output = dir.file("out");
-  const auto run = [](const std::vector<std::string>& words, const std::string& into) {
-    return failure_of(run_command(words, into, [] { return false; }));
-  };
-  struct Case {
-    std::string failure, what, where;
-  };
-  for (const Case& c :
-       {Case{run({"sh", "-c", "exit 3"}, output), "sh ended with status 3", output},
-        {run({"sh", "-c", "kill -USR2 $$"}, ""), "sh ended with signal", std::to_string(SIGUSR2)},
-        {run({}, ""), "without words", ""},
-        {run({dir.file("no")}, ""), "cannot run", dir.file("no")},
-        {run({"true"}, dir.path()), "cannot run true", dir.path()}}) {
-    EXPECT_NE(c.failure.find(c.what), std::string::npos) << c.failure;
-    EXPECT_NE(c.failure.find(c.where), std::string::npos) << c.failure;
-  }
 }
 
 TEST(CommandOfARun, ThatIsToEndEarlyEndsWithAllThatItHasStarted) {

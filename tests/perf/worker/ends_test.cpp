@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <cstring>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -116,17 +115,6 @@ TEST(OffloadEnd, TellsOfEachErrorOnceAndGoesOnBehindIt) {
   EXPECT_TRUE(shmif::test::same_frames(frames, told.so_far()));
 }
 
-TEST(OffloadEnd, TellsAtItsEndOfAnErrorThatCameAfterTheLastSend) {
-  Told told;
-  told.errors.push_back(Errc::bus_lost);
-  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
-  EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 2))).taken, 2U);
-  const End::Unsent left = end->finish_sending(10s);
-  EXPECT_EQ(left.error, Errc::bus_lost);
-  EXPECT_EQ(left.frames, 0U) << "the wire took the frame behind it";
-  EXPECT_FALSE(end->finish_sending(10s).error) << "it is told once";
-}
-
 TEST(OffloadEnd, WaitsAtItsEndAsLongAsItMayForAWireThatIsFull) {
   Told told;
   told.full = true;
@@ -141,21 +129,6 @@ TEST(OffloadEnd, WaitsAtItsEndAsLongAsItMayForAWireThatIsFull) {
   ending = true;
   EXPECT_EQ(end->finish_sending(10s).frames, 0U);
   EXPECT_EQ(told.so_far().size(), 3U);
-}
-
-TEST(OffloadEnd, IsForEverythingElseTheEndBehindIt) {
-  Told told;
-  told.to_receive = frames_to(0, 1, 3);
-  const auto expected = told.to_receive;
-  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
-  EXPECT_EQ(end->mac(), end_mac(0));
-  EXPECT_EQ(end->address(), "told");
-  EXPECT_EQ(end->max_frame_bytes(), 1514U);
-  EXPECT_EQ(end->counters().tx_frames, 11U);
-  EXPECT_EQ(end->counters().rx_bytes, 13U);
-  EXPECT_TRUE(shmif::test::same_frames(arrived(*end), expected));
-  end->wait(1ms);
-  EXPECT_EQ(told.waits, 1);
 }
 
 /// A link that never takes a frame.
@@ -207,18 +180,6 @@ TEST(Echoer, GivesUpAtOnceWhenItsJobIsToldToStop) {
   EXPECT_EQ(job.sent[Period::window][&TrafficResult::offered_frames].get(), 1U);
 }
 
-TEST(Sink, WithoutFlowsAnEndThatHasEndedIsAnErrorAndNoEndOfAllFlows) {
-  const auto memory = RunMemory::create(1).value();
-  Told told;
-  told.receive_error = Errc::link_ended;
-  ToldEnd end(told);
-  JobOptions options;
-  options.rw = Role::rx;
-  Sink sink({.options = options, .flows = {}}, end, memory->job(0));
-  (void)sink.step();
-  EXPECT_NE(sink.error().find("cannot receive on told"), std::string::npos) << sink.error();
-}
-
 TEST(Sink, CountsWhatItsThreadsHaveCheckedThoughNothingMoreComes) {
   const auto memory = RunMemory::create(1).value();
   JobBlock& job = memory->job(0);
@@ -238,26 +199,6 @@ TEST(Sink, CountsWhatItsThreadsHaveCheckedThoughNothingMoreComes) {
     EXPECT_FALSE(sink.step());
   }
   EXPECT_EQ(job.received[Period::window][&TrafficResult::foreign_frames].get(), 3U);
-}
-
-TEST(Generator, TheTimeThatItsLastBatchTakesIsOfItsWindow) {
-  const auto memory = RunMemory::create(1).value();
-  JobBlock& job = memory->job(0);
-  IntervalRecorder recorder(job, now_ns(), 100'000'000);
-  Told told;
-  ToldEnd end(told);
-  JobOptions options;
-  options.number_ios = 1;
-  Generator generator(
-      {.options = options,
-       .source = make_probe_source({.job = options, .to = end_mac(1), .from = end_mac(0)}),
-       .record = nullptr,
-       .share = std::nullopt},
-      end, job, memory->flow(0));
-  generator.begin(now_ns(), recorder);
-  EXPECT_TRUE(generator.step(now_ns()));
-  EXPECT_TRUE(generator.done());
-  EXPECT_GE(job.window_end_ns.load(), told.sent_ns);
 }
 
 }  // namespace

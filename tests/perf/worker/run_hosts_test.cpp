@@ -10,7 +10,10 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <csignal>
+#include <filesystem>
+#include <fstream>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -29,6 +32,7 @@
 namespace shmif::perf::run_hosts {
 namespace {
 
+using namespace std::chrono_literals;
 using test::failed;
 using test::flow_to;
 using test::job_of;
@@ -243,25 +247,6 @@ TEST(RunHosts, ARecordHasThePacketsOfTheirInterfacesInBothDirections) {
   EXPECT_EQ(datagrams.data_bytes, 60U * 200);
 }
 
-TEST(HostNames, CountUpFromTheFirstAddressToTheLast) {
-  const auto address = [](std::size_t number, const std::string& ip = {}) {
-    JobOptions job;
-    job.ip = ip;
-    const auto made = host_address(job, number);
-    return made ? *made : made.error().message;
-  };
-  EXPECT_EQ(address(0), "198.18.0.1/15");
-  EXPECT_EQ(address(254), "198.18.0.255/15");
-  EXPECT_EQ(address(255), "198.18.1.0/15");
-  EXPECT_EQ(address(65534), "198.18.255.255/15");
-  EXPECT_EQ(address(65535), "too many hosts for 198.18.0.0/15");
-  EXPECT_EQ(address(65535, "10.1.2.3/24"), "10.1.2.3/24");
-  EXPECT_EQ(address(7, "fd00::7/64"), "fd00::7/64");
-  EXPECT_EQ(address(7, "nonsense").find("ip: "), 0U);
-  EXPECT_EQ(socket_address("198.18.0.1/15", 40000), "198.18.0.1:40000");
-  EXPECT_EQ(socket_address("fd00::1/64", 1), "[fd00::1]:1");
-}
-
 /// Puts frames of a protocol that no kernel knows into an interface, for everybody.
 void send_unknown(const std::string& interface, int times) {
   const UniqueFd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
@@ -324,6 +309,49 @@ TEST(HostDrops, AreTheSumsOverTheInterfacesOfANamespaceInEachDirection) {
     EXPECT_EQ(drops().sent, 5U);
     EXPECT_EQ(drops().received, 7U);
   }).join();
+}
+
+// ---- Hosts that run a program ----
+
+TEST(RunPrograms, OneBeginsItsStartDelayAfterTheCommonStart) {
+  const test::TempDir dir;
+  const std::string file = dir.file("began");
+  const RunResult result = test::run_text(
+      "[late]\nengine=host\nstart_delay=300ms\nexec=sh -c 'date +%s%N >" + file + "'\n");
+  EXPECT_TRUE(test::passed(result));
+  std::int64_t began_ns = 0;
+  std::ifstream(file) >> began_ns;
+  const std::chrono::nanoseconds run_began = result.began.time_since_epoch();
+  EXPECT_GE(std::chrono::nanoseconds(began_ns) - run_began, 300ms);
+}
+
+TEST(RunPrograms, OneThatHasNotBegunIsStoppedAtOnce) {
+  const test::TempDir dir;
+  const RunResult result =
+      test::run_text("[global]\ntrigger-timeout=200ms\naux-path=" + dir.path() +
+                     "\n[late]\nengine=host\nstart_delay=1h\nexec=true\nexec_postrun=true\n");
+  EXPECT_TRUE(test::passed(result));
+  EXPECT_FALSE(std::filesystem::exists(dir.file("late.postrun.txt"))) << "it did nothing";
+  EXPECT_LT(result.ended - result.began, 60s);  // a stuck one takes 300 s
+}
+
+TEST(RunPrograms, OneThatDoesNotExitZeroFailsItsJob) {
+  const RunResult result = test::run_text("[wrong]\nengine=host\nexec=sh -c 'exit 3'\n");
+  EXPECT_TRUE(test::failed(result, "\"wrong\": sh ended with status 3"));
+}
+
+TEST(RunPrograms, OneHasThePlaceAndTheCommandsOfItsJob) {
+  const test::TempDir dir;
+  const std::string nice = dir.file("nice");
+  const RunResult result = test::run_text(
+      "[global]\naux-path=" + dir.path() + "\n[p]\nengine=host\nnice=7\ncpus_allowed=0\n" +
+      "exec=sh -c '(nice; grep Cpus_allowed_list /proc/self/status) >" + nice + "'\n" +
+      "exec_prerun=echo before\nexec_postrun=cat " + nice + "\n");
+  EXPECT_TRUE(test::passed(result));
+  std::ifstream before(dir.file("p.prerun.txt"));
+  std::ifstream after(dir.file("p.postrun.txt"));
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(before), {}), "before\n");
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(after), {}), "7\nCpus_allowed_list:\t0\n");
 }
 
 }  // namespace

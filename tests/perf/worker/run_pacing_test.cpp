@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cmath>
 #include <map>
-#include <numeric>
 #include <ostream>
 
 #include "tests/perf/control/run_plan.hpp"
@@ -33,14 +32,6 @@ std::vector<double> lateness_of(const std::vector<Witnessed>& frames) {
                    static_cast<double>(w.probe().intended_ns));
   }
   return late;
-}
-
-std::vector<std::uint64_t> gaps_of(const std::vector<Witnessed>& frames) {
-  std::vector<std::uint64_t> gaps;
-  for (std::size_t n = 1; n < frames.size(); ++n) {
-    gaps.push_back(frames[n].probe().intended_ns - frames[n - 1].probe().intended_ns);
-  }
-  return gaps;
 }
 
 /// A rate, and so many frames at it.
@@ -139,49 +130,6 @@ TEST(RunStart, SixteenProcessesHaveOneStartAndSayHowLateTheyWere) {
   EXPECT_EQ(due.size(), 8U);
   for (const auto& [flow, first] : due) {
     EXPECT_EQ(first, due.begin()->second) << "the first frame of flow " << flow << " was due";
-  }
-}
-
-TEST(RunPace, PoissonHasTheRateOnAverageAndGapsLikeItsName) {
-  const test::TempBus bus(test::roomy(8));
-  EXPECT_TRUE(passed(run_text("[j]\nbus=" + bus.path() +
-                              "\nrate_iops=20k\nrate_process=poisson\nnumber_ios=8000\n")));
-  const auto gaps = gaps_of(witnessed(bus.path()));
-  ASSERT_EQ(gaps.size(), 7999U);
-  const double mean = std::accumulate(gaps.begin(), gaps.end(), 0.0) / 7999;
-  EXPECT_NEAR(mean, 50'000, 2'500);
-  const auto longer = std::ranges::count_if(gaps, [&](std::uint64_t g) { return g > 50'000; });
-  EXPECT_NEAR(static_cast<double>(longer) / 7999, std::exp(-1), 0.03);
-}
-
-TEST(RunPace, DirectionsHaveRatesOfTheirOwn) {
-  const RunResult result = run_text(
-      "[j]\nrw=txrx\nengine=unix\nrate_iops=1000,100\nruntime=300ms\n"
-      "[k]\nrw=txrx\nengine=unix\nrate_iops=1000\nrwmixtx=80\nruntime=300ms\n");
-  EXPECT_TRUE(passed(result));
-  EXPECT_EQ(job_of(result, "j").tx.offered_frames, 300U);
-  EXPECT_EQ(job_of(result, "j.peer").tx.offered_frames, 30U);
-  EXPECT_EQ(job_of(result, "k").tx.offered_frames, 480U);
-  EXPECT_EQ(job_of(result, "k.peer").tx.offered_frames, 120U);
-}
-
-TEST(RunPace, ThinkTimeSeparatesBurstsOfExactlySoManyFrames) {
-  const test::TempBus bus(test::roomy(4));
-  // Batches that do not divide the burst change nothing of it.
-  const RunResult result =
-      run_text("[j]\nbus=" + bus.path() +
-               "\nthinktime=20ms\nthinktime_blocks=10\niodepth_batch=4\nnumber_ios=75\n");
-  EXPECT_TRUE(passed(result));
-  const auto frames = witnessed(bus.path());
-  ASSERT_EQ(frames.size(), 75U);
-  for (std::size_t n = 10; n < frames.size(); n += 10) {
-    EXPECT_GE(frames[n].probe().sent_ns - frames[n - 1].probe().sent_ns, 20'000'000U) << n;
-    EXPECT_EQ(frames[n].probe().intended_ns - frames[n - 1].probe().intended_ns >= 20'000'000,
-              true);
-  }
-  for (std::size_t n = 1; n < frames.size(); ++n) {
-    if (n % 10 == 0) continue;
-    EXPECT_LT(frames[n].probe().intended_ns - frames[n - 1].probe().intended_ns, 15'000'000U);
   }
 }
 

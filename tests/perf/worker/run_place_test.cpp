@@ -12,7 +12,6 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
-#include <set>
 #include <sstream>
 
 #include "instruments/watch/cgroup.hpp"
@@ -56,22 +55,17 @@ long stat_of(std::int64_t pid, int n) {
 
 /// Runs a job with such options, looks at it once it is at work, and ends the run then.
 RunResult look(const std::string& options, const std::function<void(std::int64_t pid)>& at) {
-  const JobSet set =
-      test::set_of("[j]\nengine=unix\nrate_iops=1000\nruntime=60\ndrain_time=50ms\n" + options);
-  const test::TempDir aux;
-  RunOptions run = set.run;
-  run.aux_path = aux.path();
-  RunControl control;
-  test::Meddler meddler([&](const RunProgress& progress) {
-    const JobProgress& job = progress.jobs[0];
-    const bool moves = job.tx_frames + job.rx_frames != 0;
-    if (control.stops != 0 || job.state != JobState::running || !moves) return;
-    at(job.pid);
-    control.signal = SIGTERM;
-    control.stops = 1;
-  });
-  const RunResult result = Runner::create(run, expand(set).value()).value()->run(&meddler, control);
-  EXPECT_TRUE(control.stops != 0 || !result.failures.empty());
+  bool looked = false;
+  const RunResult result =
+      test::run_stopped("[j]\nengine=unix\nrate_iops=1000\nruntime=60\ndrain_time=50ms\n" + options,
+                        SIGTERM, 1, [&](const RunProgress& progress) {
+                          const JobProgress& job = progress.jobs[0];
+                          const bool moves = job.tx_frames + job.rx_frames != 0;
+                          if (job.state != JobState::running || !moves) return false;
+                          at(job.pid);
+                          return looked = true;
+                        });
+  EXPECT_TRUE(looked || !result.failures.empty());
   return result;
 }
 
@@ -93,27 +87,6 @@ TEST(RunPlace, OfWhoSendsAndReceivesBothAreLocked) {
     return locked;
   };
   EXPECT_GE(locked_kib("txrx"), locked_kib("tx") + 256);
-}
-
-TEST(RunPlace, ClonesShareTheirCpusOrSplitThem) {
-  const long cpus = ::sysconf(_SC_NPROCESSORS_ONLN);
-  if (cpus < 2) GTEST_SKIP() << "needs two CPUs to split";
-  EXPECT_TRUE(passed(look("cpus_allowed=0-1\n", [](std::int64_t pid) {
-    EXPECT_EQ(status_of(pid, "Cpus_allowed_list"), "0-1");
-  })));
-  std::set<std::string> own;
-  const RunResult split = run_text(
-      "[j]\nengine=unix\nrate_iops=1000\nruntime=300ms\nnumjobs=2\ncpus_allowed=0-1\n"
-      "cpus_allowed_policy=split\npeer_cpus_allowed=0,1\n",
-      [&](const RunProgress& progress) {
-        for (const JobProgress& job : progress.jobs) {
-          if (job.state == JobState::running) {
-            own.insert(job.name + " on " + status_of(job.pid, "Cpus_allowed_list"));
-          }
-        }
-      });
-  EXPECT_TRUE(passed(split));
-  EXPECT_EQ(own, (std::set<std::string>{"j.0 on 0", "j.0.sink on 0", "j.1 on 1", "j.1.sink on 1"}));
 }
 
 TEST(RunPlace, WhatThereIsNotIsAnErrorOfTheStart) {

@@ -173,6 +173,18 @@ TEST_F(RunReplay, ALongPauseIsToldOfOnceInARun) {
                                      "(replay_max_gap=1 cuts it to a second)"});
 }
 
+TEST_F(RunReplay, ItsLimitsAreThoseOfAnyJob) {
+  const test::TempDir dir;
+  const Frames frames = some_frames(4);  // of 60, 191, 322 and 453 bytes
+  const std::string replay =
+      "replay_no_stall\ndrain_time=20ms\nreplay=" + capture_of(dir, frames, 1000) + '\n';
+  for (const char* limit : {"io_limit=400\n", "number_ios=2\n", "loops=5\nnumber_ios=2\n"}) {
+    const test::TempBus bus(test::roomy(4));
+    EXPECT_TRUE(passed(run_text("[j]\nbus=" + bus.path() + '\n' + replay + limit))) << limit;
+    EXPECT_EQ(bytes_of(witnessed(bus.path())), Frames(frames.begin(), frames.begin() + 2)) << limit;
+  }
+}
+
 TEST_F(RunReplay, ACaptureThatIsNoneIsAnErrorOfTheStart) {
   EXPECT_TRUE(failed(run_text("[j]\nreplay=/no/such.pcap\n"), "/no/such.pcap"));
   EXPECT_TRUE(failed(run_text("[j]\nreplay=/proc/self/status\n"), "job \"j\": did not start"));
