@@ -163,49 +163,38 @@ TEST(TimeLeft, IsThatOfWhoSendsAndOfThoseWhoWaitForHim) {
 }
 
 TEST(TimeLeft, GoesByTheLimitThatIsReachedFirst) {
+  struct Limits {
+    std::uint64_t frames = 0, bytes = 0, loops = 1, all_bytes = 0;
+    seconds runtime{};
+    bool time_based = false;
+  };
   struct Case {
     const char* what;
     std::optional<double> share, left;
-    void (*set)(JobOptions&);
+    Limits limits;
   };
   // 250 frames of 40 bytes in ten seconds.
-  for (const Case& c : {
-           Case{"nothing", {}, {}, [](JobOptions&) {}},
-           Case{"frames", 0.25, 30, [](JobOptions& o) { o.number_ios = 1000; }},
-           Case{"bytes of a loop", 0.5, 10, [](JobOptions& o) { o.size_bytes = 20'000; }},
-           Case{"of two loops", 0.25, 30,
-                [](JobOptions& o) {
-                  o.size_bytes = 20'000;
-                  o.loops = 2;
-                }},
-           Case{"all bytes", 0.2, 40, [](JobOptions& o) { o.io_limit_bytes = 50'000; }},
-           Case{"frames before bytes", 0.5, 10,
-                [](JobOptions& o) {
-                  o.number_ios = 500;
-                  o.io_limit_bytes = 50'000;
-                }},
-           Case{"time before frames", 0.5, 10,
-                [](JobOptions& o) {
-                  o.number_ios = 1000;
-                  o.runtime = seconds(20);
-                }},
-           Case{"frames before time", 0.25, 30,
-                [](JobOptions& o) {
-                  o.number_ios = 1000;
-                  o.runtime = seconds(100);
-                }},
-           Case{"time alone", 0.1, 90,
-                [](JobOptions& o) {
-                  o.size_bytes = 20'000;
-                  o.runtime = seconds(100);
-                  o.time_based = true;
-                }},
-           Case{"more than asked for", 1, 0, [](JobOptions& o) { o.number_ios = 100; }},
-           Case{"too early to say", 0.01, {}, [](JobOptions& o) { o.number_ios = 25'000; }},
-       }) {
+  for (const Case& c :
+       {Case{"nothing", {}, {}, {}},
+        {"frames", 0.25, 30, {.frames = 1000}},
+        {"bytes of a loop", 0.5, 10, {.bytes = 20'000}},
+        {"of two loops", 0.25, 30, {.bytes = 20'000, .loops = 2}},
+        {"all bytes", 0.2, 40, {.all_bytes = 50'000}},
+        {"frames before bytes", 0.5, 10, {.frames = 500, .all_bytes = 50'000}},
+        {"time before frames", 0.5, 10, {.frames = 1000, .runtime = seconds(20)}},
+        {"frames before time", 0.25, 30, {.frames = 1000, .runtime = seconds(100)}},
+        {"time alone", 0.1, 90, {.bytes = 20'000, .runtime = seconds(100), .time_based = true}},
+        {"more than asked for", 1, 0, {.frames = 100}},
+        {"too early to say", 0.01, {}, {.frames = 25'000}}}) {
     SCOPED_TRACE(c.what);
     Watched run;
-    c.set(run.options(2));
+    JobOptions& o = run.options(2);
+    o.number_ios = c.limits.frames;
+    o.size_bytes = c.limits.bytes;
+    o.loops = c.limits.loops;
+    o.io_limit_bytes = c.limits.all_bytes;
+    o.runtime = c.limits.runtime;
+    o.time_based = c.limits.time_based;
     run.jobs[2].block->all_tx_frames.set(250);
     run.jobs[2].block->all_tx_bytes.set(10'000);
     const RunProgress p = progress_of(run.jobs, 10, kBegin + 10 * kSecond);

@@ -39,22 +39,20 @@ std::uint32_t plain_sum(std::span<const std::byte> bytes) {
   return sum;
 }
 
-/// The frames of `headers` as the maker makes them, of sizes that change.
-std::vector<std::vector<std::byte>> frames_of(const std::string& headers, std::size_t count) {
+FrameMaker maker_of(const std::string& headers) {
   FrameMakerOptions options;
   options.headers = HeaderTemplate::parse(headers).value();
   options.source = MacAddress::from_u64(0x020000000001);
   options.destination = MacAddress::from_u64(0x020000000002);
   options.max_bytes = 300;
-  FrameMaker maker(options);
-  std::vector<std::vector<std::byte>> frames;
-  for (std::size_t n = 0; n < count; ++n) {
-    const std::size_t bytes = maker.min_bytes() + n * 7 % 100;
-    const FrameView frame = maker.make(n, bytes, {.nonce = 7, .sent_ns = n * 1000});
-    frames.emplace_back(frame.bytes.begin(), frame.bytes.end());
-    EXPECT_TRUE(maker.payload_is_as_made(frame.bytes));
-  }
-  return frames;
+  return FrameMaker(options);
+}
+
+/// Frame number `number` with `headers`, of 200 bytes.
+Bytes frame_of(const std::string& headers, std::uint64_t number = 0) {
+  FrameMaker maker = maker_of(headers);
+  const FrameView frame = maker.make(number, 200, {.nonce = 7});
+  return {frame.bytes.begin(), frame.bytes.end()};
 }
 
 TEST(HeaderTemplate, SumsAreRightForEveryKindSizeAndValue) {
@@ -71,11 +69,15 @@ TEST(HeaderTemplate, SumsAreRightForEveryKindSizeAndValue) {
         "ipv6(hlim=inc(0,255),ecn=inc(0,3),src=random(::,::ffff:ffff))/udp(sport=inc(0,65535,99))",
         "ipv4(df=1)"}) {
     SCOPED_TRACE(headers);
-    for (const auto& frame : frames_of(headers, 200)) {
+    FrameMaker maker = maker_of(headers);
+    for (std::uint64_t n = 0; n < 200; ++n) {
+      const std::span<const std::byte> frame =
+          maker.make(n, maker.min_bytes() + n * 7 % 100, {.nonce = 7, .sent_ns = n * 1000}).bytes;
+      EXPECT_TRUE(maker.payload_is_as_made(frame));
       const HeaderPlaces p = places_of(frame);
       ASSERT_NE(p.ip, 0U);
       if (!p.v6) {
-        EXPECT_EQ(plain_sum(std::span(frame).subspan(p.ip, 20)), 0xffffU);
+        EXPECT_EQ(plain_sum(frame.subspan(p.ip, 20)), 0xffffU);
       }
       EXPECT_TRUE(transport_checksum_is_right(frame, p));
       const ProbeReading reading = read_probe(frame, probe_place(frame));
@@ -83,10 +85,9 @@ TEST(HeaderTemplate, SumsAreRightForEveryKindSizeAndValue) {
       if (p.transport == 0) continue;
       // Once more by the book: pseudo header, header and data.
       const auto length = static_cast<std::uint32_t>(frame.size() - p.transport);
-      const auto addresses =
-          p.v6 ? std::span(frame).subspan(p.ip + 8, 32) : std::span(frame).subspan(p.ip + 12, 8);
-      std::uint32_t sum = plain_sum(addresses) + length + (p.tcp ? 6 : 17) +
-                          plain_sum(std::span(frame).subspan(p.transport));
+      const auto addresses = p.v6 ? frame.subspan(p.ip + 8, 32) : frame.subspan(p.ip + 12, 8);
+      std::uint32_t sum =
+          plain_sum(addresses) + length + (p.tcp ? 6 : 17) + plain_sum(frame.subspan(p.transport));
       while (sum > 0xffffU) sum = (sum & 0xffffU) + (sum >> 16U);
       EXPECT_EQ(sum, 0xffffU);
     }
@@ -95,9 +96,7 @@ TEST(HeaderTemplate, SumsAreRightForEveryKindSizeAndValue) {
 
 // RFC 768: a sum that is 0 is sent as its complement, for 0 says that there is none.
 TEST(HeaderTemplate, AUdpSumThatIsZeroIsWrittenAsAllOnes) {
-  FrameMakerOptions options;
-  options.headers = HeaderTemplate::parse("ipv4/udp").value();
-  FrameMaker maker(options);
+  FrameMaker maker = maker_of("ipv4/udp");
   bool all_ones = false;
   for (std::size_t n = 0; n < 1'000'000 && !all_ones; ++n) {
     const FrameView frame = maker.make(n, maker.min_bytes(), {.nonce = 7, .sent_ns = n});
@@ -223,19 +222,6 @@ TEST(Headers, LatencyAndVerificationAreOfTheSameFrames) {
 }
 
 // ---- Fields ----
-
-/// Frame number `number` with `headers`.
-Bytes frame_of(const std::string& headers, std::uint64_t number = 0, std::uint64_t seed = 1) {
-  FrameMakerOptions options;
-  options.headers = HeaderTemplate::parse(headers).value();
-  options.destination = MacAddress::from_u64(0x020000000002);
-  options.source = MacAddress::from_u64(0x020000000001);
-  options.seed = seed;
-  options.max_bytes = 200;
-  FrameMaker maker(options);
-  const FrameView frame = maker.make(number, 200, {.nonce = 7});
-  return {frame.bytes.begin(), frame.bytes.end()};
-}
 
 std::string hex(std::span<const std::byte> bytes) {
   std::string text;
