@@ -53,6 +53,7 @@ TEST(HeatAttributesText, IsRefusedAsAWhole) {
     const auto read = read_attributes(text);
     EXPECT_TRUE(!read && read.error().code == Errc::bad_argument) << text;
   }
+  EXPECT_NE(read_attributes("1,2,3,4").error().message.find("has 4 numbers"), std::string::npos);
   for (const char* bounds : {"5000,5000,1,3,3", "1d,1d,1d,3,1000000", "1,1000000,1,3,3",
                              "5001 100002 1000003 14 1005\n"}) {
     EXPECT_TRUE(read_attributes(bounds)) << bounds;

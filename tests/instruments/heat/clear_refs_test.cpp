@@ -3,21 +3,16 @@
 
 #include <gtest/gtest.h>
 #include <pthread.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
-#include <csignal>
-#include <filesystem>
-#include <fstream>
-#include <thread>
 
 #include "instruments/heat/session.hpp"
 #include "instruments/heat/source.hpp"
 #include "instruments/watch/process.hpp"
 #include "tests/instruments/heat/shared_pages.hpp"
+#include "tests/instruments/membw/as_nobody.hpp"
 #include "tests/instruments/membw/trees.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
@@ -57,37 +52,20 @@ TEST(Smaps, GiveEachMappingItsOwnFigures) {
   if (shmif::test::kSanitized) GTEST_SKIP() << "looks at shadow memory are slow, under sanitizers"
 
 /// A child that has two mappings of its own, and accesses one of them all the time.
-class Toucher {
- public:
-  Toucher() {
-    pid = ::fork();
-    if (pid != 0) return;
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    for (;;) {  // until killed
-      for (std::size_t page = 0; page < kPages; ++page) static_cast<void>(hot.read(page));
-      ::usleep(200);
-    }
-  }
-  Toucher(const Toucher&) = delete;
-  Toucher& operator=(const Toucher&) = delete;
-  ~Toucher() { end(); }
-  void end() {
-    if (pid < 0) return;
-    ::kill(pid, SIGKILL);
-    ::waitpid(pid, nullptr, 0);
-    pid = -1;
-  }
+struct Toucher {
   static constexpr std::size_t kPages = 8;
   SharedPages hot{kPages};
   SharedPages cold{kPages};
-  pid_t pid = -1;
+  shmif::test::Child child{[this]() -> int {
+    for (;; ::usleep(200)) static_cast<void>(hot.are_whole());
+  }};
 };
 
-HeatSession session_of(const Toucher& child) {
+HeatSession session_of(const Toucher& toucher) {
   HeatOptions options;
   options.backend = HeatBackend::clear_refs;
   HeatSession session(options);
-  session.add(Process::open(child.pid).value());
+  session.add(Process::open(toucher.child.pid()).value());
   return session;
 }
 
@@ -100,22 +78,22 @@ const Region* region_at(const HeatWindow& window, std::uint64_t address) {
 
 TEST(HeatOfAnyProcess, TellsAccessedMappingsFromOthers) {
   NEEDS_FAST_LOOKS();
-  const Toucher child;
-  HeatSession session = session_of(child);
+  const Toucher toucher;
+  HeatSession session = session_of(toucher);
   HeatWindow seen;
   ASSERT_TRUE(shmif::test::eventually([&] {
     session.step();
     const auto results = session.results();
     EXPECT_EQ(results[0].reason, "");
     for (const HeatWindow& window : results[0].windows) {
-      const Region* const hot = region_at(window, child.hot.address(0));
+      const Region* const hot = region_at(window, toucher.hot.address(0));
       if (hot == nullptr || hot->accesses == 0) continue;
       seen = window;
       return true;
     }
     return false;
   }));
-  const Region* const cold = region_at(seen, child.cold.address(0));
+  const Region* const cold = region_at(seen, toucher.cold.address(0));
   ASSERT_NE(cold, nullptr);
   EXPECT_EQ(cold->accesses, 0U);
   EXPECT_EQ(cold->writes, std::nullopt) << "not known, so not 0";
@@ -128,56 +106,15 @@ TEST(HeatOfAnyProcess, TellsAccessedMappingsFromOthers) {
 
 TEST(HeatOfAnyProcess, IsKeptWhenItEnds) {
   NEEDS_FAST_LOOKS();
-  Toucher child;
-  HeatSession session = session_of(child);
-  ASSERT_TRUE(shmif::test::eventually([&] {
-    session.step();
-    return session.windows() >= 1;
-  }));
-  child.end();
-  ASSERT_TRUE(shmif::test::eventually([&] {
-    session.step();
-    return !session.is_watching();
-  }));
+  Toucher toucher;
+  HeatSession session = session_of(toucher);
+  ASSERT_TRUE(shmif::test::eventually([&] { return session.step(), session.windows() >= 1; }));
+  toucher.child.kill_and_wait();
+  ASSERT_TRUE(shmif::test::eventually([&] { return session.step(), !session.is_watching(); }));
   const HeatResult result = session.results()[0];
   EXPECT_TRUE(result.has_ended);
   EXPECT_EQ(result.reason, "the process has ended");
   EXPECT_FALSE(result.windows.empty());
-}
-
-/// A source whose looks are so costly that it rests for half a minute after each.
-class SlowSource : public HeatSource {
- public:
-  const HeatProvenance& provenance() const noexcept override { return provenance_; }
-  Looking looking() const noexcept override { return Looking{}; }
-  std::chrono::nanoseconds cost(std::chrono::nanoseconds here) const noexcept override {
-    return here;
-  }
-  Result<std::vector<NamedRange>> ranges() override {
-    return std::vector{NamedRange{{page_bytes(), 2 * page_bytes()}, "a page"}};
-  }
-  Result<void> forget(Regions& /*regions*/) override {
-    std::this_thread::sleep_for(std::chrono::milliseconds(300));
-    return {};
-  }
-  Result<void> look(Regions& /*regions*/) override { return {}; }
-
- private:
-  HeatProvenance provenance_;
-};
-
-TEST(HeatOfAnyProcess, IsNotTakenForAliveUntilTheNextCostlyLook) {
-  Toucher child;
-  const HeatOptions options;
-  HeatSession session(options);
-  session.add(Process::open(child.pid).value(), std::make_unique<SlowSource>());
-  const auto next = session.step();
-  EXPECT_LT(next - HeatSession::Clock::now(), std::chrono::seconds(1)) << "the look is in 30 s";
-  EXPECT_TRUE(session.is_watching());
-  child.end();
-  session.step();
-  EXPECT_FALSE(session.is_watching());
-  EXPECT_EQ(session.results()[0].reason, "the process has ended");
 }
 
 TEST(HeatOfAnyProcess, ThatMustNotBeWatchedIsAReason) {
@@ -225,29 +162,88 @@ TEST(HeatOfAnyProcess, SaysThatItsFirstThreadHasEnded) {
   EXPECT_TRUE(shmif::test::eventually([&] { return *rounds > before; })) << "it goes on";
 }
 
-/// Its memory is gone, and its number is still taken.
-TEST(ClearRefs, OfAZombieSayThatItHasEnded) {
-  const Tree tree;
-  const auto put_state = [&](char state) {
+constexpr auto kGone = std::errc::no_such_process;
+
+/// Process 41 of a tree, which began at 77.
+class ClearRefsFiles : public ::testing::Test {
+ protected:
+  void put_stat(char state) const {
     std::string stat = std::string("41 (a) ") + state;
     for (int field = 4; field <= 52; ++field) stat += field == 22 ? " 77" : " 0";
-    tree.put("/proc/41/stat", stat + '\n');
-  };
-  put_state('S');
-  tree.put("/proc/41/smaps", "00400000-00401000 r--p 00000000 08:01 7 /bin/a\nReferenced: 4 kB\n");
-  tree.put("/proc/41/clear_refs", "");
-  const auto source = watch_by_clear_refs({41, 77}, tree.files());
+    tree_.put("/proc/41/stat", stat + '\n');
+  }
+  /// Two mappings that can be watched, and how much of them was referenced.
+  void put_smaps(int kilobytes, int other) const {
+    tree_.put("/proc/41/clear_refs", "");
+    tree_.put(
+        "/proc/41/smaps",
+        "00001000-00009000 r--p 00000000 08:01 7 /bin/a\nReferenced: " + std::to_string(kilobytes) +
+            " kB\n0000a000-0000b000 ---p 00000000 00:00 0 \nReferenced: 0 kB\n"
+            "0000c000-0000e000 rw-p 00000000 00:00 0 [heap]\nReferenced: " +
+            std::to_string(other) +
+            " kB\n0000e000-0000f000 r--p 00000000 00:00 0 [vvar]\nReferenced: 4 kB\n");
+  }
+  Result<std::unique_ptr<HeatSource>> watch(std::uint64_t start_ticks = 77) const {
+    return watch_by_clear_refs({41, start_ticks}, tree_.files());
+  }
+  const Tree tree_;
+};
+
+/// The files of a process that is about to end go one after another, and its number is still taken.
+TEST_F(ClearRefsFiles, ThatAreMissingOrOfAZombieMeanThatTheProcessHasEnded) {
+  put_stat('S');
+  EXPECT_EQ(watch().error().code, kGone);
+  tree_.put("/proc/41/clear_refs", "");
+  EXPECT_EQ(watch(78).error().code, kGone);
+  const auto source = watch();
   ASSERT_TRUE(source) << source.error().message;
   Regions regions({}, (*source)->looking(), page_bytes(), 1);
-  EXPECT_EQ((*source)->ranges().value().size(), 1U);
-  EXPECT_TRUE((*source)->look(regions));
-  put_state('Z');
-  const auto code_of = [](const auto& result) {
-    return result ? std::error_code() : result.error().code;
+  const auto are_gone = [&] {
+    return (*source)->ranges().error().code == kGone &&
+           (*source)->look(regions).error().code == kGone;
   };
-  EXPECT_EQ(code_of((*source)->look(regions)), std::errc::no_such_process);
-  EXPECT_EQ(code_of((*source)->ranges()), std::errc::no_such_process);
-  EXPECT_EQ(code_of((*source)->forget(regions)), std::errc::no_such_process);
+  EXPECT_TRUE(are_gone());
+  put_smaps(4, 0);
+  EXPECT_TRUE((*source)->look(regions));
+  put_stat('Z');
+  EXPECT_TRUE(are_gone());
+  EXPECT_EQ((*source)->forget(regions).error().code, kGone);
+}
+
+TEST_F(ClearRefsFiles, TellWhatWasReferencedAndTheLargestWorkingSetOfTheLooksOfAWindow) {
+  put_stat('S');
+  put_smaps(4, 0);
+  const auto source = watch().value();
+  EXPECT_EQ(source->take_working_set(), std::nullopt) << "before a look";
+  const auto ranges = source->ranges().value();
+  EXPECT_EQ(ranges, (std::vector<NamedRange>{{{0x1000, 0x9000}, "/bin/a", 7},
+                                             {{0xc000, 0xe000}, "[heap]", 0}}));
+  Regions regions({}, source->looking(), page_bytes(), 1);
+  regions.set_target({ranges[0].range, ranges[1].range});
+  for (const auto& [first, second] : {std::pair(8, 4), {20, 4}, {12, 0}}) {
+    put_smaps(first, second);
+    ASSERT_TRUE(source->forget(regions));
+    EXPECT_EQ(tree_.text("/proc/41/clear_refs"), "1\n");
+    ASSERT_TRUE(source->look(regions));
+  }
+  EXPECT_EQ(regions.aggregate(),
+            (std::vector<Region>{{0x1000, 0x9000, 3, {}, 0}, {0xc000, 0xe000, 2, {}, 1}}));
+  EXPECT_EQ(source->take_working_set(), 28U << 10U) << "of all mappings";
+  EXPECT_EQ(source->take_working_set(), std::nullopt);
+  ASSERT_TRUE(source->look(regions));
+  EXPECT_EQ(source->take_working_set(), 16U << 10U) << "of this window alone";
+  EXPECT_EQ(source->cost(std::chrono::microseconds(7)), std::chrono::microseconds(7));
+}
+
+TEST_F(ClearRefsFiles, OfAnotherUsersProcessSayWhoMayUseThem) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  put_stat('S');
+  put_smaps(4, 0);
+  EXPECT_TRUE(as_nobody(tree_, [&] {
+    const auto refused = watch();
+    EXPECT_EQ(refused.error().code, std::errc::permission_denied);
+    EXPECT_NE(refused.error().message.find("or as root"), std::string::npos);
+  }));
 }
 
 }  // namespace

@@ -3,47 +3,20 @@
 #include "instruments/heat/client_folder.hpp"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
-#include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <optional>
 #include <string>
 
 #include "shmif/heat_wire.hpp"
+#include "tests/instruments/heat/shared_pages.hpp"
+#include "tests/support/child_process.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
 namespace {
-
-/// A variable of the environment that is as before when the test is over.
-class Variable {
- public:
-  explicit Variable(const char* name) : name_(name), before_(value()) {}
-  Variable(const Variable&) = delete;
-  Variable& operator=(const Variable&) = delete;
-  ~Variable() { set(before_); }
-
-  std::optional<std::string> value() const {
-    const char* const now = std::getenv(name_);
-    return now == nullptr ? std::nullopt : std::optional<std::string>(now);
-  }
-  void set(const std::optional<std::string>& to) const {
-    if (to) {
-      ::setenv(name_, to->c_str(), 1);
-    } else {
-      ::unsetenv(name_);
-    }
-  }
-
- private:
-  const char* name_;
-  std::optional<std::string> before_;
-};
 
 TEST(HeatFolder, IsNamedWhileItLivesAndThenTheVariableIsAsTheUserHadIt) {
   const Variable shared(heat::kVariable);
@@ -65,19 +38,16 @@ TEST(HeatFolder, IsNamedWhileItLivesAndThenTheVariableIsAsTheUserHadIt) {
 
 TEST(HeatFolder, OfAKilledProcessIsRemovedByTheNextAndThatOfALivingOneIsNot) {
   const HeatFolder living;
-  std::array<int, 2> pipe{};
-  ASSERT_EQ(::pipe(pipe.data()), 0);
-  const pid_t child = ::fork();
-  if (child == 0) {
+  const shmif::test::TempDir dir;
+  shmif::test::Child child([&] {
     const HeatFolder killed;
-    (void)!::write(pipe[1], killed.path().c_str(), killed.path().size());
+    std::ofstream(dir.file("left")) << killed.path();
     ::_exit(0);  // without its destructor
-  }
-  ::waitpid(child, nullptr, 0);
-  std::string left(100, '\0');
-  left.resize(static_cast<std::size_t>(std::max<ssize_t>(::read(pipe[0], left.data(), 100), 0)));
-  ::close(pipe[0]);
-  ::close(pipe[1]);
+    return 0;
+  });
+  child.wait();
+  std::string left;
+  std::ifstream(dir.file("left")) >> left;
   EXPECT_TRUE(std::filesystem::is_directory(left)) << left;
   const HeatFolder next;
   EXPECT_FALSE(std::filesystem::exists(left)) << left;

@@ -2,11 +2,8 @@
 // the map must have these pages and no others.
 
 #include <gtest/gtest.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 
 #include <array>
 #include <csignal>
@@ -31,16 +28,6 @@
 namespace shmif::perf::test {
 namespace {
 
-/// Whether this kernel tells all that the client sampler can know.
-bool knows_all() {
-  for (const Capability& each : heat_capabilities()) {
-    if (each.name == "heat.client" &&
-        (each.state != Support::supported || !each.enable_with.empty())) {
-      return false;
-    }
-  }
-  return true;
-}
 #define NEEDS_CLIENT_SAMPLER() \
   if (!knows_all()) GTEST_SKIP() << "no asynchronous write protection here"
 
@@ -54,7 +41,8 @@ HeatAttributes few_samples() {
 /// A monitor of this process.
 class HeatTruth : public testing::Test {
  protected:
-  void watch(const SharedPages& pages, const HeatAttributes& attributes = few_samples()) {
+  template <class Memory>
+  void watch(const Memory& pages, const HeatAttributes& attributes = few_samples()) {
     share_.emplace(HeatShare::of(pages.begin(), pages.bytes(), "pages").value());
     source_ = watch_by_client(::getpid(), here_.folder()).value();
     regions_.emplace(attributes, source_->looking(), page_bytes(), 1);
@@ -206,6 +194,7 @@ class SparseMemory {
   }
   static constexpr std::uint64_t kBytes = std::uint64_t{1} << 40U;
   unsigned char* begin() const { return base_; }
+  static std::uint64_t bytes() { return kBytes; }
   std::uint64_t address() const { return reinterpret_cast<std::uintptr_t>(base_); }
   volatile unsigned char& page(std::uint64_t number) const { return base_[number * page_bytes()]; }
 
@@ -228,13 +217,9 @@ TEST_F(HeatTruth, OfATebibyteCostsItNoPageTablesAndIsBounded) {
   if (shmif::test::kSanitized) GTEST_SKIP() << "no room for a mapping of 1 TiB, under sanitizers";
   NEEDS_CLIENT_SAMPLER();
   const SparseMemory memory;
-  ASSERT_NE(memory.begin(), nullptr);
-  share_.emplace(HeatShare::of(memory.begin(), SparseMemory::kBytes, "sparse").value());
-  source_ = watch_by_client(::getpid(), here_.folder()).value();
   HeatAttributes attributes;
   attributes.min_regions = 500;
-  regions_.emplace(attributes, source_->looking(), page_bytes(), 1);
-  regions_->set_target({{memory.address(), memory.address() + SparseMemory::kBytes}});
+  watch(memory, attributes);
   const std::uint64_t before = page_tables();
   for (int window = 0; window < 3; ++window) {
     const auto found = this->window([] {});
@@ -253,10 +238,7 @@ TEST_F(HeatTruth, OfATebibyteKnowsWritesFromTheSecondAccessOn) {
   if (shmif::test::kSanitized) GTEST_SKIP() << "no room for a mapping of 1 TiB, under sanitizers";
   NEEDS_CLIENT_SAMPLER();
   const SparseMemory memory;
-  ASSERT_NE(memory.begin(), nullptr);
-  share_.emplace(HeatShare::of(memory.begin(), SparseMemory::kBytes, "sparse").value());
-  source_ = watch_by_client(::getpid(), here_.folder()).value();
-  regions_.emplace(few_samples(), source_->looking(), page_bytes(), 1);
+  watch(memory);
   // Each region is one page, so it stands for itself.
   constexpr std::array<std::uint64_t, 3> kPages{5, 1'000'000, 200'000'000};
   std::vector<AddressRange> target;
@@ -319,30 +301,29 @@ TEST_F(HeatTruth, OfABusIsWhatItsPortDoes) {
   EXPECT_FALSE(watch_by_client(::getpid(), here_.folder())) << "it has withdrawn";
 }
 
-TEST(HeatClients, GetNoPrivateMemory) {
-  const ClientsHere here;
-  void* const at =
-      ::mmap(nullptr, page_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  const auto shared = HeatShare::of(at, page_bytes(), "private");
-  ASSERT_FALSE(shared);
-  EXPECT_NE(shared.error().message.find("not a shared mapping"), std::string::npos);
-  const SharedPages pages(2);
-  EXPECT_FALSE(HeatShare::of(pages.begin(), pages.bytes() - 1, "not whole pages"));
-  EXPECT_FALSE(HeatShare::of(pages.begin(), pages.bytes() + (1U << 30U), "and what is behind"));
-  EXPECT_TRUE(HeatShare::of(pages.begin(), pages.bytes(), "shared"));
-  ::munmap(at, page_bytes());
-}
+/// Pages of this process, which takes part with them.
+struct Sharing {
+  ClientsHere here;
+  SharedPages pages{4};
+  std::optional<HeatShare> share{HeatShare::of(pages.begin(), pages.bytes(), "pages").value()};
+  Result<std::unique_ptr<HeatSource>> monitor() const {
+    return watch_by_client(::getpid(), here.folder());
+  }
+};
 
-TEST(HeatClients, GetNoMemoryThatHasAHole) {
-  const ClientsHere here;
-  // Whatever this process needs for its shares it has from now on, so nothing comes into the hole.
-  const SharedPages other(1);
-  const auto earlier = HeatShare::of(other.begin(), other.bytes(), "earlier").value();
+TEST(HeatClients, GetNoPrivateMemoryAndNoneThatHasAHole) {
+  const Sharing other;  // so that nothing that a share needs comes into the hole
   const std::size_t page = page_bytes();
-  void* const at =
-      ::mmap(nullptr, 3 * page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  ASSERT_NE(at, MAP_FAILED);
-  auto* const begin = static_cast<std::byte*>(at);
+  const auto map = [&](int flags) {
+    return static_cast<std::byte*>(
+        ::mmap(nullptr, 3 * page, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0));
+  };
+  std::byte* const own = map(MAP_PRIVATE);
+  const auto is_private = HeatShare::of(own, page, "private");
+  ASSERT_FALSE(is_private);
+  EXPECT_NE(is_private.error().message.find("not a shared mapping"), std::string::npos);
+  ::munmap(own, 3 * page);
+  std::byte* const begin = map(MAP_SHARED);
   ASSERT_EQ(::munmap(begin + page, page), 0);
   const auto all = HeatShare::of(begin, 3 * page, "with a hole");
   ASSERT_FALSE(all);
@@ -350,6 +331,8 @@ TEST(HeatClients, GetNoMemoryThatHasAHole) {
   EXPECT_NE(all.error().message.find(hole), std::string::npos) << all.error().message;
   EXPECT_FALSE(HeatShare::of(begin + page, 2 * page, "begins with it"));
   EXPECT_FALSE(HeatShare::of(begin, 2 * page, "ends with it"));
+  EXPECT_FALSE(HeatShare::of(begin, page - 1, "not whole pages"));
+  EXPECT_FALSE(HeatShare::of(other.pages.begin(), std::size_t{1} << 30U, "and what is behind"));
   EXPECT_TRUE(HeatShare::of(begin, page, "before it"));
   EXPECT_TRUE(HeatShare::of(begin + 2 * page, page, "behind it"));
   ::munmap(begin, page);
@@ -368,11 +351,8 @@ std::ptrdiff_t userfaultfds() {
 
 TEST(HeatClients, AreAsBeforeWhenTheirMonitorHasGone) {
   NEEDS_CLIENT_SAMPLER();
-  const ClientsHere here;
-  const SharedPages pages(4);
-  const auto share = HeatShare::of(pages.begin(), pages.bytes(), "pages");
-  ASSERT_TRUE(share) << share.error().message;
-  auto monitor = watch_by_client(::getpid(), here.folder());
+  const Sharing sharing;
+  auto monitor = sharing.monitor();
   ASSERT_TRUE(monitor) << monitor.error().message;
   EXPECT_EQ(userfaultfds(), 1);
   monitor->reset();
@@ -382,64 +362,39 @@ TEST(HeatClients, AreAsBeforeWhenTheirMonitorHasGone) {
 
 TEST(HeatClients, HaveOneMonitorAtATime) {
   NEEDS_CLIENT_SAMPLER();
-  const ClientsHere here;
-  const SharedPages pages(4);
-  const auto share = HeatShare::of(pages.begin(), pages.bytes(), "pages");
-  ASSERT_TRUE(share) << share.error().message;
+  const Sharing sharing;
   {
-    const auto first = watch_by_client(::getpid(), here.folder());
+    const auto first = sharing.monitor();
     ASSERT_TRUE(first) << first.error().message;
-    const auto second = watch_by_client(::getpid(), here.folder());
+    const auto second = sharing.monitor();
     ASSERT_FALSE(second);
     EXPECT_EQ(second.error().code, Errc::busy);
   }
-  EXPECT_TRUE(watch_by_client(::getpid(), here.folder())) << "the first has gone";
+  EXPECT_TRUE(sharing.monitor()) << "the first has gone";
 }
 
 TEST(HeatClients, OfAForkedProcessAreItsOwn) {
   if (shmif::test::kSanitized) GTEST_SKIP() << "no threads after a fork, under sanitizers";
   NEEDS_CLIENT_SAMPLER();
-  const ClientsHere here;
-  const SharedPages pages(4);
-  std::optional<HeatShare> share(HeatShare::of(pages.begin(), pages.bytes(), "pages").value());
-  const pid_t child = ::fork();
-  if (child == 0) {
-    share.reset();  // the parent's goes on
+  Sharing sharing;
+  shmif::test::Child child([&] {
+    sharing.share.reset();  // the parent's goes on
     const SharedPages own(1);
     const auto again = HeatShare::of(own.begin(), own.bytes(), "own");
-    ::_exit(again && watch_by_client(::getpid(), here.folder()) ? 0 : 1);
-  }
-  int status = -1;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_EQ(status, 0);
-  EXPECT_TRUE(watch_by_client(::getpid(), here.folder()));
+    return again && sharing.monitor() ? 0 : 1;
+  });
+  EXPECT_EQ(child.wait(), 0);
+  EXPECT_TRUE(sharing.monitor());
 }
 
 /// A process that takes part and accesses all of its pages until it is killed.
-class BusyClient {
- public:
-  explicit BusyClient(std::size_t pages) : pages_(pages), pid_(::fork()) {
-    if (pid_ != 0) return;
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    const auto share = HeatShare::of(pages_.begin(), pages_.bytes(), "busy");
-    while (share) static_cast<void>(pages_.are_whole());
-    ::_exit(1);
-  }
-  BusyClient(const BusyClient&) = delete;
-  BusyClient& operator=(const BusyClient&) = delete;
-  ~BusyClient() { end(); }
-  pid_t pid() const { return pid_; }
-  void end() {
-    if (has_ended_) return;
-    has_ended_ = true;
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-  }
+struct BusyClient {
+  explicit BusyClient(std::size_t count) : pages(count) {}
   std::unique_ptr<HeatSource> source(const std::string& folder) const {
     std::unique_ptr<HeatSource> found;
     EXPECT_TRUE(shmif::test::eventually([&] {
       if (!found) {
-        auto source = watch_by_client(pid_, folder);
+        auto source = watch_by_client(child.pid(), folder);
         if (!source) return false;
         found = *std::move(source);
       }
@@ -447,11 +402,12 @@ class BusyClient {
     }));
     return found;
   }
-
- private:
-  SharedPages pages_;
-  pid_t pid_;
-  bool has_ended_ = false;
+  SharedPages pages;
+  shmif::test::Child child{[this] {
+    const auto share = HeatShare::of(pages.begin(), pages.bytes(), "busy");
+    while (share) static_cast<void>(pages.are_whole());
+    return 1;
+  }};
 };
 
 TEST(HeatClients, ThatEndDuringALookAreSaidToHaveEnded) {
@@ -465,7 +421,7 @@ TEST(HeatClients, ThatEndDuringALookAreSaidToHaveEnded) {
     Regions regions(few_samples(), source->looking(), page_bytes(), 1);
     regions.set_target({source->ranges().value()[0].range});
     ASSERT_TRUE(source->forget(regions));
-    client.end();
+    client.child.kill_and_wait();
     EXPECT_EQ(source->look(regions).error().code, std::errc::no_such_process) << pages;
     EXPECT_EQ(source->forget(regions).error().code, std::errc::no_such_process) << pages;
     EXPECT_EQ(source->ranges().error().code, std::errc::no_such_process) << pages;
@@ -513,11 +469,11 @@ TEST(HeatClients, MayEndAtAnyMoment) {
     options.backend = HeatBackend::client;
     options.clients = here.folder();
     HeatSession session(options);
-    session.add(Process::open(client.pid()).value());
+    session.add(Process::open(client.child.pid()).value());
     while (session.windows() < 1 && session.is_watching()) session.step();
     std::jthread killer([&, wait = random() % 10'000] {
       std::this_thread::sleep_for(std::chrono::microseconds(wait));
-      ::kill(client.pid(), SIGKILL);
+      ::kill(client.child.pid(), SIGKILL);
     });
     while (session.is_watching()) session.step();
     const HeatResult result = session.results()[0];
@@ -541,11 +497,9 @@ UniqueFd connection_to_client(const std::string& folder) {
 
 TEST(HeatClients, DropOnlyTheSharedPartOfARange) {
   NEEDS_CLIENT_SAMPLER();
-  const ClientsHere here;
-  const SharedPages pages(4);
-  const auto share = HeatShare::of(pages.begin(), pages.bytes(), "pages");
-  ASSERT_TRUE(share) << share.error().message;
-  const UniqueFd socket = connection_to_client(here.folder());
+  const Sharing sharing;
+  const SharedPages& pages = sharing.pages;
+  const UniqueFd socket = connection_to_client(sharing.here.folder());
   struct {
     heat::Request head;
     heat::Range range;
@@ -568,10 +522,8 @@ TEST(HeatClients, DropOnlyTheSharedPartOfARange) {
 }
 
 TEST(HeatClients, AnswerNoMessageOfAnotherLengthThanItSays) {
-  const ClientsHere here;
-  const SharedPages pages(4);
-  const auto share = HeatShare::of(pages.begin(), pages.bytes(), "pages");
-  ASSERT_TRUE(share) << share.error().message;
+  const Sharing sharing;
+  const SharedPages& pages = sharing.pages;
   struct {
     heat::Request head;
     std::array<heat::Range, 2> ranges;
@@ -579,7 +531,7 @@ TEST(HeatClients, AnswerNoMessageOfAnotherLengthThanItSays) {
   message.ranges.fill({pages.address(0), pages.address(1)});
   for (const heat::Ask ask : {heat::Ask::hello, heat::Ask::drop}) {
     for (const std::uint32_t said : {0U, 1U, 3U}) {
-      const UniqueFd socket = connection_to_client(here.folder());
+      const UniqueFd socket = connection_to_client(sharing.here.folder());
       message.head = {ask, said};
       ASSERT_GT(::send(socket.get(), &message, sizeof message, MSG_NOSIGNAL), 0);
       std::array<char, 256> answer{};
@@ -598,10 +550,8 @@ void send_to_client(const std::string& folder, const std::string& message) {
 }
 
 TEST(HeatClients, SurviveAnyMessageAndLoseNoMemory) {
-  const ClientsHere here;
-  const SharedPages pages(4);
-  const auto share = HeatShare::of(pages.begin(), pages.bytes(), "pages");
-  ASSERT_TRUE(share) << share.error().message;
+  const Sharing sharing;
+  const SharedPages& pages = sharing.pages;
   std::mt19937 random(1);
   const auto number = [&](std::uint64_t most) {
     return std::uniform_int_distribution<std::uint64_t>(0, most)(random);
@@ -618,11 +568,11 @@ TEST(HeatClients, SurviveAnyMessageAndLoseNoMemory) {
     }
     if (number(3) == 0) message.resize(number(message.size()));
     if (message.empty()) message = "x";  // an empty message looks like the end
-    send_to_client(here.folder(), message);
+    send_to_client(sharing.here.folder(), message);
     ASSERT_TRUE(pages.are_whole()) << i;
   }
   if (knows_all()) {
-    EXPECT_TRUE(watch_by_client(::getpid(), here.folder())) << "it still answers";
+    EXPECT_TRUE(sharing.monitor()) << "it still answers";
   }
 }
 

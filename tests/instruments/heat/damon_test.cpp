@@ -5,13 +5,11 @@
 
 #include <gtest/gtest.h>
 #include <sys/inotify.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -21,8 +19,6 @@
 #include "instruments/heat/page_scan.hpp"
 #include "instruments/heat/session.hpp"
 #include "tests/instruments/heat/fake_damon.hpp"
-#include "tests/support/child_process.hpp"
-#include "tests/support/debug_lines.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -84,37 +80,33 @@ TEST_F(FakeDamon, IsSetUpInTheKernelsOrderAndRemovedAtTheEnd) {
   {
     const auto context = DamonContext::begin(setup(), files());
     ASSERT_TRUE(context) << context.error().message;
-    const std::vector<std::string> wanted = {
-        "nr_kdamonds",
-        "0/contexts/nr_contexts",
-        "0/contexts/0/operations",
-        "0/contexts/0/monitoring_attrs/intervals/sample_us",
-        "0/contexts/0/monitoring_attrs/intervals/aggr_us",
-        "0/contexts/0/monitoring_attrs/intervals/update_us",
-        "0/contexts/0/monitoring_attrs/nr_regions/min",
-        "0/contexts/0/monitoring_attrs/nr_regions/max",
-        "0/contexts/0/targets/nr_targets",
-        "0/contexts/0/targets/0/pid_target",
-        "0/contexts/0/schemes/nr_schemes",
-        "0/contexts/0/schemes/0/access_pattern/sz/min",
-        "0/contexts/0/schemes/0/access_pattern/sz/max",
-        "0/contexts/0/schemes/0/access_pattern/nr_accesses/min",
-        "0/contexts/0/schemes/0/access_pattern/nr_accesses/max",
-        "0/contexts/0/schemes/0/access_pattern/age/min",
-        "0/contexts/0/schemes/0/access_pattern/age/max",
-        "0/contexts/0/schemes/0/action",
-        "0/state"};
-    EXPECT_EQ(writes(), wanted);
-    const std::string attributes = std::string(kContext0) + "monitoring_attrs/";
-    EXPECT_EQ(line_of("nr_kdamonds"), "1");
-    EXPECT_EQ(line_of("0/contexts/0/operations"), "vaddr");
-    EXPECT_EQ(line_of(attributes + "intervals/sample_us"), "11");
-    EXPECT_EQ(line_of(attributes + "intervals/aggr_us"), "22");
-    EXPECT_EQ(line_of(attributes + "intervals/update_us"), "33");
-    EXPECT_EQ(line_of(attributes + "nr_regions/min"), "4");
-    EXPECT_EQ(line_of(attributes + "nr_regions/max"), "55");
-    EXPECT_EQ(line_of("0/contexts/0/targets/0/pid_target"), "41");
-    EXPECT_EQ(line_of(std::string(kScheme0) + "action"), "stat");
+    const std::string context_of = kContext0, pattern = context_of + "schemes/0/access_pattern/";
+    const std::string attributes = context_of + "monitoring_attrs/";
+    std::vector<std::string> order;
+    for (const auto& [name, value] : std::vector<std::pair<std::string, std::string>>{
+             {"nr_kdamonds", "1"},
+             {"0/contexts/nr_contexts", "1"},
+             {context_of + "operations", "vaddr"},
+             {attributes + "intervals/sample_us", "11"},
+             {attributes + "intervals/aggr_us", "22"},
+             {attributes + "intervals/update_us", "33"},
+             {attributes + "nr_regions/min", "4"},
+             {attributes + "nr_regions/max", "55"},
+             {context_of + "targets/nr_targets", "1"},
+             {context_of + "targets/0/pid_target", "41"},
+             {context_of + "schemes/nr_schemes", "1"},
+             {pattern + "sz/min", "0"},
+             {pattern + "sz/max", "18446744073709551615"},
+             {pattern + "nr_accesses/min", "0"},
+             {pattern + "nr_accesses/max", "4294967295"},
+             {pattern + "age/min", "0"},
+             {pattern + "age/max", "4294967295"},
+             {std::string(kScheme0) + "action", "stat"},
+             {"0/state", "on"}}) {
+      order.push_back(name);
+      EXPECT_EQ(line_of(name), value) << name;
+    }
+    EXPECT_EQ(writes(), order);
     EXPECT_TRUE(context->is_on().value());
   }
   EXPECT_EQ(writes(), (std::vector<std::string>{"0/state", "nr_kdamonds"}));
@@ -122,23 +114,14 @@ TEST_F(FakeDamon, IsSetUpInTheKernelsOrderAndRemovedAtTheEnd) {
   EXPECT_EQ(line_of("nr_kdamonds"), "0");
 }
 
-TEST_F(FakeDamon, OfOthersIsNeverTouched) {
+TEST_F(FakeDamon, OfOthersIsNotTouchedAndIsRemovedByTheCommandsInTheMessage) {
   put("nr_kdamonds", "1");
   put("0/state", "on");
   watch_writes();
-  const auto context = DamonContext::begin(setup(), files());
-  ASSERT_FALSE(context);
-  EXPECT_EQ(context.error().code, Errc::busy);
-  EXPECT_NE(context.error().message.find("somebody else uses it"), std::string::npos);
-  EXPECT_EQ(writes(), std::vector<std::string>{}) << "nothing was written";
-  EXPECT_EQ(line_of("0/state"), "on");
-}
-
-TEST_F(FakeDamon, ThatAKilledMonitorLeftIsRemovedByTheCommandsInTheMessage) {
-  put("nr_kdamonds", "1");
-  put("0/state", "on");
   const auto refused = DamonContext::begin(setup(), files());
   ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::busy);
+  EXPECT_EQ(writes(), std::vector<std::string>{}) << "nothing was written";
   const std::string& message = refused.error().message;
   const std::string before = "as root: ";
   const std::size_t at = message.find(before);
@@ -156,16 +139,21 @@ TEST_F(FakeDamon, ThatAKilledMonitorLeftIsRemovedByTheCommandsInTheMessage) {
   EXPECT_TRUE(context) << context.error().message;
 }
 
-TEST_F(FakeDamon, TakesBackWhatWasSetUpWhenTheKernelRefusesAValue) {
-  const std::string refused = admin() + kContext0 + "monitoring_attrs/intervals/aggr_us";
-  fs::remove(refused);
-  fs::create_symlink("/dev/full", refused);  // takes no byte
-  const auto context = DamonContext::begin(setup(), files());
-  ASSERT_FALSE(context);
-  EXPECT_EQ(context.error().code, std::errc::no_space_on_device);
-  EXPECT_NE(context.error().message.find("aggr_us"), std::string::npos) << context.error().message;
-  EXPECT_EQ(line_of("nr_kdamonds"), "0");
-  EXPECT_EQ(line_of("0/state"), "off");
+TEST_F(FakeDamon, TakesBackWhatWasSetUpWhenTheKernelRefusesAValueOfAnyThread) {
+  put_thread(1);
+  DamonSetup two = setup();
+  two.targets = {{41, {}}, {42, {}}};
+  for (const std::string name :
+       {"1/contexts/0/targets/0/pid_target", "0/contexts/0/monitoring_attrs/intervals/aggr_us"}) {
+    fs::remove(admin() + name);
+    fs::create_symlink("/dev/full", admin() + name);  // takes no byte
+    const auto context = DamonContext::begin(two, files());
+    ASSERT_FALSE(context);
+    EXPECT_EQ(context.error().code, std::errc::no_space_on_device);
+    EXPECT_NE(context.error().message.find(name), std::string::npos) << context.error().message;
+    EXPECT_EQ(line_of("nr_kdamonds"), "0");
+    EXPECT_EQ(line_of("0/state"), "off");
+  }
 }
 
 TEST_F(FakeDamon, WatchesGivenRangesOfProcessesAndOfPhysicalMemory) {
@@ -178,6 +166,8 @@ TEST_F(FakeDamon, WatchesGivenRangesOfProcessesAndOfPhysicalMemory) {
     EXPECT_EQ(line_of("0/contexts/0/operations"), "fvaddr");
     EXPECT_EQ(line_of("0/contexts/0/targets/0/pid_target"), "41");
     EXPECT_EQ(line_of("0/contexts/0/targets/0/regions/nr_regions"), "2");
+    EXPECT_EQ(line_of("0/contexts/0/targets/0/regions/0/start"), "4096");
+    EXPECT_EQ(line_of("0/contexts/0/targets/0/regions/0/end"), "8192");
     EXPECT_EQ(line_of("0/contexts/0/targets/0/regions/1/start"), "16384");
     EXPECT_EQ(line_of("0/contexts/0/targets/0/regions/1/end"), "20480");
   }
@@ -214,16 +204,6 @@ TEST_F(FakeDamon, GivesEachProcessAThreadOfItsOwnAndItsOwnRegions) {
   }
   EXPECT_EQ(line_of("0/state"), "off");
   EXPECT_EQ(line_of("1/state"), "off");
-  EXPECT_EQ(line_of("nr_kdamonds"), "0");
-}
-
-TEST_F(FakeDamon, TakesBackAllThreadsWhenOneOfThemIsRefused) {
-  put_thread(1);
-  fs::remove(admin() + "1/contexts/0/targets/0/pid_target");
-  fs::create_symlink("/dev/full", admin() + "1/contexts/0/targets/0/pid_target");
-  DamonSetup two = setup();
-  two.targets = {{41, {}}, {42, {}}};
-  EXPECT_EQ(DamonContext::begin(two, files()).error().code, std::errc::no_space_on_device);
   EXPECT_EQ(line_of("nr_kdamonds"), "0");
 }
 
@@ -290,14 +270,34 @@ TEST_F(FakeDamon, TellsOwnContextsFromThoseOfOthers) {
   EXPECT_EQ(count({}), Counts(99, 99)) << "not known is not 0";
 }
 
-TEST_F(FakeDamon, WithoutTheWantedSpaceIsNotSupported) {
-  put(std::string(kContext0) + "avail_operations", "vaddr");
+/// What is said of a kernel whose DAMON cannot be used.
+TEST_F(FakeDamon, ThatCannotBeUsedSaysWhyAndWhatWouldHelp) {
   DamonSetup given = setup();
+  const auto expect = [&](std::error_code code, const std::string& thing,
+                          const std::string& remedy) {
+    const auto context = DamonContext::begin(given, files());
+    ASSERT_FALSE(context) << thing;
+    EXPECT_EQ(context.error().code, code) << thing;
+    for (const std::string& word : {thing, remedy}) {
+      EXPECT_NE(context.error().message.find(word), std::string::npos) << context.error().message;
+    }
+  };
+  const std::error_code none = make_error_code(Errc::not_supported);
+  put(std::string(kContext0) + "avail_operations", "paddr");
+  expect(none, "has no vaddr", "CONFIG_DAMON_VADDR");
+  EXPECT_EQ(line_of("nr_kdamonds"), "0") << "nothing is left there";
+  put("nr_kdamonds", "3");
+  expect(make_error_code(Errc::busy), "nr_kdamonds is 3", "CONFIG_DAMON_VADDR");
+  put("nr_kdamonds", "0");
+  put(std::string(kContext0) + "avail_operations", "vaddr\nfvaddr");
   given.space = DamonSpace::paddr;
-  EXPECT_EQ(DamonContext::begin(given, files()).error().code, Errc::not_supported);
+  expect(none, "has no paddr", "CONFIG_DAMON_PADDR");
+  given = setup();
+  fs::remove_all(admin() + kScheme0 + "tried_regions");
+  expect(none, "tried_regions does not exist", "Linux 6.2");
   EXPECT_EQ(line_of("nr_kdamonds"), "0");
   fs::remove_all(admin());
-  EXPECT_EQ(DamonContext::begin(setup(), files()).error().code, Errc::not_supported);
+  expect(none, "nr_kdamonds does not exist", "CONFIG_DAMON_SYSFS");
 }
 
 TEST_F(FakeDamon, TellsRegionsInTheOrderOfTheirAddresses) {
@@ -311,41 +311,6 @@ TEST_F(FakeDamon, TellsRegionsInTheOrderOfTheirAddresses) {
   EXPECT_EQ(*regions, (std::vector<Region>{{4096, 8192, 20, {}, 1}, {8192, 12288, 3, {}, 7}}));
   put(std::string(kScheme0) + "tried_regions/2/age", "x");
   EXPECT_FALSE(context->regions()) << "a part that is not known is not left out";
-}
-
-TEST_F(FakeDamon, OfAKernelWithoutTriedRegionsIsNotUsed) {
-  fs::remove_all(admin() + kScheme0 + "tried_regions");
-  const auto context = DamonContext::begin(setup(), files());
-  ASSERT_FALSE(context);
-  EXPECT_EQ(context.error().code, Errc::not_supported);
-  EXPECT_NE(context.error().message.find("Linux 6.2"), std::string::npos);
-  EXPECT_EQ(line_of("nr_kdamonds"), "0") << "nothing is left there";
-}
-
-TEST_F(FakeDamon, CountsRegionsOfAnySizeAndHeat) {
-  DamonSetup given = setup();
-  given.space = DamonSpace::fvaddr;
-  given.targets[0].ranges = {{4096, 8192}, {16384, 20480}};
-  const auto context = DamonContext::begin(given, files());
-  ASSERT_TRUE(context) << context.error().message;
-  const std::string scheme = kScheme0, target = std::string(kContext0) + "targets/";
-  for (const auto& [name, wanted] : std::map<std::string, std::string>{
-           {scheme + "access_pattern/sz/min", "0"},
-           {scheme + "access_pattern/sz/max", "18446744073709551615"},
-           {scheme + "access_pattern/nr_accesses/min", "0"},
-           {scheme + "access_pattern/nr_accesses/max", "4294967295"},
-           {scheme + "access_pattern/age/min", "0"},
-           {scheme + "access_pattern/age/max", "4294967295"},
-           {"0/contexts/nr_contexts", "1"},
-           {std::string(kContext0) + "schemes/nr_schemes", "1"},
-           {target + "nr_targets", "1"},
-           {target + "0/regions/0/start", "4096"},
-           {target + "0/regions/0/end", "8192"},
-           {target + "0/regions/1/start", "16384"},
-           {target + "0/regions/1/end", "20480"},
-           {"0/state", "on"}}) {
-    EXPECT_EQ(line_of(name), wanted) << name;
-  }
 }
 
 /// The kernel says so while somebody reads the number of a thread.
@@ -370,22 +335,42 @@ TEST(DamonRanges, AreReadWholeOrNotAtAll) {
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_EQ(*read, (std::vector<AddressRange>{{4096, 12288}, {12288, 16384}}));
   EXPECT_EQ(address_ranges_text(*read), "0x1000-0x3000,0x3000-0x4000");
-  const auto why = [](const std::string& text) {
-    const auto refused = read_address_ranges(text);
-    EXPECT_TRUE(!refused && refused.error().code == Errc::bad_argument) << text;
-    return refused ? std::string() : refused.error().message;
-  };
-  EXPECT_EQ(why("0x1000-0x3000,0x2000-0x4000"),
-            "\"0x2000-0x4000\" begins before the end of the range before it");
-  EXPECT_EQ(why("0x1000-0x1000"), "\"0x1000-0x1000\" ends where it begins, or before");
-  EXPECT_EQ(why("100-0x2000"),
-            "\"100-0x2000\" is not in whole pages of " + std::to_string(page_bytes()) + " bytes");
-  for (const char* const text :
-       {"", "-", ",", "0x1000", "0x1000-", "-0x1000", "0x1000-0x2000,", "0x1000-0x2000 ",
-        "0x-0x1000", "1000-2000-3000", "0x1000-0x2000;0x3000-0x4000", "0x3000-0x1000",
-        "0x1000-0x10000000000000000", "0X1000-0x2000", "+4096-8192"}) {
-    why(text);
+  std::string many;
+  for (int i = 0; i < 1024; ++i) {
+    many += (i == 0 ? "" : ",") + std::to_string(i * page_bytes()) + '-' +
+            std::to_string((i + 1) * page_bytes());
   }
+  EXPECT_EQ(read_address_ranges(many).value().size(), 1024U);
+  many += ',' + std::to_string(1024 * page_bytes()) + '-' + std::to_string(1025 * page_bytes());
+  const std::string whole = "is not in whole pages", range = "is not a range (write BEGIN-END";
+  for (const auto& [text, word] : std::vector<std::pair<std::string, std::string>>{
+           {"", range},
+           {"-", range},
+           {",", range},
+           {"0x1000", range},
+           {"0x1000-", range},
+           {"-0x1000", range},
+           {"0x1000-0x2000,", range},
+           {"0x1000-0x2000 ", range},
+           {"0x-0x1000", range},
+           {"1000-2000-3000", range},
+           {"0x1000-0x2000;0x3000-0x4000", range},
+           {"0x1000-0x10000000000000000", range},
+           {"0X1000-0x2000", range},
+           {"+4096-8192", range},
+           {"0x3000-0x1000", "ends where it begins, or before"},
+           {"0x1000-0x1000", "ends where it begins, or before"},
+           {"100-0x2000", whole},
+           {"0x1000-0x2001", whole},
+           {"0x1000-0x3000,0x2000-0x4000", "\"0x2000-0x4000\" begins before the end of the range"},
+           {many, "1024 ranges"}}) {
+    const auto refused = read_address_ranges(text);
+    ASSERT_FALSE(refused) << text;
+    EXPECT_EQ(refused.error().code, Errc::bad_argument);
+    EXPECT_NE(refused.error().message.find(word), std::string::npos) << refused.error().message;
+  }
+  const std::string other = "o\x1b";
+  EXPECT_NE(read_damon_memory(&other, nullptr).error().message.find("\"o?\""), std::string::npos);
 }
 
 TEST(DamonRanges, OfPhysicalMemoryAreThoseOfTheMachine) {

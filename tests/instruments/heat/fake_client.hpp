@@ -1,5 +1,5 @@
 #pragma once
-// A process that takes part, as a monitor sees it: this process, with answers that a test chooses.
+// A process that takes part, with answers that a test chooses.
 
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -19,8 +19,20 @@
 
 namespace shmif::perf::test {
 
-/// Answers each hello with a descriptor of `file` and with one range, if that is not empty. To any
-/// other request, it closes the connection.
+inline UniqueFd listening_socket(const std::string& path) {
+  UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(&address.sun_path[0], sizeof address.sun_path - 1);
+  if (::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+      ::listen(socket.get(), 8) != 0) {
+    throw std::runtime_error("no socket");
+  }
+  return socket;
+}
+
+/// This process, as a monitor sees it: answers each hello with a descriptor of `file` and with one
+/// range, if that is not empty. To any other request, it closes the connection.
 class FakeClient {
  public:
   /// `count`: how often the descriptor comes with each answer. `head`: the answer, of which the
@@ -30,18 +42,11 @@ class FakeClient {
                       const heat::Answer& head = {heat::kVersion, 0, 1, 0})
       : count_(count),
         file_(::open(file, O_RDONLY | O_CLOEXEC)),
-        listener_(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)) {
+        listener_(listening_socket(folder + "/1-1")) {
     hello_.range.range = range;
     has_range_ = range.end > range.begin;
     hello_.head = head;
     hello_.head.count += has_range_ ? 1 : 0;
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    (folder + "/1-1").copy(&address.sun_path[0], sizeof address.sun_path - 1);
-    if (::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
-        ::listen(listener_.get(), 8) != 0) {
-      throw std::runtime_error("no socket");
-    }
     thread_ = std::jthread([this] { serve(); });
   }
   ~FakeClient() { ::shutdown(listener_.get(), SHUT_RDWR); }

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "instruments/heat/page_scan.hpp"
+#include "tests/instruments/membw/trees.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 
@@ -27,6 +28,7 @@ namespace {
 struct Script {
   HeatProvenance provenance{"fake", "mapping", "a script", "not told"};
   std::vector<NamedRange> ranges{{{page_bytes(), 4 * page_bytes()}, "three pages", 7}};
+  Looking looking = Looking::whole_ranges, next_looking = looking;
   std::chrono::nanoseconds cost{};
   bool burdens_target = false;
   bool keeps_regions = false;
@@ -35,20 +37,22 @@ struct Script {
   std::optional<Error> fails_to_list, fails_to_forget, fails_to_look;
   MappingLooks mappings;
   pid_t kernel_thread = 0;
-  std::string calls;  ///< r, f and l, as they came
+  std::string calls;               ///< r, f and l, as they came
+  bool met_other_regions = false;  ///< a look was of regions of another kind
 };
 
 class ScriptedSource : public HeatSource {
  public:
   explicit ScriptedSource(Script& script) : script_(script) {}
   const HeatProvenance& provenance() const noexcept override { return script_.provenance; }
-  Looking looking() const noexcept override { return Looking::whole_ranges; }
+  Looking looking() const noexcept override { return script_.looking; }
   std::chrono::nanoseconds cost(std::chrono::nanoseconds /*here*/) const noexcept override {
     return script_.cost;
   }
   bool burdens_target() const noexcept override { return script_.burdens_target; }
   Result<std::vector<NamedRange>> ranges() override {
     script_.calls += 'r';
+    script_.looking = script_.next_looking;
     if (script_.fails_to_list) return *script_.fails_to_list;
     return script_.ranges;
   }
@@ -60,7 +64,10 @@ class ScriptedSource : public HeatSource {
   Result<void> look(Regions& regions) override {
     script_.calls += 'l';
     if (script_.fails_to_look) return *script_.fails_to_look;
-    regions.record(std::vector<Sighting>{{true, std::nullopt}});
+    script_.met_other_regions |= regions.looking() != script_.looking;
+    if (script_.looking == Looking::whole_ranges) {
+      regions.record(std::vector<Sighting>{{true, std::nullopt}});
+    }
     return {};
   }
   bool keeps_regions() const noexcept override { return script_.keeps_regions; }
@@ -215,6 +222,19 @@ TEST_F(HeatSessionOfAScript, ReadsTheRangesAnewBetweenWindowsOnly) {
   EXPECT_EQ(result().windows.back().working_set_bytes, page_bytes());
 }
 
+TEST_F(HeatSessionOfAScript, HasRegionsOfTheKindThatItsSourceLooksAtNow) {
+  script_.looking = script_.next_looking = Looking::all_pages;
+  script_.ranges = {{{page_bytes(), 17 * page_bytes()}, "sixteen pages", 7}};
+  watch("1us,1us,1us,10,1000");
+  step_until([this] { return session_->windows() >= 2; });
+  script_.next_looking = Looking::chosen_pages;
+  script_.calls.clear();
+  step_until([this] { return std::ranges::count(script_.calls, 'l') >= 3; });
+  EXPECT_FALSE(script_.met_other_regions);
+  EXPECT_EQ(result().windows.front().regions.size(), 10U) << "the fewest that there may be";
+  EXPECT_GE(result().windows.back().regions.size(), 10U);
+}
+
 TEST_F(HeatSessionOfAScript, TellsWhatTheSourceKnowsBesides) {
   script_.kernel_thread = 57;
   script_.mappings = {12, {{{{4096, 8192}, "library", 3}, 11}}};
@@ -326,6 +346,36 @@ TEST_F(HeatSessionOfAScript, KeepsTheFirstWindowOfATargetThatEndsInIt) {
     EXPECT_EQ(result().windows[0].regions.at(0).accesses, looks);
     EXPECT_EQ(result().windows[0].working_set_bytes, 3 * page_bytes());
   }
+}
+
+TEST_F(HeatSessionOfAScript, IsNotTakenForAliveUntilTheNextCostlyLook) {
+  shmif::test::Child child([]() -> int {
+    for (;;) ::pause();
+  });
+  session_.emplace(options_);
+  script_.cost = std::chrono::seconds(1);  // it rests for 100 seconds
+  session_->add(Process::open(child.pid()).value(), std::make_unique<ScriptedSource>(script_));
+  step_until([this] { return result().rest_s > 0; });
+  EXPECT_LT(session_->step() - HeatSession::Clock::now(), std::chrono::seconds(1));
+  EXPECT_TRUE(session_->is_watching());
+  child.kill_and_wait();
+  session_->step();
+  EXPECT_FALSE(session_->is_watching());
+  EXPECT_EQ(result().reason, "the process has ended");
+}
+
+/// At the end of a process, any call about it can fail: ptrace(2) then says EPERM.
+TEST_F(HeatSessionOfAScript, HasEndedWhateverErrorItsEndCauses) {
+  const Tree tree;
+  std::string stat = KernelFiles().read("/proc/self/stat").value();
+  stat[stat.rfind(')') + 2] = 'Z';
+  tree.put("/proc/" + std::to_string(::getpid()) + "/stat", stat);
+  options_.files = tree.files();
+  script_.fails_to_look = Error::from_errno(EIO, "it broke");
+  watch("1us,1us,1s,3,10");
+  step_until([this] { return !session_->is_watching(); });
+  EXPECT_TRUE(result().has_ended);
+  EXPECT_EQ(result().reason, "the process has ended");
 }
 
 }  // namespace

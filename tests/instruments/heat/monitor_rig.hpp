@@ -2,13 +2,10 @@
 // Monitors of access heat, and processes for them to watch.
 
 #include <gtest/gtest.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <string>
 #include <thread>
 #include <utility>
@@ -16,31 +13,21 @@
 
 #include "instruments/heat/monitor.hpp"
 #include "instruments/heat/monitor_socket.hpp"
+#include "tests/support/child_process.hpp"
 
 namespace shmif::perf::test {
 
 /// A process that sleeps until the test ends it.
 class Sleeper {
  public:
-  Sleeper() : pid_(::fork()) {
-    if (pid_ != 0) return;
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    for (;;) ::pause();
-  }
-  Sleeper(const Sleeper&) = delete;
-  Sleeper& operator=(const Sleeper&) = delete;
-  ~Sleeper() { end(); }
   pid_t pid() const { return pid_; }
-  void end() {
-    if (ended_) return;
-    ended_ = true;
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-  }
+  void end() { child_.kill_and_wait(); }
 
  private:
-  pid_t pid_;
-  bool ended_ = false;
+  shmif::test::Child child_{[]() -> int {
+    for (;;) ::pause();
+  }};
+  const pid_t pid_ = child_.pid();
 };
 
 inline HeatRequest request(HeatVerb verb) {
@@ -85,10 +72,14 @@ class Listening {
   std::string folder_;
 };
 
-inline UniqueFd connection_to(const std::string& folder) {
+inline sockaddr_un control_address(const std::string& folder) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   (folder + "/control").copy(&address.sun_path[0], sizeof address.sun_path - 1);
+  return address;
+}
+inline UniqueFd connection_to(const std::string& folder) {
+  sockaddr_un address = control_address(folder);
   UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   EXPECT_EQ(::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
   return socket;

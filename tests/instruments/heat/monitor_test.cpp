@@ -3,13 +3,17 @@
 #include "tests/instruments/heat/monitor_rig.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include <algorithm>
 #include <array>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
 
 #include "tests/instruments/heat/fake_damon.hpp"
+#include "tests/instruments/heat/shared_pages.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -47,78 +51,79 @@ TEST(HeatMonitorState, RefusesSettingsWhileOnAndKeepsAllWhenOff) {
   EXPECT_EQ(monitor.attributes().sampling.count(), 10'000) << "the result is of the old ones";
 }
 
-TEST(HeatMonitorState, KeepsEachSettingThatARequestDoesNotName) {
+TEST(HeatMonitorState, TakesAllSettingsOfARequestOrNoneAndKeepsThoseThatItDoesNotName) {
+  Sleeper sleeper;
   HeatMonitor monitor;
-  HeatRequest first = request(HeatVerb::set);
-  first.backend = HeatBackend::damon;
-  first.damon = DamonMemory{DamonSpace::fvaddr, {{4096, 8192}}};
-  first.clients = "/run/heat";
-  first.attributes = read_attributes("1ms,10ms,1s,3,100").value();
-  ASSERT_TRUE(monitor.set(first));
-  ASSERT_TRUE(monitor.set(request(HeatVerb::set)));
-  HeatStatus status = monitor.status();
-  EXPECT_EQ(status.backend, HeatBackend::damon);
-  EXPECT_EQ(status.damon, *first.damon);
-  EXPECT_EQ(status.clients, "/run/heat");
-  EXPECT_EQ(status.attributes, *first.attributes);
-  HeatRequest second = request(HeatVerb::set);
-  second.damon = DamonMemory{DamonSpace::paddr, {}};
-  ASSERT_TRUE(monitor.set(second));
-  second = request(HeatVerb::set);
-  second.clients = "/run/other";
-  ASSERT_TRUE(monitor.set(second));
-  status = monitor.status();
-  EXPECT_EQ(status.backend, HeatBackend::damon);
-  EXPECT_EQ(status.damon, (DamonMemory{DamonSpace::paddr, {}}));
-  EXPECT_EQ(status.clients, "/run/other");
-  EXPECT_TRUE(status.targets.empty());
-}
-
-TEST(HeatMonitorState, ReplacesAllTargetsOrNone) {
-  const Sleeper sleeper;
-  HeatMonitor monitor;
-  ASSERT_TRUE(monitor.set(watching(HeatVerb::set, {sleeper.pid()})));
+  EXPECT_EQ(monitor.start(request(HeatVerb::on)).error().code, Errc::bad_argument) << "no target";
+  HeatRequest all = watching(HeatVerb::set, {sleeper.pid()});
+  all.backend = HeatBackend::damon;
+  all.damon = DamonMemory{DamonSpace::fvaddr, {{4096, 8192}}};
+  all.clients = "/run/heat";
+  ASSERT_TRUE(monitor.set(all));
   HeatRequest wrong = request(HeatVerb::set);
   wrong.targets = {::getpid(), 4'000'000};
   wrong.attributes = HeatAttributes{};
   EXPECT_EQ(monitor.set(wrong).error().code, std::errc::no_such_process);
-  const HeatStatus status = monitor.status();
+  ASSERT_TRUE(monitor.set(request(HeatVerb::set)));
+  sleeper.end();
+  wrong = request(HeatVerb::on);
+  wrong.clients = "/run/other";
+  EXPECT_EQ(monitor.start(wrong).error().code, std::errc::no_such_process);
+  HeatStatus status = monitor.status();
+  EXPECT_FALSE(status.is_on);
   ASSERT_EQ(status.targets.size(), 1U);
   EXPECT_EQ(status.targets[0].process.number, sleeper.pid());
-  EXPECT_EQ(attributes_text(status.attributes), "10000,20000,1000000,3,100");
-  ASSERT_TRUE(monitor.set(watching(HeatVerb::set, {::getpid()})));
-  ASSERT_EQ(monitor.status().targets.size(), 1U) << "not beside the others";
-  EXPECT_EQ(monitor.status().targets[0].process.number, ::getpid());
+  EXPECT_FALSE(status.targets[0].is_alive);
+  EXPECT_EQ(status.backend, HeatBackend::damon);
+  EXPECT_EQ(status.damon, *all.damon);
+  EXPECT_EQ(status.clients, "/run/heat");
+  EXPECT_EQ(status.attributes, *all.attributes);
+  HeatRequest second = request(HeatVerb::set);
+  second.damon = DamonMemory{DamonSpace::paddr, {}};
+  second.targets = {::getpid()};
+  ASSERT_TRUE(monitor.set(second));
+  status = monitor.status();
+  EXPECT_EQ(status.damon, *second.damon);
+  EXPECT_EQ(status.clients, "/run/heat");
+  ASSERT_EQ(status.targets.size(), 1U) << "not beside the others";
+  EXPECT_EQ(status.targets[0].process.number, ::getpid());
 }
 
-TEST(HeatMonitorState, BeginsOnlyWithALivingTarget) {
-  HeatMonitor monitor;
-  EXPECT_EQ(monitor.start(request(HeatVerb::on)).error().code, Errc::bad_argument);
-  Sleeper sleeper;
-  ASSERT_TRUE(monitor.set(watching(HeatVerb::set, {sleeper.pid()})));
-  sleeper.end();
-  EXPECT_EQ(monitor.start(request(HeatVerb::on)).error().code, std::errc::no_such_process);
-  EXPECT_FALSE(monitor.status().is_on);
-  EXPECT_FALSE(monitor.status().targets[0].is_alive);
-  HeatRequest other = request(HeatVerb::on);
-  other.attributes = HeatAttributes{};
-  EXPECT_FALSE(monitor.start(other));
-  EXPECT_EQ(attributes_text(monitor.status().attributes), "10000,20000,1000000,3,100")
-      << "what is refused changes nothing";
-}
-
-TEST(HeatMonitorState, KeepsTheLastHundredWindows) {
+/// A result that is told anew has what is known now, and the windows of before.
+TEST(HeatMonitorState, HasTheNewestResultsWithTheLastHundredWindowsOfBefore) {
+  const auto result_of = [](pid_t pid, double begin) {
+    HeatResult result;
+    result.process = {pid, 7};
+    result.provenance.source = "written";
+    result.name = "at " + std::to_string(static_cast<int>(begin));
+    result.windows = {{begin, begin + 1, 10, 0, {}}};
+    return result;
+  };
   std::vector<HeatResult> known;
-  for (int begin = 0; begin < 104; ++begin) {
-    HeatResult now;
-    now.process = {41, 7};
-    now.windows = {{static_cast<double>(begin), begin + 1.0, 10, 0, {}}};
-    merge_heat_results(known, {now});
-  }
-  ASSERT_EQ(known.size(), 1U);
-  ASSERT_EQ(known[0].windows.size(), HeatMonitor::kKeptWindows);
-  EXPECT_EQ(known[0].windows.front().begin_s, 4);
-  EXPECT_EQ(known[0].windows.back().begin_s, 103);
+  merge_heat_results(known, {result_of(41, 0), result_of(42, 10)});
+  HeatResult ended = result_of(42, 11);
+  ended.reason = "the process has ended";
+  for (int i = 0; i < 2; ++i) merge_heat_results(known, {ended});
+  ASSERT_EQ(known.size(), 2U);
+  EXPECT_EQ(known[0].windows.size(), 1U);
+  EXPECT_EQ(known[1].name, "at 11");
+  EXPECT_EQ(known[1].reason, "the process has ended");
+  ASSERT_EQ(known[1].windows.size(), 2U) << "each once, although it is told again";
+  EXPECT_EQ(known[1].windows[0].begin_s, 10);
+  EXPECT_EQ(known[1].windows[1].begin_s, 11);
+  HeatResult later = result_of(42, 12);
+  later.process.start_ticks = 8;
+  merge_heat_results(known, {later});
+  EXPECT_EQ(known.size(), 3U) << "a later process of the same number";
+  HeatResult anew = result_of(41, 20);
+  anew.provenance.source = "client";
+  merge_heat_results(known, {anew});
+  ASSERT_EQ(known[0].windows.size(), 1U) << "those of another source are forgotten";
+  EXPECT_EQ(known[0].windows[0].begin_s, 20);
+  for (int begin = 12; begin < 114; ++begin) merge_heat_results(known, {result_of(42, begin)});
+  ASSERT_EQ(known[1].windows.size(), HeatMonitor::kKeptWindows);
+  EXPECT_EQ(known[1].windows.front().begin_s, 14);
+  EXPECT_EQ(known[1].windows.back().begin_s, 113);
 }
 
 TEST(HeatMonitorState, DoesNotTakeALaterProcessOfTheSameNumberForItsTarget) {
@@ -199,22 +204,6 @@ TEST(HeatMonitorState, TellsItsOwnContextsFromThoseOfOthers) {
   EXPECT_EQ(contexts(), std::pair(0UL, 1UL)) << "what comes later is not ours";
 }
 
-TEST(HeatMonitorSocket, AnswersAndPassesOnErrorsWithTheirCodes) {
-  const TempDir dir;
-  const Sleeper sleeper;
-  const Listening listening(dir.path());
-  const auto ask = [&](const HeatRequest& asked) { return ask_heat_monitor(dir.path(), asked); };
-  EXPECT_EQ(ask(request(HeatVerb::on)).error().code, Errc::bad_argument);
-  EXPECT_EQ(ask(watching(HeatVerb::on, {4'000'000})).error().code, std::errc::no_such_process);
-  ASSERT_TRUE(ask(watching(HeatVerb::on, {sleeper.pid()})));
-  EXPECT_EQ(ask(watching(HeatVerb::set, {sleeper.pid()})).error().code, Errc::busy);
-  EXPECT_EQ(ask(request(HeatVerb::status)).value().substr(0, 3), "on\n");
-  ASSERT_TRUE(ask(request(HeatVerb::off)));
-  EXPECT_EQ(ask(request(HeatVerb::status)).value().substr(0, 4), "off\n");
-  EXPECT_NE(ask(request(HeatVerb::show)).value().find("process " + std::to_string(sleeper.pid())),
-            std::string::npos);
-}
-
 TEST(HeatMonitorSocket, HasOneMonitorAndReplacesADeadOne) {
   const TempDir dir;
   EXPECT_EQ(ask_heat_monitor(dir.path(), request(HeatVerb::status)).error().code, Errc::link_ended);
@@ -241,7 +230,7 @@ TEST(HeatMonitorSocket, HasOneMonitorAndReplacesADeadOne) {
 
 TEST(HeatMonitorSocket, IsInADirectoryThatNoOtherUserMayUse) {
   const TempDir dir;
-  const std::string folder = dir.path() + "/control";
+  const std::string folder = dir.file("control");
   ASSERT_TRUE(make_private_folder(folder));
   struct stat status{};
   ASSERT_EQ(::stat(folder.c_str(), &status), 0);
@@ -250,8 +239,67 @@ TEST(HeatMonitorSocket, IsInADirectoryThatNoOtherUserMayUse) {
   ASSERT_EQ(::chmod(folder.c_str(), 0710), 0);
   EXPECT_EQ(make_private_folder(folder).error().code, std::errc::operation_not_permitted);
   ASSERT_EQ(::chmod(folder.c_str(), 0700), 0);
-  ASSERT_EQ(::symlink(folder.c_str(), (dir.path() + "/link").c_str()), 0);
-  EXPECT_FALSE(make_private_folder(dir.path() + "/link"));
+  ASSERT_EQ(::symlink(folder.c_str(), dir.file("link").c_str()), 0);
+  EXPECT_FALSE(make_private_folder(dir.file("link")));
+  // A file that leads elsewhere is not opened in place of the lock.
+  std::filesystem::create_symlink(dir.file("elsewhere"), folder + "/lock");
+  EXPECT_EQ(HeatListener::open(folder).error().code, std::errc::too_many_symbolic_link_levels);
+  EXPECT_FALSE(std::filesystem::exists(dir.file("elsewhere")));
+  EXPECT_EQ(HeatListener::open(dir.file("none/new")).error().code,
+            std::errc::no_such_file_or_directory);
+  const Variable session("XDG_RUNTIME_DIR");
+  const std::string in_tmp = "/tmp/shmif-heat-" + std::to_string(::geteuid());
+  for (const auto& [value, wanted] :
+       {std::pair<std::optional<std::string>, std::string>{"/run/user/7", "/run/user/7/shmif-heat"},
+        {std::nullopt, in_tmp},
+        {"", in_tmp},
+        {"run/user/7", in_tmp}}) {
+    session.set(value);
+    EXPECT_EQ(heat_control_path(), wanted);
+  }
+  session.set(dir.path());
+  EXPECT_EQ(heat_control_folder().value(), dir.file("shmif-heat"));
+  session.set(dir.file("none"));
+  EXPECT_EQ(heat_control_folder().error().code, std::errc::no_such_file_or_directory);
+}
+
+/// Whether a caller hears anything, as root or as another user.
+bool hears_an_answer(const std::string& folder, bool as_other) {
+  shmif::test::Child child([&] {
+    // The folder stays open to it: only who asks is another one.
+    if (as_other && (::seteuid(65534) != 0 || ::setfsuid(0) != 65534)) return 2;
+    const UniqueFd socket = connection_to(folder);
+    const std::string text = heat_request_text(request(HeatVerb::status));
+    (void)::send(socket.get(), text.data(), text.size(), MSG_NOSIGNAL);
+    std::array<char, 16> answer{};
+    return ::recv(socket.get(), answer.data(), answer.size(), 0) > 0 ? 0 : 1;
+  });
+  const int status = child.wait();
+  EXPECT_LE(status, 1);
+  return status == 0;
+}
+
+TEST(HeatMonitorSocket, AnswersNoOtherUser) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  const TempDir dir;
+  const Listening listening(dir.path());
+  EXPECT_TRUE(hears_an_answer(dir.path(), false));
+  EXPECT_FALSE(hears_an_answer(dir.path(), true));
+  EXPECT_TRUE(hears_an_answer(dir.path(), false)) << "it goes on";
+}
+
+TEST(HeatMonitorSocket, OfAMonitorThatDiesSaysSo) {
+  const TempDir dir;
+  const UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const sockaddr_un address = control_address(dir.path());
+  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(::listen(listener.get(), 1), 0);
+  std::thread dies([&] { const UniqueFd caller(::accept(listener.get(), nullptr, nullptr)); });
+  const auto answer = ask_heat_monitor(dir.path(), {});
+  dies.join();
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, Errc::link_ended);
+  EXPECT_NE(answer.error().message.find("has died"), std::string::npos);
 }
 
 TEST(HeatMonitorText, ComesBackAsItWas) {
@@ -272,34 +320,114 @@ TEST(HeatMonitorText, ComesBackAsItWas) {
                               HeatVerb::off, HeatVerb::forget}) {
     EXPECT_EQ(read_heat_request(heat_request_text(request(verb))).value(), request(verb));
   }
+  EXPECT_EQ(heat_request_text(request(HeatVerb::show)), "show\ncolumns 80\n\n")
+      << "as earlier monitors know it";
+  EXPECT_EQ(read_heat_request("show\n\n").value(), request(HeatVerb::show));
 }
 
 TEST(HeatMonitorText, IsTakenAsAWholeOrNotAtAll) {
-  for (const char* const text : {"",
-                                 "\n\n",
-                                 "on",
-                                 "on\n",
-                                 "o\n\n",
-                                 "on \n\n",
-                                 "ON\n\n",
-                                 "on\ntargets 1,\n\n",
-                                 "on\ntargets 1\ntargets 2\n\n",
-                                 "on\nattrs 1,2,3,4\n\n",
-                                 "on\nattrs 1,2,3,4,5 x\n\n",
-                                 "on\nbackend o\n\n",
-                                 "on\ndamon fvaddr\n\n",
-                                 "on\ndamon vaddr \n\n",
-                                 "off\ntargets 1\n\n",
-                                 "status\nattrs 5000,100000,1000000,10,1000\n\n",
-                                 "show\ncolumns 1001\n\n",
-                                 "show\ncolumns x\n\n",
-                                 "show\ncolour red\n\n",
-                                 "on\nelse 1\n\n",
-                                 "on\n\non\n\n"}) {
+  const std::string head = "on\nclients ";
+  const std::string most = head + std::string(kMaxRequestBytes - head.size() - 2, 'x') + "\n\n";
+  EXPECT_TRUE(read_heat_request(most));
+  for (const std::string& text :
+       std::vector<std::string>{head + 'x' + most.substr(head.size()),
+                                "",
+                                "\n\n",
+                                "on",
+                                "on\n",
+                                "o\n\n",
+                                "on \n\n",
+                                "ON\n\n",
+                                "on\ntargets 1,\n\n",
+                                "on\ntargets 1\ntargets 2\n\n",
+                                "on\nattrs 1,2,3,4\n\n",
+                                "on\nattrs 1,2,3,4,5 x\n\n",
+                                "on\nbackend o\n\n",
+                                "on\ndamon fvaddr\n\n",
+                                "on\ndamon vaddr \n\n",
+                                "off\ntargets 1\n\n",
+                                "status\nattrs 5000,100000,1000000,10,1000\n\n",
+                                "show\ncolumns 1001\n\n",
+                                "show\ncolumns x\n\n",
+                                "show\ncolour red\n\n",
+                                "on\nelse 1\n\n",
+                                "on\n\non\n\n"}) {
     const auto read = read_heat_request(text);
-    EXPECT_FALSE(read) << text;
-    EXPECT_TRUE(read || read.error().code == Errc::bad_argument) << text;
+    EXPECT_TRUE(!read && read.error().code == Errc::bad_argument) << text;
   }
+}
+
+TEST(HeatMonitorText, OfAnswersComesBackWithItsCode) {
+  const std::vector<std::pair<std::error_code, std::string>> words{
+      {make_error_code(Errc::busy), "busy"},
+      {make_error_code(Errc::bad_argument), "bad_argument"},
+      {make_error_code(Errc::not_supported), "not_supported"},
+      {std::make_error_code(std::errc::no_such_process), "no_such_process"},
+      {std::make_error_code(std::errc::operation_not_permitted), "not_permitted"},
+      {std::make_error_code(std::errc::io_error), "failed"}};
+  for (const auto& [code, word] : words) {
+    const std::string text = heat_answer_text(Error(code, "why\nso"));
+    EXPECT_EQ(text, word + " 6\nwhy\nso");
+    const auto read = read_heat_answer(text);
+    ASSERT_FALSE(read);
+    EXPECT_EQ(read.error().code, code);
+    EXPECT_EQ(read.error().message, "why\nso");
+  }
+  EXPECT_EQ(heat_answer_text(Error(std::make_error_code(std::errc::file_exists), "no")),
+            "failed 2\nno");
+  EXPECT_EQ(heat_answer_text(std::string("text")), "ok 4\ntext");
+  EXPECT_EQ(read_heat_answer("ok 0\n").value(), "");
+  for (const char* const text : {"", "ok", "ok 1", "ok 2\na", "ok 1\nab", "what 1\na", "ok x\na"}) {
+    EXPECT_EQ(read_heat_answer(text).error().code, Errc::not_supported) << text;
+  }
+}
+
+TEST(HeatMonitorStatus, HasEachFigureUnderItsName) {
+  HeatStatus status;
+  status.is_on = true;
+  status.attributes = read_attributes("1,22,333,4,55").value();
+  status.backend = HeatBackend::damon;
+  status.damon = {DamonSpace::fvaddr, {{4096, 8192}, {16384, 20480}}};
+  status.clients = "/dir";
+  status.contexts = DamonContexts{2, 5};
+  status.targets = {{{41, 77}, "rig", true, "why", 9}, {{42, 78}, "", false, "", 3}};
+
+  nlohmann::json wanted = nlohmann::json::parse(R"({
+      "state": "on", "attrs": "1,22,333,4,55", "backend": "damon", "damon": "fvaddr",
+      "ranges": "0x1000-0x2000,0x4000-0x5000", "clients": "/dir",
+      "targets": [{"pid": 41, "start_ticks": 77, "name": "rig", "is_alive": true, "windows": 9,
+                   "reason": "why"},
+                  {"pid": 42, "start_ticks": 78, "name": null, "is_alive": false, "windows": 3,
+                   "reason": null}],
+      "own_contexts": 2, "foreign_contexts": 5, "foreign_reason": null})");
+  EXPECT_EQ(nlohmann::json::parse(heat_status_json(status)), wanted);
+  EXPECT_EQ(heat_status_text(status),
+            "on\n"
+            "attrs 1,22,333,4,55\n"
+            "backend damon\n"
+            "damon fvaddr 0x1000-0x2000,0x4000-0x5000\n"
+            "clients /dir\n"
+            "target 41 (rig), 9 windows: why\n"
+            "target 42, ended, 3 windows\n"
+            "kernel DAMON: this monitor uses 2 contexts; others use 5 contexts, which the monitor "
+            "does not touch\n");
+  for (const auto& [contexts, says] :
+       {std::pair(DamonContexts{1, 0}, ": this monitor uses 1 contexts\n"),
+        {DamonContexts{0, 1}, ": others use 1 contexts, which the monitor does not touch\n"},
+        {DamonContexts{0, 0}, ": nobody uses it\n"}}) {
+    status.contexts = contexts;
+    EXPECT_TRUE(heat_status_text(status).ends_with(std::string("\nkernel DAMON") + says));
+  }
+  status.contexts.reset();
+  status.contexts_reason = "no DAMON";
+  wanted.update({{"own_contexts", nullptr}, {"foreign_contexts", nullptr}});
+  wanted["foreign_reason"] = "no DAMON";
+  EXPECT_EQ(nlohmann::json::parse(heat_status_json(status)), wanted);
+  status = {};
+  status.contexts_reason = "no DAMON";
+  EXPECT_EQ(heat_status_text(status),
+            "off\nattrs 5000,100000,1000000,10,1000\nbackend auto\nno targets\n"
+            "kernel DAMON: no DAMON\n");
 }
 
 }  // namespace

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <random>
 
+#include "tests/instruments/heat/shared_pages.hpp"
+
 namespace shmif::perf::test {
 namespace {
 
@@ -73,22 +75,22 @@ std::vector<Region> watch(Regions& regions, const HeatAttributes& bounds, int wi
   return found;
 }
 
-struct Hits {
-  double recall = 0, precision = 0;
-};
-template <class IsHot>
-Hits hits_of(const std::vector<Region>& found, std::uint32_t from_accesses, IsHot is_hot) {
-  double hot = 0, called_hot = 0, both = 0;
-  for (const Region& region : found) {
-    for (std::uint64_t at = region.begin; at < region.end; at += kPage) {
-      const bool is = is_hot((at - kBase) / kPage);
-      const bool called = region.accesses >= from_accesses;
-      hot += is;
-      called_hot += called;
-      both += is && called;
-    }
+Region region_of(std::uint64_t begin, std::uint64_t end, std::uint32_t accesses,
+                 std::uint32_t writes, std::uint32_t age) {
+  return {kBase + begin * kPage, kBase + end * kPage, accesses, writes, age};
+}
+/// So many samples of which each saw these pages.
+void see(Regions& regions, unsigned samples, AddressRange range,
+         std::optional<bool> written = false) {
+  for (unsigned i = 0; i < samples; ++i) {
+    regions.record_pages(std::vector<SeenPages>{{range, {true, written}}});
   }
-  return {hot > 0 ? both / hot : 1, called_hot > 0 ? both / called_hot : 1};
+}
+/// The region that begins with page 4.
+Region fourth_in(const std::vector<Region>& found) {
+  const auto hot = std::ranges::find(found, kBase + 4 * kPage, &Region::begin);
+  EXPECT_NE(hot, found.end());
+  return hot == found.end() ? Region{} : *hot;
 }
 
 TEST(HeatRegions, FindAHotTenthOfALargeTargetByFewPages) {
@@ -97,7 +99,9 @@ TEST(HeatRegions, FindAHotTenthOfALargeTargetByFewPages) {
   regions.set_target({pages(0, 262144)});  // 1 GiB
   const auto is_hot = [](std::uint64_t page) { return page >= 100000 && page < 126214; };
   const auto found = watch(regions, bounds, 40, is_hot);
-  const Hits got = hits_of(found, 10, is_hot);
+  const Quality got = quality_of(
+      found, [](const Region& each) { return each.accesses >= 10; },
+      [&](std::uint64_t at) { return is_hot((at - kBase) / kPage); });
   std::printf("hot tenth of 1 GiB: %zu regions, recall %.3f, precision %.3f\n", found.size(),
               got.recall, got.precision);
   EXPECT_GE(got.recall, 0.95);
@@ -108,20 +112,14 @@ TEST(HeatRegions, OfAllPagesAreExact) {
   const HeatAttributes bounds = attributes(3);
   Regions regions(bounds, Looking::all_pages, kPage, 1);
   regions.set_target({pages(0, 100)});
-  for (unsigned i = 0; i < 20; ++i) {
-    std::vector<SeenPages> seen{{pages(7, 9), {true, true}}, {pages(50, 51), {true, false}}};
-    if (i < 5) seen.push_back({pages(99, 200), {true, false}});  // beyond the target
-    regions.record_pages(seen);
-  }
+  see(regions, 20, pages(7, 9), true);
+  see(regions, 20, pages(50, 51));
+  see(regions, 5, pages(99, 200));  // beyond the target
   const auto found = regions.aggregate();
   expect_sound(found, regions, bounds);
-  const auto region = [](std::uint64_t begin, std::uint64_t end, std::uint32_t accesses,
-                         std::uint32_t writes, std::uint32_t age) {
-    return Region{kBase + begin * kPage, kBase + end * kPage, accesses, writes, age};
-  };
-  EXPECT_EQ(found, (std::vector<Region>{region(0, 7, 0, 0, 1), region(7, 9, 20, 20, 0),
-                                        region(9, 50, 0, 0, 1), region(50, 51, 20, 0, 0),
-                                        region(51, 99, 0, 0, 1), region(99, 100, 5, 0, 0)}));
+  EXPECT_EQ(found, (std::vector<Region>{region_of(0, 7, 0, 0, 1), region_of(7, 9, 20, 20, 0),
+                                        region_of(9, 50, 0, 0, 1), region_of(50, 51, 20, 0, 0),
+                                        region_of(51, 99, 0, 0, 1), region_of(99, 100, 5, 0, 0)}));
   EXPECT_EQ(regions.working_set_bytes(), 4 * kPage);
 }
 
@@ -129,18 +127,13 @@ TEST(HeatRegions, OfAllPagesAreExact) {
 TEST(HeatRegions, ThatAreTooManyAreJoinedWhereTheyDifferLeast) {
   Regions regions(attributes(3, 3), Looking::all_pages, kPage, 1);
   regions.set_target({pages(0, 6)});
-  for (unsigned i = 0; i < 20; ++i) {
-    std::vector<SeenPages> seen{{pages(0, 3), {true, false}}};
-    if (i < 16) seen.push_back({pages(3, 4), {true, i < 8}});
-    if (i < 10) seen.push_back({pages(5, 6), {true, false}});
-    regions.record_pages(seen);
-  }
-  const auto region = [](std::uint64_t begin, std::uint64_t end, std::uint32_t accesses,
-                         std::uint32_t writes, std::uint32_t age) {
-    return Region{kBase + begin * kPage, kBase + end * kPage, accesses, writes, age};
-  };
-  EXPECT_EQ(regions.aggregate(), (std::vector<Region>{region(0, 4, 19, 2, 0), region(4, 5, 0, 0, 1),
-                                                      region(5, 6, 10, 0, 0)}));
+  see(regions, 20, pages(0, 3));
+  see(regions, 8, pages(3, 4));
+  see(regions, 8, pages(3, 4), true);
+  see(regions, 10, pages(5, 6));
+  EXPECT_EQ(regions.aggregate(),
+            (std::vector<Region>{region_of(0, 4, 19, 2, 0), region_of(4, 5, 0, 0, 1),
+                                 region_of(5, 6, 10, 0, 0)}));
 }
 
 TEST(HeatRegions, AgeWhileTheyAreAccessedAboutAsOften) {
@@ -149,13 +142,8 @@ TEST(HeatRegions, AgeWhileTheyAreAccessedAboutAsOften) {
   regions.set_target({pages(0, 10)});
   std::vector<std::uint32_t> ages;
   for (const unsigned accesses : {20U, 20U, 18U, 20U, 5U, 6U}) {
-    for (unsigned i = 0; i < accesses; ++i) {
-      regions.record_pages(std::vector<SeenPages>{{pages(4, 6), {true, false}}});
-    }
-    const auto found = regions.aggregate();
-    const auto hot = std::ranges::find(found, kBase + 4 * kPage, &Region::begin);
-    ASSERT_NE(hot, found.end());
-    ages.push_back(hot->age);
+    see(regions, accesses, pages(4, 6));
+    ages.push_back(fourth_in(regions.aggregate()).age);
   }
   EXPECT_EQ(ages, (std::vector<std::uint32_t>{0, 1, 2, 3, 0, 1}));
 }
@@ -181,7 +169,7 @@ TEST(HeatRegions, SayNothingOfWritesThatWereNotMeasured) {
 TEST(HeatRegions, CountPagesThatWereSeenAcrossSeveralRanges) {
   Regions regions(attributes(3), Looking::all_pages, kPage, 1);
   regions.set_target({pages(0, 10), pages(12, 20), pages(20, 24), pages(30, 40)});
-  regions.record_pages(std::vector<SeenPages>{{pages(8, 32), {true, true}}});
+  see(regions, 1, pages(8, 32), true);
   std::uint64_t accessed = 0;
   for (const Region& region : regions.aggregate()) {
     if (region.accesses > 0) accessed += region.bytes();
@@ -199,10 +187,9 @@ TEST(HeatRegions, OfWholeRangesAreTheRanges) {
   }
   const auto found = regions.aggregate();
   expect_sound(found, regions, bounds);
-  ASSERT_EQ(found.size(), 3U);
-  EXPECT_EQ(found[0].accesses, 3U);
-  EXPECT_EQ(found[1].accesses, 0U);
-  EXPECT_EQ(found[2].accesses, 1U);
+  std::vector<std::uint32_t> accesses;
+  for (const Region& each : found) accesses.push_back(each.accesses);
+  EXPECT_EQ(accesses, (std::vector<std::uint32_t>{3, 0, 1}));
   EXPECT_EQ(regions.working_set_bytes(), (10 + 980) * kPage);
 }
 
@@ -211,22 +198,14 @@ TEST(HeatRegions, KeepWhatTheyKnowWhenTheTargetChanges) {
   Regions regions(bounds, Looking::all_pages, kPage, 1);
   regions.set_target({pages(0, 10)});
   for (int window = 0; window < 3; ++window) {
-    for (int i = 0; i < 20; ++i) {
-      regions.record_pages(std::vector<SeenPages>{{pages(4, 6), {true, false}}});
-    }
+    see(regions, 20, pages(4, 6));
     regions.aggregate();
   }
   regions.set_target({pages(2, 5), pages(8, 12)});
-  for (int i = 0; i < 20; ++i) {
-    regions.record_pages(std::vector<SeenPages>{{pages(4, 6), {true, false}}});
-  }
+  see(regions, 20, pages(4, 6));
   const auto found = regions.aggregate();
   expect_sound(found, regions, bounds);
-  const auto hot = std::ranges::find(found, kBase + 4 * kPage, &Region::begin);
-  ASSERT_NE(hot, found.end());
-  EXPECT_EQ(hot->end, kBase + 5 * kPage);
-  EXPECT_EQ(hot->accesses, 20U);
-  EXPECT_EQ(hot->age, 3U);
+  EXPECT_EQ(fourth_in(found), region_of(4, 5, 20, 0, 3));
 }
 
 TEST(HeatRegions, TakeAnyRangesAsWholePagesWithoutOverlaps) {

@@ -4,30 +4,55 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <optional>
 #include <stdexcept>
 #include <string>
 
 #include "base/unique_fd.hpp"
 #include "instruments/heat/page_scan.hpp"
-#include "instruments/heat/regions.hpp"
+#include "instruments/heat/session.hpp"
 #include "shmif/heat_wire.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
 
+/// A variable of the environment that is as before when the test is over.
+class Variable {
+ public:
+  explicit Variable(const char* name) : name_(name), before_(value()) {}
+  Variable(const Variable&) = delete;
+  Variable& operator=(const Variable&) = delete;
+  ~Variable() { set(before_); }
+
+  std::optional<std::string> value() const {
+    const char* const now = std::getenv(name_);
+    return now == nullptr ? std::nullopt : std::optional<std::string>(now);
+  }
+  void set(const std::optional<std::string>& to) const {
+    if (to) {
+      ::setenv(name_, to->c_str(), 1);
+    } else {
+      ::unsetenv(name_);
+    }
+  }
+
+ private:
+  const char* name_;
+  std::optional<std::string> before_;
+};
+
 /// SHMIF_HEAT names a directory of the test while this exists.
 class ClientsHere {
  public:
-  ClientsHere() { ::setenv(heat::kVariable, dir_.path().c_str(), 1); }
-  ClientsHere(const ClientsHere&) = delete;
-  ClientsHere& operator=(const ClientsHere&) = delete;
-  ~ClientsHere() { ::unsetenv(heat::kVariable); }
+  ClientsHere() { shared_.set(dir_.path()); }
   const std::string& folder() const { return dir_.path(); }
 
  private:
   const shmif::test::TempDir dir_;
+  const Variable shared_{heat::kVariable};
 };
 
 /// Pages of a file in memory, mapped shared.
@@ -71,6 +96,13 @@ class SharedPages {
   UniqueFd file_;
   unsigned char* base_ = nullptr;
 };
+
+/// Whether this kernel tells all that the client sampler can know.
+inline bool knows_all() {
+  const auto all = heat_capabilities();
+  const auto client = std::ranges::find(all, "heat.client", &Capability::name);
+  return client->state == Support::supported && client->enable_with.empty();
+}
 
 /// How well regions with at least so many accesses are the pages that were accessed.
 struct Quality {

@@ -145,73 +145,68 @@ std::set<std::size_t> written_in(const HeatResult& result, std::uint64_t base) {
   }
   return found;
 }
-std::set<std::size_t> numbers_between(std::size_t begin, std::size_t end) {
-  std::set<std::size_t> all;
-  for (; begin < end; ++begin) all.insert(begin);
-  return all;
+/// Looks until `done` says so.
+template <class Done>
+bool step_until(HeatSession& session, const Done& done) {
+  return eventually([&] { return session.step(), done(); });
+}
+/// Whether exactly these pages behind `base` are seen to be written.
+bool shows_pages(HeatSession& session, const std::uint64_t& base, std::size_t begin,
+                 std::size_t end) {
+  std::set<std::size_t> wanted;
+  for (; begin < end; ++begin) wanted.insert(begin);
+  const bool shown =
+      step_until(session, [&] { return written_in(session.results()[0], base) == wanted; });
+  EXPECT_TRUE(shown) << session.results()[0].reason
+                     << written_in(session.results()[0], base).size();
+  return shown;
 }
 
-void expect_exactly_the_hot_pages(const Writer& writer) {
-  HeatSession session = session_for(writer);
-  const auto hot = numbers_between(kFirstHot, kEndHot);
-  EXPECT_TRUE(eventually([&] {
-    session.step();
-    return written_in(session.results()[0], writer.address()) == hot;
-  })) << session.results()[0].reason
-      << written_in(session.results()[0], writer.address()).size();
-  const HeatResult result = session.results()[0];
-  EXPECT_EQ(result.provenance.source, "written");
-  EXPECT_EQ(result.provenance.precision, "page");
-  EXPECT_EQ(result.provenance.reads_precision, "mapping");
-  EXPECT_EQ(result.provenance.writes_reason, "");
-}
-
-TEST(HeatByWrites, KnowsPrivateMemory) {
-  NEEDS_WRITTEN();
-  expect_exactly_the_hot_pages(Writer([] { return mapped(MAP_PRIVATE | MAP_ANONYMOUS); }));
-}
-
-// A write to protected memory of a huge page makes small pages of it.
-TEST(HeatByWrites, KnowsTheSmallPagesOfHugePages) {
+TEST(HeatByWrites, KnowsMemoryOfAnyKind) {
   NEEDS_WRITTEN();
   constexpr std::size_t kHuge = std::size_t{2} << 20U;
-  expect_exactly_the_hot_pages(Writer([] {
-    const std::uint64_t at =
-        mapped(MAP_PRIVATE | MAP_ANONYMOUS, -1, kPages + 2 * kHuge / page_bytes());
-    const std::uint64_t begin = (at + kHuge - 1) / kHuge * kHuge;
-    // NOLINTNEXTLINE(performance-no-int-to-ptr): the test computes with addresses
-    (void)::madvise(reinterpret_cast<void*>(begin), 2 * kHuge, MADV_HUGEPAGE);
-    return at == 0 ? 0 : begin;
-  }));
-}
-
-TEST(HeatByWrites, KnowsSharedMemory) {
-  NEEDS_WRITTEN();
-  expect_exactly_the_hot_pages(Writer([] { return mapped(MAP_SHARED | MAP_ANONYMOUS); }));
-}
-
-TEST(HeatByWrites, KnowsMappedFiles) {
-  NEEDS_WRITTEN();
-  for (const int flags : {MAP_SHARED, MAP_PRIVATE}) {
-    expect_exactly_the_hot_pages(Writer(
-        [flags] {
-          const int file = ::memfd_create("file", MFD_CLOEXEC);
-          const auto bytes = static_cast<off_t>(kPages * page_bytes());
-          return ::ftruncate(file, bytes) == 0 ? mapped(flags, file) : 0;
-        },
-        true));
-  }
-}
-
-TEST(HeatByWrites, KnowsFilesOnADisk) {
-  NEEDS_WRITTEN();
   const shmif::test::TempDir dir("/var/tmp");
-  for (const int flags : {MAP_SHARED, MAP_PRIVATE}) {
-    expect_exactly_the_hot_pages(Writer([&, flags] {
-      const int file = ::open(dir.file("data").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-      const auto bytes = static_cast<off_t>(kPages * page_bytes());
-      return ::ftruncate(file, bytes) == 0 ? mapped(flags, file) : 0;
-    }));
+  const auto mapped_file = [](int file, int flags) {
+    const auto bytes = static_cast<off_t>(kPages * page_bytes());
+    return ::ftruncate(file, bytes) == 0 ? mapped(flags, file) : 0;
+  };
+  const auto in_memory = [&](int flags) {
+    return mapped_file(::memfd_create("file", MFD_CLOEXEC), flags);
+  };
+  const auto on_disk = [&](int flags) {
+    return mapped_file(::open(dir.file("data").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600), flags);
+  };
+  struct Case {
+    const char* what;
+    Writer::Map map;
+    bool reads_first = false;
+  };
+  for (const Case& each : std::initializer_list<Case>{
+           {"private", [] { return mapped(MAP_PRIVATE | MAP_ANONYMOUS); }},
+           // A write to protected memory of a huge page makes small pages of it.
+           {"huge pages",
+            [] {
+              const std::uint64_t at =
+                  mapped(MAP_PRIVATE | MAP_ANONYMOUS, -1, kPages + 2 * kHuge / page_bytes());
+              const std::uint64_t begin = (at + kHuge - 1) / kHuge * kHuge;
+              // NOLINTNEXTLINE(performance-no-int-to-ptr): the test computes with addresses
+              (void)::madvise(reinterpret_cast<void*>(begin), 2 * kHuge, MADV_HUGEPAGE);
+              return at == 0 ? 0 : begin;
+            }},
+           {"shared", [] { return mapped(MAP_SHARED | MAP_ANONYMOUS); }},
+           {"a file, shared", [&] { return in_memory(MAP_SHARED); }, true},
+           {"a file, private", [&] { return in_memory(MAP_PRIVATE); }, true},
+           {"a file on a disk, shared", [&] { return on_disk(MAP_SHARED); }},
+           {"a file on a disk, private", [&] { return on_disk(MAP_PRIVATE); }}}) {
+    SCOPED_TRACE(each.what);
+    const Writer writer(each.map, each.reads_first);
+    HeatSession session = session_for(writer);
+    shows_pages(session, writer.address(), kFirstHot, kEndHot);
+    const HeatProvenance how = session.results()[0].provenance;
+    EXPECT_EQ(how.source, "written");
+    EXPECT_EQ(how.precision, "page");
+    EXPECT_EQ(how.reads_precision, "mapping");
+    EXPECT_EQ(how.writes_reason, "");
   }
 }
 
@@ -253,12 +248,7 @@ TEST(HeatByWrites, KnowsTheHugePagesOfHugetlbfsAsWholePages) {
   const Writer writer(
       [] { return mapped(MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 2 * kOfHuge); });
   HeatSession session = session_for(writer);
-  const auto first = numbers_between(0, kOfHuge);
-  EXPECT_TRUE(eventually([&] {
-    session.step();
-    return written_in(session.results()[0], writer.address()) == first;
-  })) << session.results()[0].reason
-      << written_in(session.results()[0], writer.address()).size();
+  EXPECT_TRUE(shows_pages(session, writer.address(), 0, kOfHuge));
 }
 
 TEST(HeatByWrites, KnowsMappingsThatAreMadeLater) {
@@ -270,15 +260,10 @@ TEST(HeatByWrites, KnowsMappingsThatAreMadeLater) {
                   for (std::size_t page = 10; page < 20; ++page) write_page(*later, page);
                 });
   HeatSession session = session_for(writer);
-  ASSERT_TRUE(eventually([&] {
-    session.step();
-    return session.windows() > 1;
-  }));
+  ASSERT_TRUE(step_until(session, [&] { return session.windows() > 1; }));
   writer.wish();
-  EXPECT_TRUE(eventually([&] {
-    session.step();
-    return *later != 0 && written_in(session.results()[0], *later) == numbers_between(10, 20);
-  })) << written_in(session.results()[0], *later).size();
+  ASSERT_TRUE(eventually([&] { return *later != 0; }));
+  EXPECT_TRUE(shows_pages(session, *later, 10, 20));
 }
 
 /// All that a source can watch.
@@ -354,10 +339,7 @@ TEST(HeatByWrites, CountsMappingsThatAreOnlyRead) {
     }
     return std::nullopt;
   };
-  EXPECT_TRUE(eventually([&] {
-    session.step();
-    return accesses_at(writer.address()).value_or(0) > 0;
-  }));
+  EXPECT_TRUE(step_until(session, [&] { return accesses_at(writer.address()).value_or(0) > 0; }));
   EXPECT_EQ(accesses_at(*read_only), 0U) << "nobody accesses it";
   EXPECT_EQ(accesses_at(*earlier), 0U) << "nobody has since the watch began";
 }
@@ -372,10 +354,7 @@ TEST(HeatByWrites, LeavesNothingWhenItEnds) {
   const Writer writer([] { return mapped(MAP_PRIVATE | MAP_ANONYMOUS); });
   {
     HeatSession session = session_for(writer);
-    ASSERT_TRUE(eventually([&] {
-      session.step();
-      return session.windows() > 1;
-    }));
+    ASSERT_TRUE(step_until(session, [&] { return session.windows() > 1; }));
     EXPECT_NE(smaps_of(writer.pid()).find(" uw"), std::string::npos) << "memory is protected";
   }
   EXPECT_EQ(smaps_of(writer.pid()).find(" uw"), std::string::npos);
@@ -385,10 +364,7 @@ TEST(HeatByWrites, LeavesNothingWhenItEnds) {
 
 /// The reason why a process is watched by mapping.
 std::string fallback_of(HeatSession& session) {
-  EXPECT_TRUE(eventually([&] {
-    session.step();
-    return !session.results()[0].fallback_reason.empty();
-  }));
+  EXPECT_TRUE(step_until(session, [&] { return !session.results()[0].fallback_reason.empty(); }));
   EXPECT_EQ(session.results()[0].provenance.source, "clear_refs");
   return session.results()[0].fallback_reason;
 }
@@ -403,10 +379,7 @@ TEST(HeatByWrites, LeavesAProcessAloneThatUsesUserfaultfdItself) {
                   writer.state()->wish = 2;
                 });
   HeatSession session = session_for(writer, HeatBackend::automatic);
-  ASSERT_TRUE(eventually([&] {
-    session.step();
-    return session.windows() > 0;
-  }));
+  ASSERT_TRUE(step_until(session, [&] { return session.windows() > 0; }));
   EXPECT_EQ(session.results()[0].provenance.source, "written");
   writer.wish();
   ASSERT_TRUE(eventually([&] { return writer.fulfilled(); }));
@@ -421,10 +394,7 @@ TEST(HeatByWrites, LooksAtOnePageOfARegionInVeryLargeMemory) {
   const Writer writer(
       [] { return mapped(MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, kVeryMany); });
   HeatSession session = session_for(writer);
-  ASSERT_TRUE(eventually([&] {
-    session.step();
-    return session.windows() > 2;
-  }));
+  ASSERT_TRUE(step_until(session, [&] { return session.windows() > 2; }));
   const HeatResult result = session.results()[0];
   EXPECT_EQ(result.provenance.precision, "sampled page");
   EXPECT_LE(result.windows.back().regions.size(), 1000U);

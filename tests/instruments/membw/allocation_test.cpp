@@ -43,20 +43,16 @@ TEST_F(AllocationTest, PutsBackWhatItFoundAndNoMore) {
   ASSERT_TRUE(allocation_.put_back());
   EXPECT_EQ(resctrl_.schemata_of(kGroup), "MB:0=90;1=100;L3:0=7ff;1=3");
   EXPECT_EQ(resctrl_.schemata_of(kRoot), "MB:0=100;1=100;L3:0=7ff;1=7ff") << "of another group";
+  EXPECT_TRUE(allocation_.check()) << "it is not ours any more";
+  resctrl_.allot(kGroup, "MB:0=70");
+  EXPECT_TRUE(allocation_.put_back());
+  EXPECT_EQ(resctrl_.schemata_of(kGroup), "MB:0=70;1=100;L3:0=7ff;1=3") << "once";
+  ASSERT_TRUE(set("MB:0=50"));
+  resctrl_.delete_group(kGroup);
+  EXPECT_TRUE(allocation_.put_back());
 }
 
-TEST_F(AllocationTest, IsPutBackWithItsOwnerAlsoAfterAnError) {
-  {
-    ResctrlAllocation other(tree_.files(), resctrl_);
-    ASSERT_TRUE(other.set(kRoot, kGroup, read_schemata("MB:0=50").value()));
-    resctrl_.refuse_with = "Overlaps with exclusive group\n";
-    EXPECT_FALSE(other.set(kRoot, kGroup, read_schemata("L3:0=3").value()));
-    resctrl_.refuse_with.clear();
-  }
-  EXPECT_EQ(resctrl_.schemata_of(kGroup), "MB:0=100;1=100;L3:0=7ff;1=7ff");
-}
-
-TEST_F(AllocationTest, ErrorsSayWhatTheKernelSaid) {
+TEST_F(AllocationTest, ErrorsSayWhatTheKernelSaidAndTheOtherValuesArePutBack) {
   resctrl_.refuse_with = "Overlaps with exclusive group\n";
   const auto refused = set("MB:0=50;L3:0=3");
   ASSERT_FALSE(refused);
@@ -65,18 +61,6 @@ TEST_F(AllocationTest, ErrorsSayWhatTheKernelSaid) {
             "cannot set MB:0=50;L3:0=3: cannot write " + kGroup +
                 "/schemata: Invalid argument; the kernel says: Overlaps with exclusive group");
   resctrl_.refuse_with.clear();
-  ASSERT_TRUE(set("MB:0=50"));
-  resctrl_.refuse_with = "Resource group is pseudo-locked\n";
-  const auto kept = allocation_.put_back();
-  ASSERT_FALSE(kept);
-  EXPECT_EQ(kept.error().message,
-            "cannot put back MB:0=100: cannot write " + kGroup +
-                "/schemata: Invalid argument; the kernel says: Resource group is pseudo-locked "
-                "(nor L3:0=7ff)")
-      << "also what was refused: some of it may have been done";
-}
-
-TEST_F(AllocationTest, PutsBackAllValuesThatTheKernelStillTakes) {
   ASSERT_TRUE(set("MB:0=50;1=40;L3:0=f;1=3"));
   resctrl_.refuse_with = "Invalid domain\n";
   resctrl_.refuse_what = "1=";
@@ -86,6 +70,14 @@ TEST_F(AllocationTest, PutsBackAllValuesThatTheKernelStillTakes) {
                                       "/schemata: Invalid argument; the kernel says: Invalid "
                                       "domain (nor L3:1=7ff)");
   EXPECT_EQ(resctrl_.schemata_of(kGroup), "MB:0=100;1=40;L3:0=7ff;1=3");
+  {
+    ResctrlAllocation other(tree_.files(), resctrl_);
+    resctrl_.refuse_what = "L3";
+    ASSERT_TRUE(other.set(kRoot, kGroup, read_schemata("MB:0=50").value()));
+    EXPECT_FALSE(other.set(kRoot, kGroup, read_schemata("L3:0=3").value()));
+    resctrl_.refuse_with.clear();
+  }
+  EXPECT_EQ(resctrl_.schemata_of(kGroup), "MB:0=100;1=40;L3:0=7ff;1=3") << "with its owner";
 }
 
 TEST_F(AllocationTest, NoticesValuesThatTheKernelDidNotTake) {
@@ -103,12 +95,6 @@ TEST_F(AllocationTest, NoticesValuesThatTheKernelDidNotTake) {
   EXPECT_EQ(changed.error().message,
             "another program changed the allocation of " + tree_.at(kGroup) +
                 " during the measurement: the kernel shows L3:0=7, membw had set L3:0=0x3");
-}
-
-TEST_F(AllocationTest, OfAGroupThatIsGoneIsNotPutBack) {
-  ASSERT_TRUE(set("MB:0=50"));
-  resctrl_.delete_group(kGroup);
-  EXPECT_TRUE(allocation_.put_back());
 }
 
 /// A machine whose memory controllers count what a program moves, and as much of it in resctrl as
@@ -222,7 +208,7 @@ TEST_F(SweepTest, ComparesTheControllersOfASocketWithTheLocalBytesOfItsDomainAtE
   EXPECT_FALSE(resctrl_.has(kGroup)) << "it was made for the measurement";
 }
 
-TEST_F(SweepTest, IsDifferentIfOneStepIsAndTellsItInJson) {
+TEST_F(SweepTest, IsDifferentIfOneStepIs) {
   counted_[20] = 0.5;
   start({.local_domain = 1});
   const MembwResult result = sweep("MB:1=30..10/10");
@@ -230,25 +216,10 @@ TEST_F(SweepTest, IsDifferentIfOneStepIsAndTellsItInJson) {
   EXPECT_EQ(tallies.at(0).same, 2U);
   EXPECT_EQ(tallies.at(0).different, 1U);
   EXPECT_EQ(tallies.at(0).verdict(), MemoryVerdict::different);
-  extras_.pairs = limits_;
   const auto json = nlohmann::json::parse(membw_json(result, MemoryReport::total, {}, extras_));
-  const auto& step = json["sweep"]["steps"][1];
-  EXPECT_EQ(step["allocation"], "MB:1=20");
-  EXPECT_EQ(step["sources"][0]["total_bytes_per_s"], 256000.0);
-  EXPECT_EQ(step["sources"][1]["source"], "resctrl:local");
-  EXPECT_EQ(step["sources"][1]["total_bytes_per_s"], 128000.0);
-  EXPECT_EQ(step["comparisons"][0]["difference_bytes_per_s"], 128000.0);
-  EXPECT_EQ(step["comparisons"][0]["verdict"], "different");
-  EXPECT_EQ(json["sweep"]["verdicts"][0]["verdict"], "different");
-  EXPECT_EQ(json["sweep"]["verdicts"][0]["same"], 2);
-  const auto& sample = json["samples"][2];
-  EXPECT_EQ(sample["pids"], std::vector<int>{10});
-  EXPECT_EQ(sample["allocation"], "MB:1=20");
-  EXPECT_EQ(sample["pairs"][0]["first"], "pmu");
-  EXPECT_EQ(sample["pairs"][0]["second"], "resctrl:local");
-  EXPECT_EQ(sample["pairs"][0]["first_bytes_per_s"], 256000.0);
-  EXPECT_EQ(sample["pairs"][0]["second_bytes_per_s"], 128000.0);
-  EXPECT_EQ(sample["pairs"][0]["difference_bytes_per_s"], 128000.0);
+  EXPECT_EQ(json["sweep"]["steps"][1]["allocation"], "MB:1=20");
+  EXPECT_EQ(json["samples"][2]["allocation"], "MB:1=20");
+  EXPECT_EQ(json["samples"][2]["pids"], std::vector<int>{10});
 }
 
 TEST_F(SweepTest, ThatASignalEndsPutsBackTheAllocationOfAGroupThatStood) {
@@ -279,16 +250,6 @@ TEST_F(SweepTest, EndsWhenSomebodyElseChangesTheAllocation) {
   EXPECT_NE(result.error->message.find("the kernel shows MB:1=100, membw had set MB:1=20"),
             std::string::npos)
       << result.error->message;
-}
-
-TEST_F(AllocationTest, IsPutBackOnce) {
-  EXPECT_TRUE(allocation_.check()) << "nothing is set";
-  ASSERT_TRUE(set("MB:0=50"));
-  ASSERT_TRUE(allocation_.put_back());
-  resctrl_.allot(kGroup, "MB:0=70");
-  EXPECT_TRUE(allocation_.check()) << "it is not ours any more";
-  EXPECT_TRUE(allocation_.put_back());
-  EXPECT_EQ(resctrl_.schemata_of(kGroup), "MB:0=70;1=100;L3:0=7ff;1=7ff");
 }
 
 TEST_F(AllocationTest, StepsWithoutAnEndAreOneAndTheFirstThatCannotBeIsTold) {
@@ -332,18 +293,19 @@ TEST(CpuPlace, IsThatOfTheCacheOfLevelThree) {
   const Tree tree;
   const std::string cpu = "/sys/devices/system/cpu/cpu28";
   const auto why = [&] { return place_of_cpu(tree.files(), 28).error().message; };
-  EXPECT_EQ(why(), "cannot open " + tree.at(cpu) +
-                       "/topology/physical_package_id: No such file or directory");
+  EXPECT_NE(why().find("physical_package_id: No such file"), std::string::npos) << why();
   put_sockets(tree);
   EXPECT_EQ(why(), "CPU 28 has no L3 cache in " + tree.at(cpu) + "/cache");
-  tree.put(cpu + "/cache/a_third/level", "3\n");  // no cache
-  tree.put(cpu + "/cache/a_third/id", "5\n");
-  tree.put(cpu + "/cache/index0/type", "Data\n");  // without a level
-  tree.put(cpu + "/cache/index2/level", "2\n");
-  tree.put(cpu + "/cache/index2/id", "6\n");
+  for (const auto& [file, text] : {std::pair("a_third/level", "3\n"),  // no cache
+                                   {"a_third/id", "5\n"},
+                                   {"index0/type", "Data\n"},  // without a level
+                                   {"index2/level", "2\n"},
+                                   {"index2/id", "6\n"}}) {
+    tree.put(cpu + "/cache/" + file, text);
+  }
   EXPECT_EQ(why(), "CPU 28 has no L3 cache in " + tree.at(cpu) + "/cache");
   tree.put(cpu + "/cache/index3/level", "3\n");
-  EXPECT_EQ(why(), "cannot open " + tree.at(cpu) + "/cache/index3/id: No such file or directory");
+  EXPECT_NE(why().find("/cache/index3/id: No such file"), std::string::npos) << why();
   tree.put(cpu + "/cache/index3/id", "7\n");
   EXPECT_EQ(place_of_cpu(tree.files(), 28)->l3_domain, 7U);
   EXPECT_EQ(place_of_cpu(tree.files(), 28)->socket, 1U);

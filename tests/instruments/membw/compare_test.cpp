@@ -13,96 +13,106 @@
 namespace shmif::perf::test {
 namespace {
 
-constexpr double kGiga = 1e9;
+constexpr double kMega = 1e6;
+using V = MemoryVerdict;
 
+/// Rates in MB/s.
 MemorySummary summary(const std::string& source, MemoryScope scope, double reads, double writes) {
   MemorySummary made;
   made.source = source;
   made.scope = scope;
-  made.rates = {reads, writes, reads + writes};
+  made.rates = {reads * kMega, writes * kMega, (reads + writes) * kMega};
   return made;
 }
-MemorySummary group_of(double total) {
-  MemorySummary made = summary("resctrl", MemoryScope::group, 0, 0);
-  made.rates = {{}, {}, total, {}, "resctrl does not tell reads from writes"};
+MemorySummary with_background(MemorySummary made, double reads, double writes) {
+  made.background = MemoryRates{reads * kMega, writes * kMega, (reads + writes) * kMega};
+  return made;
+}
+MemorySummary copied(MemorySummary made, const std::string& part) {
+  made.part = part;
+  made.level = MemoryLevel::copied;
   return made;
 }
 
-TEST(MemoryComparisons, OfLikeSourcesHaveAVerdict) {
-  const auto pmu = summary("pmu", MemoryScope::machine, 6 * kGiga, 4 * kGiga);
-  auto other = pmu;
-  other.source = "resctrl";
-  other.rates.total = 9.5 * kGiga;
-  const auto near = compare_memory(pmu, other, MemoryReport::total);
-  EXPECT_EQ(near.first, "pmu");
-  EXPECT_EQ(near.second, "resctrl");
-  EXPECT_EQ(near.verdict, MemoryVerdict::same);
-  EXPECT_DOUBLE_EQ(near.difference_bytes_per_s.value(), 0.5 * kGiga);
-  EXPECT_DOUBLE_EQ(near.difference_share.value(), 0.05);
-  EXPECT_EQ(near.reason, "");
-  other.rates.total = 9 * kGiga;
-  EXPECT_EQ(compare_memory(pmu, other, MemoryReport::total).verdict, MemoryVerdict::different);
-  // Reads are compared with reads, and writes with writes.
-  EXPECT_EQ(compare_memory(pmu, other, MemoryReport::reads).verdict, MemoryVerdict::same);
-  other.rates.writes = 2 * kGiga;
-  EXPECT_EQ(compare_memory(pmu, other, MemoryReport::writes).verdict, MemoryVerdict::different);
-}
-
-TEST(MemoryComparisons, SubtractTheBackgroundOfWhatIsCompared) {
-  auto pmu = summary("pmu", MemoryScope::machine, 6 * kGiga, 4 * kGiga);
-  pmu.background = MemoryRates{0.25 * kGiga, 0.125 * kGiga, 0.375 * kGiga};
-  const auto group = summary("other", MemoryScope::group, 5 * kGiga, 4 * kGiga);
-  const auto difference = [&](MemoryReport report) {
-    return compare_memory(pmu, group, report).difference_bytes_per_s.value_or(0);
+TEST(MemoryComparisons, HaveAVerdictOfLikeSourcesAndAReasonOtherwise) {
+  const auto machine = summary("pmu", MemoryScope::machine, 600, 400);
+  const auto group = summary("resctrl", MemoryScope::group, 500, 250);
+  auto no_reads = group;
+  no_reads.rates.reads = {};
+  no_reads.rates.reason = "resctrl does not tell reads from writes";
+  const auto load = summary("load", MemoryScope::machine, 500, 250);
+  const auto bus = copied(summary("software", MemoryScope::machine, 1, 1), "bus");
+  constexpr auto kReads = MemoryReport::reads, kWrites = MemoryReport::writes;
+  constexpr auto kTotal = MemoryReport::total;
+  const CompareLimits limits{
+      .tolerance = 0.25, .floor_bytes_per_s = 250 * kMega, .background = 0.25};
+  auto near = limits, high = limits;
+  near.tolerance = 0.2499;
+  high.floor_bytes_per_s = 751 * kMega;
+  struct Case {
+    MemorySummary first, second;
+    MemoryReport report;
+    CompareLimits limits;
+    V verdict;
+    double difference;  ///< in MB/s
+    const char* reason = "";
   };
-  EXPECT_EQ(difference(MemoryReport::reads), 0.75 * kGiga);
-  EXPECT_EQ(difference(MemoryReport::writes), 0.125 * kGiga);
-  EXPECT_EQ(difference(MemoryReport::total), 0.625 * kGiga);
-}
-
-TEST(MemoryComparisons, OfDifferentThingsStandSideBySide) {
-  const auto pmu = summary("pmu", MemoryScope::machine, kGiga, kGiga);
-  auto software = pmu;
-  software.source = "software";
-  software.part = "bus";
-  software.level = MemoryLevel::copied;
-  auto result = compare_memory(pmu, software, MemoryReport::total);
-  EXPECT_EQ(result.second, "software:bus");
-  EXPECT_EQ(result.verdict, MemoryVerdict::not_comparable);
-  EXPECT_FALSE(result.difference_share);
-  EXPECT_EQ(result.reason,
-            "software:bus counts copied bytes, and pmu counts bytes of the memory itself");
-  auto devices = software;
-  devices.part = "devices";
-  EXPECT_EQ(compare_memory(software, devices, MemoryReport::total).reason,
-            "they count different copies");
-  const auto socket = summary("pmu", MemoryScope::socket, kGiga, kGiga);
-  EXPECT_EQ(compare_memory(pmu, socket, MemoryReport::total).verdict,
-            MemoryVerdict::not_comparable);
-}
-
-TEST(MemoryComparisons, WithoutAValueSayWhichIsMissing) {
-  const auto pmu = summary("pmu", MemoryScope::machine, 6 * kGiga, 4 * kGiga);
-  const auto reads = compare_memory(pmu, group_of(kGiga), MemoryReport::reads);
-  EXPECT_EQ(reads.verdict, MemoryVerdict::not_measured);
-  EXPECT_EQ(reads.reason, "resctrl has no reads: resctrl does not tell reads from writes");
+  for (const Case& each : std::initializer_list<Case>{
+           {machine, load, kTotal, limits, V::same, 250},
+           {machine, load, kTotal, near, V::different, 250},
+           {machine, load, kReads, limits, V::same, 100},
+           {machine, load, kWrites, limits, V::different, 150},
+           {machine, load, kTotal, high, V::refused, 250,
+            "below 751 MB/s, other traffic weighs too much"},
+           {group, machine, kTotal, limits, V::refused, 0,
+            "pmu counts the whole machine, and its background was not measured"},
+           {group, with_background(machine, 150, 100), kTotal, limits, V::same, 0},
+           {group, with_background(machine, 50, 100), kReads, limits, V::same, 50},
+           {group, with_background(machine, 150, 60), kWrites, limits, V::different, 90},
+           {with_background(machine, 150, 101), group, kTotal, limits, V::refused, 0,
+            "pmu counted a background of 251 MB/s, which is too much beside 1000 MB/s"},
+           {machine, bus, kTotal, limits, V::not_comparable, 0,
+            "software:bus counts copied bytes, and pmu counts bytes of the memory itself"},
+           {bus, copied(bus, "devices"), kTotal, limits, V::not_comparable, 0,
+            "they count different copies"},
+           {machine, summary("pmu", MemoryScope::socket, 600, 400), kTotal, limits,
+            V::not_comparable, 0, "one counts a socket, and the other the machine"},
+           {machine, no_reads, kReads, limits, V::not_measured, 0,
+            "resctrl has no reads: resctrl does not tell reads from writes"}}) {
+    const auto found = compare_memory(each.first, each.second, each.report, each.limits);
+    SCOPED_TRACE(found.first + " and " + found.second + ": " + found.reason);
+    EXPECT_EQ(found.first, each.first.label());
+    EXPECT_EQ(found.second, each.second.label());
+    EXPECT_EQ(word_of(found.verdict), std::string(word_of(each.verdict)));
+    EXPECT_DOUBLE_EQ(found.difference_bytes_per_s.value_or(0), each.difference * kMega);
+    EXPECT_EQ(found.reason, each.reason);
+  }
+  const auto shown = compare_memory(machine, load, kTotal, limits);
+  EXPECT_EQ(shown.first_bytes_per_s, 1000 * kMega);
+  EXPECT_EQ(shown.second_bytes_per_s, 750 * kMega);
+  EXPECT_EQ(shown.difference_share, 0.25);
+  const auto less = compare_memory(group, with_background(machine, 150, 100), kTotal, limits);
+  EXPECT_EQ(less.second_bytes_per_s, 750 * kMega) << "without the background";
+  EXPECT_EQ(compare_all({machine, machine, machine}, kTotal).size(), 3U) << "each pair once";
+  EXPECT_TRUE(compare_all({machine}, kTotal).empty());
 }
 
 TEST(MemoryComparisons, AreTheSameFromBothSidesAndBounded) {
   std::mt19937_64 random(5);
-  std::uniform_real_distribution<double> rate(0, 5 * kGiga);
+  std::uniform_real_distribution<double> rate(0, 5000);
   const auto any = [&] {
     auto made = summary("pmu", static_cast<MemoryScope>(random() % 3), rate(random), rate(random));
     made.level = static_cast<MemoryLevel>(random() % 2);
     if (random() % 8 == 0) made.rates = MemoryRates::not_measured("luck");
-    if (random() % 2 == 0) made.background = MemoryRates{rate(random), 0.0, rate(random) / 10};
+    if (random() % 2 == 0)
+      made.background = MemoryRates{rate(random) * kMega, 0.0, rate(random) * kMega / 10};
     return made;
   };
   for (int round = 0; round < 5000; ++round) {
     const auto one = any();
     const auto other = any();
     const auto report = static_cast<MemoryReport>(random() % 3);
-    const CompareLimits limits{rate(random) / (5 * kGiga), rate(random) / 2, 0.3};
+    const CompareLimits limits{rate(random) / 5000, rate(random) * kMega / 2, 0.3};
     const auto result = compare_memory(one, other, report, limits);
     const auto turned = compare_memory(other, one, report, limits);
     EXPECT_EQ(result.verdict, turned.verdict);
@@ -127,67 +137,6 @@ TEST(MemoryComparisons, AreTheSameFromBothSidesAndBounded) {
   }
 }
 
-TEST(MemoryComparisons, OfManySourcesAreAllPairsOnce) {
-  const auto pmu = summary("pmu", MemoryScope::machine, kGiga, kGiga);
-  const auto all = compare_all({pmu, pmu, pmu}, MemoryReport::total);
-  EXPECT_EQ(all.size(), 3U);
-  EXPECT_TRUE(compare_all({pmu}, MemoryReport::total).empty());
-}
-
-MemorySummary rates_of(const std::string& source, MemoryScope scope, double total) {
-  MemorySummary made;
-  made.source = source;
-  made.scope = scope;
-  made.rates.total = total;
-  return made;
-}
-
-TEST(ComparisonLimits, AreReachedByTheToleranceAndTheFloorThemselves) {
-  const auto one = rates_of("pmu", MemoryScope::machine, 1000e6);
-  const auto other = rates_of("load", MemoryScope::machine, 750e6);
-  CompareLimits limits;
-  limits.floor_bytes_per_s = 750e6;
-  limits.tolerance = 0.25;
-  auto result = compare_memory(one, other, MemoryReport::total, limits);
-  EXPECT_EQ(result.verdict, MemoryVerdict::same);
-  EXPECT_EQ(result.first_bytes_per_s, 1000e6);
-  EXPECT_EQ(result.second_bytes_per_s, 750e6);
-  EXPECT_EQ(result.difference_bytes_per_s, 250e6);
-  EXPECT_EQ(result.difference_share, 0.25);
-  limits.tolerance = 0.2499;
-  EXPECT_EQ(compare_memory(one, other, MemoryReport::total, limits).verdict,
-            MemoryVerdict::different);
-  limits.floor_bytes_per_s = 751e6;
-  result = compare_memory(one, other, MemoryReport::total, limits);
-  EXPECT_EQ(result.verdict, MemoryVerdict::refused);
-  EXPECT_EQ(result.reason, "below 751 MB/s, other traffic weighs too much");
-}
-
-TEST(ComparisonLimits, OfTheBackgroundAreSharesOfWhatWasCounted) {
-  auto machine = rates_of("pmu", MemoryScope::machine, 1000e6);
-  const auto group = rates_of("resctrl", MemoryScope::group, 750e6);
-  CompareLimits limits;
-  limits.floor_bytes_per_s = 1;
-  limits.background = 0.25;
-  auto result = compare_memory(group, machine, MemoryReport::total, limits);
-  EXPECT_EQ(result.verdict, MemoryVerdict::refused);
-  EXPECT_EQ(result.reason, "pmu counts the whole machine, and its background was not measured");
-  machine.background.emplace();
-  machine.background->total = 250e6;
-  result = compare_memory(group, machine, MemoryReport::total, limits);
-  EXPECT_EQ(result.verdict, MemoryVerdict::same) << result.reason;
-  EXPECT_EQ(result.first_bytes_per_s, 750e6);
-  EXPECT_EQ(result.second_bytes_per_s, 750e6) << "without the background";
-  machine.background->total = 251e6;
-  result = compare_memory(group, machine, MemoryReport::total, limits);
-  EXPECT_EQ(result.verdict, MemoryVerdict::refused);
-  EXPECT_EQ(result.reason,
-            "pmu counted a background of 251 MB/s, which is too much beside 1000 MB/s");
-  const auto socket = rates_of("pmu", MemoryScope::socket, 1000e6);
-  EXPECT_EQ(compare_memory(machine, socket, MemoryReport::total, limits).reason,
-            "one counts a socket, and the other the machine");
-}
-
 TEST(ComparisonTallies, CountEachVerdictOfEachPair) {
   const auto step = [](MemoryVerdict first, MemoryVerdict second) {
     std::vector<MemoryComparison> pairs(2);
@@ -199,7 +148,6 @@ TEST(ComparisonTallies, CountEachVerdictOfEachPair) {
     pairs[1].verdict = second;
     return pairs;
   };
-  using V = MemoryVerdict;
   const auto counts =
       tally({step(V::same, V::not_comparable), step(V::same, V::same), step(V::same, V::same),
              step(V::different, V::same), step(V::different, V::same), step(V::refused, V::same),
@@ -227,7 +175,7 @@ TEST(ComparisonTallies, CountEachVerdictOfEachPair) {
 }
 
 TEST(MemoryComparisons, RefuseWhatIsNoNumberAndDivideByNoZero) {
-  const auto pmu = summary("pmu", MemoryScope::machine, kGiga, kGiga);
+  const auto pmu = summary("pmu", MemoryScope::machine, 1000, 1000);
   auto other = pmu;
   for (const double none :
        {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()}) {

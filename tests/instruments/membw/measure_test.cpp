@@ -101,6 +101,11 @@ class MembwRun : public ::testing::Test {
     hooks_.sleep = [this](auto time) { return world_.sleep(time); };
   }
   MembwResult go() { return measure_memory(sources_, {10}, options_, hooks_); }
+  /// The program can be stopped and goes on, or not.
+  void can_pause(bool can = true) {
+    hooks_.pause = [this, can] { return world_.log.emplace_back("pause"), can; };
+    hooks_.resume = [this] { return world_.log.emplace_back("resume"), true; };
+  }
   std::ptrdiff_t times(const std::string& what) const {
     return std::ranges::count(world_.log, what);
   }
@@ -154,23 +159,18 @@ TEST_F(MembwRun, OfASingleRoundKeepsTheOnlySample) {
   EXPECT_EQ(result.sources[0].rates.reads, 200) << "of the window behind the background's";
   EXPECT_EQ(result.sources[0].window_s, 5);
   EXPECT_FALSE(result.partial);
-}
-
-TEST_F(MembwRun, OfARoundThatDidNotEndHasNoSample) {
-  options_.samples = 1;
-  options_.once = true;
   hooks_.round = [] { return Woken::stopped; };
+  world_.log.clear();
   const MembwResult stopped = go();
-  EXPECT_TRUE(stopped.samples.empty());
+  EXPECT_TRUE(stopped.samples.empty()) << "it did not end";
   EXPECT_TRUE(stopped.partial);
-  EXPECT_EQ(times("pmu disable"), 1);
+  EXPECT_EQ(times("pmu disable"), 2) << "with that of the background";
 }
 
 TEST_F(MembwRun, MeasuresTheBackgroundFirstWhileTheProgramIsPaused) {
   options_.samples = 1;
   hooks_.begin = [this] { return world_.log.emplace_back("begin"), Result<void>(); };
-  hooks_.pause = [this] { return world_.log.emplace_back("pause"), true; };
-  hooks_.resume = [this] { return world_.log.emplace_back("resume"), true; };
+  can_pause();
   const MembwResult result = go();
   const Log first(world_.log.begin(), world_.log.begin() + 11);
   EXPECT_EQ(first,
@@ -185,8 +185,7 @@ TEST_F(MembwRun, MeasuresTheBackgroundFirstWhileTheProgramIsPaused) {
 TEST_F(MembwRun, LeavesNoProgramPausedHoweverTheBackgroundEnds) {
   for (const Woken woken : {Woken::stopped, Woken::nothing_left}) {
     world_ = {.log = {}, .wakes = {woken}};
-    hooks_.pause = [this] { return world_.log.emplace_back("pause"), true; };
-    hooks_.resume = [this] { return world_.log.emplace_back("resume"), true; };
+    can_pause();
     const MembwResult result = go();
     EXPECT_EQ(times("pause"), 1);
     EXPECT_EQ(times("resume"), 1);
@@ -206,25 +205,18 @@ TEST_F(MembwRun, OpensNoWindowForAProgramThatCannotBegin) {
   EXPECT_TRUE(result.partial);
 }
 
-TEST_F(MembwRun, GoesOnUntilTheWatchedProcessesHaveEnded) {
-  world_.wakes = {Woken::time_is_up, Woken::time_is_up, Woken::time_is_up, Woken::time_is_up,
-                  Woken::nothing_left};
-  const MembwResult result = go();
-  EXPECT_EQ(times("pmu enable"), 4);
-  EXPECT_EQ(times("pmu disable"), 4) << "also of the window that was cut short";
-  EXPECT_EQ(result.samples.size(), 2U);
-  EXPECT_FALSE(result.partial);
-  EXPECT_EQ(world_.log.back(), "pmu close");
-}
-
-TEST_F(MembwRun, ThatASignalEndsIsPartialAndClosed) {
-  world_.wakes = {Woken::time_is_up, Woken::time_is_up, Woken::time_is_up, Woken::stopped};
-  const MembwResult result = go();
-  EXPECT_TRUE(result.partial);
-  EXPECT_FALSE(result.error);
-  EXPECT_EQ(result.samples.size(), 1U);
-  EXPECT_EQ(result.sources[0].rates.reads, 200);
-  EXPECT_EQ(world_.log.back(), "pmu close");
+TEST_F(MembwRun, GoesOnUntilTheWatchedProcessesHaveEndedOrASignalComes) {
+  constexpr auto kUp = Woken::time_is_up;
+  for (const Woken woken : {Woken::nothing_left, Woken::stopped}) {
+    world_ = {.log = {}, .wakes = {kUp, kUp, kUp, kUp, woken}};
+    const MembwResult result = go();
+    EXPECT_EQ(times("pmu enable"), 4);
+    EXPECT_EQ(times("pmu disable"), 4) << "also of the window that was cut short";
+    EXPECT_EQ(result.samples.size(), 2U);
+    EXPECT_EQ(result.partial, woken == Woken::stopped);
+    EXPECT_FALSE(result.error);
+    EXPECT_EQ(world_.log.back(), "pmu close");
+  }
 }
 
 TEST_F(MembwRun, GoesOnWithTheOtherSourcesWhenOneFails) {
@@ -247,16 +239,9 @@ TEST_F(MembwRun, GoesOnWithTheOtherSourcesWhenOneFails) {
   EXPECT_EQ(go().error->message, "resctrl cannot close") << "which is closed first";
 }
 
-TEST_F(MembwRun, TellsTheLeastShareInWhichItsCountersRan) {
-  options_.samples = 3;
-  fakes_[0]->shares = {0.1, 0.75, 0.5, 0.625};  // the first is dropped
-  const MembwResult result = go();
-  EXPECT_EQ(result.sources[0].running_share, 0.5);
-  EXPECT_EQ(result.sources[1].running_share, 1);
-}
-
-TEST_F(MembwRun, CallsItsHooksInOrderAndTheLastOneAlways) {
+TEST_F(MembwRun, CallsItsHooksInOrderAndTellsTheFirstErrorOfThem) {
   options_.samples = 5;
+  const auto error = [](const char* text) { return Error(Errc::bad_argument, text); };
   const auto note = [this](const std::string& what) { world_.log.push_back(what); };
   hooks_.init = [&] { return note("init"), Result<void>(); };
   hooks_.set_up = [&](std::size_t number) {
@@ -276,43 +261,57 @@ TEST_F(MembwRun, CallsItsHooksInOrderAndTheLastOneAlways) {
   }
   EXPECT_EQ(times("measured 2"), 0);
 
-  world_.log.clear();
-  hooks_.measured = [&](const MembwSample&) {
-    return Result<void>(Error(Errc::bad_argument, "a full disk"));
+  fakes_[1]->fails_at = "close";
+  hooks_.end = [&] { return note("end"), Result<void>(error("at the end")); };
+  hooks_.set_up = [&](std::size_t number) {
+    return number == 2 ? Result<bool>(error("set_up")) : Result<bool>(true);
   };
   const MembwResult failed = go();
-  EXPECT_EQ(failed.error->message, "a full disk");
-  EXPECT_EQ(world_.log.back(), "end");
-  EXPECT_EQ(times("pmu close"), 1);
-
+  EXPECT_EQ(failed.error->message, "set_up");
+  EXPECT_TRUE(failed.partial);
+  EXPECT_EQ(failed.samples.size(), 1U);
+  hooks_.set_up = {};
+  EXPECT_EQ(go().error->message, "resctrl cannot close");
+  fakes_[1]->fails_at = "";
+  EXPECT_EQ(go().error->message, "at the end");
   world_.log.clear();
-  hooks_.init = [] { return Result<void>(Error(Errc::bad_argument, "not now")); };
+  hooks_.measured = [&](const MembwSample&) { return Result<void>(error("measured")); };
+  const MembwResult full = go();
+  EXPECT_EQ(full.error->message, "measured");
+  EXPECT_TRUE(full.samples.empty());
+  EXPECT_EQ(times("pmu enable"), 1) << "nothing is measured behind it";
+  EXPECT_EQ(times("pmu close"), 1);
+  EXPECT_EQ(world_.log.back(), "end");
+  world_.log.clear();
+  hooks_.init = [&] { return Result<void>(error("not now")); };
   EXPECT_EQ(go().error->message, "not now");
   EXPECT_EQ(world_.log, Log{"end"}) << "nothing was opened";
 }
 
 TEST_F(MembwRun, TellsOfEachSourceWhatItIs) {
-  options_.samples = 2;
+  options_.samples = 3;
+  fakes_[0]->shares = {0.1, 0.75, 0.5, 0.625};  // the first is dropped
   fakes_[1]->its_part = "half";
   fakes_[1]->its_level = MemoryLevel::copied;
   const MembwResult result = go();
   EXPECT_EQ(result.processes, std::vector<pid_t>{10});
-  EXPECT_EQ(result.sources[0].source, "pmu");
-  EXPECT_EQ(result.sources[0].part, "");
-  EXPECT_EQ(result.sources[0].origin, "fake of 1") << "as it was when it was opened";
-  EXPECT_EQ(result.sources[0].scope, MemoryScope::machine);
-  EXPECT_EQ(result.sources[0].level, MemoryLevel::dram);
-  EXPECT_EQ(result.sources[1].label(), "resctrl:half");
-  EXPECT_EQ(result.sources[1].scope, MemoryScope::group);
-  EXPECT_EQ(result.sources[1].level, MemoryLevel::copied);
-  EXPECT_EQ(result.sources[1].samples, 2U);
-  EXPECT_EQ(result.sources[1].window_s, 2);
+  const MemorySummary &pmu = result.sources[0], &resctrl = result.sources[1];
+  EXPECT_EQ(pmu.label(), "pmu");
+  EXPECT_EQ(pmu.origin, "fake of 1") << "as it was when it was opened";
+  EXPECT_EQ(pmu.scope, MemoryScope::machine);
+  EXPECT_EQ(pmu.level, MemoryLevel::dram);
+  EXPECT_EQ(pmu.running_share, 0.5) << "the least";
+  EXPECT_EQ(resctrl.label(), "resctrl:half");
+  EXPECT_EQ(resctrl.scope, MemoryScope::group);
+  EXPECT_EQ(resctrl.level, MemoryLevel::copied);
+  EXPECT_EQ(resctrl.samples, 3U);
+  EXPECT_EQ(resctrl.window_s, 3);
+  EXPECT_EQ(resctrl.running_share, 1);
 }
 
 TEST_F(MembwRun, MeasuresNoBackgroundOfAProgramThatCannotBePaused) {
   options_.samples = 1;
-  hooks_.pause = [this] { return world_.log.emplace_back("pause"), false; };
-  hooks_.resume = [this] { return world_.log.emplace_back("resume"), true; };
+  can_pause(false);
   const MembwResult result = go();
   EXPECT_EQ(times("pause"), 1);
   EXPECT_EQ(times("resume"), 0);
@@ -344,31 +343,6 @@ TEST_F(MembwRun, WaitsOnlyIfTheIntervalIsLongerThanTheWindow) {
     EXPECT_EQ(result.samples.size(), 1U);
     EXPECT_EQ(result.partial, woken == Woken::stopped);
   }
-}
-
-TEST_F(MembwRun, EndsAtTheFirstErrorOfAHookAndTellsThatOne) {
-  options_.samples = 3;
-  const auto error = [](const char* text) { return Error(Errc::bad_argument, text); };
-  hooks_.set_up = [&](std::size_t number) {
-    return number == 2 ? Result<bool>(error("set_up")) : Result<bool>(true);
-  };
-  fakes_[1]->fails_at = "close";
-  hooks_.end = [&] { return Result<void>(error("end")); };
-  const MembwResult failed = go();
-  EXPECT_EQ(failed.error->message, "set_up");
-  EXPECT_TRUE(failed.partial);
-  EXPECT_EQ(failed.samples.size(), 1U);
-  EXPECT_EQ(times("pmu enable"), 2);
-  hooks_.set_up = {};
-  EXPECT_EQ(go().error->message, "resctrl cannot close");
-  fakes_[1]->fails_at = "";
-  EXPECT_EQ(go().error->message, "end");
-  world_.log.clear();
-  hooks_.measured = [&](const MembwSample&) { return Result<void>(error("measured")); };
-  const MembwResult stopped = go();
-  EXPECT_EQ(stopped.error->message, "measured");
-  EXPECT_TRUE(stopped.samples.empty());
-  EXPECT_EQ(times("pmu enable"), 1) << "nothing is measured behind it";
 }
 
 TEST_F(MembwRun, DropsTheFirstSampleOfEachStep) {

@@ -1,12 +1,16 @@
 // Which counters are opened on machines of Intel and AMD, and that a machine of which one
 // controller is described badly gives none.
 
-#include "instruments/membw/pmu_source.hpp"
-
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <optional>
 #include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "instruments/membw/pmu_source.hpp"
 #include "tests/instruments/membw/trees.hpp"
 
 namespace shmif::perf::test {
@@ -14,24 +18,105 @@ namespace {
 
 using Counts = MemoryCounter::Counts;
 
-TEST(MemoryCounters, OfTwoIntelSocketsAreOneForEachChannelSocketAndDirection) {
-  const Tree tree;
-  for (unsigned channel = 0; channel < 6; ++channel) put_imc(tree, channel);
-  put_free_running(tree, 0);
-  tree.put(kPmuFolder + std::string("uncore_cha_0/type"), "40\n");
-  const auto counters = find_memory_counters(tree.files());
-  ASSERT_TRUE(counters) << counters.error().message;
-  EXPECT_EQ(counters->size(), 6U * 2 * 2);
-  std::set<std::string> names;
-  for (const MemoryCounter& each : *counters) {
-    names.insert(each.name);
-    EXPECT_EQ(each.bytes_per_count, 64) << each.name;
-    EXPECT_EQ(each.event.config, each.counts == Counts::reads ? 0x304U : 0xC04U) << each.name;
-    EXPECT_TRUE(each.cpu == 0 || each.cpu == 28) << each.name;
+/// Channels of which each half has its own events.
+void put_halves(const Tree& tree) {
+  put_imc(tree, 0, "0\n");
+  const std::string events = kPmuFolder + std::string("uncore_imc_0/events/");
+  for (const std::string which : {"read", "write"}) {
+    tree.remove(events + "cas_count_" + which);
+    for (const char* half : {"_sch0", "_sch1"}) {
+      const std::string name = events + "cas_count_" + which + half;
+      tree.put(name, which == "read" ? "event=0x05,umask=0xcf\n" : "event=0x05,umask=0xf0\n");
+      tree.put(name + ".scale", "6.103515625e-5\n");
+      tree.put(name + ".unit", "MiB\n");
+    }
   }
-  EXPECT_EQ(names.size(), counters->size());
-  EXPECT_TRUE(names.contains("uncore_imc_5/cas_count_write/ on CPU 28"));
-  EXPECT_EQ(counters->back().event.type, 19U);
+}
+
+TEST(MemoryCounters, AreOneForEachChannelSocketAndDirectionAsTheProcessorHasThem) {
+  const auto put_many = [](unsigned count, const auto& put) {
+    return [=](const Tree& tree) {
+      for (unsigned channel = 0; channel < count; ++channel) put(tree, channel);
+    };
+  };
+  struct One {
+    std::size_t at;
+    std::string name;
+    std::uint64_t config;
+    Counts counts;
+  };
+  struct Case {
+    const char* what;
+    std::function<void(const Tree&)> put;
+    std::size_t count;
+    std::vector<One> ones;  ///< some of them
+  };
+  constexpr auto kReads = Counts::reads, kWrites = Counts::writes;
+  for (const Case& each : std::initializer_list<Case>{
+           {"two sockets of Intel",
+            put_many(6,
+                     [](const Tree& tree, unsigned channel) {
+                       put_imc(tree, channel);
+                       put_free_running(tree, 0);
+                       tree.put(kPmuFolder + std::string("uncore_cha_0/type"), "40\n");
+                     }),
+            6 * 2 * 2,
+            {{0, "uncore_imc_0/cas_count_read/ on CPU 0", 0x304, kReads},
+             {23, "uncore_imc_5/cas_count_write/ on CPU 28", 0xC04, kWrites}}},
+           {"channels with two halves",
+            put_halves,
+            4,
+            {{1, "uncore_imc_0/cas_count_read_sch1/ on CPU 0", 0xCF05, kReads},
+             {3, "uncore_imc_0/cas_count_write_sch1/ on CPU 0", 0xF005, kWrites}}},
+           {"channels of AMD",
+            put_many(24,
+                     [](const Tree& tree, unsigned channel) {
+                       put_umc(tree, channel, channel < 12 ? "0\n" : "64\n");
+                       put_fabric(tree, 0x1a, true);
+                     }),
+            48,
+            {{0, "amd_umc_0/umc_cas_cmd.rd/ on CPU 0", 0x10A, kReads},
+             {1, "amd_umc_0/umc_cas_cmd.wr/ on CPU 0", 0x20A, kWrites}}},
+           {"the data fabric of Zen 5",
+            [](const Tree& tree) { put_fabric(tree, 0x1a, true); },
+            12 * 2 * 2,
+            {{0, "amd_df/local_or_remote_socket_read_data_beats_dram_0/ on CPU 0", 0x0F00FE1F,
+              kReads},
+             {2, "amd_df/local_or_remote_socket_write_data_beats_dram_0/ on CPU 0", 0x0F00FF1F,
+              kWrites}}},
+           {"the data fabric of Zen 4",
+            [](const Tree& tree) { put_fabric(tree, 0x19, true, "0\n"); },
+            12 * 4,
+            {{0, "amd_df/local_processor_read_data_beats_cs0/ on CPU 0", 0x0700FE1F, kReads},
+             {1, "amd_df/remote_processor_read_data_beats_cs0/ on CPU 0", 0x0B00FE1F, kReads},
+             {2, "amd_df/local_processor_write_data_beats_cs0/ on CPU 0", 0x0700FF1F, kWrites},
+             {47, "amd_df/remote_processor_write_data_beats_cs11/ on CPU 0", 0x20B00FFDF,
+              kWrites}}},
+           {"the data fabric of Zen 1",
+            [](const Tree& tree) { put_fabric(tree, 0x17, false, "0\n"); },
+            8,
+            {{0, "amd_df/dram_channel_data_controller_0/ on CPU 0", 0x3807, Counts::both},
+             {4, "amd_df/dram_channel_data_controller_4/ on CPU 0", 0x100003807, Counts::both}}}}) {
+    SCOPED_TRACE(each.what);
+    const Tree tree;
+    each.put(tree);
+    const auto counters = find_memory_counters(tree.files());
+    ASSERT_TRUE(counters) << counters.error().message;
+    ASSERT_EQ(counters->size(), each.count);
+    std::set<std::string> names;
+    for (const MemoryCounter& one : *counters) {
+      names.insert(one.name);
+      EXPECT_EQ(one.bytes_per_count, 64) << one.name;
+      EXPECT_TRUE(one.name.ends_with(" on CPU " + std::to_string(one.cpu))) << one.name;
+    }
+    EXPECT_EQ(names.size(), each.count);
+    for (const One& one : each.ones) {
+      const MemoryCounter& found = counters->at(one.at);
+      EXPECT_EQ(found.name, one.name);
+      EXPECT_EQ(found.event.config, one.config) << one.name;
+      EXPECT_EQ(found.counts, one.counts) << one.name;
+    }
+  }
 }
 
 TEST(MemoryCounters, OfOneSocketAreOnItsCpu) {
@@ -47,83 +132,6 @@ TEST(MemoryCounters, OfOneSocketAreOnItsCpu) {
   EXPECT_EQ(none.error().message, "no memory controller belongs to socket 2");
   tree.remove("/sys/devices/system/cpu/cpu28");
   EXPECT_FALSE(find_memory_counters(tree.files(), 1));
-}
-
-TEST(MemoryCounters, OfChannelsWithTwoHalvesCountBoth) {
-  const Tree tree;
-  put_imc(tree, 0, "0\n");
-  const std::string events = kPmuFolder + std::string("uncore_imc_0/events/");
-  for (const std::string which : {"read", "write"}) {
-    tree.remove(events + "cas_count_" + which);
-    for (const char* half : {"_sch0", "_sch1"}) {
-      const std::string name = events + "cas_count_" + which + half;
-      tree.put(name, which == "read" ? "event=0x05,umask=0xcf\n" : "event=0x05,umask=0xf0\n");
-      tree.put(name + ".scale", "6.103515625e-5\n");
-      tree.put(name + ".unit", "MiB\n");
-    }
-  }
-  const auto counters = find_memory_counters(tree.files());
-  ASSERT_TRUE(counters) << counters.error().message;
-  ASSERT_EQ(counters->size(), 4U);
-  EXPECT_EQ(counters->at(1).name, "uncore_imc_0/cas_count_read_sch1/ on CPU 0");
-  EXPECT_EQ(counters->at(1).event.config, 0xCF05U);
-  EXPECT_EQ(counters->at(3).counts, Counts::writes);
-}
-
-TEST(MemoryCounters, OfAmdChannelsUseTheMaskOfReadsAndWrites) {
-  const Tree tree;
-  for (unsigned channel = 0; channel < 12; ++channel) put_umc(tree, channel);
-  for (unsigned channel = 12; channel < 24; ++channel) put_umc(tree, channel, "64\n");
-  put_fabric(tree, 0x1a, true);
-  const auto counters = find_memory_counters(tree.files());
-  ASSERT_TRUE(counters) << counters.error().message;
-  ASSERT_EQ(counters->size(), 48U);
-  EXPECT_EQ(counters->at(0).name, "amd_umc_0/umc_cas_cmd.rd/ on CPU 0");
-  EXPECT_EQ(counters->at(0).event.config, 0x10AU);
-  EXPECT_EQ(counters->at(1).event.config, 0x20AU);
-  EXPECT_EQ(counters->at(1).counts, Counts::writes);
-  EXPECT_EQ(counters->at(1).bytes_per_count, 64);
-}
-
-TEST(MemoryCounters, OfTheDataFabricDependOnTheProcessor) {
-  const Tree fifth;
-  put_fabric(fifth, 0x1a, true);
-  const auto newest = find_memory_counters(fifth.files());
-  ASSERT_TRUE(newest) << newest.error().message;
-  EXPECT_EQ(newest->size(), 12U * 2 * 2);
-  EXPECT_EQ(newest->at(0).event.config, 0x0F00FE1FU);
-  EXPECT_EQ(newest->at(2).event.config, 0x0F00FF1FU);
-  EXPECT_EQ(newest->at(2).counts, Counts::writes);
-
-  const Tree fourth;
-  put_fabric(fourth, 0x19, true, "0\n");
-  const auto newer = find_memory_counters(fourth.files());
-  ASSERT_TRUE(newer) << newer.error().message;
-  EXPECT_EQ(newer->size(), 12U * 4);
-  EXPECT_EQ(newer->at(0).event.config, 0x0700FE1FU);
-  EXPECT_EQ(newer->at(1).name, "amd_df/remote_processor_read_data_beats_cs0/ on CPU 0");
-  EXPECT_EQ(newer->at(1).event.config, 0x0B00FE1FU);
-  for (std::size_t i = 0; i < newer->size(); ++i) {
-    const MemoryCounter& each = newer->at(i);
-    const bool writes = each.name.find("_write_") != std::string::npos;
-    EXPECT_EQ(each.counts, writes ? Counts::writes : Counts::reads) << each.name;
-  }
-  EXPECT_EQ(newer->back().name, "amd_df/remote_processor_write_data_beats_cs11/ on CPU 0");
-  EXPECT_EQ(newer->back().event.config, 0x20B00FFDFU);
-
-  const Tree first;
-  put_fabric(first, 0x17, false, "0\n");
-  const auto older = find_memory_counters(first.files());
-  ASSERT_TRUE(older) << older.error().message;
-  ASSERT_EQ(older->size(), 8U);
-  EXPECT_EQ(older->at(0).event.config, 0x3807U);
-  EXPECT_EQ(older->at(4).event.config, 0x100003807U);
-  EXPECT_EQ(older->at(4).counts, Counts::both);
-
-  const Tree unknown;
-  put_fabric(unknown, 0x30, true);
-  EXPECT_EQ(find_memory_counters(unknown.files()).error().message,
-            "the events of amd_df are not known for this processor");
 }
 
 TEST(MemoryCounters, OfAMachineWithABrokenControllerAreNone) {
@@ -151,7 +159,6 @@ TEST(MemoryCounters, OfAMachineWithABrokenControllerAreNone) {
     SCOPED_TRACE(each.file + ' ' + each.text.value_or("(missing)"));
     const Tree tree;
     for (unsigned channel = 0; channel < 3; ++channel) put_imc(tree, channel);
-    ASSERT_TRUE(find_memory_counters(tree.files()));
     if (each.text) {
       tree.put(pmu + each.file, *each.text);
     } else {
@@ -166,18 +173,19 @@ TEST(MemoryCounters, OfAMachineWithABrokenControllerAreNone) {
 
 TEST(MemoryCounters, OfAMachineWithoutThemAreNoneAndTheReasonSaysWhatThereIs) {
   const Tree tree;
-  EXPECT_NE(find_memory_counters(tree.files()).error().message.find("describes no PMUs"),
-            std::string::npos);
+  const auto expect = [&](const std::string& says) {
+    const auto none = find_memory_counters(tree.files());
+    ASSERT_FALSE(none) << says;
+    EXPECT_EQ(none.error().code, Errc::not_supported);
+    EXPECT_NE(none.error().message.find(says), std::string::npos) << none.error().message;
+  };
+  expect("describes no PMUs");
   tree.put(kPmuFolder + std::string("software/type"), "1\n");
-  const auto plain = find_memory_counters(tree.files());
-  ASSERT_FALSE(plain);
-  EXPECT_EQ(plain.error().code, Errc::not_supported);
-  EXPECT_EQ(plain.error().message, "no PMU of a memory controller in " + tree.path() +
-                                       "/sys/bus/event_source/devices (uncore_imc_N, amd_umc_N or "
-                                       "amd_df)");
+  expect("(uncore_imc_N, amd_umc_N or amd_df)");
   put_free_running(tree, 0);
-  EXPECT_NE(find_memory_counters(tree.files()).error().message.find("but free-running ones"),
-            std::string::npos);
+  expect("but free-running ones");
+  put_fabric(tree, 0x30, true);
+  expect("the events of amd_df are not known for this processor");
 }
 
 TEST(MemoryCounters, CountInTheUnitsThatTheirFilesName) {

@@ -38,69 +38,54 @@ TEST(GrowingCounter, GrowsAcrossItsEndAndIsNotSetBackUnnoticed) {
   }
 }
 
-TEST(AssignModeText, HasOneModeInBrackets) {
+TEST(ResctrlTexts, HaveOneMeaningOrAreRefused) {
   EXPECT_EQ(read_assign_mode("[mbm_event]\ndefault\n").value(), "mbm_event");
   EXPECT_EQ(read_assign_mode("mbm_event\n[default]\n").value(), "default");
+  const auto assignments =
+      read_mbm_assignments("mbm_total_bytes:0=e;1=_\nmbm_local_bytes:0=_;1=_\n").value();
+  EXPECT_EQ(assignments.at("mbm_total_bytes"),
+            (std::map<unsigned, std::string>{{0, "e"}, {1, "_"}}));
+  EXPECT_EQ(assignments.at("mbm_local_bytes").at(0), "_");
+  EXPECT_TRUE(read_mbm_assignments("")->empty());
+  EXPECT_EQ(l3_domain_of("mon_L3_00"), 0U);
+  EXPECT_EQ(l3_domain_of("mon_L3_128"), 128U);
+  EXPECT_EQ(read_tasks("1\n20\n").value(), (std::vector<int>{1, 20}));
+  EXPECT_TRUE(read_tasks("")->empty());
   for (const char* text : {"", "default\n", "[]\n", "[mbm_event]\n[default]\n", "[mbm_event\n"}) {
     EXPECT_FALSE(read_assign_mode(text)) << text;
   }
-}
-
-TEST(AssignmentsText, HasAStateForEachEventAndDomain) {
-  const auto assignments =
-      read_mbm_assignments("mbm_total_bytes:0=e;1=_\nmbm_local_bytes:0=_;1=_\n");
-  ASSERT_TRUE(assignments);
-  EXPECT_EQ(assignments->at("mbm_total_bytes"),
-            (std::map<unsigned, std::string>{{0, "e"}, {1, "_"}}));
-  EXPECT_EQ(assignments->at("mbm_local_bytes").at(0), "_");
-  EXPECT_TRUE(read_mbm_assignments("")->empty());
   for (const char* text :
        {"mbm_total_bytes\n", ":0=e\n", "mbm_total_bytes:0\n", "mbm_total_bytes:=e\n",
         "mbm_total_bytes:0=\n", "x:0=e;\n", "x:4294967296=e\n"}) {
     EXPECT_FALSE(read_mbm_assignments(text)) << text;
   }
-}
-
-TEST(MonitoringFolder, IsOneOfAnL3Domain) {
-  EXPECT_EQ(l3_domain_of("mon_L3_00"), 0U);
-  EXPECT_EQ(l3_domain_of("mon_L3_128"), 128U);
   for (const char* name : {"mon_L3_", "mon_L2_00", "mon_sub_L3_01", "mon_L3_0x", "mon_PERF_PKG_00",
                            "mon_L3_4294967296"}) {
     EXPECT_FALSE(l3_domain_of(name)) << name;
   }
-}
-
-TEST(MountsText, TellsWhereResctrlIs) {
-  EXPECT_EQ(resctrl_mount_in("sysfs /sys sysfs rw 0 0\nresctrl /sys/fs/resctrl resctrl rw 0 0\n"),
-            "/sys/fs/resctrl");
-  EXPECT_EQ(resctrl_mount_in("none /my\\040own\\134 resctrl rw 0 0\n"), "/my own\\");
-  EXPECT_EQ(resctrl_mount_in("none /a\\04 resctrl rw 0 0\n"), "/a\\04");
-  EXPECT_FALSE(resctrl_mount_in("resctrl /sys/fs/resctrl tmpfs rw 0 0\n"));
-  EXPECT_FALSE(resctrl_mount_in(""));
-  EXPECT_FALSE(resctrl_mount_in("resctrl\n"));
-}
-
-TEST(TasksText, IsNumbersOneALine) {
-  EXPECT_EQ(read_tasks("1\n20\n").value(), (std::vector<int>{1, 20}));
-  EXPECT_TRUE(read_tasks("")->empty());
   for (const char* text : {"0\n", "a\n", "1 2\n", "2147483648\n", "1\n\n2\n"}) {
     EXPECT_FALSE(read_tasks(text)) << text;
   }
 }
 
-TEST(ResctrlTexts, OfMountsHaveOctalEscapes) {
-  const auto path = [](const std::string& word) {
-    return resctrl_mount_in("none " + word + " resctrl rw 0 0\n").value_or("nowhere");
-  };
-  EXPECT_EQ(path("/a\\040b\\011c"), "/a b\tc");
-  EXPECT_EQ(path("/a\\377"), "/a\xff");
-  EXPECT_EQ(path("/a\\400b"), "/a\\400b") << "no byte";
-  EXPECT_EQ(path("/a\\08b"), "/a\\08b");
-  EXPECT_EQ(path("/a\\"), "/a\\");
-  EXPECT_EQ(path("a"), "nowhere") << "no path";
-  EXPECT_EQ(resctrl_mount_in("none /a resctrl"), "/a");
-  EXPECT_EQ(resctrl_mount_in("none /a"), std::nullopt);
-  EXPECT_EQ(resctrl_mount_in("x a resctrl\nx /b resctrl\nx /c resctrl\n"), "/b") << "the first";
+TEST(MountsText, TellsWhereResctrlIsAndHasOctalEscapes) {
+  for (const auto& [mounts, path] : std::vector<std::pair<std::string, std::string>>{
+           {"sysfs /sys sysfs rw 0 0\nresctrl /sys/fs/resctrl resctrl rw 0 0\n", "/sys/fs/resctrl"},
+           {"resctrl /sys/fs/resctrl tmpfs rw 0 0\n", "nowhere"},
+           {"", "nowhere"},
+           {"resctrl\n", "nowhere"},
+           {"none /a", "nowhere"},
+           {"none /a resctrl", "/a"},
+           {"x a resctrl\nx /b resctrl\nx /c resctrl\n", "/b"},  // the first path
+           {"none /my\\040own\\134 resctrl rw 0 0\n", "/my own\\"},
+           {"none /a\\040b\\011c resctrl", "/a b\tc"},
+           {"none /a\\377 resctrl", "/a\xff"},
+           {"none /a\\400b resctrl", "/a\\400b"},  // no byte
+           {"none /a\\08b resctrl", "/a\\08b"},
+           {"none /a\\04 resctrl", "/a\\04"},
+           {"none /a\\ resctrl", "/a\\"}}) {
+    EXPECT_EQ(resctrl_mount_in(mounts).value_or("nowhere"), path) << mounts;
+  }
 }
 
 }  // namespace

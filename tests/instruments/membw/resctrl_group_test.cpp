@@ -17,6 +17,9 @@ class ResctrlGroupTest : public ::testing::Test {
   Result<void> make(const std::vector<pid_t>& processes, const std::string& control = {}) {
     return group_.make(kRoot, "ours", processes, control);
   }
+  void expect_in(const std::string& group, const std::vector<int>& tasks) const {
+    for (const int task : tasks) EXPECT_EQ(resctrl_.group_of(task), group) << task;
+  }
   Tree tree_;
   FakeResctrl resctrl_{tree_};
   ResctrlGroup group_{tree_.files(), resctrl_};
@@ -30,25 +33,33 @@ TEST_F(ResctrlGroupTest, TakesAllThreadsInAndPutsEachBackWhereItWas) {
   resctrl_.put_process(30, {30});
   ASSERT_TRUE(make({10, 20}));
   EXPECT_EQ(group_.path(), kMade);
-  for (const int task : {10, 11, 12, 20}) EXPECT_EQ(resctrl_.group_of(task), kMade) << task;
+  expect_in(kMade, {10, 11, 12, 20});
   EXPECT_EQ(resctrl_.group_of(30), kRoot);
   ASSERT_TRUE(group_.undo());
-  for (const int task : {10, 11, 20}) EXPECT_EQ(resctrl_.group_of(task), kRoot) << task;
+  expect_in(kRoot, {10, 11, 20});
   EXPECT_EQ(resctrl_.group_of(12), kRoot + "/mon_groups/theirs");
   EXPECT_FALSE(resctrl_.has(kMade));
   EXPECT_TRUE(resctrl_.has(kRoot + "/mon_groups/theirs"));
   EXPECT_EQ(resctrl_.calls, (std::vector<std::string>{"make " + kMade, "remove " + kMade}));
 }
 
-TEST_F(ResctrlGroupTest, IsMadeInTheControlGroupThatTheThreadsAreIn) {
-  resctrl_.add_group(kRoot + "/fast");
-  resctrl_.put_process(10, {10, 11}, kRoot + "/fast");
-  ASSERT_TRUE(make({10}));
-  EXPECT_EQ(group_.path(), kRoot + "/fast/mon_groups/ours");
-  EXPECT_EQ(resctrl_.group_of(11), kRoot + "/fast/mon_groups/ours");
-  ASSERT_TRUE(group_.undo());
-  EXPECT_EQ(resctrl_.group_of(11), kRoot + "/fast");
-  EXPECT_TRUE(resctrl_.has(kRoot + "/fast"));
+TEST_F(ResctrlGroupTest, IsMadeInTheControlGroupThatTheThreadsAreInAndIsGoneWithItsOwner) {
+  const std::string fast = kRoot + "/fast";
+  resctrl_.add_group(fast);
+  resctrl_.put_process(10, {10, 11}, fast);
+  resctrl_.put_process(20, {20});
+  {
+    ResctrlGroup other(tree_.files(), resctrl_);
+    ASSERT_TRUE(other.make(kRoot, "ours", {10}));
+    EXPECT_EQ(other.path(), fast + "/mon_groups/ours");
+    expect_in(other.path(), {10, 11});
+    ASSERT_TRUE(other.make(kRoot, "ours", {20})) << "and again in another control group";
+    expect_in(fast, {10, 11});
+    expect_in(kMade, {20});
+  }
+  expect_in(kRoot, {20});
+  EXPECT_FALSE(resctrl_.has(kMade));
+  EXPECT_TRUE(resctrl_.has(fast));
 }
 
 TEST_F(ResctrlGroupTest, OfThreadsInTwoControlGroupsIsRefusedAndNothingChanges) {
@@ -93,19 +104,8 @@ TEST_F(ResctrlGroupTest, ThatWasThereBeforeStaysWithWhoeverWasOrBeganInIt) {
   resctrl_.put_process(30, {30}, kMade);
   ASSERT_TRUE(group_.undo());
   EXPECT_EQ(resctrl_.group_of(10), kRoot);
-  for (const int task : {11, 20, 30}) EXPECT_EQ(resctrl_.group_of(task), kMade) << task;
+  expect_in(kMade, {11, 20, 30});
   EXPECT_TRUE(resctrl_.has(kMade));
-}
-
-TEST_F(ResctrlGroupTest, CanBeMadeAgainInAnotherControlGroup) {
-  resctrl_.add_group(kRoot + "/fast");
-  resctrl_.put_process(10, {10});
-  resctrl_.put_process(20, {20}, kRoot + "/fast");
-  ASSERT_TRUE(make({10}));
-  const auto again = make({20});
-  ASSERT_TRUE(again) << again.error().message;
-  EXPECT_EQ(resctrl_.group_of(20), kRoot + "/fast/mon_groups/ours");
-  EXPECT_EQ(resctrl_.group_of(10), kRoot);
 }
 
 TEST_F(ResctrlGroupTest, AlsoTakesThreadsThatBeginMeanwhile) {
@@ -115,11 +115,11 @@ TEST_F(ResctrlGroupTest, AlsoTakesThreadsThatBeginMeanwhile) {
     if (next < 14 && resctrl_.group_of(task) == kMade) resctrl_.put_process(10, {next++});
   };
   ASSERT_TRUE(make({10}));
-  for (const int task : {10, 11, 12, 13}) EXPECT_EQ(resctrl_.group_of(task), kMade) << task;
+  expect_in(kMade, {10, 11, 12, 13});
   resctrl_.on_move = nullptr;
   resctrl_.put_process(10, {14}, kMade);  // a child of one of them
   ASSERT_TRUE(group_.undo());
-  for (const int task : {10, 11, 12, 13, 14}) EXPECT_EQ(resctrl_.group_of(task), kRoot) << task;
+  expect_in(kRoot, {10, 11, 12, 13, 14});
 }
 
 TEST_F(ResctrlGroupTest, PutsThreadsThatBeganInItWhereTheOthersWere) {
@@ -129,8 +129,7 @@ TEST_F(ResctrlGroupTest, PutsThreadsThatBeganInItWhereTheOthersWere) {
   ASSERT_TRUE(make({10}));
   resctrl_.put_process(10, {14}, kMade);
   ASSERT_TRUE(group_.undo());
-  EXPECT_EQ(resctrl_.group_of(10), theirs);
-  EXPECT_EQ(resctrl_.group_of(14), theirs);
+  expect_in(theirs, {10, 14});
   // Where they were in several groups, that of the first one.
   resctrl_.put_process(10, {18});
   ASSERT_TRUE(make({10}));
@@ -175,6 +174,10 @@ TEST_F(ResctrlGroupTest, UndoesAllAfterAnErrorAndTellsTheFirst) {
   EXPECT_EQ(resctrl_.group_of(10), kRoot);
   EXPECT_EQ(resctrl_.calls.back(), "remove " + kMade);
   resctrl_.delete_group(kMade);
+  resctrl_.fail_remove = 0;
+  EXPECT_FALSE(make({10}, "mine"));
+  EXPECT_EQ(resctrl_.group_of(10), kRoot);
+  EXPECT_FALSE(resctrl_.has(kRoot + "/mine")) << "nor the control group";
   resctrl_.fail_make = ENOSPC;
   EXPECT_EQ(make({10}).error().code, std::errc::no_space_on_device);
 }
@@ -201,15 +204,6 @@ TEST_F(ResctrlGroupTest, ThatCannotBeMadeLeavesNoControlGroupThatWasMadeForIt) {
   EXPECT_EQ(resctrl_.calls, std::vector<std::string>{"make " + resctrl_.no_room});
 }
 
-TEST_F(ResctrlGroupTest, IntoWhichAThreadCannotGoIsDeletedWithItsControlGroup) {
-  resctrl_.put_process(10, {10, 11});
-  resctrl_.fail_task = 11;
-  EXPECT_EQ(make({10}, "mine").error().code, std::errc::operation_not_permitted);
-  EXPECT_EQ(resctrl_.group_of(10), kRoot);
-  EXPECT_FALSE(resctrl_.has(kRoot + "/mine/mon_groups/ours"));
-  EXPECT_FALSE(resctrl_.has(kRoot + "/mine"));
-}
-
 TEST_F(ResctrlGroupTest, ThatSomebodyElseDeletedIsNoErrorAndItsThreadsGoHome) {
   resctrl_.add_group(kRoot + "/mon_groups/theirs");
   resctrl_.put_process(10, {10});
@@ -224,16 +218,6 @@ TEST_F(ResctrlGroupTest, ThatSomebodyElseDeletedIsNoErrorAndItsThreadsGoHome) {
   resctrl_.delete_group(kRoot + "/mon_groups/theirs");
   ASSERT_TRUE(group_.undo());
   EXPECT_EQ(resctrl_.group_of(11), kRoot);
-}
-
-TEST_F(ResctrlGroupTest, IsGoneWithItsOwner) {
-  resctrl_.put_process(10, {10});
-  {
-    ResctrlGroup other(tree_.files(), resctrl_);
-    ASSERT_TRUE(other.make(kRoot, "ours", {10}));
-  }
-  EXPECT_EQ(resctrl_.group_of(10), kRoot);
-  EXPECT_FALSE(resctrl_.has(kMade));
 }
 
 TEST_F(ResctrlGroupTest, TakesTheProcessesThatLive) {
@@ -262,8 +246,7 @@ TEST_F(ResctrlGroupTest, BringsLaterThreadsToWhereTheFirstWas) {
   EXPECT_EQ(resctrl_.group_of(11), kMade);
   resctrl_.on_move = nullptr;
   ASSERT_TRUE(group_.undo());
-  EXPECT_EQ(resctrl_.group_of(10), theirs);
-  EXPECT_EQ(resctrl_.group_of(11), theirs);
+  expect_in(theirs, {10, 11});
 }
 
 TEST_F(ResctrlGroupTest, TellsTheFirstOfSeveralErrorsAndUndoesTheRest) {

@@ -21,12 +21,13 @@ class ResctrlSourceTest : public ::testing::Test {
   }
   /// A window of two seconds in which the texts of the total become these.
   MemoryReading window(ResctrlSource& source, const std::string& first, const std::string& second) {
-    EXPECT_TRUE(source.enable());
-    now_ += 2 * kSecond;
-    resctrl_.count(group(), 0, "mbm_total_bytes", first);
-    resctrl_.count(group(), 1, "mbm_total_bytes", second);
-    EXPECT_TRUE(source.disable());
-    return source.read();
+    return window_of(
+        source, now_,
+        [&] {
+          resctrl_.count(group(), 0, "mbm_total_bytes", first);
+          resctrl_.count(group(), 1, "mbm_total_bytes", second);
+        },
+        2);
   }
 
   Tree tree_;
@@ -42,12 +43,14 @@ TEST_F(ResctrlSourceTest, AddsWhatTheDomainsOfTheGroupCounted) {
   EXPECT_EQ(resctrl_.group_of(11), group());
   EXPECT_EQ(resctrl.origin(), group() + "/mon_data");
   resctrl_.count(group(), 0, "mbm_total_bytes", "1000\n");
-  ASSERT_TRUE(resctrl.enable());
-  now_ += 2 * kSecond;
-  resctrl_.count(group(), 0, "mbm_total_bytes", "5000\n");
-  resctrl_.count(group(), 1, "mbm_total_bytes", "600\n");
-  resctrl_.count(group(), 1, "mbm_local_bytes", "200\n");
-  ASSERT_TRUE(resctrl.disable());
+  window_of(
+      resctrl, now_,
+      [&] {
+        resctrl_.count(group(), 0, "mbm_total_bytes", "5000\n");
+        resctrl_.count(group(), 1, "mbm_total_bytes", "600\n");
+        resctrl_.count(group(), 1, "mbm_local_bytes", "200\n");
+      },
+      2);
   const MemoryReading reading = resctrl.read();
   EXPECT_EQ(reading.total, 2300);
   EXPECT_EQ(reading.local, 100);
@@ -66,11 +69,10 @@ TEST_F(ResctrlSourceTest, WithoutProcessesCountsAllControlGroups) {
   ResctrlSource resctrl = source();
   ASSERT_TRUE(resctrl.open({}));
   EXPECT_EQ(resctrl.scope(), MemoryScope::machine);
-  ASSERT_TRUE(resctrl.enable());
-  now_ += kSecond;
-  resctrl_.count(kRoot, 0, "mbm_total_bytes", "100\n");
-  resctrl_.count(kRoot + "/fast", 1, "mbm_total_bytes", "20\n");
-  ASSERT_TRUE(resctrl.disable());
+  window_of(resctrl, now_, [&] {
+    resctrl_.count(kRoot, 0, "mbm_total_bytes", "100\n");
+    resctrl_.count(kRoot + "/fast", 1, "mbm_total_bytes", "20\n");
+  });
   EXPECT_EQ(resctrl.read().total, 120);
   EXPECT_TRUE(resctrl_.calls.empty()) << "nothing is made for it";
 }
@@ -114,16 +116,12 @@ TEST_F(ResctrlSourceTest, CountsAcrossTheEndOfACounterAndNoticesAReset) {
 TEST_F(ResctrlSourceTest, NoticesDomainsThatComeAndGo) {
   ResctrlSource resctrl = source();
   ASSERT_TRUE(resctrl.open({10}));
-  ASSERT_TRUE(resctrl.enable());
-  now_ += kSecond;
-  tree_.remove(group() + "/mon_data/mon_L3_01");
-  ASSERT_TRUE(resctrl.disable());
+  window_of(resctrl, now_, [&] { tree_.remove(group() + "/mon_data/mon_L3_01"); });
   EXPECT_EQ(resctrl.read().reason, "a domain of the last-level caches went away during the window");
-  ASSERT_TRUE(resctrl.enable());
-  now_ += kSecond;
-  resctrl_.count(group(), 1, "mbm_total_bytes", "5\n");
-  resctrl_.count(group(), 1, "mbm_local_bytes", "5\n");
-  ASSERT_TRUE(resctrl.disable());
+  window_of(resctrl, now_, [&] {
+    resctrl_.count(group(), 1, "mbm_total_bytes", "5\n");
+    resctrl_.count(group(), 1, "mbm_local_bytes", "5\n");
+  });
   EXPECT_EQ(resctrl.read().reason, tree_.at(group()) +
                                        "/mon_data/mon_L3_01/mbm_total_bytes appeared during the "
                                        "window");
@@ -132,10 +130,7 @@ TEST_F(ResctrlSourceTest, NoticesDomainsThatComeAndGo) {
 TEST_F(ResctrlSourceTest, SaysThatSomebodyDeletedItsGroup) {
   ResctrlSource resctrl = source();
   ASSERT_TRUE(resctrl.open({10}));
-  ASSERT_TRUE(resctrl.enable());
-  resctrl_.delete_group(group());
-  now_ += kSecond;
-  ASSERT_TRUE(resctrl.disable());
+  window_of(resctrl, now_, [&] { resctrl_.delete_group(group()); });
   EXPECT_EQ(resctrl.read().reason, "somebody deleted the group " + tree_.at(group()));
   EXPECT_TRUE(resctrl.close());
 }
@@ -204,11 +199,13 @@ TEST_F(ResctrlSourceTest, CountsTheLocalBytesOfOneDomainAlone) {
   ResctrlSource local(tree.files(), {.local_domain = 1}, resctrl, [this] { return now_; });
   ASSERT_TRUE(local.open({})) << "without a total";
   EXPECT_EQ(std::string(local.name()) + ':' + local.part(), "resctrl:local");
-  ASSERT_TRUE(local.enable());
-  now_ += 2 * kSecond;
-  resctrl.count(kRoot, 0, "mbm_local_bytes", "4000\n");
-  resctrl.count(kRoot, 1, "mbm_local_bytes", "60\n");
-  ASSERT_TRUE(local.disable());
+  window_of(
+      local, now_,
+      [&] {
+        resctrl.count(kRoot, 0, "mbm_local_bytes", "4000\n");
+        resctrl.count(kRoot, 1, "mbm_local_bytes", "60\n");
+      },
+      2);
   EXPECT_EQ(local.read().total, 30);
   EXPECT_EQ(local.read().local, 30);
   ResctrlSource none(tree.files(), {.local_domain = 7}, resctrl);
@@ -272,22 +269,15 @@ TEST_F(ResctrlSourceTest, ReadsASecondTimeOnlyAtTheBeginAndOnlyWithoutAValue) {
   ASSERT_TRUE(resctrl.open({10}));
   resctrl_.count(group(), 0, "mbm_total_bytes", "5100\n");
   resctrl_.first_reads[group() + "/mon_data/mon_L3_00/mbm_total_bytes"] = "5000\n";
-  ASSERT_TRUE(resctrl.enable());
-  now_ += kSecond;
-  resctrl_.count(group(), 0, "mbm_total_bytes", "5150\n");
-  ASSERT_TRUE(resctrl.disable());
+  window_of(resctrl, now_, [&] { resctrl_.count(group(), 0, "mbm_total_bytes", "5150\n"); });
   EXPECT_EQ(resctrl.read().total, 150) << "the first read had a value";
-  ASSERT_TRUE(resctrl.enable());
-  now_ += kSecond;
-  resctrl_.first_reads[group() + "/mon_data/mon_L3_00/mbm_total_bytes"] = "Unavailable\n";
-  ASSERT_TRUE(resctrl.disable());
+  window_of(resctrl, now_, [&] {
+    resctrl_.first_reads[group() + "/mon_data/mon_L3_00/mbm_total_bytes"] = "Unavailable\n";
+  });
   EXPECT_NE(resctrl.read().reason.find(" was Unavailable"), std::string::npos);
   // A begin without a value, whatever the end has.
   resctrl_.count(group(), 0, "mbm_total_bytes", "Unavailable\n");
-  ASSERT_TRUE(resctrl.enable());
-  now_ += kSecond;
-  resctrl_.count(group(), 0, "mbm_total_bytes", "6000\n");
-  ASSERT_TRUE(resctrl.disable());
+  window_of(resctrl, now_, [&] { resctrl_.count(group(), 0, "mbm_total_bytes", "6000\n"); });
   EXPECT_FALSE(resctrl.read().total);
   EXPECT_NE(resctrl.read().reason.find(" was Unavailable"), std::string::npos);
 }
@@ -307,10 +297,7 @@ TEST_F(ResctrlSourceTest, OfLocalBytesReadsNothingElse) {
   for (const unsigned domain : {0U, 1U}) resctrl_.count(kRoot, domain, "mbm_total_bytes", "x");
   resctrl_.count(kRoot, 0, "mbm_local_bytes", "x");
   resctrl_.count(kRoot, 1, "mbm_local_bytes", "1000\n");
-  ASSERT_TRUE(resctrl.enable());
-  now_ += kSecond;
-  resctrl_.count(kRoot, 1, "mbm_local_bytes", "1700\n");
-  ASSERT_TRUE(resctrl.disable());
+  window_of(resctrl, now_, [&] { resctrl_.count(kRoot, 1, "mbm_local_bytes", "1700\n"); });
   EXPECT_EQ(resctrl.read().total, 700) << resctrl.read().reason;
 }
 

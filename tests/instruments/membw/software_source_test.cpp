@@ -78,13 +78,16 @@ TEST_F(SoftwareSources, OfProcessesCountTheirDescendantsToo) {
   ASSERT_TRUE(io.open({10}));
   EXPECT_EQ(io.scope(), MemoryScope::group);
   EXPECT_EQ(std::string(io.name()) + ':' + io.part(), "software:io");
-  ASSERT_TRUE(io.enable());
-  now_ += 2 * kSecond;
-  // 11 has ended: the one that waited for it has its bytes now. 13 wrote, and went to nobody known.
-  put_process(10, 1200, 110, "12 13 ");
-  tree_.remove("/proc/11");
-  put_process(13, 7, 27);
-  ASSERT_TRUE(io.disable());
+  window_of(
+      io, now_,
+      [&] {
+        // 11 has ended: the one that waited for it has its bytes now. 13 wrote, and went to nobody
+        // known.
+        put_process(10, 1200, 110, "12 13 ");
+        tree_.remove("/proc/11");
+        put_process(13, 7, 27);
+      },
+      2);
   const MemoryReading reading = io.read();
   EXPECT_EQ(reading.reads, 50);
   EXPECT_EQ(reading.writes, 10);
@@ -100,10 +103,7 @@ TEST_F(SoftwareSources, OfProcessesNeedOneThatCanBeRead) {
             tree_.path() + "/proc/10/io is not as proc_pid_io(5) describes it");
   put_process(10, 100, 10);
   ASSERT_TRUE(io.open({10}));
-  ASSERT_TRUE(io.enable());
-  now_ += kSecond;
-  tree_.remove("/proc/10");
-  ASSERT_TRUE(io.disable());
+  window_of(io, now_, [&] { tree_.remove("/proc/10"); });
   EXPECT_FALSE(io.read().total) << "it has ended, so its bytes are not known";
   EXPECT_NE(io.read().reason, "");
 }
@@ -114,21 +114,12 @@ TEST_F(SoftwareSources, OfProcessesGoOnWithTheOthersWhenOneHasEnded) {
   put_process(21, 100, 10);
   ProcessIoSource io(tree_.files(), clock());
   ASSERT_TRUE(io.open({10, 20, 21}));
-  ASSERT_TRUE(io.enable());
-  now_ += kSecond;
-  put_process(21, 105, 10);
-  ASSERT_TRUE(io.disable());
+  window_of(io, now_, [&] { put_process(21, 105, 10); });
   EXPECT_EQ(io.read().total, 5) << "21 is counted once, with 20";
-  ASSERT_TRUE(io.enable());
-  now_ += kSecond;
-  tree_.remove("/proc/10");
-  ASSERT_TRUE(io.disable());
+  window_of(io, now_, [&] { tree_.remove("/proc/10"); });
   EXPECT_FALSE(io.read().total);
   EXPECT_EQ(io.read().reason, "process 10 went away during the window");
-  ASSERT_TRUE(io.enable());
-  now_ += kSecond;
-  put_process(20, 107, 11, "21 ");
-  ASSERT_TRUE(io.disable());
+  window_of(io, now_, [&] { put_process(20, 107, 11, "21 "); });
   EXPECT_EQ(io.read().reads, 7);
   EXPECT_EQ(io.read().writes, 1);
   EXPECT_EQ(io.read().reason, "");
@@ -139,17 +130,14 @@ TEST_F(SoftwareSources, OfDevicesCountThoseThatCameAndNotThoseThatWent) {
   DeviceSource devices(tree_.files(), clock());
   ASSERT_TRUE(devices.open({}));
   EXPECT_EQ(devices.origin(), tree_.path() + "/proc/net/dev");
-  ASSERT_TRUE(devices.enable());
-  now_ += kSecond;
-  tree_.put("/proc/net/dev", kDeviceHead + device_line("lo", 160, 130) + device_line("t0", 5, 6) +
-                                 device_line("t1", 1000, 2000));
-  ASSERT_TRUE(devices.disable());
+  window_of(devices, now_, [&] {
+    tree_.put("/proc/net/dev", kDeviceHead + device_line("lo", 160, 130) + device_line("t0", 5, 6) +
+                                   device_line("t1", 1000, 2000));
+  });
   EXPECT_EQ(devices.read().reads, 1060);
   EXPECT_EQ(devices.read().writes, 2031);
-  ASSERT_TRUE(devices.enable());
-  now_ += kSecond;
-  tree_.put("/proc/net/dev", kDeviceHead + device_line("lo", 160, 130));
-  ASSERT_TRUE(devices.disable());
+  window_of(devices, now_,
+            [&] { tree_.put("/proc/net/dev", kDeviceHead + device_line("lo", 160, 130)); });
   EXPECT_FALSE(devices.read().total);
   EXPECT_EQ(devices.read().reason, "t0 went away during the window");
   ASSERT_TRUE(devices.open({}));
@@ -165,19 +153,26 @@ TEST_F(SoftwareSources, OfABusCountWhatItsPortsReadAndWrote) {
   const auto frame = shmif::test::make_frame(1000, 1);
   const FrameView view{frame};
   for (int sent = 0; sent < 3; ++sent) ASSERT_FALSE(sender.send({&view, 1}).error);
-  ASSERT_TRUE(source.enable());
-  for (int sent = 0; sent < 4; ++sent) ASSERT_FALSE(sender.send({&view, 1}).error);
-  now_ += 2 * kSecond;
-  ASSERT_TRUE(source.disable());
+  window_of(
+      source, now_,
+      [&] {
+        for (int sent = 0; sent < 4; ++sent) ASSERT_FALSE(sender.send({&view, 1}).error);
+      },
+      2);
   EXPECT_EQ(source.read().writes, 2000);
   EXPECT_EQ(source.read().reads, 0);
+  EXPECT_EQ(source.part(), "bus");
+  EXPECT_EQ(source.scope(), MemoryScope::machine);
+  const MemoryReading read =
+      window_of(source, now_, [&] { EXPECT_EQ(shmif::test::collect(receiver, 7).size(), 7U); }, 2);
+  EXPECT_EQ(read.reads, 3500) << read.reason;
+  EXPECT_EQ(read.total, 3500);
   // A port that leaves: the bus remembers what it sent, and not what it received.
-  ASSERT_TRUE(source.enable());
-  ASSERT_FALSE(sender.send({&view, 1}).error);
-  ASSERT_FALSE(sender.down());
-  ASSERT_FALSE(sender.detach());
-  now_ += kSecond;
-  ASSERT_TRUE(source.disable());
+  window_of(source, now_, [&] {
+    ASSERT_FALSE(sender.send({&view, 1}).error);
+    ASSERT_FALSE(sender.down());
+    ASSERT_FALSE(sender.detach());
+  });
   const MemoryReading left = source.read();
   EXPECT_EQ(left.writes, 1000);
   EXPECT_FALSE(left.reads);
@@ -197,13 +192,12 @@ TEST_F(SoftwareSources, APortThatTakesAnothersPlaceAndNameIsAnotherOne) {
   const auto frame = shmif::test::make_frame(1000, 1);
   const FrameView view{frame};
   for (int sent = 0; sent < 3; ++sent) ASSERT_FALSE(first.send({&view, 1}).error);
-  ASSERT_TRUE(source.enable());
-  ASSERT_FALSE(first.down());
-  ASSERT_FALSE(first.detach());
-  Port second = shmif::test::port_on(bus.path(), options);
-  for (int sent = 0; sent < 5; ++sent) ASSERT_FALSE(second.send({&view, 1}).error);
-  now_ += kSecond;
-  ASSERT_TRUE(source.disable());
+  window_of(source, now_, [&] {
+    ASSERT_FALSE(first.down());
+    ASSERT_FALSE(first.detach());
+    Port second = shmif::test::port_on(bus.path(), options);
+    for (int sent = 0; sent < 5; ++sent) ASSERT_FALSE(second.send({&view, 1}).error);
+  });
   const MemoryReading reading = source.read();
   EXPECT_FALSE(reading.writes) << *reading.writes;
   EXPECT_NE(reading.reason.find("(twice) went away during the window"), std::string::npos)
@@ -244,11 +238,10 @@ TEST_F(SoftwareSources, NoticeCountsThatWereSetBackAndWindowsWithoutALength) {
   put_process(20, 100, 100);
   ProcessIoSource io(tree_.files(), clock());
   ASSERT_TRUE(io.open({10, 20}));
-  ASSERT_TRUE(io.enable());
-  now_ += kSecond;
-  put_process(10, 99, 150);
-  put_process(20, 98, 150);
-  ASSERT_TRUE(io.disable());
+  window_of(io, now_, [&] {
+    put_process(10, 99, 150);
+    put_process(20, 98, 150);
+  });
   EXPECT_FALSE(io.read().reads);
   EXPECT_EQ(io.read().writes, 100);
   EXPECT_FALSE(io.read().total);
@@ -257,26 +250,6 @@ TEST_F(SoftwareSources, NoticeCountsThatWereSetBackAndWindowsWithoutALength) {
   ASSERT_TRUE(io.disable());
   EXPECT_FALSE(io.read().total);
   EXPECT_NE(io.read().reason, "");
-}
-
-TEST_F(SoftwareSources, OfABusCountWhatAPortReads) {
-  const shmif::test::TempBus bus;
-  Port sender = shmif::test::port_on(bus.path());
-  Port receiver = shmif::test::port_on(bus.path());
-  BusSource source(bus.path(), clock());
-  ASSERT_TRUE(source.open({}));
-  EXPECT_EQ(source.part(), "bus");
-  EXPECT_EQ(source.scope(), MemoryScope::machine);
-  ASSERT_TRUE(source.enable());
-  const auto frame = shmif::test::make_frame(1000, 1);
-  const FrameView view{frame};
-  for (int sent = 0; sent < 3; ++sent) ASSERT_FALSE(sender.send({&view, 1}).error);
-  EXPECT_EQ(shmif::test::collect(receiver, 3).size(), 3U);
-  now_ += 2 * kSecond;
-  ASSERT_TRUE(source.disable());
-  EXPECT_EQ(source.read().reads, 1500) << source.read().reason;
-  EXPECT_EQ(source.read().writes, 1500);
-  EXPECT_EQ(source.read().total, 3000);
 }
 
 }  // namespace

@@ -2,11 +2,14 @@
 // Trees of kernel files as machines with memory controllers and with resctrl have them, made when a
 // test runs.
 
+#include <gtest/gtest.h>
+
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
 
+#include "instruments/membw/source.hpp"
 #include "instruments/watch/kernel_files.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -37,6 +40,17 @@ class Tree {
   shmif::test::TempDir dir_;
 };
 
+/// A window of so many seconds, in which `during` happens.
+template <class During>
+MemoryReading window_of(MemorySource& source, std::uint64_t& now, const During& during,
+                        unsigned seconds = 1) {
+  EXPECT_TRUE(source.enable());
+  now += seconds * kSecond;
+  during();
+  EXPECT_TRUE(source.disable());
+  return source.read();
+}
+
 constexpr const char* kPmuFolder = "/sys/bus/event_source/devices/";
 
 /// Two sockets: CPU 0 is on socket 0, CPU 28 on socket 1.
@@ -50,18 +64,20 @@ inline void put_imc(const Tree& tree, unsigned number, const std::string& cpus =
   const std::string pmu = kPmuFolder + ("uncore_imc_" + std::to_string(number)) + '/';
   tree.put(pmu + "type", std::to_string(14 + number) + '\n');
   tree.put(pmu + "cpumask", cpus);
-  tree.put(pmu + "format/event", "config:0-7\n");
-  tree.put(pmu + "format/umask", "config:8-15\n");
-  tree.put(pmu + "format/edge", "config:18\n");
-  tree.put(pmu + "format/inv", "config:23\n");
-  tree.put(pmu + "format/thresh", "config:24-31\n");
+  for (const auto& [term, bits] : {std::pair("event", "config:0-7\n"),
+                                   {"umask", "config:8-15\n"},
+                                   {"edge", "config:18\n"},
+                                   {"inv", "config:23\n"},
+                                   {"thresh", "config:24-31\n"}}) {
+    tree.put(pmu + "format/" + term, bits);
+  }
   tree.put(pmu + "events/clockticks", "event=0x00,umask=0x00");
-  tree.put(pmu + "events/cas_count_read", "event=0x04,umask=0x03\n");
-  tree.put(pmu + "events/cas_count_read.scale", "6.103515625e-5\n");
-  tree.put(pmu + "events/cas_count_read.unit", "MiB\n");
-  tree.put(pmu + "events/cas_count_write", "event=0x04,umask=0x0c\n");
-  tree.put(pmu + "events/cas_count_write.scale", "6.103515625e-5\n");
-  tree.put(pmu + "events/cas_count_write.unit", "MiB\n");
+  for (const std::string which : {"read", "write"}) {
+    const std::string event = pmu + "events/cas_count_" + which;
+    tree.put(event, which == "read" ? "event=0x04,umask=0x03\n" : "event=0x04,umask=0x0c\n");
+    tree.put(event + ".scale", "6.103515625e-5\n");
+    tree.put(event + ".unit", "MiB\n");
+  }
 }
 
 /// A free-running PMU beside them.

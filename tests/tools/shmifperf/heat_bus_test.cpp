@@ -1,22 +1,16 @@
 // The heat of a bus: by whom it can be watched, and what is said of those who cannot.
 
 #include <gtest/gtest.h>
-#include <poll.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include <algorithm>
-#include <csignal>
 #include <filesystem>
-#include <fstream>
 #include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/columns.hpp"
-#include "base/unique_fd.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/paths.hpp"
@@ -30,18 +24,6 @@
 namespace shmif::test {
 namespace {
 
-/// SHMIF_HEAT names a directory for the programs that are started meanwhile.
-class TakingPart {
- public:
-  TakingPart() { ::setenv("SHMIF_HEAT", dir_.path().c_str(), 1); }
-  TakingPart(const TakingPart&) = delete;
-  TakingPart& operator=(const TakingPart&) = delete;
-  ~TakingPart() { ::unsetenv("SHMIF_HEAT"); }
-
- private:
-  const TempDir dir_;
-};
-
 TEST(HeatOfABus, ShowsWhoTakesPartAndWhyOthersDoNot) {
   if (!knows_all()) GTEST_SKIP() << "no asynchronous write protection here";
   const TempDir dir;
@@ -52,7 +34,7 @@ TEST(HeatOfABus, ShowsWhoTakesPartAndWhyOthersDoNot) {
   };
   std::unique_ptr<Tool> taking_part;
   {
-    const TakingPart here;
+    const ClientsHere here;
     taking_part = answer("rx");
     ASSERT_TRUE(taking_part->wait_for("answering"));
 

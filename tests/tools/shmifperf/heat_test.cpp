@@ -115,15 +115,9 @@ TEST(HeatCommand, OfAnyProgramSaysWhatItDoesNotKnowAndLeavesNoDirectory) {
 
 TEST(HeatCommand, OfAProcessEndsAfterItsWindowsAndLeavesItAlone) {
   const Tool watched({"sleep", "600"});
-  const Words words{"heat",
-                    "-p",
-                    std::to_string(watched.pid()),
-                    "--attrs",
-                    "1ms,2ms,1s,3,10",
-                    "--windows",
-                    "3",
-                    "--backend",
-                    "clear_refs"};
+  const Words words =
+      Words{"heat", "-p", std::to_string(watched.pid()), "--attrs", "1ms,2ms,1s,3,10"} +
+      Words{"--windows", "3", "--backend", "clear_refs"};
   const ToolResult result = shmifperf(words + Words{"--json"});
   EXPECT_EQ(result.status, 0) << result.err;
   const Json json = parsed(result);
@@ -135,20 +129,6 @@ TEST(HeatCommand, OfAProcessEndsAfterItsWindowsAndLeavesItAlone) {
   const ToolResult text = shmifperf(words);
   EXPECT_TRUE(has(text.out, ": by clear_refs, precision: mapping\n")) << text.out;
   EXPECT_EQ(::kill(watched.pid(), 0), 0);
-}
-
-TEST(HeatCommand, LeavesAloneWhatOthersRunInTheKernel) {
-  const TempDir tree;
-  const std::string folder = tree.path() + "/sys/kernel/mm/damon/admin/kdamonds";
-  std::filesystem::create_directories(folder + "/0");
-  std::ofstream(folder + "/nr_kdamonds") << "1\n";
-  std::ofstream(folder + "/0/state") << "on\n";
-  const ToolResult result = shmifperf(
-      {"heat", "--sysroot", tree.path(), "--backend", "damon", "-p", std::to_string(::getpid())});
-  EXPECT_EQ(result.status, 1);
-  EXPECT_NE(result.err.find("so somebody else uses it"), std::string::npos) << result.err;
-  EXPECT_EQ(text_of_file(folder + "/nr_kdamonds"), "1\n");
-  EXPECT_EQ(text_of_file(folder + "/0/state"), "on\n");
 }
 
 /// A kernel whose DAMON nobody uses, and the processes of this machine.
@@ -255,6 +235,54 @@ TEST(HeatCommand, RefusesWhatItCannotUnderstandWithAWordOfIt) {
     expect_usage_error(Words{"heat"} + words, {says});
   }
   EXPECT_EQ(shmifperf({"heat", "-p", "4194304"}).status, 1) << "no such process";
+}
+
+TEST(HeatCommand, EndsWhenItsOnlyTargetAnswersNoMoreAndSaysThatItLives) {
+  const TempDir dir;
+  const std::string bus = dir.file("bus0");
+  ASSERT_EQ(run_program({shmifctl_path(), "create", bus}).status, 0);
+  const std::string clients = dir.file("clients");
+  std::filesystem::create_directory(clients);
+  ::setenv("SHMIF_HEAT", clients.c_str(), 1);
+  Tool port({shmifctl_path(), "ping", bus, "--respond"});
+  ::unsetenv("SHMIF_HEAT");
+  ASSERT_TRUE(port.wait_for("answering"));
+  Tool heat(shmifperf_words({"heat", "-p", std::to_string(port.pid()), "--clients", clients,
+                             "--attrs", "50ms,50ms,1s,3,100", "--windows", "100000", "--json"}));
+  ASSERT_TRUE(eventually([&] { return !std::filesystem::is_empty(clients); }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  ::kill(port.pid(), SIGSTOP);
+  const ToolResult result = heat.finish();
+  ::kill(port.pid(), SIGCONT);
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("the target does not answer (is it stopped?)"), std::string::npos)
+      << result.err;
+}
+
+TEST(HeatCommand, OfAProgramOfWhichNothingCouldBeMeasuredFailsUnlessTheProgramDid) {
+  const TempDir dir;  // a machine without processes
+  for (const auto& [script, status] :
+       std::vector<std::pair<std::string, int>>{{"exit 0", 1}, {"exit 7", 7}}) {
+    const ToolResult result = shmifperf(
+        {"heat", "--sysroot", dir.path(), "--backend", "written", "--", "sh", "-c", script});
+    EXPECT_EQ(result.status, status) << result.err;
+    EXPECT_NE(result.err.find(" was not measured: it is a process of a recorded tree\n"),
+              std::string::npos)
+        << result.err;
+  }
+}
+
+TEST(HeatCommand, LeavesNoDirectoryWhenNobodyReadsItsOutput) {
+  const TempDir dir("/tmp");
+  for (const std::string& reader : Words{"cat >/dev/null", "true"}) {
+    // The program tells where the directory was: one elsewhere would not be seen here.
+    const std::string command =
+        R"(TMPDIR=$1 "$2" heat -- sh -c 'echo "$SHMIF_HEAT" >&2; exec sleep 0.5' | )" + reader;
+    const ToolResult result =
+        run_program({"sh", "-c", command, "sh", dir.path(), shmifperf_path()});
+    EXPECT_TRUE(result.err.starts_with(dir.path() + '/')) << reader << ": " << result.err;
+    EXPECT_TRUE(std::filesystem::is_empty(dir.path())) << reader << ": " << result.err;
+  }
 }
 
 /// A monitor of this test alone. It ends with the test.

@@ -3,11 +3,12 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "instruments/heat/source.hpp"
 #include "tests/instruments/heat/shared_pages.hpp"
@@ -29,22 +30,18 @@ perf::test::Quality quality_of_writes(const std::string& hot_pages, const Json& 
   std::istringstream words(hot_pages);
   std::uint64_t first = 0, end = 0, begin = 0;
   words >> std::hex >> begin >> std::dec >> first >> end;
-  std::map<std::uint64_t, bool> written;
-  for (std::uint64_t page = 0; page < (64U << 20U) / 4096; ++page) written[page] = false;
+  constexpr std::uint64_t kPage = 4096;
+  const std::uint64_t behind = begin + (std::uint64_t{64} << 20U);
+  std::vector<perf::Region> memory;
   for (const Json& region : json["windows"].back()["regions"]) {
-    if (region["writes"] == 0 || region["writes"] == nullptr) continue;
-    for (std::uint64_t at = region["begin"]; at < region["end"].get<std::uint64_t>(); at += 4096) {
-      const auto page = written.find((at - begin) / 4096);
-      if (at >= begin && page != written.end()) page->second = true;
-    }
+    const std::uint64_t from = std::max(region["begin"].get<std::uint64_t>(), begin);
+    const std::uint64_t to = std::min(region["end"].get<std::uint64_t>(), behind);
+    const bool is_written = region["writes"] != 0 && region["writes"] != nullptr;
+    if (from < to) memory.push_back({from, to, is_written ? 1U : 0U, {}, 0});
   }
-  double called = 0, both = 0;
-  for (const auto& [page, is_written] : written) {
-    const bool is_hot = page >= first && page < end;
-    called += is_written ? 1 : 0;
-    both += is_written && is_hot ? 1 : 0;
-  }
-  return {both / static_cast<double>(end - first), called > 0 ? both / called : 0};
+  return perf::test::quality_of(
+      memory, [](const perf::Region& region) { return region.accesses; },
+      [&](std::uint64_t at) { return at >= begin + first * kPage && at < begin + end * kPage; });
 }
 
 const Words kHeat{"heat", "--json", "--windows", "6", "--attrs", "20ms,400ms,1s,10,1000"};

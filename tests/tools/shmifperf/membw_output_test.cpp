@@ -121,7 +121,7 @@ TEST(MembwOutput, IsExitCodeOneIfSourcesDifferAtAnyStep) {
   std::swap(result.steps[0], result.steps[1]);
   EXPECT_EQ(code_of(result, 0.08), 1) << "at the first";
   result.steps.erase(result.steps.begin());
-  EXPECT_EQ(code_of(result, 0.08), 0);
+  EXPECT_EQ(code_of(result, 0.08), 0) << "the other step";
   result.steps.clear();
   EXPECT_EQ(code_of(result, 0.08), 0);
   EXPECT_EQ(
@@ -130,23 +130,19 @@ TEST(MembwOutput, IsExitCodeOneIfSourcesDifferAtAnyStep) {
 }
 
 TEST(MembwOutput, ComparesWithTheLimitsThatAreGiven) {
-  const auto limits_of = [](Words words) {
+  constexpr double kMiB = 1024 * 1024;
+  for (const auto& [words, tolerance, floor] : std::vector<std::tuple<Words, double, double>>{
+           {{}, 0.08, 750 * kMiB},
+           {{"--tolerance", "5%"}, 0.05, 750 * kMiB},
+           {{"--floor", "2M"}, 0.08, 2 * kMiB},
+           {{"--floor", "0", "--tolerance", "0%"}, 0, 0}}) {
     tools::Options options("membw", "");
     options.words(0, 0).value("tolerance", "SHARE", "").value("floor", "SIZE", "");
-    return tools::membw_limits(options.parse({.words = std::move(words), .tail = {}}));
-  };
-  const perf::CompareLimits usual = limits_of({});
-  EXPECT_EQ(usual.tolerance, 0.08);
-  EXPECT_EQ(usual.floor_bytes_per_s, 750.0 * 1024 * 1024);
-  EXPECT_EQ(usual.background, 0.1);
-  const perf::CompareLimits first = limits_of({"--tolerance", "5%"});
-  EXPECT_EQ(first.tolerance, 0.05);
-  EXPECT_EQ(first.floor_bytes_per_s, usual.floor_bytes_per_s);
-  const perf::CompareLimits second = limits_of({"--floor", "2M"});
-  EXPECT_EQ(second.tolerance, usual.tolerance);
-  EXPECT_EQ(second.floor_bytes_per_s, 2.0 * 1024 * 1024);
-  EXPECT_EQ(limits_of({"--floor", "0"}).floor_bytes_per_s, 0);
-  EXPECT_EQ(limits_of({"--tolerance", "0%"}).tolerance, 0);
+    const auto limits = tools::membw_limits(options.parse({.words = words, .tail = {}}));
+    EXPECT_EQ(limits.tolerance, tolerance);
+    EXPECT_EQ(limits.floor_bytes_per_s, floor);
+    EXPECT_EQ(limits.background, 0.1);
+  }
 }
 
 }  // namespace
