@@ -18,6 +18,9 @@
 namespace shmif::perf {
 namespace {
 
+constexpr const char* kOpenSandbox = "a sandbox (seccomp) that permits userfaultfd";
+constexpr const char* kPageMonitor = "a kernel with CONFIG_PROC_PAGE_MONITOR";
+constexpr std::pair kLinux67(6U, 7U);
 constexpr const char* kOtherUser = "run it as the user of the watched program, or as root";
 
 /// A recorded tree is of another machine, so calls of this kernel cannot test it.
@@ -27,12 +30,9 @@ bool is_this_machine(const KernelFiles& files) {
 
 /// Major and minor number of "6.18.44-generic".
 std::pair<unsigned, unsigned> release_of(const KernelFiles& files) {
-  const std::string text = files.read("/proc/sys/kernel/osrelease").has_value()
-                               ? files.read("/proc/sys/kernel/osrelease").value()
-                               : std::string();
-  unsigned major = 0;
-  unsigned minor = 0;
-  if (std::sscanf(text.c_str(), "%u.%u", &major, &minor) != 2) return {0, 0};
+  const auto text = files.read("/proc/sys/kernel/osrelease");
+  unsigned major = 0, minor = 0;
+  if (!text || std::sscanf(text->c_str(), "%u.%u", &major, &minor) != 2) return {0, 0};
   return {major, minor};
 }
 
@@ -55,7 +55,7 @@ constexpr std::uint64_t kShared = 1U << 12U;
 int find_userfaultfd(const KernelFiles& files, std::uint64_t features) {
   if (is_this_machine(files)) return try_userfaultfd(features);
   if (!files.read_number("/proc/sys/vm/unprivileged_userfaultfd")) return ENOSYS;
-  const auto needed = (features & kAsync) != 0 ? std::pair(6U, 7U) : std::pair(5U, 19U);
+  const auto needed = (features & kAsync) != 0 ? kLinux67 : std::pair(5U, 19U);
   return release_of(files) >= needed ? 0 : EINVAL;
 }
 
@@ -69,9 +69,8 @@ Capability client(const KernelFiles& files) {
   if (is_refusal(error)) {
     return {kName, Support::not_permitted,
             "userfaultfd(2): " + std::string(std::strerror(error)) +
-                ", although it handles no "
-                "faults of the kernel",
-            "a sandbox (seccomp) that permits userfaultfd"};
+                ", although it handles no faults of the kernel",
+            kOpenSandbox};
   }
   if (error == ENOSYS) {
     return {kName, Support::not_supported,
@@ -93,18 +92,11 @@ Capability pagemap_scan(const KernelFiles& files) {
                            "/proc/PID/pagemap has no PAGEMAP_SCAN: it is read page by page, and "
                            "writes are not told apart",
                            "Linux 6.7 or newer"};
-  if (!is_this_machine(files)) {
-    return release_of(files) >= std::pair(6U, 7U) ? Capability{kName, Support::supported, "", ""}
-                                                  : without;
-  }
+  const Capability with{kName, Support::supported, "", ""};
+  if (!is_this_machine(files)) return release_of(files) >= kLinux67 ? with : without;
   const auto scan = PageScan::of(::getpid());
-  if (!scan) {
-    const bool refused = is_refusal(scan.error().code.value());
-    return {kName, refused ? Support::not_permitted : Support::not_supported, scan.error().message,
-            refused ? kOtherUser : "a kernel with CONFIG_PROC_PAGE_MONITOR"};
-  }
-  return scan->means() == PageScan::Means::scan ? Capability{kName, Support::supported, "", ""}
-                                                : without;
+  if (!scan) return lacking(kName, scan.error(), kOtherUser, kPageMonitor);
+  return scan->means() == PageScan::Means::scan ? with : without;
 }
 
 Capability written(const KernelFiles& files) {
@@ -120,18 +112,12 @@ Capability written(const KernelFiles& files) {
         "a program cannot be stopped at its beginning: ptrace_scope is " + std::to_string(*scope),
         *scope == 2 ? "run it as root" : "another boot, with a lower ptrace_scope"};
   }
-  if (!is_this_machine(files)) {
-    return release_of(files) >= std::pair(6U, 7U)
-               ? found
-               : Capability{kName, Support::not_supported,
-                            "the kernel has no asynchronous write protection",
-                            "Linux 6.7 or newer"};
+  if (!is_this_machine(files) && release_of(files) < kLinux67) {
+    return {kName, Support::not_supported, "the kernel has no asynchronous write protection",
+            "Linux 6.7 or newer"};
   }
-  const auto possible = expect_written();
-  if (possible) return found;
-  const bool refused = is_refusal(possible.error().code.value());
-  return {kName, refused ? Support::not_permitted : Support::not_supported,
-          possible.error().message, refused ? "a sandbox (seccomp) that permits userfaultfd" : ""};
+  const auto possible = is_this_machine(files) ? expect_written() : Result<void>();
+  return possible ? found : lacking(kName, possible.error(), kOpenSandbox);
 }
 
 Capability clear_refs(const KernelFiles& files) {
@@ -142,15 +128,10 @@ Capability clear_refs(const KernelFiles& files) {
       if (std::filesystem::is_regular_file(files.path(file), ignored)) continue;
       return {kName, Support::not_supported, files.path(file) + " is not a file", ""};
     }
-    return {kName, Support::not_supported, files.path(file) + " does not exist",
-            "a kernel with CONFIG_PROC_PAGE_MONITOR"};
+    return {kName, Support::not_supported, files.path(file) + " does not exist", kPageMonitor};
   }
   const auto smaps = files.read("/proc/self/smaps");
-  if (!smaps) {
-    const bool refused = is_refusal(smaps.error().code.value());
-    return {kName, refused ? Support::not_permitted : Support::not_supported, smaps.error().message,
-            refused ? kOtherUser : ""};
-  }
+  if (!smaps) return lacking(kName, smaps.error(), kOtherUser);
   if (smaps->find("\nReferenced:") == std::string::npos) {
     return {kName, Support::not_supported,
             files.path("/proc/self/smaps") + " does not tell what was referenced", ""};
@@ -168,12 +149,7 @@ Capability damon(const KernelFiles& files) {
             "a kernel with CONFIG_DAMON_SYSFS"};
   }
   const auto running = files.read_number(kNumber);
-  if (!running) {
-    return {
-        kName,
-        is_refusal(running.error().code.value()) ? Support::not_permitted : Support::not_supported,
-        running.error().message, is_refusal(running.error().code.value()) ? "run it as root" : ""};
-  }
+  if (!running) return lacking(kName, running.error(), "run it as root");
   const bool processes = damon_can_watch(DamonSpace::vaddr, files).value_or(true);
   const std::string lack = "this kernel's DAMON cannot watch processes";
   const std::string without = "heat without --backend damon, or a kernel with CONFIG_DAMON_VADDR";

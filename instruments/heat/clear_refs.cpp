@@ -7,32 +7,12 @@
 #include "base/proc.hpp"
 #include "base/quantity.hpp"
 #include "instruments/heat/source.hpp"
+#include "instruments/watch/lines.hpp"
 
 namespace shmif::perf {
 namespace {
 
 constexpr std::uint64_t kKibibyte = 1024;
-
-/// The words of a line: address, permissions, offset, device and inode, and then the name.
-struct Heading {
-  std::string_view permissions;
-  std::string_view inode;
-  std::string_view name;
-};
-std::optional<Heading> read_heading(std::string_view line) {
-  constexpr std::size_t kWords = 5;
-  std::vector<std::string_view> words;
-  while (words.size() < kWords) {
-    const std::size_t end = std::min(line.find(' '), line.size());
-    if (end == 0) return std::nullopt;
-    words.push_back(line.substr(0, end));
-    line.remove_prefix(std::min(end + 1, line.size()));
-    if (line.empty() && words.size() < kWords) return std::nullopt;
-  }
-  const std::size_t name = line.find_first_not_of(' ');
-  return Heading{words[1], words[4],
-                 name == std::string_view::npos ? std::string_view() : line.substr(name)};
-}
 
 std::optional<AddressRange> read_addresses(std::string_view word) {
   constexpr int kHexadecimal = 16;
@@ -44,14 +24,17 @@ std::optional<AddressRange> read_addresses(std::string_view word) {
   return AddressRange{*begin, *end};
 }
 
+/// Reads address, permissions, offset, device, inode, and then the name, which may have spaces.
 std::optional<MappingUse> read_mapping(std::string_view line) {
-  const auto heading = read_heading(line);
-  const auto range = read_addresses(line.substr(0, std::min(line.find(' '), line.size())));
-  if (!heading || !range) return std::nullopt;
-  MappingUse use;
-  use.memory = {*range, std::string(heading->name), base::read_digits(heading->inode).value_or(0)};
-  use.is_accessible = heading->permissions.substr(0, 3) != "---";
-  return use;
+  const auto range = read_addresses(base::take_word(line));
+  const std::string_view permissions = base::take_word(line);
+  base::take_word(line);
+  base::take_word(line);
+  const std::string_view inode = base::take_word(line);
+  if (!range || inode.empty()) return std::nullopt;
+  const std::string name(line.substr(std::min(line.find_first_not_of(' '), line.size())));
+  return MappingUse{{*range, name, base::read_digits(inode).value_or(0)},
+                    permissions.substr(0, 3) != "---"};
 }
 
 /// Reads a line such as "Rss: 12 kB". Result: bytes.
@@ -125,8 +108,7 @@ class ClearRefs : public HeatSource {
  private:
   /// Makes sure that we do not touch a later process with the same number.
   Result<void> expect_same_process() const {
-    const auto text = files_.read(folder_ + "/stat");
-    const auto stat = text ? read_task_stat(*text) : Result<TaskStat>(text.error());
+    const auto stat = task_stat_in(folder_, files_);
     if (stat && stat->start_ticks == process_.start_ticks && stat->state != 'Z') return {};
     return Error::from_errno(ESRCH, "cannot watch process " + std::to_string(process_.number));
   }
@@ -162,10 +144,7 @@ class ClearRefs : public HeatSource {
 
 Result<std::vector<MappingUse>> read_smaps(std::string_view text) {
   std::vector<MappingUse> uses;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    const std::string_view line = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
+  for (const std::string_view line : lines_in(text)) {
     if (auto mapping = read_mapping(line)) {
       uses.push_back(*std::move(mapping));
     } else if (uses.empty()) {

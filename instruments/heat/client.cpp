@@ -17,6 +17,7 @@
 
 #include "base/descriptor_kind.hpp"
 #include "base/foreign_socket.hpp"
+#include "base/text.hpp"
 #include "base/unique_fd.hpp"
 #include "instruments/heat/page_scan.hpp"
 #include "instruments/heat/source.hpp"
@@ -360,11 +361,8 @@ Result<std::string> heat_folder_of(pid_t pid, const KernelFiles& files) {
   const auto text = files.read("/proc/" + std::to_string(pid) + "/environ");
   if (!text) return text.error();
   const std::string wanted = std::string(heat::kVariable) + '=';
-  for (std::size_t at = 0; at < text->size();) {
-    const std::size_t end = std::min(text->find('\0', at), text->size());
-    const std::string entry = text->substr(at, end - at);
-    if (entry.starts_with(wanted)) return entry.substr(wanted.size());
-    at = end + 1;
+  for (const std::string_view entry : base::split(*text, '\0')) {
+    if (entry.starts_with(wanted)) return std::string(entry.substr(wanted.size()));
   }
   return std::string();
 }

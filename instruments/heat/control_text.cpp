@@ -105,11 +105,11 @@ const std::array<CodeWord, 6>& code_words() {
 
 }  // namespace
 
+const char* to_word(HeatVerb verb) noexcept {
+  return std::ranges::find(kVerbs, verb, &std::pair<HeatVerb, const char*>::first)->second;
+}
 const char* to_word(HeatBackend backend) noexcept {
-  for (const auto& [each, word] : kBackends) {
-    if (each == backend) return word;
-  }
-  return "";
+  return std::ranges::find(kBackends, backend, &std::pair<HeatBackend, const char*>::first)->second;
 }
 
 Result<HeatBackend> read_heat_backend(std::string_view word) {
@@ -142,10 +142,7 @@ Result<HeatRequest> read_heat_request(std::string_view text) {
 }
 
 std::string heat_request_text(const HeatRequest& request) {
-  std::string text;
-  for (const auto& [verb, word] : kVerbs) {
-    if (verb == request.verb) text = word;
-  }
+  std::string text = to_word(request.verb);
   if (request.attributes) text += "\nattrs " + attributes_text(*request.attributes);
   if (request.targets) {
     std::string numbers;

@@ -25,6 +25,8 @@ namespace shmif::perf {
 
 enum class HeatVerb : std::uint8_t { status, show, set, on, off, forget };
 
+/// "status", "show", ...
+const char* to_word(HeatVerb verb) noexcept;
 /// "auto", "client", "clear_refs", ...
 const char* to_word(HeatBackend backend) noexcept;
 Result<HeatBackend> read_heat_backend(std::string_view word);

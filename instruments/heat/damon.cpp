@@ -1,14 +1,15 @@
 #include "instruments/heat/damon.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <chrono>
 #include <limits>
 #include <thread>
 #include <utility>
 
+#include "base/proc.hpp"
 #include "base/quantity.hpp"
+#include "instruments/watch/lines.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
@@ -79,6 +80,115 @@ std::string lack_of(DamonSpace space, std::size_t thread, const KernelFiles& fil
                "watches them by other means; or boot a kernel with CONFIG_DAMON_VADDR";
 }
 
+/// Files below the directory of a thread, and what is written to them, in this order.
+using Writes = std::vector<std::pair<std::string, std::string>>;
+
+/// What is to be watched, and a scheme for it.
+Writes writes_of(const DamonSetup& setup, const DamonTarget& target) {
+  const std::string context = "contexts/0/", intervals = context + "monitoring_attrs/intervals/";
+  const std::string regions = context + "monitoring_attrs/nr_regions/";
+  const HeatAttributes& attributes = setup.attributes;
+  Writes writes{{context + "operations", to_word(setup.space)},
+                {intervals + "sample_us", std::to_string(attributes.sampling.count())},
+                {intervals + "aggr_us", std::to_string(attributes.aggregation.count())},
+                {intervals + "update_us", std::to_string(attributes.update.count())},
+                {regions + "min", std::to_string(attributes.min_regions)},
+                {regions + "max", std::to_string(attributes.max_regions)},
+                {context + "targets/nr_targets", "1"}};
+  const std::string its = context + "targets/0/";
+  if (setup.space != DamonSpace::paddr) {
+    writes.emplace_back(its + "pid_target", std::to_string(target.pid));
+  }
+  if (setup.space != DamonSpace::vaddr) {
+    writes.emplace_back(its + "regions/nr_regions", std::to_string(target.ranges.size()));
+    for (std::size_t i = 0; i < target.ranges.size(); ++i) {
+      const std::string region = its + "regions/" + std::to_string(i);
+      writes.emplace_back(region + "/start", std::to_string(target.ranges[i].begin));
+      writes.emplace_back(region + "/end", std::to_string(target.ranges[i].end));
+    }
+  }
+  writes.emplace_back(context + "schemes/nr_schemes", "1");
+  return writes;
+}
+
+/// A scheme that applies to every region and only counts.
+Writes counting_scheme() {
+  const std::string scheme = "contexts/0/schemes/0/";
+  const std::string most = std::to_string(std::numeric_limits<std::uint32_t>::max());
+  Writes writes;
+  for (const auto& [what, max] :
+       Writes{{"sz", std::to_string(std::numeric_limits<std::uint64_t>::max())},
+              {"nr_accesses", most},
+              {"age", most}}) {
+    writes.emplace_back(scheme + "access_pattern/" + what + "/min", "0");
+    writes.emplace_back(scheme + "access_pattern/" + what + "/max", max);
+  }
+  writes.emplace_back(scheme + "action", "stat");
+  return writes;
+}
+
+/// One target of a DamonContext that several sources share.
+class DamonSource : public HeatSource {
+ public:
+  /// `given`: what the user wants to watch; empty: the process's mappings.
+  DamonSource(std::shared_ptr<DamonContext> context, std::size_t target, const TaskId& process,
+              KernelFiles files, const std::vector<AddressRange>& given, const std::string& name)
+      : context_(std::move(context)),
+        target_(target),
+        process_(process),
+        files_(std::move(files)),
+        provenance_{"damon", "region", "DAMON, tried_regions of its schemes",
+                    "DAMON does not tell reads from writes"} {
+    for (const AddressRange& each : given) given_.push_back({each, name, 0});
+  }
+
+  const HeatProvenance& provenance() const noexcept override { return provenance_; }
+  Looking looking() const noexcept override { return Looking::whole_ranges; }
+  /// The kernel takes the samples itself.
+  std::chrono::nanoseconds cost(std::chrono::nanoseconds /*here*/) const noexcept override {
+    return {};
+  }
+  bool keeps_regions() const noexcept override { return true; }
+
+  Result<std::vector<NamedRange>> ranges() override {
+    if (!given_.empty()) return given_;
+    const auto text = files_.read("/proc/" + std::to_string(process_.number) + "/maps");
+    if (!text) return Error::from_errno(ESRCH, "cannot watch it");
+    std::vector<NamedRange> ranges;
+    for (const std::string_view line : lines_in(*text)) {
+      const auto mapped = base::read_maps_line(line);
+      if (!mapped) continue;
+      const std::size_t name = std::min(line.find_first_of("/["), line.size());
+      ranges.push_back({{mapped->begin, mapped->end}, std::string(line.substr(name)), 0});
+    }
+    return ranges;
+  }
+
+  Result<void> forget(Regions& /*regions*/) override { return {}; }
+
+  Result<void> look(Regions& /*regions*/) override {
+    const auto on = context_->is_on(target_);
+    if (!on) return on.error();
+    if (!*on) return Error::from_errno(ESRCH, "DAMON has ended: cannot watch it");
+    auto regions = context_->regions(target_);
+    if (!regions) return std::move(regions).error();
+    regions_ = *std::move(regions);
+    return {};
+  }
+
+  pid_t kernel_thread() const noexcept override { return context_->thread_of(target_); }
+  std::vector<Region> take_regions() override { return std::exchange(regions_, {}); }
+
+ private:
+  std::shared_ptr<DamonContext> context_;
+  std::size_t target_;
+  TaskId process_;
+  KernelFiles files_;
+  HeatProvenance provenance_;
+  std::vector<NamedRange> given_;
+  std::vector<Region> regions_;
+};
+
 }  // namespace
 
 std::optional<bool> damon_can_watch(DamonSpace space, const KernelFiles& files) {
@@ -127,9 +237,6 @@ Result<void> while_damon_is_busy(const std::function<Result<void>()>& once) {
 Result<void> DamonContext::write(const std::string& name, const std::string& text) const {
   return files_.write(kAdmin + name, text + '\n');
 }
-Result<void> DamonContext::write(const std::string& name, std::uint64_t number) const {
-  return write(name, std::to_string(number));
-}
 
 /// The kernel refuses a command while somebody reads the number of a thread, or writes a file.
 Result<void> DamonContext::command(std::size_t thread, const char* word) const {
@@ -159,7 +266,7 @@ Result<DamonContext> DamonContext::begin(const DamonSetup& setup, const KernelFi
   DamonContext context(files, std::move(record));
   const std::vector<pid_t> threads(setup.targets.size(), 0);
   if (context.record_) context.record_->set(threads);
-  if (auto created = context.write("nr_kdamonds", threads.size()); !created) {
+  if (auto created = context.write("nr_kdamonds", std::to_string(threads.size())); !created) {
     if (context.record_) context.record_->set({});
     return std::move(created).error();
   }
@@ -180,7 +287,7 @@ DamonContext::~DamonContext() {
     // A thread that has ended by itself refuses this.
     for (std::size_t i = 0; i < threads_.size(); ++i) static_cast<void>(command(i, "off"));
     debug(Debug::heat, [] { return "DAMON is turned off, and has no contexts"; });
-    static_cast<void>(write("nr_kdamonds", 0));
+    static_cast<void>(write("nr_kdamonds", "0"));
   }
   if (record_) record_->set({});
 }
@@ -196,17 +303,23 @@ Result<void> DamonContext::set_up(const DamonSetup& setup) {
 }
 
 Result<void> DamonContext::set_up_context(std::size_t thread, const DamonSetup& setup) {
-  if (auto done = write(thread_folder(thread) + "contexts/nr_contexts", 1); !done) return done;
+  const auto write_all = [&](const Writes& writes) -> Result<void> {
+    for (const auto& [name, text] : writes) {
+      if (auto done = write(thread_folder(thread) + name, text); !done) return done;
+    }
+    return {};
+  };
+  if (auto done = write_all({{"contexts/nr_contexts", "1"}}); !done) return done;
   if (const std::string lack = lack_of(setup.space, thread, files_); !lack.empty()) {
     return Error(Errc::not_supported, "cannot use DAMON: " + files_.path(operations_of(thread)) +
                                           " has no " + to_word(setup.space) + " (" + lack + ')');
   }
-  if (auto done = write(context_of(thread) + "operations", to_word(setup.space)); !done) {
-    return done;
+  if (auto done = write_all(writes_of(setup, setup.targets[thread])); !done) return done;
+  if (const std::string tried = kAdmin + scheme_of(thread) + "tried_regions"; !files_.has(tried)) {
+    return Error(Errc::not_supported, "cannot use DAMON: " + files_.path(tried) +
+                                          " does not exist (Linux 6.2 or newer is needed)");
   }
-  if (auto done = set_attributes(thread, setup.attributes); !done) return done;
-  if (auto done = set_target(thread, setup.space, setup.targets[thread]); !done) return done;
-  return prepare_results(thread);
+  return write_all(counting_scheme());
 }
 
 Result<void> DamonContext::turn_on(std::size_t thread) {
@@ -224,62 +337,6 @@ Result<void> DamonContext::turn_on(std::size_t thread) {
   });
   if (record_) record_->set(threads_);
   return {};
-}
-
-Result<void> DamonContext::set_attributes(std::size_t thread,
-                                          const HeatAttributes& attributes) const {
-  const std::string intervals = context_of(thread) + "monitoring_attrs/intervals/";
-  const std::string regions = context_of(thread) + "monitoring_attrs/nr_regions/";
-  const auto number = [](std::chrono::microseconds time) {
-    return static_cast<std::uint64_t>(time.count());
-  };
-  const std::array<std::pair<std::string, std::uint64_t>, 5> values{
-      {{intervals + "sample_us", number(attributes.sampling)},
-       {intervals + "aggr_us", number(attributes.aggregation)},
-       {intervals + "update_us", number(attributes.update)},
-       {regions + "min", attributes.min_regions},
-       {regions + "max", attributes.max_regions}}};
-  for (const auto& [name, value] : values) {
-    if (auto done = write(name, value); !done) return done;
-  }
-  return {};
-}
-
-Result<void> DamonContext::set_target(std::size_t thread, DamonSpace space,
-                                      const DamonTarget& target) const {
-  const std::string targets = context_of(thread) + "targets/";
-  if (auto done = write(targets + "nr_targets", 1); !done) return done;
-  if (space != DamonSpace::paddr) {
-    const auto pid = static_cast<std::uint64_t>(target.pid);
-    if (auto done = write(targets + "0/pid_target", pid); !done) return done;
-  }
-  if (space == DamonSpace::vaddr) return {};
-  const std::string regions = targets + "0/regions/";
-  if (auto done = write(regions + "nr_regions", target.ranges.size()); !done) return done;
-  for (std::size_t i = 0; i < target.ranges.size(); ++i) {
-    const std::string region = regions + std::to_string(i);
-    if (auto done = write(region + "/start", target.ranges[i].begin); !done) return done;
-    if (auto done = write(region + "/end", target.ranges[i].end); !done) return done;
-  }
-  return {};
-}
-
-/// Makes a scheme that applies to every region and only counts.
-Result<void> DamonContext::prepare_results(std::size_t thread) const {
-  if (auto done = write(context_of(thread) + "schemes/nr_schemes", 1); !done) return done;
-  if (const std::string tried = kAdmin + scheme_of(thread) + "tried_regions"; !files_.has(tried)) {
-    return Error(Errc::not_supported, "cannot use DAMON: " + files_.path(tried) +
-                                          " does not exist (Linux 6.2 or newer is needed)");
-  }
-  const std::string pattern = scheme_of(thread) + "access_pattern/";
-  for (const char* const each : {"sz", "nr_accesses", "age"}) {
-    if (auto done = write(pattern + each + "/min", 0); !done) return done;
-    constexpr std::uint64_t kMax = std::numeric_limits<std::uint32_t>::max();
-    const bool is_size = std::string_view(each) == "sz";
-    const std::uint64_t most = is_size ? std::numeric_limits<std::uint64_t>::max() : kMax;
-    if (auto done = write(pattern + each + "/max", most); !done) return done;
-  }
-  return write(scheme_of(thread) + "action", "stat");
 }
 
 Result<bool> DamonContext::is_on(std::size_t target) const {
@@ -306,6 +363,32 @@ Result<std::vector<Region>> DamonContext::regions(std::size_t target) const {
   }
   std::ranges::sort(regions, {}, &Region::begin);
   return regions;
+}
+
+Result<std::vector<std::unique_ptr<HeatSource>>> watch_by_damon(
+    const std::vector<TaskId>& processes, const HeatAttributes& attributes,
+    const DamonMemory& memory, const KernelFiles& files, std::shared_ptr<DamonRecord> record) {
+  DamonSetup setup{attributes, memory.space, {}};
+  const bool is_physical = memory.space == DamonSpace::paddr;
+  auto ranges = memory.ranges;
+  if (is_physical && ranges.empty()) {
+    auto all = physical_memory(files);
+    if (!all) return std::move(all).error();
+    ranges = *std::move(all);
+  }
+  const std::vector<TaskId> watched = is_physical ? std::vector<TaskId>(1) : processes;
+  setup.targets.reserve(watched.size());
+  for (const TaskId& each : watched) setup.targets.push_back({each.number, ranges});
+  auto begun = DamonContext::begin(setup, files, std::move(record));
+  if (!begun) return std::move(begun).error();
+  const auto context = std::make_shared<DamonContext>(*std::move(begun));
+  std::vector<std::unique_ptr<HeatSource>> sources;
+  sources.reserve(watched.size());
+  for (std::size_t i = 0; i < watched.size(); ++i) {
+    sources.push_back(std::make_unique<DamonSource>(context, i, watched[i], files, ranges,
+                                                    is_physical ? "physical memory" : ""));
+  }
+  return sources;
 }
 
 }  // namespace shmif::perf

@@ -102,14 +102,10 @@ class DamonContext {
   DamonContext(KernelFiles files, std::shared_ptr<DamonRecord> record)
       : files_(std::move(files)), record_(std::move(record)) {}
   Result<void> write(const std::string& name, const std::string& text) const;
-  Result<void> write(const std::string& name, std::uint64_t number) const;
   Result<void> command(std::size_t thread, const char* word) const;
   Result<void> set_up(const DamonSetup& setup);
   Result<void> set_up_context(std::size_t thread, const DamonSetup& setup);
   Result<void> turn_on(std::size_t thread);
-  Result<void> set_attributes(std::size_t thread, const HeatAttributes& attributes) const;
-  Result<void> set_target(std::size_t thread, DamonSpace space, const DamonTarget& target) const;
-  Result<void> prepare_results(std::size_t thread) const;
 
   KernelFiles files_;
   std::shared_ptr<DamonRecord> record_;

@@ -10,6 +10,7 @@
 #include "base/quantity.hpp"
 #include "base/text.hpp"
 #include "instruments/heat/page_scan.hpp"
+#include "instruments/watch/lines.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -118,10 +119,8 @@ Result<std::vector<AddressRange>> physical_memory(const KernelFiles& files) {
   if (!text) return text.error();
   std::vector<AddressRange> ranges;
   bool is_hidden = false;
-  for (std::size_t at = 0; at < text->size();) {
-    const std::size_t end = std::min(text->find('\n', at), text->size());
-    const auto range = read_memory_line(std::string_view(*text).substr(at, end - at));
-    at = end + 1;
+  for (const std::string_view line : lines_in(*text)) {
+    const auto range = read_memory_line(line);
     // Without the privilege, each line shows 00000000-00000000.
     if (range && *range == AddressRange{0, 1}) is_hidden = true;
     if (!range || is_hidden) continue;

@@ -2,6 +2,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <numeric>
 #include <span>
 
 #include "base/printable.hpp"
@@ -40,10 +41,13 @@ std::string fitted(std::string text, std::size_t columns) {
   return text;
 }
 
+std::string head_of_row(const NamedRange& memory) {
+  const std::string name = memory.name.empty() ? base::hex(memory.range.begin) : memory.name;
+  return fitted(name, kNameColumns) + formatted("%10s ", heat_bytes(memory.range.bytes()).c_str());
+}
+
 double total(const std::vector<double>& shares) {
-  double sum = 0;
-  for (const double share : shares) sum += share;
-  return sum;
+  return std::accumulate(shares.begin(), shares.end(), 0.0);
 }
 
 using Windows = std::span<const HeatWindow>;
@@ -84,10 +88,7 @@ std::string range_rows(const HeatResult& result, Windows windows,
   };
   std::string text;
   for (const NamedRange* const each : rows) {
-    const std::string name = each->name.empty() ? base::hex(each->range.begin) : each->name;
-    text += fitted(name, kNameColumns) +
-            formatted("%10s ", heat_bytes(each->range.bytes()).c_str()) +
-            row_of(*each, HeatOf::accesses);
+    text += head_of_row(*each) + row_of(*each, HeatOf::accesses);
     if (!writes) continue;
     text +=
         fitted("", kNameColumns) + formatted("%10s ", "written") + row_of(*each, HeatOf::writes);
@@ -148,10 +149,7 @@ std::string mapping_rows(const HeatResult& result) {
   std::string text = "whole mappings, read or written: share of " + std::to_string(known.looks) +
                      (known.looks == 1 ? " look\n" : " looks\n");
   for (std::size_t i = 0; i < std::min(all.size(), kMaxRows); ++i) {
-    const NamedRange& memory = all[i].memory;
-    const std::string name = memory.name.empty() ? base::hex(memory.range.begin) : memory.name;
-    text += fitted(name, kNameColumns) +
-            formatted("%10s ", heat_bytes(memory.range.bytes()).c_str()) +
+    text += head_of_row(all[i].memory) +
             heat_share(static_cast<double>(all[i].accesses) / known.looks) + '\n';
   }
   if (all.size() > kMaxRows) {

@@ -65,11 +65,8 @@ class HeatMonitor::Run {
         results_(std::move(before)),
         thread_([this, settings, files, record](const std::stop_token& stop) {
           HeatOptions options;
-          options.attributes = settings.attributes;
-          options.backend = settings.backend;
-          options.damon = settings.damon;
+          static_cast<HeatSettings&>(options) = settings;
           options.damon_record = record;
-          options.clients = settings.clients;
           options.files = files;
           watch(std::move(options), settings.targets, stop);
         }) {}
@@ -216,11 +213,8 @@ HeatAttributes HeatMonitor::attributes() const {
 
 HeatStatus HeatMonitor::status() const {
   HeatStatus status;
+  static_cast<HeatSettings&>(status) = settings_;
   status.is_on = is_on();
-  status.attributes = settings_.attributes;
-  status.backend = settings_.backend;
-  status.damon = settings_.damon;
-  status.clients = settings_.clients;
   const auto results = this->results();
   for (const TaskId& target : settings_.targets) {
     HeatTarget told;

@@ -29,12 +29,8 @@ struct HeatTarget {
   std::size_t windows = 0;
 };
 
-struct HeatStatus {
+struct HeatStatus : HeatSettings {
   bool is_on = false;
-  HeatAttributes attributes;
-  HeatBackend backend = HeatBackend::automatic;
-  std::string clients;
-  DamonMemory damon;
   std::vector<HeatTarget> targets;
   /// Contexts of DAMON in the kernel: of this monitor, and of others. Empty if not known.
   std::optional<DamonContexts> contexts;
@@ -73,11 +69,7 @@ class HeatMonitor {
   static constexpr std::size_t kKeptWindows = 100;
 
  private:
-  struct Settings {
-    HeatAttributes attributes;
-    HeatBackend backend = HeatBackend::automatic;
-    DamonMemory damon;
-    std::string clients;
+  struct Settings : HeatSettings {
     std::vector<TaskId> targets;
   };
   class Run;

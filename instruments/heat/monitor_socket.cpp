@@ -242,22 +242,21 @@ HeatListener::~HeatListener() {
   ::unlink(lock_path(path_.substr(0, path_.rfind('/'))).c_str());
 }
 
-void HeatListener::serve(HeatMonitor& monitor, int stop) {
+void HeatListener::serve(HeatMonitor& monitor) {
   std::list<Caller> callers;
   bool ends = false;
   while (!ends || !callers.empty()) {
-    std::vector<pollfd> ready{{stop, POLLIN, 0}, {ends ? -1 : socket_.get(), POLLIN, 0}};
+    std::vector<pollfd> ready{{ends ? -1 : socket_.get(), POLLIN, 0}};
     for (const Caller& each : callers) ready.push_back({each.descriptor(), each.wants(), 0});
     constexpr int kLookMs = 1000;
     ::poll(ready.data(), ready.size(), kLookMs);
-    if (ready[0].revents != 0) return;
-    std::size_t i = 2;
+    std::size_t i = 1;
     for (auto caller = callers.begin(); caller != callers.end(); ++i) {
       bool goes_on = Clock::now() - caller->begun() < kPatience;
       if (ready[i].revents != 0) goes_on = caller->go_on(monitor, ends);
       caller = goes_on ? std::next(caller) : callers.erase(caller);
     }
-    if (ready[1].revents == 0) continue;
+    if (ready[0].revents == 0) continue;
     UniqueFd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket) continue;
     if (!is_trusted(socket.get())) {

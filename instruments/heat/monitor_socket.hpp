@@ -35,10 +35,10 @@ class HeatListener {
   /// Removes the socket and the file of the lock.
   ~HeatListener();
 
-  /// Answers requests until one of them ends the monitor, or `stop` is readable (-1: there is no
-  /// such descriptor). A caller that sends nothing, does not read, or sends an invalid request does
-  /// not delay others. It is dropped after a while, or when many others call. Blocks: until then.
-  void serve(HeatMonitor& monitor, int stop);
+  /// Answers requests until one of them ends the monitor. A caller that sends nothing, does not
+  /// read, or sends an invalid request does not delay others. It is dropped after a while, or when
+  /// many others call. Blocks: until then.
+  void serve(HeatMonitor& monitor);
 
  private:
   HeatListener() = default;

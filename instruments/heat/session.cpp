@@ -18,19 +18,6 @@ using std::chrono::microseconds;
 
 namespace {
 
-/// Whether the process lives. Physical memory (number 0) never ends.
-bool is_alive(const TaskId& process, const KernelFiles& files) {
-  if (process.number == 0) return true;
-  const std::string folder = "/proc/" + std::to_string(process.number);
-  const auto text = files.read(folder + "/stat");
-  if (!text) return false;
-  const auto stat = read_task_stat(*text);
-  // A process that exits releases its memory first, then its sockets, and becomes a zombie later.
-  const auto memory = files.read(folder + "/statm");
-  if (memory && memory->starts_with("0 ")) return false;
-  return stat && stat->start_ticks == process.start_ticks && stat->state != 'Z';
-}
-
 constexpr const char* kHasEnded = "the process has ended";
 constexpr const char* kHasNoFirstThread =
     "the first thread of the process has ended (pthread_exit(3)), so that /proc shows its memory "
@@ -57,6 +44,16 @@ std::uint64_t accessed_bytes(const std::vector<Region>& regions) {
 }
 
 }  // namespace
+
+bool is_alive(const TaskId& process, const KernelFiles& files) {
+  if (process.number == 0) return true;
+  const std::string folder = "/proc/" + std::to_string(process.number);
+  const auto stat = task_stat_in(folder, files);
+  // A process that exits releases its memory first, then its sockets, and becomes a zombie later.
+  const auto memory = files.read(folder + "/statm");
+  if (memory && memory->starts_with("0 ")) return false;
+  return stat && stat->start_ticks == process.start_ticks && stat->state != 'Z';
+}
 
 struct HeatSession::Target {
   explicit Target(const TaskId& watched) : process(watched) { result.process = watched; }

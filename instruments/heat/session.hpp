@@ -57,11 +57,15 @@ enum class HeatBackend : std::uint8_t {
   damon,  ///< the kernel's own; used only if the user asks for it
 };
 
-struct HeatOptions {
+/// What a user sets.
+struct HeatSettings {
   HeatAttributes attributes;
   HeatBackend backend = HeatBackend::automatic;
   std::string clients;  ///< directory; empty: ask each process's environment
   DamonMemory damon;    ///< what the kernel's monitor watches
+};
+
+struct HeatOptions : HeatSettings {
   /// Knows which of the kernel's contexts belong to this session.
   std::shared_ptr<DamonRecord> damon_record = nullptr;
   KernelFiles files;

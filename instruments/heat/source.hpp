@@ -95,6 +95,9 @@ class HeatSource {
   virtual std::optional<std::uint64_t> take_working_set() { return std::nullopt; }
 };
 
+/// Whether the process lives, and has not begun to exit. Physical memory (number 0) never ends.
+bool is_alive(const TaskId& process, const KernelFiles& files);
+
 /// A mapping in a text such as /proc/PID/smaps.
 struct MappingUse {
   NamedRange memory;

@@ -23,6 +23,7 @@
 #include "instruments/heat/page_scan.hpp"
 #include "instruments/heat/source.hpp"
 #include "instruments/inject/exec_stop.hpp"
+#include "instruments/watch/lines.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
@@ -85,10 +86,8 @@ struct WritableMapping {
 
 std::vector<WritableMapping> read_writable(const std::string& maps) {
   std::vector<WritableMapping> found;
-  for (std::size_t at = 0; at < maps.size();) {
-    const std::size_t end = std::min(maps.find('\n', at), maps.size());
-    const std::string line = maps.substr(at, end - at);
-    at = end + 1;
+  for (const std::string_view each : lines_in(maps)) {
+    const std::string line(each);
     const auto mapped = base::read_maps_line(line);
     const std::size_t permissions = line.find(' ');
     if (!mapped || permissions == std::string::npos || line.size() < permissions + 3) continue;
@@ -278,11 +277,7 @@ class Written : public HeatSource {
   }
 
   Result<void> expect_same_process() const {
-    const auto text = files_.read(folder_ + "/stat");
-    const auto stat = text ? read_task_stat(*text) : Result<TaskStat>(text.error());
-    const auto memory = files_.read(folder_ + "/statm");
-    const bool ends = memory && memory->starts_with("0 ");
-    if (stat && stat->start_ticks == process_.start_ticks && stat->state != 'Z' && !ends) return {};
+    if (is_alive(process_, files_)) return {};
     return Error::from_errno(ESRCH, "cannot watch process " + std::to_string(process_.number));
   }
 

@@ -8,18 +8,11 @@
 namespace shmif::perf {
 namespace {
 
-Allotment* allotment_in(Schemata& all, const Allotment& one) {
-  const auto found = std::ranges::find_if(all, [&](const Allotment& each) {
-    return each.resource == one.resource && each.domain == one.domain;
-  });
-  return found == all.end() ? nullptr : &*found;
-}
-
 /// The values that differ from `wanted`; empty if all are the same.
-std::string other_values(const Schemata& wanted, Schemata there) {
+std::string other_values(const Schemata& wanted, const Schemata& there) {
   Schemata others;
   for (const Allotment& each : wanted) {
-    const Allotment* const found = allotment_in(there, each);
+    const Allotment* const found = find_in(there, each);
     if (found == nullptr) return "no " + schemata_text({each});
     if (!is_same_value(each, *found)) others.push_back(*found);
   }
@@ -56,8 +49,8 @@ Result<void> ResctrlAllocation::set(const std::string& mount_point, const std::s
   auto before = read();
   if (!before) return std::move(before).error();
   for (const Allotment& each : schemata) {
-    const Allotment* const found = allotment_in(*before, each);
-    if (found != nullptr && allotment_in(old_, each) == nullptr) old_.push_back(*found);
+    const Allotment* const found = find_in(*before, each);
+    if (found != nullptr && find_in(old_, each) == nullptr) old_.push_back(*found);
   }
   debug(Debug::membw, [&] { return group_ + " gets " + schemata_text(schemata); });
   auto done = write(schemata, "set");

@@ -11,6 +11,7 @@
 #include "instruments/membw/resctrl_files.hpp"
 #include "instruments/membw/resctrl_source.hpp"
 #include "instruments/membw/software_source.hpp"
+#include "instruments/watch/lines.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -31,76 +32,60 @@ bool may_count_all(const KernelFiles& files) {
 }
 
 Capability of_pmu(const KernelFiles& files) {
-  Capability pmu{"membw.pmu", Support::supported, {}, {}};
+  constexpr const char* kName = "membw.pmu";
+  constexpr const char* kFile = "/proc/sys/kernel/perf_event_paranoid";
   const auto counters = find_memory_counters(files);
-  if (!counters) {
-    pmu.state = Support::not_supported;
-    pmu.reason = counters.error().message;
-    return pmu;
-  }
-  const std::string file = "/proc/sys/kernel/perf_event_paranoid";
-  const auto level = files.read_signed(file);
+  if (!counters) return {kName, Support::not_supported, counters.error().message, ""};
+  const auto level = files.read_signed(kFile);
   if (!level) {
-    pmu.state = Support::not_supported;
-    pmu.reason = level.error().message + ": it does not tell what the kernel permits";
-    return pmu;
+    return {kName, Support::not_supported,
+            level.error().message + ": it does not tell what the kernel permits", ""};
   }
-  if (*level <= 0 || may_count_all(files)) return pmu;
-  pmu.state = Support::not_permitted;
-  pmu.reason =
-      files.path(file) + " is " + std::to_string(*level) + ", and this user has no CAP_PERFMON";
-  pmu.enable_with = "sysctl kernel.perf_event_paranoid=0";
-  return pmu;
+  if (*level <= 0 || may_count_all(files)) return {kName, Support::supported, "", ""};
+  return {
+      kName, Support::not_permitted,
+      files.path(kFile) + " is " + std::to_string(*level) + ", and this user has no CAP_PERFMON",
+      "sysctl kernel.perf_event_paranoid=0"};
 }
 
 Capability of_resctrl(const KernelFiles& files) {
-  Capability resctrl{"membw.resctrl", Support::supported, {}, {}};
-  const auto lacks = [&](const Error& error) {
-    resctrl.state = Support::not_supported;
-    resctrl.reason = error.message;
-    return resctrl;
-  };
+  constexpr const char* kName = "membw.resctrl";
   const auto place = ResctrlSource::find_mount(files);
-  if (!place) {
-    if (place.error().code != std::errc::no_such_device) return lacks(place.error());
-    resctrl.enable_with = "mount -t resctrl resctrl /sys/fs/resctrl";
-    return lacks(Error(place.error().code, "resctrl is not mounted"));
+  if (!place && place.error().code == std::errc::no_such_device) {
+    return {kName, Support::not_supported, "resctrl is not mounted",
+            "mount -t resctrl resctrl /sys/fs/resctrl"};
   }
+  if (!place) return {kName, Support::not_supported, place.error().message, ""};
   const auto events = ResctrlSource::find_events(files, *place);
-  if (!events) return lacks(events.error());
+  if (!events) return {kName, Support::not_supported, events.error().message, ""};
   const std::string groups = files.path(*place + "/mon_groups");
-  if (::access(groups.c_str(), W_OK) != 0) {
-    resctrl.state = is_refusal(errno) ? Support::not_permitted : Support::not_supported;
-    resctrl.reason = Error::from_errno(errno, "cannot make groups in " + groups).message;
-    if (is_refusal(errno)) resctrl.enable_with = "run it as root";
-  }
-  return resctrl;
+  if (::access(groups.c_str(), W_OK) == 0) return {kName, Support::supported, "", ""};
+  return lacking(kName, Error::from_errno(errno, "cannot make groups in " + groups),
+                 "run it as root");
 }
 
 Capability of_software(const KernelFiles& files) {
-  Capability software{"membw.software", Support::supported, {}, {}};
+  const std::string file = files.path("/proc/self/io"), few = "of buses and network devices only: ";
   const auto io = files.read("/proc/self/io");
-  if (io && !read_process_io(*io)) {
-    software.reason = "of buses and network devices only: " + files.path("/proc/self/io") +
-                      " is not as proc_pid_io(5) describes it";
-  } else if (!io) {
-    software.reason = "of buses and network devices only: there is no " +
-                      files.path("/proc/self/io") +
-                      " (the kernel was built without CONFIG_TASK_IO_ACCOUNTING)";
-  }
-  return software;
+  return {"membw.software", Support::supported,
+          !io ? few + "there is no " + file +
+                    " (the kernel was built without CONFIG_TASK_IO_ACCOUNTING)"
+          : !read_process_io(*io) ? few + file + " is not as proc_pid_io(5) describes it"
+                                  : "",
+          ""};
 }
 
 /// Whether allocations of bandwidth and caches can be set.
 Capability of_allocation(const KernelFiles& files, const Capability& resctrl) {
-  Capability allocation{"membw.allocation", resctrl.state, resctrl.reason, resctrl.enable_with};
+  constexpr const char* kName = "membw.allocation";
   const auto place = ResctrlSource::find_mount(files);
-  if (!place || resctrl.state != Support::supported) return allocation;
-  if (files.has(*place + "/schemata")) return allocation;
-  allocation.state = Support::not_supported;
-  allocation.reason = "there is no " + files.path(*place + "/schemata") +
-                      ": this machine cannot limit caches or bandwidth";
-  return allocation;
+  if (!place || resctrl.state != Support::supported || files.has(*place + "/schemata")) {
+    return {kName, resctrl.state, resctrl.reason, resctrl.enable_with};
+  }
+  return {kName, Support::not_supported,
+          "there is no " + files.path(*place + "/schemata") +
+              ": this machine cannot limit caches or bandwidth",
+          ""};
 }
 
 }  // namespace

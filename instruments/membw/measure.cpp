@@ -218,21 +218,17 @@ class Measurement {
   MembwResult result_;
 };
 
-/// Sums for the mean of one rate.
-struct Mean {
+/// The mean of one rate, weighted by the windows; empty if no reading has it.
+std::optional<double> mean_of(const std::vector<const MemoryReading*>& readings,
+                              std::optional<double> MemoryRates::* rate) {
   double bytes = 0, seconds = 0;
-  std::size_t readings = 0;
-
-  void add(const std::optional<double>& rate, double window_s) {
-    if (!rate) return;
-    bytes += *rate * window_s;
-    seconds += window_s;
-    ++readings;
+  for (const MemoryReading* each : readings) {
+    if (!(each->*rate)) continue;
+    bytes += *(each->*rate) * each->window_s();
+    seconds += each->window_s();
   }
-  std::optional<double> value() const {
-    return seconds > 0 ? std::optional<double>(bytes / seconds) : std::nullopt;
-  }
-};
+  return seconds > 0 ? std::optional<double>(bytes / seconds) : std::nullopt;
+}
 
 }  // namespace
 
@@ -242,29 +238,20 @@ MemoryRates mean_of(const std::vector<const MemoryReading*>& readings) {
         "nothing was measured: there was no whole window behind the first, which is dropped (use "
         "a shorter --window and --settle, or watch for longer)");
   }
-  Mean reads;
-  Mean writes;
-  Mean total;
-  Mean local;
   MemoryRates rates;
-  for (const MemoryReading* each : readings) {
-    const double window_s = each->window_s();
-    reads.add(each->reads, window_s);
-    writes.add(each->writes, window_s);
-    total.add(each->total, window_s);
-    local.add(each->local, window_s);
-    if (rates.reason.empty()) rates.reason = each->reason;
+  for (const auto rate :
+       {&MemoryRates::reads, &MemoryRates::writes, &MemoryRates::total, &MemoryRates::local}) {
+    rates.*rate = mean_of(readings, rate);
   }
-  rates.reads = reads.value();
-  rates.writes = writes.value();
-  rates.total = total.value();
-  rates.local = local.value();
-  if (total.readings > 0 && total.readings < readings.size()) {
-    const auto missing = std::ranges::find_if(
-        readings, [](const MemoryReading* each) { return !each->total.has_value(); });
-    rates.reason = std::to_string(readings.size() - total.readings) + " of " +
-                   std::to_string(readings.size()) +
-                   " samples have no total: " + (*missing)->reason;
+  std::size_t missing = 0;
+  std::string why;  // of the first that is missing
+  for (const MemoryReading* each : readings) {
+    if (rates.reason.empty()) rates.reason = each->reason;
+    if (!each->total && missing++ == 0) why = each->reason;
+  }
+  if (missing > 0 && missing < readings.size()) {
+    rates.reason = std::to_string(missing) + " of " + std::to_string(readings.size()) +
+                   " samples have no total: " + why;
   }
   return rates;
 }

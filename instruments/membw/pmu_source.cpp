@@ -135,13 +135,11 @@ Result<std::vector<Wanted>> fabric_events(const KernelFiles& files, const std::s
   return wanted;
 }
 
-/// Whether counters on this CPU count for `socket`.
-Result<bool> is_on(const KernelFiles& files, int cpu, std::optional<unsigned> socket) {
-  if (!socket) return true;
-  const auto package = files.read_number("/sys/devices/system/cpu/cpu" + std::to_string(cpu) +
-                                         "/topology/physical_package_id");
-  if (!package) return package.error();
-  return *package == *socket;
+std::string folder_of_cpu(unsigned cpu) {
+  return "/sys/devices/system/cpu/cpu" + std::to_string(cpu);
+}
+Result<std::uint64_t> socket_of(const KernelFiles& files, unsigned cpu) {
+  return files.read_number(folder_of_cpu(cpu) + "/topology/physical_package_id");
 }
 
 /// Makes a counter of the event, without its CPU.
@@ -185,9 +183,9 @@ Result<std::vector<MemoryCounter>> counters_of(const KernelFiles& files,
       const auto one = counter_of(files, pmu, each);
       if (!one) return one.error();
       for (const int cpu : one->event.cpus) {
-        const auto here = is_on(files, cpu, socket);
-        if (!here) return here.error();
-        if (!*here) continue;
+        const auto its = socket ? socket_of(files, static_cast<unsigned>(cpu)) : 0;
+        if (!its) return its.error();
+        if (*its != socket.value_or(0)) continue;
         counters.push_back(*one);
         counters.back().name += " on CPU " + std::to_string(cpu);
         counters.back().cpu = cpu;
@@ -228,6 +226,26 @@ Result<std::vector<MemoryCounter>> find_memory_counters(const KernelFiles& files
                "no PMU of a memory controller in " + files.path(kPmus) +
                    (free_running ? " but free-running ones, which can be neither reset nor stopped"
                                  : " (uncore_imc_N, amd_umc_N or amd_df)"));
+}
+
+Result<CpuPlace> place_of_cpu(const KernelFiles& files, unsigned cpu) {
+  const std::string folder = folder_of_cpu(cpu);
+  const auto socket = socket_of(files, cpu);
+  if (!socket) return socket.error();
+  const std::string caches = folder + "/cache/";
+  const auto names = files.list(folder + "/cache");
+  for (const std::string& name : names ? *names : std::vector<std::string>()) {
+    if (!name.starts_with("index")) continue;
+    const std::string cache = caches + name;
+    const auto level = files.read_number(cache + "/level");
+    constexpr std::uint64_t kLastLevel = 3;
+    if (!level || *level != kLastLevel) continue;
+    const auto id = files.read_number(cache + "/id");
+    if (!id) return id.error();
+    return CpuPlace{static_cast<unsigned>(*socket), static_cast<unsigned>(*id)};
+  }
+  return Error(Errc::not_supported, "CPU " + std::to_string(cpu) + " has no L3 cache in " +
+                                        files.path(folder + "/cache"));
 }
 
 namespace {

@@ -41,6 +41,16 @@ struct MemoryCounter {
 Result<std::vector<MemoryCounter>> find_memory_counters(const KernelFiles& files,
                                                         std::optional<unsigned> socket = {});
 
+/// Where a CPU is: its socket, and the domain of its last-level cache, by which resctrl counts.
+struct CpuPlace {
+  unsigned socket = 0;
+  unsigned l3_domain = 0;
+};
+/// Reads /sys/devices/system/cpu/cpuN: topology/physical_package_id, and the id of the level 3
+/// cache. Errors: Errc::not_supported if the CPU has no such cache; those of KernelFiles. Threads:
+/// any. Blocks: while it reads files.
+Result<CpuPlace> place_of_cpu(const KernelFiles& files, unsigned cpu);
+
 /// Counts the traffic of all programs, on the machine or on one socket. Each counter is scaled by
 /// its own times, because a counter that shared its register with others ran only in a part of the
 /// window.

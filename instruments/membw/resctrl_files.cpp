@@ -4,6 +4,7 @@
 
 #include "base/quantity.hpp"
 #include "base/text.hpp"
+#include "instruments/watch/lines.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -30,12 +31,6 @@ std::string without_escapes(std::string_view text) {
 }
 
 }  // namespace
-
-std::vector<std::string_view> lines_in(std::string_view text) {
-  std::vector<std::string_view> lines = base::split(text, '\n');
-  if (lines.back().empty()) lines.pop_back();
-  return lines;
-}
 
 Result<MbmValue> read_mbm_value(std::string_view text) {
   if (text.empty()) return Error(Errc::bad_argument, "the file is empty");

@@ -50,7 +50,4 @@ std::optional<std::string> resctrl_mount_in(std::string_view mounts);
 /// The numbers in a file `tasks`, one on each line. Errors: Errc::bad_argument for other text.
 Result<std::vector<int>> read_tasks(std::string_view text);
 
-/// The lines of a text, without their newlines.
-std::vector<std::string_view> lines_in(std::string_view text);
-
 }  // namespace shmif::perf

@@ -6,6 +6,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "instruments/watch/lines.hpp"
+
 namespace shmif::perf {
 namespace {
 

@@ -8,8 +8,16 @@
 
 #include "base/quantity.hpp"
 #include "instruments/membw/resctrl_files.hpp"
+#include "instruments/watch/lines.hpp"
 
 namespace shmif::perf {
+const Allotment* find_in(const Schemata& all, const Allotment& one) {
+  const auto found = std::ranges::find_if(all, [&](const Allotment& each) {
+    return each.resource == one.resource && each.domain == one.domain;
+  });
+  return found == all.end() ? nullptr : &*found;
+}
+
 namespace {
 
 constexpr std::size_t kMaxSteps = 1000;
@@ -50,13 +58,6 @@ Result<Allotment> read_part(std::string_view part, std::string& resource) {
     return wrong(part, kUsual);
   }
   return Allotment{resource, static_cast<unsigned>(*domain), std::string(value)};
-}
-
-const Allotment* find_in(const Schemata& all, const Allotment& one) {
-  const auto found = std::ranges::find_if(all, [&](const Allotment& each) {
-    return each.resource == one.resource && each.domain == one.domain;
-  });
-  return found == all.end() ? nullptr : &*found;
 }
 
 bool is_bandwidth(const std::string& resource) {

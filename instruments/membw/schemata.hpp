@@ -21,6 +21,9 @@ struct Allotment {
 /// At most one for each resource and domain.
 using Schemata = std::vector<Allotment>;
 
+/// The one of the same resource and domain; null if there is none.
+const Allotment* find_in(const Schemata& all, const Allotment& one);
+
 /// Reads "MB:0=50;1=60;L3:0=ff", and the kernel's files, which have a line for each resource. If a
 /// part names no resource, its domain belongs to the resource of the previous part. Errors:
 /// Errc::bad_argument. Threads: any. Blocks: never.

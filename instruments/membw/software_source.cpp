@@ -6,9 +6,11 @@
 #include <optional>
 #include <set>
 
+#include "base/proc.hpp"
 #include "base/quantity.hpp"
 #include "instruments/membw/resctrl_files.hpp"
 #include "instruments/watch/capability.hpp"
+#include "instruments/watch/lines.hpp"
 #include "instruments/watch/process.hpp"
 #include "shmif/bus.hpp"
 
@@ -17,14 +19,11 @@ namespace {
 
 std::vector<std::string_view> words_in(std::string_view line) {
   std::vector<std::string_view> words;
-  while (!line.empty()) {
-    const std::size_t begin = std::min(line.find_first_not_of(" \t"), line.size());
-    line.remove_prefix(begin);
-    const std::size_t end = std::min(line.find_first_of(" \t"), line.size());
-    if (end > 0) words.push_back(line.substr(0, end));
-    line.remove_prefix(end);
+  while (true) {  // until the end of the line
+    const std::string_view word = base::take_word(line);
+    if (word.empty()) return words;
+    words.push_back(word);
   }
-  return words;
 }
 
 /// The processes and all of their descendants. When a parent has waited for a process that ended,

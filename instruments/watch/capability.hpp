@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "base/result.hpp"
+
 namespace shmif::perf {
 
 enum class Support {
@@ -31,6 +33,15 @@ struct Capability {
 /// Errno values by which the kernel says that the caller lacks a privilege.
 constexpr bool is_refusal(int number) noexcept {
   return number == 1 || number == 13;
+}
+
+/// What is lacking because of an error: not permitted if the kernel refused it, else not supported.
+/// `if_refused`, `otherwise`: what would help.
+inline Capability lacking(const std::string& name, const Error& why, const std::string& if_refused,
+                          const std::string& otherwise = {}) {
+  const bool refused = is_refusal(why.code.value());
+  return {name, refused ? Support::not_permitted : Support::not_supported, why.message,
+          refused ? if_refused : otherwise};
 }
 
 }  // namespace shmif::perf

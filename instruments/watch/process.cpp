@@ -85,6 +85,11 @@ Result<TaskStat> read_task_stat(std::string_view text) {
   return stat;
 }
 
+Result<TaskStat> task_stat_in(const std::string& folder, const KernelFiles& files) {
+  const auto text = files.read(folder + "/stat");
+  return text ? read_task_stat(*text) : Result<TaskStat>(text.error());
+}
+
 namespace {
 
 /// The words between commas and white space. A comma with no word beside it gives an empty word.
@@ -140,16 +145,14 @@ Result<void> check_numbers(const KernelFiles& files) {
 bool outlives_first_thread(const TaskId& process, const KernelFiles& files) {
   constexpr std::uint64_t kIsExiting = 4;  // PF_EXITING
   const std::string folder = "/proc/" + std::to_string(process.number);
-  const auto text = files.read(folder + "/stat");
-  const auto first = text ? read_task_stat(*text) : Result<TaskStat>(text.error());
+  const auto first = task_stat_in(folder, files);
   if (!first || first->start_ticks != process.start_ticks || first->state != 'Z') return false;
   const auto names = files.list(folder + "/task");
   return names && std::ranges::any_of(*names, [&](const std::string& name) {
            const std::string task = folder + "/task/" + name;
            // A thread that will die with its process has SIGKILL pending first, and then exits.
            const auto status = files.read(task + "/status");
-           const auto line = files.read(task + "/stat");
-           const auto stat = line ? read_task_stat(*line) : Result<TaskStat>(line.error());
+           const auto stat = task_stat_in(task, files);
            return status && stat && !is_to_be_killed(*status) && (stat->flags & kIsExiting) == 0 &&
                   stat->state != 'Z' && stat->state != 'X';
          });

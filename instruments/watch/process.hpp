@@ -29,6 +29,9 @@ struct TaskStat {
 };
 /// Errors: Errc::bad_argument for a text that is truncated or has another form.
 Result<TaskStat> read_task_stat(std::string_view text);
+/// Reads the file "stat" of a task's folder, such as /proc/12 or /proc/12/task/13. Errors: those of
+/// KernelFiles::read() and read_task_stat(). Blocks: while the kernel answers.
+Result<TaskStat> task_stat_in(const std::string& folder, const KernelFiles& files = KernelFiles());
 
 /// Reads process numbers such as "12", "12,13" or "12 13": only digits, no number twice, at most
 /// 1024.

@@ -41,21 +41,12 @@ using Clock = std::chrono::steady_clock;
 constexpr std::uint64_t kMaxWindows = 1'000'000;
 constexpr std::uint64_t kMaxBudget = 100;
 
-HeatBackend heat_backend(const Arguments& args) {
-  const std::string word = args.text("backend").value_or("auto");
-  const auto backend = perf::read_heat_backend(word);
-  if (!backend) throw UsageError{"--backend: " + backend.error().message};
-  return *backend;
-}
-
 HeatOptions heat_options(const Arguments& args) {
   HeatOptions options;
-  if (const auto text = args.text("attrs")) {
-    auto read = perf::read_attributes(*text);
-    if (!read) throw UsageError{"--attrs: " + read.error().message};
-    options.attributes = *read;
-  }
-  options.backend = heat_backend(args);
+  options.attributes =
+      heat_setting<perf::read_attributes>(args, "attrs").value_or(options.attributes);
+  options.backend =
+      heat_setting<perf::read_heat_backend>(args, "backend").value_or(options.backend);
   if (const auto percent = args.count("budget", 1, kMaxBudget)) {
     options.budget = static_cast<double>(*percent) / kMaxBudget;
   }

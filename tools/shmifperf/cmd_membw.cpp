@@ -10,7 +10,6 @@
 #include <memory>
 
 #include "instruments/membw/allocation.hpp"
-#include "instruments/membw/cpu_place.hpp"
 #include "instruments/membw/fill_load.hpp"
 #include "instruments/membw/measure.hpp"
 #include "instruments/membw/pmu_source.hpp"

@@ -30,39 +30,32 @@ using perf::HeatRequest;
 using perf::HeatVerb;
 
 struct VerbOption {
-  const char* option;
   HeatVerb verb;
   const char* text;
 };
 constexpr std::array<VerbOption, 6> kVerbOptions{{
-    {"on", HeatVerb::on,
+    {HeatVerb::on,
      R"(watch in the background: start a process, the monitor, if there is none, and turn it on,
         with the settings and targets that are given here or were given before)"},
-    {"off", HeatVerb::off, "turn the monitor off; settings, targets and the result are kept"},
-    {"status", HeatVerb::status, "print whether the monitor is on, its settings and its targets"},
-    {"show", HeatVerb::show, "print the monitor's newest result, also after --off"},
-    {"set", HeatVerb::set, "give the monitor settings and targets, without turning it on"},
-    {"forget", HeatVerb::forget, "end the monitor, and lose its settings, targets and result"},
+    {HeatVerb::off, "turn the monitor off; settings, targets and the result are kept"},
+    {HeatVerb::status, "print whether the monitor is on, its settings and its targets"},
+    {HeatVerb::show, "print the monitor's newest result, also after --off"},
+    {HeatVerb::set, "give the monitor settings and targets, without turning it on"},
+    {HeatVerb::forget, "end the monitor, and lose its settings, targets and result"},
 }};
 
-HeatVerb verb_of(const Arguments& args) {
-  std::string given;
-  HeatVerb verb = HeatVerb::status;
+/// The verb whose option is given, if any.
+std::optional<HeatVerb> verb_in(const Arguments& args) {
+  std::optional<HeatVerb> given;
   for (const VerbOption& each : kVerbOptions) {
-    if (!args.given(each.option)) continue;
-    if (!given.empty())
-      throw UsageError{"--" + given + " and --" + each.option + " exclude each other"};
-    given = each.option;
-    verb = each.verb;
+    if (!args.given(to_word(each.verb))) continue;
+    if (given) {
+      throw UsageError{std::string("--") + to_word(*given) + " and --" + to_word(each.verb) +
+                       " exclude each other"};
+    }
+    given = each.verb;
   }
-  return verb;
-}
-
-const char* option_of(HeatVerb verb) {
-  for (const VerbOption& each : kVerbOptions) {
-    if (each.verb == verb) return each.option;
-  }
-  return "";
+  return given;
 }
 
 /// The processes with live ports on a bus. With `clients`, it includes those of other users: the
@@ -91,25 +84,15 @@ std::vector<pid_t> processes_on(const std::string& path, bool clients) {
                                         : "the process of no port on " + path + " is known"));
 }
 
-template <class T>
-T read_or_complain(const char* option, Result<T> read) {
-  if (!read) throw UsageError{std::string("--") + option + ": " + read.error().message};
-  return *std::move(read);
-}
-
 HeatRequest request_of(const Arguments& args) {
   HeatRequest request;
-  request.verb = verb_of(args);
+  request.verb = verb_in(args).value();
   request.as_json = args.flag("json");
   if (const unsigned columns = terminal_columns()) request.columns = std::min(columns, 1000U);
   request.in_colour = request.verb == HeatVerb::show && !request.as_json && shows_colours();
-  if (const auto text = args.text("attrs")) {
-    request.attributes = read_or_complain("attrs", perf::read_attributes(*text));
-  }
+  request.attributes = heat_setting<perf::read_attributes>(args, "attrs");
   request.targets = Watched::pids_of(args);
-  if (const auto text = args.text("backend")) {
-    request.backend = read_or_complain("backend", perf::read_heat_backend(*text));
-  }
+  request.backend = heat_setting<perf::read_heat_backend>(args, "backend");
   if (request.backend == perf::HeatBackend::written) throw UsageError{kWrittenIsOfPrograms};
   if (const auto path = args.text("bus")) {
     if (request.targets) throw UsageError{"--bus and -p exclude each other"};
@@ -120,7 +103,7 @@ HeatRequest request_of(const Arguments& args) {
   request.damon = heat_damon_memory(args);
   if (request.damon && request.damon->space == perf::DamonSpace::paddr) {
     throw UsageError{"--ops paddr is not for the monitor, which watches processes (leave out --" +
-                     std::string(option_of(request.verb)) + ')'};
+                     std::string(to_word(request.verb)) + ')'};
   }
   request.clients = args.text("clients");
   if (request.clients && request.clients->find('\n') != std::string::npos) {
@@ -163,7 +146,7 @@ void leave(const std::string& folder) {
     ready.reset();
     if (listener) {
       perf::HeatMonitor monitor{perf::KernelFiles(sysroot)};
-      listener->serve(monitor, -1);
+      listener->serve(monitor);
       // Another monitor may begin while this one waits for its last look to end.
       listener = Error(Errc::link_ended, "the monitor ends");
       leave(folder);
@@ -240,15 +223,15 @@ std::optional<perf::DamonMemory> heat_damon_memory(const Arguments& args) {
 }
 
 void describe_heat_control(Options& options) {
-  for (const VerbOption& each : kVerbOptions) options.flag(each.option, each.text);
+  for (const VerbOption& each : kVerbOptions) options.flag(to_word(each.verb), each.text);
   options.value("control", "DIR",
                 R"(directory of the monitor's socket (default: shmif-heat in $XDG_RUNTIME_DIR,
                    or /tmp/shmif-heat-UID))");
 }
 
 bool is_heat_control(const Arguments& args) {
-  return std::any_of(kVerbOptions.begin(), kVerbOptions.end(),
-                     [&](const VerbOption& each) { return args.given(each.option); });
+  return std::ranges::any_of(
+      kVerbOptions, [&](const VerbOption& each) { return args.given(to_word(each.verb)); });
 }
 
 int control_heat(const Arguments& args) {

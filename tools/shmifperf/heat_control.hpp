@@ -2,6 +2,7 @@
 // shmifperf heat --on, --off, ...: commands for the monitor of access heat, which runs on its own.
 
 #include <optional>
+#include <string>
 
 #include "instruments/heat/damon_space.hpp"
 #include "tools/common/options.hpp"
@@ -10,6 +11,16 @@ namespace shmif::tools {
 
 inline constexpr const char* kWrittenIsOfPrograms =
     "--backend written is for a program that heat starts (give -- PROGRAM, or another backend)";
+
+/// What `read` makes of an option; empty if the option is not given. Throws UsageError.
+template <auto read>
+auto heat_setting(const Arguments& args, const char* option) {
+  const auto text = args.text(option);
+  auto value = text ? std::optional(read(*text)) : std::nullopt;
+  if (value && !*value)
+    throw UsageError{std::string("--") + option + ": " + value->error().message};
+  return value ? std::optional(**value) : std::nullopt;
+}
 
 /// The memory that --ops and --ranges name; empty if neither is given. Throws UsageError.
 std::optional<perf::DamonMemory> heat_damon_memory(const Arguments& args);

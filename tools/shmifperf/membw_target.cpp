@@ -21,11 +21,6 @@ namespace {
 using SteadyClock = std::chrono::steady_clock;
 using Woken = perf::MembwHooks::Woken;
 
-int poll_time(SteadyClock::time_point then) {
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(then - SteadyClock::now()).count();
-  return static_cast<int>(std::clamp<long>(left, 0, 3'600'000));
-}
-
 perf::ChildOptions child_of(const Arguments& args) {
   perf::ChildOptions child;
   child.own_group = true;
@@ -120,18 +115,12 @@ void MembwTarget::wait_for_load(const StopSignals& stop) {
   }
 }
 
-bool MembwTarget::have_ended() const {
-  return !processes_.empty() && std::ranges::all_of(processes_, &perf::Process::has_ended);
-}
-
 bool MembwTarget::pause() {
   if (!child_) return false;
   child_->kill(SIGSTOP);
-  const perf::KernelFiles files;
   const auto latest = SteadyClock::now() + std::chrono::seconds(1);
-  while (!have_ended() && SteadyClock::now() < latest) {
-    const auto text = files.read("/proc/" + std::to_string(child_->pid()) + "/stat");
-    const auto stat = text ? perf::read_task_stat(*text) : Result<perf::TaskStat>(text.error());
+  while (!have_ended(processes_) && SteadyClock::now() < latest) {
+    const auto stat = perf::task_stat_in("/proc/" + std::to_string(child_->pid()));
     if (stat && stat->state == 'T') return true;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
@@ -145,18 +134,8 @@ bool MembwTarget::resume() {
 }
 
 Woken MembwTarget::sleep(std::chrono::nanoseconds time, const StopSignals& stop) {
-  const auto then = SteadyClock::now() + time;
-  for (;;) {  // runs until `then`, the end, or a signal
-    if (stop.stopped()) return Woken::stopped;
-    if (have_ended()) return Woken::nothing_left;
-    const int left = poll_time(then);
-    if (left == 0) return Woken::time_is_up;
-    std::vector<pollfd> ready{{stop.descriptor(), POLLIN, 0}};
-    for (const perf::Process& process : processes_) {
-      if (!process.has_ended()) ready.push_back({process.descriptor(), POLLIN, 0});
-    }
-    ::poll(ready.data(), ready.size(), left);
-  }
+  if (wait_until(SteadyClock::now() + time, processes_, stop)) return Woken::time_is_up;
+  return stop.stopped() ? Woken::stopped : Woken::nothing_left;
 }
 
 Woken MembwTarget::round(const StopSignals& stop) {
@@ -164,7 +143,7 @@ Woken MembwTarget::round(const StopSignals& stop) {
   counts_->begin_round(perf::now_ns());
   while (counts_->turn() != perf::FillTurn::done) {
     if (stop.stopped()) return Woken::stopped;
-    if (have_ended()) return Woken::nothing_left;
+    if (have_ended(processes_)) return Woken::nothing_left;
     counts_->wait_while(perf::FillTurn::running, kLook);
   }
   return Woken::time_is_up;

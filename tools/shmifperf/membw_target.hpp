@@ -57,8 +57,6 @@ class MembwTarget {
   std::optional<int> program_code();
 
  private:
-  bool have_ended() const;
-
   std::optional<perf::FillCounts> counts_;
   bool one_round_ = false;
   std::optional<perf::HeldChild> child_;

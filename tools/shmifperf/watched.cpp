@@ -11,16 +11,32 @@
 #include "instruments/inject/exec_stop.hpp"
 
 namespace shmif::tools {
-namespace {
-
 using Clock = std::chrono::steady_clock;
 
-int milliseconds_until(Clock::time_point then) {
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(then - Clock::now()).count();
-  return static_cast<int>(std::clamp<long>(left, 0, 3'600'000));
+bool have_ended(const std::vector<perf::Process>& processes) {
+  return !processes.empty() && std::ranges::all_of(processes, &perf::Process::has_ended);
 }
 
-}  // namespace
+bool wait_until(Clock::time_point then, const std::vector<perf::Process>& processes,
+                const StopSignals& stop, const std::vector<int>& more) {
+  for (;;) {  // runs until `then`, the end, or a signal
+    if (stop.stopped() || have_ended(processes)) return false;
+    const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(then - Clock::now());
+    const auto left = static_cast<int>(std::clamp<long>(milliseconds.count(), 0, 3'600'000));
+    if (left == 0) return true;
+    std::vector<pollfd> ready;
+    ready.reserve(more.size() + 1 + processes.size());
+    for (const int descriptor : more) ready.push_back({descriptor, POLLIN, 0});
+    ready.push_back({stop.descriptor(), POLLIN, 0});
+    for (const perf::Process& process : processes) {
+      if (!process.has_ended()) ready.push_back({process.descriptor(), POLLIN, 0});
+    }
+    ::poll(ready.data(), ready.size(), left);
+    const auto is_ready = [](const pollfd& each) { return each.revents != 0; };
+    const auto end_of_more = ready.begin() + static_cast<std::ptrdiff_t>(more.size());
+    if (std::any_of(ready.begin(), end_of_more, is_ready) && !stop.stopped()) return true;
+  }
+}
 
 void Watched::describe(Options& options) {
   options.repeatable("p,pid", "PID[,PID]...", "watch these processes, until they end or Ctrl-C");
@@ -100,30 +116,6 @@ void Watched::expect_begun(const Result<void>& begun) const {
   if (begun) return;
   complain(begun.error().message);
   throw Exit{child_->exit_code_of_failure()};
-}
-
-bool Watched::have_ended() {
-  return !processes_.empty() && std::ranges::all_of(processes_, &perf::Process::has_ended);
-}
-
-bool Watched::wait_until(Clock::time_point then, const StopSignals& stop,
-                         const std::vector<int>& more) {
-  for (;;) {  // runs until `then`, the end, or a signal
-    if (stop.stopped() || have_ended()) return false;
-    const int left = milliseconds_until(then);
-    if (left == 0) return true;
-    std::vector<pollfd> ready;
-    ready.reserve(more.size() + 1 + processes_.size());
-    for (const int descriptor : more) ready.push_back({descriptor, POLLIN, 0});
-    ready.push_back({stop.descriptor(), POLLIN, 0});
-    for (const perf::Process& process : processes_) {
-      if (!process.has_ended()) ready.push_back({process.descriptor(), POLLIN, 0});
-    }
-    ::poll(ready.data(), ready.size(), left);
-    const auto is_ready = [](const pollfd& each) { return each.revents != 0; };
-    const auto end_of_more = ready.begin() + static_cast<std::ptrdiff_t>(more.size());
-    if (std::any_of(ready.begin(), end_of_more, is_ready) && !stop.stopped()) return true;
-  }
 }
 
 void Watched::end(int signal) {

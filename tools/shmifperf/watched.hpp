@@ -16,6 +16,14 @@
 
 namespace shmif::tools {
 
+/// Whether there are processes, and all of them have ended.
+bool have_ended(const std::vector<perf::Process>& processes);
+/// Sleeps until `then`, until all processes have ended, until a signal comes, or until a descriptor
+/// of `more` is readable. Result: false if there is no process left to watch, or a signal came.
+bool wait_until(std::chrono::steady_clock::time_point then,
+                const std::vector<perf::Process>& processes, const StopSignals& stop,
+                const std::vector<int>& more = {});
+
 /// The program is killed when its owner ends. Threads: one at a time.
 class Watched {
  public:
@@ -51,11 +59,10 @@ class Watched {
   void begin();
   /// The same for a program, and gets a userfaultfd(2) of its memory, or why there is none.
   Result<UniqueFd> begin_with_userfaultfd();
-  /// Sleeps until `then`, until all have ended, until a signal comes, or until a descriptor of
-  /// `more` is readable. Result: false if there is no process left to watch, or a signal came.
   bool wait_until(std::chrono::steady_clock::time_point then, const StopSignals& stop,
-                  const std::vector<int>& more = {});
-  bool have_ended();
+                  const std::vector<int>& more = {}) const {
+    return tools::wait_until(then, processes_, stop, more);
+  }
   /// Call it after a signal: passes the signal on to the program, which then has two seconds to
   /// end before it is killed. Says so if even then it does not end in two seconds.
   void end(int signal);

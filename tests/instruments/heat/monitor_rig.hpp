@@ -56,7 +56,7 @@ class Listening {
   explicit Listening(const std::string& folder, const KernelFiles& files = KernelFiles())
       : monitor_(files),
         listener_(HeatListener::open(folder).value()),
-        thread_([this] { listener_.serve(monitor_, -1); }),
+        thread_([this] { listener_.serve(monitor_); }),
         folder_(folder) {}
   Listening(const Listening&) = delete;
   Listening& operator=(const Listening&) = delete;

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "instruments/membw/cpu_place.hpp"
 #include "instruments/membw/pmu_source.hpp"
 #include "tests/instruments/membw/fake_counters.hpp"
 #include "tests/instruments/membw/fake_resctrl.hpp"

@@ -84,12 +84,12 @@ TEST(WatchedProcesses, HaveEndedWhenTheLastOfThemHas) {
     processes.push_back(perf::Process::open(children.back().pid()).value());
   }
   tools::Watched watched(std::move(processes));
-  EXPECT_FALSE(watched.have_ended());
+  EXPECT_FALSE(tools::have_ended(watched.processes()));
   for (const std::size_t each : {1U, 0U, 2U}) {
     children[each].kill_and_wait();
-    EXPECT_EQ(watched.have_ended(), each == 2) << each;
+    EXPECT_EQ(tools::have_ended(watched.processes()), each == 2) << each;
   }
-  EXPECT_FALSE(tools::Watched(std::vector<perf::Process>()).have_ended()) << "until a signal";
+  EXPECT_FALSE(tools::have_ended({})) << "until a signal";
 }
 
 TEST(StatCommand, ReadsAProcessThatRunsAtOneInstantAndLeavesItRunning) {
