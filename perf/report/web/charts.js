@@ -41,9 +41,9 @@ const charts = (() => {
   /// From the next round number that is not greater than `min` to the next one that is not less than `max`.
   function roundRange(min, max) {
     if (!(min > 0 && max < Infinity)) return [1, 10];
-    const up = (v) => roundNumbers(v * 0.9999, v * 10)[0];
-    const [from, to] = [roundNumbers(min / 10, min * 1.0001).at(-1), up(max)];
-    return [from, from < to ? to : up(to * 1.1)];
+    const roundUp = (v) => roundNumbers(v * 0.9999, v * 10)[0];
+    const [from, to] = [roundNumbers(min / 10, min * 1.0001).at(-1), roundUp(max)];
+    return [from, from < to ? to : roundUp(to * 1.1)];
   }
   // Percentiles are on an axis of nines: 90 %, 99 %, 99.9 % have equal distances.
   const nines = (per_cent) => -Math.log10(1 - per_cent / 100);
