@@ -138,6 +138,17 @@ TEST(BoundSocket, SaysWhatToDoWhereItCannotBeMade) {
   }
 }
 
+TEST(ConnectStream, SaysWhatIsThereInsteadOfASocket) {
+  const TempDir directory;
+  const std::string path = directory.file("file");
+  std::ofstream(path) << "x";
+  const auto refused = connect_stream(parse_socket_place(path).value(), -1);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, std::errc::not_a_socket);
+  EXPECT_NE(refused.error().message.find(path + ": it is not a socket"), std::string::npos)
+      << refused.error().message;
+}
+
 TEST(SocketPlace, RefusesWhatIsMostLikelyNoPath) {
   const std::vector<std::pair<std::string, std::string>> rows{
       {"5555", "(127.0.0.1:5555; for a path, write ./5555)"},
