@@ -175,6 +175,21 @@ TEST_F(ScriptedSession, LoadsOnlyOnTheTaskThatWasMeantAlsoIfTheTaskGoesMeanwhile
   EXPECT_EQ(session.load(thread).error().code, std::error_code(ESRCH, std::generic_category()));
 }
 
+TEST_F(ScriptedSession, RefusesAPidThatIsAnotherProcesssByTheTimeItIsHeld) {
+  program({{fake_event(1)}});
+  // The number is named while one process has it; when its descriptor is opened, that has ended and
+  // another one has the number.
+  kernel.before = [&](KernelCall call, int /*nth*/) {
+    if (call == KernelCall::open_task) kernel.started[kTask] = 4000;
+    return 0;
+  };
+  const auto loaded = session.load(CounterTarget::process({kTask, 7}));
+  ASSERT_FALSE(loaded);
+  expect_words(loaded.error().message, {"process 4711", "number is another one's"});
+  EXPECT_EQ(kernel.open_files(), 0U) << "nothing counts on the other one";
+  EXPECT_TRUE(session.load(CounterTarget::process({kTask, 4000})));
+}
+
 TEST_F(ScriptedSession, SaysWhatIsWrongWithADescriptorOfTheTask) {
   program({{fake_event(1)}});
   for (const int error : {EINVAL, ENOSYS}) {  // an old kernel

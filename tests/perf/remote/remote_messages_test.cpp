@@ -215,6 +215,21 @@ TEST(ConnectionBytes, LastWordsAreHeardBeforeTheEnd) {
 
 // ---- Addresses ----
 
+TEST(ServerSockets, AreNotInheritedDoNotBlockAndSendAtOnce) {
+  const auto listener = listen_at(parse_socket_address("127.0.0.1:0").value());
+  ASSERT_TRUE(listener);
+  const auto client = begin_connecting(address_of(listener->get()).value());
+  ASSERT_TRUE(client);
+  for (const int fd : {listener->get(), client->get()}) {
+    EXPECT_EQ(::fcntl(fd, F_GETFD), FD_CLOEXEC);
+    EXPECT_NE(::fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
+  }
+  int at_once = 0;
+  socklen_t size = sizeof at_once;
+  EXPECT_EQ(::getsockopt(client->get(), IPPROTO_TCP, TCP_NODELAY, &at_once, &size), 0);
+  EXPECT_NE(at_once, 0) << "a user waits for each message";
+}
+
 TEST(ServerSockets, AreOnTheLoopbackWhereNobodyElseCanReachThem) {
   for (const char* text : {"127.0.0.1:1", "127.0.0.2:1", "127.255.0.0:1", "[::1]:1"}) {
     EXPECT_TRUE(is_loopback(parse_socket_address(text).value())) << text;
