@@ -38,6 +38,7 @@ TEST(MemifMessage, FieldsFollowEachOtherWithoutGaps) {
                                                    .private_bytes = 7}),
                         15),
             (std::vector<unsigned>{5, 0, 1, 0, 2, 0, 3, 0, 4, 3, 2, 1, 10, 7, 0}));
+  EXPECT_EQ(memif::field_of<4>("a longer text"), (std::array<char, 4>{'a', ' ', 'l', 0}));
 }
 
 TEST(MemifMessage, TheServerSaysHelloFirst) {

@@ -147,6 +147,10 @@ TEST_F(TapLinkTest, DropsAndCountsWorkThatMakesNoSenseAndRefusesWhatItDidNotOffe
   auto plain = TapLink::open(in(where_, "tap1")).value();
   EXPECT_EQ(plain.send({&wrong, 1}).taken, 0U);
   EXPECT_EQ(plain.send({&wrong, 1}).error, Errc::not_supported);
+  // The other direction; the kernel sends nothing that makes no sense.
+  DeviceCounts counts;
+  counts.corrupt_received.add(2);
+  EXPECT_EQ(counts.snapshot().dropped_corrupt, 2U);
 }
 
 TEST_F(TapLinkTest, CountsFramesAndTheirBytesBothWays) {

@@ -192,10 +192,13 @@ TEST(VhostBackend, AnotherOneGoesOnWhereTheLastOneWasKilled) {
 }
 
 TEST(VhostBackend, QueuesThatAreNotEnabledDiscard) {
-  Machine machine({}, {});
+  Machine machine({}, {}, false);
   FrontEnd& front = machine.front();
-  for (const std::uint32_t index : {0U, 1U})
-    ASSERT_TRUE(front.tell(Request::set_vring_enable, VringState{index, 0}));
+  ASSERT_TRUE(front.tell(Request::set_features, Driver::kUsual));
+  front.share_memory();
+  front.lend_all();
+  front.start_queue(0, front.receive_queue, false);
+  front.start_queue(1, front.send_queue, false);
   machine.serve();
   EXPECT_FALSE(machine.hears());
   EXPECT_FALSE(machine.speaks());

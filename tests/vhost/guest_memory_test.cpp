@@ -40,8 +40,11 @@ TEST(GuestMemory, GivesNoAddressBeyondOneRegion) {
   // Neighbours for the machine; not for the front-end.
   const std::vector<MemoryRegion> regions{
       {.guest_address = 4096, .bytes = 4096, .user_address = 0x70000000, .file_offset = 0},
-      {.guest_address = 8192, .bytes = 4096, .user_address = 0x10000, .file_offset = 0}};
+      {.guest_address = 8192, .bytes = 4096, .user_address = 0x10000, .file_offset = 100}};
   const auto memory = GuestMemory::map(regions, backing).value();
+  ASSERT_EQ(::pwrite(backing[1].get(), "x", 1, 100 + 4095), 1);
+  EXPECT_EQ(*memory.at_guest(12287, 1), std::byte{'x'});
+  EXPECT_EQ(memory.at_user(0x10000 + 4095, 1), memory.at_guest(12287, 1));
   EXPECT_NE(memory.at_guest(4096, 4096), nullptr);
   EXPECT_EQ(memory.at_guest(4095, 1), nullptr);
   EXPECT_EQ(memory.at_guest(4096, 4097), nullptr);

@@ -401,6 +401,8 @@ TEST(HostileFrontEnd, ThatIsSilentIsCutOffAndOneThatSpokeIsNot) {
   ASSERT_LE(silent.link().prepare_wait().at_most, std::chrono::milliseconds(20))
       << "the caller looks again in time";
   silent.link().finish_wait();
+  Machine overdue({}, {.first_message = std::chrono::milliseconds(0)}, false);
+  EXPECT_GT(overdue.link().prepare_wait().at_most, std::chrono::nanoseconds(0)) << "a busy loop";
   ASSERT_TRUE(eventually([&] {
     silent.serve();
     return bool{silent.last().error};

@@ -282,6 +282,12 @@ TEST(VhostLink, PassesAllSegmentsOrNone) {
   EXPECT_EQ(machine.front().arrived().size(), 5U);
   EXPECT_EQ(machine.link().send({&view, 1}).taken, 1U);
   EXPECT_EQ(machine.front().arrived().size(), 5U);
+  // A driver may never lend enough for seven segments. They do not hold up the frames behind them.
+  const Bytes longer = build(shape, 7 * 1448, 1);
+  view.bytes = longer;
+  EXPECT_EQ(machine.link().send({&view, 1}).taken, 1U);
+  EXPECT_TRUE(machine.front().arrived().empty());
+  EXPECT_EQ(machine.link().drops().no_room, 1U);
 }
 
 TEST(VhostLink, AHeaderThatAsksForMoreThanWasAgreedOnCostsTheFrame) {

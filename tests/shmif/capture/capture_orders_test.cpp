@@ -132,14 +132,14 @@ TEST(CaptureOrders, EachPacketBlockIsOfItsInterface) {
   for (const bool big : {false, true}) {
     CaptureText out = section(big);
     const CaptureText none = out.more();
-    // The interfaces 0, 1 and 2 have no, four and two bytes of a frame check sequence.
-    for (const std::size_t fcs : {0U, 4U, 2U}) out.block(1, interface_with(out, fcs));
+    // The interfaces 0, 1 and 2 have four, no and two bytes of a frame check sequence.
+    for (const std::size_t fcs : {4U, 0U, 2U}) out.block(1, interface_with(out, fcs));
     for (const std::size_t interface : {2U, 0U, 1U}) {
       out.block(6, enhanced(out, interface, frame, none));
       out.block(2, obsolete(out, interface, odd));
     }
     out.block(3, out.more().word(odd.size()).bytes(odd, 4));  // of the first interface
-    EXPECT_EQ(lengths_in(out.text()), (FrameLengths{62, 65, 64, 67, 60, 63, 67})) << big;
+    EXPECT_EQ(lengths_in(out.text()), (FrameLengths{62, 65, 60, 63, 64, 67, 63})) << big;
   }
 }
 

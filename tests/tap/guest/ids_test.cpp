@@ -124,7 +124,7 @@ TEST(Guest, WithARangeInOneOfTheFilesOnlyThereIsRootAloneAndNothingToTell) {
   }
 }
 
-TEST(Guest, WhatAHelperThatFailsComplainsOfIsToldInOurWordsAlone) {
+TEST(Guest, WhatAHelperThatFailsOrIsMissingComplainsOfIsToldInOurWordsAlone) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: gives a user a range of its own";
   const shmif::test::TempDir helpers("/tmp");  // for /dev/shm may be mounted noexec
   ::chmod(helpers.path().c_str(), 0755);
@@ -132,20 +132,22 @@ TEST(Guest, WhatAHelperThatFailsComplainsOfIsToldInOurWordsAlone) {
     std::ofstream(helpers.file(name)) << "#!/bin/sh\necho of the helper >&2\nexit 1\n";
     ::chmod(helpers.file(name).c_str(), 0755);
   }
-  Supervised::Options o;
-  o.guest = guest_running({"/bin/cat", "/proc/self/uid_map"});
-  o.caller = {kStranger};
-  o.before = [&] {
-    give_ranges("stranger:3000000:65536\n", "stranger:4000000:65536\n");
-    ::setenv("PATH", helpers.path().c_str(), 1);
-  };
-  Supervised guest(o);
-  const int status = guest.finish();
-  if (status == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
-  EXPECT_EQ(status, 0) << guest.output();
-  EXPECT_EQ(guest.output().find("of the helper"), std::string::npos) << guest.output();
-  EXPECT_NE(guest.output().find("note: the ranges of /etc/subuid"), std::string::npos)
-      << guest.output();
+  for (const std::string& path : {helpers.path(), std::string("/nonexistent")}) {
+    Supervised::Options o;
+    o.guest = guest_running({"/bin/cat", "/proc/self/uid_map"});
+    o.caller = {kStranger};
+    o.before = [&] {
+      give_ranges("stranger:3000000:65536\n", "stranger:4000000:65536\n");
+      ::setenv("PATH", path.c_str(), 1);
+    };
+    Supervised guest(o);
+    const int status = guest.finish();
+    if (status == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+    EXPECT_EQ(status, 0) << guest.output();
+    EXPECT_EQ(guest.output().find("of the helper"), std::string::npos) << guest.output();
+    EXPECT_NE(guest.output().find("note: the ranges of /etc/subuid"), std::string::npos)
+        << guest.output();
+  }
 }
 
 /// As root of a container, which has some ids of the outer machine, in two ranges.
