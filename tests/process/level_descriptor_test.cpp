@@ -115,10 +115,16 @@ TEST_P(LevelDescriptor, OfTheCFacadeCountsTheFramesThatTheLibraryHasFetched) {
     Port sender = port_on(bus_.path());
     shmif_port* port = nullptr;
     SHMIF_REQUIRE(shmif_open(bus_.path().c_str(), nullptr, &port) == 0 && shmif_up(port) == 0);
-    const int fd = shmif_fd(port);
-    SHMIF_REQUIRE(fd >= 0 && !is_readable(fd));
     NumberedBatch frames(60);
     std::array<unsigned char, 100> in{};
+    SHMIF_REQUIRE(!sender.send(frames.make(0, 0, 2)).error);
+    SHMIF_REQUIRE(shmif_receive(port, in.data(), in.size(), nullptr) > 0);
+    const int fd = shmif_fd(port);
+    SHMIF_REQUIRE(fd >= 0 && is_readable(fd));
+    int at_most_ms = -1;
+    SHMIF_REQUIRE(shmif_prepare_wait(port, &at_most_ms) == 1 && is_readable(fd));
+    shmif_finish_wait(port);
+    SHMIF_REQUIRE(shmif_receive(port, in.data(), in.size(), nullptr) > 0 && !is_readable(fd));
     for (std::uint32_t round = 0; round < 100; ++round) {
       SHMIF_REQUIRE(!sender.send(frames.make(0, round, 5)).error);
       for (unsigned taken = 0; taken < 5; ++taken) {
