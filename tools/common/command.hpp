@@ -2,8 +2,8 @@
 // The parts of a command of shmifctl or shmifperf: its row in the table, its exit codes, its
 // errors.
 //
-// A command is in a file cmd_NAME.cpp and defines one `const Command`, which the main.cpp in the
-// same folder lists. It describes its command line with Options (tools/common/options.hpp), works
+// A command is in a file cmd_NAME.cpp and defines one `const Command`, which a table in the same
+// folder lists. It describes its command line with Options (tools/common/options.hpp), works
 // through the libraries, and returns an exit code. It may throw UsageError, Exit and
 // shmif::Exception: main() prints one line and turns them into an exit code, after the stack is
 // unwound.

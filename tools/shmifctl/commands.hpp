@@ -1,6 +1,7 @@
 #pragma once
-// All commands. A command's file includes this, so that its definition has external linkage;
-// tools/shmifctl/main.cpp makes a table of them.
+// All commands. A command's file includes this, so that its definition has external linkage.
+
+#include <array>
 
 #include "tools/common/command.hpp"
 
@@ -24,9 +25,9 @@ extern const Command kHealCommand;
 extern const Command kBusHeatCommand;
 extern const Command kInjectCommand;
 extern const Command kLinkCommand;
+extern const Command kLsCommand;
 extern const Command kMoveCommand;
 extern const Command kPartitionCommand;
-extern const Command kLsCommand;
 extern const Command kPingCommand;
 extern const Command kPsCommand;
 extern const Command kRepairCommand;
@@ -38,5 +39,16 @@ extern const Command kTopCommand;
 extern const Command kUpCommand;
 extern const Command kUplinkCommand;
 extern const Command kWaitCommand;
+
+/// In alphabetical order.
+inline constexpr std::array kShmifctlCommands = {
+    &kAuditCommand,     &kBridgeCommand, &kChangesCommand, &kCheckCommand,   &kCreateCommand,
+    &kDestroyCommand,   &kDoctorCommand, &kDownCommand,    &kDumpCommand,    &kEnterCommand,
+    &kExecCommand,      &kExtcapCommand, &kFaultCommand,   &kGatewayCommand, &kHealCommand,
+    &kBusHeatCommand,   &kInjectCommand, &kLinkCommand,    &kLsCommand,      &kMoveCommand,
+    &kPartitionCommand, &kPingCommand,   &kPsCommand,      &kRepairCommand,  &kServeCommand,
+    &kStatCommand,      &kStopCommand,   &kTapCommand,     &kTopCommand,     &kUpCommand,
+    &kUplinkCommand,    &kWaitCommand,
+};
 
 }  // namespace shmif::tools

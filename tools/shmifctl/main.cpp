@@ -1,6 +1,5 @@
-// shmifctl: the table of its commands.
+// shmifctl: what it says of itself.
 
-#include <array>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,17 +10,6 @@
 namespace shmif::tools {
 
 namespace {
-
-// In alphabetical order.
-constexpr std::array kCommands = {
-    &kAuditCommand,     &kBridgeCommand, &kChangesCommand, &kCheckCommand,   &kCreateCommand,
-    &kDestroyCommand,   &kDoctorCommand, &kDownCommand,    &kDumpCommand,    &kEnterCommand,
-    &kExecCommand,      &kExtcapCommand, &kFaultCommand,   &kGatewayCommand, &kHealCommand,
-    &kBusHeatCommand,   &kInjectCommand, &kLinkCommand,    &kLsCommand,      &kMoveCommand,
-    &kPartitionCommand, &kPingCommand,   &kPsCommand,      &kRepairCommand,  &kServeCommand,
-    &kStatCommand,      &kStopCommand,   &kTapCommand,     &kTopCommand,     &kUpCommand,
-    &kUplinkCommand,    &kWaitCommand,
-};
 
 /// Whether Wireshark runs this program, by a link in its folder for extcap. It names no command.
 bool is_call_of_wireshark(int argc, char** argv) {
@@ -52,7 +40,7 @@ int run_shmifctl(int argc, char** argv) {
   shmifctl destroy /dev/shm/bus0
       remove the bus
 )",
-      kCommands,
+      kShmifctlCommands,
       R"(exec and enter exit as the program that they run, or with 125: shmifctl failed; 126: the
          program cannot be executed; 127: there is no such program. up exits as the test of the
          lab; 124: its time limit was up.)",

@@ -18,29 +18,21 @@
 namespace shmif::test {
 namespace {
 
-const Words kCommands = {"audit", "bridge", "changes", "check", "create", "destroy", "doctor",
-                         "down",  "dump",   "enter",   "exec",  "extcap", "fault",   "gateway",
-                         "heal",  "heat",   "inject",  "link",  "ls",     "move",    "partition",
-                         "ping",  "ps",     "repair",  "serve", "stat",   "stop",    "tap",
-                         "top",   "up",     "uplink",  "wait"};
-
-// Whoever adds a command adds it here.
-TEST(CommandLine, HelpListsTheseCommandsAndNoOther) {
-  const ToolResult result = run_tool({"--help"});
-  EXPECT_EQ(result.status, 0);
+/// The commands that help lists. Manual.DescribesEveryCommandAndNoOther knows each.
+Words listed_commands() {
   Words listed;
-  std::istringstream lines(result.out.substr(result.out.find("\ncommands:\n") + 11));
+  const std::string help = run_tool({"--help"}).out;
+  std::istringstream lines(help.substr(help.find("\ncommands:\n") + 11));
   for (std::string line, word; std::getline(lines, line) && line.starts_with("  ");) {
     std::istringstream(line) >> word;
-    listed.push_back(word);
+    if (word != "help") listed.push_back(word);
   }
-  Words all = kCommands;
-  all.emplace_back("help");
-  EXPECT_EQ(listed, all) << result.out;
+  EXPECT_TRUE(std::ranges::is_sorted(listed)) << help;
+  return listed;
 }
 
 TEST(CommandLine, EveryCommandExplainsItselfWithExamplesInEightyColumns) {
-  for (const std::string& command : kCommands) {
+  for (const std::string& command : listed_commands()) {
     const ToolResult result = run_tool({command, "--help"});
     EXPECT_EQ(result.status, 0) << command;
     EXPECT_EQ(result.err, "") << command;

@@ -8,11 +8,11 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <map>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "tests/tools/common/bus_lines.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 
 namespace shmif::test {
@@ -32,41 +32,6 @@ class BusVariable {
   ~BusVariable() { ::unsetenv(tools::kBusVariable); }
 };
 
-/// The commands whose first operand is a bus, with the rest of a line that lacks only that.
-const std::map<std::string, Line> kRestOfLine{
-    {"audit", {}},
-    {"changes", {}},
-    {"create", {}},
-    {"dump", {"--timeout", "0"}},
-    {"enter", {"web", "--", "true"}},
-    {"exec", {"--", "true"}},
-    {"fault", {"web"}},
-    {"gateway", {}},
-    {"heal", {"--timeout", "0.01"}},
-    {"heat", {}},
-    {"inject", {"/dev/null"}},
-    {"link", {"web", "--up", "--timeout", "0.01"}},
-    {"move", {"web", "/dev/null", "--timeout", "0.01"}},
-    {"partition", {"web", "/", "db", "--timeout", "0.01"}},
-    {"ping", {"-c", "1", "--timeout", "0.01"}},
-    {"ps", {}},
-    {"repair", {}},
-    {"serve", {"--http", "127.0.0.1:0", "--timeout", "0.01"}},
-    {"stat", {}},
-    {"stop", {"web"}},
-    {"tap", {}},
-    {"top", {"-n", "1"}},
-    {"uplink", {"--stdio"}},
-    {"wait", {"--port", "web", "--timeout", "0"}},
-};
-
-Line with_rest(const std::string& command) {
-  Line line{command};
-  const Line& rest = kRestOfLine.at(command);
-  line.insert(line.end(), rest.begin(), rest.end());
-  return line;
-}
-
 std::string help_of(const std::string& command) {
   return run_tool({command, "--help"}).out;
 }
@@ -84,20 +49,21 @@ TEST(DefaultBus, IsForEveryCommandThatBeginsWithABusButDestroy) {
     const bool begins_with_bus =
         contains(usage, "[OPTION]... PATH") || contains(usage, "[OPTION]... LAB|PATH");
     const bool takes_it = begins_with_bus && command != "destroy";
-    EXPECT_EQ(kRestOfLine.contains(command), takes_it) << command;
+    EXPECT_EQ(std::ranges::count(kBusLines, command, &BusLine::command), takes_it ? 1 : 0)
+        << command << ": is it in bus_lines.hpp?";
     EXPECT_EQ(contains(text, "If PATH is left out"), takes_it) << text;
     found += takes_it ? 1U : 0U;
   }
-  EXPECT_EQ(found, kRestOfLine.size());
+  EXPECT_EQ(found, kBusLines.size());
 }
 
 TEST(DefaultBus, ThatIsNotThereIsRefusedWithItsOriginAndTheLackOfOneWithTheVariable) {
   const TempDir directory;
   const std::string none = directory.file("folder") + "/bus";
   write_capture(directory.file("frames"), {arp_request()});
-  for (const auto& [command, rest] : kRestOfLine) {
+  for (const auto& [command, rest, stays] : kBusLines) {
     SCOPED_TRACE(command);
-    Line line = with_rest(command);
+    Line line = Line{command} + rest;
     std::ranges::replace(line, "/dev/null", directory.file("frames"));
     Line lacking{command};
     if (command == "exec" || command == "enter") lacking.insert(lacking.end(), {"--", "true"});

@@ -18,6 +18,7 @@
 #include "tests/support/frames.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
+#include "tests/tools/common/bus_lines.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 #include "tests/tools/common/refusal.hpp"
 
@@ -96,29 +97,25 @@ class Refused : public ::testing::Test {
   /// Every command that looks into a bus refuses `path`, naming it and all `parts`.
   void expect_every_command_to_refuse(const std::string& path, const Words& parts) {
     Words all = Words{path} + parts;
+    const std::string frames = directory.file("frames");
+    write_capture(frames, {arp_request()});
     const Words before = names_in(directory.path());
-    const std::string capture = directory.file("capture.pcap");
     std::string interface = "shmif:" + path;
     std::ranges::replace(interface, '/', ':');
-    for (const Words& arguments :
-         std::vector<Words>{{"stat", path},
-                            {"stat", path, "--json"},
-                            {"top", path},
-                            {"serve", path, "--http", "127.0.0.1:0"},
-                            {"audit", path},
-                            {"heat", path},
-                            {"repair", path},
-                            {"dump", path, "--timeout", "1"},
-                            {"--extcap-config", "--extcap-interface", interface},
-                            {"ping", path, "-c", "1"},
-                            {"gateway", path},
-                            {"uplink", path, "--stdio"},
-                            {"wait", path, "--port", "a", "--timeout", "0"},
-                            {"bridge", "bus:" + path, "pcap:" + capture}}) {
-      SCOPED_TRACE(arguments[0]);
-      expect_refusal(run_tool(arguments), all);
+    const auto refuses = [&](const Words& words, int status = 1) {
+      SCOPED_TRACE(words[0]);
+      expect_refusal(run_tool(words), all, status);
+    };
+    for (const BusLine& line : kBusLines) {
+      if (line.command == "create") continue;  // it makes one
+      const bool runs_another = line.command == "exec" || line.command == "enter";
+      Words words = line.on(path);
+      std::ranges::replace(words, "/dev/null", frames);
+      refuses(words, runs_another ? 125 : 1);
     }
-    expect_refusal(run_tool({"exec", path, "--", "true"}), all, 125);
+    refuses({"stat", path, "--json"});
+    refuses({"--extcap-config", "--extcap-interface", interface});
+    refuses({"bridge", "bus:" + path, "pcap:" + directory.file("capture.pcap")});
     EXPECT_EQ(names_in(directory.path()), before);
   }
 
