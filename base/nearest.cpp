@@ -39,8 +39,6 @@ struct Row {
 };
 
 constexpr std::array kRows{
-    Row{"shmifctl", "links bus packet pcap stream dgram vhost-user memif vde",
-        "for that, read 'shmifctl bridge --help'"},
     Row{"bridge exec gateway run tap uplink", "loss duplicate reorder corrupt truncate",
         "it is a fault: --fault WORD=VALUE", "5%"},
     Row{"bridge exec gateway run tap uplink", "delay", "it is a fault: --fault delay=VALUE", "5ms"},

@@ -137,7 +137,8 @@ _shmifctl() {
       elif [[ $command == bridge && -n $kind ]]; then
         : # a file: left to readline
       elif [[ $command == bridge && $option != --* ]]; then
-        words='bus: tap: packet: pcap: stream: stream:connect= vhost-user: vhost-user:connect= memif: dgram: vde:'
+        words=$(command shmifctl bridge --help 2>/dev/null | sed '/^options:/q' |
+          grep -oE '[a-z-]+:(\[?connect=\]?)?[A-Z]' | sed -E 's/.$//; s/(.*)\[(.*)\]/\1\n\1\2/' | sort -u)
         only=yes
         compopt -o nospace 2>/dev/null
       fi

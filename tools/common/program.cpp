@@ -77,7 +77,7 @@ enum class NameOf : std::uint8_t { command, topic };
   for (const Command* command : program.commands) known.emplace_back(command->name);
   if (what_name == NameOf::topic) known.emplace_back("values");
   std::string what = "unknown command \"" + name + '"';
-  const std::string right = base::right_way(program.name, name);
+  const std::string right = program.right_way != nullptr ? program.right_way(name) : "";
   if (!right.empty()) throw UsageError{what + " (" + right + ')'};
   if (const auto meant = nearest(name, known)) what += ", did you mean \"" + *meant + "\"?";
   throw UsageError{what};

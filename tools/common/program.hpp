@@ -18,6 +18,8 @@ struct Program {
   std::span<const Command* const> commands;  ///< in alphabetical order
   /// Sentences about the exit codes of the commands that run a program.
   const char* more_exit_codes = "";
+  /// What to do instead, for a word that is no command but has a meaning; otherwise empty.
+  std::string (*right_way)(std::string_view word) = nullptr;
 };
 
 /// Everything that main() does: --help, --version, --log-level, the command, and its errors.

@@ -1,10 +1,12 @@
 // shmifctl: what it says of itself.
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "tools/common/program.hpp"
+#include "tools/relay/link_row.hpp"
 #include "tools/shmifctl/commands.hpp"
 
 namespace shmif::tools {
@@ -15,6 +17,12 @@ namespace {
 bool is_call_of_wireshark(int argc, char** argv) {
   const std::string_view first = argc > 1 ? argv[1] : "";
   return first.starts_with("--extcap-") || first == "--capture";
+}
+
+/// For who takes a kind of link for a command.
+std::string way_to_links(std::string_view word) {
+  const bool is_link = std::ranges::find(link_rows(), word, &LinkRow::word) != link_rows().end();
+  return is_link || word == "links" ? "for that, read 'shmifctl bridge --help'" : "";
 }
 
 int run_shmifctl(int argc, char** argv) {
@@ -44,6 +52,7 @@ int run_shmifctl(int argc, char** argv) {
       R"(exec and enter exit as the program that they run, or with 125: shmifctl failed; 126: the
          program cannot be executed; 127: there is no such program. up exits as the test of the
          lab; 124: its time limit was up.)",
+      way_to_links,
   };
   std::vector<char*> words(argv, argv + argc);
   std::string command = kExtcapCommand.name;

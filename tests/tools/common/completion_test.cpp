@@ -12,6 +12,7 @@
 
 #include "tests/support/paths.hpp"
 #include "tests/tools/common/bus_rig.hpp"
+#include "tools/relay/link_row.hpp"
 
 namespace shmif::test {
 namespace {
@@ -64,9 +65,12 @@ TEST(Completion, OfShmifctlKnowsTheWordsOfEachOptionAndNoOthers) {
   EXPECT_EQ(offered(ctl, "create x --flow pause --pa"), Offer{"--patience"});
   EXPECT_EQ(offered(ctl, "exec x -- ls --"), Offer{}) << "that is another program's line";
   EXPECT_EQ(offered(ctl, "stat ''"), Offer{}) << "files are readline's own";
-  EXPECT_EQ(offered(ctl, "bridge ''"),
-            (Offer{"bus:", "tap:", "packet:", "pcap:", "stream:", "stream:connect=", "vhost-user:",
-                   "vhost-user:connect=", "memif:", "dgram:", "vde:"}));
+  Offer links;
+  for (const tools::LinkRow& row : tools::link_rows()) {
+    links.insert(row.prefix());
+    if (row.listens() && row.join != nullptr) links.insert(row.prefix() + "connect=");
+  }
+  EXPECT_EQ(offered(ctl, "bridge ''"), links);
   EXPECT_EQ(offered(ctl, "bridge bus : /dev/shm/b pc"), Offer{"pcap:"});
   EXPECT_EQ(offered(ctl, "bridge packet : l"), Offer{"lo"});
   EXPECT_FALSE(offered(ctl, "bridge tap :").contains("lo")) << "no TAP device";
