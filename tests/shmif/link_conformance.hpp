@@ -22,6 +22,7 @@
 // concern the link passes at once, and is not a skip. Other traffic, such as a kernel's neighbour
 // discovery, may appear on both sides: the suite looks at its own frames only.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -31,6 +32,7 @@
 #include <cstring>
 #include <iterator>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -51,6 +53,18 @@ inline std::vector<std::size_t> sizes_up_to(std::size_t largest) {
   return sizes;
 }
 
+/// The descriptors that this process has open, and those that a program would inherit.
+struct Descriptors {
+  Descriptors() {
+    for (int fd = 0; fd < 1024; ++fd) {
+      const int flags = ::fcntl(fd, F_GETFD);
+      if (flags >= 0) all.insert(fd);
+      if (flags >= 0 && (flags & FD_CLOEXEC) == 0) inherited.insert(fd);
+    }
+  }
+  std::set<int> all, inherited;
+};
+
 inline std::size_t suite_frames(const FrameBatch& batch) {
   return static_cast<std::size_t>(std::ranges::count_if(batch.frames(), is_suite_frame));
 }
@@ -63,6 +77,7 @@ class LinkConformance : public testing::Test {
     rig_ = std::make_unique<Rig>();
   }
   Rig& rig() { return *rig_; }
+  void drop_rig() { rig_.reset(); }
   auto& link() { return rig_->link(); }
 
   /// Sends all of it, reading the other side whenever the link is full. Result: what was heard.
@@ -466,6 +481,21 @@ TYPED_TEST_P(LinkConformance, AnEndedLinkSaysSoForEver) {
   }
 }
 
+TYPED_TEST_P(LinkConformance, NobodyInheritsItsDescriptorsAndNoneIsLeftWhenItHasGone) {
+  const auto open_link = [this] {
+    if constexpr (!TypeParam::kLive && TypeParam::kReceives) this->rig().feed({make_frame(60, 1)});
+    static_cast<void>(this->link().descriptor());
+  };
+  open_link();
+  this->drop_rig();  // what is made once for the process is there now
+  const Descriptors before;
+  this->SetUp();
+  open_link();
+  EXPECT_EQ(Descriptors().inherited, before.inherited);
+  this->drop_rig();
+  EXPECT_EQ(Descriptors().all, before.all);
+}
+
 REGISTER_TYPED_TEST_SUITE_P(
     LinkConformance, ReceivesEverySizeInOrderAndUnchanged, SendsEverySizeInOrderAndUnchanged,
     TakesABatchLargerThanItsQueueKeepingTheOrder, ReceiveAppendsToWhatTheBatchHolds,
@@ -476,6 +506,6 @@ REGISTER_TYPED_TEST_SUITE_P(
     WithNothingThereReceiveBringsNoFramesAndNoError, AWaiterWakesWhenAFrameArrives,
     AWaiterWakesWhenTheLinkEnds, PrepareWaitSeesWhatArrivedBeforeIt,
     RefusesFramesThatAreTooShortOrTooLongAndSaysWhich, CarriesVlanTaggedFramesUnchanged,
-    AnEndedLinkSaysSoForEver);
+    AnEndedLinkSaysSoForEver, NobodyInheritsItsDescriptorsAndNoneIsLeftWhenItHasGone);
 
 }  // namespace shmif::test

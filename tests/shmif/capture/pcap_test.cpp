@@ -54,16 +54,15 @@ class PcapWriterRig {
   static constexpr bool kSends = true, kReceives = false, kLive = true, kEnds = false;
   static std::string unavailable() { return {}; }
 
-  PcapWriterRig()
-      : writer_(PcapWriter::create(dir_.file("out.pcap")).value()),
-        file_(dir_.file("out.pcap"), std::ios::binary) {
-    file_.seekg(24);
-  }
   PcapWriter& link() { return writer_; }
   std::size_t largest() { return kMaxFrameBytes; }
   void feed(const std::vector<Bytes>&) {}
   std::vector<Bytes> heard() {
     EXPECT_FALSE(writer_.flush());
+    if (!file_.is_open()) {
+      file_.open(dir_.file("out.pcap"), std::ios::binary);
+      file_.seekg(24);
+    }
     std::vector<Bytes> out;
     std::array<std::uint32_t, 4> head{};
     while (file_.peek() != std::ifstream::traits_type::eof()) {
@@ -80,7 +79,7 @@ class PcapWriterRig {
 
  private:
   TempDir dir_;
-  PcapWriter writer_;
+  PcapWriter writer_ = PcapWriter::create(dir_.file("out.pcap")).value();
   std::ifstream file_;
 };
 
@@ -90,14 +89,12 @@ class PcapngWriterRig {
   static constexpr bool kSends = true, kReceives = false, kLive = true, kEnds = false;
   static std::string unavailable() { return {}; }
 
-  PcapngWriterRig()
-      : writer_(PcapngWriter::create(dir_.file("out.pcapng")).value()),
-        file_(dir_.file("out.pcapng"), std::ios::binary) {}
   PcapngWriter& link() { return writer_; }
   std::size_t largest() { return kMaxFrameBytes; }
   void feed(const std::vector<Bytes>&) {}
   std::vector<Bytes> heard() {
     EXPECT_FALSE(writer_.flush());
+    if (!file_.is_open()) file_.open(dir_.file("out.pcapng"), std::ios::binary);
     std::vector<Bytes> out;
     std::array<std::uint32_t, 2> head{};  // type, length of the block
     while (file_.peek() != std::ifstream::traits_type::eof()) {
@@ -117,7 +114,7 @@ class PcapngWriterRig {
 
  private:
   TempDir dir_;
-  PcapngWriter writer_;
+  PcapngWriter writer_ = PcapngWriter::create(dir_.file("out.pcapng")).value();
   std::ifstream file_;
 };
 
