@@ -21,7 +21,7 @@
 // gone; therefore the client pings once a second, and the server answers.
 //
 // Both ends must have the same version of the program. All input is checked: sizes, depth, counts
-// and types are checked before a value is used. A change of a message must raise kRemoteProtocol.
+// and types are checked before a value is used. A change of a message must change kRemoteProtocol.
 
 #include <chrono>
 #include <cstddef>
@@ -63,7 +63,25 @@ class MessageReader {
 /// `message`, preceded by its length.
 std::string with_length(std::string_view message);
 
-inline constexpr std::uint64_t kRemoteProtocol = 9;
+/// Six digits that follow from the figures that messages carry.
+template <class... T>
+consteval std::uint64_t folded_figures() {
+  std::uint64_t folded = 0;
+  const auto fold = [&](const auto& rows) {
+    for (const auto& row : rows) {
+      if (!row.is_in(kInMessages)) continue;
+      for (const char c : std::string_view(row.key)) {
+        folded = (folded * 31 + static_cast<unsigned char>(c)) % 1'000'000;
+      }
+    }
+  };
+  (fold(kRowsOf<T>), ...);
+  return folded;
+}
+
+/// Raise the first digits for a change of a message that is not one of figures.
+inline constexpr std::uint64_t kRemoteProtocol =
+    10'000'000 + folded_figures<RunProgress, JobProgress, IntervalResult, TcpSample>();
 /// Exit code of `shmifperf run` if the machine cannot do what was asked for.
 inline constexpr int kNotSupportedCode = 77;
 inline constexpr const char* kRemoteName = "shmifperf";

@@ -103,6 +103,11 @@ TEST(RemoteProtocol, EveryMessageComesBackAsItWas) {
   EXPECT_EQ(jobs.at(1).state, std::get<JobsMessage>(all[1]).set.jobs.at(1).state);
 }
 
+TEST(RemoteProtocol, HasAnotherNumberWhenMessagesCarryAnotherFigure) {
+  EXPECT_NE((folded_figures<RunProgress, TcpSample>()), folded_figures<RunProgress>());
+  EXPECT_NE(folded_figures<RunProgress>(), folded_figures<TcpSample>());
+}
+
 /// Progress as a server of this kRemoteProtocol sends it, of two jobs: no two numbers of the first
 /// are alike, and the second has nothing that may be missing. The fuzzer begins with it.
 std::string some_progress() {
