@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -367,11 +368,20 @@ TEST(OutputFile, WaitsForTheReaderOfAFifoUntilItIsToldToStop) {
   const UniqueFd told(stop[0]);
   const UniqueFd teller(stop[1]);
   ASSERT_EQ(write(teller.get(), "x", 1), 1);
-  const auto file = OutputFile::open_stream(
-      dir.file("fifo"), {.what = "cannot write it", .stop_descriptor = told.get()});
+  const OutputRules rules{.what = "cannot write it", .stop_descriptor = told.get()};
+  const auto file = OutputFile::open_stream(dir.file("fifo"), rules);
   ASSERT_FALSE(file);
   EXPECT_EQ(file.error().code, std::errc::interrupted);
   EXPECT_EQ(file.error().message, "cannot write it: nobody has opened it for reading");
+  char byte = 0;
+  ASSERT_EQ(read(told.get(), &byte, 1), 1);
+  UniqueFd reader;
+  std::thread later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    reader.reset(open(dir.file("fifo").c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  });
+  EXPECT_TRUE(OutputFile::open_stream(dir.file("fifo"), rules));
+  later.join();
 }
 
 }  // namespace

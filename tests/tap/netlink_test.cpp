@@ -61,7 +61,10 @@ TEST_F(NetlinkTest, ReplacesNothingThatIsThere) {
   EXPECT_EQ(netlink.add_veth("v0", "v2").error().code, std::errc::file_exists);
   EXPECT_FALSE(netlink.interface("v2"));
   ok(netlink.add_address("v0", *Cidr::parse("198.18.0.1/24")));
+  EXPECT_FALSE(netlink.remove_address("v0", *Cidr::parse("198.18.0.1/25"))) << "another prefix";
   ok(netlink.set_up("v0"));
+  EXPECT_EQ(netlink.add_default_route("v0", *IpAddress::parse("198.18.0.255")).error().code,
+            std::errc::host_unreachable);
   ok(netlink.add_default_route("v0", *IpAddress::parse("198.18.0.2")));
   const auto second = netlink.add_default_route("v0", *IpAddress::parse("198.18.0.3"));
   ASSERT_FALSE(second);

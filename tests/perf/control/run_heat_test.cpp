@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -20,6 +21,7 @@ namespace {
 using test::job_of;
 using test::passed;
 using test::run_text;
+using namespace std::chrono_literals;
 
 constexpr std::uint64_t kHeadBytes = bus::kRingOffset;  // header and ports
 
@@ -70,6 +72,8 @@ TEST(RunHeat, LiesOnTheTimeAxisAndCountsFromTheEndOfTheRamp) {
       run_text("[global]\nheat\n[j]\nengine=bus\nrate_iops=1000\nramp_time=700ms\nruntime=900ms\n");
   ASSERT_TRUE(passed(result));
   const BusHistory& history = history_of(result, "j");
+  const HeatOfJob& heat = heat_of(result, "j");
+  EXPECT_EQ(heat.attributes.sampling / 1ms, heat.provenance.precision == "page" ? 100 : 50);
   ASSERT_FALSE(history.rows().empty());
   EXPECT_GE(history.rows().front().begin_s, 0);
   EXPECT_LT(history.rows().front().begin_s, 0.7) << "the ramp is in the map";

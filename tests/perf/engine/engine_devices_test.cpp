@@ -88,6 +88,9 @@ TEST_F(NamedDevices, AreInUseByWhatIsTheirOwnAndNotTheirNeighbours) {
       << why;
   EXPECT_NE(why.find("allow_live=1"), std::string::npos) << why;
   EXPECT_TRUE(wire_on("left,right", 2, EngineKind::packet, true));
+  const auto none = wire_on("left,none", 2);
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().code, std::errc::no_such_device) << none.error().message;
 }
 
 TEST_F(NamedDevices, AreInUseByABridgeThatTheyArePartOf) {

@@ -314,6 +314,7 @@ TEST(Text, ManyJobsAreALineEachAndABlockOnlyForThoseThatSomethingHappenedTo) {
   EXPECT_NE(line_with(text, "bulk.7: rw="), "") << text;
   for (const char* none : {"bulk.0: rw=", "bulk.2: rw="}) EXPECT_EQ(line_with(text, none), "");
   EXPECT_LT(lines_of(text).size(), 80U);
+  EXPECT_NE(line_with(text_of(clones(4)), "bulk.3: rw="), "") << "four are not many";
 }
 
 /// Five jobs with peers, each of which lost, waited and worked as no other.

@@ -18,6 +18,7 @@
 #include "base/wall_clock.hpp"
 #include "tests/shmif/capture/captures.hpp"
 #include "tests/shmif/link_conformance.hpp"
+#include "tests/support/child_process.hpp"
 #include "tests/support/holdings.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -232,6 +233,19 @@ TEST(PcapReader, AFileThatEndsWithinARecordDeliversTheRestAndSaysSo) {
   const auto status = reader.status();
   ASSERT_FALSE(status);
   EXPECT_NE(status.error().message.find("a.pcap\" is damaged"), std::string::npos);
+}
+
+TEST(PcapReader, ABlockOfNoBytesIsDamagedAndEndsTheFile) {
+  const TempDir dir;
+  write_file(dir.file("a.pcapng"), kPcapngSection + pcapng_interface() + in_words({4, 0, 0}));
+  const auto is_damaged = [&] {
+    const rlimit seconds{2, 2};
+    (void)::setrlimit(RLIMIT_CPU, &seconds);
+    auto reader = PcapReader::open(dir.file("a.pcapng")).value();
+    FrameBatch batch;
+    return read_all(reader, batch).empty() && !reader.status() ? 0 : 1;
+  };
+  EXPECT_EQ(Child(is_damaged).wait(), 0);
 }
 
 TEST(PcapReader, ReplaysWithTheRecordedGaps) {

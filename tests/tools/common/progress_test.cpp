@@ -35,6 +35,9 @@ TEST(Progress, LinesReplaceThoseBeforeHoweverManyTheseWere) {
             (Words{"\rone\x1b[K\ntwo\x1b[K\nthree\x1b[K\x1b[J",
                    "\r\x1b[2A1\x1b[K\n2\x1b[K\n3\x1b[K\x1b[J", "\r\x1b[2Aa\x1b[K\nb\x1b[K\x1b[J",
                    "\r\x1b[1Ac\x1b[K\x1b[J", "\rd\x1b[K\ne\x1b[K\x1b[J", "\r\x1b[1A\x1b[J"}));
+  EXPECT_EQ(shown_on(80, 3, {"one\ntwo\nthree"}),
+            (Words{"\rone\x1b[K\ntwo\x1b[K\x1b[J", "\r\x1b[1A\x1b[J"}))
+      << "the last row stays empty";
 }
 
 /// Sets a variable of the environment while it lives, or removes it.

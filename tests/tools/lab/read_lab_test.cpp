@@ -276,6 +276,8 @@ TEST(LabFile, NamesTheLineAndColumnOfEachOtherProblem) {
        {at("time = '5s', down = true"), "3:7", "`link` is missing"},
        {at("time = '5s', link = 'i', down = true"), "3:29", "no host \"i\""},
        {at("time = '5s', link = 'h.x', down = true"), "3:29", "not on a bus \"x\""},
+       {"bus.d = {}\nhost.x.on = ['b', 'd']\n" + at("time = '5s', link = 'x', down = true"), "5:29",
+        "write which line, \"x.b\""},
        {at("time = '5s', link = 'h', fault = 'rate=10'"), "3:42",
         "write rate=10bit or rate=10Mbit"},
        {at("after = 'boot h', stop = 'h'"), "3:17", "log HOST"},

@@ -197,6 +197,8 @@ TEST(Serve, ShowsTheLastFramesOnceEach) {
   EXPECT_EQ(many["last"], 302);
   EXPECT_EQ(many["lines"].size(), 200U) << "the newest are kept";
   EXPECT_EQ(many["lines"].back()["number"], 302);
+  send(sender, {udp_frame()});
+  EXPECT_EQ(page.get("/api/frames").json()["lines"].size(), 200U) << "however often it looks";
 }
 
 TEST(Serve, NumbersAFrameAsItsBusDoesForWhoeverBeginsToLookLater) {
@@ -251,6 +253,8 @@ TEST(Serve, IsOnePageThatAsksForNothingElse) {
   EXPECT_EQ(got.header("X-Content-Type-Options"), "nosniff");
   EXPECT_EQ(got.header("X-Frame-Options"), "DENY");
   EXPECT_EQ(got.header("Referrer-Policy"), "no-referrer");
+  for (const char* const what : {"Resource", "Opener"})
+    EXPECT_EQ(got.header(std::string("Cross-Origin-") + what + "-Policy"), "same-origin") << what;
   EXPECT_EQ(got.header("Cache-Control"), "no-store");
   EXPECT_EQ(got.header("Access-Control-Allow-Origin"), "");
   const std::string policy = got.header("Content-Security-Policy");
