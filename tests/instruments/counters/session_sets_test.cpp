@@ -10,6 +10,7 @@
 #include <chrono>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -282,6 +283,20 @@ TEST_F(ScriptedSets, HaveNoTurnsWhileTheTargetSleeps) {
   }));
   ASSERT_TRUE(session.close());
   kernel.looked_after = nullptr;
+}
+
+TEST(SetSwitcher, LooksOnceForEachWakeAndThenWaits) {
+  std::atomic<int> looks = 0, still_awake = 0;
+  SetSwitcher switcher([&](const std::stop_token& stop, std::vector<pollfd>& wakers) {
+    // The first look may come before the wake or behind it.
+    if (looks > 0 && !stop.stop_requested()) still_awake += ::poll(wakers.data(), 1, 0);
+    ++looks;
+    return stop.stop_requested() ? std::nullopt : std::optional(-1);
+  });
+  ASSERT_TRUE(shmif::test::eventually([&] { return looks == 1; }));
+  switcher.wake();
+  ASSERT_TRUE(shmif::test::eventually([&] { return looks >= 2; }));
+  EXPECT_EQ(still_awake, 0) << "it would not wait, and take a whole CPU";
 }
 
 }  // namespace

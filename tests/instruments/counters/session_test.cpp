@@ -50,6 +50,8 @@ TEST_F(ScriptedSession, CountsBetweenStartAndStopAndKeepsItsCountsWhenItIsUnload
   EXPECT_EQ(read(0).enabled_ns, 40U);
   EXPECT_EQ(read(0).running_ns, 25U);
   EXPECT_EQ(session.clock_ns().value(), 40U);
+  ASSERT_TRUE(session.close());
+  EXPECT_EQ(kernel.open_files(), 0U);
 }
 
 TEST_F(ScriptedSession, NamesTheFirstWrongElementAndAppliesNothing) {

@@ -43,10 +43,13 @@ TEST(RunMembw, CountsTheBytesOfTheBusInTheWindow) {
   EXPECT_FALSE(result.membw->measured.partial);
 }
 
-TEST(RunMembw, LiesOnTheTimeAxisBehindTheRamp) {
-  const RunResult result = run_text(
-      "[global]\nmembw\n[j]\nengine=bus\nrate_iops=1000\nramp_time=500ms\nruntime=1500ms\n");
+TEST(RunMembw, LiesOnTheTimeAxisBehindTheRampAndCountsABusOnce) {
+  const test::TempBus bus(test::roomy(4));
+  const RunResult result =
+      run_text("[global]\nmembw\nrate_iops=1000\nramp_time=500ms\n" +
+               ("runtime=1500ms\nbus=" + bus.path()) + "\n[j]\nwire=a\n[k]\nwire=b\n");
   ASSERT_TRUE(passed(result));
+  EXPECT_EQ(std::ranges::count(result.membw->measured.sources, "bus", &MemorySummary::part), 1);
   ASSERT_FALSE(result.membw->measured.samples.empty());
   for (const MembwSample& sample : result.membw->measured.samples) {
     for (std::size_t at = 0; at < sample.readings.size(); ++at) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
 #include <functional>
 #include <memory>
@@ -38,6 +39,24 @@ SearchResult run(const RateSearchOptions& options, const Line& link, unsigned ma
     search.note(link(*fps));
   }
   return search.result();
+}
+
+TEST(RateSearch, TakesWhatAJobAsksFor) {
+  JobOptions job;
+  job.latency_target = std::chrono::microseconds(70);
+  job.latency_percentile = 99.9;
+  job.search_resolution = 0.02;
+  job.search_loss = 0.013;
+  job.search_trial = std::chrono::milliseconds(3500);
+  job.bs.tx = imix_sizes();
+  const RateSearchOptions options = rate_search_options(job, 5);
+  EXPECT_EQ(options.latency_bound_ns, 70'000);
+  EXPECT_EQ(options.latency_percentile, 99.9);
+  EXPECT_EQ(options.resolution, 0.02);
+  EXPECT_EQ(options.allowed_loss, 0.013);
+  EXPECT_EQ(options.trial_seconds, 3.5);
+  EXPECT_EQ(options.max_fps, 5);
+  EXPECT_NEAR(options.mean_frame_bytes, (7 * 60 + 4 * 590 + 1514) / 12.0, 1e-9);
 }
 
 TEST(RateSearch, FindsTheRateOfALinkWithinItsResolutionFromBelow) {

@@ -2,6 +2,7 @@
 // that somebody named, other machines.
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -9,11 +10,13 @@
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <set>
 #include <tuple>
 
 #include "perf/engine/device_wires.hpp"
 #include "shmif/capture/pcap_link.hpp"
+#include "shmif/socket_place.hpp"
 #include "tap/netns.hpp"
 #include "tap/packet_link.hpp"
 #include "tests/perf/engine/engine_rig.hpp"
@@ -227,6 +230,36 @@ TEST(PcapEngine, AFrameThatIsTooLongForAnyFrameFailsTheReadersOfACapture) {
   EXPECT_EQ(end->receive(batch).error, Errc::frame_too_long);
   EXPECT_EQ(end->receive(batch).error, Errc::link_ended);
   EXPECT_TRUE(batch.empty());
+}
+
+TEST(ProgramEnds, CountWhatIsNoFrameAndWhatNobodyGot) {
+  const TempDir dir;
+  const auto bound = [&](int type) {
+    return BoundSocket::bind(type, parse_socket_place(dir.file("program")).value()).value();
+  };
+  {
+    const BoundSocket program = bound(SOCK_STREAM);
+    JobOptions job = job_on(EngineKind::stream);
+    job.socket = dir.file("program");
+    const auto wire = make_wire(job, 1).value();
+    const auto end = wire->open_end(end_options(0)).value();
+    const UniqueFd other = program.accept().value();
+    const std::string records = std::string("\0\0\0\015", 4) + std::string(13, 'x') +
+                                std::string("\0\0\0\074", 4) + std::string(60, 'x');
+    ASSERT_EQ(::send(other.get(), records.data(), records.size(), 0), 81);
+    EXPECT_EQ(collect(*end, 1).size(), 1U);
+    EXPECT_EQ(end->counters().dropped_frames, 1U) << "too short";
+  }
+  auto program = std::make_optional(bound(SOCK_DGRAM));
+  JobOptions job = job_on(EngineKind::dgram);
+  job.socket = dir.file("own") + ',' + dir.file("program");
+  const auto wire = make_wire(job, 1).value();
+  const auto end = wire->open_end(end_options(0)).value();
+  EXPECT_EQ(end->counters().dropped_frames, 0U);
+  program.reset();
+  const auto frames = frames_to(1, 0, 3);
+  EXPECT_EQ(end->send(shmif::test::views(frames)).taken, 3U);
+  EXPECT_EQ(end->counters().dropped_frames, 3U) << "nobody is there";
 }
 
 TEST(NullEngine, WhatNobodyReceivesBeforeTheNextSendIsDroppedAndCounted) {

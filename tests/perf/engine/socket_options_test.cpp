@@ -127,6 +127,14 @@ TEST_F(HostSockets, OfDatagramsAreWhatWasAskedForWithEitherFamily) {
   }
 }
 
+TEST_F(HostSockets, OfAConnectionDelayNothing) {
+  const Inside inside(*space);
+  std::optional<Connection> pair;
+  const auto made = opened_by([&] { pair.emplace("127.0.0.1:7000"); });
+  ASSERT_EQ(made.size(), 2U) << "nobody listens any more";
+  for (const int socket : made) EXPECT_EQ(value_of(socket, IPPROTO_TCP, TCP_NODELAY), 1);
+}
+
 TEST(SocketBuffers, AreEnlargedBothWaysByRootAndByAnOrdinaryUser) {
   const auto both_are = [](int bytes) {
     const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));

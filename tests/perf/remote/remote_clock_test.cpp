@@ -74,6 +74,23 @@ TEST(VisitorTime, IsFiveSecondsForHelloTwentyForJobsAndEightOfSilence) {
   EXPECT_EQ(owner.look(heard + 8s + 1ns), "it no longer answers");
 }
 
+TEST(VisitorTime, ToReadTheLastWordsEndsWhenNothingMoves) {
+  Visit told([](Visitor& v) { v.leave(false); });
+  (void)told.look(told.before + 5s);
+  EXPECT_FALSE(told.is_gone());
+  (void)told.look(told.after + 5s + 1ns);
+  EXPECT_TRUE(told.is_gone());
+  Visit reads([](Visitor& v) {
+    v.connection.send_text(std::string(3U << 20U, 'x'));  // more than the socket takes
+    v.leave(true);
+  });
+  const auto moved = reads.visitor->connection.moved();
+  (void)reads.look(moved + 8s);
+  EXPECT_FALSE(reads.is_gone());
+  (void)reads.look(moved + 8s + 1ns);
+  EXPECT_TRUE(reads.is_gone());
+}
+
 TEST(VisitorRoom, IsForLongMessagesOnlyOfOneThatHasSaidHello) {
   const auto hears = [](bool welcome, std::size_t bytes) {
     Visit visit([&](Visitor& v) {

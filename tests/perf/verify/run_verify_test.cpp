@@ -73,6 +73,7 @@ TEST(RunVerify, WithoutACrcANumberThatNoFrameHadIsNoticedAllTheSame) {
     // By a number taken for the greatest, all that come behind it would be reordered.
     EXPECT_LT(flow.reordered, 2000U) << option;
     EXPECT_GT(flow.corrupt, 5U) << option;
+    EXPECT_LT(flow.corrupt, result.links[0].faults.corrupted) << "not by a CRC: " << option;
   }
 }
 
@@ -201,7 +202,9 @@ TEST_F(RunState, AStateOfAnotherJobOrVersionIsRefusedByName) {
   EXPECT_TRUE(passed(run_text(global() + "verify_state_save\n[a]\n")));
   const RunResult other = run_text(global() + "[c]\nverify_state_load=" + state_of("a") + '\n');
   EXPECT_TRUE(failed(other, "job \"c\": did not start"));
-  EXPECT_TRUE(failed(other, "\"a\"")) << "whose it is";
+  EXPECT_TRUE(failed(other, "it is of job \"a\""));
+  EXPECT_TRUE(failed(run_text(global() + "[a]\nbs=200\nverify_state_load=" + state_of("a") + '\n'),
+                     "different frames"));
   {
     std::fstream file(state_of("a"), std::ios::in | std::ios::out | std::ios::binary);
     file.seekp(8);
