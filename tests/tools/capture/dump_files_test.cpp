@@ -238,12 +238,15 @@ bool has_open(const Tool& tool, const std::string& folder) {
 }
 
 TEST(DumpRotation, BySizeAndTimeKeepsEachFrameAlsoWhereTheNameHasNoTime) {
-  for (const char* const size : {"100", "2K"}) {  // more than all frames, and 17 frames
+  // More than all frames, and 17 frames; a number of files is no limit where there is a time.
+  for (const auto& [size, files_wished] : {std::pair{"100", 0}, {"2K", 0}, {"2K", 2}}) {
     const BusRig rig;
     Port port = rig.port();
     const std::string folder = rig.file("spans");
     ASSERT_TRUE(std::filesystem::create_directory(folder));
-    Tool tool(dump(rig, {"--name", "ear", "-G", "1", "-C", size, "-w", folder + "/t.pcap"}));
+    Words words{"--name", "ear", "-G", "1", "-C", size, "-w", folder + "/t.pcap"};
+    if (files_wished > 0) words = words + Words{"-W", std::to_string(files_wished)};
+    Tool tool(dump(rig, words));
     ASSERT_TRUE(rig.wait_for_port("ear"));
     const auto heard = [&] {
       for (const PortInfo& p : Bus::open(rig.path()).value().info().ports)
@@ -264,8 +267,8 @@ TEST(DumpRotation, BySizeAndTimeKeepsEachFrameAlsoWhereTheNameHasNoTime) {
     EXPECT_EQ(tool.finish().err, "150 frames captured, 0 filtered out, 0 lost\n");
     std::vector<Bytes> kept;
     std::size_t files = 0;
-    for (std::string name = "/t.pcap"; std::filesystem::exists(folder + name);
-         name = "/t.pcap" + std::to_string(++files)) {
+    for (std::string name = files_wished > 0 ? "/t.pcap0" : "/t.pcap";
+         std::filesystem::exists(folder + name); name = "/t.pcap" + std::to_string(++files)) {
       for (Bytes& frame : read_capture(folder + name)) kept.push_back(std::move(frame));
     }
     EXPECT_TRUE(same_frames(frames, kept)) << size << ": " << kept.size();

@@ -232,6 +232,7 @@ TEST_F(Refused, WhatCannotBeIsToldWithTheThingAndTheRemedy) {
            {"create $NONE --size 64K --mtu 65521", {"65521", "1M"}, "", 2},
            // A bus that is another one.
            {"bridge --create --mtu 9000 bus:$BUS pcap:$D/p", {"9000", "1500"}},
+           {"bridge --create --size 128M bus:$BUS pcap:$D/p", {"134217728"}},
            {"bridge --create --flow pause bus:$BUS pcap:$D/p",
             {"exists with the flow ethernet", "pause was asked for"}},
            // Ports, interfaces and files.

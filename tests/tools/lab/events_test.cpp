@@ -176,6 +176,9 @@ heal = true
 }
 
 TEST_F(LabEvents, AHostMovesToAnotherBusAndTheNextEventFindsItThere) {
+  std::string ends;  // behind which no frame comes
+  for (const std::string host : {"a", "x", "y", "z"})
+    ends += "[[at]]\nafter = \"log z 'step 4'\"\nlink = \"" + host + "\"\ndown = true\n";
   const std::string path = lab(R"(bus.c = { path = "lab.c" }
 host.a = { on = "b", ip = "198.18.0.1/24", run = "ping -i 0.1 198.18.0.9 > /dev/null" }
 host.y = { on = "c", ip = "198.18.0.3/24", run = "ping -i 0.1 198.18.0.9 > /dev/null" }
@@ -194,7 +197,7 @@ down = true
 after = "log z 'step 3'"
 link = "x"
 move = "b"
-)");
+)" + ends);
   ASSERT_EQ(up(path, {"--detach"}).status, 0);
   EXPECT_TRUE(eventually([&] { return reaches("a", "198.18.0.2"); }));
   std::ofstream(file("go1")) << "x";
@@ -212,10 +215,15 @@ move = "b"
   ASSERT_TRUE(wait_for_events(3));
   const ToolResult stat = run_tool({"stat", file("lab.b"), "--json"});
   EXPECT_TRUE(contains(stat.out, "\"name\": \"x\"")) << "it is back";
+  std::ofstream(file("go4")) << "x";
+  ASSERT_TRUE(wait_for_events(7));
   end_lab();
-  EXPECT_EQ(timeline(), (Words{"move x to c", "link x down", "move x to b"}));
+  EXPECT_EQ(timeline(), (Words{"move x to c", "link x down", "move x to b", "link a down",
+                               "link x down", "link y down", "link z down"}));
   EXPECT_TRUE(has_in_order(comments("all.pcapng"), {"port x: move"}))
       << testing::PrintToString(comments("all.pcapng"));
+  for (const std::string last : {"port y: link down", "port z: link down"})
+    EXPECT_EQ(times_in(text_of(file("out/all.pcapng")), last), 1U) << last;
 }
 
 TEST_F(LabEvents, TimesFramesReadyAndEndedHostsStartThem) {
@@ -269,6 +277,7 @@ host.w.run = "echo life; until [ -e die ]; do sleep .05; done; rm die; exit 1"
 host.w.restart = "on-failure"
 host.v.on = ["b", "c"]
 host.v.ip = ["198.18.0.2/24", "198.18.1.2/24"]
+host.v.run = "trap '' TERM INT HUP; while :; do sleep .1; done"  # it must be killed
 bus.c.path = "lab.c"
 at = [
   { after = "log z 'step 1'", link = "w", down = true },

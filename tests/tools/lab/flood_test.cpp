@@ -70,5 +70,18 @@ TEST(LabFlood, ARecordOfAnotherMachineHasALimit) {
   }
 }
 
+TEST(LabFlood, RecordsThatComeByteByByteAreFound) {
+  std::array<int, 2> pair{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()), 0);
+  const UniqueFd far(pair[1]);
+  MachineLine near(UniqueFd{pair[0]}, UniqueFd{::dup(pair[0])}, MachineLine::kMaxAnswer);
+  std::string found;
+  for (const char byte : std::string("{\"a\":1}\n{\"b\":2}\n")) {
+    ASSERT_EQ(::write(far.get(), &byte, 1), 1);
+    for (const Json& each : near.receive()) found += each.dump();
+  }
+  EXPECT_EQ(found, R"({"a":1}{"b":2})");
+}
+
 }  // namespace
 }  // namespace shmif::test

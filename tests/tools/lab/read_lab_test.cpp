@@ -353,6 +353,24 @@ TEST(LabSeeds, FollowFromTheSeedOfTheLabAndTheNameOfTheLine) {
   EXPECT_EQ(tools::with_seed("none", 7, "a"), "none");
 }
 
+TEST(LabHostWords, AreThoseOfExec) {
+  const Lab lab = good_lab(R"(bus.a = {}
+bus.b = { path = "/dev/shm/other" }
+host.r.on = ["a", "b"]
+host.r.ip = ["10.1.0.1/24", "10.2.0.1/24"]
+host.r.gateway = "10.2.0.254"
+host.r.dns = "10.2.0.3"
+host.r.forward = true
+host.r.mac = ["b2:a0:00:00:00:01"]
+host.r.run = "true")");
+  std::string words;
+  for (const std::string& each : tools::exec_words(lab, lab.hosts.at(0), {})) words += each + ' ';
+  EXPECT_EQ(words,
+            "exec /dev/shm/lab.a --name r --ifname a --ip 10.1.0.1/24 --mac b2:a0:00:00:00:01 "
+            "--bus /dev/shm/other --name r --ifname b --ip 10.2.0.1/24 --gateway 10.2.0.254 "
+            "--forward --dns 10.2.0.3 -- sh -c true ");
+}
+
 TEST(LabHostsFile, HasNamesOfTheLabOnlyAsTheLabSays) {
   const Lab lab = good_lab(R"(bus.a = {}
 bus.b = {}

@@ -16,6 +16,7 @@
 #include <iterator>
 #include <sstream>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "tests/support/child_process.hpp"
@@ -206,6 +207,21 @@ TEST_F(NatWords, NameTheNetworkAndWhereTheGatewayLeads) {
     EXPECT_TRUE(contains(words, said)) << "65520 is the most that it takes";
   }
   EXPECT_TRUE(contains(slirp_words({.mtu = 65521}), "--mtu=65521\n"));
+}
+
+TEST(NatNetworks, ServeNamesWhereTheirProgramDoes) {
+  using enum tools::NatProgram;
+  constexpr std::uint32_t kNetwork = 0xc6120400;  // 198.18.4.0
+  for (const auto& [program, resolver, server] :
+       {std::tuple{slirp4netns, "127.0.0.53", kNetwork + 3},  // its own
+        {slirp4netns, "198.18.4.77", kNetwork + 3},
+        {passt, "127.0.0.53", kNetwork + 2},  // the gateway
+        {passt, "198.18.7.77", kNetwork + 3 * 256 + 77},
+        {passt, "198.18.8.1", 0U}}) {  // not in the network
+    tools::NatWish wish{.program = program, .network = *tools::NatNetwork::parse("198.18.4.0/22")};
+    wish.resolver = *tap::IpAddress::parse(resolver);
+    EXPECT_EQ(tools::name_server_of(wish).value_or(0), server) << resolver;
+  }
 }
 
 TEST_F(NatWords, OfItsEndAreTheLastThatItSaid) {

@@ -1,6 +1,8 @@
 // shmifperf run, through the program itself: how it ends, and what it exits with.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "base/unique_fd.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -107,8 +110,14 @@ TEST(PerfRun, ASecondSignalStopsHard) {
 }
 
 TEST(PerfRun, AThreadThatIsStuckForGoodFailsTheRunWhoseReportIsWritten) {
-  const Outcome outcome = outcome_of({"--thread", "--engine=unix", "--number_ios=10",
-                                      "--exec_postrun=sleep 600", "--stuck_timeout=200ms"});
+  const TempDir folder;
+  const std::string pipe = folder.file("pipe");  // which nobody reads: it takes few frames
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  const UniqueFd reader(::open(pipe.c_str(), O_RDWR | O_CLOEXEC));
+  ::fcntl(reader.get(), F_SETPIPE_SZ, 4096);
+  const Outcome outcome =
+      outcome_of({"--thread", "--engine=unix", "--number_ios=10", "--bs=1500",
+                  "--write_pcap=" + pipe, "--drain_time=50ms", "--stuck_timeout=200ms"});
   EXPECT_EQ(outcome.tool.status, 1) << outcome.tool.err;
   EXPECT_FALSE(outcome.tool.timed_out);
   EXPECT_TRUE(has_failure(outcome.json, "is stuck"));

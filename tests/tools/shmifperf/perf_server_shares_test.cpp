@@ -185,6 +185,9 @@ TEST(PerfShares, WhatCannotBeIsRefusedBeforeAnyServerIsAsked) {
     return one_way("198.18.0.1", "198.18.0.2", of_j, of_k);
   };
   const Words run{"run", "--runtime=1"}, here{"--server=198.18.0.1"};
+  const Words third{"--name=l", "--runtime=1"}, receives{"--rw=rx", "--hostname=02:00:00:00:00:07"};
+  const Words on_bus = run + Words{"--engine=bus", "--bus=/b", "--name=j"} + here + Words{"--to=k"};
+  const Words k = Words{"--name=k", "--server=198.18.0.2"} + receives;
   for (const auto& [words, says] : std::vector<std::pair<Words, std::string>>{
            {run + Words{"--name=j"} + here +
                 Words{"--rw=tx", "--to=k", "--name=k", "--server=198.18.0.2", "--rw=rx"},
@@ -195,6 +198,11 @@ TEST(PerfShares, WhatCannotBeIsRefusedBeforeAnyServerIsAsked) {
            {way({"--numjobs=2"}, {"--numjobs=2"}), "clones cannot share its port"},
            {way({}, {"--port=0"}), "its port must be known"},
            {way({"--repeat=2"}), "leave repeat out"},
+           {on_bus + third + here + Words{"--to=k"} + k, "also sends to"},
+           {way({}, third + Words{"--server=198.18.0.2:18765"}), "write it in one way"},
+           {way({}, third + Words{"--server=198.18.0.1", "--stonewall"}), "do not wait for each"},
+           {on_bus + third + here + Words{"--to=m", "--name=m"} + here + receives + k,
+            "has the address 02:00:00:00:00:07, too"},
            {run + Words{"--name=a"} + here + Words{"--name=b"}, "other jobs have a server"},
            {run + here + Words{"--client=198.18.0.2"}, "--client runs all jobs on each server"},
            {run + Words{"--server=[::1"}, "job \"job\": server: "}}) {

@@ -149,6 +149,14 @@ TEST(UplinkHomeTable, KeepsFramesBetweenHostsOfTheBusAndFollowsThoseThatMoveOrAr
   EXPECT_FALSE(hosts.stays(2, 1, HomeTable::kMemory)) << "a silent host is forgotten";
 }
 
+TEST(UplinkHomeTable, KnowsAFewHundredHostsAtOnce) {
+  Hosts hosts(HomeTable::Behind::line);
+  for (unsigned host = 1; host <= 250; ++host) hosts.stays(255, host);
+  unsigned kept = 0;
+  for (unsigned host = 2; host <= 250; ++host) kept += hosts.stays(host, 1) ? 1 : 0;
+  EXPECT_GE(kept, 240U) << "few hosts share a place";
+}
+
 TEST(UplinkHomeTable, RemindsABridgeOfEachHostNowAndThen) {
   Hosts hosts(HomeTable::Behind::bridge);
   hosts.stays(255, 1);
