@@ -188,10 +188,6 @@ HarnessLimit reached_by(const SearchResult& search, Role role) {
   return reached;
 }
 
-bool is_paced(const JobOptions& job) noexcept {
-  return job.rate_fps.tx != 0 || job.rate_bps.tx != 0;
-}
-
 /// The options with which the job's frames were really sent: a search paces its trials.
 JobOptions as_it_ran(const JobOptions& job) {
   JobOptions ran = job;

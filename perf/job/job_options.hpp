@@ -272,6 +272,11 @@ struct JobOptions {
   std::size_t given_before = 0;
 };
 
+/// Whether the job sends at a rate.
+inline bool is_paced(const JobOptions& job) noexcept {
+  return job.rate_fps.tx != 0 || job.rate_bps.tx != 0;
+}
+
 enum class OutputFormat : std::uint8_t { normal, json, json_plus, terse };
 
 /// A place for the result.

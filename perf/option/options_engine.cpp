@@ -162,7 +162,9 @@ void add_wire_rows(Rows& rows) {
   rows.add("bus_size", allowed, bytes(&J::bus_size_bytes, 64U << 10U, 1ULL << 30U),
            R"(The size of the ring (the part of the file that holds the frames) of a bus made
               for the run: a power of two with room for eight of the largest frames that mtu
-              allows.)")
+              allows. The more it holds, the longer a job can wait for a CPU without losing
+              frames.)",
+           "4M, or 32M if several jobs of engine=bus send as fast as they can")
       .to_peer()
       .only(makes_bus, kMadeBus);
   rows.add("mtu", allowed, packet_bytes(&J::mtu, 68, 65535),

@@ -118,7 +118,7 @@ bool has_minimum(const J& job) {
 }
 constexpr const char* kHasMinimum = "has no effect without rate_min and rate_iops_min";
 
-bool is_paced(const J& job) {
+bool keeps_a_pace(const J& job) {
   return has_own_pace(job) && sends_by_itself(job);
 }
 constexpr const char* kOwnPace =
@@ -126,7 +126,7 @@ constexpr const char* kOwnPace =
     "replay_no_stall, or on a job that only receives or replies (rw=rx and echo)";
 
 bool has_thinktime(const J& job) {
-  return is_paced(job) && job.thinktime.count() > 0;
+  return keeps_a_pace(job) && job.thinktime.count() > 0;
 }
 
 /// Whether the job hands frames to the engine: its own, or replies.
@@ -177,13 +177,13 @@ void add_rate_rows(Rows& rows) {
            R"(Extra bytes of each frame that count towards rate, such as 24 for the preamble,
               FCS and gap of Ethernet.)")
       .to_peer()
-      .only(is_paced, kOwnPace);
+      .only(keeps_a_pace, kOwnPace);
   rows.add("rate_process", allowed,
            one_of(&J::rate_process,
                   {{"linear", RateProcess::linear}, {"poisson", RateProcess::poisson}}, "PROCESS"),
            "linear spaces frames evenly. poisson spaces them at random, with that rate on average.")
       .to_peer()
-      .only(is_paced, kOwnPace);
+      .only(keeps_a_pace, kOwnPace);
   rows.add("rate_catchup", allowed,
            one_of(
                &J::rate_catchup,
@@ -193,7 +193,7 @@ void add_rate_rows(Rows& rows) {
               rate, and skip drops them. Skipped frames count as offered, not as sent. A frame
               that is less than 100 us late is always sent.)")
       .to_peer()
-      .only(is_paced, kOwnPace);
+      .only(keeps_a_pace, kOwnPace);
   rows.add(
       "rate_min", allowed, bit_rate(&J::rate_min_bps),
       "The job fails when a direction falls below this many bits per second over a rate_cycle.",
@@ -217,7 +217,7 @@ void add_window_rows(Rows& rows) {
            R"(How long to wait after each burst of thinktime_blocks frames, once they have been
               sent.)")
       .to_sending_peer()
-      .only(is_paced, kOwnPace);
+      .only(keeps_a_pace, kOwnPace);
   rows.add("thinktime_spin", allowed, time(&J::thinktime_spin, TimeUnit::microseconds, 0ns, 24h),
            R"(The part of thinktime in which the job keeps the CPU busy, as if working. It
               sleeps for the rest.)")

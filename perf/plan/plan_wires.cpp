@@ -91,13 +91,30 @@ void Planner::differ_in_address(const std::vector<std::size_t>& jobs) {
   }
 }
 
+/// Where several jobs send as fast as they can, receivers wait for a CPU. The ring holds what is
+/// sent meanwhile.
+void Planner::size_ring(const std::vector<std::size_t>& jobs) {
+  constexpr std::uint64_t kForMany = 32U << 20U;
+  agree(jobs, "bus_size", &JobOptions::bus_size_bytes);
+  std::size_t floods = 0;
+  for (const std::size_t i : jobs) {
+    const JobOptions& job = plan_[i].options;
+    if (given(job, "bus_size") != nullptr) return;
+    const bool floods_it = (job.rw == Role::tx || job.rw == Role::txrx) && !is_paced(job) &&
+                           job.replay.empty() && job.engine == EngineKind::bus;
+    floods += floods_it ? 1 : 0;
+  }
+  if (floods < 2) return;
+  for (const std::size_t i : jobs) plan_[i].options.bus_size_bytes = kForMany;
+}
+
 /// A wire is made once, for all jobs on it.
 void Planner::agree_on_wires() {
   std::map<std::string, std::vector<std::size_t>> wires;
   for (std::size_t i = 0; i < plan_.size(); ++i) wires[wire_key(plan_[i])].push_back(i);
   for (const auto& [key, jobs] : wires) {
     agree(jobs, "mtu", &JobOptions::mtu);
-    agree(jobs, "bus_size", &JobOptions::bus_size_bytes);
+    size_ring(jobs);
     agree(jobs, "bus_pause", &JobOptions::bus_pause);
     agree(jobs, "netns", &JobOptions::netns);
     if (plan_[jobs.front()].options.engine == EngineKind::bus) {

@@ -88,6 +88,7 @@ class Planner {
   void name_wires();
   void differ_in_address(const std::vector<std::size_t>& jobs);
   void agree_on_wires();
+  void size_ring(const std::vector<std::size_t>& jobs);
   template <class T>
   void agree(const std::vector<std::size_t>& jobs, const char* name, T JobOptions::* member);
   void check_files(const RunOptions& run);

@@ -200,6 +200,17 @@ TEST(Plan, JobsOfAWireAgreeOnWhatItIs) {
   }
 }
 
+TEST(Plan, ABusOfSeveralFloodsHasALargerRingUnlessItsSizeIsGiven) {
+  const auto ring = [](const std::string& jobs) {
+    return plan_of(jobs).at(0).options.bus_size_bytes;
+  };
+  EXPECT_EQ(ring(sender("numjobs=1")), 4U << 20U);
+  EXPECT_EQ(ring(sender("numjobs=2\nrate_iops=1k")), 4U << 20U);
+  EXPECT_EQ(ring(sender("numjobs=2\nengine=host")), 4U << 20U);
+  EXPECT_EQ(ring(sender("numjobs=2")), 32U << 20U);
+  EXPECT_EQ(ring(sender("numjobs=2\nbus_size=4M")), 4U << 20U);
+}
+
 TEST(Plan, JobsOfADeviceOrOfASocketAgreeOnWhereItIs) {
   const std::string devices = "engine=packet\nnetdev=e0,e1,e2,e3\n";
   const std::string sockets = "[r]\nrw=rx\nengine=udp\n";

@@ -209,7 +209,8 @@ TEST(ServerLimits, MemoryIsThatOfAllJobsAndTheirBusesTogether) {
   const std::uint64_t min = memory(one);
   constexpr std::uint64_t kMega = 1U << 20U;
   EXPECT_EQ(memory(one + "bus_size=64m\n") - min, 60 * kMega);
-  EXPECT_EQ(memory(one + "[b]\nsize=1k\n[c]\nsize=1k\n"), 3 * min - 2 * 4 * kMega) << "one bus";
+  EXPECT_EQ(memory(one + "[b]\nsize=1k\n[c]\nsize=1k\n"), 3 * (min - 4 * kMega) + 32 * kMega)
+      << "one bus, which is larger";
   EXPECT_EQ(memory(one + "[b]\nsize=1k\nwire=w\n"), 2 * min) << "two buses";
   EXPECT_EQ(memory(one + "bus_size=64m\n[b]\nsize=1k\nbus_size=64m\n"),
             memory(one + "[b]\nsize=1k\nbus_size=64m\n"))
