@@ -205,7 +205,7 @@ def missing(text, user):
     for needs in re.findall(r"^<!-- needs: (.*) -->$", text, re.MULTILINE):
         for need in needs.split():
             if need.startswith("/dev/") and not can("test", "-w", need):
-                return "no TUN device here" if need == "/dev/net/tun" else f"no {need} here"
+                return "others may not use the TUN device" if need == "/dev/net/tun" else f"no {need} here"
             if need.startswith("/") and not os.path.exists(need):
                 return f"no {need} here"
             if need in MODULES and not can("/usr/bin/python3", "-c", f"import {MODULES[need]}"):

@@ -57,7 +57,7 @@ class RunDevices : public testing::Test {
   RunResult run_on(
       const std::string& options, const test::Meddler::Deed& deed = [](const auto&) {}) const {
     return run_text("[j]\nnetdev=one,other\nnetns=" + space->path() +
-                        "\nrate_iops=1000\ndrain_time=100ms\n" + options,
+                        "\nrate_iops=1000\ndrain_time=1s\n" + options,
                     deed);
   }
 
@@ -156,7 +156,7 @@ TEST_F(RunDevices, OrIsTriedAgainAndNothingIsLostWhereTheJobGoesOn) {
     add_cable();
     int looks = 0;
     const RunResult result =
-        run_on("engine=packet\nbs=1200\nnumber_ios=1000\ncontinue_on_error=tx\nio_submit_mode=" +
+        run_on("engine=packet\nbs=1200\nnumber_ios=2000\ncontinue_on_error=tx\nio_submit_mode=" +
                    std::string(mode) + '\n',
                [&](const RunProgress& progress) {
                  if (progress.jobs[1].rx_frames < 50 && looks == 0) return;
@@ -168,7 +168,7 @@ TEST_F(RunDevices, OrIsTriedAgainAndNothingIsLostWhereTheJobGoesOn) {
     const JobResult& sender = job_of(result, "j");
     EXPECT_GT(sender.tx.errors, 0U) << mode;
     EXPECT_FALSE(sender.tx.first_error.empty());
-    EXPECT_EQ(flow_to(result, "j.sink").received, 1000U);
+    EXPECT_EQ(flow_to(result, "j.sink").received, 2000U);
     EXPECT_EQ(flow_to(result, "j.sink").duplicates + flow_to(result, "j.sink").reordered, 0U);
     ip({"link", "del", "one"});
   }
