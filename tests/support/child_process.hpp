@@ -38,6 +38,10 @@ inline constexpr bool kSanitized = true;
 #else
 inline constexpr bool kSanitized = false;
 #endif
+/// Why a test cannot have a user namespace, where it could not make one.
+inline constexpr const char* kNoUserNamespaces =
+    kSanitized ? "no user namespaces under sanitizers that keep a thread"
+               : "this machine forbids user namespaces";
 
 /// For a process that a signal is to end: leaves no file of its memory.
 inline void no_core() {

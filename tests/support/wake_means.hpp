@@ -69,8 +69,7 @@ inline bool is_woken_by(Port& port, WakeMeans means) {
 inline std::string lacking(WakeMeans means) {
   if (Child([means] { return leave_only(means) ? 0 : 1; }).wait() == 0) return "";
   if (means == WakeMeans::io_uring) return "io_uring cannot wait for futexes here";
-  return kSanitized ? "no user namespaces under sanitizers that keep a thread"
-                    : "user namespaces cannot be made here";
+  return kNoUserNamespaces;
 }
 
 }  // namespace shmif::test

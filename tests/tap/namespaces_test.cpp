@@ -119,9 +119,7 @@ TEST(NetNamespace, EntersAnotherUserNamespaceOfTheSameUserFromAThreadedProcess) 
   const shmif::test::StayingChild foreigner(
       [] { return ::unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0; });
   if (!foreigner.works()) {
-    GTEST_SKIP() << (shmif::test::kSanitized
-                         ? "no user namespaces under sanitizers that keep a thread"
-                         : "this machine forbids user namespaces");
+    GTEST_SKIP() << shmif::test::kNoUserNamespaces;
   }
   // The setns of a user namespace fails beside a thread.
   const std::jthread other([](const std::stop_token& stop) {

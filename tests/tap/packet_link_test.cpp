@@ -447,7 +447,7 @@ TEST(PacketLinkUnprivileged, WorksInANamespaceThatAnOrdinaryUserMade) {
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   ASSERT_TRUE(WIFEXITED(status));
-  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "this machine forbids user namespaces";
+  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << shmif::test::kNoUserNamespaces;
   EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 

@@ -22,8 +22,6 @@ using shmif::test::own_dev_net;
 using TapLinkErrors = TapFixture;
 
 constexpr int kForbidden = 77;
-constexpr const char* kForbiddenBecause =
-    "may not mount, make device nodes or make user namespaces here";
 
 /// Runs `body` in a forked child, which may change what it likes about itself.
 /// Result: what it returned, 0 to 100; 102 when it died.
@@ -81,7 +79,7 @@ TEST_F(TapLinkErrors, SayWhatToDo) {
         if (link.error().message.find(word) == std::string::npos) return 4;
       return 0;
     });
-    if (verdict == kForbidden) GTEST_SKIP() << kForbiddenBecause;
+    if (verdict == kForbidden) GTEST_SKIP() << shmif::test::kNoUserNamespaces;
     EXPECT_EQ(verdict, 0) << each.what << ": 2 the device, 3 the code, 4 the words";
   }
 }
@@ -117,9 +115,7 @@ TEST_F(TapLinkErrors, AnOrdinaryUserPutsADeviceIntoAContainerOfTheirsThatAlready
     return outcome;
   });
   if (verdict == kForbidden) {
-    GTEST_SKIP() << (shmif::test::kSanitized
-                         ? "no user namespaces under sanitizers that keep a thread"
-                         : kForbiddenBecause);
+    GTEST_SKIP() << shmif::test::kNoUserNamespaces;
   }
   EXPECT_EQ(verdict, 0);
 }
