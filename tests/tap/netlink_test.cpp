@@ -72,6 +72,49 @@ TEST_F(NetlinkTest, ReplacesNothingThatIsThere) {
   EXPECT_EQ(run(space, {"ip", "route"}).output.find("198.18.0.3"), std::string::npos);
 }
 
+TEST_F(NetlinkTest, SaysThatItCouldNotDoIt) {
+  const TestNamespace space;
+  Netlink netlink = space.netlink();
+  ok(netlink.add_veth("v0", "v1"));
+  ok(netlink.add_address("v0", *Cidr::parse("198.18.0.1/24")));
+  ok(netlink.set_up("v0"));
+  EXPECT_EQ(netlink.interface("v7").error().code, std::errc::no_such_device);
+  EXPECT_FALSE(netlink.remove("lo"));
+  EXPECT_FALSE(netlink.remove_default_route("v0", *IpAddress::parse("198.18.0.2")));
+  EXPECT_FALSE(netlink.disable_ipv6("v7"));
+  EXPECT_FALSE(netlink.disable_offloads("v7"));
+  EXPECT_FALSE(netlink.disable_unspeakable_offloads("v7"));
+  const std::error_code wrong = make_error_code(Errc::bad_argument);
+  EXPECT_EQ(netlink.rename("v1", "a/b").error().code, wrong);
+  EXPECT_EQ(netlink.add_veth("v2", "a/b").error().code, wrong);
+  ok(netlink.set_mtu("v0", 1280));
+  ok(netlink.add_address("v0", *Cidr::parse("fd00::1/64")));
+  const auto again = netlink.add_address("v0", *Cidr::parse("fd00::1/64"));
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().message.find("MTU"), std::string::npos) << again.error().message;
+}
+
+TEST_F(NetlinkTest, CallsADefaultRouteWhatLeadsFromTheMainTable) {
+  const TestNamespace space;
+  Netlink netlink = space.netlink();
+  ok(netlink.add_veth("v0", "v1"));
+  ok(netlink.add_address("v0", *Cidr::parse("198.18.0.1/24")));
+  ok(netlink.set_up("v0"));
+  for (const char* const other : {"unreachable default", "default dev v0 table 7"}) {
+    EXPECT_EQ(run(space, {"sh", "-c", "ip route add " + std::string(other)}).status, 0);
+    EXPECT_FALSE(netlink.default_route(AF_INET)) << other;
+  }
+}
+
+TEST_F(NetlinkTest, WaitsUntilALinkLocalAddressMayBeUsed) {
+  const TestNamespace space;
+  Netlink netlink = space.netlink();
+  ok(netlink.add_veth("v0", "v1"));
+  for (const char* const each : {"v0", "v1"}) ok(netlink.set_up(each));
+  if (!*netlink.wait_for_link_local("v0", milliseconds(30000))) GTEST_SKIP() << "no IPv6 here";
+  EXPECT_EQ(run(space, {"ip", "-6", "addr", "show", "dev", "v0", "tentative"}).output, "");
+}
+
 TEST_F(NetlinkTest, MakesABridgeThatCarriesWhatACableWould) {
   const TestNamespace space;
   Netlink netlink = space.netlink();
@@ -92,6 +135,7 @@ TEST_F(NetlinkTest, MakesABridgeThatCarriesWhatACableWould) {
     EXPECT_NE(shown.find(each), std::string::npos) << each << shown;
   }
   EXPECT_FALSE(netlink.add_to_bridge("v0", "lan1"));
+  ok(netlink.disable_offloads("lan0"));
   const auto refused = netlink.add_to_bridge("lo", "lan0");
   ASSERT_FALSE(refused);
   EXPECT_NE(refused.error().message.find("cannot add interface \"lo\" to the bridge \"lan0\""),

@@ -111,6 +111,8 @@ TEST_F(CheckSchemata, KnowsTheLimitsAndStepsOfBandwidth) {
   put_info("MB/min_bandwidth", "15");
   expect("MB:0=17", "use 20");  // 10 is below the minimum, and steps begin at 0
   expect("MB:0=20");
+  put_info("MB/min_bandwidth", "20");
+  expect("MB:0=25", "use 20 or 30");
   // AMD: eighths of a GB/s, and no end that a file would name.
   put_info("MB/delay_linear", "0");
   put_info("MB/min_bandwidth", "1");

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <set>
+#include <span>
 
+#include "base/text.hpp"
 #include "perf/option/keywords.hpp"
 
 namespace shmif::perf {
@@ -402,6 +404,48 @@ void expect_refusals(const std::vector<Case<Options>>& cases) {
 TEST(OptionTable, ValuesOutsideTheirRangeAreRefusedByName) {
   expect_refusals(job_cases());
   expect_refusals(run_cases());
+}
+
+TEST(OptionTable, TakesBothEndsOfEachRangeThatItSays) {
+  const std::string ranges = R"(0 to 365d=start_delay=runtime=trigger-timeout
+0 to 1d=thinktime=thinktime_spin=ramp_time=ss_dur=ss_ramp=status-interval
+0 to 1h=rate_settle=drain_time=max_latency=latency_target
+1us to 1d=replay_max_gap;1ms to 1d=search_trial=stuck_timeout
+1ms to 1h=startup_timeout=rate_cycle;10ms to 1h=log_hist_msec=log_avg_msec
+0 to 1000000000=rate_iops=rate_iops_min=verify_backlog=search_max_iops
+1 to 1000000000=thinktime_blocks;0 to 1000000=iodepth_low=flow;1 to 1000000=iodepth
+0 to 1024=iodepth_batch_complete_min=iodepth_batch_complete_max;1 to 1024=iodepth_batch
+0 to 1000Gbit=rate=rate_min;64k to 1g=bus_size;0 to 1g=window;1 to 100000=replay_time_scale
+68 to 65535=mtu;0 to 65535=port;0 to 32767=mss;1 to 4094=vlan;0 to 10000=cgroup_weight
+0 to 1023=numa_node;0 to 1000=rate_overhead;1 to 1000=repeat;1 to 256=numjobs
+0 to 100=buffer_compress_percentage=latency_percentile;0% to 100%=search_loss
+1 to 99=rwmixtx=rtprio;0 to 64=verify_async;0 to 63=dscp;-20 to 19=nice
+0 to 6=log_hist_coarseness)";
+  for (const std::string_view line : base::split(ranges, '\n')) {
+    for (const std::string_view each : base::split(line, ';')) {
+      const auto words = base::split(each, '=');
+      const std::string range(words[0]);
+      const std::size_t middle = range.find(" to ");
+      for (const std::string_view name : std::span(words).subspan(1)) {
+        const OptionRow& row = *find_option(std::string(name));
+        EXPECT_TRUE((row.range + ',').starts_with(range + ',')) << name << ": " << row.range;
+        for (const std::string& end : {range.substr(0, middle), range.substr(middle + 4)}) {
+          JobOptions job;
+          RunOptions run;
+          EXPECT_TRUE(row.of_run() ? set_option(row, end, run) : set_option(row, end, job))
+              << name << '=' << end;
+        }
+      }
+    }
+  }
+}
+
+TEST(OptionTable, APercentileListHasUpToTwentyNumbers) {
+  std::string list = "1";
+  for (int i = 2; i <= 20; ++i) list += ':' + std::to_string(i);
+  JobOptions job;
+  EXPECT_TRUE(set_option(*find_option("percentile_list"), list, job));
+  EXPECT_FALSE(set_option(*find_option("percentile_list"), list + ":21", job));
 }
 
 TEST(OptionTable, EveryRowIsDocumented) {

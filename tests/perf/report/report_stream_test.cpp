@@ -264,6 +264,10 @@ TEST(ProgressLines, AGroupIsAsFarAsTheJobThatIsFurthestFromItsEnd) {
   EXPECT_EQ(format_per_cent(0.9999), "99 %") << "not all of it";
   EXPECT_EQ(format_per_cent(1), "100 %");
   EXPECT_EQ(format_per_cent(-1), "0 %");
+  EXPECT_EQ(format_eta(59) + ' ' + format_eta(60), "59s 1m00s");
+  EXPECT_EQ(format_eta(3599) + ' ' + format_eta(3600), "59m59s 1h00m");
+  EXPECT_EQ(format_states(std::vector<JobState>(3, JobState::running)), "RRR");
+  EXPECT_EQ(format_states(std::vector<JobState>(4, JobState::running)), "R(4)");
 }
 
 TEST(ProgressLines, WhatMattersStandsInEightyColumns) {

@@ -180,6 +180,8 @@ TEST(Text, FiftyProblemsAndFiftyWarningsAreShownAndTheRestIsCounted) {
   EXPECT_EQ(times_in(text, "  warning   hm "), 50U);
   EXPECT_TRUE(has(text, "\n  ... and 1 more: --output-format=json\n"));
   EXPECT_TRUE(has(text, "\n  ... and 1,010 more: --output-format=json\n"));
+  const std::string fifty = changed([](RunResult& run) { run.failures.resize(50, "no"); });
+  EXPECT_FALSE(has(fifty, " more: --output")) << fifty;
 }
 
 TEST(Text, NoByteOfANameReachesTheTerminalAsACommand) {

@@ -154,6 +154,17 @@ host.r.fault = { b = "loss=1%" })");
   EXPECT_EQ(interfaces[1].fault, "loss=1%");
 }
 
+TEST(LabFile, TakesWhatIsAtTheEndOfItsRange) {
+  const Lab lab = good_lab(R"(bus.b = { mtu = 1280, ring = "64K" }
+bus.c = { mtu = 68, ring = "1G" }
+bus.d = { mtu = 65521 }
+host.x = { on = "b", count = 255, ip = "fd00::1/64", cpu = 0.01 }
+host.y = { on = "b", count = 1, cpu = 1024, run = "y", ready = "tcp 65535", restart = "always", )"
+                           R"(restarts = 1, files."/etc/y" = ")" +
+                           std::string(65536, 'y') + "\" }");
+  EXPECT_EQ(lab.hosts.size(), 256U);
+}
+
 TEST(LabFile, NamesTheLineAndColumnOfEachProblemOfABus) {
   const std::string host = "\nhost.a = { on = 'b' }";
   expect_problems("",
@@ -186,6 +197,7 @@ TEST(LabFile, NamesTheLineAndColumnOfEachProblemOfAHost) {
        {host("ip = ['10.0.0.1/24', 5]"), "2:43", "an address is a text"},
        {host("forward = 'yes'"), "2:32", "takes true or false, not a text"},
        {host("ready = 'tcp 0', run = 'x'"), "2:30", "no port from 1 to 65535"},
+       {host("ready = 'udp 65536', run = 'x'"), "2:30", "no port from 1 to 65535"},
        {host("ready = 'tcp 80'"), "2:30", "runs no program"},
        {host("ip = ['10.0.0.1/24'], gateway = ['10.0.0.2', '10.0.0.3']"), "2:67", "two gateways"},
        {host("ip = '10.0.0.1/24', gateway = '10.0.0.1'"), "2:52", "an address of host.h itself"},
@@ -205,7 +217,11 @@ TEST(LabFile, NamesTheLineAndColumnOfEachProblemOfAHost) {
        {host("fault = { c = 'loss=1%' }"), "2:32", "not on a bus \"c\""},
        {host("count = 9, fault = 'nonsense'"), "2:41", "nonsense"},  // once
        {host("count = 9, ip = '10.0.0.250/24'"), "2:38", "larger network"},
+       {host("count = 1000"), "1:5", "has 1000 hosts"},
        {host("count = 1001"), "2:30", "1 to 1000"},
+       {host("count = 0"), "2:30", "1 to 1000"},
+       {host("cpu = 1024.5"), "2:28", "0.01 to 1024"},
+       {host("files = { '/etc/x' = '" + std::string(65537, 'x') + "' }"), "2:30", "64 KiB"},
        {host("after = 'i'"), "2:30", "no host \"i\""},
        {host("vm = 'disk.img'"), "2:27", "{nic}"},
        {host("vm = '{nic}', run = 'sleep 1'"), "2:42", "system of its own"},
@@ -261,6 +277,9 @@ TEST(LabFile, NamesTheLineAndColumnOfEachOtherProblem) {
         "names are not looked up"},
        {"capture.c = { on = 'b', file = 'f' }\ncapture.d = { on = 'b', file = 'f' }", "4:9",
         "the same file, f"},
+       {"bus.d = {}\ncapture.c = { on = ['b', 'd'], file = 'f' }\ncapture.d = { on = 'b', file = "
+        "'f.b' }",
+        "5:9", "the same file, f.b"},
        {"capture.x = { on = 'b', file = 'timeline.jsonl' }", "3:9", "the timeline"},
        {"capture.x = { on = 'b', file = './h.log' }", "3:9", "host.h"},
        {"host.lab = { on = 'b' }", "3:6", "give host.lab another name"},

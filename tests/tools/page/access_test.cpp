@@ -165,8 +165,14 @@ TEST(PageChangeWish, IsReadWholeOrRefusedWithTheRightForm) {
   }
   const std::string deep(7000, '[');
   EXPECT_FALSE(read_change_wish(deep));
-  EXPECT_FALSE(read_change_wish(R"({"bus": "b", "port": ")" + std::string(65, 'a') +
-                                R"(", "change": "link up"})"));
+  for (const std::size_t more : {0U, 1U}) {
+    EXPECT_EQ(bool(read_change_wish(R"({"bus": "b", "port": ")" + std::string(64 + more, 'a') +
+                                    R"(", "change": "link up"})")),
+              more == 0);
+    EXPECT_EQ(bool(read_change_wish(R"({"bus": "b", "port": "a", "change": "fault )" +
+                                    std::string(1394 + more, 'x') + R"("})")),
+              more == 0);
+  }
 }
 
 }  // namespace

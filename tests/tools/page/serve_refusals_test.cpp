@@ -59,6 +59,8 @@ TEST_F(ServeRefusals, ForeignNamesAndOriginsAre403EvenWithTheToken) {
   EXPECT_NE(page.post(heal, {{"Origin", "http://" + page.host}}).status, 403);
   const Answered preflight = page.ask("OPTIONS", target, {{"Origin", "http://evil.example"}});
   EXPECT_EQ(preflight.status, 405);
+  EXPECT_EQ(preflight.header("Allow"), "GET, HEAD, POST");
+  EXPECT_EQ(preflight.header("X-Content-Type-Options"), "nosniff");
   EXPECT_EQ(preflight.header("Access-Control-Allow-Origin"), "");
 }
 
@@ -71,7 +73,9 @@ TEST_F(ServeRefusals, OnlyAPostChangesAndOnlyWhereItIsAllowed) {
     EXPECT_TRUE(contains(refused.body, "--write"));
   }
   const PageRig page({rig.path(), "--write"});
-  EXPECT_EQ(page.get("/api/change", "bus=bus&port=a&change=link%20down").status, 405);
+  const Answered asked = page.get("/api/change", "bus=bus&port=a&change=link%20down");
+  EXPECT_EQ(asked.status, 405);
+  EXPECT_EQ(asked.header("Allow"), "POST");
   EXPECT_EQ(
       page.ask("POST", page.with_token("/api/state"), {{"Content-Type", "application/json"}}, "{}")
           .status,

@@ -151,10 +151,13 @@ TEST(Serve, RecordsWhatIsInTheRingAndWhatComes) {
   const Answered ring = page.get("/api/capture");
   EXPECT_EQ(frames_in(ring), (std::vector<Bytes>{arp_request(), arp_request(), udp_frame()}));
   EXPECT_EQ(ring.header("X-Shmif-Frames"), "3");
+  EXPECT_EQ(ring.header("X-Content-Type-Options"), "nosniff");
   EXPECT_EQ(ring.header("Content-Disposition").find("attachment; filename=\"bus-2"), 0U)
       << ring.head;
   EXPECT_EQ(frames_in(page.get("/api/capture", "filter=udp")).size(), 1U);
   EXPECT_EQ(page.get("/api/capture", "filter=nonsense%20here").status, 400);
+  EXPECT_EQ(page.get("/api/capture", "filter=udp" + std::string(397, '+')).status, 200);
+  EXPECT_EQ(page.get("/api/capture", "filter=udp" + std::string(398, '+')).status, 400);
   EXPECT_EQ(page.get("/api/capture", "seconds=121").status, 400);
   EXPECT_EQ(page.get("/api/capture", "seconds=-1").status, 400);
   const PageClient client(page.port);
@@ -242,6 +245,10 @@ TEST(Serve, SaysWhichPartOfAQuestionIsMissingOrUnknown) {
     EXPECT_EQ(got.status, 400) << half;
     EXPECT_TRUE(contains(got.json()["error"], "slot and incarnation")) << got.body;
   }
+  for (const auto& [slot, status] : {std::pair{"65535", 404}, {"65536", 400}}) {
+    const std::string of = "bus=" + left.path() + "&incarnation=1&slot=" + slot;
+    EXPECT_EQ(page.get("/api/history", of).status, status) << slot;
+  }
 }
 
 TEST(Serve, IsOnePageThatAsksForNothingElse) {
@@ -260,6 +267,8 @@ TEST(Serve, IsOnePageThatAsksForNothingElse) {
   const std::string policy = got.header("Content-Security-Policy");
   EXPECT_TRUE(policy.starts_with("default-src 'none'; script-src 'nonce-")) << policy;
   EXPECT_FALSE(contains(policy, "unsafe"));
+  EXPECT_TRUE(policy.ends_with("; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"))
+      << policy;
   const std::string nonce = policy.substr(policy.find("nonce-") + 6, 32);
   EXPECT_TRUE(contains(got.body, "<script nonce=\"" + nonce + "\">"));
   EXPECT_FALSE(contains(page.get("/").header("Content-Security-Policy"), nonce))

@@ -525,6 +525,8 @@ TEST_F(NatFilterTest, LetsArpAskForTheGatewayAndAnnounceHosts) {
 }
 
 TEST_F(NatFilterTest, FollowsTheNetworkThatWasChosen) {
+  EXPECT_TRUE(NatNetwork::parse("10.0.0.0/8"));
+  EXPECT_TRUE(NatNetwork::parse("10.0.2.128/25"));
   wish_.network = *NatNetwork::parse("198.18.64.0/20");
   const MacAddress mac = *MacAddress::parse("52:55:c6:12:40:02");
   EXPECT_EQ(out({.from = "198.18.79.254", .to = "10.0.2.2", .to_mac = mac}), Verdict());
