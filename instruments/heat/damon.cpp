@@ -120,8 +120,10 @@ Writes counting_scheme() {
        Writes{{"sz", std::to_string(std::numeric_limits<std::uint64_t>::max())},
               {"nr_accesses", most},
               {"age", most}}) {
-    writes.emplace_back(scheme + "access_pattern/" + what + "/min", "0");
-    writes.emplace_back(scheme + "access_pattern/" + what + "/max", max);
+    std::string range = scheme;
+    range.append("access_pattern/").append(what);
+    writes.emplace_back(range + "/min", "0");
+    writes.emplace_back(range + "/max", max);
   }
   writes.emplace_back(scheme + "action", "stat");
   return writes;

@@ -25,7 +25,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kMaxCallers = 16;
-constexpr std::chrono::seconds kPatience(10);
+constexpr std::chrono::seconds kCallerPatience(10);
 constexpr mode_t kOwnerOnly = 0700;
 
 Result<sockaddr_un> address_of(const std::string& path) {
@@ -107,7 +107,7 @@ void make_room(std::list<Caller>& callers) {
 Result<std::string> read_all(int socket) {
   std::string text;
   std::array<char, 16384> part;
-  const auto deadline = Clock::now() + kPatience;
+  const auto deadline = Clock::now() + kCallerPatience;
   for (;;) {  // until the end, or the deadline
     pollfd ready{socket, POLLIN, 0};
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
@@ -252,7 +252,7 @@ void HeatListener::serve(HeatMonitor& monitor) {
     ::poll(ready.data(), ready.size(), kLookMs);
     std::size_t i = 1;
     for (auto caller = callers.begin(); caller != callers.end(); ++i) {
-      bool goes_on = Clock::now() - caller->begun() < kPatience;
+      bool goes_on = Clock::now() - caller->begun() < kCallerPatience;
       if (ready[i].revents != 0) goes_on = caller->go_on(monitor, ends);
       caller = goes_on ? std::next(caller) : callers.erase(caller);
     }

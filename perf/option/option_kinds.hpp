@@ -52,7 +52,7 @@ struct ValueOf<std::optional<T>> {
 /// A member that `read` makes from the text, and `show` turns into one.
 template <class Options, class T, class Read, class Show>
 Kind<Options> kind_of(T Options::* member, std::string_view placeholder, std::string_view range,
-                      Read read, Show show) {
+                      const Read& read, const Show& show) {
   Kind<Options> kind{.placeholder = std::string(placeholder), .range = std::string(range)};
   kind.set = [=](std::string_view value, Options& options) -> Result<void> {
     auto result = read(value);

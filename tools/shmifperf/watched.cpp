@@ -11,17 +11,18 @@
 #include "instruments/inject/exec_stop.hpp"
 
 namespace shmif::tools {
-using Clock = std::chrono::steady_clock;
 
 bool have_ended(const std::vector<perf::Process>& processes) {
   return !processes.empty() && std::ranges::all_of(processes, &perf::Process::has_ended);
 }
 
-bool wait_until(Clock::time_point then, const std::vector<perf::Process>& processes,
-                const StopSignals& stop, const std::vector<int>& more) {
+bool wait_until(std::chrono::steady_clock::time_point then,
+                const std::vector<perf::Process>& processes, const StopSignals& stop,
+                const std::vector<int>& more) {
   for (;;) {  // runs until `then`, the end, or a signal
     if (stop.stopped() || have_ended(processes)) return false;
-    const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(then - Clock::now());
+    const auto milliseconds =
+        std::chrono::ceil<std::chrono::milliseconds>(then - std::chrono::steady_clock::now());
     const auto left = static_cast<int>(std::clamp<long>(milliseconds.count(), 0, 3'600'000));
     if (left == 0) return true;
     std::vector<pollfd> ready;
