@@ -326,6 +326,10 @@ TEST_F(BridgeCommand, DelayedFramesOfACaptureThatHasEndedStillArrive) {
   EXPECT_EQ(marks_from(port, 5), numbers(1, 5));
   EXPECT_TRUE(
       contains(result.out, "faults delay=100ms±20ms,order=keep,seed=1: 5 frames came, 0 lost"));
+  const ToolResult few = run_program(
+      bridge("pcap:" + file("some.pcap"), "bus:" + bus, {"--fault", "delay=100ms,queue=2"}));
+  EXPECT_TRUE(contains(few.out, "3 lost (3 by the full queue of the faults)")) << few.out;
+  EXPECT_TRUE(contains(few.out, " = 5 came")) << few.out;
 }
 
 TEST_F(BridgeCommand, ReplaysACaptureWithItsGapsOrTheLongestThatWasAskedFor) {

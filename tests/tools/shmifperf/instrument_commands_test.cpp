@@ -17,6 +17,10 @@
 namespace shmif::test {
 namespace {
 
+/// A script that fails if it inherited more than the three standard descriptors.
+constexpr const char* kNoOtherDescriptor =
+    "for i in $(seq 3 99); do test ! -e /proc/$$/fd/$i || exit 9; done";
+
 TEST(InstrumentCommands, HaveTheExitCodeOfTheProgramOrSayWhyItCannotStart) {
   const TempDir dir;
   const std::string nowhere = dir.file("none/found"), begun = dir.file("begun");
@@ -24,6 +28,7 @@ TEST(InstrumentCommands, HaveTheExitCodeOfTheProgramOrSayWhyItCannotStart) {
     for (const auto& [program, status] :
          std::vector<std::pair<Words, int>>{{{"true"}, 0},
                                             {{"sh", "-c", "exit 7"}, 7},
+                                            {{"sh", "-c", kNoOtherDescriptor}, 0},
                                             {{"sh", "-c", "kill -9 $$"}, 128 + SIGKILL},
                                             {{dir.path()}, 126},
                                             {{dir.file("none")}, 127}}) {
