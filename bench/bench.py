@@ -7,6 +7,7 @@ most. So a machine that is faster or slower from one minute to the next changes 
 """
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import os
@@ -90,8 +91,18 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
+@contextlib.contextmanager
 def distance_of(row, setup):
-    return distance.Distance(setup, say) if row.on_two_cpus and not setup.quick else distance.Anywhere()
+    """While the block runs, trials take no longer than `row` permits."""
+    usual = setup.seconds
+    try:
+        if row.on_two_cpus and not setup.quick:
+            setup.seconds = distance.TRIAL_SECONDS
+            yield distance.Distance(setup, say)
+        else:
+            yield distance.Anywhere()
+    finally:
+        setup.seconds = usual
 
 
 def play_round(measured, number, cpus):
@@ -116,8 +127,7 @@ def play_round(measured, number, cpus):
 def measure(row, rounds, setup):
     began = time.monotonic()
     measured = report.Measured(row)
-    cpus = distance_of(row, setup)
-    with row.around():
+    with row.around(), distance_of(row, setup) as cpus:
         for number in range(rounds):
             play_round(measured, number, cpus)
     measured.line_ns = cpus.seen
@@ -287,7 +297,8 @@ def compare_versions(rows, options, setup):
     for i, row in enumerate(rows):
         say(f"[{i + 1}/{len(rows)}] {row.name}: {row.work}")
         rounds = options.rounds or (1 if options.quick else OTHER_ROUNDS)
-        measured.append(versions.measure(earlier[row.name], row, rounds, distance_of(row, setup), say))
+        with distance_of(row, setup) as cpus:
+            measured.append(versions.measure(earlier[row.name], row, rounds, cpus, say))
     table = versions.markdown(measured)
     print(table)
     os.makedirs(options.out, exist_ok=True)

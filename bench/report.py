@@ -35,9 +35,7 @@ class Measured:
 
     def states(self):
         """The rounds of which the CPUs were near each other, and those of which they were far."""
-        near = [number for number, ns in enumerate(self.line_ns) if ns and ns < distance.NEAR_NS]
-        far = [number for number, ns in enumerate(self.line_ns) if ns and ns >= distance.NEAR_NS]
-        return near, far
+        return [[number for number, ns in enumerate(self.line_ns) if distance.state(ns) == each] for each in ("near", "far")]
 
     def values(self, subject, figure, of_rounds=None):
         return [r[subject][figure.key] * figure.scale for number, r in enumerate(self.rounds)

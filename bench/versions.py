@@ -9,7 +9,7 @@ from peers import Missing
 from report import MOST_FAILURES, number, spread
 from rows import OURS
 
-HEADINGS = ("row", "by", "figure", "before", "now", "now / before")
+HEADINGS = ("row", "by", "figure", "before", "now", "now / before", "near", "far")
 
 
 def of_shmif(row):
@@ -24,7 +24,7 @@ class Versions:
 
     def __init__(self, before, now):
         self.rows = (before, now)
-        self.rounds = []  # each is {subject: (figures before, figures now)}
+        self.rounds = []  # each is {subject: (figures before, figures now, distance of the CPUs in ns or None)}
         self.failures = {}  # subject: reasons
         self.left_out = {}  # subject: how often the CPUs did not keep their distance
 
@@ -42,7 +42,7 @@ class Versions:
             except Missing as reason:
                 self.failures.setdefault(subject, []).append(("before: ", "now: ")[which] + str(reason))
                 return None
-        return figures[0], figures[1]
+        return figures[0], figures[1], cpus.seen[-1] if cpus.seen else None
 
     def play_round(self, number_of_round, cpus):
         played = {}
@@ -52,9 +52,9 @@ class Versions:
         self.rounds.append(played)
 
     def pairs(self, subject, figure):
-        """(before, now) of each round in which both were measured."""
+        """(before, now, distance) of each round in which both were measured."""
         found = [played[subject] for played in self.rounds if subject in played]
-        return [(b[figure.key] * figure.scale, n[figure.key] * figure.scale) for b, n in found if figure.key in b and figure.key in n]
+        return [(b[figure.key] * figure.scale, n[figure.key] * figure.scale, ns) for b, n, ns in found if figure.key in b and figure.key in n]
 
     def lines(self):
         for subject in of_shmif(self.rows[1]):
@@ -62,13 +62,14 @@ class Versions:
                 pairs = self.pairs(subject, figure)
                 title = figure.title + (f", {figure.unit}" if figure.unit else "")
                 if pairs:
-                    ratios = [now / before for before, now in pairs if before > 0]
-                    before, now = (number(statistics.median(values)) for values in zip(*pairs))
-                    yield self.rows[1].name, subject, title, before, now, spread(ratios) if ratios else ""
+                    ratios = [(now / before, distance.state(ns)) for before, now, ns in pairs if before > 0]
+                    before, now = (number(statistics.median(values)) for values in list(zip(*pairs))[:2])
+                    columns = [[ratio for ratio, state in ratios if name in ("", state)] for name in ("", "near", "far")]
+                    yield self.rows[1].name, subject, title, before, now, *(spread(each) if each else "" for each in columns)
             if left_out := self.left_out.get(subject):
-                yield self.rows[1].name, subject, f"left out {left_out} x: the CPUs moved", "", "", ""
+                yield self.rows[1].name, subject, f"left out {left_out} x: the CPUs moved", "", "", "", "", ""
             if reasons := self.failures.get(subject):
-                yield self.rows[1].name, subject, f"failed {len(reasons)} x: {reasons[-1]}", "", "", ""
+                yield self.rows[1].name, subject, f"failed {len(reasons)} x: {reasons[-1]}", "", "", "", "", ""
 
 
 def measure(before, now, rounds, cpus, say):

@@ -62,19 +62,17 @@ class DistanceOfTheCpus(unittest.TestCase):
             figures = [cpus.turn(subject) for _ in range(turns)]
         return figures, len(played), cpus, machine
 
-    def test_a_turn_at_the_distance_of_the_round_counts(self):
+    def test_a_turn_is_the_median_of_trials_at_the_distance_of_the_round(self):
         figures, played, cpus, _ = self.play([NEAR])
-        self.assertEqual((figures, played, cpus.seen), ([{"n": 1}], 1, [140]))
+        self.assertEqual((figures, played, cpus.seen), ([{"n": 2}], 3, [140]))
 
-    def test_a_turn_during_which_the_cpus_moved_is_played_again(self):
+    def test_a_trial_during_which_the_cpus_moved_or_that_they_are_elsewhere_for_is_played_again(self):
         #            begin_round | before, after | before, after
-        figures, played, _, machine = self.play([NEAR, NEAR, NEAR, FAR, NEAR, NEAR])
-        self.assertEqual((figures, played), ([{"n": 2}], 2))
+        figures, played, _, machine = self.play([NEAR, NEAR, NEAR, FAR, NEAR])
+        self.assertEqual((figures, played), ([{"n": 3}], 4))
         self.assertGreater(machine.now, 0)
-
-    def test_a_turn_does_not_begin_while_the_cpus_are_elsewhere(self):
-        figures, played, _, _ = self.play([NEAR, NEAR, FAR, FAR, NEAR, NEAR])
-        self.assertEqual((figures, played), ([{"n": 1}], 1))
+        figures, played, _, _ = self.play([NEAR, NEAR, FAR, FAR, NEAR])
+        self.assertEqual((figures, played), ([{"n": 2}], 3))
 
     def test_a_turn_is_left_out_when_the_cpus_do_not_come_back(self):
         figures, played, _, machine = self.play([NEAR, NEAR, FAR])
@@ -84,6 +82,16 @@ class DistanceOfTheCpus(unittest.TestCase):
     def test_a_round_begins_when_two_looks_agree(self):
         _, _, cpus, _ = self.play([FAR, NEAR, FAR, FAR])
         self.assertEqual(cpus.seen, [440])
+
+    def test_the_next_round_waits_for_the_other_distance_unless_the_cpus_stay(self):
+        for looks, seen in (([NEAR, NEAR, NEAR, NEAR, FAR], [140, 440]), ([NEAR], [140, 140, 140])):
+            machine = Cpus(looks)
+            with machine.installed():
+                cpus = machine.distance()
+                for _ in seen:
+                    cpus.begin_round()
+            self.assertEqual(cpus.seen, seen)
+            self.assertLess(machine.now, 1.1 * distance.PATIENCE)
 
     def test_without_a_look_every_turn_counts_and_the_reason_is_told(self):
         figures, played, cpus, machine = self.play([None], turns=2)
@@ -191,8 +199,14 @@ class TwoVersions(unittest.TestCase):
         order = []
         found = self.compare(lambda: order.append("before") or {"rate": 2e6}, lambda: order.append("now") or {"rate": 3e6})
         self.assertEqual(order, ["before", "now"] * 2 + ["now", "before"] * 2)
-        self.assertEqual(list(found.lines()), [("a-row", name, "received, M frames/s", "2", "3", "1.5 (1.5-1.5)")
+        self.assertEqual(list(found.lines()), [("a-row", name, "received, M frames/s", "2", "3", "1.5 (1.5-1.5)", "", "")
                                                for name in ("shmif", "shmif, in place")])
+
+    def test_each_distance_of_the_cpus_has_a_column(self):
+        cpus = types.SimpleNamespace(seen=[], turn=lambda subject: subject())
+        cpus.begin_round = lambda: cpus.seen.append([140, 440][len(cpus.seen) // 2 % 2])  # each round has two subjects
+        lines = list(self.compare(lambda: {"rate": 2e6}, lambda: {"rate": [2e6, 2e6, 8e6][min(len(cpus.seen), 3) - 1]}, cpus=cpus).lines())
+        self.assertEqual(lines[0][5:], ("2.5 (1-4)", "1", "4"))
 
     def test_leave_the_peers_out_and_what_only_stands_beside(self):
         self.assertEqual(versions.of_shmif(row_of(dict.fromkeys(["shmif", "memif", "shmif, in place", "dump -w at tcpdump's rate"]))),
@@ -205,12 +219,12 @@ class TwoVersions(unittest.TestCase):
             raise distance.Missing("it crashed")
 
         lines = list(self.compare(lambda: {"rate": 1}, fail, rounds=3).lines())
-        self.assertEqual(lines[0], ("a-row", "shmif", "failed 2 x: now: it crashed", "", "", ""))
+        self.assertEqual(lines[0], ("a-row", "shmif", "failed 2 x: now: it crashed", "", "", "", "", ""))
 
     def test_a_turn_that_the_cpus_spoiled_is_told(self):
-        spoiled = types.SimpleNamespace(begin_round=lambda: None, turn=lambda subject: None)
+        spoiled = types.SimpleNamespace(begin_round=lambda: None, turn=lambda subject: None, seen=[])
         lines = list(self.compare(lambda: {"rate": 1}, lambda: {"rate": 1}, cpus=spoiled).lines())
-        self.assertEqual(lines[0], ("a-row", "shmif", "left out 2 x: the CPUs moved", "", "", ""))
+        self.assertEqual(lines[0], ("a-row", "shmif", "left out 2 x: the CPUs moved", "", "", "", "", ""))
 
 
 class Documents(unittest.TestCase):
