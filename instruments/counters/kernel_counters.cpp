@@ -1,6 +1,7 @@
 #include "instruments/counters/kernel_counters.hpp"
 
 #include <fcntl.h>
+#include <linux/perf_event.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -9,7 +10,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -18,6 +19,8 @@
 
 #include "base/number_list.hpp"
 #include "base/quantity.hpp"
+#include "instruments/counters/errors.hpp"
+#include "instruments/counters/session.hpp"
 #include "instruments/watch/kernel_files.hpp"
 #include "instruments/watch/process.hpp"
 
@@ -144,6 +147,229 @@ AttrBytes kernel_bytes_of(const EventAttr& attr) noexcept {
 KernelCounters& kernel_counters() {
   static RealCounters kernel;
   return kernel;
+}
+
+Error cannot_load(int number, const std::string& what, const std::string& advice) {
+  return Error::from_errno(number, "cannot load the session on " + what, advice);
+}
+
+Result<void> check_target(const CounterTarget& target, bool mask) {
+  const bool cpus = target.kind == CounterTarget::Kind::cpu;
+  if (cpus && target.cpus.empty()) {
+    return Error(CounterErrc::invalid, "cannot load the session on CPUs: none is named");
+  }
+  if (cpus && target.on_exec) {
+    return Error(CounterErrc::invalid, "CPUs execute no program that could be waited for");
+  }
+  const bool single =
+      target.kind == CounterTarget::Kind::thread || (cpus && target.cpus.size() == 1);
+  if (!mask || (single && !target.on_exec)) return {};
+  return Error(CounterErrc::invalid,
+               "an event that masks the session at an overflow needs one thread or one CPU as its "
+               "target, without on_exec");
+}
+
+Result<void> TargetBinding::bind(const CounterTarget& target) {
+  target_ = target;
+  threads_.clear();
+  task_file_ = -1;
+  own_ = false;
+  if (!is_task()) return {};
+  const bool thread = target.kind == CounterTarget::Kind::thread;
+  if (target_.task.number == 0) {
+    target_.task.number = thread ? static_cast<pid_t>(::syscall(SYS_gettid)) : ::getpid();
+  }
+  const pid_t number = target_.task.number;
+  own_ = thread ? number == ::syscall(SYS_gettid) : number == ::getpid();
+  const std::string name = (thread ? "thread " : "process ") + std::to_string(number);
+  const int file = kernel_.open_task(number, thread);
+  if (file < 0 && file != -EINVAL && file != -ENOSYS) {
+    return cannot_load(-file, name, descriptor_remedy(-file));
+  }
+  task_file_ = file < 0 ? -1 : file;
+  errno = 0;
+  if (target.task.start_ticks != 0 && kernel_.start_ticks(number) != target.task.start_ticks) {
+    if (const char* const remedy = descriptor_remedy(errno); *remedy != 0) {
+      return cannot_load(errno, name, remedy);
+    }
+    return cannot_load(ESRCH, name, "its number is another one's now");
+  }
+  errno = 0;
+  threads_ = thread ? std::vector<pid_t>{number} : kernel_.threads(number);
+  if (threads_.empty()) {
+    const char* const remedy = descriptor_remedy(errno);
+    return cannot_load(*remedy != 0 ? errno : ESRCH, name, remedy);
+  }
+  return {};
+}
+
+bool TargetBinding::list_again() {
+  if (!is_process()) return false;
+  const auto now = kernel_.threads(target_.task.number);
+  if (now.empty()) return false;  // it has ended, or can no longer be read
+  const bool more = std::ranges::any_of(
+      now, [&](pid_t thread) { return std::ranges::find(threads_, thread) == threads_.end(); });
+  threads_ = now;
+  return more;
+}
+
+void TargetBinding::release() noexcept {
+  if (task_file_ >= 0) kernel_.close(task_file_);
+  task_file_ = -1;
+  threads_.clear();
+  target_ = {};
+  own_ = false;
+}
+
+bool TargetBinding::has_ended() const noexcept {
+  return !own_ && is_task() && kernel_.has_ended(task_file_, target_.task.number);
+}
+
+Result<void> TargetBinding::hold(Held& held) {
+  const auto is_held = [&](pid_t thread) {
+    return std::ranges::find(held, thread, &Held::value_type::first) != held.end();
+  };
+  const pid_t number = target_.task.number;
+  for (bool more = true; more;) {  // until all threads are stopped
+    more = false;
+    const auto threads = is_process() ? kernel_.threads(number) : std::vector<pid_t>{number};
+    for (const pid_t thread : threads) {
+      if (is_held(thread)) continue;
+      const int signal = kernel_.hold(thread);
+      if (signal == -ESRCH) continue;
+      if (signal < 0) {
+        return Error::from_errno(-signal, "cannot stop thread " + std::to_string(thread),
+                                 "stopping needs the rights of a debugger: see "
+                                 "kernel.yama.ptrace_scope, and whether one is attached");
+      }
+      held.emplace_back(thread, signal);
+      more = true;
+    }
+  }
+  return {};
+}
+
+void TargetBinding::let_go(const Held& held) noexcept {
+  for (const auto& [thread, signal] : held) kernel_.release(thread, signal);
+}
+
+// What an errno of perf_event_open(2) means for the user.
+
+namespace {
+
+constexpr const char* kPermitKernel =
+    "sysctl kernel.perf_event_paranoid=1, or the capability CAP_PERFMON";
+constexpr const char* kPermitTracepoints =
+    "sysctl kernel.perf_event_paranoid=-1, or the capability CAP_PERFMON";
+constexpr const char* kPermitCpus =
+    "sysctl kernel.perf_event_paranoid=0, or the capability CAP_PERFMON";
+
+Refusal not_permitted(const CounterEvent& event, const RefusalHints& hints) {
+  using State = Refusal::State;
+  if (event.type == PERF_TYPE_TRACEPOINT) {
+    return {State::not_permitted,
+            "kernel.perf_event_paranoid does not allow tracepoints to this user",
+            kPermitTracepoints};
+  }
+  // The kernel requires this even for events in user space only (find_get_context in
+  // kernel/events/core.c).
+  if (hints.whole_cpu) {
+    return {State::not_permitted,
+            "kernel.perf_event_paranoid does not allow this user to count everything on a CPU",
+            kPermitCpus};
+  }
+  const std::string what =
+      is_software_clock(event) ? "count it as " : "count it in user space only, as ";
+  const std::string instead = hints.in_user_space ? what + user_space_name(event) + "; or " : "";
+  return {State::not_permitted, "kernel.perf_event_paranoid does not allow it to this user",
+          instead + kPermitKernel};
+}
+
+}  // namespace
+
+bool happens_in_user_space(const CounterEvent& event) noexcept {
+  if (event.type == PERF_TYPE_TRACEPOINT) return false;
+  return event.type != PERF_TYPE_SOFTWARE || (event.config != PERF_COUNT_SW_CONTEXT_SWITCHES &&
+                                              event.config != PERF_COUNT_SW_CPU_MIGRATIONS &&
+                                              event.config != PERF_COUNT_SW_CGROUP_SWITCHES);
+}
+
+bool is_software_clock(const CounterEvent& event) noexcept {
+  return event.type == PERF_TYPE_SOFTWARE &&
+         (event.config == PERF_COUNT_SW_CPU_CLOCK || event.config == PERF_COUNT_SW_TASK_CLOCK);
+}
+
+std::string user_space_name(const CounterEvent& event) {
+  const std::string& name = event.name;
+  if (name.find('/') != std::string::npos) return name + 'u';
+  const std::size_t colon = name.rfind(':');
+  const bool modified = colon != std::string::npos && colon + 1 < name.size() &&
+                        name.find_first_not_of("ukhGHp", colon + 1) == std::string::npos;
+  return name + (modified ? "u" : ":u");
+}
+
+std::string user_space_note(const CounterEvent& event) {
+  return "in user space only, as " + user_space_name(event) +
+         ": kernel.perf_event_paranoid does not allow more to this user (to change that: " +
+         kPermitKernel + ')';
+}
+
+std::string user_space_source(const CounterEvent& event) {
+  return ", in user space only, as " + user_space_name(event) + " (kernel.perf_event_paranoid)";
+}
+
+Refusal foreign_refusal(uid_t owner) {
+  const std::string user = owner == 0 ? "root" : "another user (uid " + std::to_string(owner) + ')';
+  return {Refusal::State::not_permitted, "the process belongs to " + user,
+          owner == 0 ? "run it as root" : "run it as that user, or as root"};
+}
+
+Refusal explain_refusal(int number, const CounterEvent& event, const RefusalHints& hints) {
+  using State = Refusal::State;
+  switch (number) {
+    case EACCES:
+    case EPERM: return not_permitted(event, hints);
+    case ENOENT: return {State::not_supported, "this machine has no such event (ENOENT)", ""};
+    case ENODEV:
+      return {State::not_supported, "no such device, or this machine's PMU is off (ENODEV)", ""};
+    case EOPNOTSUPP:
+      return {State::not_supported, "the PMU cannot do this for the event (EOPNOTSUPP)", ""};
+    case ENOSYS: return {State::not_supported, "this kernel has no perf_event_open", ""};
+    case EINVAL:
+      return {State::not_supported,
+              "the PMU does not take it: it may not know the event, count it only for whole CPUs, "
+              "or have too few counters for the group (EINVAL)",
+              ""};
+    case EBUSY:
+      return {State::failed, "another program uses the counter alone (EBUSY)", "end that program"};
+    case EMFILE:
+      return {State::failed, "this process has too many open files (EMFILE)", "ulimit -n"};
+    case ENOSPC: return {State::failed, "all counters of this kind are taken (ENOSPC)", ""};
+    case ESRCH: return {State::failed, "the target has ended (ESRCH)", ""};
+    default: return {State::failed, "errno " + std::to_string(number), ""};
+  }
+}
+
+namespace {
+
+class CounterCategory final : public std::error_category {
+ public:
+  const char* name() const noexcept override { return "shmif counters"; }
+  std::string message(int value) const override {
+    switch (static_cast<CounterErrc>(value)) {
+      case CounterErrc::busy: return "the session is busy";
+      case CounterErrc::invalid: return "not possible in this state";
+      case CounterErrc::bad_session: return "no such session";
+    }
+    return "unknown error";
+  }
+};
+
+}  // namespace
+
+const std::error_category& counter_error_category() noexcept {
+  static const CounterCategory category;
+  return category;
 }
 
 }  // namespace shmif::perf

@@ -11,10 +11,8 @@
 
 #include "base/result.hpp"
 #include "instruments/counters/event_sets.hpp"
-#include "instruments/counters/group_plan.hpp"
 #include "instruments/counters/kernel_counters.hpp"
 #include "instruments/counters/sample_buffers.hpp"
-#include "instruments/counters/target_binding.hpp"
 
 namespace shmif::perf {
 

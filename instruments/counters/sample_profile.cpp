@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "base/printable.hpp"
-#include "instruments/counters/target_binding.hpp"
+#include "instruments/counters/kernel_counters.hpp"
 
 namespace shmif::perf {
 

@@ -44,7 +44,6 @@
 #include "instruments/counters/kernel_counters.hpp"
 #include "instruments/counters/open_events.hpp"
 #include "instruments/counters/sample_buffers.hpp"
-#include "instruments/counters/target_binding.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {

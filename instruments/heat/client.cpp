@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -10,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <span>
@@ -448,6 +450,26 @@ Result<std::unique_ptr<HeatSource>> watch_by_client(pid_t process, const std::st
                                         " (only programs that use shmif's library do, if they are "
                                         "started with SHMIF_HEAT=" +
                                         folder + ')');
+}
+
+HeatFolder::HeatFolder() {
+  auto made = base::TemporaryFolder::make("shmifperf-heat");
+  if (!made) {
+    reason_ = made.error().message;
+    return;
+  }
+  folder_.emplace(*std::move(made));
+  if (const char* const before = std::getenv(heat::kVariable)) before_ = before;
+  ::setenv(heat::kVariable, path().c_str(), 1);
+}
+
+HeatFolder::~HeatFolder() {
+  if (!folder_) return;
+  if (before_) {
+    ::setenv(heat::kVariable, before_->c_str(), 1);
+  } else {
+    ::unsetenv(heat::kVariable);
+  }
 }
 
 }  // namespace shmif::perf

@@ -15,9 +15,6 @@ namespace shmif::perf {
 /// From never accessed to accessed in each sample. The first character means no access at all.
 inline constexpr std::string_view kHeatScale = " .:-=+*#%@";
 
-/// The character for a share of the samples (0 to 1).
-char heat_character(double share) noexcept;
-
 enum class HeatOf : std::uint8_t { accesses, writes };
 
 /// Divides `range` into `cells` equal parts. Result: for each part, the share of the samples in
@@ -43,8 +40,6 @@ std::string bytes_with_care(const HeatResult& result, std::uint64_t bytes);
 std::string heat_share(double share);
 /// "process 41 (rig)", or "physical memory".
 std::string heat_target(const HeatResult& result);
-/// " in any of 4 windows", for what never happened.
-std::string heat_in_any(std::size_t windows);
 
 /// A stretch of addresses, in how many windows it was accessed, and in which share of all samples.
 struct HeatStretch {
@@ -71,5 +66,23 @@ std::string heat_picture(const std::vector<const HeatResult*>& results,
 /// and the others are indented by two.
 std::string heat_folded(const std::string& text, std::size_t columns,
                         const std::string& first = "");
+
+/// The smallest numbers of bytes that 0, 25, 50, 75 and 100 per cent of the windows do not exceed.
+/// Empty if there are no windows.
+std::vector<std::uint64_t> working_set_percentiles(const std::vector<HeatWindow>& windows);
+
+/// JSON: for one result, `target` and `windows`; for several, `targets`, a list of these. Addresses
+/// are numbers. `partial`: a signal ended the watch early.
+std::string heat_json(const std::vector<HeatResult>& results, const HeatAttributes& attributes,
+                      bool partial);
+/// For each target, a sentence (heat_conclusion()), a heat map at most `columns` wide, and the
+/// working set. If samples were taken less often than the user asked for, the text says how often.
+/// `in_colour`: for a terminal.
+std::string heat_text(const std::vector<HeatResult>& results, const HeatAttributes& attributes,
+                      std::size_t columns, bool in_colour = false);
+
+/// Why the next sample of a target comes a second or more after the last one; empty if it comes
+/// sooner.
+std::string heat_slowness(const HeatResult& result);
 
 }  // namespace shmif::perf

@@ -1,7 +1,6 @@
 #pragma once
 // The monitor of access heat keeps the settings, targets, state and last result of one user. They
-// outlive the programs that give them. These programs reach it through
-// instruments/heat/monitor_socket.hpp.
+// outlive the programs that give them. These programs reach it through HeatListener.
 //
 //   off --on--> on --off, or all targets have ended--> off
 //
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "base/unique_fd.hpp"
 #include "instruments/heat/control_text.hpp"
 #include "instruments/heat/damon.hpp"
 #include "instruments/heat/session.hpp"
@@ -87,7 +87,44 @@ std::string heat_status_text(const HeatStatus& status);
 /// `own_contexts`, `foreign_contexts`.
 std::string heat_status_json(const HeatStatus& status);
 
-/// Answers a request. Sets `ends` if the monitor must end.
-Result<std::string> answer_heat(HeatMonitor& monitor, const HeatRequest& request, bool& ends);
+// The control socket of the monitor. It is in a directory that only
+// its user may use: shmif-heat in $XDG_RUNTIME_DIR, otherwise /tmp/shmif-heat-UID. The monitor also
+// checks who connects, and serves only its own user and root.
+
+/// The directory's path. Threads: any, while no thread changes the environment.
+std::string heat_control_path();
+/// Makes the directory if it is missing. Result: its path. Errors: EPERM if the directory exists
+/// and others own it or may use it; the errno of mkdir(2).
+Result<std::string> heat_control_folder();
+/// The same for the directory `path`. Threads: any.
+Result<void> make_private_folder(const std::string& path);
+
+/// Sends a request to the monitor. Result: its answer. Errors: Errc::link_ended if there is no
+/// monitor, or it has died; Errc::timed_out if it does not answer within ten seconds; those that it
+/// sends. Blocks: until the answer comes.
+Result<std::string> ask_heat_monitor(const std::string& folder, const HeatRequest& request);
+
+/// Where a monitor listens. Only one monitor has a folder at a time. A new one replaces what a dead
+/// one left.
+class HeatListener {
+ public:
+  /// Errors: Errc::busy if another monitor has the folder.
+  static Result<HeatListener> open(const std::string& folder);
+  HeatListener(HeatListener&&) noexcept = default;
+  HeatListener& operator=(HeatListener&&) noexcept = default;
+  /// Removes the socket and the file of the lock.
+  ~HeatListener();
+
+  /// Answers requests until one of them ends the monitor. A caller that sends nothing, does not
+  /// read, or sends an invalid request does not delay others. It is dropped after a while, or when
+  /// many others call. Blocks: until then.
+  void serve(HeatMonitor& monitor);
+
+ private:
+  HeatListener() = default;
+  UniqueFd lock_;  ///< locked with flock(2) while the monitor lives
+  UniqueFd socket_;
+  std::string path_;
+};
 
 }  // namespace shmif::perf

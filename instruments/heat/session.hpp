@@ -10,8 +10,7 @@
 #include <vector>
 
 #include "base/result.hpp"
-#include "instruments/heat/attributes.hpp"
-#include "instruments/heat/damon_space.hpp"
+#include "instruments/heat/damon.hpp"
 #include "instruments/heat/regions.hpp"
 #include "instruments/heat/source.hpp"
 #include "instruments/watch/capability.hpp"
@@ -88,7 +87,7 @@ class HeatSession {
   /// Adds a process, even if it cannot be watched; its result then has the reason.
   void add(const Process& process);
   /// Adds a program that has just begun. `userfaultfd`: of its memory, or why there is none
-  /// (instruments/inject/exec_stop.hpp).
+  /// (instruments/watch/exec_stop.hpp).
   void add(const Process& program, Result<UniqueFd> userfaultfd);
   /// Adds several processes, or the physical memory (DamonSpace::paddr). The kernel's own monitor
   /// takes all targets together, so call this only once for it.
@@ -136,24 +135,6 @@ class HeatSession {
   std::uint64_t changes_ = 0;
   std::vector<std::unique_ptr<Target>> targets_;
 };
-
-/// The smallest numbers of bytes that 0, 25, 50, 75 and 100 per cent of the windows do not exceed.
-/// Empty if there are no windows.
-std::vector<std::uint64_t> working_set_percentiles(const std::vector<HeatWindow>& windows);
-
-/// JSON: for one result, `target` and `windows`; for several, `targets`, a list of these. Addresses
-/// are numbers. `partial`: a signal ended the watch early.
-std::string heat_json(const std::vector<HeatResult>& results, const HeatAttributes& attributes,
-                      bool partial);
-/// For each target, a sentence (heat_conclusion()), a heat map at most `columns` wide, and the
-/// working set. If samples were taken less often than the user asked for, the text says how often.
-/// `in_colour`: for a terminal.
-std::string heat_text(const std::vector<HeatResult>& results, const HeatAttributes& attributes,
-                      std::size_t columns, bool in_colour = false);
-
-/// Why the next sample of a target comes a second or more after the last one; empty if it comes
-/// sooner.
-std::string heat_slowness(const HeatResult& result);
 
 /// Tells which sources this machine has: heat.client, heat.pagemap_scan, heat.written,
 /// heat.clear_refs, heat.damon.

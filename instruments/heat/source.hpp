@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "base/temporary_folder.hpp"
 #include "base/unique_fd.hpp"
 #include "instruments/heat/regions.hpp"
 #include "instruments/watch/kernel_files.hpp"
@@ -115,7 +116,7 @@ Result<std::unique_ptr<HeatSource>> watch_by_clear_refs(const TaskId& process,
                                                         const KernelFiles& files = KernelFiles());
 
 /// Finds which pages a program writes: instruments/heat/written.cpp. `userfaultfd`: of the
-/// program's memory, not used yet (instruments/inject/exec_stop.hpp). From Linux 6.7 on. Errors, of
+/// program's memory, not used yet (instruments/watch/exec_stop.hpp). From Linux 6.7 on. Errors, of
 /// this function or of ranges(): Errc::not_supported, also if the program executes another one;
 /// Errc::busy.
 Result<std::unique_ptr<HeatSource>> watch_by_written(const TaskId& process, UniqueFd userfaultfd,
@@ -155,5 +156,27 @@ Result<HeatClient> heat_client_at(const std::string& folder, const std::string& 
 Result<std::vector<HeatClient>> heat_clients(
     const std::string& folder, const std::function<bool()>& stops = [] { return false; },
     const KernelFiles& files = KernelFiles());
+
+/// The directory in which processes that we start share their access heat. Makes a new one in
+/// $TMPDIR or /tmp. SHMIF_HEAT names it while this object lives. The destructor removes the
+/// directory and restores SHMIF_HEAT. Make this object before the processes start, and while no
+/// other thread reads the environment.
+class HeatFolder {
+ public:
+  HeatFolder();
+  HeatFolder(const HeatFolder&) = delete;
+  HeatFolder& operator=(const HeatFolder&) = delete;
+  ~HeatFolder();
+
+  /// Empty if it could not be made.
+  std::string path() const { return folder_ ? folder_->path() : std::string(); }
+  /// Why the directory could not be made; empty if it was.
+  const std::string& reason() const noexcept { return reason_; }
+
+ private:
+  std::optional<base::TemporaryFolder> folder_;
+  std::string reason_;
+  std::optional<std::string> before_;  ///< the earlier value of SHMIF_HEAT
+};
 
 }  // namespace shmif::perf

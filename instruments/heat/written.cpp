@@ -1,5 +1,5 @@
 // Watches a program page by page. When the program began, it made a userfaultfd(2) for us
-// (instruments/inject/exec_stop.hpp), which protects its memory against writes asynchronously: the
+// (instruments/watch/exec_stop.hpp), which protects its memory against writes asynchronously: the
 // kernel removes the protection at a write, and the writer does not wait for us. PAGEMAP_SCAN tells
 // which pages have lost their protection, and protects them again.
 #include <fcntl.h>
@@ -22,7 +22,7 @@
 #include "base/unique_fd.hpp"
 #include "instruments/heat/page_scan.hpp"
 #include "instruments/heat/source.hpp"
-#include "instruments/inject/exec_stop.hpp"
+#include "instruments/watch/exec_stop.hpp"
 #include "instruments/watch/lines.hpp"
 #include "shmif/debug/debug.hpp"
 

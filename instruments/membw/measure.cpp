@@ -1,12 +1,160 @@
 #include "instruments/membw/measure.hpp"
 
+#include <unistd.h>
 #include <algorithm>
+#include <array>
+#include <cerrno>
 #include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 #include <utility>
 
+#include "base/quantity.hpp"
+#include "instruments/membw/pmu_source.hpp"
+#include "instruments/membw/resctrl.hpp"
+#include "instruments/membw/software_source.hpp"
+#include "instruments/watch/lines.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
+namespace {
+
+/// "12.3 MB/s"
+std::string rate_text(double bytes_per_s) {
+  std::array<char, 48> text{};
+  std::snprintf(text.data(), text.size(), "%.4g MB/s", bytes_per_s / 1e6);
+  return text.data();
+}
+
+/// The part of a source's value that belongs to the watched processes alone.
+struct Share {
+  double rate = 0;
+  std::string refusal;
+};
+
+Share share_of(const MemorySummary& source, double rate, MemoryReport report,
+               const CompareLimits& limits) {
+  const std::string label = source.label();
+  const std::optional<double> background =
+      source.background ? source.background->of(report) : std::nullopt;
+  if (!background) {
+    return {0, label + " counts the whole " + word_of(source.scope) +
+                   ", and its background was not measured"};
+  }
+  if (*background > limits.background * rate) {
+    return {0, label + " counted a background of " + rate_text(*background) +
+                   ", which is too much beside " + rate_text(rate)};
+  }
+  return {rate - *background, {}};
+}
+
+std::string why_not_comparable(const MemorySummary& first, const MemorySummary& second) {
+  if (first.level != second.level) {
+    const bool first_copies = first.level == MemoryLevel::copied;
+    return (first_copies ? first : second).label() + " counts copied bytes, and " +
+           (first_copies ? second : first).label() + " counts bytes of the memory itself";
+  }
+  if (first.level == MemoryLevel::copied) return "they count different copies";
+  const bool both_wide = first.scope != MemoryScope::group && second.scope != MemoryScope::group;
+  if (first.scope == second.scope || !both_wide) return {};
+  return "one counts a socket, and the other the machine";
+}
+
+}  // namespace
+
+const char* word_of(MemoryVerdict verdict) noexcept {
+  switch (verdict) {
+    case MemoryVerdict::same: return "same";
+    case MemoryVerdict::different: return "different";
+    case MemoryVerdict::refused: return "refused";
+    case MemoryVerdict::not_comparable: return "not_comparable";
+    case MemoryVerdict::not_measured: return "not_measured";
+  }
+  return "";
+}
+
+MemoryComparison compare_memory(const MemorySummary& first, const MemorySummary& second,
+                                MemoryReport report, const CompareLimits& limits) {
+  MemoryComparison result;
+  result.first = first.label();
+  result.second = second.label();
+  const auto end = [&](MemoryVerdict verdict, std::string reason) {
+    result.verdict = verdict;
+    result.reason = std::move(reason);
+    return result;
+  };
+  if (auto reason = why_not_comparable(first, second); !reason.empty()) {
+    return end(MemoryVerdict::not_comparable, std::move(reason));
+  }
+  for (const MemorySummary* each : {&first, &second}) {
+    const auto& rate = each->rates.of(report);
+    if (!rate || !std::isfinite(*rate)) {
+      return end(MemoryVerdict::not_measured,
+                 each->label() + " has no " + word_of(report) + ": " + each->rates.reason);
+    }
+  }
+  double one = *first.rates.of(report);
+  double other = *second.rates.of(report);
+  if (first.scope != second.scope) {
+    const bool first_is_wide = first.scope != MemoryScope::group;
+    double& wide = first_is_wide ? one : other;
+    const Share share = share_of(first_is_wide ? first : second, wide, report, limits);
+    if (!share.refusal.empty()) return end(MemoryVerdict::refused, share.refusal);
+    wide = share.rate;
+  }
+  result.first_bytes_per_s = one;
+  result.second_bytes_per_s = other;
+  const double larger = std::max(one, other);
+  result.difference_bytes_per_s = std::abs(one - other);
+  result.difference_share = larger > 0 ? std::abs(one - other) / larger : 0;
+  if (std::min(one, other) < limits.floor_bytes_per_s) {
+    return end(MemoryVerdict::refused,
+               "below " + rate_text(limits.floor_bytes_per_s) + ", other traffic weighs too much");
+  }
+  const bool same = *result.difference_share <= limits.tolerance;
+  return end(same ? MemoryVerdict::same : MemoryVerdict::different, {});
+}
+
+std::vector<MemoryComparison> compare_all(const std::vector<MemorySummary>& sources,
+                                          MemoryReport report, const CompareLimits& limits) {
+  std::vector<MemoryComparison> all;
+  for (std::size_t first = 0; first < sources.size(); ++first) {
+    for (std::size_t second = first + 1; second < sources.size(); ++second) {
+      all.push_back(compare_memory(sources[first], sources[second], report, limits));
+    }
+  }
+  return all;
+}
+
+MemoryVerdict MemoryTally::verdict() const noexcept {
+  if (different > 0) return MemoryVerdict::different;
+  if (not_measured > 0) return MemoryVerdict::not_measured;
+  return same > 0 ? MemoryVerdict::same : MemoryVerdict::refused;
+}
+
+std::vector<MemoryTally> tally(const std::vector<std::vector<MemoryComparison>>& steps) {
+  std::vector<MemoryTally> tallies;
+  if (steps.empty()) return tallies;
+  for (std::size_t pair = 0; pair < steps.front().size(); ++pair) {
+    const MemoryComparison& first = steps.front()[pair];
+    if (first.verdict == MemoryVerdict::not_comparable) continue;
+    MemoryTally sum{first.first, first.second};
+    for (const auto& step : steps) {
+      switch (step[pair].verdict) {
+        case MemoryVerdict::same: ++sum.same; break;
+        case MemoryVerdict::different: ++sum.different; break;
+        case MemoryVerdict::refused: ++sum.refused; break;
+        case MemoryVerdict::not_measured:
+        case MemoryVerdict::not_comparable: ++sum.not_measured; break;
+      }
+    }
+    tallies.push_back(std::move(sum));
+  }
+  return tallies;
+}
+
 namespace {
 
 using Woken = MembwHooks::Woken;
@@ -280,6 +428,226 @@ MembwResult measure_memory(const std::vector<std::unique_ptr<MemorySource>>& sou
                            const std::vector<pid_t>& processes, const MembwOptions& options,
                            const MembwHooks& hooks) {
   return Measurement(sources, processes, options, hooks).go();
+}
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json number_or_null(const std::optional<double>& number) {
+  Json value(nullptr);
+  if (number) value = *number;
+  return value;
+}
+Json word_or_null(const std::string& text) {
+  return text.empty() ? Json(nullptr) : Json(text);
+}
+
+Json json_of_source(const MemorySummary& each, MemoryReport report) {
+  return {{"source", each.source},
+          {"part", word_or_null(each.part)},
+          {"origin", each.origin},
+          {"scope", word_of(each.scope)},
+          {"level", word_of(each.level)},
+          {"samples", each.samples},
+          {"window_s", each.samples > 0 ? Json(each.window_s) : Json(nullptr)},
+          {"read_bytes_per_s", number_or_null(each.rates.reads)},
+          {"write_bytes_per_s", number_or_null(each.rates.writes)},
+          {"total_bytes_per_s", number_or_null(each.rates.total)},
+          {"local_bytes_per_s", number_or_null(each.rates.local)},
+          {"background_bytes_per_s",
+           each.background ? number_or_null(each.background->of(report)) : Json(nullptr)},
+          {"scaled", each.samples > 0 ? Json(each.running_share < 1) : Json(nullptr)},
+          {"running_share", each.samples > 0 ? Json(each.running_share) : Json(nullptr)},
+          {"reason", word_or_null(each.rates.reason)}};
+}
+
+Json json_of_comparison(const MemoryComparison& each) {
+  return {{"first", each.first},
+          {"second", each.second},
+          {"first_bytes_per_s", number_or_null(each.first_bytes_per_s)},
+          {"second_bytes_per_s", number_or_null(each.second_bytes_per_s)},
+          {"difference_bytes_per_s", number_or_null(each.difference_bytes_per_s)},
+          {"difference_share", number_or_null(each.difference_share)},
+          {"verdict", word_of(each.verdict)},
+          {"reason", word_or_null(each.reason)}};
+}
+Json json_of_comparisons(const std::vector<MemoryComparison>& all) {
+  Json list = Json::array();
+  for (const MemoryComparison& each : all) list.push_back(json_of_comparison(each));
+  return list;
+}
+
+Json json_of_sample(const MembwSample& sample, const MembwResult& result, MemoryReport report,
+                    const MembwExtras& extras) {
+  Json readings = Json::array();
+  auto source = result.sources.begin();
+  for (const MemoryReading& each : sample.readings) {
+    readings.push_back({{"source", (source++)->label()},
+                        {"begin_ns", each.begin_ns},
+                        {"window_s", each.window_s()},
+                        {"read_bytes_per_s", number_or_null(each.reads)},
+                        {"write_bytes_per_s", number_or_null(each.writes)},
+                        {"total_bytes_per_s", number_or_null(each.total)},
+                        {"reason", word_or_null(each.reason)}});
+  }
+  Json json{{"number", sample.number}, {"step", sample.step}, {"pids", result.processes}};
+  if (sample.step < extras.allocations.size()) {
+    json["allocation"] = extras.allocations[sample.step];
+  }
+  json["readings"] = std::move(readings);
+  if (extras.pairs) {
+    json["pairs"] = json_of_comparisons(compare_sample(result, sample, report, *extras.pairs));
+  }
+  return json;
+}
+
+/// The steps of a sweep, and the verdicts over all of them.
+Json json_of_sweep(const MembwResult& result, MemoryReport report, const MembwExtras& extras) {
+  const auto compared = compare_steps(result, report, extras.pairs.value_or(CompareLimits{}));
+  Json steps = Json::array();
+  for (std::size_t at = 0; at < result.steps.size(); ++at) {
+    Json sources = Json::array();
+    for (const MemorySummary& each : result.steps[at]) {
+      sources.push_back({{"source", each.label()},
+                         {"samples", each.samples},
+                         {"read_bytes_per_s", number_or_null(each.rates.reads)},
+                         {"write_bytes_per_s", number_or_null(each.rates.writes)},
+                         {"total_bytes_per_s", number_or_null(each.rates.total)},
+                         {"reason", word_or_null(each.rates.reason)}});
+    }
+    steps.push_back({{"allocation", extras.allocations.at(at)},
+                     {"sources", std::move(sources)},
+                     {"comparisons", json_of_comparisons(compared[at])}});
+  }
+  Json verdicts = Json::array();
+  for (const MemoryTally& each : tally(compared)) {
+    verdicts.push_back({{"first", each.first},
+                        {"second", each.second},
+                        {"verdict", word_of(each.verdict())},
+                        {"same", each.same},
+                        {"different", each.different},
+                        {"refused", each.refused},
+                        {"not_measured", each.not_measured}});
+  }
+  return {{"steps", std::move(steps)}, {"verdicts", std::move(verdicts)}};
+}
+
+}  // namespace
+
+Json membw_value(const MembwResult& result, MemoryReport report,
+                 const std::vector<MemoryComparison>& comparisons, const MembwExtras& extras) {
+  Json whole;
+  whole["report"] = word_of(report);
+  whole["partial"] = result.partial;
+  whole["error"] = result.error ? Json(result.error->message) : Json(nullptr);
+  whole["sources"] = Json::array();
+  for (const MemorySummary& each : result.sources) {
+    whole["sources"].push_back(json_of_source(each, report));
+  }
+  whole["comparisons"] = json_of_comparisons(comparisons);
+  if (!result.steps.empty()) whole["sweep"] = json_of_sweep(result, report, extras);
+  whole["samples"] = Json::array();
+  for (const MembwSample& each : result.samples) {
+    whole["samples"].push_back(json_of_sample(each, result, report, extras));
+  }
+  return whole;
+}
+
+std::string membw_json(const MembwResult& result, MemoryReport report,
+                       const std::vector<MemoryComparison>& comparisons,
+                       const MembwExtras& extras) {
+  constexpr int kIndent = 2;
+  return membw_value(result, report, comparisons, extras)
+             .dump(kIndent, ' ', true, nlohmann::json::error_handler_t::replace) +
+         '\n';
+}
+
+namespace {
+
+constexpr unsigned kSysAdmin = 21;  // capabilities(7)
+constexpr unsigned kPerfmon = 38;
+
+/// Whether we may open counters of whole CPUs, whatever perf_event_paranoid is.
+bool may_count_all(const KernelFiles& files) {
+  const auto status = files.read("/proc/self/status");
+  constexpr std::string_view kEffective = "CapEff:\t";
+  for (const std::string_view line : lines_in(status ? std::string_view(*status) : "")) {
+    if (!line.starts_with(kEffective)) continue;
+    const auto mask = base::read_digits(line.substr(kEffective.size()), 16);
+    return mask && ((*mask >> kSysAdmin | *mask >> kPerfmon) & 1U) != 0;
+  }
+  return ::geteuid() == 0;
+}
+
+Capability of_pmu(const KernelFiles& files) {
+  constexpr const char* kName = "membw.pmu";
+  constexpr const char* kFile = "/proc/sys/kernel/perf_event_paranoid";
+  const auto counters = find_memory_counters(files);
+  if (!counters) return {kName, Support::not_supported, counters.error().message, ""};
+  const auto level = files.read_signed(kFile);
+  if (!level) {
+    return {kName, Support::not_supported,
+            level.error().message + ": it does not tell what the kernel permits", ""};
+  }
+  if (*level <= 0 || may_count_all(files)) return {kName, Support::supported, "", ""};
+  return {
+      kName, Support::not_permitted,
+      files.path(kFile) + " is " + std::to_string(*level) + ", and this user has no CAP_PERFMON",
+      "sysctl kernel.perf_event_paranoid=0"};
+}
+
+Capability of_resctrl(const KernelFiles& files) {
+  constexpr const char* kName = "membw.resctrl";
+  const auto place = ResctrlSource::find_mount(files);
+  if (!place && place.error().code == std::errc::no_such_device) {
+    return {kName, Support::not_supported, "resctrl is not mounted",
+            "mount -t resctrl resctrl /sys/fs/resctrl"};
+  }
+  if (!place) return {kName, Support::not_supported, place.error().message, ""};
+  const auto events = ResctrlSource::find_events(files, *place);
+  if (!events) return {kName, Support::not_supported, events.error().message, ""};
+  const std::string groups = files.path(*place + "/mon_groups");
+  if (::access(groups.c_str(), W_OK) == 0) return {kName, Support::supported, "", ""};
+  return lacking(kName, Error::from_errno(errno, "cannot make groups in " + groups),
+                 "run it as root");
+}
+
+Capability of_software(const KernelFiles& files) {
+  const std::string file = files.path("/proc/self/io"), few = "of buses and network devices only: ";
+  const auto io = files.read("/proc/self/io");
+  return {"membw.software", Support::supported,
+          !io ? few + "there is no " + file +
+                    " (the kernel was built without CONFIG_TASK_IO_ACCOUNTING)"
+          : !read_process_io(*io) ? few + file + " is not as proc_pid_io(5) describes it"
+                                  : "",
+          ""};
+}
+
+/// Whether allocations of bandwidth and caches can be set.
+Capability of_allocation(const KernelFiles& files, const Capability& resctrl) {
+  constexpr const char* kName = "membw.allocation";
+  const auto place = ResctrlSource::find_mount(files);
+  if (!place || resctrl.state != Support::supported || files.has(*place + "/schemata")) {
+    return {kName, resctrl.state, resctrl.reason, resctrl.enable_with};
+  }
+  return {kName, Support::not_supported,
+          "there is no " + files.path(*place + "/schemata") +
+              ": this machine cannot limit caches or bandwidth",
+          ""};
+}
+
+}  // namespace
+
+std::vector<Capability> membw_capabilities(const KernelFiles& files) {
+  std::vector<Capability> all{of_pmu(files), of_resctrl(files)};
+  all.push_back(of_allocation(files, all.back()));
+  all[0].tested = "with recorded trees and fake counters only, never on memory controllers";
+  for (std::size_t at : {1U, 2U}) {
+    all[at].tested = "with recorded trees and fakes only, never on a processor with resctrl";
+  }
+  all.push_back(of_software(files));
+  return all;
 }
 
 }  // namespace shmif::perf

@@ -8,7 +8,7 @@
 
 #include "base/proc.hpp"
 #include "base/quantity.hpp"
-#include "instruments/membw/resctrl_files.hpp"
+#include "instruments/membw/resctrl.hpp"
 #include "instruments/watch/capability.hpp"
 #include "instruments/watch/lines.hpp"
 #include "instruments/watch/process.hpp"

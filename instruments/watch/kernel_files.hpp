@@ -29,7 +29,7 @@ class KernelFiles {
   explicit KernelFiles(std::string root = "/");
 
   /// The same files, but a child process reads, writes and opens them, because what another process
-  /// made or named can keep the caller waiting forever (instruments/watch/file_helper.hpp).
+  /// made or named can keep the caller waiting forever (FileHelper in kernel_files.cpp).
   /// `stops`: whether to give up such a wait, at once; otherwise it ends after five seconds. Copies
   /// share the child.
   KernelFiles by_helper(std::function<bool()> stops) const;

@@ -1,18 +1,330 @@
 #include "instruments/why/analysis.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
 #include <map>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "base/printable.hpp"
-#include "instruments/why/counted.hpp"
+#include "base/text.hpp"
 #include "instruments/why/evidence.hpp"
-#include "instruments/why/losses.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
 namespace {
+
+/// A receiver that was held back counts its losses only when it runs again. This is one sample at
+/// 10 Hz, and a little more.
+constexpr double kNoticedLater = 0.15;
+
+/// The losses of a job's traffic, and how many of them have an explanation. Threads: one at a time.
+class Losses {
+ public:
+  explicit Losses(const JobTraffic* traffic);
+
+  bool any() const noexcept { return all_ > 0; }
+  bool known() const noexcept { return traffic_ != nullptr; }
+  double left() const noexcept { return left_; }  ///< frames that are not explained yet
+
+  /// Explains at most `count` of the losses that were noticed from `begin_s` on and are not
+  /// explained yet. Result: their share of all losses; empty if there are no losses.
+  std::optional<double> explain(double begin_s, std::uint64_t count);
+
+  /// Explains losses in [begin, end) by a job that was held back for `held_share` of that time: at
+  /// most `held_share` of the frames that were sent to it. Result: as explain().
+  std::optional<double> explain(double begin, double end, double held_share);
+
+  /// Text about other events in [begin, end): overruns, and the worst latency if it stands out.
+  std::string others_within(double begin, double end) const;
+
+ private:
+  const JobTraffic* traffic_;
+  std::vector<double> of_steps_;  // lost in each step, and not explained by time yet
+  double all_ = 0, left_ = 0;
+};
+
+Losses::Losses(const JobTraffic* traffic) : traffic_(traffic) {
+  if (traffic_ == nullptr) return;
+  for (const TrafficStep& step : traffic_->steps) {
+    of_steps_.push_back(static_cast<double>(step.lost));
+    all_ += of_steps_.back();
+  }
+  left_ = all_;
+}
+
+std::optional<double> Losses::explain(double begin_s, std::uint64_t count) {
+  if (!any()) return std::nullopt;
+  double noticed = 0;
+  for (const TrafficStep& step : traffic_->steps) {
+    if (step.end_s > begin_s) noticed += static_cast<double>(step.lost);
+  }
+  const double taken = std::min({static_cast<double>(count), noticed, left_});
+  left_ -= taken;
+  return taken / all_;
+}
+
+std::optional<double> Losses::explain(double begin, double end, double held_share) {
+  if (!any()) return std::nullopt;
+  std::vector<double> there(of_steps_.size());
+  double lost = 0, frames = 0;
+  bool frames_known = true;
+  for (std::size_t i = 0; i < there.size(); ++i) {
+    const TrafficStep& step = traffic_->steps[i];
+    const double length = step.end_s - step.begin_s;
+    const double both = std::min(step.end_s, end) - std::max(step.begin_s, begin);
+    if (length <= 0 || both <= 0) continue;
+    const double part = std::min(1.0, both / length);
+    there[i] = of_steps_[i] * part;
+    lost += there[i];
+    frames_known = frames_known && step.received.has_value();
+    frames += static_cast<double>(step.received.value_or(0) + step.lost) * part;
+  }
+  double taken = std::min(lost, left_);
+  if (frames_known) taken = std::min(taken, frames * held_share);
+  if (taken <= 0) return 0;
+  for (std::size_t i = 0; i < there.size(); ++i) of_steps_[i] -= there[i] * (taken / lost);
+  left_ -= taken;
+  return taken / all_;
+}
+
+std::string Losses::others_within(double begin, double end) const {
+  if (traffic_ == nullptr) return {};
+  std::uint64_t overruns = 0;
+  double worst = 0, worst_there = 0;
+  std::vector<double> peaks;
+  for (const TrafficStep& step : traffic_->steps) {
+    const bool there = step.begin_s < end && step.end_s > begin;
+    if (there) overruns += step.overruns;
+    if (!step.latency_max_ns) continue;
+    peaks.push_back(*step.latency_max_ns);
+    worst = std::max(worst, peaks.back());
+    if (there) worst_there = std::max(worst_there, peaks.back());
+  }
+  std::string text;
+  if (!any() && overruns > 0) text = "; it was overrun there " + base::counted(overruns, "time");
+  if (worst <= 0 || worst_there < worst) return text;
+  std::ranges::nth_element(peaks, peaks.begin() + static_cast<std::ptrdiff_t>(peaks.size() / 2));
+  constexpr double kStandsOut = 5;  // times the median of all intervals
+  if (worst < kStandsOut * peaks[peaks.size() / 2]) return text;
+  constexpr double kMillisecond = 1e6;
+  return text + "; the worst latency, " +
+         std::to_string(static_cast<std::uint64_t>(worst / kMillisecond)) + " ms, fell there";
+}
+
+/// Of packets, as the host sees them.
+enum class Bound : std::uint8_t { in, out };
+
+/// A place where the IP stack loses packets on the way in, or out.
+struct Place {
+  NetLoss loss;
+  CauseKind kind;
+  Bound bound;
+  const char* thing;
+  const char* words;  ///< "{}" becomes the number
+  const char *v4, *v6;
+};
+
+constexpr std::array<Place, kNetLosses> kPlaces{{
+    {NetLoss::no_route, CauseKind::no_route, Bound::out, "packet", "{} had no route",
+     "IpOutNoRoutes", "Ip6OutNoRoutes"},
+    {NetLoss::neighbour, CauseKind::neighbour, Bound::out, "packet",
+     "{} were dropped because the neighbour did not answer", "ARP", "neighbour discovery"},
+    {NetLoss::retransmits, CauseKind::retransmits, Bound::out, "TCP segment",
+     "{} were lost or late, and sent again", "TcpRetransSegs", ""},
+    {NetLoss::reassembly, CauseKind::reassembly, Bound::in, "packet",
+     "{} were dropped because fragments were missing", "IpReasmFails", "Ip6ReasmFails"},
+    {NetLoss::listen_queue, CauseKind::listen_queue, Bound::in, "connection request",
+     "{} were dropped because the program did not accept fast enough", "TcpExtListenDrops", ""},
+    {NetLoss::socket_memory, CauseKind::socket_memory, Bound::in, "datagram",
+     "{} were dropped because the kernel's memory for UDP (net.ipv4.udp_mem) was used up",
+     "UdpMemErrors", "Udp6MemErrors"},
+    {NetLoss::receive_buffer, CauseKind::receive_buffer, Bound::in, "datagram",
+     "{} were dropped because the receiver did not read fast enough", "UdpRcvbufErrors",
+     "Udp6RcvbufErrors"},
+}};
+
+bool concerns(const WatchedJob& job, NetLoss loss) {
+  switch (loss) {
+    case NetLoss::receive_buffer:
+    case NetLoss::socket_memory: return job.uses_udp;
+    case NetLoss::listen_queue:
+    case NetLoss::retransmits: return job.uses_tcp;
+    case NetLoss::reassembly:
+    case NetLoss::no_route:
+    case NetLoss::neighbour: break;
+  }
+  return job.uses_udp || job.uses_tcp;
+}
+
+/// The directions in which the job's frames pass a namespace.
+struct Passed {
+  std::uint64_t net = 0;
+  bool inwards = false, outwards = false;
+};
+
+std::vector<Passed> passed_by(const WhySeries& series, std::size_t job) {
+  std::vector<Passed> all;
+  const auto add = [&](const WatchedJob& of, const Passed& way) {
+    if (!way.inwards && !way.outwards) return;
+    for (const std::uint64_t net : of.nets) {
+      if (of.is_host && net == series.own_net) continue;
+      const auto at = std::ranges::find(all, net, &Passed::net);
+      Passed& one = at == all.end() ? all.emplace_back(Passed{.net = net}) : *at;
+      one.inwards |= way.inwards;
+      one.outwards |= way.outwards;
+    }
+  };
+  const WatchedJob& own = series.jobs[job];
+  add(own, {.inwards = own.receives, .outwards = own.sends});
+  for (const std::size_t sender : own.senders) add(series.jobs[sender], {.outwards = true});
+  return all;
+}
+
+void add_stack(const WhySeries& series, std::size_t job, const Passed& way, Bound bound,
+               std::vector<Counted>& all) {
+  for (const Place& place : kPlaces) {
+    if (place.bound != bound || !concerns(series.jobs[job], place.loss)) continue;
+    for (const NetSeries& net : series.nets) {
+      if (net.net != way.net) continue;
+      Counted one{.kind = place.kind, .job = job, .first = net.first, .thing = place.thing};
+      // TCP sends lost data again, so the job's losses do not show these.
+      one.named_anyway = place.loss == NetLoss::retransmits || place.loss == NetLoss::listen_queue;
+      bool v4 = false, v6 = false;
+      for (const NetStep& step : net.steps) {
+        const auto& count = step[place.loss];
+        one.steps.push_back(count ? CountedStep{count->lost, count->passed} : CountedStep{});
+        v4 |= count && count->v4;
+        v6 |= count && count->v6;
+      }
+      std::string from = v4 || !v6 ? place.v4 : "";
+      if (v6) from += (from.empty() ? "" : ", ") + std::string(place.v6);
+      one.source = &net.steps;
+      one.words = base::printable(series.jobs[job].name) + ": " + place.words +
+                  (place.loss == NetLoss::neighbour ? ", " + net.neighbour : "") + " (" + from +
+                  ')';
+      all.push_back(std::move(one));
+    }
+  }
+}
+
+void add_queues(const WhySeries& series, std::size_t job, const Passed& way,
+                std::vector<Counted>& all) {
+  for (const QueueSeries& queue : series.queues) {
+    if (queue.net != way.net || !(queue.ingress ? way.inwards : way.outwards)) continue;
+    Counted one{.kind = CauseKind::qdisc, .job = job, .first = queue.first};
+    for (const QueueStep& step : queue.steps) {
+      one.steps.push_back({step.drops, step.packets});
+    }
+    one.source = &queue;
+    one.words = base::printable(series.jobs[job].name) + ": the queue " +
+                base::printable(queue.kind) + " of the interface " +
+                base::printable(queue.interface) + " dropped {}";
+    all.push_back(std::move(one));
+  }
+}
+
+void add_devices(const WhySeries& series, std::size_t job, const Passed& way,
+                 std::vector<Counted>& all) {
+  for (const DeviceSeries& device : series.devices) {
+    if (device.net != way.net) continue;
+    for (const bool sent : {true, false}) {
+      if (!(sent ? way.outwards : way.inwards)) continue;
+      Counted one{
+          .kind = CauseKind::device_queue, .job = job, .first = device.first, .named_anyway = true};
+      for (const DeviceStep& step : device.steps) {
+        one.steps.push_back(sent ? CountedStep{step.tx_drops, step.tx_packets}
+                                 : CountedStep{step.rx_drops, step.rx_packets});
+      }
+      one.source = sent ? static_cast<const void*>(&device) : &device.steps;
+      one.words = "the interface " + base::printable(device.name) + " dropped {} that " +
+                  (sent ? "were to be sent" : "it had received");
+      all.push_back(std::move(one));
+    }
+  }
+}
+
+/// Adds the queues of the CPUs. Packets of all interfaces pass them.
+void add_cpus(const WhySeries& series, std::size_t job, std::vector<Counted>& all) {
+  Counted one{.kind = CauseKind::softirq, .job = job, .named_anyway = true};
+  for (const MachineStep& step : series.machine) {
+    CountedStep sum;
+    for (const CpuStep& cpu : step.cpus) {
+      sum.passed += cpu.packets;
+      sum.lost += cpu.drops;
+    }
+    one.steps.push_back(sum);
+  }
+  one.source = &series.machine;
+  one.words = "the kernel dropped {} because a CPU's queue was full (softnet_stat)";
+  all.push_back(std::move(one));
+}
+
+}  // namespace
+
+std::vector<Counted> counted_of(const WhySeries& series, std::size_t job) {
+  std::vector<Counted> all;
+  if (!series.jobs[job].uses_network) return all;
+  const std::vector<Passed> ways = passed_by(series, job);
+  for (const Passed& way : ways) {
+    if (way.outwards) add_stack(series, job, way, Bound::out, all);
+    add_queues(series, job, way, all);
+    add_devices(series, job, way, all);
+  }
+  add_cpus(series, job, all);
+  for (const Passed& way : ways) {
+    if (way.inwards) add_stack(series, job, way, Bound::in, all);
+  }
+  return all;
+}
+
+namespace {
+
+/// A time in which a counter grew, with gaps shorter than kJoinSeconds.
+struct CountedWindow {
+  std::size_t begin = 0, end = 0;  ///< numbers of intervals; the end is not part of it
+  std::uint64_t lost = 0, passed = 0;
+  double share() const noexcept {
+    return static_cast<double>(lost) / static_cast<double>(lost + passed);
+  }
+};
+
+std::vector<CountedWindow> counted_windows(const WhySeries& series, const Counted& counted) {
+  std::vector<CountedWindow> all;
+  for (std::size_t i = 0; i < counted.steps.size(); ++i) {
+    const CountedStep& step = counted.steps[i];
+    const std::size_t interval = counted.first + i;
+    if (step.lost == 0 || interval >= series.ends_s.size()) continue;
+    const bool joins = !all.empty() &&
+                       series.begin_of(interval) - series.ends_s[all.back().end - 1] < kJoinSeconds;
+    if (!joins) all.push_back({.begin = interval, .end = interval});
+    CountedWindow& window = all.back();
+    for (std::size_t k = window.end; k <= interval; ++k) {
+      const CountedStep& of = counted.steps[k - counted.first];
+      window.lost += of.lost;
+      window.passed += of.passed;
+    }
+    window.end = interval + 1;
+  }
+  return all;
+}
+
+/// "11,932 datagrams were dropped because ... , 79 % of 0.0 s to 1.0 s".
+std::string sentence_of(const WhySeries& series, const Counted& counted,
+                        const CountedWindow& window) {
+  std::string words = counted.words;
+  const std::size_t number = words.rfind("{}");  // names before it may be anything
+  if (const std::size_t at = words.find(" were ", number);
+      window.lost == 1 && at != std::string::npos) {
+    words.replace(at, 6, " was ");
+  }
+  words.replace(number, 2, counted_text(window.lost, counted.thing));
+  return words + ", " + percent_text(window.share()) + " of " +
+         second_text(series.begin_of(window.begin)) + " to " +
+         second_text(series.ends_s[window.end - 1]);
+}
 
 bool is_stopped(char state) noexcept {
   return state == 'T' || state == 't';

@@ -13,13 +13,40 @@
 //
 // Threads: any. Blocks: never.
 
+#include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "instruments/why/cause.hpp"
 #include "instruments/why/series.hpp"
 
 namespace shmif::perf {
+
+/// One interval of a counter; zeros if it was not read at both ends.
+struct CountedStep {
+  std::uint64_t lost = 0, passed = 0;
+};
+
+/// A counter that can explain losses of a job, at most as many as its count: of the IP stack, of
+/// queues and interfaces.
+struct Counted {
+  CauseKind kind{};
+  std::size_t job = 0;
+  std::size_t first = 0;
+  std::vector<CountedStep> steps{};
+  const void* source = nullptr;  ///< the series: its packets explain losses only once, of any job
+  bool named_anyway = false;     ///< worth a sentence even if no losses are known
+  /// "the interface tap0 dropped {} that were to be sent". The number and `thing` replace the "{}".
+  std::string words{};
+  std::string thing = "packet";
+};
+
+/// The counters of places that can have lost packets of the job. Losses are assigned to them in
+/// this order: first the places on the way, last the receiver's own socket.
+std::vector<Counted> counted_of(const WhySeries& series, std::size_t job);
 
 /// How a thread spent an interval, in shares of it; their sum is 1.
 ///

@@ -1,14 +1,16 @@
 #pragma once
 // Reads the kernel's texts about threads, CPUs, interfaces and control groups. Each reader accepts
-// any text. A value that it does not find stays empty or zero.
-//
-// Threads: any. Blocks: never.
+// any text. A value that it does not find stays empty or zero. Threads: any. Blocks: never.
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
+
+#include "base/unique_fd.hpp"
 
 namespace shmif::perf {
 
@@ -67,5 +69,47 @@ std::optional<std::uint64_t> read_column(std::string_view text, std::string_view
 
 /// The numbers of /proc/PID/task/TID/children.
 std::vector<int> read_numbers(std::string_view text);
+
+/// A file of the kernel that is read many times a second. KernelFiles opens a file for each read,
+/// which costs more than most of these reads.
+///
+/// The file stays open from the first read on. So a file of a process never becomes the file of a
+/// later process with the same number. Threads: one at a time.
+class RepeatedFile {
+ public:
+  RepeatedFile() = default;
+  explicit RepeatedFile(std::string path) : path_(std::move(path)) {}
+
+  /// Reads the whole text into `buffer`, which grows as needed. Result: the text in `buffer`; empty
+  /// if it cannot be read, and error() then says why. Blocks: while the kernel reads the file.
+  std::optional<std::string_view> read(std::vector<char>& buffer);
+  /// The errno of the last read; 0 if it succeeded.
+  int error() const noexcept { return error_; }
+  /// Why the last read failed, in words.
+  std::string why() const;
+  const std::string& path() const noexcept { return path_; }
+  /// The next read opens the file again.
+  void close() noexcept { file_.reset(); }
+
+ private:
+  std::string path_;
+  UniqueFd file_;
+  int error_ = 0;
+};
+
+/// The growth of a counter of the kernel from `before` to `now`; sets `before` to `now`. 0 if the
+/// counter began again, for example after an exec by another thread; the largest number if the
+/// growth does not fit.
+inline std::uint32_t difference(std::uint64_t now, std::uint64_t& before) noexcept {
+  const std::uint64_t then = std::exchange(before, now);
+  return now < then ? 0
+                    : static_cast<std::uint32_t>(std::min<std::uint64_t>(now - then, UINT32_MAX));
+}
+
+/// The same for a counter of 32 bits, which wraps to 0.
+inline std::uint32_t difference32(std::uint32_t now, std::uint32_t& before) noexcept {
+  const std::uint32_t grown = now - std::exchange(before, now);
+  return grown < UINT32_MAX / 2 ? grown : 0;
+}
 
 }  // namespace shmif::perf

@@ -2,21 +2,62 @@
 // Watches the network namespaces of watched processes: their interfaces, the queues of these, and
 // what the IP stack counts as lost. Reads each namespace once, even if it has many processes.
 
+#include <sys/types.h>
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
 #include "instruments/watch/kernel_files.hpp"
 #include "instruments/why/kernel_text.hpp"
-#include "instruments/why/queue_dump.hpp"
-#include "instruments/why/repeated_file.hpp"
 #include "instruments/why/series.hpp"
 
 namespace shmif::perf {
+
+/// A queueing discipline at the root of an interface, or at its ingress. Its counts include those
+/// of the classes and queues below it.
+struct QueueCounts {
+  int interface = 0;  ///< its number
+  bool ingress = false;
+  std::string kind{};  ///< "fq_codel"
+  std::uint64_t packets = 0, drops = 0;
+};
+
+/// Asks the rtnetlink of one namespace for its queues, and for neighbours that do not answer.
+/// Threads: one at a time. Blocks: only open(), while a helper thread or process enters the
+/// namespace.
+class QueueDump {
+ public:
+  /// Errors: EPERM if this process may not enter the namespace.
+  static Result<QueueDump> open(pid_t process);
+  /// Uses an open socket, which must not block.
+  static QueueDump over(UniqueFd socket) { return QueueDump(std::move(socket)); }
+
+  /// Reads all queues. Errors: the kernel's; EINTR if the tables changed meanwhile.
+  Result<std::vector<QueueCounts>> queues();
+  /// The first neighbour that does not answer, as text; empty if there is none. Errors: those of
+  /// queues().
+  Result<std::string> silent_neighbour();
+  /// The name of an interface; empty if it is gone.
+  std::string name_of(int interface) const;
+
+ private:
+  explicit QueueDump(UniqueFd socket) : socket_(std::move(socket)) {}
+  Result<void> dump(std::uint16_t type, std::size_t family_bytes,
+                    const std::function<void(std::uint16_t, std::span<const std::byte>)>& take);
+
+  UniqueFd socket_;
+  std::uint32_t sequence_ = 0;
+  std::vector<std::byte> buffer_;
+};
 
 /// What the IP stack of a namespace has lost since the namespace was made. Unknown counts are
 /// empty.

@@ -7,8 +7,8 @@
 #include <numeric>
 #include <utility>
 
-#include "instruments/watch/cgroup.hpp"
 #include "instruments/watch/clock.hpp"
+#include "instruments/watch/process.hpp"
 #include "perf/control/search.hpp"
 #include "perf/job/values.hpp"
 #include "perf/plan/plan.hpp"

@@ -13,8 +13,8 @@
 #include <thread>
 #include <vector>
 
-#include "instruments/heat/client_folder.hpp"
 #include "instruments/heat/session.hpp"
+#include "instruments/heat/source.hpp"
 #include "perf/control/run_state.hpp"
 #include "perf/result/heat_of_job.hpp"
 

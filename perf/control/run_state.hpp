@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "base/result.hpp"
-#include "instruments/watch/cgroup.hpp"
 #include "instruments/watch/clock.hpp"
+#include "instruments/watch/process.hpp"
 #include "perf/control/interval_log.hpp"
 #include "perf/control/job_thread.hpp"
 #include "perf/engine/engine.hpp"

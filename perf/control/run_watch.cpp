@@ -10,7 +10,7 @@
 
 #include "base/quiet_thread.hpp"
 #include "instruments/membw/pmu_source.hpp"
-#include "instruments/membw/resctrl_source.hpp"
+#include "instruments/membw/resctrl.hpp"
 #include "instruments/membw/software_source.hpp"
 #include "instruments/why/analysis.hpp"
 #include "perf/engine/engine.hpp"

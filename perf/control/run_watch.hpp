@@ -14,7 +14,7 @@
 
 #include "instruments/membw/source.hpp"
 #include "instruments/why/cause.hpp"
-#include "instruments/why/sampler.hpp"
+#include "instruments/why/why.hpp"
 #include "perf/control/run_state.hpp"
 #include "perf/result/memory_of_run.hpp"
 

@@ -5,7 +5,7 @@
 #include <span>
 #include <string>
 
-#include "instruments/why/why_result.hpp"
+#include "instruments/why/why.hpp"
 
 namespace shmif::perf {
 

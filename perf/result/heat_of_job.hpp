@@ -4,8 +4,8 @@
 #include <optional>
 #include <string>
 
-#include "instruments/heat/attributes.hpp"
-#include "instruments/heat/bus_history.hpp"
+#include "instruments/heat/bus_heat.hpp"
+#include "instruments/heat/regions.hpp"
 #include "instruments/heat/source.hpp"
 
 namespace shmif::perf {

@@ -22,7 +22,7 @@
 #include <vector>
 
 #include "base/unique_fd.hpp"
-#include "instruments/watch/cgroup.hpp"
+#include "instruments/watch/process.hpp"
 #include "perf/job/values.hpp"
 #include "perf/plan/numa_nodes.hpp"
 #include "shmif/debug/debug.hpp"

@@ -2,7 +2,6 @@
 #include <string>
 #include <vector>
 
-#include "instruments/heat/attributes.hpp"
 #include "instruments/heat/control_text.hpp"
 #include "instruments/heat/damon.hpp"
 #include "instruments/heat/regions.hpp"

@@ -1,6 +1,6 @@
 #include <string>
 
-#include "instruments/membw/resctrl_files.hpp"
+#include "instruments/membw/resctrl.hpp"
 #include "instruments/membw/software_source.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/input.hpp"

@@ -10,7 +10,7 @@
 #include "instruments/heat/session.hpp"
 #include "instruments/membw/measure.hpp"
 #include "instruments/watch/capability.hpp"
-#include "instruments/why/sampler.hpp"
+#include "instruments/why/why.hpp"
 #include "perf/report/table.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"

@@ -15,8 +15,9 @@
 #include <vector>
 
 #include "instruments/heat/bus_heat.hpp"
-#include "instruments/heat/client_folder.hpp"
 #include "instruments/heat/control_text.hpp"
+#include "instruments/heat/heat_map.hpp"
+#include "instruments/heat/source.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/heat_wire.hpp"
 #include "tools/common/default_bus.hpp"

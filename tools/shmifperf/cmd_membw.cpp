@@ -9,11 +9,11 @@
 #include <cstdio>
 #include <memory>
 
-#include "instruments/membw/allocation.hpp"
 #include "instruments/membw/fill_load.hpp"
 #include "instruments/membw/measure.hpp"
 #include "instruments/membw/pmu_source.hpp"
-#include "instruments/membw/resctrl_source.hpp"
+#include "instruments/membw/resctrl.hpp"
+#include "instruments/membw/schemata.hpp"
 #include "instruments/membw/software_source.hpp"
 #include "perf/report/units.hpp"
 #include "tools/common/options.hpp"

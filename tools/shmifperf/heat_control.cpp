@@ -17,7 +17,7 @@
 #include "base/unique_fd.hpp"
 #include "bus/repair/port_owners.hpp"
 #include "instruments/heat/bus_heat.hpp"
-#include "instruments/heat/monitor_socket.hpp"
+#include "instruments/heat/monitor.hpp"
 #include "shmif/bus.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/shmifperf/watched.hpp"

@@ -4,7 +4,7 @@
 #include <optional>
 #include <string>
 
-#include "instruments/heat/damon_space.hpp"
+#include "instruments/heat/damon.hpp"
 #include "tools/common/options.hpp"
 
 namespace shmif::tools {

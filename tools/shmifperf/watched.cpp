@@ -8,7 +8,7 @@
 
 #include "base/number_list.hpp"
 #include "instruments/counters/kernel_counters.hpp"
-#include "instruments/inject/exec_stop.hpp"
+#include "instruments/watch/exec_stop.hpp"
 
 namespace shmif::tools {
 

@@ -1,7 +1,7 @@
 // What the kernel is asked for: which events count together, where, and with which settings; and
 // whose turn it is among event sets.
 
-#include "instruments/counters/group_plan.hpp"
+#include "instruments/counters/event_sets.hpp"
 
 #include <gtest/gtest.h>
 #include <linux/perf_event.h>
@@ -13,8 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "instruments/counters/event_sets.hpp"
-#include "instruments/counters/target_binding.hpp"
+#include "instruments/counters/kernel_counters.hpp"
 #include "tests/instruments/counters/fake_counters.hpp"
 
 namespace shmif::perf::test {

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "instruments/counters/errors.hpp"
+#include "instruments/counters/kernel_counters.hpp"
 #include "instruments/counters/session.hpp"
 #include "instruments/counters/stat.hpp"
-#include "instruments/counters/target_binding.hpp"
 #include "tests/instruments/counters/session_rig.hpp"
 
 namespace shmif::perf::test {

@@ -1,6 +1,6 @@
 // The five numbers that users of DAMON know: all of them or none, and nothing behind them.
 
-#include "instruments/heat/attributes.hpp"
+#include "instruments/heat/regions.hpp"
 
 #include <gtest/gtest.h>
 

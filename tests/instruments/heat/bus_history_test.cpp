@@ -1,6 +1,6 @@
 // The heat of a mapping of a bus over a long time: what is kept of it.
 
-#include "instruments/heat/bus_history.hpp"
+#include "instruments/heat/bus_heat.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // The directory in which the processes of a run share their access heat.
 
-#include "instruments/heat/client_folder.hpp"
+#include "instruments/heat/source.hpp"
 
 #include <gtest/gtest.h>
 #include <unistd.h>

@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "instruments/heat/monitor.hpp"
-#include "instruments/heat/monitor_socket.hpp"
 #include "tests/support/child_process.hpp"
 
 namespace shmif::perf::test {

@@ -1,6 +1,6 @@
 // Allocations of a control group in the course of a measurement, and that they are put back.
 
-#include "instruments/membw/allocation.hpp"
+#include "instruments/membw/schemata.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,14 +1,12 @@
 // The comparison of two sources: a verdict only for like with like, and none where it would be
 // luck.
 
-#include "instruments/membw/compare.hpp"
+#include "instruments/membw/measure.hpp"
 
 #include <gtest/gtest.h>
 
 #include <limits>
 #include <random>
-
-#include "instruments/membw/measure.hpp"
 
 namespace shmif::perf::test {
 namespace {

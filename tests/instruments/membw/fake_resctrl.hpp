@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "instruments/membw/resctrl_group.hpp"
+#include "instruments/membw/resctrl.hpp"
 #include "instruments/membw/schemata.hpp"
 #include "tests/instruments/membw/trees.hpp"
 

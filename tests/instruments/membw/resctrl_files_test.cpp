@@ -1,6 +1,6 @@
 // The texts of resctrl: each has one meaning, and no other text passes for a number.
 
-#include "instruments/membw/resctrl_files.hpp"
+#include "instruments/membw/resctrl.hpp"
 
 #include <gtest/gtest.h>
 

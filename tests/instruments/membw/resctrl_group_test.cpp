@@ -1,7 +1,7 @@
 // Groups of resctrl: all threads go in and come back to where they were, and only what was made
 // here is deleted.
 
-#include "instruments/membw/resctrl_group.hpp"
+#include "instruments/membw/resctrl.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // Windows of resctrl: bytes of all domains, and a reason whenever there is no number.
 
-#include "instruments/membw/resctrl_source.hpp"
+#include "instruments/membw/resctrl.hpp"
 
 #include <gtest/gtest.h>
 #include <unistd.h>

@@ -1,6 +1,6 @@
 // Which group a name means.
 
-#include "instruments/watch/cgroup.hpp"
+#include "instruments/watch/process.hpp"
 
 #include <gtest/gtest.h>
 

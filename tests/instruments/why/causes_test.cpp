@@ -10,7 +10,6 @@
 
 #include "instruments/why/analysis.hpp"
 #include "instruments/why/evidence.hpp"
-#include "instruments/why/losses.hpp"
 #include "tests/instruments/why/why_series.hpp"
 
 namespace shmif::perf::test {

@@ -10,7 +10,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "instruments/why/sampler.hpp"
+#include "instruments/why/why.hpp"
 #include "tests/instruments/membw/trees.hpp"
 
 namespace shmif::perf::test {

@@ -1,6 +1,6 @@
 // Control groups: which files tell what, of both versions and wherever they are mounted.
 
-#include "instruments/why/group_watch.hpp"
+#include "instruments/why/task_watch.hpp"
 
 #include <gtest/gtest.h>
 

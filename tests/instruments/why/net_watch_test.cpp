@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "instruments/why/analysis.hpp"
-#include "instruments/why/sampler.hpp"
+#include "instruments/why/why.hpp"
 #include "tests/instruments/membw/trees.hpp"
 #include "tests/instruments/why/why_series.hpp"
 #include "tests/support/child_process.hpp"

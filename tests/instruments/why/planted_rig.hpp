@@ -16,7 +16,7 @@
 
 #include "instruments/watch/clock.hpp"
 #include "instruments/why/analysis.hpp"
-#include "instruments/why/sampler.hpp"
+#include "instruments/why/why.hpp"
 #include "tests/support/child_process.hpp"
 
 namespace shmif::perf::test {

@@ -1,6 +1,6 @@
 // What is taken from the kernel's answers about queues and neighbours, which a test writes.
 
-#include "instruments/why/queue_dump.hpp"
+#include "instruments/why/net_watch.hpp"
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
@@ -17,7 +17,6 @@
 #include <string>
 #include <vector>
 
-#include "instruments/why/net_watch.hpp"
 #include "tests/instruments/membw/trees.hpp"
 
 namespace shmif::perf::test {

@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "instruments/why/sampler.hpp"
+#include "instruments/why/why.hpp"
 #include "tests/support/child_process.hpp"
 
 namespace shmif::perf::test {

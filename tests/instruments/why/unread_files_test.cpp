@@ -3,7 +3,7 @@
 
 #include <array>
 
-#include "instruments/why/why_result.hpp"
+#include "instruments/why/why.hpp"
 #include "tests/instruments/why/files_of_processes.hpp"
 
 namespace shmif::perf::test {

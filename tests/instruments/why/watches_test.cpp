@@ -13,12 +13,10 @@
 #include <utility>
 #include <vector>
 
-#include "instruments/why/group_watch.hpp"
 #include "instruments/why/machine_watch.hpp"
 #include "instruments/why/net_watch.hpp"
-#include "instruments/why/port_watch.hpp"
-#include "instruments/why/sampler.hpp"
-#include "instruments/why/why_result.hpp"
+#include "instruments/why/task_watch.hpp"
+#include "instruments/why/why.hpp"
 #include "tests/instruments/membw/trees.hpp"
 #include "tests/instruments/why/why_series.hpp"
 #include "tests/support/child_process.hpp"

@@ -1,6 +1,6 @@
 // What `why` can see, on this machine and on trees of others.
 
-#include "instruments/why/sampler.hpp"
+#include "instruments/why/why.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>

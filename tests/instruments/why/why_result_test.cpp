@@ -1,6 +1,6 @@
 // The result of a watch: figures of the machine, of buses and of ports, each under its own name.
 
-#include "instruments/why/why_result.hpp"
+#include "instruments/why/why.hpp"
 
 #include <gtest/gtest.h>
 
@@ -9,8 +9,7 @@
 #include <vector>
 
 #include "bus/repair/port_owners.hpp"
-#include "instruments/why/port_watch.hpp"
-#include "instruments/why/sampler.hpp"
+#include "instruments/why/machine_watch.hpp"
 #include "tests/instruments/membw/trees.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"

@@ -14,7 +14,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "instruments/watch/cgroup.hpp"
+#include "instruments/watch/process.hpp"
 #include "perf/control/campaign.hpp"
 #include "tests/perf/control/run_plan.hpp"
 #include "tests/support/child_process.hpp"

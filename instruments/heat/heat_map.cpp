@@ -1,16 +1,197 @@
+#include "instruments/heat/heat_map.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 #include <span>
+#include <utility>
 
 #include "base/printable.hpp"
 #include "base/text.hpp"
-#include "instruments/heat/heat_map.hpp"
 #include "instruments/heat/session.hpp"
 
 namespace shmif::perf {
+namespace {
+
+/// Memory counts as equally hot if it was accessed at least nine tenths as often as the hottest.
+constexpr double kNearly = 0.9;
+
+/// An address at which the number of accesses changes, and by how much.
+struct HeatStep {
+  std::uint64_t at = 0;
+  std::ptrdiff_t windows = 0;
+  double share = 0;
+};
+
+/// Stretches of bytes that were accessed in the same windows, sorted and disjoint. Bytes without an
+/// access are left out.
+std::vector<HeatStretch> stretches_of(const HeatResult& result) {
+  std::vector<HeatStep> steps;
+  for (const HeatWindow& window : result.windows) {
+    for (const Region& region : window.regions) {
+      if (region.accesses == 0 || window.samples == 0) continue;
+      const double share = static_cast<double>(region.accesses) / window.samples /
+                           static_cast<double>(result.windows.size());
+      steps.push_back({region.begin, 1, share});
+      steps.push_back({region.end, -1, -share});
+    }
+  }
+  std::ranges::sort(steps, {}, &HeatStep::at);
+  std::vector<HeatStretch> stretches;
+  HeatStep now;
+  for (const HeatStep& step : steps) {
+    if (now.windows > 0 && step.at > now.at) {
+      stretches.push_back(
+          {{now.at, step.at}, static_cast<std::size_t>(now.windows), std::min(now.share, 1.0)});
+    }
+    now = {step.at, now.windows + step.windows, now.share + step.share};
+    if (now.windows == 0) now.share = 0;  // without the rounding errors of the sums
+  }
+  return stretches;
+}
+
+/// The parts of `stretches` that lie in `range`.
+std::vector<HeatStretch> within(const std::vector<HeatStretch>& stretches, AddressRange range) {
+  std::vector<HeatStretch> parts;
+  auto each = std::ranges::upper_bound(stretches, range.begin, {},
+                                       [](const HeatStretch& one) { return one.range.end; });
+  for (; each != stretches.end() && each->range.begin < range.end; ++each) {
+    parts.push_back(*each);
+    parts.back().range = {std::max(each->range.begin, range.begin),
+                          std::min(each->range.end, range.end)};
+  }
+  return parts;
+}
+
+/// Memory that was accessed in this many windows counts as accessed all the time.
+std::size_t nine_of_ten(std::size_t windows) {
+  return windows - windows / 10;
+}
+
+std::string in_windows(std::size_t windows) {
+  if (windows == 1) return "in the one window";
+  if (nine_of_ten(windows) < windows) return "in nine of ten windows";
+  return "in each of " + std::to_string(windows) + " windows";
+}
+
+/// "64.0 KiB of pattern at 128.0 KiB".
+std::string place_of(AddressRange hot, const NamedRange& memory) {
+  const std::string name =
+      memory.name.empty() ? base::hex(memory.range.begin) : base::printable(memory.name);
+  if (hot == memory.range) return name + " (" + heat_bytes(hot.bytes()) + ')';
+  return heat_bytes(hot.bytes()) + " of " + name + " at " +
+         heat_bytes(hot.begin - memory.range.begin);
+}
+
+/// " in any of 4 windows", for what never happened.
+std::string heat_in_any(std::size_t windows) {
+  return windows == 1 ? " in the one window" : " in any of " + std::to_string(windows) + " windows";
+}
+
+}  // namespace
+
+std::string bytes_with_care(const HeatResult& result, std::uint64_t bytes) {
+  const std::string& precision = result.provenance.precision;
+  if (precision == "mapping") return "mappings with " + heat_bytes(bytes);
+  return (precision == "page" ? "" : "about ") + heat_bytes(bytes);
+}
+
+std::string heat_share(double share) {
+  if (!(share > 0)) return "0 %";
+  if (share < 0.01) return "below 1 %";
+  if (share < 1 && share > 0.99) return "over 99 %";
+  return std::to_string(std::lround(share * 100)) + " %";
+}
+
+std::optional<HeatStretch> hottest_of(const std::vector<HeatStretch>& stretches) {
+  double most = 0;
+  for (const HeatStretch& each : stretches) most = std::max(most, each.share);
+  std::optional<HeatStretch> best;
+  for (std::size_t i = 0; i < stretches.size(); ++i) {
+    HeatStretch one = stretches[i];
+    if (one.share < kNearly * most) continue;
+    double sum = one.share * static_cast<double>(one.range.bytes());
+    for (; i + 1 < stretches.size(); ++i) {
+      const HeatStretch& next = stretches[i + 1];
+      if (next.range.begin != one.range.end || next.share < kNearly * most) break;
+      sum += next.share * static_cast<double>(next.range.bytes());
+      one.range.end = next.range.end;
+      one.windows = std::min(one.windows, next.windows);
+    }
+    one.share = sum / static_cast<double>(one.range.bytes());
+    if (!best || one.range.bytes() > best->range.bytes()) best = one;
+  }
+  return best;
+}
+
+std::string heat_target(const HeatResult& result) {
+  std::string name = base::printable(result.name);
+  if (result.process.number == 0) return name;
+  return "process " + std::to_string(result.process.number) +
+         (name.empty() ? "" : " (" + name + ')');
+}
+
+std::string heat_conclusion(const HeatResult& result) {
+  const std::string who = heat_target(result) + ": ";
+  const std::size_t windows = result.windows.size();
+  if (windows == 0) return who + "not measured";
+  const bool is_of_writes = !result.provenance.reads_precision.empty();
+  const char* const accessed = is_of_writes ? "written " : "accessed ";
+  const auto all = stretches_of(result);
+  std::uint64_t whole = 0, steady = 0, any = 0;
+  std::vector<std::pair<HeatStretch, const NamedRange*>> hot;  // the hottest of each range
+  for (const NamedRange& each : result.ranges) {
+    whole += each.range.bytes();
+    const auto parts = within(all, each.range);
+    for (const HeatStretch& part : parts) {
+      any += part.range.bytes();
+      if (part.windows >= nine_of_ten(windows)) steady += part.range.bytes();
+    }
+    if (const auto one = hottest_of(parts)) hot.emplace_back(*one, &each);
+  }
+  if (hot.empty())
+    return who + (is_of_writes ? "no write to " : "no access to ") + heat_bytes(whole) +
+           heat_in_any(windows);
+  const double share = static_cast<double>(steady) / static_cast<double>(whole);
+  std::string text = who;
+  text += steady == 0 ? "none of " + heat_bytes(whole) + " was " + accessed
+                      : bytes_with_care(result, steady) + " of " + heat_bytes(whole) + " (" +
+                            heat_share(share) + ") were " + accessed;
+  text += in_windows(windows);
+  if (any != steady) text += ", " + heat_bytes(any) + " in any";
+  const auto share_of = [](const auto& one) { return one.first.share; };
+  const double most = share_of(*std::ranges::max_element(hot, {}, share_of));
+  std::erase_if(hot, [&](const auto& one) { return share_of(one) < kNearly * most; });
+  const auto& [stretch, memory] =
+      *std::ranges::max_element(hot, {}, [](const auto& one) { return one.first.range.bytes(); });
+  return text + "; hottest: " + place_of(stretch.range, *memory) + ", in " +
+         heat_share(stretch.share) + " of the samples";
+}
+
+std::string heat_folded(const std::string& text, std::size_t columns, const std::string& first) {
+  constexpr const char* kIndent = "  ";
+  std::string lines;
+  std::string line = first;
+  bool begins = true;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find(' ', at), text.size());
+    if (!begins && line.size() + 1 + (end - at) > columns) {
+      lines += line + '\n';
+      line = kIndent;
+    } else if (!begins) {
+      line += ' ';
+    }
+    line += text.substr(at, end - at);
+    begins = false;
+    at = end + 1;
+  }
+  return lines + line + '\n';
+}
+
 namespace {
 
 constexpr std::size_t kMaxRows = 20;
@@ -265,14 +446,15 @@ std::string target_picture(const HeatResult& result, std::size_t columns, std::s
   return first_lines(text + mapping_rows(result), rows);
 }
 
-}  // namespace
-
+/// The character for a share of the samples (0 to 1).
 char heat_character(double share) noexcept {
   if (!(share > 0)) return kHeatScale.front();
   const auto steps = static_cast<double>(kHeatScale.size() - 1);
   const auto step = static_cast<std::size_t>(std::ceil(std::min(share, 1.0) * steps - 1e-9));
   return kHeatScale[std::clamp<std::size_t>(step, 1, kHeatScale.size() - 1)];
 }
+
+}  // namespace
 
 std::vector<double> heat_of(const HeatWindow& window, AddressRange range, std::size_t cells,
                             HeatOf of) {
@@ -373,12 +555,116 @@ std::string heat_picture(const std::vector<const HeatResult*>& results,
   return first_lines(text, rows - std::min<std::size_t>(rows, 1));
 }
 
+std::vector<std::uint64_t> working_set_percentiles(const std::vector<HeatWindow>& windows) {
+  std::vector<std::uint64_t> bytes;
+  bytes.reserve(windows.size());
+  for (const HeatWindow& window : windows) bytes.push_back(window.working_set_bytes);
+  std::ranges::sort(bytes);
+  std::vector<std::uint64_t> found;
+  if (bytes.empty()) return found;
+  for (const double per_cent : {0.0, 25.0, 50.0, 75.0, 100.0}) {
+    found.push_back(bytes[base::nearest_rank(bytes.size(), per_cent) - 1]);
+  }
+  return found;
+}
+
 std::string heat_slowness(const HeatResult& result) {
   if (result.rest_s < 1 || !result.reason.empty()) return "";
   return "a sample of process " + std::to_string(result.process.number) +
          " is costly: the next one begins " + std::to_string(std::lround(result.rest_s)) +
          " s later, to take little of the time (--budget allows more; Ctrl-C ends it and shows "
          "what is known)";
+}
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+template <class T>
+Json or_null(const std::optional<T>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+Json text_or_null(const std::string& text) {
+  return text.empty() ? Json(nullptr) : Json(text);
+}
+
+Json target_json(const HeatResult& result) {
+  auto ranges = Json::array();
+  for (const NamedRange& each : result.ranges) {
+    ranges.push_back(
+        {{"begin", each.range.begin}, {"end", each.range.end}, {"name", text_or_null(each.name)}});
+  }
+  auto mappings = Json::array();
+  for (const MappingLooks::Mapping& each : result.mappings.mappings) {
+    mappings.push_back({{"begin", each.memory.range.begin},
+                        {"end", each.memory.range.end},
+                        {"name", text_or_null(each.memory.name)},
+                        {"accesses", each.accesses}});
+  }
+  const bool is_process = result.process.number != 0;
+  return {{"pid", is_process ? Json(result.process.number) : Json(nullptr)},
+          {"name", text_or_null(result.name)},
+          {"source", text_or_null(result.provenance.source)},
+          {"precision", text_or_null(result.provenance.precision)},
+          {"means", text_or_null(result.provenance.means)},
+          {"writes_reason", text_or_null(result.provenance.writes_reason)},
+          {"reads_precision", text_or_null(result.provenance.reads_precision)},
+          {"reads_reason", text_or_null(result.provenance.reads_reason)},
+          {"note", text_or_null(result.provenance.note)},
+          {"kdamond_pid", result.kernel_thread != 0 ? Json(result.kernel_thread) : Json(nullptr)},
+          {"fallback_reason", text_or_null(result.fallback_reason)},
+          {"has_ended", result.has_ended},
+          {"reason", text_or_null(result.reason)},
+          {"ranges", std::move(ranges)},
+          {"mapping_looks", result.mappings.looks},
+          {"mappings", std::move(mappings)}};
+}
+
+Json window_json(const HeatWindow& window) {
+  auto regions = Json::array();
+  for (const Region& region : window.regions) {
+    regions.push_back({{"begin", region.begin},
+                       {"end", region.end},
+                       {"accesses", region.accesses},
+                       {"writes", or_null(region.writes)},
+                       {"age", region.age}});
+  }
+  return {{"begin_s", window.begin_s},
+          {"end_s", window.end_s},
+          {"samples", window.samples},
+          {"working_set_bytes", window.working_set_bytes},
+          {"regions", std::move(regions)}};
+}
+
+Json percentiles_json(const HeatResult& result) {
+  const auto bytes = working_set_percentiles(result.windows);
+  if (bytes.empty()) return nullptr;
+  return {{"0", bytes[0]}, {"25", bytes[1]}, {"50", bytes[2]}, {"75", bytes[3]}, {"100", bytes[4]}};
+}
+
+Json result_json(const HeatResult& result) {
+  auto windows = Json::array();
+  for (const HeatWindow& window : result.windows) windows.push_back(window_json(window));
+  return {{"target", target_json(result)},
+          {"working_set_bytes_percentiles", percentiles_json(result)},
+          {"windows", std::move(windows)}};
+}
+
+}  // namespace
+
+std::string heat_json(const std::vector<HeatResult>& results, const HeatAttributes& attributes,
+                      bool partial) {
+  Json whole{{"attrs", attributes_text(attributes)}, {"partial", partial}};
+  if (results.size() == 1) {
+    whole.update(result_json(results.front()));
+  } else {
+    auto targets = Json::array();
+    for (const HeatResult& each : results) targets.push_back(result_json(each));
+    whole["targets"] = std::move(targets);
+  }
+  constexpr int kIndent = 1;
+  return whole.dump(kIndent, ' ', true, nlohmann::json::error_handler_t::replace) + '\n';
 }
 
 }  // namespace shmif::perf

@@ -1,4 +1,4 @@
-#include "instruments/inject/exec_stop.hpp"
+#include "instruments/watch/exec_stop.hpp"
 
 #include <elf.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 // Programs that give us a userfaultfd before their first instruction, and do not notice.
 
-#include "instruments/inject/exec_stop.hpp"
+#include "instruments/watch/exec_stop.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/wait.h>
