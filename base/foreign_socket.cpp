@@ -19,10 +19,8 @@
 #include <system_error>
 #include <utility>
 
-#include "base/close_all_but.hpp"
-#include "base/descriptor_kind.hpp"
+#include "base/descriptors.hpp"
 #include "base/fork_guard.hpp"
-#include "base/rights.hpp"
 
 namespace shmif::base {
 namespace {

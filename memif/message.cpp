@@ -2,7 +2,7 @@
 
 #include <span>
 
-#include "base/descriptor_kind.hpp"
+#include "base/descriptors.hpp"
 
 namespace shmif::memif {
 

@@ -5,7 +5,7 @@
 
 #include <utility>
 
-#include "base/descriptor_kind.hpp"
+#include "base/descriptors.hpp"
 #include "shmif/foreign/connection.hpp"
 
 namespace shmif::memif {

@@ -25,11 +25,11 @@
 #include <utility>
 #include <vector>
 
+#include "base/descriptors.hpp"
+#include "base/files.hpp"
 #include "base/fork_guard.hpp"
-#include "base/proc.hpp"
 #include "base/quantity.hpp"
-#include "base/quiet_thread.hpp"
-#include "base/rights.hpp"
+#include "base/signals.hpp"
 #include "base/text.hpp"
 #include "base/unique_fd.hpp"
 #include "shmif/heat_wire.hpp"

@@ -12,7 +12,7 @@
 #include <string>
 #include <utility>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "shmif/debug/whole_lines.hpp"
 
 namespace shmif {

@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <span>
 
-#include "base/ring_memory.hpp"
+#include "base/shared_memory.hpp"
 #include "base/unique_fd.hpp"
 
 namespace shmif::tap {

@@ -10,7 +10,7 @@
 #include <span>
 #include <string>
 
-#include "base/rights.hpp"
+#include "base/descriptors.hpp"
 
 namespace shmif::tap {
 namespace {

@@ -19,7 +19,7 @@
 #include <span>
 
 #include "base/result.hpp"
-#include "base/ring_memory.hpp"
+#include "base/shared_memory.hpp"
 #include "base/unique_fd.hpp"
 
 namespace shmif::tap {

@@ -29,7 +29,7 @@
 #include <system_error>
 #include <utility>
 
-#include "base/close_all_but.hpp"
+#include "base/descriptors.hpp"
 #include "tap/features.hpp"
 #include "tap/netlink.hpp"
 #include "tap/netns.hpp"

@@ -10,8 +10,8 @@
 #include <optional>
 #include <utility>
 
-#include "base/descriptor_kind.hpp"
-#include "base/signal_guard.hpp"
+#include "base/descriptors.hpp"
+#include "base/signals.hpp"
 #include "shmif/foreign/connection.hpp"
 
 namespace shmif::vhost {

@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "base/descriptor_kind.hpp"
+#include "base/descriptors.hpp"
 
 namespace shmif::vhost {
 namespace {

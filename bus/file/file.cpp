@@ -10,7 +10,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "base/signal_guard.hpp"
+#include "base/signals.hpp"
 #include "base/wall_clock.hpp"
 #include "bus/file/file_common.hpp"
 #include "bus/file/file_system.hpp"

@@ -4,7 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/signal_guard.hpp"
+#include "base/signals.hpp"
 
 namespace shmif::bus {
 

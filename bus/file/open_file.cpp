@@ -14,7 +14,6 @@
 #include <cstdio>
 #include <cstring>
 
-#include "base/printable.hpp"
 #include "base/text.hpp"
 #include "bus/file/file.hpp"
 #include "bus/file/file_common.hpp"

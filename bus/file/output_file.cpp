@@ -18,7 +18,7 @@
 #include <optional>
 #include <utility>
 
-#include "base/signal_guard.hpp"
+#include "base/signals.hpp"
 #include "bus/file/file_common.hpp"
 #include "bus/layout.hpp"
 

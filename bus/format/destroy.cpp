@@ -15,7 +15,7 @@
 #include <memory>
 #include <random>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "base/unique_fd.hpp"
 #include "bus/file/file.hpp"
 #include "bus/file/file_common.hpp"

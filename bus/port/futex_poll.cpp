@@ -13,7 +13,7 @@
 #include <new>
 #include <utility>
 
-#include "base/ring_memory.hpp"
+#include "base/shared_memory.hpp"
 #include "bus/atomics.hpp"
 
 namespace shmif::bus {

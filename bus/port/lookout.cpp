@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "base/quiet_thread.hpp"
+#include "base/signals.hpp"
 #include "bus/port/doorbell.hpp"
 
 namespace shmif::bus {

@@ -6,7 +6,7 @@
 #include <limits>
 #include <utility>
 
-#include "base/proc.hpp"
+#include "base/files.hpp"
 #include "bus/file/file.hpp"
 #include "bus/file/file_system.hpp"
 #include "bus/file/geometry.hpp"

@@ -13,7 +13,7 @@
 #include <string_view>
 #include <utility>
 
-#include "base/proc.hpp"
+#include "base/files.hpp"
 #include "bus/file/nameplate.hpp"
 #include "bus/layout.hpp"
 

@@ -16,7 +16,6 @@
 #include <optional>
 
 #include "base/nearest.hpp"
-#include "base/number_list.hpp"
 #include "base/quantity.hpp"
 #include "base/unique_fd.hpp"
 #include "instruments/counters/event_text.hpp"

@@ -4,7 +4,6 @@
 #include <charconv>
 #include <cmath>
 
-#include "base/number_list.hpp"
 #include "base/quantity.hpp"
 #include "base/text.hpp"
 

@@ -17,7 +17,6 @@
 #include <cstring>
 #include <string>
 
-#include "base/number_list.hpp"
 #include "base/quantity.hpp"
 #include "instruments/counters/errors.hpp"
 #include "instruments/counters/session.hpp"

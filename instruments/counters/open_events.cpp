@@ -9,7 +9,7 @@
 #include <chrono>
 #include <thread>
 
-#include "base/number_list.hpp"
+#include "base/quantity.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {

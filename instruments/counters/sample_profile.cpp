@@ -9,7 +9,7 @@
 #include <cstdio>
 #include <utility>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "instruments/counters/kernel_counters.hpp"
 
 namespace shmif::perf {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/nearest_rank.hpp"
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "bus/file/parts.hpp"
 #include "bus/repair/port_owners.hpp"
 #include "instruments/heat/heat_map.hpp"

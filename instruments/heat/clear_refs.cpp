@@ -4,7 +4,7 @@
 #include <map>
 #include <utility>
 
-#include "base/proc.hpp"
+#include "base/files.hpp"
 #include "base/quantity.hpp"
 #include "instruments/heat/source.hpp"
 #include "instruments/watch/lines.hpp"

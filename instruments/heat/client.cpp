@@ -17,7 +17,7 @@
 #include <span>
 #include <utility>
 
-#include "base/descriptor_kind.hpp"
+#include "base/descriptors.hpp"
 #include "base/foreign_socket.hpp"
 #include "base/text.hpp"
 #include "base/unique_fd.hpp"

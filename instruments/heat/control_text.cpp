@@ -5,8 +5,8 @@
 #include <cerrno>
 #include <utility>
 
-#include "base/printable.hpp"
 #include "base/quantity.hpp"
+#include "base/text.hpp"
 
 namespace shmif::perf {
 namespace {

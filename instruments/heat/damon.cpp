@@ -9,8 +9,7 @@
 #include <thread>
 #include <utility>
 
-#include "base/printable.hpp"
-#include "base/proc.hpp"
+#include "base/files.hpp"
 #include "base/quantity.hpp"
 #include "base/text.hpp"
 #include "instruments/heat/page_scan.hpp"

@@ -10,7 +10,6 @@
 #include <span>
 #include <utility>
 
-#include "base/printable.hpp"
 #include "base/text.hpp"
 #include "instruments/heat/session.hpp"
 

@@ -21,7 +21,7 @@
 #include <thread>
 #include <utility>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "instruments/heat/heat_map.hpp"
 #include "shmif/debug/debug.hpp"
 

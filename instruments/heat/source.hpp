@@ -10,8 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/files.hpp"
 #include "base/result.hpp"
-#include "base/temporary_folder.hpp"
 #include "base/unique_fd.hpp"
 #include "instruments/heat/regions.hpp"
 #include "instruments/watch/kernel_files.hpp"

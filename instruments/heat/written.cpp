@@ -18,7 +18,7 @@
 #include <string_view>
 #include <utility>
 
-#include "base/proc.hpp"
+#include "base/files.hpp"
 #include "base/unique_fd.hpp"
 #include "instruments/heat/page_scan.hpp"
 #include "instruments/heat/source.hpp"

@@ -6,7 +6,7 @@
 #include <optional>
 #include <set>
 
-#include "base/proc.hpp"
+#include "base/files.hpp"
 #include "base/quantity.hpp"
 #include "instruments/membw/resctrl.hpp"
 #include "instruments/watch/capability.hpp"

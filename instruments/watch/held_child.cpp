@@ -22,7 +22,7 @@
 #include <string_view>
 #include <utility>
 
-#include "base/signal_state.hpp"
+#include "base/signals.hpp"
 #include "bus/file/output_file.hpp"
 
 namespace shmif::perf {

@@ -23,11 +23,10 @@
 #include <utility>
 #include <vector>
 
-#include "base/close_all_but.hpp"
+#include "base/descriptors.hpp"
 #include "base/fork_guard.hpp"
 #include "base/quantity.hpp"
 #include "base/result.hpp"
-#include "base/rights.hpp"
 #include "base/unique_fd.hpp"
 
 namespace shmif::perf {

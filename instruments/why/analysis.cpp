@@ -8,7 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/printable.hpp"
 #include "base/text.hpp"
 #include "instruments/why/evidence.hpp"
 #include "shmif/debug/debug.hpp"

@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <utility>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "base/number_list.hpp"
 #include "base/quantity.hpp"
 #include "base/result.hpp"
 #include "base/text.hpp"

@@ -8,7 +8,7 @@
 #include <sstream>
 #include <utility>
 
-#include "base/proc.hpp"
+#include "base/files.hpp"
 #include "base/quantity.hpp"
 #include "base/text.hpp"
 #include "instruments/why/kernel_text.hpp"

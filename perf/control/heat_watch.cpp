@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/quiet_thread.hpp"
+#include "base/signals.hpp"
 #include "bus/file/parts.hpp"
 #include "instruments/heat/page_scan.hpp"
 #include "instruments/watch/clock.hpp"

@@ -8,7 +8,7 @@
 #include <system_error>
 #include <utility>
 
-#include "base/quiet_thread.hpp"
+#include "base/signals.hpp"
 #include "instruments/membw/pmu_source.hpp"
 #include "instruments/membw/resctrl.hpp"
 #include "instruments/membw/software_source.hpp"

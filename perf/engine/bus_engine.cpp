@@ -15,7 +15,7 @@
 #include <string_view>
 #include <utility>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/engine/link_end.hpp"
 #include "perf/engine/wires.hpp"

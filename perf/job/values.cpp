@@ -6,7 +6,7 @@
 #include <optional>
 #include <set>
 
-#include "base/number_list.hpp"
+#include "base/quantity.hpp"
 #include "base/text.hpp"
 
 namespace shmif::perf {

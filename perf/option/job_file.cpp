@@ -13,7 +13,7 @@
 #include <string_view>
 #include <utility>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "perf/option/option_table.hpp"
 
 namespace shmif::perf {

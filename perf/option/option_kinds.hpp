@@ -12,7 +12,6 @@
 #include <span>
 #include <utility>
 
-#include "base/raw_text.hpp"
 #include "base/text.hpp"
 #include "perf/job/values.hpp"
 #include "perf/option/option_table.hpp"

@@ -4,7 +4,7 @@
 #include <array>
 
 #include "base/nearest.hpp"
-#include "base/raw_text.hpp"
+#include "base/text.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/option/keywords.hpp"
 #include "perf/option/option_kinds.hpp"

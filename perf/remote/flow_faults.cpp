@@ -7,7 +7,7 @@
 #include <optional>
 #include <vector>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "instruments/why/analysis.hpp"
 #include "instruments/why/cause.hpp"
 #include "instruments/why/evidence.hpp"

@@ -14,7 +14,7 @@
 #include <new>
 #include <utility>
 
-#include "base/close_all_but.hpp"
+#include "base/descriptors.hpp"
 #include "perf/control/campaign.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/remote/saved_states.hpp"

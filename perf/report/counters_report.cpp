@@ -6,8 +6,8 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "base/number_list.hpp"
-#include "base/printable.hpp"
+#include "base/quantity.hpp"
+#include "base/text.hpp"
 #include "perf/report/table.hpp"
 
 namespace shmif::perf {

@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "perf/report/fields.hpp"
 #include "perf/report/text.hpp"
 

@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 
 namespace shmif::perf {
 namespace {

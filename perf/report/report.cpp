@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <nlohmann/json.hpp>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "base/unique_fd.hpp"
 #include "perf/report/json_reader.hpp"
 

@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <string_view>
 
-#include "base/columns.hpp"
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "perf/report/units.hpp"
 
 namespace shmif::perf {

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "perf/job/values.hpp"
 #include "perf/report/fields.hpp"
 #include "perf/report/table.hpp"

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "base/columns.hpp"
+#include "base/text.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/report/fields.hpp"
 #include "perf/report/table.hpp"

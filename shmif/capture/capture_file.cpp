@@ -13,7 +13,7 @@
 #include <csignal>
 #include <utility>
 
-#include "base/signal_guard.hpp"
+#include "base/signals.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif {

@@ -6,7 +6,6 @@
 #include <thread>
 #include <utility>
 
-#include "base/printable.hpp"
 #include "base/text.hpp"
 #include "base/wall_clock.hpp"
 #include "bus/board/board.hpp"

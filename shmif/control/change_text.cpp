@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <set>
 
-#include "base/printable.hpp"
 #include "base/text.hpp"
 
 namespace shmif {

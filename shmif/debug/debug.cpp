@@ -10,7 +10,6 @@
 #include <cstdio>
 #include <memory>
 
-#include "base/printable.hpp"
 #include "base/text.hpp"
 #include "shmif/debug/whole_lines.hpp"
 

@@ -10,7 +10,7 @@
 #include <memory>
 #include <utility>
 
-#include "base/signal_guard.hpp"
+#include "base/signals.hpp"
 
 namespace shmif {
 namespace {

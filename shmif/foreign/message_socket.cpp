@@ -4,7 +4,7 @@
 
 #include <cerrno>
 
-#include "base/rights.hpp"
+#include "base/descriptors.hpp"
 
 namespace shmif {
 

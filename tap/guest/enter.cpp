@@ -18,7 +18,7 @@
 #include <optional>
 #include <string>
 
-#include "base/proc.hpp"
+#include "base/files.hpp"
 #include "base/unique_fd.hpp"
 
 namespace shmif::tap {

@@ -26,8 +26,8 @@
 #include <string>
 #include <vector>
 
-#include "base/close_all_but.hpp"
-#include "base/regular_file.hpp"
+#include "base/descriptors.hpp"
+#include "base/files.hpp"
 #include "tap/guest/enter.hpp"
 #include "tap/guest/ids.hpp"
 #include "tap/guest/mounts.hpp"

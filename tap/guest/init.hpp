@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "base/signal_state.hpp"
+#include "base/signals.hpp"
 #include "tap/guest/guest.hpp"
 
 namespace shmif::tap {

@@ -19,7 +19,7 @@
 #include <string_view>
 #include <utility>
 
-#include "base/regular_file.hpp"
+#include "base/files.hpp"
 #include "base/unique_fd.hpp"
 #include "tap/no_namespaces.hpp"
 

@@ -7,8 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/descriptor_kind.hpp"
-#include "base/rights.hpp"
+#include "base/descriptors.hpp"
 
 namespace shmif::tap {
 

@@ -18,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/descriptor_kind.hpp"
+#include "base/descriptors.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/holdings.hpp"

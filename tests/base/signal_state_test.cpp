@@ -1,6 +1,6 @@
 // What programs inherit of signals: all that was ignored and blocked when this one was started.
 
-#include "base/signal_state.hpp"
+#include "base/signals.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/wait.h>

@@ -19,7 +19,7 @@
 #include <thread>
 #include <vector>
 
-#include "base/proc.hpp"
+#include "base/files.hpp"
 #include "bus/file/nameplate.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/own_tmpfs.hpp"

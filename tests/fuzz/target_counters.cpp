@@ -3,7 +3,7 @@
 #include <fstream>
 #include <string>
 
-#include "base/number_list.hpp"
+#include "base/quantity.hpp"
 #include "instruments/counters/event_names.hpp"
 #include "instruments/counters/event_text.hpp"
 #include "tests/fuzz/bus_image.hpp"

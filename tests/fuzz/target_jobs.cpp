@@ -2,7 +2,7 @@
 #include <string>
 #include <vector>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "perf/job/values.hpp"
 #include "perf/option/job_file.hpp"
 #include "perf/option/option_table.hpp"

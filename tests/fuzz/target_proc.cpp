@@ -2,7 +2,7 @@
 #include <string>
 #include <string_view>
 
-#include "base/number_list.hpp"
+#include "base/quantity.hpp"
 #include "instruments/watch/process.hpp"
 #include "instruments/why/kernel_text.hpp"
 #include "tests/fuzz/bus_image.hpp"

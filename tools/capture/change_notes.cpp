@@ -6,7 +6,7 @@
 #include <limits>
 #include <utility>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 
 namespace shmif::tools {
 

@@ -4,7 +4,7 @@
 #include <fstream>
 #include <set>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "bus/repair/port_owners.hpp"
 
 namespace shmif::tools {

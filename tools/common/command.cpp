@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <string>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "tools/common/default_bus.hpp"
 #include "tools/common/output.hpp"
 

@@ -8,9 +8,8 @@
 #define CXXOPTS_NO_REGEX true
 #include <cxxopts.hpp>
 
-#include "base/printable.hpp"
 #include "base/quantity.hpp"
-#include "base/raw_text.hpp"
+#include "base/text.hpp"
 #include "shmif/debug/debug.hpp"
 #include "shmif/log.hpp"
 #include "tap/cidr.hpp"

@@ -11,9 +11,9 @@
 #include <new>
 #include <utility>
 
-#include "base/raw_text.hpp"
-#include "base/signal_state.hpp"
+#include "base/signals.hpp"
 #include "base/standard_streams.hpp"
+#include "base/text.hpp"
 #include "bus/file/sigbus_guard.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/log.hpp"

@@ -8,7 +8,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "base/columns.hpp"
+#include "base/text.hpp"
 
 namespace shmif::tools {
 

@@ -21,8 +21,8 @@
 #include <memory>
 #include <system_error>
 
-#include "base/close_all_but.hpp"
-#include "base/signal_state.hpp"
+#include "base/descriptors.hpp"
+#include "base/signals.hpp"
 #include "tools/common/program.hpp"
 
 extern char** environ;

@@ -16,7 +16,7 @@
 #include <fstream>
 #include <functional>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "tools/common/command.hpp"
 #include "tools/common/plain_file.hpp"
 #include "tools/common/signals.hpp"

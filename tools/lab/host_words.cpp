@@ -20,9 +20,8 @@
 #include <system_error>
 #include <utility>
 
-#include "base/printable.hpp"
+#include "base/files.hpp"
 #include "base/quantity.hpp"
-#include "base/regular_file.hpp"
 #include "base/text.hpp"
 #include "base/unique_fd.hpp"
 #include "tap/guest/mounts.hpp"

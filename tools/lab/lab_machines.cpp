@@ -16,7 +16,7 @@
 #include <system_error>
 #include <utility>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "tools/common/command.hpp"
 #include "tools/common/version.hpp"
 #include "tools/lab/lab_run.hpp"

@@ -14,7 +14,6 @@
 #include <thread>
 #include <utility>
 
-#include "base/printable.hpp"
 #include "base/text.hpp"
 #include "base/wall_clock.hpp"
 #include "tools/common/command.hpp"

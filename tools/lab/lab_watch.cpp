@@ -11,7 +11,6 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "base/printable.hpp"
 #include "base/text.hpp"
 #include "base/wall_clock.hpp"
 #include "tools/common/command.hpp"

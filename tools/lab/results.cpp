@@ -17,7 +17,6 @@
 #include <system_error>
 #include <utility>
 
-#include "base/printable.hpp"
 #include "base/text.hpp"
 #include "base/unique_fd.hpp"
 #include "bus/file/output_file.hpp"

@@ -19,7 +19,6 @@
 #include <system_error>
 #include <utility>
 
-#include "base/printable.hpp"
 #include "base/quantity.hpp"
 #include "base/text.hpp"
 #include "shmif/bus.hpp"

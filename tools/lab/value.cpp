@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <tuple>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 
 #define TOML_ENABLE_FORMATTERS 0
 #define TOML_EXCEPTIONS 1

@@ -20,7 +20,7 @@
 #include <mutex>
 #include <thread>
 
-#include "base/quiet_thread.hpp"
+#include "base/signals.hpp"
 
 namespace shmif::tools {
 namespace {

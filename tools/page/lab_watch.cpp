@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "base/quiet_thread.hpp"
+#include "base/signals.hpp"
 #include "tools/lab/state.hpp"
 
 namespace shmif::tools {

@@ -12,8 +12,8 @@
 #include <system_error>
 #include <utility>
 
+#include "base/files.hpp"
 #include "base/result.hpp"
-#include "base/temporary_folder.hpp"
 #include "shmif/filter.hpp"
 #include "shmif/port.hpp"
 #include "tools/capture/change_notes.hpp"

@@ -6,7 +6,7 @@
 #include <ctime>
 
 #include "base/error.hpp"
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "tools/common/command.hpp"
 
 namespace shmif::tools {

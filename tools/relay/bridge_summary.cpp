@@ -4,7 +4,6 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "base/printable.hpp"
 #include "base/text.hpp"
 
 namespace shmif::tools {

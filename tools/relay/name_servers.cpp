@@ -8,7 +8,7 @@
 #include <system_error>
 #include <utility>
 
-#include "base/regular_file.hpp"
+#include "base/files.hpp"
 
 namespace shmif::tools {
 

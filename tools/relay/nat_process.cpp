@@ -23,7 +23,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/temporary_folder.hpp"
+#include "base/files.hpp"
 #include "tap/cidr.hpp"
 #include "tools/common/program.hpp"
 #include "tools/relay/name_servers.hpp"

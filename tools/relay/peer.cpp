@@ -9,8 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/printable.hpp"
-#include "base/signal_guard.hpp"
+#include "base/signals.hpp"
 #include "base/text.hpp"
 #include "bus/limits.hpp"
 #include "tools/common/command.hpp"

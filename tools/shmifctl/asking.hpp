@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <string>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "shmif/control/change.hpp"
 #include "tools/common/options.hpp"
 #include "tools/show/describe.hpp"

@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/signal_guard.hpp"
+#include "base/signals.hpp"
 #include "base/standard_streams.hpp"
 #include "base/text.hpp"
 #include "shmif/fault_link.hpp"

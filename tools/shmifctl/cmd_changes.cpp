@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "base/printable.hpp"
 #include "base/standard_streams.hpp"
+#include "base/text.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/control/change.hpp"
 #include "tools/capture/change_notes.hpp"

@@ -13,7 +13,7 @@
 #include <string>
 #include <system_error>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/signals.hpp"

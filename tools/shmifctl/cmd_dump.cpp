@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "base/quantity.hpp"
-#include "base/signal_guard.hpp"
+#include "base/signals.hpp"
 #include "base/standard_streams.hpp"
 #include "base/text.hpp"
 #include "shmif/filter.hpp"

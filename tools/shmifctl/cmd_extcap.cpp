@@ -17,7 +17,6 @@
 #include <string_view>
 #include <vector>
 
-#include "base/printable.hpp"
 #include "base/text.hpp"
 #include "base/unique_fd.hpp"
 #include "shmif/filter.hpp"

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "shmif/control/change.hpp"
 #include "tools/shmifctl/asking.hpp"
 #include "tools/shmifctl/commands.hpp"

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "tools/common/json.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/values.hpp"

@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "base/printable.hpp"
 #include "base/standard_streams.hpp"
+#include "base/text.hpp"
 #include "shmif/ping.hpp"
 #include "shmif/port.hpp"
 #include "tap/cidr.hpp"

@@ -2,7 +2,7 @@
 
 #include <cstdio>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "shmif/bus.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/output.hpp"

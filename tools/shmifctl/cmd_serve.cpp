@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/socket_address.hpp"
 #include "tools/common/options.hpp"

@@ -10,8 +10,8 @@
 #include <optional>
 #include <vector>
 
-#include "base/printable.hpp"
 #include "base/standard_streams.hpp"
+#include "base/text.hpp"
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
 #include "tap/carrier.hpp"

@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "base/unique_fd.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/log.hpp"

@@ -5,7 +5,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "instruments/counters/stat.hpp"
 #include "instruments/heat/session.hpp"
 #include "instruments/membw/measure.hpp"

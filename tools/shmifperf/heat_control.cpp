@@ -13,7 +13,7 @@
 #include <filesystem>
 #include <utility>
 
-#include "base/close_all_but.hpp"
+#include "base/descriptors.hpp"
 #include "base/unique_fd.hpp"
 #include "bus/repair/port_owners.hpp"
 #include "instruments/heat/bus_heat.hpp"

@@ -4,7 +4,7 @@
 #include <cctype>
 #include <utility>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "perf/option/job_file.hpp"
 #include "perf/option/option_table.hpp"
 #include "perf/option/profiles.hpp"

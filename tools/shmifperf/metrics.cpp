@@ -11,7 +11,7 @@
 #include <map>
 #include <system_error>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "perf/result/run_result.hpp"
 #include "shmif/socket_address.hpp"
 #include "tools/common/command.hpp"

@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/quiet_thread.hpp"
+#include "base/signals.hpp"
 #include "base/unique_fd.hpp"
 #include "perf/remote/address.hpp"
 

@@ -6,7 +6,7 @@
 #include <csignal>
 #include <utility>
 
-#include "base/number_list.hpp"
+#include "base/quantity.hpp"
 #include "instruments/counters/kernel_counters.hpp"
 #include "instruments/watch/exec_stop.hpp"
 

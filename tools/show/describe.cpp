@@ -8,8 +8,6 @@
 #include <optional>
 #include <utility>
 
-#include "base/columns.hpp"
-#include "base/printable.hpp"
 #include "base/text.hpp"
 #include "bus/file/parts.hpp"
 #include "shmif/log.hpp"

@@ -16,8 +16,8 @@
 #include <sstream>
 #include <system_error>
 
-#include "base/printable.hpp"
-#include "base/proc.hpp"
+#include "base/files.hpp"
+#include "base/text.hpp"
 #include "tap/netlink.hpp"
 #include "tools/common/command.hpp"
 #include "tools/common/json.hpp"

@@ -12,7 +12,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "base/columns.hpp"
+#include "base/text.hpp"
 #include "tools/common/command.hpp"
 
 namespace shmif::tools {

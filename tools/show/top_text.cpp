@@ -7,7 +7,7 @@
 #include <tuple>
 #include <utility>
 
-#include "base/columns.hpp"
+#include "base/text.hpp"
 #include "tools/common/values.hpp"
 #include "tools/show/describe.hpp"
 

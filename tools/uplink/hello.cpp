@@ -10,7 +10,7 @@
 #include <climits>
 #include <string_view>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 
 namespace shmif::tools {
 namespace {

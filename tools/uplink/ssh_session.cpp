@@ -15,8 +15,8 @@
 #include <string_view>
 #include <utility>
 
-#include "base/printable.hpp"
 #include "base/result.hpp"
+#include "base/text.hpp"
 #include "shmif/debug/debug.hpp"
 #include "tools/common/command.hpp"
 #include "tools/common/program.hpp"

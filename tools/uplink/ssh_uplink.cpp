@@ -16,7 +16,7 @@
 #include <string>
 #include <utility>
 
-#include "base/signal_guard.hpp"
+#include "base/signals.hpp"
 #include "base/text.hpp"
 #include "bus/limits.hpp"
 #include "shmif/stream_link.hpp"

@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/signal_guard.hpp"
+#include "base/signals.hpp"
 #include "base/text.hpp"
 #include "shmif/log.hpp"
 #include "tap/netlink.hpp"

@@ -4,7 +4,7 @@
 
 #include <array>
 
-#include "base/printable.hpp"
+#include "base/text.hpp"
 #include "tests/support/run_tool.hpp"
 
 namespace shmif::perf {

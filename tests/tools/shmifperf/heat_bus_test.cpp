@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/columns.hpp"
+#include "base/text.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/paths.hpp"

@@ -1,15 +1,12 @@
-#include "base/printable.hpp"
+#include "base/text.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <optional>
 
 namespace shmif::base {
 namespace {
-
-bool is_continuation(char c) {
-  return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U;
-}
 
 /// A UTF-8 character and its length; length 0 if the text does not begin with a valid one.
 struct Character {
@@ -24,7 +21,7 @@ Character first_of(std::string_view text) {
   if (lead < 0xC2U || lead > 0xF4U || text.size() < length) return {};
   std::uint32_t code = lead & (0xFFU >> (length + 1));
   for (std::size_t i = 1; i < length; ++i) {
-    if (!is_continuation(text[i])) return {};
+    if (begins_character(text[i])) return {};
     code = code << 6U | (static_cast<unsigned char>(text[i]) & 0x3FU);
   }
   const bool too_long = (length == 3 && code < 0x800U) || (length == 4 && code < 0x10000U);
@@ -61,6 +58,8 @@ std::string replaced(std::string_view text, const Replace& replace) {
   return out;
 }
 
+constexpr std::size_t kIndentation = 4;
+
 }  // namespace
 
 std::string printable(std::string_view text) {
@@ -85,7 +84,7 @@ std::string shortened(std::string_view text, std::size_t max) {
   std::size_t characters = 0;
   std::size_t cut = 0;  // where to cut if the text is too long
   for (std::size_t at = 0; at < text.size(); ++at) {
-    if (is_continuation(text[at])) continue;
+    if (!begins_character(text[at])) continue;
     if (characters + 3 == max) cut = at;
     ++characters;
   }
@@ -108,6 +107,35 @@ std::string quote_command(std::string_view program, std::string_view word) {
   const std::string quoted = quote_word(word);
   const char mark = quoted == word ? '\'' : '"';
   return mark + std::string(program) + ' ' + quoted + mark;
+}
+
+std::string unfolded(std::string_view text, std::string_view row) {
+  if (text.find('\n') == std::string_view::npos) return std::string(text);
+  std::string out;
+  bool is_paragraph_over = false;
+  while (!text.empty()) {
+    std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(line.size() + 1, text.size()));
+    line = line.substr(0, line.find_last_not_of(' ') + 1);
+    const std::size_t indentation = std::min(line.find_first_not_of(' '), line.size());
+    const bool is_as_it_is = indentation < kIndentation && !out.empty();
+    if (!is_as_it_is) line.remove_prefix(indentation);
+    if (line.empty()) {
+      is_paragraph_over = !out.empty();
+      continue;
+    }
+    const bool is_row = line.starts_with("- ");
+    if (is_row) line.remove_prefix(2);
+    if (is_paragraph_over) {
+      out += "\n\n";
+    } else if (!out.empty()) {
+      out += is_row || is_as_it_is ? '\n' : ' ';
+    }
+    if (is_row) out += row;
+    out += line;
+    is_paragraph_over = false;
+  }
+  return out;
 }
 
 }  // namespace shmif::base

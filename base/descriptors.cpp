@@ -1,4 +1,4 @@
-#include "base/descriptor_kind.hpp"
+#include "base/descriptors.hpp"
 
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -13,6 +13,7 @@
 #include <charconv>
 #include <cstddef>
 #include <cstring>
+#include <span>
 #include <string_view>
 
 namespace shmif::base {
@@ -36,6 +37,20 @@ int domain_of(int socket) noexcept {
 }
 
 }  // namespace
+
+void close_all_but(std::initializer_list<int> kept, int first) noexcept {
+  std::array<int, 8> room{};
+  const std::size_t count = std::min(kept.size(), room.size());
+  std::copy_n(kept.begin(), count, room.begin());
+  const std::span<int> sorted = std::span(room).first(count);
+  std::ranges::sort(sorted);
+  for (const int fd : sorted) {
+    if (fd < first) continue;
+    if (fd > first) ::close_range(static_cast<unsigned>(first), static_cast<unsigned>(fd - 1), 0);
+    first = fd + 1;
+  }
+  ::close_range(static_cast<unsigned>(first), ~0U, 0);
+}
 
 DescriptorKind kind_of_descriptor(int descriptor) noexcept {
   if (::fcntl(descriptor, F_GET_SEALS) >= 0) return DescriptorKind::memory;

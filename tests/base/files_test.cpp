@@ -1,6 +1,6 @@
 // What is read of /proc: lines as proc(5) has them, and this very process.
 
-#include "base/proc.hpp"
+#include "base/files.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>

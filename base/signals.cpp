@@ -1,4 +1,4 @@
-#include "base/signal_state.hpp"
+#include "base/signals.hpp"
 
 #include <pthread.h>
 

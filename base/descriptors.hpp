@@ -1,16 +1,50 @@
 #pragma once
-// Descriptors beside a message on a Unix socket (SCM_RIGHTS): how they are put there, and found.
+// Descriptors that a child process inherited, and those that another program has sent.
 
 #include <sys/socket.h>
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <span>
 
 namespace shmif::base {
 
-/// Room for the descriptors beside one message, `most` of them.
+/// Closes every descriptor from number `first` on, except those in `kept`: at most eight; negative
+/// numbers there are ignored. Threads: safe, also in the child of a process with threads
+/// (async-signal-safe). Blocks: as close(2) does for each descriptor.
+void close_all_but(std::initializer_list<int> kept, int first) noexcept;
+
+/// Each kind is one bit, so that "|" combines them into sets.
+enum class DescriptorKind : std::uint8_t {
+  other = 0,
+  memory = 1,  ///< a memfd, or a file in tmpfs or hugetlbfs
+  eventfd = 2,
+  pipe = 4,
+  unix_socket = 8,
+  pagemap = 16,  ///< /proc/PID/pagemap
+  network = 32,  ///< a TAP device, or a packet or netlink socket
+};
+
+constexpr unsigned operator|(DescriptorKind a, DescriptorKind b) noexcept {
+  return static_cast<unsigned>(a) | static_cast<unsigned>(b);
+}
+constexpr unsigned operator|(unsigned a, DescriptorKind b) noexcept {
+  return a | static_cast<unsigned>(b);
+}
+
+/// Asks the kernel only for the name and the seals: any other call may wait without end in a file
+/// system that the other program runs itself (FUSE). So the result for a `pagemap` or `network`
+/// descriptor is `other`. Threads: safe. Blocks: never.
+DescriptorKind kind_of_descriptor(int descriptor) noexcept;
+
+/// Whether the descriptor is of one of these kinds. Blocks: for `pagemap` and `network`, until the
+/// file system of the descriptor has answered.
+bool is_of_kinds(int descriptor, unsigned kinds) noexcept;
+
+/// Room for the descriptors beside one message on a Unix socket (SCM_RIGHTS), `most` of them.
 template <std::size_t most>
 struct RightsRoom {
   alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(most * sizeof(int))> bytes{};

@@ -1,6 +1,6 @@
 // What descriptors of others are, and which of its own a child process closes.
 
-#include "base/descriptor_kind.hpp"
+#include "base/descriptors.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -17,7 +17,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/close_all_but.hpp"
 #include "base/unique_fd.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/temp_dir.hpp"
