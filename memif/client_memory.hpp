@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/result.hpp"
-#include "shmif/foreign/foreign_region.hpp"
+#include "shmif/foreign/foreign.hpp"
 
 namespace shmif::memif {
 

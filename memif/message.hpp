@@ -20,7 +20,7 @@
 
 #include "base/foreign_socket.hpp"
 #include "base/unique_fd.hpp"
-#include "shmif/foreign/message_socket.hpp"
+#include "shmif/foreign/foreign.hpp"
 
 namespace shmif::memif {
 

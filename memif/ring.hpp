@@ -27,7 +27,7 @@
 #include <vector>
 
 #include "memif/client_memory.hpp"
-#include "shmif/foreign/buffer_list.hpp"
+#include "shmif/foreign/foreign.hpp"
 
 namespace shmif::memif {
 

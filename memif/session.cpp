@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "base/descriptors.hpp"
-#include "shmif/foreign/connection.hpp"
+#include "shmif/foreign/foreign.hpp"
 
 namespace shmif::memif {
 namespace {

@@ -13,7 +13,7 @@
 #include <utility>
 
 #include "base/text.hpp"
-#include "shmif/debug/whole_lines.hpp"
+#include "shmif/debug/debug.hpp"
 
 namespace shmif {
 namespace {

@@ -12,7 +12,7 @@
 
 #include "base/descriptors.hpp"
 #include "base/signals.hpp"
-#include "shmif/foreign/connection.hpp"
+#include "shmif/foreign/foreign.hpp"
 
 namespace shmif::vhost {
 namespace {

@@ -10,7 +10,7 @@
 
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
-#include "shmif/foreign/foreign_region.hpp"
+#include "shmif/foreign/foreign.hpp"
 #include "vhost/message.hpp"
 
 namespace shmif::vhost {

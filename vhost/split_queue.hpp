@@ -25,7 +25,7 @@
 #include <span>
 #include <vector>
 
-#include "shmif/foreign/buffer_list.hpp"
+#include "shmif/foreign/foreign.hpp"
 #include "vhost/guest_memory.hpp"
 
 namespace shmif::vhost {

@@ -13,8 +13,7 @@
 
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
-#include "shmif/foreign/foreign_drops.hpp"
-#include "shmif/foreign/foreign_region.hpp"
+#include "shmif/foreign/foreign.hpp"
 #include "shmif/link.hpp"
 
 namespace shmif::vhost {

@@ -19,7 +19,6 @@
 #include <utility>
 
 #include "shmif/c/facade.hpp"
-#include "shmif/c/frames.hpp"
 #include "shmif/fault_link.hpp"
 #include "shmif/faults.hpp"
 #include "shmif/port.hpp"

@@ -105,27 +105,14 @@ struct PcapWriteOptions {
   int stop_descriptor = -1;
 };
 
-/// Records every frame sent to it in a capture file: classic pcap, Ethernet, nanoseconds. Frames
-/// are buffered and written in large pieces. They are also written whenever the caller is about to
-/// sleep (prepare_wait) or calls flush(), so a live reader (`wireshark -k -i -`) sees them at once.
-/// receive() never returns a frame. Threads: any. Blocks: while the disk or the reader of a pipe is
-/// slow.
-class PcapWriter {
+/// Records frames in a capture file. Frames are buffered and written in large pieces. They are also
+/// written whenever the caller is about to sleep (prepare_wait) or calls flush(), so a live reader
+/// (`wireshark -k -i -`) sees them at once. receive() never returns a frame. The destructor calls
+/// flush(); so does an assignment, for the file that was written before. What was moved from may
+/// only be assigned to or destroyed. Threads: any. Blocks: while the disk or the reader of a pipe
+/// is slow.
+class CaptureWriter {
  public:
-  /// Creates the file, or replaces a capture. "-" is standard output, which is refused if it is a
-  /// terminal. The file's header is written at once. Errors: an errno, bad_argument; exists if
-  /// another kind of file is there (a bus, a text), which stays as it is, or a capture that may not
-  /// be replaced.
-  static Result<PcapWriter> create(const std::string& path, const PcapWriteOptions& options = {});
-  PcapWriter(PcapWriter&&) noexcept;  ///< the other may then only be assigned to or destroyed
-  PcapWriter& operator=(PcapWriter&&) noexcept;  ///< flush() of the file that it wrote before
-  ~PcapWriter();                                 ///< flush()
-
-  /// Frames without a time get the current time. Errors: frame_too_short, frame_too_long. If the
-  /// file takes no more frames, because the disk is full or the pipe was closed: an errno once,
-  /// and link_ended from then on. The process gets no SIGPIPE or SIGXFSZ. A regular file is
-  /// then truncated to its last whole record.
-  SendResult send(std::span<const FrameView> frames) noexcept;
   /// No frames; link_ended once a write has failed.
   ReceiveResult receive(FrameBatch& into) noexcept;
   int descriptor() noexcept;               ///< readable once a write has failed
@@ -138,14 +125,36 @@ class PcapWriter {
   [[nodiscard]] std::error_code flush() noexcept;
   /// Success, or why the file takes no more frames.
   Result<void> status() const;
-  std::uint64_t written()
-      const noexcept;  ///< frames completely in the file; buffered ones do not count
+  /// Frames completely in the file; buffered ones do not count.
+  std::uint64_t written() const noexcept;
   std::uint64_t bytes() const noexcept;  ///< length of the file, including what is buffered
 
- private:
+ protected:
   struct Impl;
-  explicit PcapWriter(std::unique_ptr<Impl> impl) noexcept;
+  explicit CaptureWriter(std::unique_ptr<Impl> impl) noexcept;
+  CaptureWriter(CaptureWriter&&) noexcept;
+  CaptureWriter& operator=(CaptureWriter&&) noexcept;
+  ~CaptureWriter();
   std::unique_ptr<Impl> impl_;
+};
+
+/// Writes classic pcap: Ethernet, nanoseconds.
+class PcapWriter : public CaptureWriter {
+ public:
+  /// Creates the file, or replaces a capture. "-" is standard output, which is refused if it is a
+  /// terminal. The file's header is written at once. Errors: an errno, bad_argument; exists if
+  /// another kind of file is there (a bus, a text), which stays as it is, or a capture that may not
+  /// be replaced.
+  static Result<PcapWriter> create(const std::string& path, const PcapWriteOptions& options = {});
+
+  /// Frames without a time get the current time. Errors: frame_too_short, frame_too_long. If the
+  /// file takes no more frames, because the disk is full or the pipe was closed: an errno once,
+  /// and link_ended from then on. The process gets no SIGPIPE or SIGXFSZ. A regular file is
+  /// then truncated to its last whole record.
+  SendResult send(std::span<const FrameView> frames) noexcept;
+
+ private:
+  explicit PcapWriter(std::unique_ptr<Impl> impl) noexcept;
 };
 
 static_assert(Link<PcapWriter>);
@@ -190,16 +199,12 @@ struct PcapngStatistics {
 /// interfaces, and notes on frames. The number of a frame of a bus becomes its packet id
 /// (epb_packetid), so the segments of a super-frame have the same one. All interfaces have the same
 /// link type and snapshot length, so libpcap can read the file, too. send() records frames on the
-/// first interface, or on a nameless one if none was added. Texts are cut at 60,000 bytes. Threads,
-/// buffering and errors: as PcapWriter.
-class PcapngWriter {
+/// first interface, or on a nameless one if none was added. Texts are cut at 60,000 bytes.
+class PcapngWriter : public CaptureWriter {
  public:
   /// As PcapWriter::create().
   static Result<PcapngWriter> create(const std::string& path,
                                      const PcapngWriteOptions& options = {});
-  PcapngWriter(PcapngWriter&&) noexcept;  ///< the other may then only be assigned to or destroyed
-  PcapngWriter& operator=(PcapngWriter&&) noexcept;  ///< flush() of the file that it wrote before
-  ~PcapngWriter();                                   ///< flush()
 
   /// Result: the number of the interface, counted from 0.
   std::uint32_t add_interface(const PcapngInterface& about) noexcept;
@@ -214,22 +219,11 @@ class PcapngWriter {
 
   /// As PcapWriter::send(), on the first interface.
   SendResult send(std::span<const FrameView> frames) noexcept;
-  ReceiveResult receive(FrameBatch& into) noexcept;  ///< as PcapWriter::receive()
-  int descriptor() noexcept;                         ///< as PcapWriter::descriptor()
-  WaitHint prepare_wait() noexcept;                  ///< flushes
-  void finish_wait() noexcept;                       ///< as Link
-  std::size_t max_frame_bytes() noexcept;            ///< kMaxFrameBytes
-  std::string address();                             ///< "pcap:PATH"
-
-  [[nodiscard]] std::error_code flush() noexcept;  ///< as PcapWriter::flush()
-  Result<void> status() const;                     ///< as PcapWriter::status()
-  std::uint64_t written() const noexcept;          ///< as PcapWriter::written()
-  std::uint64_t bytes() const noexcept;            ///< as PcapWriter::bytes()
 
  private:
-  struct Impl;
   explicit PcapngWriter(std::unique_ptr<Impl> impl) noexcept;
-  std::unique_ptr<Impl> impl_;
+  std::uint32_t add(const PcapngInterface& about) noexcept;
+  void record(std::uint32_t interface, const FrameView& frame, const PcapngNotes& notes) noexcept;
 };
 
 static_assert(Link<PcapngWriter>);

@@ -19,10 +19,7 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "shmif/foreign/buffer_list.hpp"
-#include "shmif/foreign/connection.hpp"
-#include "shmif/foreign/foreign_drops.hpp"
-#include "shmif/foreign/message_socket.hpp"
+#include "shmif/foreign/foreign.hpp"
 #include "shmif/frame.hpp"
 
 namespace shmif {

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "memif/memif_link.hpp"
-#include "shmif/foreign/foreign_region.hpp"
+#include "shmif/foreign/foreign.hpp"
 #include "shmif/stream_link.hpp"
 #include "tools/relay/peer.hpp"
 #include "vhost/vhost_link.hpp"
