@@ -15,8 +15,7 @@
 #include <cerrno>
 #include <charconv>
 
-#include "tap/forked_task.hpp"
-#include "tap/no_namespaces.hpp"
+#include "tap/namespaces.hpp"
 
 #ifndef TUNGETDEVNETNS
 #define TUNGETDEVNETNS _IO('T', 227)  // Linux 5.2

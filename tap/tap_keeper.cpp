@@ -30,7 +30,7 @@
 #include <utility>
 
 #include "base/descriptors.hpp"
-#include "tap/features.hpp"
+#include "tap/device_settings.hpp"
 #include "tap/netlink.hpp"
 #include "tap/netns.hpp"
 

@@ -17,10 +17,9 @@
 
 #include "bus/datagram.hpp"
 #include "shmif/debug/debug.hpp"
-#include "tap/batch_writer.hpp"
-#include "tap/datagram_merge.hpp"
 #include "tap/netlink.hpp"
 #include "tap/tap_keeper.hpp"
+#include "tap/tap_writing.hpp"
 
 namespace shmif::tap {
 namespace {

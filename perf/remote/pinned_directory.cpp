@@ -21,8 +21,7 @@
 
 #include "base/unique_fd.hpp"
 #include "shmif/heat_wire.hpp"
-#include "tap/forked_task.hpp"
-#include "tap/no_namespaces.hpp"
+#include "tap/namespaces.hpp"
 
 namespace shmif::perf {
 namespace {

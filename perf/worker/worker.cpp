@@ -19,7 +19,7 @@
 #include "perf/worker/placement.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/debug/debug.hpp"
-#include "tap/forked_task.hpp"
+#include "tap/namespaces.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -24,12 +24,11 @@
 #include "tap/guest/enter.hpp"
 #include "tap/guest/ids.hpp"
 #include "tap/guest/init.hpp"
-#include "tap/guest/relay.hpp"
 #include "tap/guest/terminal.hpp"
 #include "tap/guest/watch.hpp"
 #include "tap/guest/wire.hpp"
+#include "tap/namespaces.hpp"
 #include "tap/netlink.hpp"
-#include "tap/no_namespaces.hpp"
 
 #if defined(__SANITIZE_THREAD__)
 #define SHMIF_GUEST_TSAN 1

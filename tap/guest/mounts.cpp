@@ -21,7 +21,7 @@
 
 #include "base/files.hpp"
 #include "base/unique_fd.hpp"
-#include "tap/no_namespaces.hpp"
+#include "tap/namespaces.hpp"
 
 namespace shmif::tap {
 namespace {

@@ -21,9 +21,9 @@
 #include <utility>
 
 #include "tap/guest/watch.hpp"
+#include "tap/namespaces.hpp"
 #include "tap/netlink.hpp"
 #include "tap/netns.hpp"
-#include "tap/no_namespaces.hpp"
 #include "tap/tap_link.hpp"
 
 namespace shmif::tap {

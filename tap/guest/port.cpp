@@ -3,7 +3,7 @@
 #include <chrono>
 #include <utility>
 
-#include "tap/carrier.hpp"
+#include "tap/device_settings.hpp"
 #include "tap/guest/watch.hpp"
 #include "tap/packet_link.hpp"
 #include "tap/tap_link.hpp"

@@ -18,7 +18,6 @@
 #include <optional>
 #include <utility>
 
-#include "tap/guest/abroad.hpp"
 #include "tap/guest/link_news.hpp"
 
 namespace shmif::tap {

@@ -13,7 +13,7 @@
 // counts one more user of promiscuous mode. So an interface is promiscuous only if the count is
 // higher than the list explains.
 //
-// An interface that somebody moves into another network namespace is watched there (abroad.hpp).
+// An interface that somebody moves into another network namespace is watched there (link_news.hpp).
 // The kernel does not tell the interface's list there. So if the count says that the list has
 // addresses, the interface counts as promiscuous. If it cannot be found, its carrier is unknown.
 

@@ -7,7 +7,7 @@
 #include "bus/offload.hpp"
 #include "shmif/filter.hpp"
 #include "shmif/ping.hpp"
-#include "tap/datagram_merge.hpp"
+#include "tap/tap_writing.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/targets.hpp"
 #include "tools/packets/decode.hpp"

@@ -1,4 +1,4 @@
-#include "tap/batch_writer.hpp"
+#include "tap/tap_writing.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>

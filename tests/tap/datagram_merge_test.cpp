@@ -1,7 +1,7 @@
 // Which frames are merged into one super-frame, and what it stands for. Frames are in buffers of
 // exactly their size, so that AddressSanitizer sees what reads behind them.
 
-#include "tap/datagram_merge.hpp"
+#include "tap/tap_writing.hpp"
 
 #include <gtest/gtest.h>
 

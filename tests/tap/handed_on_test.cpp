@@ -15,7 +15,7 @@
 #include "shmif/loopback_link.hpp"
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
-#include "tap/netns_watch.hpp"
+#include "tap/namespaces.hpp"
 #include "tap/packet_link.hpp"
 #include "tap/tap_link.hpp"
 #include "tests/support/frames.hpp"

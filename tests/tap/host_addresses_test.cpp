@@ -1,6 +1,6 @@
 // The addresses of a host: what it says and hears about them on the bus, and its default MAC.
 
-#include "tap/guest/address_claim.hpp"
+#include "tap/guest/neighbours.hpp"
 
 #include <gtest/gtest.h>
 

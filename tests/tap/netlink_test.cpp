@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "tap/features.hpp"
+#include "tap/device_settings.hpp"
 #include "tap/guest/net.hpp"
 #include "tap/guest/watch.hpp"
 #include "tap/packet_link.hpp"

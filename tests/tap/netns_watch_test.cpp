@@ -1,6 +1,6 @@
 // When a network namespace that is watched is over.
 
-#include "tap/netns_watch.hpp"
+#include "tap/namespaces.hpp"
 
 #include <gtest/gtest.h>
 #include <poll.h>

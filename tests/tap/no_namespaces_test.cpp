@@ -1,4 +1,4 @@
-#include "tap/no_namespaces.hpp"
+#include "tap/namespaces.hpp"
 
 #include <gtest/gtest.h>
 #include <sched.h>

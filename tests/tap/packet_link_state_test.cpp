@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "shmif/bus.hpp"
-#include "tap/carrier.hpp"
+#include "tap/device_settings.hpp"
 #include "tap/netlink.hpp"
 #include "tap/packet_link.hpp"
 #include "tests/support/eventually.hpp"

@@ -25,8 +25,8 @@
 #include "base/unique_fd.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/port.hpp"
+#include "tap/namespaces.hpp"
 #include "tap/netns.hpp"
-#include "tap/no_namespaces.hpp"
 #include "tools/common/values.hpp"
 #include "tools/lab/host_words.hpp"
 

@@ -13,7 +13,7 @@
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
 #include "tap/cidr.hpp"
-#include "tap/guest/address_claim.hpp"
+#include "tap/guest/neighbours.hpp"
 
 namespace shmif::tools {
 

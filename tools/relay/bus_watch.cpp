@@ -15,7 +15,7 @@
 
 #include "shmif/debug/debug.hpp"
 #include "shmif/log.hpp"
-#include "tap/carrier.hpp"
+#include "tap/device_settings.hpp"
 
 namespace shmif::tools {
 

@@ -22,7 +22,7 @@
 #include "shmif/fault_link.hpp"
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
-#include "tap/carrier.hpp"
+#include "tap/device_settings.hpp"
 #include "tap/netlink.hpp"
 #include "tools/capture/capture_file.hpp"
 #include "tools/common/json.hpp"

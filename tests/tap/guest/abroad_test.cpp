@@ -1,6 +1,6 @@
 // Interfaces that somebody moves into other network namespaces while they are watched.
 
-#include "tap/guest/abroad.hpp"
+#include "tap/guest/link_news.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 // The relay between the terminal of root and a program of another user.
 
-#include "tap/guest/relay.hpp"
+#include "tap/guest/terminal.hpp"
 
 #include <algorithm>
 #include <set>

@@ -1,6 +1,6 @@
 // Which questions for addresses a host that is far behind need not see.
 
-#include "tap/guest/vain_questions.hpp"
+#include "tap/guest/neighbours.hpp"
 
 #include <gtest/gtest.h>
 

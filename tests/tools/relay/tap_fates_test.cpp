@@ -10,7 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "tap/guest/address_claim.hpp"
+#include "tap/guest/neighbours.hpp"
 #include "tap/netlink.hpp"
 #include "tests/support/super_frames.hpp"
 #include "tests/tools/relay/tap_command.hpp"

@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "tap/features.hpp"
+#include "tap/device_settings.hpp"
 #include "tap/host_mac.hpp"
 #include "tap/netlink.hpp"
 #include "tap/packet_link.hpp"

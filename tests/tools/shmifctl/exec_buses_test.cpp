@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "tap/guest/address_claim.hpp"
+#include "tap/guest/neighbours.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/tools/shmifctl/exec_rig.hpp"
 

@@ -1,17 +1,43 @@
 #pragma once
-// Tells when no other process uses a network namespace any more.
+// Namespaces: why the kernel refuses them, work in one by a child process, and when nobody uses one
+// any more.
 
 #include <sys/types.h>
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
 #include "tap/netns.hpp"
 
 namespace shmif::tap {
+
+/// True only if the process is surely in a chroot: its root directory is not the root of its mount
+/// namespace. The kernel makes no user namespace for such a process (EPERM, user_namespaces(7)).
+/// False proves nothing: without /proc the function sees no mounts, and a mount that is the root of
+/// every visible process looks like the root of the namespace.
+///
+/// Threads: any. Blocks: while it reads /proc; use it only for a message about a failure.
+bool is_chrooted();
+
+/// Which setting refuses namespaces to this process, and what to do about it, as the
+/// end of a message. `number`: the errno of the call that failed, or 0 if it is not known.
+///
+/// Threads: any. Blocks: as is_chrooted().
+std::string why_no_namespaces(int number = 0);
+
+/// Work that changes the process which does it for ever, so that a child process does it: entering
+/// a namespace, giving up rights. Returns descriptors to hand out, in an order that it chooses.
+using ForkedTask = std::function<Result<std::vector<UniqueFd>>()>;
+
+/// Runs `task` in a forked child, and returns the descriptors that it returned (at most 16). The
+/// child must not touch locks that other threads may hold. Threads: safe. Blocks: until the task is
+/// done. Errors: the task's own, with at most 4000 bytes of its message; those of fork(2).
+Result<std::vector<UniqueFd>> run_forked(const ForkedTask& task);
 
 /// A network namespace, and a way to find out that its use is over.
 ///

@@ -1,15 +1,25 @@
 #pragma once
-// Features of an interface, as `ethtool -k` shows them. Internal to tap/.
+// Settings of an interface: its carrier, its features. Internal to tap/, but set_carrier().
 
 #include <cstdint>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "base/result.hpp"
+#include "bus/info.hpp"
 
 namespace shmif::tap {
 
-/// The features of an interface. Threads: one at a time. Blocks: never. Errors: an errno.
+/// Gives the interface behind our end carrier (the cable, as the host behind it sees it), or takes
+/// the carrier away. `descriptor`: of the
+/// TapLink (`kind` tap), or of the PacketLink on our end of a veth pair (`kind` veth). For veth,
+/// our end goes up or down. Threads: any. Blocks: never. Errors: not_supported for another kind,
+/// an errno.
+[[nodiscard]] std::error_code set_carrier(int descriptor, LinkKind kind, bool on) noexcept;
+
+/// The features of an interface, as `ethtool -k` shows them. Threads: one at a time. Blocks: never.
+/// Errors: an errno.
 class Features {
  public:
   /// `control`: a socket in the interface's namespace, which must outlive this.
