@@ -19,7 +19,7 @@
 #include "bench/frame.hpp"
 #include "bench/trial.hpp"
 #include "bench/wire.hpp"
-#include "bus/file/huge_pages.hpp"
+#include "bus/file/memory.hpp"
 
 namespace shmif::bench {
 namespace {

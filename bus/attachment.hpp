@@ -1,8 +1,7 @@
 #pragma once
 // Attachment and Follower: the interface of a bus for a port and for a reader. It is the same for
 // every format of the file. The formats implement these classes (bus/port/native_attachment.hpp,
-// bus/netbsd/attachment.hpp, bus/netbsd/follower.hpp). bus/format/format.hpp finds out the format
-// of a file.
+// bus/netbsd/attachment.hpp). bus/format/format.hpp finds out the format of a file.
 
 #include <chrono>
 #include <cstddef>
@@ -128,5 +127,12 @@ class Follower {
  protected:
   Follower() = default;
 };
+
+/// Whether a port may have this name: 1 to 31 printable ASCII characters without spaces.
+bool is_valid_name(const std::string& name) noexcept;
+
+/// The checks that all formats have in common. Errors: bad_name; bad_argument for a MAC address
+/// that is not unicast.
+Result<void> check_options(const std::string& path, const PortOptions& options);
 
 }  // namespace shmif::bus

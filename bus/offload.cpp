@@ -7,7 +7,6 @@
 #include <bit>
 #include <cstring>
 
-#include "bus/datagram.hpp"
 #include "bus/network_bytes.hpp"
 
 namespace shmif::bus {

@@ -6,7 +6,6 @@
 #include <string>
 #include <utility>
 
-#include "memif/message.hpp"
 #include "memif/ring.hpp"
 #include "memif/session.hpp"
 #include "shmif/debug/debug.hpp"

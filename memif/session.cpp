@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <span>
 #include <utility>
 
 #include "base/descriptors.hpp"
@@ -19,6 +20,32 @@ bool prepare_eventfd(int descriptor) noexcept {
 }
 
 }  // namespace
+
+std::array<std::byte, kMessageBytes> make_message(MessageType type) noexcept {
+  std::array<std::byte, kMessageBytes> bytes{};
+  std::memcpy(bytes.data(), &type, sizeof type);
+  return bytes;
+}
+
+MessageStatus read_message(base::ForeignSocket& socket, Message& into) {
+  using Kind = base::DescriptorKind;
+  constexpr base::DescriptorWish kWish{
+      .kinds = Kind::memory | Kind::eventfd,
+      .most = 1,
+      .name = "file in memory (memfd, tmpfs or hugetlbfs) or eventfd"};
+  into.descriptors.clear();
+  const auto got = socket.receive(into.bytes, kWish, into.descriptors);
+  const MessageStatus status = status_of(got.status);
+  if (status != MessageStatus::whole) return status;
+  return got.bytes == kMessageBytes && !got.was_cut ? status : MessageStatus::malformed;
+}
+
+bool send_message(int socket, const std::array<std::byte, kMessageBytes>& bytes,
+                  int descriptor) noexcept {
+  // sendmsg only reads, but iovec has no const.
+  iovec part{const_cast<std::byte*>(bytes.data()), bytes.size()};
+  return send_whole(socket, {&part, 1}, {&descriptor, descriptor >= 0 ? 1U : 0U});
+}
 
 void Session::Lane::notify() const noexcept {
   const std::uint64_t one = 1;

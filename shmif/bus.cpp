@@ -3,9 +3,8 @@
 #include <sstream>
 #include <utility>
 
-#include "bus/file/making.hpp"
+#include "bus/file/parts.hpp"
 #include "bus/file/sigbus_guard.hpp"
-#include "bus/format/destroy.hpp"
 #include "bus/format/format.hpp"
 #include "shmif/log.hpp"
 

@@ -26,7 +26,6 @@
 #include "base/result.hpp"
 #include "base/shared_memory.hpp"
 #include "base/unique_fd.hpp"
-#include "bus/datagram.hpp"
 #include "bus/fragmenter.hpp"
 #include "bus/frame.hpp"
 #include "bus/network_bytes.hpp"

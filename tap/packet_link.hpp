@@ -52,7 +52,7 @@ class PacketLink {
   ~PacketLink();
 
   /// Frames may be super-frames, or have unfinished checksums: the interface or its driver does
-  /// that work. The checksums of small UDP datagrams are finished here (bus/datagram.hpp). Errors:
+  /// that work. The checksums of small UDP datagrams are finished here (bus/offload.hpp). Errors:
   /// frame_too_short, frame_too_long, link_ended.
   SendResult send(std::span<const FrameView> frames) noexcept;
   ReceiveResult receive(FrameBatch& into) noexcept;  ///< errors: link_ended, or an errno

@@ -15,7 +15,7 @@
 #include <cstring>
 #include <utility>
 
-#include "bus/datagram.hpp"
+#include "bus/offload.hpp"
 #include "shmif/debug/debug.hpp"
 #include "tap/netlink.hpp"
 #include "tap/tap_keeper.hpp"

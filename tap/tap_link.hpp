@@ -58,7 +58,7 @@ Result<void> check_tun_device(const std::string& path = "/dev/net/tun");
 /// when the interface is up again. The link ends if the device is deleted. Tags of 802.1Q and
 /// 802.1ad stay in the frames. If takes_offloads() is true, neighbouring datagrams of one flow are
 /// written as one super-frame (tap/tap_writing.hpp); each datagram counts as a frame. The
-/// checksums of other small datagrams are finished (bus/datagram.hpp). Threads: one may send while
+/// checksums of other small datagrams are finished (bus/offload.hpp). Threads: one may send while
 /// another receives and waits; counters() from any. Blocks: never; frames that find the device's
 /// queue full are dropped and counted.
 class TapLink {

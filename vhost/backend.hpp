@@ -14,7 +14,6 @@
 #include <string>
 
 #include "base/unique_fd.hpp"
-#include "vhost/guest_memory.hpp"
 #include "vhost/message.hpp"
 #include "vhost/split_queue.hpp"
 

@@ -8,7 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include "bus/datagram.hpp"
 #include "bus/offload.hpp"
 #include "shmif/debug/debug.hpp"
 #include "shmif/foreign/foreign_link.hpp"

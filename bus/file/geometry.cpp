@@ -2,7 +2,7 @@
 
 #include <bit>
 
-#include "bus/file/making.hpp"
+#include "bus/file/parts.hpp"
 
 namespace shmif::bus {
 

@@ -6,8 +6,7 @@
 #include <cerrno>
 
 #include "base/fork_guard.hpp"
-#include "bus/file/huge_pages.hpp"
-#include "bus/file/memory_lock.hpp"
+#include "bus/file/memory.hpp"
 #include "bus/file/parts.hpp"
 
 #ifndef MADV_POPULATE_WRITE

@@ -19,7 +19,7 @@
 #include <utility>
 
 #include "base/signals.hpp"
-#include "bus/file/file_common.hpp"
+#include "bus/file/file.hpp"
 #include "bus/layout.hpp"
 
 namespace shmif::bus {

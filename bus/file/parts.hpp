@@ -1,13 +1,17 @@
 #pragma once
-// Where the parts of a bus file of our own format are, and what the format is called. For programs
-// that draw or weigh the memory of a bus: they ask here, and know no layout.
+// Where the parts of a bus file of our own format are, what the format is called, what a bus is
+// made with and what follows from that. For programs that draw, weigh or make a bus: they ask here,
+// and know no layout.
 //
-// Threads: any. Blocks: never.
+// Threads: any. Blocks: never, but warning_of_disk().
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "base/result.hpp"
+#include "bus/info.hpp"
+#include "bus/limits.hpp"
 
 namespace shmif::bus {
 
@@ -46,5 +50,20 @@ LockHolder kind_of_holder(unsigned slot) noexcept;
 /// The number by which builds know each other's format: equal numbers, equal layouts. It is in the
 /// header of each bus.
 std::uint32_t format_signature() noexcept;
+
+struct CreateOptions {
+  std::uint64_t ring_bytes = kDefaultRingBytes;
+  std::uint32_t mtu = 1500;
+  std::uint32_t mode = 0600;
+  Flow flow = Flow::ethernet;
+  std::uint64_t patience_ns = 0;
+};
+
+/// Whether a bus of our own format with such a ring and MTU carries super-frames.
+bool carries_super_frames(std::uint64_t ring_bytes, std::uint32_t mtu) noexcept;
+
+/// Why the disk of the file behind `fd` makes a bus slow; empty if it does not. Blocks: for
+/// fstatfs(2).
+std::string warning_of_disk(int fd, const std::string& path);
 
 }  // namespace shmif::bus

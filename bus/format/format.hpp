@@ -16,7 +16,7 @@
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
 #include "bus/attachment.hpp"
-#include "bus/file/making.hpp"
+#include "bus/file/parts.hpp"
 #include "bus/info.hpp"
 #include "bus/inspector.hpp"
 #include "bus/port_options.hpp"
@@ -77,5 +77,13 @@ Result<RepairReport> repair_bus_at(const std::string& path, const RepairOptions&
 
 /// Whether a file that begins like this is a bus of any format, whole or not.
 bool begins_like_a_bus(std::span<const std::byte> beginning, std::uint64_t file_bytes) noexcept;
+
+/// Removes a bus, but never another file that took its name meanwhile. Removes the file at `path`,
+/// which must be a bus. Result: a warning if the file has another name, otherwise empty. Errors:
+/// busy while live ports are attached; EOPNOTSUPP if the format does not tell whether ports are
+/// attached; unsupported_file_system where live ports may look dead. `force` ignores these three,
+/// and also removes a bus that is damaged or of another format. copied_file if the path names
+/// another file than the one that was checked; that file is left alone.
+Result<std::string> destroy(const std::string& path, bool force);
 
 }  // namespace shmif::bus

@@ -14,8 +14,8 @@
 #include <cstddef>
 #include <utility>
 
-#include "bus/file/file_bell.hpp"
-#include "bus/file/file_common.hpp"
+#include "bus/file/file.hpp"
+#include "bus/file/file_id.hpp"
 #include "bus/netbsd/layout.hpp"
 
 namespace shmif::bus {

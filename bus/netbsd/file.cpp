@@ -11,9 +11,9 @@
 
 #include "base/fork_guard.hpp"
 #include "base/text.hpp"
-#include "bus/file/file_common.hpp"
+#include "bus/file/file.hpp"
 #include "bus/file/file_system.hpp"
-#include "bus/file/memory_lock.hpp"
+#include "bus/file/memory.hpp"
 #include "bus/netbsd/ring.hpp"
 
 #ifndef MADV_POPULATE_WRITE

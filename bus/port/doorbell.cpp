@@ -11,7 +11,7 @@
 #include <climits>
 #include <cstdio>
 
-#include "bus/file/file_bell.hpp"
+#include "bus/file/file_id.hpp"
 #include "bus/file/liveness.hpp"
 
 namespace shmif::bus {

@@ -7,7 +7,7 @@
 #include <chrono>
 #include <cstring>
 
-#include "bus/check_options.hpp"
+#include "bus/attachment.hpp"
 #include "bus/file/liveness.hpp"
 #include "bus/port/audience.hpp"
 

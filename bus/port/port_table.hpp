@@ -16,8 +16,7 @@
 #include <optional>
 #include <string>
 
-#include "bus/file/lifeline.hpp"
-#include "bus/file/nameplate.hpp"
+#include "bus/file/liveness.hpp"
 #include "bus/port_options.hpp"
 #include "bus/ring/ring.hpp"
 

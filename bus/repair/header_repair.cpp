@@ -15,7 +15,7 @@
 #include "bus/file/geometry.hpp"
 #include "bus/file/liveness.hpp"
 #include "bus/file/mapping.hpp"
-#include "bus/repair/chain_walk.hpp"
+#include "bus/repair/audit.hpp"
 #include "bus/ring/ring.hpp"
 
 namespace shmif::bus {

@@ -14,7 +14,7 @@
 #include <utility>
 
 #include "base/files.hpp"
-#include "bus/file/nameplate.hpp"
+#include "bus/file/liveness.hpp"
 #include "bus/layout.hpp"
 
 namespace shmif::bus {

@@ -8,9 +8,9 @@
 //
 // O1  The slot's byte is locked: the port is live (bus/file/liveness.hpp).
 // O2  A pidfd holds the process. It still runs after its mappings were read, so they are its own.
-// O3  The process has the page that keeps such a lock (bus/file/lifeline.hpp) of this very file.
+// O3  The process has the page that keeps such a lock (bus/file/liveness.hpp) of this very file.
 // O4  The process has a nameplate for this very file, the slot and the name in it
-//     (bus/file/nameplate.hpp). A nameplate without a device, as older libraries put up, proves
+//     (bus/file/liveness.hpp). A nameplate without a device, as older libraries put up, proves
 //     nothing: two tmpfs can have files with the same inode number.
 // O5  A process without any nameplate for this file has attached with a library that makes
 //     no nameplates, or memfd_create failed there. It must be a process of the calling user other

@@ -7,7 +7,6 @@
 #include "bus/port/doorbell.hpp"
 #include "bus/port/port_table.hpp"
 #include "bus/repair/audit.hpp"
-#include "bus/repair/chain_walk.hpp"
 #include "bus/repair/salvage.hpp"
 
 namespace shmif::bus {

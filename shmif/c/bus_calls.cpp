@@ -1,5 +1,5 @@
-// The calls of the C facade that need no port: create, remove, look, repair, ask for changes, errors
-// and versions, follow.
+// The calls of the C facade that need no port: create, remove, look, repair, ask for changes,
+// errors and versions, follow.
 
 #include <algorithm>
 #include <cerrno>

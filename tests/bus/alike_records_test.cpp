@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "bus/repair/chain_walk.hpp"
+#include "bus/repair/audit.hpp"
 #include "tests/support/shared_record_rig.hpp"
 
 namespace shmif::test {

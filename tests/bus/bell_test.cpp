@@ -14,7 +14,7 @@
 #include <string>
 
 #include "base/unique_fd.hpp"
-#include "bus/file/file_bell.hpp"
+#include "bus/file/file_id.hpp"
 #include "bus/port/doorbell.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"

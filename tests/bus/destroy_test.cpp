@@ -1,7 +1,7 @@
 // Removing a bus while others rename files in its directory, and on file systems that cannot do
 // all that is asked of them: at every step somebody may put another file at the name.
 
-#include "bus/format/destroy.hpp"
+#include "bus/format/format.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>

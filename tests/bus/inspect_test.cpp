@@ -18,7 +18,7 @@
 #include <thread>
 
 #include "base/wall_clock.hpp"
-#include "bus/format/destroy.hpp"
+#include "bus/format/format.hpp"
 #include "bus/learned_word.hpp"
 #include "bus/netbsd/layout.hpp"
 #include "tests/support/child_process.hpp"

@@ -11,7 +11,6 @@
 #include <chrono>
 #include <thread>
 
-#include "bus/file/lifeline.hpp"
 #include "bus/file/liveness.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"

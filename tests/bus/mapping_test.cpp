@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "base/unique_fd.hpp"
-#include "bus/file/huge_pages.hpp"
+#include "bus/file/memory.hpp"
 #include "bus/file/parts.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/raw_bus.hpp"

@@ -10,7 +10,6 @@
 #include <string>
 #include <vector>
 
-#include "bus/datagram.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/super_frames.hpp"
 

@@ -20,7 +20,7 @@
 #include <vector>
 
 #include "base/files.hpp"
-#include "bus/file/nameplate.hpp"
+#include "bus/file/liveness.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/own_tmpfs.hpp"
 #include "tests/support/raw_bus.hpp"

@@ -11,8 +11,8 @@
 
 #include "base/unique_fd.hpp"
 #include "memif/memif_link.hpp"
-#include "memif/message.hpp"
 #include "memif/ring.hpp"
+#include "memif/session.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/input.hpp"
 #include "tests/fuzz/targets.hpp"

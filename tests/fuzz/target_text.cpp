@@ -1,7 +1,7 @@
 #include <string>
 
 #include "base/quantity.hpp"
-#include "bus/check_options.hpp"
+#include "bus/attachment.hpp"
 #include "bus/file/geometry.hpp"
 #include "bus/port/port_table.hpp"
 #include "shmif/control/change_text.hpp"

@@ -23,8 +23,8 @@
 
 #include "base/unique_fd.hpp"
 #include "memif/memif_link.hpp"
-#include "memif/message.hpp"
 #include "memif/ring.hpp"
+#include "memif/session.hpp"
 #include "tests/support/frames.hpp"
 
 namespace shmif::test {

@@ -1,6 +1,6 @@
-/* The board, as bus/board/board_request.cpp, bus/board/board_journal.cpp and, for partitions that
- * hold, shmif/control/change.cpp and tools/relay/line_control.cpp run it. Three parts that share
- * nothing; -DJOURNAL and -DSTANDING choose the second and the third.
+/* The board, as bus/board/board.cpp and, for partitions that hold, shmif/control/change.cpp and
+ * tools/relay/line_control.cpp run it. Three parts that share nothing; -DJOURNAL and -DSTANDING
+ * choose the second and the third.
  *
  * Requests: REQUESTERS processes ask two ports, ASKS times each. A requester may stop to wait at
  * any moment, and DEATHS of them die at any step; the kernel then frees the lock of the dead. A

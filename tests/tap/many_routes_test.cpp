@@ -25,10 +25,8 @@ class ManyRoutesTest : public NamespaceTest {};
 TEST_F(ManyRoutesTest, TellsWhichAddressesLeadToManyMachines) {
   const TestNamespace space;
   Netlink netlink = space.netlink();
-  ok(netlink.add_veth("v0", "v1"));
-  ok(netlink.add_address("v0", *Cidr::parse("198.18.0.1/24")));
+  add_pair(netlink);
   ok(netlink.add_address("v0", *Cidr::parse("198.18.6.1/23")));
-  ok(netlink.set_up("v0"));
   ok(netlink.set_up("v1"));
   const auto leads = [&](const char* address) {
     const auto many = netlink.leads_to_many(*IpAddress::parse(address));
@@ -54,9 +52,7 @@ TEST_F(ManyRoutesTest, TellsWhichAddressesLeadToManyMachines) {
 TEST_F(ManyRoutesTest, KnowsWhichAddressesLeadToManyWithoutAQuestionForEach) {
   const TestNamespace space;
   Netlink netlink = space.netlink();
-  ok(netlink.add_veth("v0", "v1"));
-  ok(netlink.add_address("v0", *Cidr::parse("198.18.0.1/24")));
-  ok(netlink.set_up("v0"));
+  add_pair(netlink);
   ok(netlink.set_up("v1"));
   ok(netlink.add_default_route("v0", *IpAddress::parse("198.18.0.2")));
   const Inside inside(space);

@@ -1,23 +1,37 @@
 // Network namespaces: what comes back from one, how one is named, and whose it is.
 
+#include "tap/namespaces.hpp"
+
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/if_tun.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 #include "tap/netlink.hpp"
 #include "tap/netns.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/temp_dir.hpp"
 #include "tests/tap/guest/guest_rig.hpp"
 #include "tests/tap/tap_rig.hpp"
+#include "tests/tap/test_namespace.hpp"
 
 namespace shmif::tap::test {
 namespace {
@@ -134,6 +148,123 @@ TEST(NetNamespace, EntersAnotherUserNamespaceOfTheSameUserFromAThreadedProcess) 
   EXPECT_TRUE(made) << made.error().message;
   EXPECT_TRUE(netlink->interface("inner0"));
   EXPECT_FALSE(Netlink::open()->interface("inner0"));
+}
+
+// When a network namespace that is watched is over.
+
+class NetNamespaceWatchTest : public NamespaceTest {};
+
+TEST_F(NetNamespaceWatchTest, ANamespaceIsOverWhenItHasNeitherItsPathNorAProcess) {
+  std::optional<TestNamespace> space(std::in_place);
+  const auto watch = NetNamespaceWatch::open(space->path());
+  ASSERT_TRUE(watch) << watch.error().message;
+  EXPECT_FALSE(watch->look());
+  const pid_t inhabitant = ::fork();
+  if (inhabitant == 0) {
+    if (::setns(space->descriptor(), CLONE_NEWNET) != 0) ::_exit(1);
+    ::raise(SIGSTOP);
+    ::_exit(0);
+  }
+  ASSERT_EQ(::waitpid(inhabitant, nullptr, WUNTRACED), inhabitant);
+  space.reset();
+  EXPECT_FALSE(watch->look()) << "a process is in it";
+  ::kill(inhabitant, SIGKILL);
+  ::waitpid(inhabitant, nullptr, 0);
+  EXPECT_TRUE(watch->look());
+}
+
+TEST_F(NetNamespaceWatchTest, ALookAtANamespaceIsEnoughUntilTheNextIsDue) {
+  const TestNamespace space;
+  const auto watch = NetNamespaceWatch::open(space.path());
+  ASSERT_TRUE(watch) << watch.error().message;
+  itimerspec looks{};
+  ASSERT_EQ(::timerfd_gettime(watch->descriptor(), &looks), 0);
+  EXPECT_TRUE(looks.it_interval.tv_sec > 0 || looks.it_interval.tv_nsec > 0) << "and once only";
+  const itimerspec now{.it_interval = {}, .it_value = {.tv_sec = 0, .tv_nsec = 1}};
+  ASSERT_EQ(::timerfd_settime(watch->descriptor(), 0, &now, nullptr), 0);
+  pollfd due{watch->descriptor(), POLLIN, 0};
+  ASSERT_EQ(::poll(&due, 1, 20'000), 1);
+  EXPECT_FALSE(watch->look());
+  EXPECT_EQ(::poll(&due, 1, 0), 0) << "it would be looked at without pause";
+}
+
+TEST_F(NetNamespaceWatchTest, AWatcherIsNoInhabitantOfTheNamespaceThatItWatches) {
+  std::optional<TestNamespace> space(std::in_place);
+  const pid_t watcher = ::fork();
+  if (watcher == 0) {
+    const auto watch = NetNamespaceWatch::open(space->path());
+    if (!watch || ::setns(space->descriptor(), CLONE_NEWNET) != 0) ::_exit(1);
+    space.reset();
+    ::_exit(watch->look() ? 0 : 2);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(watcher, &status, 0), watcher);
+  EXPECT_EQ(status, 0) << "it would wait for itself to leave";
+}
+
+TEST_F(NetNamespaceWatchTest, ANamespaceGivenByAProcessIsOverWhenThatEnds) {
+  const pid_t process = ::fork();
+  if (process == 0) ::_exit(::pause());
+  const auto watch = NetNamespaceWatch::open(std::to_string(process));
+  ASSERT_TRUE(watch) << watch.error().message;
+  EXPECT_FALSE(watch->look());
+  ::kill(process, SIGKILL);
+  siginfo_t ended{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(process), &ended, WEXITED | WNOWAIT), 0);
+  EXPECT_EQ(watch->look().value_or(""), "process " + std::to_string(process) + " has ended");
+  EXPECT_FALSE(NetNamespaceWatch::open(std::to_string(process))) << "a zombie has no namespace";
+  ::waitpid(process, nullptr, 0);
+}
+
+/// As in ip(8).
+TEST_F(NetNamespaceWatchTest, ANumberMeansTheNamespaceOfThatNameIfThereIsOne) {
+  const TestNamespace space;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const std::string number = std::to_string(::getpid());
+    leave_mounts();
+    std::error_code failed;
+    if (::mount("none", "/run", "tmpfs", 0, nullptr) != 0) ::_exit(2);
+    std::filesystem::create_directories("/run/netns/", failed);
+    std::filesystem::create_symlink(space.path(), "/run/netns/" + number, failed);
+    const auto watch = NetNamespaceWatch::open(number);
+    ::_exit(watch && watch->space().name() == '"' + number + '"' && !watch->look() ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
+constexpr int kNoMounts = 77;
+
+/// In a process of its own, with mounts of its own: whether a chroot into a directory, or into a
+/// mount, is found. Result: 0 no, 1 yes.
+int found_in(const std::string& directory, bool is_mount) {
+  if (::unshare(CLONE_NEWNS) != 0 ||
+      ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+    return kNoMounts;
+  }
+  const std::string proc = directory + "/proc";
+  if (is_mount && ::mount("none", directory.c_str(), "tmpfs", 0, nullptr) != 0) return kNoMounts;
+  ::mkdir(proc.c_str(), 0755);
+  if (::mount("/proc", proc.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0) return kNoMounts;
+  // This process stays outside, and sees the mount of the other at another place.
+  return shmif::test::Child([&] {
+           if (::chroot(directory.c_str()) != 0 || ::chdir("/") != 0) return kNoMounts;
+           return is_chrooted() ? 1 : 0;
+         })
+      .wait();
+}
+
+TEST(IsChrooted, InADirectoryAndInAMount) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: changes its root directory";
+  for (const bool is_mount : {false, true}) {
+    const shmif::test::TempDir directory;
+    const int found =
+        shmif::test::Child([&] { return found_in(directory.path(), is_mount); }).wait();
+    if (found == kNoMounts) GTEST_SKIP() << "no namespaces here with mounts of their own";
+    EXPECT_EQ(found, 1) << (is_mount ? "a mount" : "a directory");
+  }
 }
 
 }  // namespace

@@ -75,9 +75,7 @@ TEST_F(NetlinkTest, ReplacesNothingThatIsThere) {
 TEST_F(NetlinkTest, SaysThatItCouldNotDoIt) {
   const TestNamespace space;
   Netlink netlink = space.netlink();
-  ok(netlink.add_veth("v0", "v1"));
-  ok(netlink.add_address("v0", *Cidr::parse("198.18.0.1/24")));
-  ok(netlink.set_up("v0"));
+  add_pair(netlink);
   EXPECT_EQ(netlink.interface("v7").error().code, std::errc::no_such_device);
   EXPECT_FALSE(netlink.remove("lo"));
   EXPECT_FALSE(netlink.remove_default_route("v0", *IpAddress::parse("198.18.0.2")));
@@ -97,9 +95,7 @@ TEST_F(NetlinkTest, SaysThatItCouldNotDoIt) {
 TEST_F(NetlinkTest, CallsADefaultRouteWhatLeadsFromTheMainTable) {
   const TestNamespace space;
   Netlink netlink = space.netlink();
-  ok(netlink.add_veth("v0", "v1"));
-  ok(netlink.add_address("v0", *Cidr::parse("198.18.0.1/24")));
-  ok(netlink.set_up("v0"));
+  add_pair(netlink);
   for (const char* const other : {"unreachable default", "default dev v0 table 7"}) {
     EXPECT_EQ(run(space, {"sh", "-c", "ip route add " + std::string(other)}).status, 0);
     EXPECT_FALSE(netlink.default_route(AF_INET)) << other;
@@ -146,9 +142,7 @@ TEST_F(NetlinkTest, MakesABridgeThatCarriesWhatACableWould) {
 TEST_F(NetlinkTest, TellsTheKernelTheMacOfANeighbourForGood) {
   const TestNamespace space;
   Netlink netlink = space.netlink();
-  ok(netlink.add_veth("v0", "v1"));
-  ok(netlink.add_address("v0", *Cidr::parse("198.18.0.1/24")));
-  ok(netlink.set_up("v0"));
+  add_pair(netlink);
   ok(netlink.set_up("v1"));
   for (const char* const mac : {"02:00:00:00:00:07", "02:00:00:00:00:08"}) {
     ok(netlink.add_neighbour("v0", *IpAddress::parse("198.18.0.2"), *MacAddress::parse(mac)));

@@ -39,6 +39,12 @@ class NamespaceTest : public ::testing::Test {
     if (const std::string why = no_namespaces_because(); !why.empty()) GTEST_SKIP() << why;
   }
   static void ok(const Result<void>& r) { ASSERT_TRUE(r) << r.error().message; }
+  /// The pair v0 and v1; v0 is up and has the address 198.18.0.1/24.
+  static void add_pair(Netlink& netlink) {
+    ok(netlink.add_veth("v0", "v1"));
+    ok(netlink.add_address("v0", *Cidr::parse("198.18.0.1/24")));
+    ok(netlink.set_up("v0"));
+  }
 };
 
 /// A fresh network namespace with loopback up; gone when this and everything inside is gone.

@@ -12,8 +12,7 @@
 #include <vector>
 
 #include "base/wall_clock.hpp"
-#include "bus/netbsd/addresses.hpp"
-#include "bus/netbsd/chain.hpp"
+#include "bus/netbsd/inspector.hpp"
 #include "bus/netbsd/reader.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/log.hpp"

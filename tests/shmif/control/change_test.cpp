@@ -5,9 +5,14 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <array>
 #include <atomic>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
+#include <map>
 #include <optional>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -17,6 +22,8 @@
 #include "bus/board/board.hpp"
 #include "shmif/control/change_desk.hpp"
 #include "shmif/control/change_text.hpp"
+#include "shmif/control/partition.hpp"
+#include "shmif/shmif.h"
 #include "tests/bus/board/raw_board.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/one_frame.hpp"
@@ -480,3 +487,199 @@ TEST(Changes, WhoSaidThatItMovesAndDidNotHasNotMoved) {
 
 }  // namespace
 }  // namespace shmif::test
+
+// The texts of changes.
+
+namespace shmif {
+namespace {
+
+using Kind = Change::Kind;
+
+TEST(ChangeText, EveryFormIsReadAndWrittenAgain) {
+  for (const std::string text :
+       {"fault loss=5%,seed=7", "fault none", "link up", "link down", "partition a,b / c,d",
+        "partition a / b / c", "heal", "move /dev/shm/bus 1"}) {
+    const auto change = parse_change(text);
+    ASSERT_TRUE(change) << text << ": " << change.error().message;
+    EXPECT_EQ(to_text(*change), text);
+  }
+}
+
+TEST(ChangeText, BlanksAroundItsPartsDoNotMatter) {
+  EXPECT_EQ(to_text(*parse_change("  link \t down ")), "link down");
+  EXPECT_EQ(to_text(*parse_change("partition  a , b/c,d ")), "partition a,b / c,d");
+  EXPECT_EQ(parse_change("fault  in:loss=1% ; out:loss=2% ")->value, "in:loss=1% ; out:loss=2%");
+}
+
+TEST(ChangeText, WhatIsNoChangeIsRefusedWithWhatIsPossible) {
+  const std::pair<const char*, const char*> bad[] = {{"", "fault SPEC"},
+                                                     {"explode", "\"explode\" is no change"},
+                                                     {"Link down", "is no change"},
+                                                     {"\x1b[31mred", "?[31mred"},
+                                                     {"fault", "or none"},
+                                                     {"link", "up or down"},
+                                                     {"link sideways", "up or down"},
+                                                     {"partition", "empty name"},
+                                                     {"partition a,b", "two groups"},
+                                                     {"partition a,,b / c", "empty name"},
+                                                     {"partition a / ", "empty name"},
+                                                     {"partition a / b,a", "named twice"},
+                                                     {"partition a b / c", "is not a port name"},
+                                                     {"heal all", "leave the rest out"},
+                                                     {"move", "absolute path"},
+                                                     {"move bus1", "absolute path"}};
+  for (const auto& [text, says] : bad) {
+    const auto change = parse_change(text);
+    ASSERT_FALSE(change) << text;
+    EXPECT_EQ(change.error().code, Errc::bad_argument);
+    EXPECT_NE(change.error().message.find(says), std::string::npos) << change.error().message;
+  }
+}
+
+}  // namespace
+}  // namespace shmif
+
+// Changes asked for through the C facade, and made by the owner of a port.
+
+namespace shmif::test {
+namespace {
+
+constexpr int kLongMs = 20000;
+
+/// Makes every change except a move, in a thread of its own.
+class WillingPort {
+ public:
+  WillingPort(const std::string& path, const std::string& name)
+      : port_(port_on(path, {.name = name})), desk_(ChangeDesk::open(port_).value()) {
+    desk_.show_counts({.dropped_in = 11, .dropped_out = 12, .waiting = 13});
+    thread_ = std::jthread([this](const std::stop_token& stop) {
+      while (!stop.stop_requested()) {
+        pollfd entry{desk_.descriptor(), POLLIN, 0};
+        if (::poll(&entry, 1, 50) > 0) serve();
+      }
+    });
+  }
+  WillingPort(const WillingPort&) = delete;
+  WillingPort& operator=(const WillingPort&) = delete;
+  ~WillingPort() {
+    thread_.request_stop();
+    thread_.join();
+  }
+
+ private:
+  void serve() {
+    while (const auto request = desk_.take()) {
+      if (request->text.starts_with("move")) {
+        desk_.refuse(*request, "this port stays");
+        continue;
+      }
+      desk_.show(request->text, request->text.starts_with("partition"));
+      desk_.accept(*request, request->text, "now: " + request->text);
+    }
+  }
+
+  Port port_;
+  ChangeDesk desk_;
+  std::jthread thread_;
+};
+
+shmif_port_info row_of(const std::string& path) {
+  shmif_port_info row{};
+  row.size = sizeof row;
+  EXPECT_EQ(shmif_list_ports(path.c_str(), &row, 1), 1);
+  return row;
+}
+
+TEST(CChanges, AreMadeAnsweredAndShown) {
+  const TempBus bus;
+  const WillingPort web(bus.path(), "web");
+  const char* const path = bus.path().c_str();
+  std::array<char, 64> text{};
+  ASSERT_EQ(shmif_change(path, "web", "fault loss=5%", kLongMs, text.data(), text.size()), 0);
+  EXPECT_STREQ(text.data(), "now: fault loss=5%");
+  EXPECT_EQ(shmif_line(path, "web", text.data(), text.size()), 13);
+  EXPECT_STREQ(text.data(), "fault loss=5%");
+  EXPECT_EQ(shmif_line(path, "web", text.data(), 6), 13);
+  EXPECT_STREQ(text.data(), "fault");
+
+  shmif_port_info row = row_of(bus.path());
+  EXPECT_TRUE((row.flags & SHMIF_PORT_TAKES_CHANGES) != 0);
+  EXPECT_TRUE((row.flags & SHMIF_PORT_PARTITIONED) == 0);
+  EXPECT_TRUE((row.flags & SHMIF_PORT_LINE_COUNTED) != 0);
+  EXPECT_EQ(row.line_dropped_in, 11U);
+  EXPECT_EQ(row.line_dropped_out, 12U);
+  EXPECT_EQ(row.line_waiting, 13U);
+  ASSERT_EQ(shmif_change(path, nullptr, "partition web / user", kLongMs, nullptr, 0), -ENODEV);
+  ASSERT_EQ(shmif_change(path, "web", "partition web / user", kLongMs, nullptr, 0), 0);
+  EXPECT_TRUE((row_of(bus.path()).flags & SHMIF_PORT_PARTITIONED) != 0);
+}
+
+TEST(CChanges, APortThatDoesNotAnswerInTimeIsReported) {
+  const TempBus bus;
+  Port port = port_on(bus.path(), {.name = "web"});
+  const ChangeDesk desk = ChangeDesk::open(port).value();
+  EXPECT_EQ(shmif_change(bus.path().c_str(), "web", "link down", 10, nullptr, 0), -ETIMEDOUT);
+  EXPECT_NE(std::strstr(shmif_message(), "web"), nullptr) << shmif_message();
+}
+
+}  // namespace
+}  // namespace shmif::test
+
+// Which senders a port of a partition ignores.
+
+namespace shmif {
+namespace {
+
+using Names = std::map<std::pair<unsigned, std::uint32_t>, std::string>;
+
+/// Counts its look-ups.
+struct Table {
+  Names names;
+  unsigned looks = 0;
+  Partition::NameOf name_of() {
+    return [this](unsigned slot, std::uint32_t incarnation) {
+      ++looks;
+      const auto found = names.find({slot, incarnation});
+      return found == names.end() ? std::string() : found->second;
+    };
+  }
+};
+
+TEST(Partition, IgnoresThePortsOfOtherGroupsAndNoOthers) {
+  Table table{{{{0, 1}, "a"}, {{1, 1}, "b"}, {{2, 1}, "c"}, {{3, 1}, "free"}}};
+  Partition of_a({{"a", "b"}, {"c"}}, "a", table.name_of());
+  EXPECT_TRUE(of_a.is_active());
+  EXPECT_FALSE(of_a.ignores(1, 1));
+  EXPECT_TRUE(of_a.ignores(2, 1));
+  EXPECT_FALSE(of_a.ignores(3, 1)) << "it is in no group";
+  Partition of_c({{"a", "b"}, {"c"}}, "c", table.name_of());
+  EXPECT_TRUE(of_c.ignores(0, 1));
+  EXPECT_TRUE(of_c.ignores(1, 1));
+  Partition of_free({{"a", "b"}, {"c"}}, "free", table.name_of());
+  EXPECT_FALSE(of_free.is_active());
+  EXPECT_FALSE(of_free.ignores(2, 1));
+  EXPECT_FALSE(Partition().ignores(0, 1));
+}
+
+TEST(Partition, LooksUpEachSenderOnceAndAgainWhenTheSlotHasAnotherPort) {
+  Table table{{{{2, 1}, "c"}, {{2, 2}, "b"}, {{2, 3}, "c"}}};
+  Partition of_a({{"a", "b"}, {"c"}}, "a", table.name_of());
+  for (int i = 0; i < 5; ++i) EXPECT_TRUE(of_a.ignores(2, 1));
+  EXPECT_EQ(table.looks, 1U);
+  EXPECT_FALSE(of_a.ignores(2, 2)) << "another port has the slot";
+  EXPECT_TRUE(of_a.ignores(2, 3)) << "c came again";
+  EXPECT_EQ(table.looks, 3U);
+}
+
+TEST(Partition, ASenderWithoutANameIsHeardAndLookedUpAgain) {
+  Table table;
+  Partition of_a({{"a"}, {"c"}}, "a", table.name_of());
+  EXPECT_FALSE(of_a.ignores(2, 1));
+  table.names[{2, 1}] = "c";
+  EXPECT_TRUE(of_a.ignores(2, 1));
+  EXPECT_FALSE(of_a.ignores(256, 1)) << "no such slot";
+  EXPECT_FALSE(of_a.ignores(0xffff, 1));
+}
+
+}  // namespace
+}  // namespace shmif

@@ -1,9 +1,13 @@
 #pragma once
-// Huge pages for the bus: a copy of a super-frame touches sixteen small pages on either side. On a
+// How the kernel keeps the pages of a bus: huge, and in memory.
+//
+// Huge pages: a copy of a super-frame touches sixteen small pages on either side. On a
 // busy machine, most of them have left the TLB since the last copy (docs/decisions.md).
 
 #include <cstddef>
 #include <cstdint>
+
+#include "base/result.hpp"
 
 namespace shmif::bus {
 
@@ -20,5 +24,9 @@ inline std::byte* align_for_huge_pages(std::byte* at) noexcept {
 /// Processes that have mapped the file may go on using it meanwhile. Blocks: about a millisecond
 /// for 4 MiB.
 void gather_in_huge_pages(int fd, std::uint64_t bytes) noexcept;
+
+/// mlock() of `bytes` at `base`, the mapping of a bus. Errors: those of mlock(); the message says
+/// how much the process may lock, and what to do. Threads: any. Blocks: while pages are read in.
+Result<void> lock_in_memory(const std::byte* base, std::size_t bytes);
 
 }  // namespace shmif::bus

@@ -1,8 +1,10 @@
-#include "bus/file/huge_pages.hpp"
+#include "bus/file/memory.hpp"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <cerrno>
+#include <string>
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25  // Linux 6.1
@@ -27,6 +29,21 @@ void gather_in_huge_pages(int fd, std::uint64_t bytes) noexcept {
     }
   }
   munmap(reserved, reserved_bytes);
+}
+
+Result<void> lock_in_memory(const std::byte* base, std::size_t bytes) {
+  if (mlock(base, bytes) == 0) return {};
+  const int number = errno;
+  constexpr std::size_t kKib = 1024;
+  const std::string enough = std::to_string((bytes + kKib - 1) / kKib);
+  rlimit limit{};
+  std::string allowed;
+  if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
+    allowed = "this process may lock " + std::to_string(limit.rlim_cur / kKib) + " KiB in all; ";
+  }
+  return Error::from_errno(
+      number, "cannot lock " + std::to_string(bytes) + " bytes of the bus in memory",
+      allowed + "raise the limit, as by 'ulimit -l " + enough + "', or use a smaller bus");
 }
 
 }  // namespace shmif::bus

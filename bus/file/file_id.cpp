@@ -1,4 +1,4 @@
-#include "bus/file/file_bell.hpp"
+#include "bus/file/file_id.hpp"
 
 #include <sys/resource.h>
 #include <sys/stat.h>

@@ -1,7 +1,7 @@
 // Messages byte for byte, so that the two sides of our tests cannot err in the same way, and what
 // the server answers.
 
-#include "memif/message.hpp"
+#include "memif/session.hpp"
 
 #include <gtest/gtest.h>
 
