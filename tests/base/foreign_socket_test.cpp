@@ -21,9 +21,9 @@
 #include "base/descriptors.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/fuse_files.hpp"
 #include "tests/support/holdings.hpp"
 #include "tests/support/rights.hpp"
-#include "tests/support/silent_files.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace {

@@ -10,7 +10,7 @@
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
-#include "tests/support/shared_record_rig.hpp"
+#include "tests/support/ring_rig.hpp"
 #include "tests/support/temp_bus.hpp"
 
 namespace shmif::test {

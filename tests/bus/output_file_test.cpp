@@ -19,7 +19,7 @@
 
 #include "bus/layout.hpp"
 #include "tests/support/child_process.hpp"
-#include "tests/support/own_tmpfs.hpp"
+#include "tests/support/own_namespaces.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::bus {

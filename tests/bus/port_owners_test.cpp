@@ -22,7 +22,7 @@
 #include "base/files.hpp"
 #include "bus/file/liveness.hpp"
 #include "tests/support/child_process.hpp"
-#include "tests/support/own_tmpfs.hpp"
+#include "tests/support/own_namespaces.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/support/temp_dir.hpp"

@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "tests/support/plan_batch.hpp"
+#include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/ring_rig.hpp"
 #include "tests/support/super_frames.hpp"

@@ -13,7 +13,6 @@
 #include "bus/ring/counts.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
-#include "tests/support/plan_batch.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
 

@@ -6,9 +6,8 @@
 #include <random>
 #include <vector>
 
-#include "tests/support/plan_batch.hpp"
+#include "tests/support/numbered_frames.hpp"
 #include "tests/support/ring_rig.hpp"
-#include "tests/support/sized_batch.hpp"
 
 namespace shmif::test {
 namespace {

@@ -12,7 +12,6 @@
 
 #include "bus/repair/salvage.hpp"
 #include "tests/support/ring_rig.hpp"
-#include "tests/support/sized_batch.hpp"
 
 namespace shmif::test {
 namespace {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/support/shared_record_rig.hpp"
+#include "tests/support/ring_rig.hpp"
 
 namespace shmif::test {
 namespace {

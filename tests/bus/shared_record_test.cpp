@@ -8,8 +8,8 @@
 #include <cstring>
 #include <vector>
 
-#include "tests/support/plan_batch.hpp"
-#include "tests/support/shared_record_rig.hpp"
+#include "tests/support/numbered_frames.hpp"
+#include "tests/support/ring_rig.hpp"
 
 namespace shmif::test {
 namespace {

@@ -19,7 +19,6 @@
 #include "bus/port/port_table.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/numbered_frames.hpp"
-#include "tests/support/plan_batch.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
 

@@ -11,7 +11,6 @@
 
 #include "shmif/bus.hpp"
 #include "tests/support/numbered_frames.hpp"
-#include "tests/support/plan_batch.hpp"
 #include "tests/support/super_frames.hpp"
 
 namespace shmif::fuzz {

@@ -10,7 +10,7 @@
 #include "bus/ring/lock.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/targets.hpp"
-#include "tests/support/plan_batch.hpp"
+#include "tests/support/numbered_frames.hpp"
 
 namespace shmif::fuzz {
 namespace {

@@ -17,8 +17,8 @@
 #include "bus/file/sigbus_guard.hpp"
 #include "tests/memif/client.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/fuse_files.hpp"
 #include "tests/support/rights.hpp"
-#include "tests/support/silent_files.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::test {

@@ -17,9 +17,9 @@
 #include "shmif/receiver.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
+#include "tests/support/own_namespaces.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
-#include "tests/support/time_namespace.hpp"
 
 namespace shmif::test {
 namespace {

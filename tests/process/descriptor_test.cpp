@@ -21,7 +21,6 @@
 #include "bus/file/liveness.hpp"
 #include "tests/process/ping_pong.hpp"
 #include "tests/support/child_process.hpp"
-#include "tests/support/handed_on.hpp"
 #include "tests/support/holdings.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"

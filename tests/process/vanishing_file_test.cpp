@@ -18,7 +18,7 @@
 
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
-#include "tests/support/own_tmpfs.hpp"
+#include "tests/support/own_namespaces.hpp"
 #include "tests/support/temp_bus.hpp"
 
 namespace shmif::test {

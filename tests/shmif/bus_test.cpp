@@ -25,7 +25,7 @@
 #include "bus/layout.hpp"
 #include "shmif/port.hpp"
 #include "tests/support/child_process.hpp"
-#include "tests/support/own_tmpfs.hpp"
+#include "tests/support/own_namespaces.hpp"
 #include "tests/support/temp_bus.hpp"
 
 namespace shmif::test {

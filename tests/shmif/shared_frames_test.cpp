@@ -10,9 +10,9 @@
 
 #include "base/wall_clock.hpp"
 #include "shmif/port.hpp"
-#include "tests/support/plan_batch.hpp"
+#include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
-#include "tests/support/sized_batch.hpp"
+#include "tests/support/ring_rig.hpp"
 #include "tests/support/temp_bus.hpp"
 
 namespace shmif::test {

@@ -1,11 +1,14 @@
 #pragma once
 // What a process holds: descriptors, threads and mappings, so that a test can say that nothing was
-// left behind.
+// left behind; and what it hands on to the programs that it runs.
 
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <ostream>
+#include <set>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 
 namespace shmif::test {
@@ -57,6 +60,28 @@ inline Holdings holdings(const std::string& path) {
 inline Holdings without_heap(Holdings h) {
   h.mappings = 0;
   return h;
+}
+
+/// The descriptors, besides the three standard streams, that a program would get if this process
+/// ran it now: the number of each and what it is. They include those that this process was started
+/// with, so compare with an earlier call.
+inline std::set<std::string> handed_on() {
+  FILE* const output = popen("exec ls -l /proc/self/fd", "re");
+  if (output == nullptr) throw std::runtime_error("popen");
+  std::string text;
+  for (int c = fgetc(output); c != EOF; c = fgetc(output)) text += static_cast<char>(c);
+  if (pclose(output) != 0) throw std::runtime_error("ls failed: " + text);
+  std::set<std::string> all;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    const std::size_t arrow = line.find(" -> ");
+    if (arrow == std::string::npos) continue;
+    const std::string number = line.substr(line.rfind(' ', arrow - 1) + 1);
+    const bool is_stream = number[0] <= '2' && number[1] == ' ';
+    const bool is_of_ls = number.find(" -> /proc/") != std::string::npos && number.ends_with("/fd");
+    if (!is_stream && !is_of_ls) all.insert(number);
+  }
+  return all;
 }
 
 }  // namespace shmif::test

@@ -15,6 +15,7 @@
 #include <span>
 #include <vector>
 
+#include "bus/ring/batch.hpp"
 #include "shmif/frame.hpp"
 #include "shmif/mac.hpp"
 
@@ -145,5 +146,17 @@ class NumberedBatch {
   std::size_t stride_for_ = 0;
   std::size_t one_ = 0;
 };
+
+/// All of `frames` as one batch, planned as a sender does, for tests that append to a ring without
+/// a port.
+inline bus::Batch plan_batch(std::span<const FrameView> frames) noexcept {
+  bus::BatchPlan plan;
+  for (std::span<const FrameView> rest = frames; !rest.empty(); rest = rest.subspan(1)) {
+    rest = rest.subspan(plan.add_all_alone(rest, SIZE_MAX, UINT64_MAX).frames);
+    if (rest.empty()) break;
+    plan.add(rest.front(), UINT64_MAX);
+  }
+  return plan.of(frames);
+}
 
 }  // namespace shmif::test

@@ -23,11 +23,17 @@
 
 #include "tests/support/eventually.hpp"
 #include "tests/support/paths.hpp"
-#include "tests/support/words.hpp"
 
 extern char** environ;
 
 namespace shmif::test {
+
+using Words = std::vector<std::string>;
+
+inline Words operator+(Words first, const Words& then) {
+  first.insert(first.end(), then.begin(), then.end());
+  return first;
+}
 
 /// Whether `part` stands in `text`. A failure shows both.
 inline testing::AssertionResult contains(const std::string& text, const std::string& part) {

@@ -1,5 +1,5 @@
 #pragma once
-// A directory on tmpfs that goes away with the test.
+// A directory on tmpfs that goes away with the test, and the working directory of a test.
 
 #include <stdlib.h>
 
@@ -31,6 +31,21 @@ class TempDir {
 
  private:
   std::string path_;
+};
+
+/// Makes `path` the working directory of this process, for as long as the object lives. Threads:
+/// all of the process have it.
+class InDirectory {
+ public:
+  explicit InDirectory(const std::string& path) : before_(std::filesystem::current_path()) {
+    std::filesystem::current_path(path);
+  }
+  ~InDirectory() { std::filesystem::current_path(before_); }
+  InDirectory(const InDirectory&) = delete;
+  InDirectory& operator=(const InDirectory&) = delete;
+
+ private:
+  std::filesystem::path before_;
 };
 
 }  // namespace shmif::test

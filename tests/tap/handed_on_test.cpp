@@ -19,7 +19,7 @@
 #include "tap/packet_link.hpp"
 #include "tap/tap_link.hpp"
 #include "tests/support/frames.hpp"
-#include "tests/support/handed_on.hpp"
+#include "tests/support/holdings.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/tap/test_namespace.hpp"
 

@@ -21,7 +21,7 @@
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/frames.hpp"
-#include "tests/support/own_dev_net.hpp"
+#include "tests/support/own_namespaces.hpp"
 #include "tests/tap/datagrams.hpp"
 #include "tests/tap/packet_peer.hpp"
 #include "tests/tap/tap_rig.hpp"

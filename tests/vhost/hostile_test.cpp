@@ -18,7 +18,7 @@
 #include "bus/file/sigbus_guard.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
-#include "tests/support/silent_files.hpp"
+#include "tests/support/fuse_files.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/vhost/front_end.hpp"
 #include "tests/vhost/vhost_rig.hpp"

@@ -18,8 +18,8 @@
 #include "tests/instruments/membw/trees.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/fuse_files.hpp"
 #include "tests/support/holdings.hpp"
-#include "tests/support/silent_files.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {

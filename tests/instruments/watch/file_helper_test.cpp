@@ -10,7 +10,7 @@
 
 #include "instruments/watch/kernel_files.hpp"
 #include "tests/support/child_process.hpp"
-#include "tests/support/silent_files.hpp"
+#include "tests/support/fuse_files.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {

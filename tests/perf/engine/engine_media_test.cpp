@@ -21,8 +21,8 @@
 #include "tap/packet_link.hpp"
 #include "tests/perf/engine/engine_rig.hpp"
 #include "tests/support/child_process.hpp"
-#include "tests/support/handed_on.hpp"
-#include "tests/support/own_dev_net.hpp"
+#include "tests/support/holdings.hpp"
+#include "tests/support/own_namespaces.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/tap/test_namespace.hpp"
 

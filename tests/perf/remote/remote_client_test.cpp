@@ -26,7 +26,6 @@
 #include "perf/report/table.hpp"
 #include "perf/verify/verify_state.hpp"
 #include "tests/perf/report/sample_results.hpp"
-#include "tests/support/in_directory.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::remote_client {

@@ -7,7 +7,7 @@
 #include "perf/worker/replay.hpp"
 #include "shmif/capture/pcap_link.hpp"
 #include "tests/perf/control/run_plan.hpp"
-#include "tests/support/own_tmpfs.hpp"
+#include "tests/support/own_namespaces.hpp"
 
 namespace shmif::perf {
 namespace {

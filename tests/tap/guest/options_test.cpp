@@ -21,7 +21,7 @@
 
 #include "tap/netlink.hpp"
 #include "tests/support/child_process.hpp"
-#include "tests/support/handed_on.hpp"
+#include "tests/support/holdings.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tap/guest/guest_rig.hpp"
 

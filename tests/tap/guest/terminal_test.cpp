@@ -10,7 +10,7 @@
 #include <functional>
 #include <set>
 
-#include "tests/support/handed_on.hpp"
+#include "tests/support/holdings.hpp"
 #include "tests/tap/guest/guest_rig.hpp"
 #include "tests/tap/guest/terminal_rig.hpp"
 

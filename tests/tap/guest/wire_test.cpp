@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "tests/support/silent_files.hpp"
+#include "tests/support/fuse_files.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::tap::test {

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/own_namespaces.hpp"
 #include "tests/support/paths.hpp"
-#include "tests/support/time_namespace.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 
 namespace shmif::test {

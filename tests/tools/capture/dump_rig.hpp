@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "bus/layout.hpp"
+#include "tests/support/run_tool.hpp"
 #include "tests/support/super_frames.hpp"
-#include "tests/support/words.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 
 namespace shmif::test {

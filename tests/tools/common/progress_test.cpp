@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/support/words.hpp"
+#include "tests/support/run_tool.hpp"
 #include "tests/tools/common/borrowed_terminal.hpp"
 
 namespace shmif::test {

@@ -15,7 +15,7 @@
 
 #include "shmif/port.hpp"
 #include "tests/support/frames.hpp"
-#include "tests/support/own_tmpfs.hpp"
+#include "tests/support/own_namespaces.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/common/bus_rig.hpp"

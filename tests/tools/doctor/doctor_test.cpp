@@ -8,7 +8,6 @@
 
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
-#include "tests/support/words.hpp"
 #include "tests/tools/common/refusal.hpp"
 
 namespace shmif::test {

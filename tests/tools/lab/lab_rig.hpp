@@ -19,7 +19,6 @@
 #include "tests/support/eventually.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
-#include "tests/support/words.hpp"
 
 namespace shmif::test {
 

@@ -22,7 +22,7 @@
 #include "base/foreign_socket.hpp"
 #include "tests/memif/client.hpp"
 #include "tests/support/child_process.hpp"
-#include "tests/support/silent_files.hpp"
+#include "tests/support/fuse_files.hpp"
 #include "tests/support/super_frames.hpp"
 #include "tests/tools/relay/peers_rig.hpp"
 #include "tests/vhost/front_end.hpp"

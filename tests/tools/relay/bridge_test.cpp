@@ -13,7 +13,7 @@
 #include <numeric>
 
 #include "shmif/ping.hpp"
-#include "tests/support/own_tmpfs.hpp"
+#include "tests/support/own_namespaces.hpp"
 #include "tests/support/super_frames.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/tools/relay/peers_rig.hpp"

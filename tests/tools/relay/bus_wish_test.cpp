@@ -10,7 +10,6 @@
 #include "shmif/port.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_bus.hpp"
-#include "tests/support/words.hpp"
 #include "tools/relay/bus_options.hpp"
 
 namespace shmif::test {

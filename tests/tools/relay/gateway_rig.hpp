@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "tests/support/words.hpp"
+#include "tests/support/run_tool.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 #include "tests/tools/shmifctl/exec_rig.hpp"
 

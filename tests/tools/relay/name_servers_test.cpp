@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
-#include "tests/support/words.hpp"
 
 namespace shmif::test {
 namespace {

@@ -21,8 +21,8 @@
 
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
-#include "tests/support/words.hpp"
 
 namespace shmif::test {
 namespace {

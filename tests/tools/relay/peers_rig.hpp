@@ -24,7 +24,6 @@
 #include "shmif/stream_link.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
-#include "tests/support/words.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 
 namespace shmif::test {

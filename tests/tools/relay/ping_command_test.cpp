@@ -11,7 +11,7 @@
 #include "bus/layout.hpp"
 #include "shmif/ping.hpp"
 #include "tests/support/child_process.hpp"
-#include "tests/support/words.hpp"
+#include "tests/support/run_tool.hpp"
 #include "tests/tools/capture/held_ring.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 #include "tests/tools/relay/ping_rig.hpp"

@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/support/own_tmpfs.hpp"
+#include "tests/support/own_namespaces.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 

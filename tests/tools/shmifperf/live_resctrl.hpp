@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "instruments/membw/schemata.hpp"
-#include "tests/support/live_files.hpp"
+#include "tests/support/fuse_files.hpp"
 
 namespace shmif::test {
 

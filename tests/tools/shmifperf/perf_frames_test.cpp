@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/support/live_files.hpp"
+#include "tests/support/fuse_files.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/shmifperf/perf_rig.hpp"
 

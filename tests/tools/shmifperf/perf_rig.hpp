@@ -15,7 +15,6 @@
 #include <vector>
 
 #include "tests/support/run_tool.hpp"
-#include "tests/support/words.hpp"
 
 namespace shmif::test {
 

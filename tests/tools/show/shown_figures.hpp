@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/support/words.hpp"
+#include "tests/support/run_tool.hpp"
 
 namespace shmif::test {
 

@@ -13,7 +13,6 @@
 #include "tap/tap_link.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
-#include "tests/support/words.hpp"
 #include "tests/tap/test_namespace.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 

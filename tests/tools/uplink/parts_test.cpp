@@ -12,7 +12,7 @@
 
 #include "base/unique_fd.hpp"
 #include "tests/support/frames.hpp"
-#include "tests/support/words.hpp"
+#include "tests/support/run_tool.hpp"
 #include "tools/common/command.hpp"
 #include "tools/uplink/far_counts.hpp"
 #include "tools/uplink/hello.hpp"

@@ -1,21 +1,35 @@
 #pragma once
-// A tmpfs of a test's own, in a mount namespace of its own: what the test does to it nobody else
-// sees, and a full one is nobody else's full disk.
+// A tmpfs, a /dev/net and a time of a test's own, in namespaces of its own.
+//
+// What the test does to its tmpfs nobody else sees, and a full one is nobody else's full disk.
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <fstream>
+#include <functional>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+#include "tests/support/child_process.hpp"
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x00000080
+#endif
 
 namespace shmif::test {
 
@@ -87,5 +101,62 @@ class OwnTmpfs {
   std::string path_;
   std::string missing_;
 };
+
+// A /dev/net of a test's own: who may open the TUN device there is the test's to say.
+
+/// Gives the calling process, which is root's, a /dev/net of its own: with a tun node of that mode,
+/// or without one. Result: false where that is forbidden.
+inline bool own_dev_net(std::optional<mode_t> tun_mode) {
+  if (::unshare(CLONE_NEWNS) != 0 ||
+      ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      ::mount("tmpfs", "/dev/net", "tmpfs", 0, "mode=0755") != 0) {
+    return false;
+  }
+  if (!tun_mode) return true;
+  return ::mknod("/dev/net/tun", S_IFCHR, ::makedev(10, 200)) == 0 &&
+         ::chmod("/dev/net/tun", *tun_mode) == 0;
+}
+
+/// Makes the calling process, which is root's, one that an ordinary user has started.
+inline bool become_ordinary() {
+  constexpr unsigned kNobody = 65534;
+  return ::setresgid(kNobody, kNobody, kNobody) == 0 &&
+         ::setresuid(kNobody, kNobody, kNobody) == 0 && ::prctl(PR_SET_DUMPABLE, 1) == 0;
+}
+
+// Processes whose CLOCK_MONOTONIC and CLOCK_BOOTTIME are days ahead of, or hours behind, ours.
+
+inline constexpr std::int64_t kDay = 86400;
+
+/// As far back as a clock can be set: neither may become negative.
+inline std::int64_t furthest_back() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return -std::min<std::int64_t>(now.tv_sec - 60, 20 * kDay);
+}
+
+/// Enters a time namespace whose clocks are `shift_s` ahead; for the children forked from here on.
+/// Result: false where that cannot be had.
+inline bool shift_time_of_children(std::int64_t shift_s) {
+  if (unshare(geteuid() == 0 ? CLONE_NEWTIME : CLONE_NEWTIME | CLONE_NEWUSER) != 0) return false;
+  std::ofstream offsets("/proc/self/timens_offsets");
+  offsets << "monotonic " << shift_s << " 0\nboottime " << shift_s << " 0\n" << std::flush;
+  return offsets.good();
+}
+
+inline constexpr int kNoTimeNamespace = 77;
+
+/// A process in a time namespace of its own.
+inline Child child_in_time(std::int64_t shift_s, const std::function<int()>& body) {
+  return Child([=] {
+    if (!shift_time_of_children(shift_s)) return kNoTimeNamespace;
+    Child inner(body);
+    return inner.wait();
+  });
+}
+
+inline bool has_time_namespaces() {
+  return child_in_time(kDay, [] { return 0; }).wait() == 0;
+}
 
 }  // namespace shmif::test
