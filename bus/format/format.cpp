@@ -196,12 +196,13 @@ Result<RepairReport> repair_bus_at(const std::string& path, const RepairOptions&
   return format.repair(path, options);
 }
 
+namespace {
+
+/// Whether a file that begins like this is a bus of any format, whole or not.
 bool begins_like_a_bus(std::span<const std::byte> beginning, std::uint64_t file_bytes) noexcept {
   return std::ranges::any_of(
       kFormats, [&](const Format* format) { return format->begins(beginning, file_bytes); });
 }
-
-namespace {
 
 /// A name in a directory. It stays in this directory, whatever the path to it names later.
 class Name {

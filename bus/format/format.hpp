@@ -75,9 +75,6 @@ Result<ProvidedBus> provide_bus(const std::string& path, BusFormat format,
 
 Result<RepairReport> repair_bus_at(const std::string& path, const RepairOptions& options);
 
-/// Whether a file that begins like this is a bus of any format, whole or not.
-bool begins_like_a_bus(std::span<const std::byte> beginning, std::uint64_t file_bytes) noexcept;
-
 /// Removes a bus, but never another file that took its name meanwhile. Removes the file at `path`,
 /// which must be a bus. Result: a warning if the file has another name, otherwise empty. Errors:
 /// busy while live ports are attached; EOPNOTSUPP if the format does not tell whether ports are

@@ -12,6 +12,15 @@
 namespace shmif::bus {
 namespace {
 
+struct NetbsdChain {
+  std::uint64_t frames = 0, pads = 0;
+  std::uint64_t bytes = 0;   ///< of the frames
+  std::string broken;        ///< why the chain does not lead to `last` (N3), or empty
+  std::string wrong_frames;  ///< frames that no correct writer writes, or empty
+
+  bool is_sound() const noexcept { return broken.empty() && wrong_frames.empty(); }
+};
+
 std::string netbsd_place(std::uint64_t position) {
   return "the header at offset " + std::to_string(position % kNetbsdDataBytes);
 }
@@ -35,8 +44,7 @@ std::string words_text(const NetbsdWords& words) {
          std::to_string(words.first) + " and last " + std::to_string(words.last);
 }
 
-}  // namespace
-
+/// Follows the chain of `state`. The result is valid if `first` has not grown meanwhile.
 NetbsdChain walk_netbsd_chain(const NetbsdRing& ring, const NetbsdState& state) {
   NetbsdChain chain;
   std::uint64_t position = state.first;
@@ -68,6 +76,11 @@ NetbsdChain walk_netbsd_chain(const NetbsdRing& ring, const NetbsdState& state) 
   return chain;
 }
 
+/// Keeps the frames from `first` on that lead to one another and towards `last`, and drops the one
+/// at `last`: a kernel moves `last` before it writes the header there, and raises the generation at
+/// the end. So if it was killed meanwhile, neither that header nor the generation tells anything
+/// (N4), and all other headers are whole. Raises the generation by two, so that every reader sees
+/// that its place is gone. The caller holds the lock.
 void rebuild_netbsd_chain(const NetbsdRing& ring) noexcept {
   constexpr std::uint64_t kData = kNetbsdDataBytes;
   const std::uint64_t header = ring.header_bytes();
@@ -107,6 +120,8 @@ void rebuild_netbsd_chain(const NetbsdRing& ring) noexcept {
   store_release(h.generation, generation + 2);
   store_release(h.repairs, load_relaxed(h.repairs) + 1);
 }
+
+}  // namespace
 
 NetbsdInspector::NetbsdInspector(OpenFile file, std::string path, Access access,
                                  NetbsdMapping mapping)

@@ -46,7 +46,67 @@ bool nobody_in(const std::uint64_t (&bitmap)[kBitmapWords]) noexcept {
   return bits == 0;
 }
 
+/// Whether a writer may have looked for deep sleepers already and commit later: the lock's holder,
+/// or a writer that lost the lock to a takeover and still has a claim.
+bool writer_may_be_past_its_look(const Ring& ring) noexcept {
+  const BusHeader& h = ring.header();
+  if (!lock_word::is_free(load_seq_cst(h.lock))) return true;
+  const std::uint64_t used = load_acquire(h.slots_used);
+  for (unsigned i = 0; i < kSlots && i < used; ++i) {
+    if (load_seq_cst(ring.slot(i).claim_owner) != 0) return true;
+  }
+  return false;
+}
+
+struct Place {
+  std::uint64_t position = 0;
+  std::uint64_t number = 0;
+};
+
+/// The position `first`, and the number of the frame there; zeros if `first` moves too fast.
+Place oldest_record(const Ring& ring) noexcept {
+  const std::uint64_t& first = ring.header().first;
+  for (unsigned tries = 0; tries < 8; ++tries) {
+    const std::uint64_t position = load_seq_cst(first);
+    if (!ring.fits_alignment(position)) return {};  // overwritten: receive() reports it
+    const std::uint64_t number = ring.number_at(position);
+    fence_loads();
+    if (load_acquire(first) == position) return {position, number};
+  }
+  return {};
+}
+
 }  // namespace
+
+void tell_filter_change(const Ring& ring) noexcept {
+  fetch_add(ring.header().filter_changes, std::uint64_t{1});
+}
+
+SlotSet Audience::of(std::span<const FrameView> frames) noexcept {
+  SlotSet all{};
+  std::uint64_t before = UINT64_MAX;
+  for (const FrameView& frame : frames) {
+    const std::uint64_t mac = frame.destination().to_u64();
+    if (mac == before) continue;
+    before = mac;
+    const SlotSet& slots = of(mac);
+    for (unsigned w = 0; w < kBitmapWords; ++w) all[w] |= slots[w];
+  }
+  return all;
+}
+
+const SlotSet& Audience::of(std::uint64_t mac) noexcept {
+  Answer& answer = answers_[(mac ^ mac >> 8U ^ mac >> 16U) % answers_.size()];
+  // Read before the slots: a change while they are looked at makes this answer outdated.
+  const std::uint64_t changes = load_seq_cst(ring_.header().filter_changes);
+  if (answer.mac == mac && answer.changes == changes) return answer.slots;
+  answer = {mac, changes, {}};
+  const std::uint64_t used = load_acquire(ring_.header().slots_used);
+  for (unsigned i = 0; i < kSlots && i < used; ++i) {
+    if (AddressFilter::accepts(ring_.slot(i), mac)) answer.slots[i / 64] |= 1ULL << (i % 64);
+  }
+  return answer.slots;
+}
 
 void wake_futex(PortSlot& slot) noexcept {
   fetch_add(slot.futex, std::uint32_t{1});
@@ -190,22 +250,6 @@ void Sleeper::forget() noexcept {
   static_cast<void>(helper_.release());
 }
 
-namespace {
-
-/// Whether a writer may have looked for deep sleepers already and commit later: the lock's holder,
-/// or a writer that lost the lock to a takeover and still has a claim.
-bool writer_may_be_past_its_look(const Ring& ring) noexcept {
-  const BusHeader& h = ring.header();
-  if (!lock_word::is_free(load_seq_cst(h.lock))) return true;
-  const std::uint64_t used = load_acquire(h.slots_used);
-  for (unsigned i = 0; i < kSlots && i < used; ++i) {
-    if (load_seq_cst(ring.slot(i).claim_owner) != 0) return true;
-  }
-  return false;
-}
-
-}  // namespace
-
 std::chrono::nanoseconds Sleeper::announce(bool by_descriptor) noexcept {
   BusHeader& h = ring_.header();
   const std::uint64_t mask = 1ULL << (slot_ % 64);
@@ -245,28 +289,6 @@ bool Sleeper::arm_descriptor() noexcept {
   if (helper_) helper_->arm(futex_seen_);
   return inotify_ || helper_;
 }
-
-namespace {
-
-struct Place {
-  std::uint64_t position = 0;
-  std::uint64_t number = 0;
-};
-
-/// The position `first`, and the number of the frame there; zeros if `first` moves too fast.
-Place oldest_record(const Ring& ring) noexcept {
-  const std::uint64_t& first = ring.header().first;
-  for (unsigned tries = 0; tries < 8; ++tries) {
-    const std::uint64_t position = load_seq_cst(first);
-    if (!ring.fits_alignment(position)) return {};  // overwritten: receive() reports it
-    const std::uint64_t number = ring.number_at(position);
-    fence_loads();
-    if (load_acquire(first) == position) return {position, number};
-  }
-  return {};
-}
-
-}  // namespace
 
 void Sleeper::found_nothing() noexcept {
   // Fails if somebody rang: then there is something to read, and the port is not asleep (W2).

@@ -9,7 +9,7 @@
 
 #include "bus/attachment.hpp"
 #include "bus/file/liveness.hpp"
-#include "bus/port/audience.hpp"
+#include "bus/port/doorbell.hpp"
 
 namespace shmif::bus {
 namespace {

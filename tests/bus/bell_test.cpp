@@ -17,7 +17,6 @@
 
 #include "base/unique_fd.hpp"
 #include "bus/file/file_id.hpp"
-#include "bus/port/audience.hpp"
 #include "bus/port/doorbell.hpp"
 #include "shmif/port.hpp"
 #include "tests/support/raw_bus.hpp"

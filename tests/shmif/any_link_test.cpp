@@ -22,7 +22,6 @@
 #include "shmif/loopback_link.hpp"
 #include "shmif/port.hpp"
 #include "tests/shmif/capture/captures.hpp"
-#include "tests/shmif/far_end.hpp"
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/support/holdings.hpp"
 #include "tests/support/run_tool.hpp"

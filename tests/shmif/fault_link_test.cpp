@@ -18,7 +18,6 @@
 #include "base/unique_fd.hpp"
 #include "shmif/loopback_link.hpp"
 #include "shmif/port.hpp"
-#include "tests/shmif/far_end.hpp"
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/support/frames.hpp"
 #include "tests/support/super_frames.hpp"

@@ -5,7 +5,6 @@
 #include <iterator>
 #include <utility>
 
-#include "tests/shmif/far_end.hpp"
 #include "tests/shmif/link_conformance.hpp"
 
 namespace shmif::test {

@@ -21,7 +21,6 @@
 #include "shmif/socket_address.hpp"
 #include "shmif/socket_place.hpp"
 #include "shmif/stream_link.hpp"
-#include "tests/shmif/far_end.hpp"
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/support/debug_lines.hpp"
 #include "tests/support/eventually.hpp"

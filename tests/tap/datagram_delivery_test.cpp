@@ -26,8 +26,7 @@
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/wake_means.hpp"
-#include "tests/tap/datagrams.hpp"
-#include "tests/tap/packet_peer.hpp"
+#include "tests/tap/packet_rig.hpp"
 #include "tests/tap/tap_rig.hpp"
 
 namespace shmif::tap::test {

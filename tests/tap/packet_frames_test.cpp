@@ -13,7 +13,6 @@
 #include "tests/support/fragments.hpp"
 #include "tests/support/frames.hpp"
 #include "tests/support/super_frames.hpp"
-#include "tests/tap/packet_peer.hpp"
 #include "tests/tap/packet_rig.hpp"
 
 namespace shmif::tap::test {

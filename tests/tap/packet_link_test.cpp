@@ -20,7 +20,6 @@
 #include "tests/support/eventually.hpp"
 #include "tests/support/frames.hpp"
 #include "tests/support/super_frames.hpp"
-#include "tests/tap/packet_peer.hpp"
 #include "tests/tap/packet_rig.hpp"
 #include "tests/tap/test_namespace.hpp"
 

@@ -22,8 +22,7 @@
 #include "tests/support/eventually.hpp"
 #include "tests/support/frames.hpp"
 #include "tests/support/own_namespaces.hpp"
-#include "tests/tap/datagrams.hpp"
-#include "tests/tap/packet_peer.hpp"
+#include "tests/tap/packet_rig.hpp"
 #include "tests/tap/tap_rig.hpp"
 
 namespace shmif::tap::test {

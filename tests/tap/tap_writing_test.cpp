@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "bus/offload.hpp"
-#include "tests/tap/datagrams.hpp"
+#include "tests/tap/packet_rig.hpp"
 
 namespace shmif::tap::test {
 namespace {

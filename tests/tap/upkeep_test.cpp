@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "tests/support/eventually.hpp"
-#include "tests/tap/guest/route_message.hpp"
+#include "tests/tap/guest/watch_rig.hpp"
 #include "tests/tap/test_namespace.hpp"
 
 namespace shmif::tap::test {

@@ -18,7 +18,6 @@
 #include "tests/support/eventually.hpp"
 #include "tests/support/super_frames.hpp"
 #include "tests/vhost/front_end.hpp"
-#include "tests/vhost/vhost_rig.hpp"
 
 namespace shmif::test {
 namespace {

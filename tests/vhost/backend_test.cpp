@@ -16,7 +16,6 @@
 #include "tests/support/holdings.hpp"
 #include "tests/support/rights.hpp"
 #include "tests/vhost/front_end.hpp"
-#include "tests/vhost/vhost_rig.hpp"
 #include "vhost/message.hpp"
 
 namespace shmif::test {

@@ -21,7 +21,6 @@
 #include "tests/support/fuse_files.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/vhost/front_end.hpp"
-#include "tests/vhost/vhost_rig.hpp"
 
 namespace shmif::test {
 namespace {

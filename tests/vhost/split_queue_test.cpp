@@ -20,7 +20,6 @@
 #include "base/unique_fd.hpp"
 #include "tests/support/holdings.hpp"
 #include "tests/vhost/front_end.hpp"
-#include "tests/vhost/vhost_rig.hpp"
 
 namespace shmif::test {
 namespace {

@@ -20,7 +20,6 @@
 #include "tests/support/child_process.hpp"
 #include "tests/support/super_frames.hpp"
 #include "tests/vhost/front_end.hpp"
-#include "tests/vhost/vhost_rig.hpp"
 
 namespace shmif::test {
 namespace {

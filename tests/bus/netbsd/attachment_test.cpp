@@ -21,7 +21,6 @@
 #include "shmif/port.hpp"
 #include "shmif/receiver.hpp"
 #include "tests/bus/netbsd/rig.hpp"
-#include "tests/shmif/far_end.hpp"
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/temp_bus.hpp"

@@ -4,7 +4,6 @@
 #include <termios.h>
 
 #include "tests/tap/guest/guest_rig.hpp"
-#include "tests/tap/guest/terminal_rig.hpp"
 
 namespace shmif::tap::test {
 namespace {

@@ -33,7 +33,6 @@
 
 #include "tap/guest/watch.hpp"
 #include "tests/support/eventually.hpp"
-#include "tests/tap/guest/route_message.hpp"
 #include "tests/tap/guest/watch_rig.hpp"
 #include "tests/tap/tap_rig.hpp"
 #include "tests/tap/test_namespace.hpp"

@@ -12,7 +12,6 @@
 
 #include "tests/support/holdings.hpp"
 #include "tests/tap/guest/guest_rig.hpp"
-#include "tests/tap/guest/terminal_rig.hpp"
 
 namespace shmif::tap::test {
 namespace {

@@ -28,7 +28,6 @@
 #include "tap/guest/link_news.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/temp_dir.hpp"
-#include "tests/tap/guest/route_message.hpp"
 #include "tests/tap/guest/watch_rig.hpp"
 #include "tests/tap/tap_rig.hpp"
 
