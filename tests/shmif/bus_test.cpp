@@ -32,6 +32,7 @@ namespace shmif::test {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 /// Expects a failure with this code, and each of the words in its message.
 template <class T>
@@ -493,8 +494,6 @@ TEST(Open, ACopyOnAnotherFileSystemIsNoneOfTheSameInode) {
 
 // What the user is told to do about a bus that cannot be made or opened: advice that fits the
 // reason, and none that does not.
-
-using testing::Not;
 
 /// What a child says that is no longer root; empty: it is not root in the first place.
 std::string said_by_nobody(const std::function<std::string()>& say) {

@@ -25,8 +25,11 @@ using shmif::test::Bytes;
 using shmif::test::collect;
 using shmif::test::make_frame;
 using std::chrono::milliseconds;
+using test::frames_into;
 using test::LoopbackCable;
 using test::Running;
+using test::Script;
+using test::scripted_link;
 using test::send_all;
 
 TEST(Bridge, CarriesBothWaysInOrderAndEchoesNothing) {
@@ -325,10 +328,6 @@ TEST(Bridge, RefusesOptionsThatMeanNothing) {
 
 // What becomes of each frame: it is counted once, and the last frames before an end still go. And
 // which side something is of, in both directions: the sizes of batches, the link that ended.
-
-using test::frames_into;
-using test::Script;
-using test::scripted_link;
 
 TEST(Bridge, CountsWhatEachSideLostByThatSide) {
   Script a;

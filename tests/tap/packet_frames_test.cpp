@@ -18,8 +18,11 @@
 namespace shmif::tap::test {
 namespace {
 
+using shmif::test::make_frame;
+using shmif::test::same_frames;
 using shmif::test::Shape;
 using shmif::test::together_v6;
+using shmif::test::views;
 using shmif::test::wait_for;
 using shmif::test::wrong_v4;
 
@@ -226,10 +229,6 @@ TEST_P(PacketFragments, WhatBridgeNetfilterPutTogetherArrivesAsOnAPortOfTheBridg
 
 // Frames of the longest packet with a tag, through a packet link: what arrives at the other end of
 // a real cable is compared byte by byte.
-
-using shmif::test::make_frame;
-using shmif::test::same_frames;
-using shmif::test::views;
 
 /// A frame of the suite with one 802.1ad tag.
 Bytes ad_frame(std::size_t size, std::uint64_t seed) {

@@ -29,6 +29,8 @@ namespace {
 using shmif::test::collect;
 using shmif::test::is_suite_frame;
 using shmif::test::make_frame;
+using shmif::test::same_frames;
+using shmif::test::views;
 using shmif::test::wait_for;
 
 /// The cable and the link, made before the peer at the other end.
@@ -460,12 +462,6 @@ TEST(PacketLinkUnprivileged, WorksInANamespaceThatAnOrdinaryUserMade) {
 // What a packet link keeps from one frame to the next, and what it does where its interface takes
 // nothing.
 
-using shmif::test::collect;
-using shmif::test::is_suite_frame;
-using shmif::test::make_frame;
-using shmif::test::same_frames;
-using shmif::test::views;
-using shmif::test::wait_for;
 using PacketState = PacketFixture;
 
 TEST_F(PacketState, ATagOfPriorityZeroInNoVlanArrivesToo) {

@@ -28,7 +28,9 @@
 namespace shmif::tap::test {
 namespace {
 
+using shmif::test::become_ordinary;
 using shmif::test::make_frame;
+using shmif::test::own_dev_net;
 using shmif::test::wait_for;
 
 /// The device in its namespace, made before the peer on it.
@@ -335,9 +337,6 @@ TEST(TapAdopt, RefusesADescriptorThatIsNoTapDevice) {
   EXPECT_EQ(TapLink::adopt(UniqueFd()).error().code, Errc::bad_argument);
 }
 
-using shmif::test::become_ordinary;
-using shmif::test::own_dev_net;
-
 using TapLinkErrors = TapFixture;
 
 constexpr int kForbidden = 77;
@@ -441,7 +440,6 @@ TEST_F(TapLinkErrors, AnOrdinaryUserPutsADeviceIntoAContainerOfTheirsThatAlready
 
 // Devices and queues that had somebody else's settings before, and those that are full.
 
-using shmif::test::make_frame;
 using TapReuse = TapFixture;
 
 TEST_F(TapReuse, APersistentDeviceGetsTheAddressesThatItLacksAndComesUp) {

@@ -23,6 +23,7 @@ namespace {
 
 using vhost::Features;
 using vhost::MessageHeader;
+using vhost::MessageReader;
 using vhost::Request;
 using vhost::VringState;
 
@@ -532,7 +533,6 @@ TEST(VhostBackend, WrongSizesAndPlacesOfQueuesAreRefused) {
 
 // The messages of vhost-user, as they arrive at a socket.
 
-using vhost::MessageReader;
 using Status = MessageStatus;
 
 std::span<const std::byte> bytes_of(const auto& value) {

@@ -24,7 +24,9 @@
 namespace shmif::test {
 namespace {
 
+using vhost::Descriptor;
 using vhost::GuestMemory;
+using vhost::MemoryRegion;
 using vhost::SplitQueue;
 
 /// A queue with both of its sides in this process, and nobody between them.
@@ -161,8 +163,6 @@ TEST(SplitQueue, NotifiesWhenTheDriversEventIsPassed) {
 
 // Chains of many buffers. virtio allows a chain as long as its queue.
 
-using vhost::Descriptor;
-
 constexpr std::uint16_t kEntries = 2048;
 constexpr std::size_t kHeader = 12;
 
@@ -236,8 +236,6 @@ TEST(VhostLongChain, InATableHasAsManyBuffersAsTheQueueHasEntriesAndNoMore) {
 }
 
 // The memory of a virtual machine, as a front-end shares it.
-
-using vhost::MemoryRegion;
 
 constexpr std::size_t kFileBytes = 64 * 4096;
 constexpr std::uint64_t kTop = std::numeric_limits<std::uint64_t>::max();
