@@ -1,7 +1,8 @@
 #pragma once
-// Attachment and Follower: the interface of a bus for a port and for a reader. It is the same for
-// every format of the file. The formats implement these classes (bus/port/native_attachment.hpp,
-// bus/netbsd/attachment.hpp). bus/format/format.hpp finds out the format of a file.
+// Attachment, Follower and Inspector: the interface of a bus for a port, for a reader, and from
+// outside. It is the same for every format of the file. The formats implement these classes
+// (bus/port/native_attachment.hpp, bus/netbsd/attachment.hpp). bus/format/format.hpp finds out the
+// format of a file.
 
 #include <chrono>
 #include <cstddef>
@@ -13,6 +14,7 @@
 #include "base/fork_guard.hpp"
 #include "base/result.hpp"
 #include "bus/frame.hpp"
+#include "bus/info.hpp"
 #include "bus/port_options.hpp"
 
 namespace shmif::bus {
@@ -134,5 +136,28 @@ bool is_valid_name(const std::string& name) noexcept;
 /// The checks that all formats have in common. Errors: bad_name; bad_argument for a MAC address
 /// that is not unicast.
 Result<void> check_options(const std::string& path, const PortOptions& options);
+
+/// A bus seen from outside, for `stat`, `audit`, `repair` and `destroy`. Only repair disturbs the
+/// bus. Threads: const members may run concurrently.
+class Inspector {
+ public:
+  Inspector(const Inspector&) = delete;
+  Inspector& operator=(const Inspector&) = delete;
+  virtual ~Inspector() = default;
+
+  virtual BusInfo info() const = 0;
+  virtual AuditReport audit() const = 0;
+  virtual Result<RepairReport> repair(const RepairOptions& options) = 0;
+  /// The open file's descriptor, valid for the life of the inspector.
+  virtual int descriptor() const noexcept = 0;
+  virtual const std::string& path() const noexcept = 0;
+  virtual const std::string& warning() const noexcept = 0;
+  /// If the file is now on a file system that hides live ports: the name of that file system.
+  /// Otherwise empty. The file may have been made elsewhere.
+  virtual std::string hidden_by() const = 0;
+
+ protected:
+  Inspector() = default;
+};
 
 }  // namespace shmif::bus

@@ -18,7 +18,6 @@
 #include "bus/attachment.hpp"
 #include "bus/file/parts.hpp"
 #include "bus/info.hpp"
-#include "bus/inspector.hpp"
 #include "bus/port_options.hpp"
 
 namespace shmif::bus {

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "bus/attachment.hpp"
 #include "bus/file/file.hpp"
-#include "bus/inspector.hpp"
 #include "bus/netbsd/file.hpp"
 #include "bus/netbsd/ring.hpp"
 

@@ -5,9 +5,9 @@
 #include <string>
 
 #include "base/result.hpp"
+#include "bus/attachment.hpp"
 #include "bus/file/file.hpp"
 #include "bus/info.hpp"
-#include "bus/inspector.hpp"
 
 namespace shmif::bus {
 
