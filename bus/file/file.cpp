@@ -231,7 +231,7 @@ std::string warning_of_disk(int fd, const std::string& path) {
          ", not on tmpfs: the kernel will write its pages to disk (better under /dev/shm)";
 }
 
-// Opening a bus file.
+// ---- Opening ----
 //
 // A user who may write to a directory can make a path name another file at any moment. So the path
 // is opened once, with O_PATH, only to hold the file. Everything that is checked, opened for

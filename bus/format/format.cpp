@@ -196,6 +196,8 @@ Result<RepairReport> repair_bus_at(const std::string& path, const RepairOptions&
   return format.repair(path, options);
 }
 
+// ---- Removing a bus ----
+
 namespace {
 
 /// Whether a file that begins like this is a bus of any format, whole or not.

@@ -442,6 +442,8 @@ std::uint64_t NetbsdAttachment::bus_frames() const noexcept {
 
 using std::chrono::nanoseconds;
 
+// ---- A reader that may only read the file ----
+
 NetbsdFollower::NetbsdFollower(std::string warning, NetbsdMapping mapping, Resume resume)
     : warning_(std::move(warning)),
       mapping_(std::move(mapping)),
