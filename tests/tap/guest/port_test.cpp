@@ -45,16 +45,22 @@ class GuestPortTest : public TapFixture {
             .mac = kFirst,
             .mtu = 1500};
   }
+  /// A port "a" with that link, up on a new bus.
+  GuestPort attached(const BusOptions& options = {.ring_bytes = 1U << 16U}) {
+    Bus::create(path_, options).value();
+    link_ = handed_tap();
+    GuestPort port = GuestPort::attach(link_, Bus::open(path_).value(), {.name = "a"}).value();
+    port.up().value();
+    return port;
+  }
 
+  GuestLink link_;
   const shmif::test::TempDir directory_;
   const std::string path_ = directory_.file("bus");
 };
 
 TEST_F(GuestPortTest, ShowsOnANewBusWhatChangedWhileItHadNone) {
-  Bus::create(path_, {.ring_bytes = 1U << 16U}).value();
-  GuestLink link = handed_tap();
-  GuestPort port = GuestPort::attach(link, Bus::open(path_).value(), {.name = "a"}).value();
-  port.up().value();
+  GuestPort port = attached();
   port.show({.mtu = 1500, .mac = kFirst});
   EXPECT_EQ(seen().mac, kFirst);
   EXPECT_FALSE(seen().promiscuous);
@@ -75,10 +81,7 @@ TEST_F(GuestPortTest, ShowsOnANewBusWhatChangedWhileItHadNone) {
 // Its interface was made for the first bus.
 TEST_F(GuestPortTest, TakesNoBusThatDiffersFromTheFirst) {
   const BusOptions first{.ring_bytes = 1U << 16U};
-  Bus::create(path_, first).value();
-  GuestLink link = handed_tap();
-  GuestPort port = GuestPort::attach(link, Bus::open(path_).value(), {.name = "a"}).value();
-  port.up().value();
+  GuestPort port = attached(first);
   EXPECT_TRUE(port.unplug(Errc::bus_lost));
   ASSERT_FALSE(first.carries_offloads());
   BusOptions other = first;
@@ -125,10 +128,7 @@ TEST_F(GuestPortTest, HearsAllOnEachBusWhereThatWasAskedForAndKnowsTheMtuOfBothS
 }
 
 TEST_F(GuestPortTest, WaitsForABusOnlyWhereThatWasLost) {
-  Bus::create(path_, {.ring_bytes = 1U << 16U}).value();
-  GuestLink link = handed_tap();
-  GuestPort port = GuestPort::attach(link, Bus::open(path_).value(), {.name = "a"}).value();
-  port.up().value();
+  GuestPort port = attached();
   EXPECT_FALSE(port.waits_for_bus());
   EXPECT_TRUE(port.unplug(Errc::bus_lost));
   EXPECT_TRUE(port.waits_for_bus());
@@ -139,10 +139,7 @@ TEST_F(GuestPortTest, WaitsForABusOnlyWhereThatWasLost) {
 
 TEST_F(GuestPortTest, GivesItsInterfaceCarrierAgainOnANewBus) {
   const BusOptions options{.ring_bytes = 1U << 16U};
-  Bus::create(path_, options).value();
-  GuestLink link = handed_tap();
-  GuestPort port = GuestPort::attach(link, Bus::open(path_).value(), {.name = "a"}).value();
-  port.up().value();
+  GuestPort port = attached(options);
   Netlink netlink = space_.netlink();
   ASSERT_TRUE(netlink.set_up("handed"));
   const auto has_carrier = [&](bool on) {
@@ -172,10 +169,7 @@ bool has_address(const TestNamespace& space, const std::string& address) {
 // The kernel removes IPv6 addresses when an interface goes down, but not when a cable is pulled.
 TEST_F(GuestPortTest,
        AnInterfaceWhoseLinkGoesAndComesKeepsItsAddressesAndLosesOnlyWhatCameMeanwhile) {
-  Bus::create(path_, {.ring_bytes = 1U << 16U}).value();
-  GuestLink link = handed_tap();
-  GuestPort port = GuestPort::attach(link, Bus::open(path_).value(), {.name = "a"}).value();
-  port.up().value();
+  GuestPort port = attached();
   Netlink netlink = space_.netlink();
   ASSERT_TRUE(netlink.add_address("handed", Cidr::parse("fd00::1/64").value()));
   ASSERT_TRUE(netlink.set_up("handed"));
@@ -207,10 +201,7 @@ TEST_F(GuestPortTest,
 
 TEST_F(GuestPortTest, ALinkThatWasCutStaysCutOnANewBusAndFaultsStayToo) {
   const BusOptions options{.ring_bytes = 1U << 16U};
-  Bus::create(path_, options).value();
-  GuestLink link = handed_tap();
-  GuestPort port = GuestPort::attach(link, Bus::open(path_).value(), {.name = "a"}).value();
-  port.up().value();
+  GuestPort port = attached(options);
   Netlink netlink = space_.netlink();
   ASSERT_TRUE(netlink.set_up("handed"));
   ASSERT_TRUE(port.line().set_faults(parse_line_faults("in:drop=1").value()));
