@@ -15,8 +15,7 @@
 #include <vector>
 
 #include "perf/frame/frame_maker.hpp"
-#include "perf/frame/frame_sizes.hpp"
-#include "perf/frame/probe_train.hpp"
+#include "perf/frame/probe.hpp"
 #include "perf/frame/schedule.hpp"
 #include "perf/verify/flow_receiver.hpp"
 

@@ -53,8 +53,8 @@ void keep_messages(RunResult& all, RunResult&& one);
 /// Adds what held back the jobs of one run. Each run has its own time.
 void add_causes(RunCauses& all, RunCauses&& one);
 
-// The highest rate of the harness itself on this machine, to compare a result with
-// (harness_limit.cpp). Internal to perf/control.
+// The highest rate of the harness itself on this machine, to compare a result with.
+// Internal to perf/control.
 
 /// The rate of a trial of a job that never sleeps. Result: empty if the rate is unknown, because
 /// the job sent no frame, or had its CPU for too short a time. `cpu`: empty if unknown.

@@ -4,19 +4,22 @@
 // the Starter starts the jobs, the Supervisor ends them, and the Runner watches them meanwhile.
 // Internal to perf/control.
 
+#include <sys/types.h>
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/result.hpp"
 #include "instruments/watch/clock.hpp"
 #include "instruments/watch/process.hpp"
 #include "perf/control/interval_log.hpp"
-#include "perf/control/job_thread.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/plan/plan.hpp"
 #include "perf/result/progress.hpp"
@@ -24,6 +27,51 @@
 #include "perf/worker/worker.hpp"
 
 namespace shmif::perf {
+
+// JobRunner: one job's thread or process, from its creation to its end.
+
+/// How a job's thread or process ended.
+struct JobExit {
+  std::optional<int> status;  ///< if it was a process
+  std::optional<int> signal;  ///< if a signal ended the process
+};
+
+/// Runs a function as a thread or as a process. The process is forked, ignores the terminal's
+/// signals, and is killed when the thread that made it ends. Threads: one at a time.
+class JobRunner {
+ public:
+  /// Starts `body`. Its result becomes the exit status of a process. Errors: an errno.
+  static Result<std::unique_ptr<JobRunner>> start(bool thread, std::function<int()> body);
+  JobRunner(const JobRunner&) = delete;
+  JobRunner& operator=(const JobRunner&) = delete;
+  /// Kills a process. A thread that has not ended continues.
+  ~JobRunner();
+
+  bool is_thread() const noexcept { return pid_ == 0; }
+  pid_t pid() const noexcept { return pid_; }  ///< 0 for a thread
+  /// The kernel's number of the thread or process; 0 if the thread has not begun.
+  pid_t task() const noexcept;
+  /// Whether it has ended. Reaps a process that has ended.
+  bool ended();
+  /// What the last ended() returned.
+  bool ended_already() const noexcept { return ended_; }
+  const JobExit& exit() const noexcept { return exit_; }
+  /// Sends a signal to a process. Does nothing for a thread, or when it has ended.
+  void signal(int number) noexcept;
+  /// Waits for the end of a process that was killed. Blocks: until the kernel has cleaned it up.
+  void wait();
+
+ private:
+  JobRunner() = default;
+  void take(int status) noexcept;
+
+  struct ThreadState;
+  pid_t pid_ = 0;
+  bool ended_ = false;
+  JobExit exit_;
+  std::thread thread_;
+  std::shared_ptr<ThreadState> state_;
+};
 
 struct ControlledJob {
   enum class Phase : std::uint8_t {

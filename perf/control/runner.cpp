@@ -8,9 +8,7 @@
 #include <utility>
 
 #include "perf/control/gather.hpp"
-#include "perf/control/heat_watch.hpp"
-#include "perf/control/job_counters.hpp"
-#include "perf/control/rate_watch.hpp"
+#include "perf/control/job_instruments.hpp"
 #include "perf/control/run_state.hpp"
 #include "perf/control/run_watch.hpp"
 #include "perf/control/supervisor.hpp"

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "base/nearest_rank.hpp"
-#include "perf/frame/frame_sizes.hpp"
+#include "perf/frame/schedule.hpp"
 #include "perf/stats/latency_histogram.hpp"
 #include "shmif/debug/debug.hpp"
 

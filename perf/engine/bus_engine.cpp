@@ -18,7 +18,6 @@
 #include "base/text.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/engine/link_end.hpp"
-#include "perf/engine/wires.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/port.hpp"
 

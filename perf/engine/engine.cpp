@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "perf/engine/wires.hpp"
+#include "perf/engine/link_end.hpp"
 
 namespace shmif::perf {
 

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "perf/engine/link_end.hpp"
-#include "perf/engine/wires.hpp"
 #include "shmif/frame_check.hpp"
 #include "shmif/loopback_link.hpp"
 

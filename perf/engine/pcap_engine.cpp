@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "perf/engine/link_end.hpp"
-#include "perf/engine/wires.hpp"
 #include "shmif/capture/pcap_link.hpp"
 
 namespace shmif::perf {

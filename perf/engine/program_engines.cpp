@@ -18,7 +18,6 @@
 #include "base/text.hpp"
 #include "base/unique_fd.hpp"
 #include "perf/engine/link_end.hpp"
-#include "perf/engine/wires.hpp"
 #include "shmif/datagram_link.hpp"
 #include "shmif/socket_place.hpp"
 #include "shmif/stream_link.hpp"

@@ -14,7 +14,6 @@
 #include <utility>
 
 #include "perf/engine/link_end.hpp"
-#include "perf/engine/wires.hpp"
 #include "shmif/datagram_link.hpp"
 #include "shmif/debug/debug.hpp"
 #include "shmif/socket_address.hpp"

@@ -11,7 +11,6 @@
 
 #include "base/unique_fd.hpp"
 #include "perf/engine/link_end.hpp"
-#include "perf/engine/wires.hpp"
 #include "shmif/datagram_link.hpp"
 #include "shmif/socket_address.hpp"
 

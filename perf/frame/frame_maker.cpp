@@ -14,7 +14,7 @@
 #include <utility>
 
 #include "perf/frame/crc32c_cpu.hpp"
-#include "perf/frame/probe_fields.hpp"
+#include "perf/frame/probe.hpp"
 #include "perf/frame/random.hpp"
 
 namespace shmif::perf {

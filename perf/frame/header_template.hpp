@@ -62,8 +62,8 @@ class HeaderTemplate {
     std::uint64_t value(std::uint64_t sequence, std::uint64_t salt) const noexcept;
   };
 
-  /// Reads `text` (header_text.cpp has the syntax). Errors: bad_argument, and those of a capture
-  /// file that it names. Blocks: as reading that file does.
+  /// Reads `text` (header_template.cpp has the syntax). Errors: bad_argument, and those of a
+  /// capture file that it names. Blocks: as reading that file does.
   static Result<HeaderTemplate> parse(std::string_view text);
 
   /// The part of `text` that is the path of a capture; empty if parse() would open no file.

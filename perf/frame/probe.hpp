@@ -24,10 +24,14 @@
 // with a CRC look like one without. Version 2 is for writes to a TCP connection, which may be
 // longer than a frame.
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
+
+#include "shmif/frame.hpp"
 
 namespace shmif::perf {
 
@@ -105,5 +109,120 @@ std::optional<Probe> mend_probe(std::span<const std::byte> frame, ProbePlace pla
 /// Where the probe of an Ethernet frame is: behind its headers, as places_of() finds them.
 std::size_t probe_offset(std::span<const std::byte> frame) noexcept;
 ProbePlace probe_place(std::span<const std::byte> frame) noexcept;
+
+// How a probe lies in a frame: for the code of perf/frame that writes and reads it.
+namespace fields {
+
+static_assert(std::endian::native == std::endian::little,
+              "the numbers of a probe are little-endian");
+
+inline constexpr std::uint16_t kMagic = 'p' << 8U | 's';
+inline constexpr std::uint8_t kVersion = 1;
+inline constexpr std::uint8_t kLongVersion = 2;
+inline constexpr std::size_t kMaxShort = 65535;
+inline constexpr std::size_t kOwnersAt = 8;  // flow and nonce
+inline constexpr std::size_t kSequenceAt = 16;
+inline constexpr std::size_t kIntendedAt = 24;
+inline constexpr std::size_t kSentAt = 32;
+inline constexpr std::size_t kCrcAt = 40;
+inline constexpr std::size_t kNoCrcAt = 44;
+inline constexpr std::uint16_t kNoCrc = 'c' << 8U | 'n';
+
+template <class T>
+void put(std::byte* to, T value) noexcept {
+  std::memcpy(to, &value, sizeof value);
+}
+template <class T>
+T get(const std::byte* from) noexcept {
+  T value{};
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+/// The four bytes of the length field.
+constexpr std::uint32_t length_field(std::uint8_t version, std::size_t length) noexcept {
+  if (version == kVersion) {
+    const auto low = static_cast<std::uint16_t>(length);
+    return low | std::uint32_t{static_cast<std::uint16_t>(~low)} << 16U;
+  }
+  const auto bytes = static_cast<std::uint32_t>(length);
+  const std::uint32_t folded = (bytes ^ bytes >> 8U ^ bytes >> 16U) & 0xffU;
+  return bytes | (~folded & 0xffU) << 24U;
+}
+
+/// The first eight bytes: all fields before the flow.
+constexpr std::uint64_t front(Probe::Kind kind, std::size_t length) noexcept {
+  const std::uint8_t version = length > kMaxShort ? kLongVersion : kVersion;
+  return kMagic | std::uint64_t{version} << 16U |
+         std::uint64_t{static_cast<std::uint8_t>(kind)} << 24U |
+         std::uint64_t{length_field(version, length)} << 32U;
+}
+/// Whether the sender wrote a CRC.
+inline bool has_crc(const std::byte* probe) noexcept {
+  return get<std::uint32_t>(probe + kCrcAt) != 0 || get<std::uint16_t>(probe + kNoCrcAt) != kNoCrc;
+}
+/// The next eight: whose frame it is.
+constexpr std::uint64_t owners(std::uint32_t flow, std::uint32_t nonce) noexcept {
+  return flow | std::uint64_t{nonce} << 32U;
+}
+
+}  // namespace fields
+
+// ProbeTrain: frames of one flow that a receiver can take together, because they are whole and
+// their numbers follow each other. Small frames that are taken one by one cost about three times as
+// much (bench/harness.cpp).
+
+/// The times that a probe contains.
+struct ProbeTimes {
+  std::uint64_t intended_ns = 0;
+  std::uint64_t sent_ns = 0;
+  bool operator==(const ProbeTimes&) const = default;
+};
+
+struct ProbeTrain {
+  Checksum checksum = Checksum::none;  ///< of each frame: whether a CRC was checked
+  std::uint32_t flow = 0;
+  std::uint32_t nonce = 0;
+  std::uint64_t first = 0;              ///< sequence number of its first frame
+  std::uint64_t bytes = 0;              ///< of all frames
+  std::span<const ProbeTimes> times{};  ///< of each frame
+
+  std::size_t frames() const noexcept { return times.size(); }
+  /// The same train without its first `count` frames, which have `their_bytes`.
+  ProbeTrain behind(std::size_t count, std::uint64_t their_bytes) const noexcept {
+    ProbeTrain rest = *this;
+    rest.first += count;
+    rest.bytes -= their_bytes;
+    rest.times = times.subspan(count);
+    return rest;
+  }
+  /// What the probe of frame `i` contains.
+  Probe probe(std::size_t i) const noexcept {
+    return {.flow = flow,
+            .nonce = nonce,
+            .sequence = first + i,
+            .intended_ns = times[i].intended_ns,
+            .sent_ns = times[i].sent_ns};
+  }
+};
+
+/// Reads frames from the front, as long as each is whole, has a probe of Probe::Kind::data behind
+/// its Ethernet header (and VLAN tag), and the next number. All have a CRC, or all lack it. Reads
+/// at most as many frames as `times` has room for. Result: the frames that were read, which can be
+/// 0; read_probe() reads the others. On a CPU without instructions for CRC-32C there is never a
+/// train. Threads: any. Blocks: never.
+ProbeTrain read_train(std::span<const FrameView> frames, std::span<ProbeTimes> times) noexcept;
+
+/// Calls `take(times, count)` for each group of frames with equal times that follow each other.
+/// Frames that were sent together without a pace have equal times.
+template <class Take>
+void by_equal_times(std::span<const ProbeTimes> all, const Take& take) {
+  while (!all.empty()) {
+    std::size_t count = 1;
+    while (count < all.size() && all[count] == all.front()) ++count;
+    take(all.front(), count);
+    all = all.subspan(count);
+  }
+}
 
 }  // namespace shmif::perf

@@ -1,7 +1,7 @@
 #pragma once
 // The planner, which implements plan_of(). Only its own files include this: plan.cpp (engines,
-// clones and peers), plan_order.cpp (who sends to whom, and who waits for whom), plan_wires.cpp
-// (who shares a medium, and which files are written), plan_checks.cpp (checks of one job, and of
+// clones and peers), plan_wires.cpp (who shares a medium, which files are written, who sends to
+// whom, and who waits for whom), plan_checks.cpp (checks of one job, and of
 // options that no job uses).
 
 #include <cstddef>

@@ -11,7 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "instruments/watch/clock.hpp"
-#include "perf/remote/job_texts.hpp"
+#include "perf/remote/limits.hpp"
 #include "perf/remote/remote_host.hpp"
 #include "perf/remote/saved_states.hpp"
 #include "perf/remote/shares.hpp"

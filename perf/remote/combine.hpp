@@ -6,6 +6,8 @@
 // describes each server.
 
 #include <chrono>
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,6 +17,22 @@
 #include "perf/report/report.hpp"
 
 namespace shmif::perf {
+
+// The causes of a job whose frames come from another server. Its own server does not know what the
+// faults of the sender took, nor how many frames were sent, so its causes speak of other losses.
+//
+// Threads: any. Blocks: never.
+
+/// Adds the faults on what job `from` sent to the causes of `report`, which has the losses of job
+/// `to`, and corrects what the other causes of that job say of its losses: faults come first, and
+/// no frame is explained twice. `known_lost` is how many losses its own server knew of when it
+/// found these causes. `sending` is the report of the server `server`, which has `from`. Changes
+/// nothing if the causes of `report` are not known.
+void blame_faults(const nlohmann::json& sending, const std::string& server, const std::string& from,
+                  nlohmann::json& report, const std::string& to, std::uint64_t known_lost);
+
+/// Takes out what the causes of a job say of its losses, because these are not known.
+void forget_losses_of_causes(nlohmann::json& report, const std::string& job);
 
 /// What the client knows about the whole run.
 struct WholeRun {

@@ -1,29 +1,37 @@
 #include "perf/remote/limits.hpp"
 
 #include <netinet/in.h>
-
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <limits>
+#include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <system_error>
 #include <type_traits>
 #include <utility>
 
 #include "base/text.hpp"
+#include "perf/frame/header_template.hpp"
 #include "perf/job/values.hpp"
 #include "perf/option/option_table.hpp"
-#include "perf/remote/job_texts.hpp"
+#include "perf/plan/plan.hpp"
+#include "perf/report/table.hpp"
+#include "perf/result/run_result.hpp"
+#include "perf/stats/latency_histogram.hpp"
+#include "perf/worker/frame_source.hpp"
+#include "perf/worker/run_memory.hpp"
 #include "shmif/filter.hpp"
 #include "shmif/socket_address.hpp"
 
 namespace shmif::perf {
-
 namespace {
 
 namespace fs = std::filesystem;
@@ -278,6 +286,18 @@ std::size_t helpers_of(const JobOptions& job) {
   return job.verify_async + (job.io_submit_mode == IoSubmit::offload ? 1 : 0);
 }
 
+/// Why the server does not run so many jobs with so many additional threads; empty if it does run
+/// them.
+std::string too_many_jobs(const ServerLimits& limits, std::size_t jobs, std::size_t helpers) {
+  if (jobs + helpers <= limits.max_jobs) return {};
+  return "numjobs: there are " + std::to_string(jobs) + " jobs" +
+         (helpers == 0 ? ""
+                       : " and " + std::to_string(helpers) +
+                             " threads that help them (verify_async, io_submit_mode=offload)") +
+         ", but this server takes at most " + std::to_string(limits.max_jobs) +
+         (helpers == 0 ? "" : " in all") + " (start it with --max-jobs)";
+}
+
 void check_sizes(const ServerLimits& limits, const JobSet& set,
                  std::vector<std::string>& problems) {
   std::size_t jobs = 0;
@@ -300,16 +320,6 @@ void check_sizes(const ServerLimits& limits, const JobSet& set,
 
 }  // namespace
 
-std::string too_many_jobs(const ServerLimits& limits, std::size_t jobs, std::size_t helpers) {
-  if (jobs + helpers <= limits.max_jobs) return {};
-  return "numjobs: there are " + std::to_string(jobs) + " jobs" +
-         (helpers == 0 ? ""
-                       : " and " + std::to_string(helpers) +
-                             " threads that help them (verify_async, io_submit_mode=offload)") +
-         ", but this server takes at most " + std::to_string(limits.max_jobs) +
-         (helpers == 0 ? "" : " in all") + " (start it with --max-jobs)";
-}
-
 Result<std::string> allowed_path(const ServerLimits& limits, const std::string& path) {
   if (limits.directory.empty()) return Error{Errc::bad_argument, kNoFiles};
   if (auto whole = path_below(limits.directory, path)) return *std::move(whole);
@@ -326,6 +336,257 @@ std::vector<std::string> apply_limits(const ServerLimits& limits, JobSet& set) {
   set.run.allow_exec = limits.allow_exec;
   if (set.run.aux_path.empty()) set.run.aux_path = limits.directory;
   return problems;
+}
+
+namespace {
+
+bool is_of_client(const std::string& option) noexcept {
+  const OptionRow* const row = find_option(option);
+  return row != nullptr && row->on_server == OnServer::client_only;
+}
+
+/// The value of `headers` with the path of its capture as the server opens it.
+Result<std::string> allowed_headers(const std::string& value, const ServerLimits& limits) {
+  const std::string_view capture = HeaderTemplate::capture_in(value);
+  if (capture.empty()) return value;
+  auto path = allowed_path(limits, std::string(capture));
+  if (!path) return Error{path.error().code, "headers: " + path.error().message};
+  // Opening a FIFO would wait until a writer opens it.
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(*path, ignored)) {
+    return Error{Errc::bad_argument, "headers: there is no file \"" + *path + '"'};
+  }
+  std::string changed = value;
+  changed.replace(static_cast<std::size_t>(capture.data() - value.data()), capture.size(), *path);
+  if (HeaderTemplate::capture_in(changed) != *path) {
+    return Error{Errc::bad_argument,
+                 "headers: the path \"" + *path + "\" has characters that end a path in headers"};
+  }
+  return changed;
+}
+
+/// The value as the server reads it.
+Result<std::string> allowed_value(const OptionRow& row, const std::string& value,
+                                  const ServerLimits& limits) {
+  return row.on_server == OnServer::names_capture ? allowed_headers(value, limits) : value;
+}
+
+template <class Options>
+void set_all(const OptionTexts& texts, const ServerLimits& limits, const std::string& who,
+             Options& into, std::vector<std::string>& problems) {
+  for (const auto& [name, value] : texts) {
+    if (problems.size() >= kMaxProblems) return;
+    const OptionRow* const row = find_option(name);
+    if (row == nullptr) {
+      problems.push_back(who + unknown_option(printable(name)).message);
+      continue;
+    }
+    const auto allowed = allowed_value(*row, value, limits);
+    const auto done = allowed ? set_option(*row, *allowed, into) : Result<void>(allowed.error());
+    if (!done) problems.push_back(who + done.error().message);
+  }
+}
+
+}  // namespace
+
+JobTexts texts_of(const JobSet& set) {
+  JobTexts texts;
+  for (const auto& option : set.run.given) {
+    if (!is_of_client(option.first)) texts.run.push_back(option);
+  }
+  for (const JobOptions& job : set.jobs) {
+    JobTexts::Job text{.name = job.name, .where = job.where, .options = {}};
+    for (auto it = job.given.begin(); it != job.given.end(); ++it) {
+      const OptionRow* const row = find_option(it->first);
+      // The section of the job replaced the value of [global].
+      const bool replaced = row != nullptr && row->once &&
+                            std::any_of(it + 1, job.given.end(), [&](const auto& later) {
+                              return later.first == it->first;
+                            });
+      const bool is_sent = it->first != "name" && !replaced && !is_of_client(it->first);
+      if (is_sent) text.options.push_back(*it);
+    }
+    texts.jobs.push_back(std::move(text));
+  }
+  return texts;
+}
+
+JobSet job_set_of(const JobTexts& texts, const ServerLimits& limits,
+                  std::vector<std::string>& problems) {
+  JobSet set;
+  // Each text is one job or more, and reading its captures takes time.
+  const std::string too_many = too_many_jobs(limits, texts.jobs.size(), 0);
+  if (!too_many.empty()) {
+    problems.push_back(too_many);
+    return set;
+  }
+  set_all(texts.run, limits, "", set.run, problems);
+  for (const JobTexts::Job& text : texts.jobs) {
+    if (!is_job_name(text.name)) {
+      problems.push_back('"' + printable(text.name) + "\" is not a job name");
+      continue;
+    }
+    JobOptions job;
+    job.name = text.name;
+    job.where = printable(text.where);
+    set_all(text.options, limits, "job \"" + printable(text.name) + "\": ", job, problems);
+    job.name = text.name;  // overrides an option "name"
+    job.clock_shift_ns = text.clock_shift_ns;
+    job.other_end_elsewhere = text.other_end_elsewhere;
+    job.verify_state = text.state;
+    set.jobs.push_back(std::move(job));
+  }
+  if (problems.size() > kMaxProblems) problems.resize(kMaxProblems);
+  return set;
+}
+
+// How much of a server's memory a plan uses.
+
+namespace {
+
+/// A process with its stack, histograms, counts, and receive batch.
+constexpr std::uint64_t kJobBytes = 4U << 20U;
+/// Memory for a frame besides its bytes: for a waiting frame, and for a request without a reply.
+constexpr std::uint64_t kFrameBytes = 192;
+constexpr std::uint64_t kRequestBytes = 128;
+constexpr std::uint64_t kThreadBytes = 256U << 10U;
+/// Frames are made in advance, up to two batches. io_submit_mode=offload adds two queues of four
+/// batches.
+constexpr std::uint64_t kBatches = 2;
+constexpr std::uint64_t kOffloadBatches = 10;
+/// As in VerifyQueue::Options, with its group size when there is no backlog.
+constexpr std::uint64_t kGroupBytes = 16U << 20U;
+constexpr std::uint64_t kGroupFrames = 64;
+constexpr std::uint64_t kShortestFrame = 60;
+/// The Ethernet header with tags.
+constexpr std::uint64_t kHeaderBytes = 22;
+/// What the result of a run keeps of a job: its histograms and those of its group, and counts.
+constexpr std::uint64_t kJobResultBytes = 5 * sizeof(LatencyHistogram) + (16U << 10U);
+/// How many copies of a job's options exist as text: parsed, planned, and in its result. kJobBytes
+/// includes short ones.
+constexpr std::uint64_t kTextCopies = 8;
+constexpr std::uint64_t kShortTexts = 4U << 10U;
+
+/// The product, or the greatest number if the product is greater.
+std::uint64_t times(std::uint64_t left, std::uint64_t right) {
+  std::uint64_t product = 0;
+  const bool too_large = __builtin_mul_overflow(left, right, &product);
+  return too_large ? std::numeric_limits<std::uint64_t>::max() : product;
+}
+/// The same for the sum.
+std::uint64_t plus(std::uint64_t left, std::uint64_t right) {
+  std::uint64_t sum = 0;
+  const bool too_large = __builtin_add_overflow(left, right, &sum);
+  return too_large ? std::numeric_limits<std::uint64_t>::max() : sum;
+}
+
+std::uint64_t waiting_for(const FaultOptions& fault, std::uint64_t frame) {
+  const bool waits = fault.delay.count() != 0 || fault.jitter.count() != 0 || fault.rate_bps != 0;
+  if (!waits) return 0;
+  if (fault.queue_frames == 0) return kMaxFaultBytes;
+  return times(fault.queue_frames, frame + kFrameBytes);
+}
+
+/// Groups of received frames that are not yet verified: for each thread, one in use and the next.
+std::uint64_t verification_of(const JobOptions& job, std::uint64_t frame) {
+  if (job.verify_async == 0 && job.verify_backlog == 0) return 0;
+  const std::uint64_t max = kGroupBytes / kShortestFrame;
+  const std::uint64_t frames =
+      std::min(job.verify_backlog == 0 ? kGroupFrames : job.verify_backlog, max);
+  const std::uint64_t group = std::min(frames * frame, kGroupBytes + frame) + frames * kFrameBytes;
+  return (2 * job.verify_async + 2) * group + job.verify_async * kThreadBytes;
+}
+
+/// A capture is kept in memory. If it is not a regular file, its length is not known.
+std::uint64_t capture_of(const JobOptions& job) {
+  if (job.replay.empty()) return 0;
+  const std::uint64_t max = ReplayOptions().max_bytes;
+  std::error_code failed;
+  const auto status = std::filesystem::status(job.replay, failed);
+  if (!std::filesystem::exists(status)) return 0;  // the run will report it
+  const auto size = std::filesystem::file_size(job.replay, failed);
+  return failed ? max : std::min<std::uint64_t>(size, max);
+}
+
+std::uint64_t memory_of(const JobOptions& job) {
+  const std::uint64_t frame = job.mtu + kHeaderBytes;
+  const bool offload = job.io_submit_mode == IoSubmit::offload;
+  const std::uint64_t waiting =
+      plus(waiting_for(job.fault, frame), waiting_for(job.fault_rx, frame));
+  return plus(waiting,
+              kJobBytes + job.iodepth_batch * frame * (offload ? kOffloadBatches : kBatches) +
+                  job.iodepth * kRequestBytes + verification_of(job, frame) + capture_of(job));
+}
+
+/// The results of all runs are kept to the end. Together they take no longer than max_runtime.
+/// `interval`: the length of an interval of the curves, at most a second (see curve_interval()).
+/// Logs may divide it further, but the result has whole intervals.
+std::uint64_t results_of(const JobOptions& job, std::uint64_t runs,
+                         std::chrono::nanoseconds interval, std::chrono::nanoseconds max_runtime) {
+  const auto of_second = static_cast<std::uint64_t>(std::chrono::seconds(1) / interval);
+  const auto intervals_in = [&](std::chrono::nanoseconds time) {
+    const auto seconds = std::chrono::ceil<std::chrono::seconds>(time).count();
+    return times(of_second, static_cast<std::uint64_t>(seconds) + 1);
+  };
+  const auto one = job.start_delay + job.ramp_time + job.runtime + job.drain_time;
+  const std::uint64_t most = intervals_in(max_runtime);
+  const std::uint64_t intervals =
+      job.runtime.count() == 0 ? most : std::min(most, times(runs, intervals_in(one)));
+  return plus(times(runs, kJobResultBytes), times(intervals, sizeof(IntervalResult)));
+}
+
+std::uint64_t texts_of(const JobOptions& job) {
+  std::uint64_t bytes = job.name.size() + job.where.size();
+  for (const auto& [name, value] : job.given) bytes += name.size() + value.size();
+  return bytes <= kShortTexts ? 0 : kTextCopies * bytes;
+}
+
+std::string too_much(const ServerLimits& limits, std::uint64_t bytes, const std::string& less) {
+  if (bytes <= limits.max_memory) return {};
+  return "the jobs may need " + format_memory(bytes) + " of memory, but this server allows " +
+         format_memory(limits.max_memory) + " (ask for less by " + less +
+         ", or start the server with a larger --max-memory)";
+}
+
+}  // namespace
+
+std::uint64_t memory_of(const std::vector<PlannedJob>& plan, std::uint64_t runs,
+                        std::chrono::nanoseconds max_runtime) {
+  std::map<std::string, std::uint64_t> rings;  // one for each wire
+  const std::chrono::nanoseconds curve = curve_interval(plan);
+  std::uint64_t sum = 0;
+  for (const PlannedJob& planned : plan) {
+    const JobOptions& job = planned.options;
+    sum = plus(sum, plus(memory_of(job), texts_of(job)));
+    sum = plus(sum, results_of(job, runs, curve, max_runtime));
+    if (!log_options(plan, planned).write_hist_log.empty())
+      sum = plus(sum, kHistogramBlocks * sizeof(HistogramBlock));
+    const bool on_bus = job.engine == EngineKind::bus || job.engine == EngineKind::host;
+    if (!on_bus || !job.bus.empty()) continue;
+    std::uint64_t& ring = rings[wire_key(planned)];
+    ring = std::max(ring, job.bus_size_bytes);
+  }
+  for (const auto& [wire, bytes] : rings) sum = plus(sum, bytes);
+  return sum;
+}
+
+std::string too_much_memory(const ServerLimits& limits, const JobSet& set) {
+  std::uint64_t bytes = 0;
+  for (const JobOptions& job : set.jobs) {
+    // Each engine has a copy of each clone, and each copy may have a peer.
+    const std::uint64_t copies = 2 * std::max<std::uint64_t>(job.engines.size(), 1);
+    bytes = plus(bytes, times(times(copies, job.numjobs), texts_of(job)));
+  }
+  return too_much(limits, bytes, "numjobs, or by shorter options");
+}
+
+std::string too_much_memory(const ServerLimits& limits, const std::vector<PlannedJob>& plan,
+                            const RunOptions& run) {
+  const std::uint64_t bytes =
+      memory_of(plan, std::max<std::uint64_t>(run.repeat, 1), limits.max_runtime);
+  return too_much(limits, bytes,
+                  "repeat, numjobs, runtime, bus_size, iodepth_batch, verify_async, "
+                  "verify_backlog or the queue of fault");
 }
 
 }  // namespace shmif::perf

@@ -37,6 +37,7 @@
 #include "base/result.hpp"
 #include "perf/job/job_options.hpp"
 #include "perf/plan/plan.hpp"
+#include "perf/remote/protocol.hpp"
 
 namespace shmif::perf {
 
@@ -62,10 +63,6 @@ Result<std::string> allowed_path(const ServerLimits& limits, const std::string& 
 /// How many problems of a client's jobs are reported.
 inline constexpr std::size_t kMaxProblems = 20;
 
-/// Why the server does not run so many jobs with so many additional threads; empty if it does run
-/// them.
-std::string too_many_jobs(const ServerLimits& limits, std::size_t jobs, std::size_t helpers);
-
 /// Changes `set` so that the server can run it: paths become absolute, and `allow_exec` follows the
 /// limits. Result: what is refused, each with job, option and advice, at most kMaxProblems; empty
 /// if the server accepts all of it. Threads: any. Blocks: for the file system.
@@ -82,5 +79,17 @@ std::string too_much_memory(const ServerLimits& limits, const std::vector<Planne
                             const RunOptions& run);
 /// The same before the set is planned, which copies the options of each job numjobs times.
 std::string too_much_memory(const ServerLimits& limits, const JobSet& set);
+
+// Sets of jobs as texts for another machine: files, variables and profiles are resolved.
+
+/// The options that were given, without those that concern only the client.
+JobTexts texts_of(const JobSet& set);
+
+/// Makes the set again, unless it has more jobs than the limits allow. Captures in `headers` are
+/// read here, so only those that the limits allow are accepted, and their paths become absolute.
+/// Adds its problems to `problems`, at most kMaxProblems (limits.hpp). Threads: any. Blocks: for
+/// such a capture.
+JobSet job_set_of(const JobTexts& texts, const ServerLimits& limits,
+                  std::vector<std::string>& problems);
 
 }  // namespace shmif::perf

@@ -16,7 +16,6 @@
 #include <utility>
 #include <vector>
 
-#include "perf/remote/address.hpp"
 #include "perf/remote/connection.hpp"
 #include "perf/report/report.hpp"
 

@@ -21,6 +21,22 @@ std::optional<std::string> marks_of(const std::string& path) {
          std::to_string(file.st_ctim.tv_nsec);
 }
 
+/// The names that the jobs of a set can have in its plan, with their copies and peers.
+std::set<std::string> possible_names(const JobSet& set) {
+  std::set<std::string> names;
+  for (const JobOptions& job : set.jobs) {
+    std::vector<std::string> written{job.name};
+    for (const EngineKind engine : job.engines) written.push_back(job.name + '-' + name_of(engine));
+    for (const std::string& name : written) {
+      for (std::uint32_t clone = 0; clone <= job.numjobs; ++clone) {
+        const std::string one = clone == job.numjobs ? name : name + '.' + std::to_string(clone);
+        for (const char* const end : {"", ".sink", ".peer", ".echo"}) names.insert(one + end);
+      }
+    }
+  }
+  return names;
+}
+
 }  // namespace
 
 SavedStates::SavedStates(const std::vector<PlannedJob>& plan, const RunOptions& options) {
@@ -49,21 +65,6 @@ void SavedStates::tell(const std::function<void(const StateMessage&)>& teller) c
   }
 }
 
-std::set<std::string> possible_names(const JobSet& set) {
-  std::set<std::string> names;
-  for (const JobOptions& job : set.jobs) {
-    std::vector<std::string> written{job.name};
-    for (const EngineKind engine : job.engines) written.push_back(job.name + '-' + name_of(engine));
-    for (const std::string& name : written) {
-      for (std::uint32_t clone = 0; clone <= job.numjobs; ++clone) {
-        const std::string one = clone == job.numjobs ? name : name + '.' + std::to_string(clone);
-        for (const char* const end : {"", ".sink", ".peer", ".echo"}) names.insert(one + end);
-      }
-    }
-  }
-  return names;
-}
-
 bool has_states_to_send(const JobSet& set) {
   return std::ranges::any_of(
       set.jobs, [](const JobOptions& job) { return job.verify_state_load == kStateOfClient; });
@@ -83,6 +84,8 @@ Result<void> add_states(const std::string& server, JobTexts& texts) {
   }
   return {};
 }
+
+KeptStates::KeptStates(const JobSet& set) : jobs_(possible_names(set)) {}
 
 Result<std::string> KeptStates::keep(const std::string& server, const StateMessage& state) {
   const std::string job = '"' + printable(state.job) + '"';

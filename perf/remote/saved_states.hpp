@@ -40,9 +40,6 @@ class SavedStates {
   std::vector<File> files_;
 };
 
-/// The names that the jobs of a set can have in its plan, with their copies and peers.
-std::set<std::string> possible_names(const JobSet& set);
-
 /// Whether the client sends states (verify_state_load=client).
 bool has_states_to_send(const JobSet& set);
 /// Adds to `texts` the states that jobs on `server` load from the client: what KeptStates has
@@ -54,7 +51,7 @@ Result<void> add_states(const std::string& server, JobTexts& texts);
 /// the disk.
 class KeptStates {
  public:
-  explicit KeptStates(const JobSet& set) : jobs_(possible_names(set)) {}
+  explicit KeptStates(const JobSet& set);
 
   /// Writes a state that `server` sent to SERVER-JOB-verify.state. Result: the path.
   /// Errors: bad_argument if it is not a state, or is the state of another job, if no such job was

@@ -9,11 +9,11 @@
 
 #include "perf/option/option_table.hpp"
 #include "perf/plan/planner.hpp"
-#include "perf/remote/address.hpp"
-#include "perf/remote/flow_faults.hpp"
-#include "perf/remote/job_texts.hpp"
+#include "perf/remote/combine.hpp"
+#include "perf/remote/connection.hpp"
+#include "perf/remote/limits.hpp"
 #include "perf/report/problems.hpp"
-#include "perf/report/units.hpp"
+#include "perf/report/table.hpp"
 #include "shmif/mac.hpp"
 
 namespace shmif::perf {

@@ -68,12 +68,13 @@ std::string dumped(const Json& json) {
   return json.dump(kJsonIndent, ' ', true, Json::error_handler_t::replace) + '\n';
 }
 
-}  // namespace
-
+/// " on CPU 0", " on CPUs 0,2-3"; empty if there are none.
 std::string on_cpus(const std::vector<int>& cpus) {
   if (cpus.empty()) return {};
   return (cpus.size() == 1 ? " on CPU " : " on CPUs ") + base::number_list_text(cpus);
 }
+
+}  // namespace
 
 std::string stat_text(const StatResult& result, std::size_t width) {
   std::string out = "Counted" + on_cpus(result.cpus) + " for " +

@@ -16,8 +16,6 @@ std::string stat_text(const StatResult& result, std::size_t width = 0);
 /// `sets[]`, `elapsed_s`, `clock_ns`, `one_instant` and `partial`, and `cpus[]` if CPUs were
 /// counted; with a final newline.
 std::string stat_json(const StatResult& result);
-/// " on CPU 0", " on CPUs 0,2-3"; empty if there are none.
-std::string on_cpus(const std::vector<int>& cpus);
 
 /// A profile by samples.
 struct SampleReport {

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "perf/report/table.hpp"
-#include "perf/report/units.hpp"
 #include "perf/result/run_result.hpp"
 
 namespace shmif::perf {

@@ -4,12 +4,17 @@
 
 #include <cmath>
 #include <cstdint>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <variant>
+#include <vector>
 
+#include "perf/report/report.hpp"
+#include "perf/result/run_result.hpp"
 #include "perf/stats/figure.hpp"
 
 namespace shmif::perf {
@@ -97,5 +102,14 @@ void take_figures(const Json& json, T& into, std::size_t max_text) {
     }
   });
 }
+
+// Parts that to_json() uses for runs and jobs. Internal to perf/report.
+
+/// The events that were counted for a job, if it was asked for any, and what follows from them.
+void put_counters(OrderedJson& into, const JobResult& job);
+/// The access heat of a job, if it was asked for.
+void put_heat(OrderedJson& into, const JobResult& job);
+/// The memory bandwidth of a run; null if it was not asked for.
+OrderedJson memory_json(const RunResult& result);
 
 }  // namespace shmif::perf

@@ -8,7 +8,7 @@
 
 #include "perf/control/search.hpp"
 #include "perf/job/values.hpp"
-#include "perf/report/units.hpp"
+#include "perf/report/table.hpp"
 
 namespace shmif::perf {
 
@@ -211,14 +211,16 @@ void add_slow(const RunResult& result, std::vector<std::string>& warnings) {
   }
 }
 
-}  // namespace
-
+/// The frames that a job moved per second, in the direction with more; empty without a measured
+/// window.
 std::optional<double> rate_fps_of(const JobResult& job) noexcept {
   const auto tx = fps(job.tx);
   const auto rx = fps(job.rx);
   if (tx && rx) return std::max(*tx, *rx);
   return tx ? tx : rx;
 }
+
+}  // namespace
 
 std::optional<double> share_of_limit(std::optional<double> rate,
                                      std::optional<double> limit) noexcept {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "perf/report/json_values.hpp"
+#include "perf/report/json_figures.hpp"
 #include "perf/result/run_result.hpp"
 
 namespace shmif::perf {
@@ -28,9 +28,6 @@ OrderedJson problems_json(const RunResult& run, const JobResult& job, const std:
 /// medium.
 inline constexpr double kNearLimit = 0.8;
 
-/// The frames that a job moved per second, in the direction with more; empty without a measured
-/// window.
-std::optional<double> rate_fps_of(const JobResult& job) noexcept;
 /// A rate as a share of the harness's own limit; empty if either is not known.
 std::optional<double> share_of_limit(std::optional<double> rate,
                                      std::optional<double> limit) noexcept;

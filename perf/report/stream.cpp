@@ -7,7 +7,6 @@
 
 #include "perf/report/json_figures.hpp"
 #include "perf/report/table.hpp"
-#include "perf/report/units.hpp"
 #include "perf/result/run_result.hpp"
 
 namespace shmif::perf {

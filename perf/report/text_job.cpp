@@ -9,8 +9,6 @@
 #include "perf/report/fields.hpp"
 #include "perf/report/problems.hpp"
 #include "perf/report/table.hpp"
-#include "perf/report/text_blocks.hpp"
-#include "perf/report/units.hpp"
 #include "perf/result/run_result.hpp"
 
 namespace shmif::perf {

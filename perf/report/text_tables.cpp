@@ -11,8 +11,6 @@
 #include "perf/engine/engine.hpp"
 #include "perf/report/fields.hpp"
 #include "perf/report/table.hpp"
-#include "perf/report/text_blocks.hpp"
-#include "perf/report/units.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -8,7 +8,6 @@
 
 #include "perf/report/json_figures.hpp"
 #include "perf/report/table.hpp"
-#include "perf/report/units.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -416,7 +416,7 @@ inline constexpr auto kRowsOf<IntervalResult> = rows_of<IntervalResult>({
     {"ends_at_border", &IntervalResult::ends_at_border, Sum::newest},
 });
 
-struct HeatOfJob;  // perf/result/heat_of_job.hpp
+struct HeatOfJob;  // perf/result/instruments_of_run.hpp
 
 /// The classes of errors that continue_on_error knows, in its order.
 enum class ErrorClass : std::uint8_t { tx, rx, verify, overrun, lock };
@@ -592,7 +592,7 @@ struct MachineResult {
   std::optional<double> frequency_mhz;
 };
 
-struct MemoryOfRun;  // perf/result/memory_of_run.hpp
+struct MemoryOfRun;  // perf/result/instruments_of_run.hpp
 
 /// Names of a job's figures, used in repetitions and in comparisons.
 namespace figure_name {

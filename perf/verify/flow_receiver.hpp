@@ -18,7 +18,6 @@
 #include <vector>
 
 #include "perf/frame/probe.hpp"
-#include "perf/frame/probe_train.hpp"
 #include "perf/result/run_result.hpp"
 #include "perf/stats/latency_histogram.hpp"
 #include "perf/stats/period.hpp"

@@ -4,8 +4,6 @@
 #include <bit>
 #include <iterator>
 
-#include "perf/verify/bytes.hpp"
-
 namespace shmif::perf {
 
 /// The chunk, created if needed. Result: null if it is complete.

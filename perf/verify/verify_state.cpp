@@ -15,7 +15,7 @@
 #include "bus/file/output_file.hpp"
 #include "perf/frame/crc32c.hpp"
 #include "perf/frame/random.hpp"
-#include "perf/verify/bytes.hpp"
+#include "perf/verify/sequence_ledger.hpp"
 
 namespace shmif::perf {
 namespace {

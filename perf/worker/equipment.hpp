@@ -5,10 +5,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/result.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/verify/verify_state.hpp"
+#include "perf/worker/frame_source.hpp"
 #include "perf/worker/generator.hpp"
 #include "perf/worker/record_writer.hpp"
 #include "perf/worker/sink.hpp"
@@ -16,6 +18,26 @@
 #include "shmif/filter.hpp"
 
 namespace shmif::perf {
+
+// The parts of a job, as the plan of the run asks for them: its frame source, and the flows that it
+// receives. Internal to perf/worker.
+
+/// Whether the job's port must also hear frames for others. The frames of a capture and those of an
+/// earlier run have addresses of their own.
+bool hears_everything(std::span<const PlannedJob> plan, std::size_t index);
+
+/// The state of the earlier run that job number `index` continues; empty if it continues no run.
+/// Errors: those of load_verify_state(); bad_argument if the state has flows that the job does not
+/// have now.
+Result<VerifyState> state_before(const WorkerContext& context, std::size_t index);
+
+/// Makes the record of the frames that the job sends; null if the job keeps no record. Errors:
+/// those of the file.
+Result<std::unique_ptr<RecordWriter>> make_record(const JobOptions& job);
+
+/// How a job with verify_only makes frames to compare with the received ones. Flow and addresses
+/// are not set.
+FrameMakerOptions recorded_frames(const JobOptions& job);
 
 /// Threads: one at a time. Cannot be moved once made, because the parts refer to each other.
 class Equipment {

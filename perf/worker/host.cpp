@@ -17,7 +17,7 @@
 #include "bus/network_bytes.hpp"
 #include "perf/engine/socket_end.hpp"
 #include "perf/result/machine.hpp"
-#include "perf/worker/job_traffic.hpp"
+#include "perf/worker/equipment.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/port.hpp"
 #include "shmif/socket_address.hpp"

@@ -2,10 +2,10 @@
 // Where a job runs and with which rights: CPUs, priority, memory, user.
 
 #include <sys/types.h>
-
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -13,6 +13,32 @@
 #include "perf/job/job_options.hpp"
 
 namespace shmif::perf {
+
+// NumaNodes: the NUMA nodes of a machine, and their CPUs, as the kernel lists them.
+
+/// Threads: any. Blocks: while it reads a few small files.
+class NumaNodes {
+ public:
+  /// `folder`: the kernel's list of nodes; a test has its own.
+  explicit NumaNodes(std::string folder = "/sys/devices/system/node")
+      : folder_(std::move(folder)) {}
+
+  /// The nodes of a list that may have kAllNodes, which stands for all that are online. Errors:
+  /// bad_argument for a node that the machine does not have, with those that it has; `option` is
+  /// named. If the kernel has no list, as without NUMA, only node 0 is known.
+  Result<std::vector<int>> named(const std::vector<int>& nodes, const std::string& option) const;
+  /// The CPUs of these nodes; empty for an empty list, if these nodes have only memory, or if the
+  /// kernel has no list. Errors: those of named().
+  Result<std::vector<int>> cpus_of(const std::vector<int>& nodes, const std::string& option) const;
+  /// Whether the kernel lists the CPUs of one of these nodes, also if there are none.
+  bool lists_cpus_of(const std::vector<int>& nodes) const;
+
+ private:
+  /// The list of numbers in a file; empty if there is none.
+  std::vector<int> list_in(const std::string& file) const;
+
+  std::string folder_;
+};
 
 /// Gives the calling thread (of a process job: the process) the CPUs, nice value, I/O priority,
 /// SCHED_FIFO, NUMA node and cgroup that `job` asks for, before its devices are opened. Errors:

@@ -12,7 +12,7 @@
 
 #include "perf/engine/engine.hpp"
 #include "perf/frame/frame_maker.hpp"
-#include "perf/frame/probe_train.hpp"
+#include "perf/frame/probe.hpp"
 #include "perf/frame/window.hpp"
 #include "perf/plan/plan.hpp"
 #include "perf/verify/flow_receiver.hpp"

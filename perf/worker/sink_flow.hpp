@@ -1,7 +1,7 @@
 #pragma once
-// The inside of Sink, in three files: sink.cpp receives frames, sink_trouble.cpp judges those that
-// are not as they should be, and sink_accounts.cpp keeps the counts of their flows and publishes
-// them. Internal to perf/worker.
+// The inside of Sink, in two files: sink.cpp receives frames; sink_accounts.cpp judges those that
+// are not as they should be, keeps the counts of their flows and publishes them. Internal to
+// perf/worker.
 
 #include <algorithm>
 #include <cstdint>

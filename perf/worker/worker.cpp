@@ -15,7 +15,7 @@
 #include "perf/verify/verify_state.hpp"
 #include "perf/worker/command.hpp"
 #include "perf/worker/equipment.hpp"
-#include "perf/worker/job_meter.hpp"
+#include "perf/worker/interval_recorder.hpp"
 #include "perf/worker/placement.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/debug/debug.hpp"

@@ -3,7 +3,6 @@
 #include <vector>
 
 #include "perf/plan/plan.hpp"
-#include "perf/remote/job_texts.hpp"
 #include "perf/remote/limits.hpp"
 #include "perf/remote/protocol.hpp"
 #include "tests/fuzz/bus_image.hpp"

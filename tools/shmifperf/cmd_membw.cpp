@@ -15,7 +15,7 @@
 #include "instruments/membw/resctrl.hpp"
 #include "instruments/membw/schemata.hpp"
 #include "instruments/membw/software_source.hpp"
-#include "perf/report/units.hpp"
+#include "perf/report/table.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/output.hpp"
 #include "tools/common/progress.hpp"

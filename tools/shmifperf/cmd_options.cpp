@@ -3,8 +3,8 @@
 #include <set>
 
 #include "base/nearest.hpp"
+#include "perf/option/job_file.hpp"
 #include "perf/option/option_table.hpp"
-#include "perf/option/profiles.hpp"
 #include "tools/common/mdoc.hpp"
 #include "tools/common/options.hpp"
 #include "tools/shmifperf/commands.hpp"

@@ -3,7 +3,7 @@
 #include <system_error>
 
 #include "base/standard_streams.hpp"
-#include "perf/remote/address.hpp"
+#include "perf/remote/connection.hpp"
 #include "perf/remote/pinned_directory.hpp"
 #include "perf/remote/protocol.hpp"
 #include "perf/remote/server.hpp"

@@ -7,7 +7,6 @@
 #include "base/text.hpp"
 #include "perf/option/job_file.hpp"
 #include "perf/option/option_table.hpp"
-#include "perf/option/profiles.hpp"
 #include "perf/remote/shares.hpp"
 #include "tools/common/options.hpp"
 #include "tools/shmifperf/run_remote.hpp"

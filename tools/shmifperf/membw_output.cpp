@@ -12,7 +12,6 @@
 
 #include "bus/file/output_file.hpp"
 #include "perf/report/table.hpp"
-#include "perf/report/units.hpp"
 
 namespace shmif::tools {
 

@@ -15,7 +15,7 @@
 
 #include "base/signals.hpp"
 #include "base/unique_fd.hpp"
-#include "perf/remote/address.hpp"
+#include "perf/remote/connection.hpp"
 
 namespace shmif::tools {
 namespace {

@@ -17,7 +17,7 @@
 #include "perf/control/campaign.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/stream.hpp"
-#include "perf/report/units.hpp"
+#include "perf/report/table.hpp"
 #include "perf/verify/verify_state.hpp"
 #include "tools/common/command.hpp"
 #include "tools/common/progress.hpp"

@@ -4,8 +4,8 @@
 #include <chrono>
 
 #include "base/text.hpp"
-#include "perf/remote/address.hpp"
 #include "perf/remote/combine.hpp"
+#include "perf/remote/connection.hpp"
 #include "perf/report/report.hpp"
 #include "tools/common/command.hpp"
 #include "tools/common/progress.hpp"

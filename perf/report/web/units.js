@@ -1,4 +1,4 @@
-// Figures for people, as in perf/report/units.cpp, but with the letter mu.
+// Figures for people, as in perf/report/table.cpp, but with the letter mu.
 const units = (() => {
   const digits = (value) => {
     const size = Math.abs(value);

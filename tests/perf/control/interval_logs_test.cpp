@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "perf/control/interval_log.hpp"
-#include "perf/plan/curve_interval.hpp"
+#include "perf/plan/plan.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::interval_logs {

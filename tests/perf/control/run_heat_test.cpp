@@ -11,7 +11,7 @@
 
 #include "bus/layout.hpp"
 #include "perf/report/report.hpp"
-#include "perf/result/heat_of_job.hpp"
+#include "perf/result/instruments_of_run.hpp"
 #include "shmif/heat_wire.hpp"
 #include "tests/perf/control/run_plan.hpp"
 

@@ -9,7 +9,7 @@
 
 #include "perf/control/campaign.hpp"
 #include "perf/report/report.hpp"
-#include "perf/result/memory_of_run.hpp"
+#include "perf/result/instruments_of_run.hpp"
 #include "tests/perf/control/run_plan.hpp"
 
 namespace shmif::perf::run_membw {

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "perf/control/gather.hpp"
-#include "perf/control/rate_watch.hpp"
 #include "perf/control/run_state.hpp"
 #include "perf/control/run_watch.hpp"
 #include "perf/worker/run_memory.hpp"

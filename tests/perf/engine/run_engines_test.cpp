@@ -6,7 +6,7 @@
 
 #include <cstdio>
 
-#include "perf/option/profiles.hpp"
+#include "perf/option/job_file.hpp"
 #include "shmif/port.hpp"
 #include "tests/perf/control/run_plan.hpp"
 #include "tests/support/child_process.hpp"

@@ -1,4 +1,4 @@
-#include "perf/frame/frame_sizes.hpp"
+#include "perf/frame/schedule.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // Frames that a receiver may take together: exactly those that read_probe() calls whole.
 
-#include "perf/frame/probe_train.hpp"
+#include "perf/frame/probe.hpp"
 
 #include <gtest/gtest.h>
 

@@ -8,7 +8,6 @@
 
 #include "perf/engine/engine.hpp"
 #include "perf/job/values.hpp"
-#include "perf/option/keywords.hpp"
 #include "perf/option/option_table.hpp"
 
 namespace shmif::perf {

@@ -1,9 +1,8 @@
-#include "perf/option/profiles.hpp"
+#include "perf/option/job_file.hpp"
 
 #include <gtest/gtest.h>
 
 #include "perf/job/values.hpp"
-#include "perf/option/job_file.hpp"
 #include "tests/perf/plan/plans.hpp"
 
 namespace shmif::perf {

@@ -1,6 +1,6 @@
 // The nodes of a machine with several, from a folder like the kernel's.
 
-#include "perf/plan/numa_nodes.hpp"
+#include "perf/worker/placement.hpp"
 
 #include <gtest/gtest.h>
 

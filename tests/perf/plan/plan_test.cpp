@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "perf/worker/job_traffic.hpp"
+#include "perf/worker/equipment.hpp"
 #include "tests/perf/plan/plan_rig.hpp"
 
 namespace shmif::perf::plans {

@@ -1,6 +1,6 @@
 // What the causes of a receiver say of its losses when its sender is on another server.
 
-#include "perf/remote/flow_faults.hpp"
+#include "perf/remote/combine.hpp"
 
 #include <gtest/gtest.h>
 

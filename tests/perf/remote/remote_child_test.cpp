@@ -16,7 +16,6 @@
 
 #include "instruments/watch/clock.hpp"
 #include "perf/option/job_file.hpp"
-#include "perf/remote/run_child.hpp"
 #include "perf/remote/served_run.hpp"
 #include "tests/perf/plan/plans.hpp"
 #include "tests/support/child_process.hpp"

@@ -19,7 +19,6 @@
 
 #include "instruments/watch/clock.hpp"
 #include "perf/option/job_file.hpp"
-#include "perf/remote/address.hpp"
 #include "perf/remote/client.hpp"
 #include "perf/remote/connection.hpp"
 #include "perf/report/report.hpp"

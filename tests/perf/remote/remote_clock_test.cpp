@@ -17,9 +17,9 @@
 #include <vector>
 
 #include "instruments/watch/clock.hpp"
-#include "perf/remote/address.hpp"
+#include "perf/remote/connection.hpp"
 #include "perf/remote/remote_host.hpp"
-#include "perf/remote/visitor.hpp"
+#include "perf/remote/server.hpp"
 #include "perf/report/report.hpp"
 #include "tests/perf/report/sample_results.hpp"
 

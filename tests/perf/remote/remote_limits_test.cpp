@@ -14,8 +14,6 @@
 #include "perf/frame/frame_maker.hpp"
 #include "perf/option/job_file.hpp"
 #include "perf/option/option_table.hpp"
-#include "perf/option/profiles.hpp"
-#include "perf/remote/job_texts.hpp"
 #include "perf/remote/limits.hpp"
 #include "perf/result/run_result.hpp"
 #include "perf/stats/latency_histogram.hpp"

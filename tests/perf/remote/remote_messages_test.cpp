@@ -14,7 +14,6 @@
 #include <string>
 #include <vector>
 
-#include "perf/remote/address.hpp"
 #include "perf/remote/connection.hpp"
 #include "perf/remote/protocol.hpp"
 

@@ -20,7 +20,6 @@
 #include <vector>
 
 #include "instruments/watch/clock.hpp"
-#include "perf/remote/run_child.hpp"
 #include "perf/remote/saved_states.hpp"
 #include "perf/remote/served_run.hpp"
 #include "perf/verify/verify_state.hpp"

@@ -9,10 +9,8 @@
 #include <set>
 
 #include "perf/option/job_file.hpp"
-#include "perf/option/profiles.hpp"
-#include "perf/remote/address.hpp"
 #include "perf/remote/combine.hpp"
-#include "perf/remote/job_texts.hpp"
+#include "perf/remote/connection.hpp"
 #include "perf/remote/limits.hpp"
 #include "perf/remote/protocol.hpp"
 #include "perf/remote/remote_host.hpp"

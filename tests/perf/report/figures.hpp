@@ -12,7 +12,7 @@
 #include <optional>
 #include <string>
 
-#include "perf/report/units.hpp"
+#include "perf/report/table.hpp"
 #include "perf/stats/figure.hpp"
 
 namespace shmif::test {

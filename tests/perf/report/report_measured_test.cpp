@@ -3,8 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "bus/layout.hpp"
-#include "perf/result/heat_of_job.hpp"
-#include "perf/result/memory_of_run.hpp"
+#include "perf/result/instruments_of_run.hpp"
 #include "tests/perf/report/report_rig.hpp"
 
 namespace shmif::perf::report_measured {

@@ -6,7 +6,7 @@
 #include <regex>
 
 #include "perf/report/stream.hpp"
-#include "perf/report/units.hpp"
+#include "perf/report/table.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/figures.hpp"
 #include "tests/perf/report/report_rig.hpp"

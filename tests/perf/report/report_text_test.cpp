@@ -7,7 +7,7 @@
 #include <regex>
 #include <set>
 
-#include "perf/report/units.hpp"
+#include "perf/report/table.hpp"
 #include "tests/perf/remote/served_sample.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/report_rig.hpp"

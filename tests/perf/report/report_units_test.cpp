@@ -7,7 +7,6 @@
 
 #include "perf/report/stream.hpp"
 #include "perf/report/table.hpp"
-#include "perf/report/units.hpp"
 
 namespace shmif::perf::report_units {
 namespace {

@@ -6,8 +6,7 @@
 #include <stdexcept>
 
 #include "bus/layout.hpp"
-#include "perf/result/heat_of_job.hpp"
-#include "perf/result/memory_of_run.hpp"
+#include "perf/result/instruments_of_run.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/stats/recorded.hpp"
 

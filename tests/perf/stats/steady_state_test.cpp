@@ -1,4 +1,4 @@
-#include "perf/stats/steady_state.hpp"
+#include "perf/stats/confidence.hpp"
 
 #include <gtest/gtest.h>
 

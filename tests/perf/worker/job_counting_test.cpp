@@ -6,7 +6,7 @@
 #include <cmath>
 #include <memory>
 
-#include "perf/control/job_counters.hpp"
+#include "perf/control/job_instruments.hpp"
 #include "perf/worker/job_counting.hpp"
 #include "tests/instruments/counters/fake_counters.hpp"
 

@@ -18,7 +18,7 @@
 #include <thread>
 #include <vector>
 
-#include "perf/control/job_thread.hpp"
+#include "perf/control/run_state.hpp"
 #include "perf/worker/placement.hpp"
 #include "tests/support/child_process.hpp"
 

@@ -1,4 +1,4 @@
-#include "perf/worker/replay.hpp"
+#include "perf/worker/frame_source.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -16,7 +16,6 @@
 #include <vector>
 
 #include "instruments/watch/clock.hpp"
-#include "perf/worker/frame_source.hpp"
 #include "perf/worker/record_writer.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/capture/pcap_link.hpp"

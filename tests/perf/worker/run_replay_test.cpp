@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "perf/worker/replay.hpp"
+#include "perf/worker/frame_source.hpp"
 #include "shmif/capture/pcap_link.hpp"
 #include "tests/perf/control/run_plan.hpp"
 #include "tests/support/own_namespaces.hpp"

@@ -8,7 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include "perf/worker/flow_share.hpp"
 #include "perf/worker/generator.hpp"
 #include "tests/perf/engine/engine_rig.hpp"
 

@@ -22,7 +22,7 @@
 #include <vector>
 
 #include "base/unique_fd.hpp"
-#include "perf/remote/address.hpp"
+#include "perf/remote/connection.hpp"
 #include "shmif/socket_address.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/figures.hpp"

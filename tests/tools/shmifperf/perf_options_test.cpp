@@ -6,8 +6,8 @@
 #include <fstream>
 #include <regex>
 
+#include "perf/option/job_file.hpp"
 #include "perf/option/option_table.hpp"
-#include "perf/option/profiles.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/shmifperf/perf_rig.hpp"
 

@@ -13,7 +13,7 @@
 #include <utility>
 
 #include "base/unique_fd.hpp"
-#include "perf/remote/address.hpp"
+#include "perf/remote/connection.hpp"
 #include "shmif/socket_address.hpp"
 
 namespace shmif::test {

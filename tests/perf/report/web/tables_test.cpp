@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "perf/report/report.hpp"
-#include "perf/report/units.hpp"
+#include "perf/report/table.hpp"
 #include "tests/perf/remote/served_sample.hpp"
 #include "tests/perf/report/sample_results.hpp"
 #include "tests/perf/report/web/in_browser.hpp"

@@ -3,12 +3,14 @@
 // perf/control.
 
 #include <sys/types.h>
-
 #include <condition_variable>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -16,7 +18,9 @@
 #include "instruments/heat/session.hpp"
 #include "instruments/heat/source.hpp"
 #include "perf/control/run_state.hpp"
-#include "perf/result/heat_of_job.hpp"
+#include "perf/result/instruments_of_run.hpp"
+#include "perf/result/run_result.hpp"
+#include "perf/worker/job_counting.hpp"
 
 namespace shmif::perf {
 
@@ -75,6 +79,38 @@ class HeatWatch {
   bool has_sent_ = false;
   bool over_ = false;
   std::thread thread_;
+};
+
+// What a job has counted for the events that it was asked for. Internal to perf/control.
+
+/// The results are in the order of the option. If an event was not counted, its value is empty and
+/// it has a reason.
+std::vector<CounterResult> counter_results(std::span<const JobEvent> events,
+                                           std::span<const CounterBlock> block);
+
+/// What a job has counted in each interval.
+class CounterCurve {
+ public:
+  /// Takes the intervals that the job has logged since the last call. A job counts time from its
+  /// own start, which was at `start_seconds`.
+  void collect(const CounterLog& log, std::size_t events, double start_seconds);
+  /// `events` and `block` are those of counter_results().
+  std::vector<CounterInterval> result(std::span<const JobEvent> events,
+                                      std::span<const CounterBlock> block) const;
+
+ private:
+  struct Counted {
+    std::uint64_t value = 0, enabled_ns = 0, running_ns = 0;
+  };
+  struct Interval {
+    double at_seconds = 0, seconds = 0;
+    std::vector<std::optional<Counted>> counts;  ///< empty if it was not counted
+  };
+  static CounterInterval::Count count_of(const JobEvent& event, const std::string& refused,
+                                         const std::optional<Counted>& counted);
+
+  std::uint64_t read_ = 0;
+  std::vector<Interval> intervals_;
 };
 
 }  // namespace shmif::perf

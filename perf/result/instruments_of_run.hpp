@@ -1,14 +1,23 @@
 #pragma once
-// The access heat of one job during a run.
+// The memory bandwidth during a run.
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
 #include "instruments/heat/bus_heat.hpp"
 #include "instruments/heat/regions.hpp"
 #include "instruments/heat/source.hpp"
+#include "instruments/membw/measure.hpp"
 
 namespace shmif::perf {
+
+struct MemoryOfRun {
+  MembwResult measured;
+  std::uint64_t start_ns = 0;  ///< of the run's first jobs, on CLOCK_MONOTONIC; 0: no job began
+};
+
+// The access heat of one job during a run.
 
 struct HeatOfJob {
   HeatAttributes attributes;
