@@ -32,15 +32,15 @@ struct Judged {
   FlowResult& flow() { return result.flows.at(0); }
 };
 
-struct Verdict {
+struct JudgedCase {
   const char* what;
   void (*change)(Judged&);
   std::array<const char*, 2> words;  ///< none: it has passed
 };
 
 /// `begin` makes of a job the one that each case changes.
-void expect_verdicts(void (*begin)(Judged&), const std::vector<Verdict>& verdicts) {
-  for (const Verdict& each : verdicts) {
+void expect_verdicts(void (*begin)(Judged&), const std::vector<JudgedCase>& verdicts) {
+  for (const JudgedCase& each : verdicts) {
     SCOPED_TRACE(each.what);
     Judged judged;
     begin(judged);

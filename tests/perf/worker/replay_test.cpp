@@ -37,7 +37,7 @@ std::vector<std::byte> frame_of(std::uint64_t n, std::size_t size) {
 }
 
 /// A capture of frames at these times (ns), of 60 bytes and more.
-std::string capture(const test::TempDir& dir, const std::vector<std::uint64_t>& times) {
+std::string capture_at(const test::TempDir& dir, const std::vector<std::uint64_t>& times) {
   const std::string path = dir.file("capture.pcap");
   auto writer = PcapWriter::create(path).value();
   for (std::size_t n = 0; n < times.size(); ++n) {
@@ -66,7 +66,7 @@ using Times = std::vector<std::uint64_t>;
 
 TEST(Replay, FramesAreDueAtTheTimesOfTheirRecording) {
   const test::TempDir dir;
-  Replay replay = Replay::open(capture(dir, {0, 1000, 1001, 5000})).value();
+  Replay replay = Replay::open(capture_at(dir, {0, 1000, 1001, 5000})).value();
   EXPECT_EQ(replay.frames(), 4U);
   EXPECT_EQ(replay.bytes(), 60U + 61 + 62 + 63);
   EXPECT_EQ(replay.longest(), 63U);
@@ -88,7 +88,7 @@ TEST(Replay, HasTheGapsThatInjectHas) {
   const test::TempDir dir;
   constexpr std::uint64_t kS = 1'000'000'000;
   // The clock is set back, and then there is an hour without a frame.
-  const std::string path = capture(dir, {5000 * kS, 5001 * kS, 100 * kS, 101 * kS, 3701 * kS});
+  const std::string path = capture_at(dir, {5000 * kS, 5001 * kS, 100 * kS, 101 * kS, 3701 * kS});
   Replay replay = Replay::open(path).value();
   EXPECT_EQ(replay.longest_gap_ns(), 3600 * kS);
   replay.start(kReplayStart);
@@ -103,10 +103,10 @@ TEST(Replay, HasTheGapsThatInjectHas) {
 TEST(Replay, WhatCannotBeReplayedIsRefused) {
   const test::TempDir dir;
   EXPECT_FALSE(Replay::open(dir.file("absent")));
-  const auto empty = Replay::open(capture(dir, {}));
+  const auto empty = Replay::open(capture_at(dir, {}));
   ASSERT_FALSE(empty);
   EXPECT_NE(empty.error().message.find("it contains no frame"), std::string::npos);
-  const std::string path = capture(dir, {0, 1, 2});
+  const std::string path = capture_at(dir, {0, 1, 2});
   const auto large = Replay::open(path, {.max_bytes = 100});
   ASSERT_FALSE(large);
   EXPECT_NE(large.error().message.find("more than 100 bytes"), std::string::npos);
@@ -199,7 +199,7 @@ TEST(RecordWriter, ABusIsNotOverwritten) {
 
 // ---- The source of a replay's frames ----
 
-constexpr std::uint64_t kMs = 1'000'000;
+constexpr std::uint64_t kMillis = 1'000'000;
 
 /// Frames of these sizes, one each `gap_ns`, as the capture of `job`; of the longer ones only
 /// `snap` bytes are there.
@@ -225,19 +225,19 @@ struct Replayed {
   std::array<FrameSource::Slot, 64> slots{};
 
   explicit Replayed(const std::function<void(JobOptions&)>& change, std::uint64_t runtime_ms = 0,
-                    std::uint64_t gap_ns = 10 * kMs) {
+                    std::uint64_t gap_ns = 10 * kMillis) {
     JobOptions job;
     make_capture(job, dir, {60, 70, 80, 90}, gap_ns);
     job.runtime = milliseconds(runtime_ms);
     change(job);
     source = make_replay_source(job).value();
     source->begin(kReplayStart,
-                  runtime_ms == 0 ? FrameSource::kNever : kReplayStart + runtime_ms * kMs,
+                  runtime_ms == 0 ? FrameSource::kNever : kReplayStart + runtime_ms * kMillis,
                   kReplayStart);
   }
   /// The lengths of the frames that are due so many ms after the start, as they are made.
   std::vector<std::size_t> take(double ms, std::size_t max = 64) {
-    const std::size_t count = source->take(kReplayStart + static_cast<std::uint64_t>(ms * kMs),
+    const std::size_t count = source->take(kReplayStart + static_cast<std::uint64_t>(ms * kMillis),
                                            std::span(slots).first(max));
     std::vector<FrameView> views;
     source->make(number, std::span(slots).first(count), 0, views);
@@ -258,16 +258,16 @@ TEST(ReplaySource, AtItsOwnTimesGivesUpWhatWasDueAndNotTaken) {
   Replayed replay([](JobOptions& o) { o.loops = 2; });
   EXPECT_EQ(replay.source->max_bytes(), 90U);
   EXPECT_EQ(replay.take(0), Sizes{60});
-  EXPECT_EQ(replay.source->next_ns(), kReplayStart + 10 * kMs);
+  EXPECT_EQ(replay.source->next_ns(), kReplayStart + 10 * kMillis);
   EXPECT_EQ(replay.take(9.9), Sizes{});
-  const auto unsent = replay.source->give_up(kReplayStart + 30 * kMs);
+  const auto unsent = replay.source->give_up(kReplayStart + 30 * kMillis);
   EXPECT_EQ(unsent.frames, 2U) << "one that is due just then was not";
   EXPECT_EQ(unsent.bytes, 70U + 80);
   EXPECT_EQ(replay.take(40), (Sizes{90, 60})) << "the second loop";
   EXPECT_EQ(replay.take(100), (Sizes{70, 80, 90}));
   EXPECT_TRUE(replay.source->ended());
   EXPECT_EQ(replay.source->next_ns(), FrameSource::kNever);
-  EXPECT_EQ(replay.source->give_up(kReplayStart + 1000 * kMs).frames, 0U);
+  EXPECT_EQ(replay.source->give_up(kReplayStart + 1000 * kMillis).frames, 0U);
 }
 
 TEST(ReplaySource, AtARateHasTheFramesOfAllLoopsAndNoMore) {
@@ -276,26 +276,26 @@ TEST(ReplaySource, AtARateHasTheFramesOfAllLoopsAndNoMore) {
     o.loops = 2;
   });
   EXPECT_EQ(replay.take(0), Sizes{60});
-  EXPECT_EQ(replay.source->next_ns(), kReplayStart + kMs);
+  EXPECT_EQ(replay.source->next_ns(), kReplayStart + kMillis);
   EXPECT_EQ(replay.take(2), (Sizes{70, 80}));
   EXPECT_EQ(replay.take(100), (Sizes{90, 60, 70, 80, 90}));
   EXPECT_TRUE(replay.source->ended());
   EXPECT_EQ(replay.take(200), Sizes{});
   Replayed given_up([](JobOptions& o) { o.rate_fps.tx = 1000; });
   EXPECT_EQ(given_up.take(0), Sizes{60});
-  const auto unsent = given_up.source->give_up(kReplayStart + 100 * kMs);
+  const auto unsent = given_up.source->give_up(kReplayStart + 100 * kMillis);
   EXPECT_EQ(unsent.frames, 3U) << "a hundred would have been due";
   EXPECT_EQ(unsent.bytes, 3 * 75U) << "of the mean size";
   Replayed by_bits([](JobOptions& o) { o.rate_bps.tx = 60'000 * 8; });
   EXPECT_EQ(by_bits.take(0), Sizes{60});
-  EXPECT_EQ(by_bits.source->next_ns(), kReplayStart + kMs)
+  EXPECT_EQ(by_bits.source->next_ns(), kReplayStart + kMillis)
       << "and not at the time of its recording";
 }
 
 TEST(ReplaySource, OfOneTimeBeginsAgainAfterASecondAndFloodsNobody) {
   Replayed replay([](JobOptions& o) { o.time_based = true; }, 1500, 0);
   EXPECT_EQ(replay.take(1), (Sizes{60, 70, 80, 90}));
-  EXPECT_EQ(replay.source->next_ns(), kReplayStart + 1000 * kMs);
+  EXPECT_EQ(replay.source->next_ns(), kReplayStart + 1000 * kMillis);
   EXPECT_EQ(replay.take(1499).size(), 4U);
 }
 
@@ -305,13 +305,13 @@ TEST(ReplaySource, TellsOfFramesThatAreNotWholeOrTooLongForTheWire) {
   const auto warning = [&](std::uint32_t wire) {
     return make_replay_source(job, wire).value()->warning();
   };
-  make_capture(job, dir, {60, 100}, kMs);
+  make_capture(job, dir, {60, 100}, kMillis);
   EXPECT_EQ(warning(9000), "");
-  make_capture(job, dir, {60, 100, 110}, kMs, 70);
+  make_capture(job, dir, {60, 100, 110}, kMillis, 70);
   EXPECT_THAT(warning(9000), HasSubstr("2 frames of the capture were cut short"));
-  make_capture(job, dir, {60, 100, 110}, kMs, 5);
+  make_capture(job, dir, {60, 100, 110}, kMillis, 5);
   EXPECT_FALSE(make_replay_source(job, 9000)) << "records that are too short for frames";
-  make_capture(job, dir, {100, 1515, 1514}, kMs);
+  make_capture(job, dir, {100, 1515, 1514}, kMillis);
   EXPECT_THAT(warning(1514), AllOf(HasSubstr("1 frame"), HasSubstr("mtu=1501")));
   const auto source = make_replay_source(job, 1514).value();
   EXPECT_EQ(source->max_bytes(), 1514U);
