@@ -1,7 +1,6 @@
 #include "instruments/counters/kernel_counters.hpp"
 
 #include <fcntl.h>
-#include <linux/perf_event.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -11,15 +10,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <string>
 
 #include "base/quantity.hpp"
 #include "instruments/counters/errors.hpp"
-#include "instruments/counters/session.hpp"
 #include "instruments/watch/kernel_files.hpp"
 #include "instruments/watch/process.hpp"
 

@@ -32,10 +32,8 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <chrono>
 #include <mutex>
 #include <stop_token>
-#include <string>
 #include <utility>
 
 #include "base/fork_guard.hpp"

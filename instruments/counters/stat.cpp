@@ -4,15 +4,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <optional>
-#include <string>
 
 #include "base/quantity.hpp"
-#include "instruments/counters/event_names.hpp"
 #include "instruments/counters/event_text.hpp"
-#include "instruments/counters/kernel_counters.hpp"
 #include "instruments/counters/sample.hpp"
-#include "instruments/counters/session.hpp"
 
 namespace shmif::perf {
 namespace {

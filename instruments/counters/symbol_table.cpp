@@ -15,7 +15,6 @@
 #include <cstring>
 #include <memory>
 #include <system_error>
-#include <utility>
 
 namespace shmif::perf {
 

@@ -1,13 +1,10 @@
 #include "instruments/heat/bus_heat.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cinttypes>
 #include <cmath>
 #include <cstdio>
-#include <map>
 #include <utility>
-#include <vector>
 
 #include "base/nearest_rank.hpp"
 #include "base/text.hpp"

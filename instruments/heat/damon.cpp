@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <chrono>
 #include <limits>
-#include <optional>
 #include <thread>
 #include <utility>
 

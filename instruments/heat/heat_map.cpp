@@ -6,12 +6,9 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <numeric>
-#include <optional>
-#include <span>
 #include <utility>
 
 #include "base/text.hpp"
-#include "instruments/heat/session.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -6,7 +6,6 @@
 #include <queue>
 #include <sstream>
 #include <utility>
-#include <vector>
 
 #include "base/quantity.hpp"
 #include "base/text.hpp"

@@ -15,7 +15,6 @@
 #include "base/nearest_rank.hpp"
 #include "base/quantity.hpp"
 #include "base/unique_fd.hpp"
-#include "instruments/heat/damon.hpp"
 #include "instruments/heat/page_scan.hpp"
 #include "shmif/debug/debug.hpp"
 

@@ -9,8 +9,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <barrier>
 #include <cerrno>
 #include <climits>
@@ -18,7 +16,6 @@
 #include <ctime>
 #include <thread>
 #include <utility>
-#include <vector>
 
 #include "base/quantity.hpp"
 #include "base/text.hpp"

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "base/quantity.hpp"
-#include "instruments/membw/resctrl.hpp"
 #include "instruments/watch/lines.hpp"
 #include "shmif/debug/debug.hpp"
 

@@ -15,13 +15,8 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
-#include <functional>
-#include <memory>
 #include <mutex>
-#include <string>
-#include <string_view>
 #include <utility>
-#include <vector>
 
 #include "base/descriptors.hpp"
 #include "base/fork_guard.hpp"

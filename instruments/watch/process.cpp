@@ -14,13 +14,10 @@
 #include <filesystem>
 #include <optional>
 #include <sstream>
-#include <string>
-#include <string_view>
 #include <utility>
 
 #include "base/quantity.hpp"
 #include "base/text.hpp"
-#include "base/unique_fd.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {

@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdint>
 #include <map>
 #include <tuple>
 #include <utility>
-#include <vector>
 
 #include "base/text.hpp"
 #include "instruments/why/evidence.hpp"

@@ -4,9 +4,6 @@
 #include <unistd.h>
 #include <algorithm>
 #include <cerrno>
-#include <utility>
-
-#include "instruments/why/kernel_text.hpp"
 
 namespace shmif::perf {
 namespace {

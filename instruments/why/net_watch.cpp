@@ -12,13 +12,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <thread>
 #include <utility>
 
-#include "instruments/why/kernel_text.hpp"
 #include "shmif/debug/debug.hpp"
 #include "tap/netns.hpp"
 

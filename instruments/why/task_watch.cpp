@@ -11,7 +11,6 @@
 #include "base/files.hpp"
 #include "base/quantity.hpp"
 #include "base/text.hpp"
-#include "instruments/why/kernel_text.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {

@@ -3,10 +3,7 @@
 #include <time.h>
 #include <algorithm>
 #include <cerrno>
-#include <optional>
 #include <sstream>
-#include <string>
-#include <utility>
 
 #include "base/quantity.hpp"
 #include "instruments/watch/process.hpp"

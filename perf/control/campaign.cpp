@@ -6,16 +6,13 @@
 #include <map>
 #include <memory>
 #include <numeric>
-#include <string>
 #include <utility>
 
 #include "instruments/watch/clock.hpp"
 #include "instruments/watch/process.hpp"
-#include "perf/control/runner.hpp"
 #include "perf/control/search.hpp"
 #include "perf/frame/schedule.hpp"
 #include "perf/job/values.hpp"
-#include "perf/plan/plan.hpp"
 #include "perf/result/machine.hpp"
 #include "perf/stats/confidence.hpp"
 #include "perf/verify/verify_state.hpp"

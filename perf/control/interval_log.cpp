@@ -4,8 +4,6 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
-#include <map>
-#include <utility>
 
 #include "perf/result/progress.hpp"
 #include "perf/worker/placement.hpp"

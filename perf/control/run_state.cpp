@@ -12,7 +12,6 @@
 #include <system_error>
 
 #include "perf/frame/schedule.hpp"
-#include "perf/plan/plan.hpp"
 #include "perf/worker/equipment.hpp"
 #include "shmif/debug/debug.hpp"
 #include "tap/netns.hpp"

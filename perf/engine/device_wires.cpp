@@ -18,14 +18,11 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <functional>
 #include <type_traits>
-#include <utility>
-#include <vector>
 
 #include "base/text.hpp"
 #include "base/unique_fd.hpp"

@@ -1,7 +1,6 @@
 #include "perf/engine/engine.hpp"
 
 #include <algorithm>
-#include <string>
 #include <utility>
 
 #include "perf/engine/link_end.hpp"

@@ -10,7 +10,6 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <string>
 #include <utility>
 
 #include "perf/engine/link_end.hpp"

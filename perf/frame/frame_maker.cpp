@@ -3,10 +3,8 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cerrno>
-#include <cstdint>
 #include <cstring>
 #include <fstream>
 #include <string>
@@ -14,7 +12,6 @@
 #include <utility>
 
 #include "perf/frame/crc32c_cpu.hpp"
-#include "perf/frame/probe.hpp"
 #include "perf/frame/random.hpp"
 
 namespace shmif::perf {

@@ -8,7 +8,6 @@
 #include <optional>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "base/quantity.hpp"
 #include "bus/network_bytes.hpp"

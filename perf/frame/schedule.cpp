@@ -1,9 +1,6 @@
 #include "perf/frame/schedule.hpp"
 
-#include <algorithm>
 #include <cmath>
-
-#include "perf/frame/random.hpp"
 
 namespace shmif::perf {
 

@@ -9,7 +9,6 @@
 #include <filesystem>
 #include <map>
 #include <memory>
-#include <string_view>
 #include <utility>
 
 #include "base/nearest.hpp"

@@ -1,8 +1,5 @@
 #include "perf/plan/plan.hpp"
 
-#include <algorithm>
-#include <set>
-
 #include "perf/option/option_table.hpp"
 #include "perf/plan/planner.hpp"
 #include "shmif/debug/debug.hpp"

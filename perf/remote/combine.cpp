@@ -1,13 +1,9 @@
 #include "perf/remote/combine.hpp"
 
 #include <algorithm>
-#include <chrono>
-#include <cstdint>
 #include <functional>
 #include <iterator>
 #include <nlohmann/json.hpp>
-#include <optional>
-#include <vector>
 
 #include "base/text.hpp"
 #include "instruments/why/analysis.hpp"

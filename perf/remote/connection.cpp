@@ -12,8 +12,6 @@
 #include <memory>
 #include <utility>
 
-#include "perf/remote/protocol.hpp"
-
 namespace shmif::perf {
 namespace {
 

@@ -4,16 +4,12 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
-#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <limits>
 #include <map>
 #include <memory>
-#include <optional>
-#include <string>
-#include <string_view>
 #include <system_error>
 #include <type_traits>
 #include <utility>
@@ -22,7 +18,6 @@
 #include "perf/frame/header_template.hpp"
 #include "perf/job/values.hpp"
 #include "perf/option/option_table.hpp"
-#include "perf/plan/plan.hpp"
 #include "perf/report/table.hpp"
 #include "perf/result/run_result.hpp"
 #include "perf/stats/latency_histogram.hpp"

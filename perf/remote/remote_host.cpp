@@ -2,8 +2,6 @@
 
 #include <poll.h>
 
-#include <algorithm>
-
 #include "instruments/watch/clock.hpp"
 #include "perf/report/table.hpp"
 #include "shmif/debug/debug.hpp"

@@ -13,7 +13,6 @@
 #include <exception>
 #include <iterator>
 #include <new>
-#include <utility>
 
 #include "base/descriptors.hpp"
 #include "instruments/watch/clock.hpp"

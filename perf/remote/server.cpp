@@ -7,13 +7,9 @@
 #include <csignal>
 #include <cstring>
 #include <ctime>
-#include <optional>
 #include <utility>
-#include <vector>
 
 #include "instruments/watch/clock.hpp"
-#include "perf/remote/connection.hpp"
-#include "perf/remote/limits.hpp"
 #include "perf/remote/pinned_directory.hpp"
 #include "perf/remote/served_run.hpp"
 #include "perf/report/table.hpp"

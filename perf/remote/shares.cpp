@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <type_traits>
 #include <utility>

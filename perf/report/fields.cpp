@@ -3,7 +3,6 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "perf/report/table.hpp"
 #include "perf/result/run_result.hpp"
 
 namespace shmif::perf {

@@ -1,7 +1,5 @@
 #include "perf/report/json_figures.hpp"
 
-#include <cmath>
-
 namespace shmif::perf {
 
 OrderedJson json_number(std::optional<double> value) {

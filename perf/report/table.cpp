@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstdio>
 #include <span>
-#include <string_view>
 
 #include "base/text.hpp"
 #include "perf/report/units.hpp"

@@ -1,6 +1,5 @@
 #include "perf/result/run_result.hpp"
 
-#include <array>
 #include <cstring>
 
 namespace shmif::perf {

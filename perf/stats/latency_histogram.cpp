@@ -1,6 +1,5 @@
 #include "perf/stats/latency_histogram.hpp"
 
-#include <algorithm>
 #include <cmath>
 
 #include "base/nearest_rank.hpp"

@@ -1,11 +1,9 @@
 #include "perf/verify/flow_receiver.hpp"
 
-#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
 #include <numeric>
-#include <utility>
 
 #include "shmif/debug/debug.hpp"
 

@@ -1,7 +1,6 @@
 #include "perf/verify/sequence_ledger.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <iterator>
 
 namespace shmif::perf {

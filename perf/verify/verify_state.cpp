@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdlib>
@@ -15,7 +14,6 @@
 #include "bus/file/output_file.hpp"
 #include "perf/frame/crc32c.hpp"
 #include "perf/frame/random.hpp"
-#include "perf/verify/sequence_ledger.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -2,12 +2,10 @@
 
 #include <algorithm>
 #include <numeric>
-#include <optional>
 #include <utility>
 
 #include "perf/frame/schedule.hpp"
 #include "perf/plan/planner.hpp"
-#include "perf/verify/verify_state.hpp"
 #include "perf/worker/host.hpp"
 #include "perf/worker/offload_end.hpp"
 #include "perf/worker/placement.hpp"

@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <optional>
 
 #include "perf/frame/frame_maker.hpp"
-#include "perf/frame/schedule.hpp"
 #include "shmif/capture/pcap_link.hpp"
 #include "shmif/capture/recorded_time.hpp"
 

@@ -1,7 +1,5 @@
 #include "perf/worker/generator.hpp"
 
-#include <algorithm>
-
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {

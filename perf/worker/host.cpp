@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <csignal>
 #include <fstream>
-#include <optional>
 #include <sstream>
 
 #include "bus/network_bytes.hpp"

@@ -1,6 +1,5 @@
 #include "perf/worker/interval_recorder.hpp"
 
-#include <algorithm>
 #include <utility>
 #include <vector>
 

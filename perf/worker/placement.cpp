@@ -18,12 +18,9 @@
 #include <csignal>
 #include <fstream>
 #include <set>
-#include <string>
-#include <vector>
 
 #include "base/unique_fd.hpp"
 #include "instruments/watch/process.hpp"
-#include "perf/job/job_options.hpp"
 #include "perf/job/values.hpp"
 #include "shmif/debug/debug.hpp"
 

@@ -9,7 +9,6 @@
 #include <optional>
 #include <random>
 #include <string>
-#include <vector>
 
 #include "instruments/watch/clock.hpp"
 #include "perf/verify/verify_state.hpp"
