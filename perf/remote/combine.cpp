@@ -10,7 +10,6 @@
 #include "instruments/why/cause.hpp"
 #include "instruments/why/evidence.hpp"
 #include "perf/report/table.hpp"
-#include "perf/report/text.hpp"
 #include "perf/result/machine.hpp"
 #include "perf/result/run_result.hpp"
 

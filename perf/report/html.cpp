@@ -1,4 +1,4 @@
-#include "perf/report/html.hpp"
+#include "perf/report/report.hpp"
 
 #include <algorithm>
 #include <filesystem>
@@ -6,7 +6,6 @@
 
 #include "base/text.hpp"
 #include "perf/report/fields.hpp"
-#include "perf/report/text.hpp"
 
 namespace shmif::perf {
 

@@ -1,4 +1,4 @@
-#include "perf/report/html.hpp"
+#include "perf/report/report.hpp"
 
 namespace shmif::perf {
 

@@ -1,4 +1,4 @@
-#include "perf/report/text.hpp"
+#include "perf/report/report.hpp"
 
 #include <algorithm>
 #include <map>

@@ -10,8 +10,8 @@
 
 #include "perf/report/fields.hpp"
 #include "perf/report/problems.hpp"
+#include "perf/report/report.hpp"
 #include "perf/report/table.hpp"
-#include "perf/report/text.hpp"
 #include "perf/stats/confidence.hpp"
 
 namespace shmif::perf {

@@ -14,7 +14,7 @@
 #include <sstream>
 
 #include "bus/network_bytes.hpp"
-#include "perf/engine/socket_end.hpp"
+#include "perf/engine/socket_engines.hpp"
 #include "perf/result/machine.hpp"
 #include "perf/worker/equipment.hpp"
 #include "shmif/bus.hpp"

@@ -14,7 +14,6 @@
 #include "perf/verify/verify_state.hpp"
 #include "perf/worker/command.hpp"
 #include "perf/worker/equipment.hpp"
-#include "perf/worker/interval_recorder.hpp"
 #include "perf/worker/placement.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/debug/debug.hpp"

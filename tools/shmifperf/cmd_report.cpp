@@ -7,9 +7,7 @@
 #include <vector>
 
 #include "bus/file/output_file.hpp"
-#include "perf/report/html.hpp"
 #include "perf/report/report.hpp"
-#include "perf/report/text.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/output.hpp"
 #include "tools/common/progress.hpp"

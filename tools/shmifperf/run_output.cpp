@@ -12,7 +12,6 @@
 
 #include "perf/report/report.hpp"
 #include "perf/report/stream.hpp"
-#include "perf/report/text.hpp"
 #include "tools/common/command.hpp"
 #include "tools/common/output.hpp"
 #include "tools/common/progress.hpp"

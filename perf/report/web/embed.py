@@ -22,7 +22,7 @@ if page.count("</script") != 3 or page.count("</style") != 1 or ')PAGE"' in page
 # Literals that every compiler accepts: a few thousand characters each.
 pieces = "".join(f'    R"PAGE({page[i:i + 4000]})PAGE",\n' for i in range(0, len(page), 4000))
 output.write_text(f"""// Made by embed.py.
-#include "perf/report/html.hpp"
+#include "perf/report/report.hpp"
 
 namespace shmif::perf {{
 

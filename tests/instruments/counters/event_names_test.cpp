@@ -14,7 +14,6 @@
 #include <vector>
 
 #include "tests/instruments/counters/session_rig.hpp"
-#include "tests/instruments/membw/as_nobody.hpp"
 #include "tests/instruments/membw/trees.hpp"
 
 namespace shmif::perf::test {

@@ -23,7 +23,7 @@
 #include "instruments/counters/stat.hpp"
 #include "instruments/watch/process.hpp"
 #include "tests/instruments/counters/session_rig.hpp"
-#include "tests/instruments/membw/as_nobody.hpp"
+#include "tests/instruments/membw/trees.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 

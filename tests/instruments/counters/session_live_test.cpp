@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/perf_event.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -12,24 +13,46 @@
 #include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
 #include <functional>
 #include <map>
 #include <set>
 #include <thread>
 #include <vector>
 
+#include "instruments/counters/event.hpp"
 #include "instruments/counters/kernel_counters.hpp"
 #include "instruments/counters/sample.hpp"
 #include "instruments/counters/session.hpp"
 #include "instruments/watch/held_child.hpp"
 #include "instruments/watch/kernel_files.hpp"
-#include "tests/instruments/counters/page_faults.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/paths.hpp"
 
 namespace shmif::perf::test {
 namespace {
+
+// Page faults, an event that every machine counts.
+
+CounterEvent page_faults() {
+  CounterEvent event;
+  event.name = "page-faults";
+  event.type = PERF_TYPE_SOFTWARE;
+  event.config = PERF_COUNT_SW_PAGE_FAULTS;
+  return event;
+}
+
+/// Touches pages that cost one fault each, and those of a sanitizer, if there is one.
+void fault(std::size_t pages) {
+  constexpr std::size_t kPage = 4096;
+  void* const memory =
+      ::mmap(nullptr, kPage * pages, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  ::madvise(memory, kPage * pages, MADV_NOHUGEPAGE);
+  for (std::size_t at = 0; at < pages; ++at) static_cast<volatile char*>(memory)[at * kPage] = 1;
+  ::munmap(memory, kPage * pages);
+}
 
 CounterEvent software(std::uint64_t config) {
   CounterEvent event;

@@ -16,7 +16,6 @@
 #include "instruments/counters/event_text.hpp"
 #include "instruments/counters/stat.hpp"
 #include "tests/instruments/counters/session_rig.hpp"
-#include "tests/instruments/membw/as_nobody.hpp"
 #include "tests/instruments/membw/trees.hpp"
 
 namespace shmif::perf::test {

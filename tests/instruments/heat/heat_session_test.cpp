@@ -16,7 +16,6 @@
 
 #include "instruments/heat/page_scan.hpp"
 #include "instruments/heat/session.hpp"
-#include "tests/instruments/membw/as_nobody.hpp"
 #include "tests/instruments/membw/trees.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"

@@ -18,7 +18,6 @@
 #include "instruments/heat/source.hpp"
 #include "instruments/watch/process.hpp"
 #include "tests/instruments/heat/shared_pages.hpp"
-#include "tests/instruments/membw/as_nobody.hpp"
 #include "tests/instruments/membw/trees.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"

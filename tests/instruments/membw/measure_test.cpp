@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 
 #include "instruments/membw/measure.hpp"
-#include "tests/instruments/membw/as_nobody.hpp"
 #include "tests/instruments/membw/fake_resctrl.hpp"
 #include "tests/instruments/membw/trees.hpp"
 

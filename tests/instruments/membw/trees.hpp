@@ -3,7 +3,8 @@
 // test runs.
 
 #include <gtest/gtest.h>
-
+#include <sys/stat.h>
+#include <unistd.h>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -11,6 +12,7 @@
 
 #include "instruments/membw/source.hpp"
 #include "instruments/watch/kernel_files.hpp"
+#include "tests/support/child_process.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
@@ -111,6 +113,22 @@ inline void put_fabric(const Tree& tree, unsigned family, bool second,
   tree.put(pmu + "format/umask", second ? "config:8-15,24-27\n" : "config:8-15\n");
   tree.put("/proc/cpuinfo", "processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: " +
                                 std::to_string(family) + "\nmodel\t\t: 1\n");
+}
+
+// Another user, for tests that root runs.
+
+/// Runs it in a child, as a user who may look at the tree, but does not own it. Result: whether it
+/// had no failure.
+template <class Body>
+bool as_nobody(const Tree& tree, const Body& body) {
+  EXPECT_EQ(::chmod(tree.path().c_str(), 0755), 0);
+  shmif::test::Child child([&] {
+    constexpr uid_t kNobody = 65534;
+    if (::setresuid(kNobody, kNobody, kNobody) != 0) return 1;
+    body();
+    return ::testing::Test::HasFailure() ? 2 : 0;
+  });
+  return child.wait() == 0;
 }
 
 }  // namespace shmif::perf::test

@@ -11,7 +11,6 @@
 #include "bus/repair/port_owners.hpp"
 #include "instruments/why/machine_watch.hpp"
 #include "instruments/why/why.hpp"
-#include "tests/instruments/membw/as_nobody.hpp"
 #include "tests/instruments/membw/trees.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"

@@ -12,7 +12,6 @@
 #include "perf/compare/compare.hpp"
 #include "perf/report/json_reader.hpp"
 #include "perf/report/report.hpp"
-#include "perf/report/text.hpp"
 #include "tests/perf/report/sample_results.hpp"
 #include "tests/support/counted_allocations.hpp"
 

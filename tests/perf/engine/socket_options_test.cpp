@@ -18,7 +18,7 @@
 #include <utility>
 
 #include "base/unique_fd.hpp"
-#include "perf/engine/socket_end.hpp"
+#include "perf/engine/socket_engines.hpp"
 #include "shmif/datagram_link.hpp"
 #include "shmif/socket_address.hpp"
 #include "shmif/stream_link.hpp"

@@ -20,7 +20,6 @@
 #include "perf/option/job_file.hpp"
 #include "perf/remote/client.hpp"
 #include "perf/remote/connection.hpp"
-#include "perf/remote/stop_patience.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/table.hpp"
 #include "perf/verify/verify_state.hpp"

@@ -4,9 +4,7 @@
 #include <cstdio>
 #include <string>
 
-#include "perf/report/html.hpp"
 #include "perf/report/report.hpp"
-#include "perf/report/text.hpp"
 #include "tests/perf/report/sample_results.hpp"
 
 int main(int argc, char** argv) {

@@ -13,7 +13,6 @@
 #include <vector>
 
 #include "perf/report/report.hpp"
-#include "perf/report/text.hpp"
 #include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf::report_rig {

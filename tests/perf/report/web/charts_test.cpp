@@ -6,11 +6,9 @@
 #include <set>
 #include <string>
 
-#include "perf/report/html.hpp"
 #include "perf/report/report.hpp"
 #include "tests/perf/report/sample_results.hpp"
 #include "tests/perf/report/web/in_browser.hpp"
-#include "tests/perf/report/web/samples.hpp"
 
 namespace shmif::perf::page_charts {
 namespace {

@@ -8,7 +8,6 @@
 
 #include "tests/perf/report/sample_results.hpp"
 #include "tests/perf/report/web/in_browser.hpp"
-#include "tests/perf/report/web/samples.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "perf/report/html.hpp"
 #include "perf/report/report.hpp"
 #include "tests/perf/report/sample_results.hpp"
 

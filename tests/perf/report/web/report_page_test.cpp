@@ -4,9 +4,7 @@
 
 #include <string>
 
-#include "perf/report/html.hpp"
 #include "perf/report/report.hpp"
-#include "perf/report/text.hpp"
 #include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf {

@@ -13,7 +13,6 @@
 #include "tests/perf/remote/served_sample.hpp"
 #include "tests/perf/report/sample_results.hpp"
 #include "tests/perf/report/web/in_browser.hpp"
-#include "tests/perf/report/web/samples.hpp"
 
 namespace shmif::perf::page_tables {
 namespace {
