@@ -20,8 +20,6 @@ namespace shmif::perf::run_campaigns {
 namespace {
 
 using namespace std::chrono_literals;
-using test::failed;
-using test::passed;
 using Words = std::vector<std::string>;
 
 /// Keeps the names of the runs, and does something at each.

@@ -16,10 +16,6 @@
 namespace shmif::perf::run_counters {
 namespace {
 
-using test::job_of;
-using test::passed;
-using test::run_text;
-
 constexpr double kNanosecondsInSecond = 1e9;
 constexpr double kFew = 6;  // events between a look of one and that of the other
 

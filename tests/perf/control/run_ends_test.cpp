@@ -25,13 +25,8 @@ namespace {
 
 using namespace std::chrono_literals;
 using test::Child;
-using test::failed;
-using test::flow_to;
-using test::job_of;
 using test::pair;
-using test::passed;
 using test::run;
-using test::run_text;
 using test::send_signal;
 using test::Shared;
 using test::signal_in;
@@ -342,12 +337,6 @@ TEST(RunOrder, AJobThatStoodStillFromTheStartToTheStopReceivesAllThatWasSentToIt
 // Runs come to their end, whatever keeps one of their jobs, and what they say then adds up.
 
 namespace {
-
-using test::failed;
-using test::flow_to;
-using test::job_of;
-using test::passed;
-using test::run_text;
 
 /// A record of 2000 frames at `path`.
 void make_record(const std::string& path) {

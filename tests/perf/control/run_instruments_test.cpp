@@ -19,9 +19,6 @@
 namespace shmif::perf::run_heat {
 namespace {
 
-using test::job_of;
-using test::passed;
-using test::run_text;
 using namespace std::chrono_literals;
 
 constexpr std::uint64_t kHeadBytes = bus::kRingOffset;  // header and ports
@@ -131,8 +128,6 @@ namespace shmif::perf::run_membw {
 namespace {
 
 using Json = nlohmann::json;
-using test::passed;
-using test::run_text;
 
 const MemorySummary& source(const RunResult& result, const std::string& label) {
   if (!result.membw) throw std::runtime_error("no memory bandwidth");

@@ -26,13 +26,9 @@ namespace shmif::perf {
 namespace {
 
 using namespace std::chrono_literals;
-using test::failed;
 using test::job;
-using test::job_of;
 using test::pair;
-using test::passed;
 using test::run;
-using test::run_text;
 
 RunResult campaign(const std::vector<PlannedJob>& plan) {
   RunControl control;
@@ -255,8 +251,6 @@ TEST(RunMeasure, ARecordWithoutItsEndIsNotTakenForAWholeOne) {
 namespace {
 
 using Json = nlohmann::json;
-using test::passed;
-using test::run_text;
 
 /// The numbers of the schema that are not of the measured window, as "definition.property".
 const std::set<std::string>& outside_of_the_window() {

@@ -16,11 +16,6 @@ namespace shmif::perf {
 namespace {
 
 using namespace std::chrono_literals;
-using test::failed;
-using test::flow_to;
-using test::job_of;
-using test::passed;
-using test::run_text;
 
 /// Jobs that write down when they got ready and when they had ended.
 class RunPhases : public testing::Test {

@@ -242,3 +242,16 @@ inline BusOptions roomy(std::uint64_t mib) {
 }
 
 }  // namespace shmif::test
+
+namespace shmif::perf {
+
+// What nearly every test of a run calls.
+using shmif::test::failed;
+using shmif::test::flow_to;
+using shmif::test::job_of;
+using shmif::test::passed;
+using shmif::test::run_text;
+using shmif::test::witnessed;
+using shmif::test::Witnessed;
+
+}  // namespace shmif::perf

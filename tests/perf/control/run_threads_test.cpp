@@ -10,9 +10,6 @@
 namespace shmif::perf {
 namespace {
 
-using test::passed;
-using test::run_text;
-
 /// A job file.
 struct OfThreads {
   const char* name;

@@ -34,11 +34,6 @@ namespace shmif::perf {
 namespace {
 
 using test::Child;
-using test::failed;
-using test::flow_to;
-using test::job_of;
-using test::passed;
-using test::run_text;
 
 TEST(RunEngines, SideBySideAllCountTheSame) {
   // So few that each socket has room for all, if its receiver has no CPU for long.
@@ -122,11 +117,6 @@ TEST(RunHosts, TheProfileRunsForRootAndForAnOrdinaryUser) {
 namespace {
 
 using shmif::tap::test::TestNamespace;
-using test::failed;
-using test::flow_to;
-using test::job_of;
-using test::passed;
-using test::run_text;
 
 class RunDevices : public testing::Test {
  protected:
@@ -288,11 +278,6 @@ TEST_F(RunDevices, OrIsTriedAgainAndNothingIsLostWhereTheJobGoesOn) {
 namespace {
 
 using namespace std::chrono_literals;
-using test::failed;
-using test::flow_to;
-using test::job_of;
-using test::passed;
-using test::run_text;
 using test::send_signal;
 
 /// Does something once, when so many frames have come to the second job.
@@ -471,12 +456,6 @@ static void PrintTo(const Engine* engine, std::ostream* out) {
 
 namespace shmif::perf::run_faults {
 namespace {
-
-using test::failed;
-using test::flow_to;
-using test::job_of;
-using test::passed;
-using test::run_text;
 
 /// What a job needs to send on each engine, and the job that receives it; "" if the run makes one.
 struct EngineCase {

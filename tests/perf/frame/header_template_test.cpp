@@ -22,10 +22,6 @@
 namespace shmif::perf {
 namespace {
 
-using test::flow_to;
-using test::job_of;
-using test::passed;
-using test::run_text;
 using Bytes = std::vector<std::byte>;
 using Rows = std::vector<std::vector<std::string>>;
 

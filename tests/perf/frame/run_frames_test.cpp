@@ -10,13 +10,6 @@
 namespace shmif::perf {
 namespace {
 
-using test::flow_to;
-using test::job_of;
-using test::passed;
-using test::run_text;
-using test::witnessed;
-using test::Witnessed;
-
 /// Frames of a run with such options, as they passed a bus.
 std::vector<Witnessed> frames_of(const std::string& options) {
   const test::TempBus bus(test::roomy(8));

@@ -15,14 +15,6 @@
 namespace shmif::perf {
 namespace {
 
-using test::failed;
-using test::flow_to;
-using test::job_of;
-using test::passed;
-using test::run_text;
-using test::witnessed;
-using test::Witnessed;
-
 /// Everything that can happen to a frame, at once, always the same.
 RunResult over_all_faults(const std::string& mode) {
   return run_text(
@@ -252,7 +244,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using test::pair;
-using test::passed;
 using test::run;
 
 /// So many frames over a line with faults, on which the receiver goes on after bad ones.

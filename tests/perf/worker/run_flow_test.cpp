@@ -12,13 +12,6 @@
 namespace shmif::perf {
 namespace {
 
-using test::flow_to;
-using test::job_of;
-using test::passed;
-using test::run_text;
-using test::witnessed;
-using test::Witnessed;
-
 /// Stops a process job for 150 ms once it has moved `after` frames, once.
 test::Meddler::Deed freeze(std::size_t job, std::uint64_t after) {
   return [=, done = false](const RunProgress& progress) mutable {

@@ -33,11 +33,6 @@ namespace shmif::perf::run_hosts {
 namespace {
 
 using namespace std::chrono_literals;
-using test::failed;
-using test::flow_to;
-using test::job_of;
-using test::passed;
-using test::run_text;
 
 TEST(RunHostPrograms, TheirTrafficIsWhatPassedTheirPortsInTheRampAndBehindIt) {
   // Frames of 1042 bytes to everybody, till the end, from a host that nobody sends to.

@@ -15,11 +15,6 @@ namespace shmif::perf {
 namespace {
 
 using namespace std::chrono_literals;
-using test::job_of;
-using test::passed;
-using test::run_text;
-using test::witnessed;
-using test::Witnessed;
 
 /// How late each frame was on the bus, by the capture's clock. That is the wall clock: the frame
 /// that was handed over soonest tells how far it is from the other one.

@@ -23,10 +23,6 @@ namespace shmif::perf {
 namespace {
 
 using test::Child;
-using test::failed;
-using test::job_of;
-using test::passed;
-using test::run_text;
 
 std::string text_of(const std::string& path) {
   std::ifstream file(path);

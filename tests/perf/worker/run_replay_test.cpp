@@ -12,13 +12,6 @@
 namespace shmif::perf {
 namespace {
 
-using test::failed;
-using test::flow_to;
-using test::job_of;
-using test::passed;
-using test::run_text;
-using test::witnessed;
-using test::Witnessed;
 using Frames = std::vector<std::vector<std::byte>>;
 
 /// Frames to everybody, of many sizes.

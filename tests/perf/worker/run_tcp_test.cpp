@@ -18,10 +18,6 @@ namespace shmif::perf {
 namespace {
 
 using namespace std::chrono_literals;
-using test::flow_to;
-using test::job_of;
-using test::passed;
-using test::run_text;
 
 /// Whether `process` descends from `ancestor`.
 bool descends(int process, int ancestor) {
