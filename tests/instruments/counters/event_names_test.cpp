@@ -3,15 +3,10 @@
 
 #include "instruments/counters/event_names.hpp"
 
-#include <gtest/gtest.h>
 #include <linux/perf_event.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <map>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include "tests/instruments/counters/session_rig.hpp"
 #include "tests/instruments/membw/trees.hpp"

@@ -1,26 +1,15 @@
 // Event sets against a scripted kernel: which set counts, whose turn is next, and how their values
 // are scaled.
 
-#include <gtest/gtest.h>
 #include <linux/perf_event.h>
 #include <poll.h>
-#include <unistd.h>
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <ctime>
 #include <fstream>
-#include <map>
-#include <optional>
-#include <string>
 #include <thread>
-#include <utility>
-#include <vector>
 
 #include "instruments/counters/event_sets.hpp"
-#include "instruments/counters/kernel_counters.hpp"
-#include "instruments/counters/session.hpp"
-#include "tests/instruments/counters/fake_counters.hpp"
 #include "tests/instruments/counters/session_rig.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/holdings.hpp"

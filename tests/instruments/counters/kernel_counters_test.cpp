@@ -1,30 +1,23 @@
 // What the counters ask of this machine's kernel beside events: tasks, their ends and owners, and
 // threads that are held.
 
-#include <gtest/gtest.h>
 #include <linux/perf_event.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <unistd.h>
 #include <algorithm>
-#include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <future>
-#include <string>
 #include <thread>
-#include <vector>
 
 #include "instruments/counters/errors.hpp"
 #include "instruments/counters/kernel_counters.hpp"
-#include "instruments/counters/session.hpp"
 #include "instruments/counters/stat.hpp"
 #include "instruments/watch/process.hpp"
 #include "tests/instruments/counters/session_rig.hpp"
 #include "tests/instruments/membw/trees.hpp"
-#include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 
 namespace shmif::perf::test {

@@ -1,27 +1,14 @@
 // Profiles of samples: which object an address belongs to, whose names are read, and the calls.
 
-#include <gtest/gtest.h>
 #include <linux/perf_event.h>
-#include <algorithm>
-#include <array>
-#include <cerrno>
-#include <filesystem>
-#include <fstream>
-#include <optional>
-#include <span>
-#include <string>
-#include <utility>
-#include <vector>
 
 #include "instruments/counters/sample_format.hpp"
 #include "instruments/counters/sample_profile.hpp"
 #include "instruments/watch/held_child.hpp"
-#include "tests/instruments/counters/fake_counters.hpp"
 #include "tests/instruments/counters/session_rig.hpp"
 #include "tests/instruments/membw/trees.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/paths.hpp"
-#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
 namespace {

@@ -1,23 +1,18 @@
 // What comes through the rings of sampled events: each field of each record in its place, records
 // that lie across the end of a ring, the order of time, and what is lost.
 
-#include <gtest/gtest.h>
 #include <linux/perf_event.h>
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <ctime>
 #include <map>
 #include <memory>
 #include <span>
-#include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 #include "instruments/counters/sample_buffers.hpp"
 #include "instruments/counters/sample_format.hpp"
-#include "instruments/counters/session.hpp"
 #include "tests/instruments/counters/session_rig.hpp"
 
 namespace shmif::perf::test {

@@ -1,24 +1,13 @@
 // Loading a session on a scripted kernel, which refuses, runs out of room, or lets the target end.
 
-#include <gtest/gtest.h>
 #include <linux/perf_event.h>
-#include <algorithm>
-#include <array>
-#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdint>
-#include <map>
-#include <optional>
-#include <string>
 #include <thread>
-#include <vector>
 
-#include "instruments/counters/kernel_counters.hpp"
-#include "instruments/counters/session.hpp"
 #include "instruments/watch/held_child.hpp"
 #include "instruments/watch/kernel_files.hpp"
-#include "tests/instruments/counters/fake_counters.hpp"
 #include "tests/instruments/counters/session_rig.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/paths.hpp"

@@ -1,22 +1,12 @@
 // A counter session against a scripted kernel: counts, overflows, reads, and what goes wrong.
 
-#include <gtest/gtest.h>
 #include <linux/perf_event.h>
 #include <poll.h>
-#include <array>
 #include <atomic>
-#include <cerrno>
 #include <chrono>
-#include <optional>
-#include <string>
 #include <thread>
-#include <utility>
-#include <vector>
 
-#include "instruments/counters/sample.hpp"
-#include "instruments/counters/session.hpp"
 #include "instruments/counters/session_table.hpp"
-#include "tests/instruments/counters/fake_counters.hpp"
 #include "tests/instruments/counters/session_rig.hpp"
 
 namespace shmif::perf::test {

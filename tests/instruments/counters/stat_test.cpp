@@ -1,17 +1,10 @@
 // Counting a list of events on a scripted kernel: what is refused, ends, or is asked for in another
 // way than usual, and what remains.
 
-#include <gtest/gtest.h>
 #include <linux/perf_event.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <algorithm>
-#include <array>
-#include <cerrno>
 #include <cmath>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include "instruments/counters/event_text.hpp"
 #include "instruments/counters/stat.hpp"

@@ -4,30 +4,24 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <unistd.h>
 #include <array>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <optional>
 #include <random>
-#include <string>
 #include <thread>
 
 #include "base/text.hpp"
 #include "instruments/heat/bus_heat.hpp"
-#include "instruments/heat/session.hpp"
 #include "instruments/heat/source.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/heat_share.hpp"
-#include "shmif/heat_wire.hpp"
 #include "shmif/port.hpp"
 #include "tests/instruments/heat/shared_pages.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
-#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
 namespace {

@@ -11,8 +11,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <map>
 #include <thread>
 
@@ -20,7 +18,6 @@
 #include "instruments/heat/session.hpp"
 #include "tests/instruments/heat/fake_damon.hpp"
 #include "tests/support/eventually.hpp"
-#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
 namespace {

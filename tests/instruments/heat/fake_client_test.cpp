@@ -1,28 +1,17 @@
 // Processes that take part and do not speak the truth, do not answer, leave, or begin late.
 
 #include <fcntl.h>
-#include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <unistd.h>
 #include <atomic>
 #include <csignal>
-#include <filesystem>
-#include <fstream>
 #include <span>
-#include <stdexcept>
-#include <string>
 #include <thread>
 #include <vector>
 
-#include "base/unique_fd.hpp"
-#include "instruments/heat/page_scan.hpp"
-#include "instruments/heat/session.hpp"
-#include "shmif/heat_wire.hpp"
 #include "tests/instruments/heat/shared_pages.hpp"
 #include "tests/instruments/membw/trees.hpp"
-#include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/fuse_files.hpp"
 #include "tests/support/holdings.hpp"

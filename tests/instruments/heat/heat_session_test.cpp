@@ -1,15 +1,11 @@
 // What a session makes of its sources: when it asks them, and what it tells of them.
 
-#include <gtest/gtest.h>
-#include <unistd.h>
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
-#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -17,7 +13,6 @@
 #include "instruments/heat/page_scan.hpp"
 #include "instruments/heat/session.hpp"
 #include "tests/instruments/membw/trees.hpp"
-#include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 
 namespace shmif::perf::test {

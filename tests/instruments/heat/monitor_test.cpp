@@ -5,30 +5,22 @@
 #include <poll.h>
 #include <sys/fsuid.h>
 #include <sys/inotify.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <unistd.h>
 #include <array>
 #include <chrono>
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <optional>
-#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "instruments/heat/monitor.hpp"
-#include "instruments/heat/page_scan.hpp"
 #include "tests/instruments/heat/fake_damon.hpp"
 #include "tests/instruments/heat/shared_pages.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
-#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
 namespace {

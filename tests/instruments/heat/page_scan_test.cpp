@@ -1,27 +1,17 @@
 // Which pages a process has: by the pagemap of older kernels, and of a process that has ended.
 
 #include <fcntl.h>
-#include <gtest/gtest.h>
 #include <pthread.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 #include <atomic>
-#include <filesystem>
-#include <fstream>
-#include <optional>
-#include <string>
 #include <utility>
 #include <vector>
 
-#include "instruments/heat/page_scan.hpp"
-#include "instruments/heat/session.hpp"
 #include "instruments/heat/source.hpp"
 #include "instruments/watch/process.hpp"
 #include "tests/instruments/heat/shared_pages.hpp"
 #include "tests/instruments/membw/trees.hpp"
-#include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
-#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
 namespace {

@@ -2,7 +2,6 @@
 // every step.
 
 #include <gtest/gtest.h>
-#include <algorithm>
 #include <random>
 
 #include "instruments/heat/regions.hpp"

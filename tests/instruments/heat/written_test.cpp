@@ -7,26 +7,19 @@
 #include <linux/userfaultfd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <fstream>
 #include <functional>
 #include <iterator>
-#include <optional>
 #include <set>
 #include <utility>
 #include <vector>
 
-#include "base/unique_fd.hpp"
-#include "instruments/heat/page_scan.hpp"
-#include "instruments/heat/session.hpp"
 #include "tests/instruments/heat/shared_pages.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
-#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
 namespace {

@@ -4,9 +4,7 @@
 #include "instruments/membw/fill_load.hpp"
 
 #include <fcntl.h>
-#include <gtest/gtest.h>
 #include <sched.h>
-#include <unistd.h>
 
 #include <thread>
 

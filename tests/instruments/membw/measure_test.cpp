@@ -1,14 +1,11 @@
 // The course of a measurement: what is called in which order, what is dropped, and what is undone
 // whatever happens.
 
-#include <gtest/gtest.h>
-#include <unistd.h>
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "instruments/membw/measure.hpp"
 #include "tests/instruments/membw/fake_resctrl.hpp"
-#include "tests/instruments/membw/trees.hpp"
 
 namespace shmif::perf::test {
 namespace {

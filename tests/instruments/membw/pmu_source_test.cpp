@@ -1,13 +1,10 @@
 // Windows of the counters of memory controllers: scaled by their own times, all or nothing, and
 // never a number that was not counted.
 
-#include <gtest/gtest.h>
 #include <functional>
 #include <optional>
 #include <set>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include "instruments/membw/pmu_source.hpp"
 #include "tests/instruments/membw/fake_counters.hpp"

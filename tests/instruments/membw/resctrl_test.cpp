@@ -4,7 +4,6 @@
 #include <unistd.h>
 #include <random>
 
-#include "instruments/membw/resctrl.hpp"
 #include "tests/instruments/membw/fake_resctrl.hpp"
 
 namespace shmif::perf::test {

@@ -3,12 +3,9 @@
 #include <gtest/gtest.h>
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include "instruments/membw/pmu_source.hpp"
-#include "instruments/membw/schemata.hpp"
 #include "tests/instruments/membw/fake_counters.hpp"
 #include "tests/instruments/membw/fake_resctrl.hpp"
 

@@ -2,9 +2,6 @@
 
 #include "instruments/membw/software_source.hpp"
 
-#include <gtest/gtest.h>
-#include <unistd.h>
-
 #include "shmif/port.hpp"
 #include "tests/instruments/membw/trees.hpp"
 #include "tests/support/frames.hpp"

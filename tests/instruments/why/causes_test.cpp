@@ -5,7 +5,6 @@
 
 #include <functional>
 #include <random>
-#include <string>
 #include <vector>
 
 #include "instruments/why/analysis.hpp"

@@ -1,7 +1,6 @@
 // What the IP stack of a namespace loses, against what the kernel itself counts there.
 
 #include <arpa/inet.h>
-#include <gtest/gtest.h>
 #include <linux/gen_stats.h>
 #include <linux/neighbour.h>
 #include <linux/netlink.h>
@@ -14,11 +13,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <memory>
-#include <sstream>
-#include <string>
 #include <vector>
 
 #include "instruments/why/analysis.hpp"
@@ -26,7 +21,6 @@
 #include "instruments/why/why.hpp"
 #include "tests/instruments/membw/trees.hpp"
 #include "tests/instruments/why/why_series.hpp"
-#include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/tap/test_namespace.hpp"
 

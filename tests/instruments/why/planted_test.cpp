@@ -2,7 +2,6 @@
 // first, with that time.
 
 #include <fcntl.h>
-#include <gtest/gtest.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
@@ -13,17 +12,12 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <string>
-#include <thread>
-#include <vector>
 
 #include "base/unique_fd.hpp"
 #include "bus/file/liveness.hpp"
@@ -36,8 +30,6 @@
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
-#include "tests/support/temp_bus.hpp"
-#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
 namespace {

@@ -1,13 +1,10 @@
 // What the watch of threads takes from the kernel's files about processes.
 
-#include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <filesystem>
-#include <set>
-#include <string>
 #include <vector>
 
 #include "bus/repair/port_owners.hpp"

@@ -1,11 +1,7 @@
 // Which threads a watch looks at, though it lists them only when there may be others: threads that
 // begin and end, numbers that are used again, programs that execute another one.
 
-#include <gtest/gtest.h>
-#include <unistd.h>
 #include <atomic>
-#include <filesystem>
-#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -13,7 +9,6 @@
 #include "instruments/why/task_watch.hpp"
 #include "instruments/why/why.hpp"
 #include "tests/instruments/membw/trees.hpp"
-#include "tests/support/child_process.hpp"
 
 namespace shmif::perf::test {
 namespace {

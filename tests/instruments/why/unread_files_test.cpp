@@ -1,13 +1,10 @@
 // Files that cannot be read at some looks: what happened meanwhile is unknown. It is neither 0 nor
 // what was counted since boot.
 
-#include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <array>
 #include <cerrno>
-#include <string>
 
-#include "instruments/why/why.hpp"
 #include "tests/instruments/why/files_of_processes.hpp"
 #include "tests/support/child_process.hpp"
 

@@ -1,14 +1,8 @@
 // What the watches take from files of the kernel and from the table of ports, look by look.
 
-#include <gtest/gtest.h>
-
-#include <unistd.h>
-
 #include <array>
 #include <cstdio>
-#include <filesystem>
 #include <functional>
-#include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -19,7 +13,6 @@
 #include "instruments/why/why.hpp"
 #include "tests/instruments/membw/trees.hpp"
 #include "tests/instruments/why/why_series.hpp"
-#include "tests/support/child_process.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
 

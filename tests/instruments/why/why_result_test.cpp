@@ -1,11 +1,6 @@
 // The result of a watch: figures of the machine, of buses and of ports, each under its own name.
 
-#include <gtest/gtest.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include <filesystem>
 #include <map>
-#include <string>
 #include <vector>
 
 #include "bus/repair/port_owners.hpp"

@@ -7,7 +7,6 @@
 #include <cstddef>
 #include <functional>
 #include <nlohmann/json.hpp>
-#include <string>
 
 #include "perf/compare/compare.hpp"
 #include "perf/report/json_reader.hpp"

@@ -2,8 +2,6 @@
 // repetition, and each column and key holds the figure that it is named for.
 
 #include <cmath>
-#include <functional>
-#include <memory>
 #include <set>
 
 #include "tests/perf/compare/compare_rig.hpp"

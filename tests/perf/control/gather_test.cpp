@@ -5,12 +5,9 @@
 #include <unistd.h>
 
 #include <array>
-#include <cstdint>
 #include <functional>
 #include <optional>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include "tests/perf/control/gather_rig.hpp"
 

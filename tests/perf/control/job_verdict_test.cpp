@@ -1,14 +1,10 @@
 // Which results fail a job. Of each message two words are looked for: what happened, and what to
 // look at.
 
-#include "perf/control/gather.hpp"
-
 #include <gtest/gtest.h>
 
 #include <array>
 #include <chrono>
-#include <string>
-#include <vector>
 
 #include "tests/perf/control/gather_rig.hpp"
 

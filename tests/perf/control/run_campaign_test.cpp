@@ -3,18 +3,10 @@
 
 #include "perf/control/campaign.hpp"
 
-#include <gtest/gtest.h>
-
-#include <algorithm>
-#include <csignal>
 #include <filesystem>
 #include <fstream>
-#include <functional>
-#include <string>
-#include <vector>
 
 #include "tests/perf/control/run_plan.hpp"
-#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::run_campaigns {
 namespace {

@@ -1,14 +1,10 @@
 // Events that the jobs of a run count, beside what the kernel says of the same jobs elsewhere.
 
-#include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <iterator>
-#include <string>
-#include <vector>
 
 #include "perf/result/machine.hpp"
 #include "tests/perf/control/run_plan.hpp"

@@ -2,23 +2,16 @@
 // controller, of what the system refuses.
 
 #include <fcntl.h>
-#include <gtest/gtest.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
-#include <chrono>
-#include <csignal>
 #include <filesystem>
-#include <string>
 
 #include "base/unique_fd.hpp"
 #include "perf/control/campaign.hpp"
-#include "perf/control/runner.hpp"
 #include "tests/perf/control/run_plan.hpp"
 #include "tests/support/child_process.hpp"
-#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -1,10 +1,8 @@
 // Each figure of a run comes from the right count of the right job and group. The tests set the
 // counts of the jobs, and no two counts are alike.
 
-#include <gtest/gtest.h>
 #include <array>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "perf/control/campaign.hpp"

@@ -1,13 +1,8 @@
 // The access heat of runs, beside what their frames must have used.
 
-#include <gtest/gtest.h>
-#include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <stdexcept>
-#include <string>
 
 #include "bus/layout.hpp"
 #include "perf/control/campaign.hpp"

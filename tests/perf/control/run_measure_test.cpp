@@ -1,26 +1,19 @@
 // What a run measures beside its traffic: its own limit, a steady state, when its jobs began; and
 // frames of earlier runs, checked again.
 
-#include <gtest/gtest.h>
 #include <sys/types.h>
 #include <unistd.h>
-#include <algorithm>
-#include <chrono>
-#include <csignal>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
-#include <string>
 
 #include "perf/control/campaign.hpp"
 #include "perf/report/problems.hpp"
 #include "perf/report/report.hpp"
 #include "tests/perf/control/run_plan.hpp"
 #include "tests/support/paths.hpp"
-#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf {
 namespace {

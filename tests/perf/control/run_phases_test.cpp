@@ -1,10 +1,5 @@
 // Who starts when, and who ends whom.
 
-#include <gtest/gtest.h>
-
-#include <algorithm>
-#include <chrono>
-#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <map>

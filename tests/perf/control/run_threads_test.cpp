@@ -1,8 +1,6 @@
 // Runs whose jobs are threads of this process, and have threads of their own. So ThreadSanitizer
 // sees the memory that a run's controller and its jobs share.
 
-#include <gtest/gtest.h>
-
 #include <ostream>
 
 #include "tests/perf/control/run_plan.hpp"

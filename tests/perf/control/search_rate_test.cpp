@@ -2,11 +2,8 @@
 // costs.
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include <cmath>
-#include <optional>
-#include <vector>
 
 #include "perf/control/campaign.hpp"
 #include "perf/control/search.hpp"

@@ -1,15 +1,10 @@
 // Interfaces that a job names: several of them, those of others, and what is in use.
 
-#include <gtest/gtest.h>
 #include <unistd.h>
-#include <chrono>
 #include <filesystem>
 #include <fstream>
-#include <memory>
-#include <string>
 
 #include "perf/engine/device_wires.hpp"
-#include "perf/engine/engine.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/port.hpp"
 #include "tap/tap_link.hpp"

@@ -1,7 +1,6 @@
 // What concerns one engine alone: which media it refuses, what it leaves behind, files, interfaces
 // that somebody named, other machines.
 
-#include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>

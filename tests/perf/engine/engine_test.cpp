@@ -1,10 +1,5 @@
 // What each engine promises. Engines that this machine cannot have skip, and say why.
 
-#include "perf/engine/engine.hpp"
-
-#include <gtest/gtest.h>
-
-#include <algorithm>
 #include <iterator>
 #include <thread>
 

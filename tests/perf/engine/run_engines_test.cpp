@@ -1,33 +1,21 @@
 // The same load over every engine, in one run; by root and by an ordinary user.
 
-#include <gtest/gtest.h>
 #include <sys/prctl.h>
 #include <unistd.h>
-#include <chrono>
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <functional>
 #include <map>
-#include <optional>
 #include <ostream>
-#include <stdexcept>
-#include <string>
-#include <thread>
-#include <vector>
 
 #include "perf/engine/engine.hpp"
-#include "perf/option/job_file.hpp"
 #include "shmif/bus.hpp"
-#include "shmif/port.hpp"
 #include "tap/netns.hpp"
 #include "tap/tap_link.hpp"
 #include "tests/perf/control/run_plan.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/paths.hpp"
 #include "tests/support/raw_bus.hpp"
-#include "tests/support/temp_dir.hpp"
 #include "tests/tap/test_namespace.hpp"
 
 namespace shmif::perf {

@@ -1,21 +1,17 @@
 // What the sockets of engines and of emulated hosts are set to, and what they hand on.
 
 #include <fcntl.h>
-#include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <filesystem>
 #include <future>
-#include <memory>
 #include <set>
 #include <thread>
-#include <utility>
 
 #include "base/unique_fd.hpp"
 #include "perf/engine/socket_engines.hpp"

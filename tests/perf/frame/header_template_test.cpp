@@ -2,22 +2,17 @@
 
 #include "perf/frame/header_template.hpp"
 
-#include <gtest/gtest.h>
-
 #include <array>
 #include <cstdio>
 #include <set>
 #include <span>
 #include <sstream>
-#include <string>
 #include <string_view>
-#include <vector>
 
 #include "perf/frame/frame_maker.hpp"
 #include "shmif/capture/pcap_link.hpp"
 #include "tests/perf/control/run_plan.hpp"
 #include "tests/support/run_tool.hpp"
-#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf {
 namespace {

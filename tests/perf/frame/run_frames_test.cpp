@@ -1,9 +1,5 @@
 // What is in the frames of a run, and what happens to them on a line with faults.
 
-#include <gtest/gtest.h>
-
-#include <algorithm>
-
 #include "shmif/capture/pcap_link.hpp"
 #include "tests/perf/control/run_plan.hpp"
 

@@ -1,13 +1,9 @@
 // From jobs as written to jobs as run: clones and peers, who sends to whom, who waits for whom, and
 // who shares a wire.
 
-#include <gtest/gtest.h>
-
 #include <optional>
 #include <set>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include "perf/worker/equipment.hpp"
 #include "tests/perf/plan/plan_rig.hpp"

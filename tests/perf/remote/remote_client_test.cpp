@@ -5,16 +5,13 @@
 #include <unistd.h>
 #include <array>
 #include <chrono>
-#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <future>
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include "instruments/watch/clock.hpp"
 #include "perf/option/job_file.hpp"

@@ -11,10 +11,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <string>
 #include <utility>
 #include <variant>
-#include <vector>
 
 #include "instruments/watch/clock.hpp"
 #include "perf/remote/connection.hpp"

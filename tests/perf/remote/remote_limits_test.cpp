@@ -7,9 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include "perf/frame/frame_maker.hpp"
 #include "perf/option/job_file.hpp"

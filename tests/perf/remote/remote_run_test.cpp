@@ -14,10 +14,8 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <string>
 #include <utility>
 #include <variant>
-#include <vector>
 
 #include "instruments/watch/clock.hpp"
 #include "perf/option/job_file.hpp"

@@ -2,10 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <algorithm>
-#include <cstdint>
 #include <nlohmann/json.hpp>
-#include <string>
-#include <vector>
 
 #include "perf/option/job_file.hpp"
 #include "perf/remote/combine.hpp"

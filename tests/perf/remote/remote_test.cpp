@@ -1,11 +1,8 @@
 // What goes over the network between client and server.
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <fstream>
 #include <iterator>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "perf/option/job_file.hpp"

@@ -1,7 +1,6 @@
 #include "tests/perf/report/distinct_sample.hpp"
 
 #include <set>
-#include <string>
 
 #include "tests/perf/report/figures.hpp"
 #include "tests/perf/stats/recorded.hpp"

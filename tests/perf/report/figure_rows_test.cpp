@@ -1,18 +1,12 @@
 // The rows of figures: their sums, and that the schema and the page about streams say the same.
 
-#include <gtest/gtest.h>
 #include <algorithm>
-#include <array>
 #include <fstream>
-#include <map>
-#include <nlohmann/json.hpp>
 #include <regex>
 #include <set>
 #include <sstream>
-#include <string>
 
 #include "perf/report/report.hpp"
-#include "perf/result/progress.hpp"
 #include "perf/worker/run_memory.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/figures.hpp"

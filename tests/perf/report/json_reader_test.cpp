@@ -7,19 +7,14 @@
 #include <cstddef>
 #include <functional>
 #include <initializer_list>
-#include <nlohmann/json.hpp>
-#include <string>
 #include <utility>
 #include <valijson/adapters/nlohmann_json_adapter.hpp>
 #include <valijson/schema.hpp>
 #include <valijson/schema_parser.hpp>
 #include <valijson/validator.hpp>
-#include <vector>
 
 #include "perf/report/json_reader.hpp"
-#include "perf/report/report.hpp"
 #include "tests/perf/remote/served_sample.hpp"
-#include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf::json_reader {
 namespace {

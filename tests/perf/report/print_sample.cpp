@@ -2,7 +2,6 @@
 // are no C++ and for people who want to look at a report.
 
 #include <cstdio>
-#include <string>
 
 #include "perf/report/report.hpp"
 #include "tests/perf/report/sample_results.hpp"

@@ -1,25 +1,14 @@
 // A result as JSON: as the schema has it, nothing that was not measured, and files that are none.
 
-#include <gtest/gtest.h>
-#include <algorithm>
-#include <cmath>
 #include <fstream>
 #include <limits>
-#include <map>
-#include <memory>
-#include <nlohmann/json.hpp>
 #include <set>
-#include <string>
-#include <utility>
-#include <vector>
 
 #include "perf/compare/compare.hpp"
 #include "perf/engine/engine.hpp"
-#include "perf/report/report.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/figures.hpp"
 #include "tests/perf/report/report_rig.hpp"
-#include "tests/perf/report/sample_results.hpp"
 #include "tests/perf/stats/recorded.hpp"
 #include "tests/support/paths.hpp"
 #include "tests/support/temp_dir.hpp"

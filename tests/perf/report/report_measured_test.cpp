@@ -1,7 +1,5 @@
 // Counted events, memory bandwidth and the access heat of jobs in the reports of runs.
 
-#include <gtest/gtest.h>
-
 #include "bus/layout.hpp"
 #include "perf/result/instruments_of_run.hpp"
 #include "tests/perf/report/report_rig.hpp"

@@ -1,12 +1,9 @@
 // The outputs during a run: each key, field and column holds the figure that it is named for, and
 // the tests know each of them.
 
-#include <gtest/gtest.h>
-
 #include <regex>
 
 #include "perf/report/stream.hpp"
-#include "perf/report/table.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/figures.hpp"
 #include "tests/perf/report/report_rig.hpp"

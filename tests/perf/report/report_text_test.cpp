@@ -1,7 +1,5 @@
 // Reports for people and the lines for scripts: what is where, and what is not shown.
 
-#include <gtest/gtest.h>
-
 #include <csignal>
 #include <fstream>
 #include <regex>

@@ -1,6 +1,5 @@
 // Where warnings begin, which problems a job has, and the reasons for what was not measured.
 
-#include <gtest/gtest.h>
 #include <cmath>
 
 #include "perf/report/problems.hpp"

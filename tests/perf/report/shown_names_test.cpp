@@ -1,8 +1,5 @@
 // Names that other programs chose: a terminal obeys U+009B, and U+202E turns the text around.
 
-#include <gtest/gtest.h>
-
-#include <string>
 #include <vector>
 
 #include "bus/layout.hpp"

@@ -1,7 +1,5 @@
 // The summary of a run: what its user reads first.
 
-#include <gtest/gtest.h>
-
 #include <chrono>
 #include <csignal>
 

@@ -1,4 +1,3 @@
-#include "perf/stats/latency_histogram.hpp"
 
 #include <gtest/gtest.h>
 

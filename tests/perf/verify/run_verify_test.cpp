@@ -1,12 +1,6 @@
 // What a run says of the frames it verified, in whichever mode, and what a later run knows of them.
 
-#include <gtest/gtest.h>
-#include <algorithm>
-#include <chrono>
-#include <csignal>
 #include <fstream>
-#include <string>
-#include <vector>
 
 #include "perf/verify/verify_state.hpp"
 #include "shmif/ping.hpp"

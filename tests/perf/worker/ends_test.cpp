@@ -1,15 +1,9 @@
 // Ends that put something between a job and its wire, over a wire that fails as it is told to.
 
-#include <gtest/gtest.h>
-
 #include <atomic>
-#include <chrono>
 #include <functional>
-#include <memory>
 #include <mutex>
 #include <thread>
-#include <utility>
-#include <vector>
 
 #include "perf/engine/link_end.hpp"
 #include "perf/worker/echoer.hpp"

@@ -1,10 +1,8 @@
 // Events that a job counts: only those of its window, and a reason for each that is not counted.
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
-#include <memory>
 
 #include "perf/control/job_instruments.hpp"
 #include "perf/worker/job_counting.hpp"

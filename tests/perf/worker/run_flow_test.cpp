@@ -1,11 +1,6 @@
 // What keeps a sender from going as fast as it is paced: windows, weights, engines that refuse
 // frames, stalls; and what it does afterwards.
 
-#include <gtest/gtest.h>
-
-#include <algorithm>
-#include <chrono>
-
 #include "perf/control/campaign.hpp"
 #include "tests/perf/control/run_plan.hpp"
 

@@ -1,24 +1,15 @@
 // Emulated hosts: what is counted of the traffic of a program, hosts of IPv6, and what each host is
 // called.
 
-#include <gtest/gtest.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <array>
-#include <chrono>
-#include <csignal>
 #include <filesystem>
 #include <fstream>
-#include <optional>
-#include <stdexcept>
-#include <string>
-#include <thread>
-#include <utility>
 
 #include "base/unique_fd.hpp"
 #include "bus/network_bytes.hpp"
@@ -26,7 +17,6 @@
 #include "shmif/capture/pcap_link.hpp"
 #include "tests/perf/control/run_plan.hpp"
 #include "tests/support/child_process.hpp"
-#include "tests/support/temp_dir.hpp"
 #include "tests/tap/test_namespace.hpp"
 
 namespace shmif::perf::run_hosts {

@@ -1,9 +1,5 @@
 // Each frame leaves at its time and not before, at any rate: as an independent capture shows.
 
-#include <gtest/gtest.h>
-
-#include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <map>
 #include <ostream>

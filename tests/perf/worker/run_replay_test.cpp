@@ -1,9 +1,5 @@
 // Captures as the source of a job's frames, and records of what jobs sent.
 
-#include <gtest/gtest.h>
-
-#include <algorithm>
-
 #include "perf/worker/frame_source.hpp"
 #include "shmif/capture/pcap_link.hpp"
 #include "tests/perf/control/run_plan.hpp"

@@ -2,14 +2,9 @@
 // beside what ss(8) says in the same network namespace.
 
 #include <dirent.h>
-#include <gtest/gtest.h>
 
-#include <algorithm>
-#include <csignal>
 #include <fstream>
-#include <optional>
 #include <regex>
-#include <vector>
 
 #include "tests/perf/control/run_plan.hpp"
 #include "tests/support/run_tool.hpp"

@@ -1,15 +1,10 @@
 // What a sender, and one who answers, count is what their end took. The test says what the end
 // takes and what time it is.
 
-#include <gtest/gtest.h>
 #include <cstdint>
 #include <deque>
 #include <functional>
-#include <memory>
 #include <optional>
-#include <string>
-#include <utility>
-#include <vector>
 
 #include "perf/frame/probe.hpp"
 #include "perf/worker/echoer.hpp"

@@ -4,9 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <optional>
-#include <string>
 #include <system_error>
-#include <vector>
 
 #include "tests/perf/worker/sink_rig.hpp"
 

@@ -1,16 +1,10 @@
 // What a receiver makes of the frames that come to it. The tests say which those are.
 
 #include <gtest/gtest.h>
-#include <algorithm>
 #include <array>
-#include <cstdint>
 #include <random>
-#include <string>
 #include <string_view>
-#include <utility>
-#include <vector>
 
-#include "perf/worker/run_memory.hpp"
 #include "shmif/filter.hpp"
 #include "shmif/ping.hpp"
 #include "tests/perf/worker/sink_rig.hpp"

@@ -1,10 +1,7 @@
 // The charts of a page: their curves, percentiles and histograms, marks, axes and legends.
 
-#include <gtest/gtest.h>
 #include <algorithm>
 #include <cmath>
-#include <set>
-#include <string>
 
 #include "perf/report/report.hpp"
 #include "tests/perf/report/sample_results.hpp"

@@ -10,10 +10,8 @@
 #include <fstream>
 #include <map>
 #include <memory>
-#include <set>
 #include <sstream>
 #include <stdexcept>
-#include <string>
 
 #include "perf/report/report.hpp"
 #include "tests/perf/report/sample_results.hpp"

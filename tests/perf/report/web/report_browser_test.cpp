@@ -1,9 +1,6 @@
 // The page of shmifperf report, in a browser: nobody who gets it by mail should have to forgive it.
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <string_view>
 
 #include "tests/perf/report/sample_results.hpp"

@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <string>
-
 #include "perf/report/report.hpp"
 #include "tests/perf/report/sample_results.hpp"
 

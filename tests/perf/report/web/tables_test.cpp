@@ -1,17 +1,11 @@
 // What the page tells of a run. Pages of which each figure has a value of its own are compared as a
 // whole, with few.txt, searches.txt and others.
 
-#include <gtest/gtest.h>
 #include <algorithm>
-#include <cstdint>
-#include <string>
 #include <utility>
-#include <vector>
 
-#include "perf/report/report.hpp"
 #include "perf/report/table.hpp"
 #include "tests/perf/remote/served_sample.hpp"
-#include "tests/perf/report/sample_results.hpp"
 #include "tests/perf/report/web/in_browser.hpp"
 
 namespace shmif::perf::page_tables {
