@@ -301,14 +301,6 @@ TEST_F(ScriptedSession, CountsTheRecordsThatWereLostLast) {
 
 namespace {
 
-Sample sample_of(std::uint64_t ip, bool in_kernel = false, pid_t process = 5) {
-  Sample sample;
-  sample.ip = ip;
-  sample.process = process;
-  sample.in_kernel = in_kernel;
-  return sample;
-}
-
 TEST(SampleFormats, HaveEachFieldOfASampleInItsPlaceAndKeepWhatTheirArgumentSays) {
   Sample sample = sample_of(0x55, false, 33);
   sample.time_ns = 11;

@@ -6,7 +6,7 @@
 
 #include "perf/control/job_instruments.hpp"
 #include "perf/worker/job_counting.hpp"
-#include "tests/instruments/counters/fake_counters.hpp"
+#include "tests/instruments/counters/session_rig.hpp"
 
 namespace shmif::perf::test {
 namespace {
