@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -22,15 +21,25 @@ namespace shmif::perf {
 using OrderedJson = nlohmann::ordered_json;
 
 // Null if the value is missing, not finite, or empty.
-OrderedJson json_number(std::optional<double> value);
-OrderedJson json_integer(std::optional<std::uint64_t> value);
-OrderedJson json_integer(std::optional<int> value);
-OrderedJson json_text(const std::string& value);
+inline OrderedJson json_number(std::optional<double> value) {
+  return value && std::isfinite(*value) ? OrderedJson(*value) : OrderedJson(nullptr);
+}
+template <class Integer>
+OrderedJson json_integer(std::optional<Integer> value) {
+  return value ? OrderedJson(*value) : OrderedJson(nullptr);
+}
+inline OrderedJson json_text(const std::string& value) {
+  return value.empty() ? OrderedJson(nullptr) : OrderedJson(value);
+}
 
 /// Writes `key` with `value`, and another key with the reason why it is null; that key is null if
 /// the value is not.
-void put_or_reason(OrderedJson& into, const std::string& key, OrderedJson value,
-                   const char* reason);
+inline void put_or_reason(OrderedJson& into, const std::string& key, OrderedJson value,
+                          const char* reason) {
+  const bool missing = value.is_null();
+  into[key] = std::move(value);
+  into[key + "_reason"] = missing ? OrderedJson(reason) : OrderedJson(nullptr);
+}
 
 /// The value of a figure; null if it is missing, not finite, or an empty text.
 template <class Json, class T>
