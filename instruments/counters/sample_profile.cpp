@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "base/text.hpp"
-#include "instruments/counters/kernel_counters.hpp"
 
 namespace shmif::perf {
 

@@ -21,8 +21,6 @@
 #include "base/descriptors.hpp"
 #include "base/fork_guard.hpp"
 #include "base/quantity.hpp"
-#include "base/result.hpp"
-#include "base/unique_fd.hpp"
 
 namespace shmif::perf {
 

@@ -13,7 +13,7 @@
 #include "perf/control/run_watch.hpp"
 #include "perf/control/supervisor.hpp"
 #include "perf/result/machine.hpp"
-#include "perf/worker/command.hpp"
+#include "perf/worker/worker.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/debug/debug.hpp"
 

@@ -21,7 +21,7 @@
 
 namespace shmif::perf {
 
-// The engines, each in its own file.
+// The rows of the engines.
 extern const Engine kBusEngine, kTapEngine, kPacketEngine, kUnixEngine, kUdpEngine, kStreamEngine,
     kDgramEngine, kVdeEngine, kPcapEngine, kNullEngine, kHostEngine;
 

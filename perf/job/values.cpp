@@ -6,7 +6,6 @@
 #include <optional>
 #include <set>
 
-#include "base/quantity.hpp"
 #include "base/text.hpp"
 
 namespace shmif::perf {

@@ -55,7 +55,7 @@ Table::Row cells_of(const std::string& name, const ReportJson& of) {
 /// value above 0 is bad] for each. "errors" has the classes of errors, in their order.
 ReportJson page_columns();
 
-// The parts of to_text() and to_summary(), each in its own file. Internal to perf/report.
+// The parts of to_text() and to_summary(), in files of their own. Internal to perf/report.
 
 /// A job with the peers that were made for it. Users see them as one.
 struct Unit {

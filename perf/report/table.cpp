@@ -7,7 +7,6 @@
 #include <span>
 
 #include "base/text.hpp"
-#include "perf/report/units.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -1,18 +1,19 @@
 #include "perf/worker/worker.hpp"
 
+#include <poll.h>
 #include <sched.h>
+#include <sys/wait.h>
 #include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <exception>
 #include <optional>
 #include <random>
-#include <string>
 
 #include "instruments/watch/clock.hpp"
+#include "instruments/watch/held_child.hpp"
 #include "perf/verify/verify_state.hpp"
-#include "perf/worker/command.hpp"
 #include "perf/worker/equipment.hpp"
 #include "perf/worker/placement.hpp"
 #include "shmif/bus.hpp"
@@ -20,6 +21,42 @@
 #include "tap/namespaces.hpp"
 
 namespace shmif::perf {
+namespace {
+
+/// Result: the child's wait status; empty if it was killed.
+std::optional<int> await_end(HeldChild& child, const std::function<bool()>& ended_early) {
+  constexpr int kLookEveryMs = 20;
+  for (;;) {  // runs until the child has ended or was killed
+    if (const auto status = child.ended()) return status;
+    if (ended_early()) {
+      child.kill(SIGKILL);
+      return std::nullopt;
+    }
+    pollfd end{child.descriptor(), POLLIN, 0};
+    ::poll(&end, 1, kLookEveryMs);
+  }
+}
+
+}  // namespace
+
+Result<void> run_command(const std::vector<std::string>& argv, const std::string& output,
+                         const std::function<bool()>& ended_early) {
+  auto child =
+      HeldChild::start({.argv = argv, .output = output, .no_input = true, .own_group = true});
+  if (!child) return std::move(child).error();
+  if (auto begun = child->release(); !begun) return begun;
+  const auto status = await_end(*child, ended_early);
+  if (!status) {
+    return Error(Errc::bad_argument, argv[0] + " did not end in time, and was killed");
+  }
+  if (WIFEXITED(*status) && WEXITSTATUS(*status) == 0) return {};
+  const std::string how = WIFEXITED(*status) ? "status " + std::to_string(WEXITSTATUS(*status))
+                                             : "signal " + std::to_string(WTERMSIG(*status));
+  return Error(Errc::bad_argument,
+               argv[0] + " ended with " + how +
+                   (output.empty() ? "" : " (its output is in " + output + ')'));
+}
+
 namespace {
 
 /// A working job sleeps at most this long, so that it notices a stop.

@@ -2,9 +2,12 @@
 // The life of a job, in its own thread or process.
 
 #include <cstdint>
+#include <functional>
 #include <span>
+#include <string>
 #include <vector>
 
+#include "base/result.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/plan/plan.hpp"
 #include "perf/worker/host.hpp"
@@ -12,6 +15,16 @@
 #include "perf/worker/run_memory.hpp"
 
 namespace shmif::perf {
+
+// A command that a run executes: exec_prerun, exec_postrun or the trigger's command.
+
+/// Runs a program to its end, without a shell. Its standard input is /dev/null. Its output goes to
+/// the file `output`, which is created or replaced. If `output` is empty, it goes to our own
+/// output. Blocks: until the program has ended. The call asks `ended_early()` every 20 ms; if that
+/// returns true, it kills the program and all that the program started. Errors: the program could
+/// not be started, ended with a status other than 0 or by a signal, or was killed.
+Result<void> run_command(const std::vector<std::string>& argv, const std::string& output,
+                         const std::function<bool()>& ended_early);
 
 /// What the controller has made for one job.
 struct WorkerSetup {

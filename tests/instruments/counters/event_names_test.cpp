@@ -5,9 +5,6 @@
 
 #include <linux/perf_event.h>
 
-#include <map>
-#include <utility>
-
 #include "tests/instruments/counters/session_rig.hpp"
 #include "tests/instruments/membw/trees.hpp"
 

@@ -6,14 +6,11 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <algorithm>
 #include <csignal>
-#include <cstring>
 #include <future>
 #include <thread>
 
 #include "instruments/counters/errors.hpp"
-#include "instruments/counters/kernel_counters.hpp"
 #include "instruments/counters/stat.hpp"
 #include "instruments/watch/process.hpp"
 #include "tests/instruments/counters/session_rig.hpp"

@@ -2,14 +2,8 @@
 // that lie across the end of a ring, the order of time, and what is lost.
 
 #include <linux/perf_event.h>
-#include <algorithm>
-#include <cstring>
 #include <ctime>
-#include <map>
-#include <memory>
-#include <span>
 #include <string_view>
-#include <utility>
 
 #include "instruments/counters/sample_buffers.hpp"
 #include "instruments/counters/sample_format.hpp"

@@ -2,9 +2,7 @@
 // way than usual, and what remains.
 
 #include <linux/perf_event.h>
-#include <algorithm>
 #include <cmath>
-#include <utility>
 
 #include "instruments/counters/event_text.hpp"
 #include "instruments/counters/stat.hpp"

@@ -16,7 +16,6 @@
 #include "tests/support/fuse_files.hpp"
 #include "tests/support/holdings.hpp"
 #include "tests/support/rights.hpp"
-#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf::test {
 namespace {

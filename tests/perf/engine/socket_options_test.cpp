@@ -20,7 +20,6 @@
 #include "shmif/stream_link.hpp"
 #include "tests/perf/engine/engine_rig.hpp"
 #include "tests/support/child_process.hpp"
-#include "tests/support/frames.hpp"
 #include "tests/support/holdings.hpp"
 #include "tests/support/own_namespaces.hpp"
 #include "tests/tap/test_namespace.hpp"

@@ -1,6 +1,6 @@
 // Commands that a run executes: what they find, where their output goes, and how they end.
 
-#include "perf/worker/command.hpp"
+#include "perf/worker/worker.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>

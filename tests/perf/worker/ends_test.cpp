@@ -7,8 +7,8 @@
 
 #include "perf/engine/link_end.hpp"
 #include "perf/worker/echoer.hpp"
+#include "perf/worker/equipment.hpp"
 #include "perf/worker/generator.hpp"
-#include "perf/worker/offload_end.hpp"
 #include "perf/worker/sink.hpp"
 #include "tests/perf/engine/engine_rig.hpp"
 

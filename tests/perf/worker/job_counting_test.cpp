@@ -1,7 +1,5 @@
 // Events that a job counts: only those of its window, and a reason for each that is not counted.
 
-#include <gtest/gtest.h>
-
 #include <cmath>
 
 #include "perf/control/job_instruments.hpp"
