@@ -10,7 +10,7 @@
 #include "tap/tap_writing.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/targets.hpp"
-#include "tools/packets/decode.hpp"
+#include "tools/packets/packets.hpp"
 
 namespace shmif::fuzz {
 namespace {

@@ -11,9 +11,8 @@
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/targets.hpp"
 #include "tools/common/command.hpp"
-#include "tools/common/values.hpp"
-#include "tools/uplink/far_counts.hpp"
-#include "tools/uplink/hello.hpp"
+#include "tools/common/options.hpp"
+#include "tools/uplink/ssh_session.hpp"
 #include "tools/uplink/uplink_wish.hpp"
 
 namespace shmif::fuzz {

@@ -2,17 +2,48 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <string>
+#include <cstdlib>
 
 #include "base/text.hpp"
-#include "tools/common/default_bus.hpp"
 #include "tools/common/output.hpp"
 
 namespace shmif::tools {
 
 namespace {
+
 const char* g_program_name = "shmifctl";
+std::string noted_bus;
+
+/// Where the bus is in `message` as a whole word that one of `ends` or the end follows, and not in
+/// a command that can be copied, such as 'shmifctl create /dev/shm/bus0'. Result: the place behind
+/// it.
+std::optional<std::size_t> end_of_bus(const std::string& message, std::string_view ends) {
+  for (std::size_t at = 0; (at = message.find(noted_bus, at)) != std::string::npos; ++at) {
+    const bool begins =
+        at == 0 || std::string_view(" \"").find(message[at - 1]) != std::string::npos;
+    std::size_t end = at + noted_bus.size();
+    if (message.substr(end, 1) == "\"") ++end;
+    const bool is_whole = end == message.size() || ends.find(message[end]) != std::string::npos;
+    const bool in_command =
+        std::ranges::count(std::string_view(message).substr(0, at), '\'') % 2 != 0;
+    if (begins && is_whole && !in_command) return end;
+  }
+  return std::nullopt;
 }
+
+/// `message`, which says of the noted path that it came from SHMIF_BUS: the user has not written
+/// it, and may not expect it. As it is, if no path was noted, or the message does not name it.
+/// Threads: any.
+std::string with_origin_of_bus(std::string message) {
+  if (noted_bus.empty()) return message;
+  // A bus "bus" or "open" is also a word of the message; the bus comes before a colon.
+  auto end = end_of_bus(message, ":,;");
+  if (!end) end = end_of_bus(message, " ");
+  if (end) message.insert(*end, std::string(" (from ") + kBusVariable + ')');
+  return message;
+}
+
+}  // namespace
 
 const char* program_name() noexcept {
   return g_program_name;
@@ -88,6 +119,17 @@ int code_of_program(const std::string& command, const std::function<int()>& run)
 int fail(const Error& error) {
   complain(with_remedy(error.message, error.code));
   return exit_code_of(error.code);
+}
+
+std::optional<std::string> default_bus() {
+  const char* const path = std::getenv(kBusVariable);
+  if (path == nullptr || *path == 0) return std::nullopt;
+  return path;
+}
+
+const std::string& note_default_bus(const std::string& path) {
+  noted_bus = path;
+  return noted_bus;
 }
 
 }  // namespace shmif::tools

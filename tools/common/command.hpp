@@ -116,4 +116,19 @@ int fail(const Error& error);
 
 using base::nearest;
 
+// SHMIF_BUS: the bus of a command whose line names none.
+//
+// The variable fills a gap and decides nothing else: a line that is complete without it means the
+// same with it. So a script that names its buses works in every environment. docs/decisions.md says
+// which commands do without it, and why.
+
+inline constexpr const char* kBusVariable = "SHMIF_BUS";
+
+/// The path in SHMIF_BUS. An empty variable is the same as none. Threads: any, as getenv(3).
+std::optional<std::string> default_bus();
+
+/// Notes that the command is about `path`, which is that of default_bus(). Result: `path`.
+/// Threads: one, before others exist.
+const std::string& note_default_bus(const std::string& path);
+
 }  // namespace shmif::tools

@@ -1,9 +1,5 @@
 #pragma once
-// The command line of one command. A command describes it once; this parses it with cxxopts and
-// makes --help from it.
-//
-// Only options.cpp includes cxxopts. cxxopts never parses a list, because it would split the list
-// at commas: a repeatable option is a plain option that may occur more than once.
+// Command-line values that base/quantity.hpp does not read.
 
 #include <chrono>
 #include <cstdint>
@@ -18,6 +14,21 @@
 #include "tools/common/command.hpp"
 
 namespace shmif::tools {
+
+/// Octal permission bits, "0600" or "660", at most 0777.
+std::optional<std::uint32_t> parse_mode(std::string_view text) noexcept;
+
+/// A size as text for people: "4 MiB", "1.5 KiB", "14 B".
+std::string format_bytes(std::uint64_t bytes);
+
+/// A time as it was given on the command line, with its unit: "5 s" for "5", and "500ms" as it is.
+std::string with_unit_of_time(const std::string& given);
+
+// The command line of one command. A command describes it once; this parses it with cxxopts and
+// makes --help from it.
+//
+// Only options.cpp includes cxxopts. cxxopts never parses a list, because it would split the list
+// at commas: a repeatable option is a plain option that may occur more than once.
 
 /// The contents of the command line. If a value has the wrong type, the typed getters throw
 /// UsageError, with option and value. They return an empty value if the option was not given.
@@ -78,7 +89,7 @@ class Options {
   /// How many words that are not options the command takes. Default: exactly one.
   Options& words(std::size_t min, std::size_t max);
   /// The first word is the path of a bus. Users may leave it out if SHMIF_BUS has it
-  /// (tools/common/default_bus.hpp): the line then has one word less than words() permits, or
+  /// (tools/common/command.hpp): the line then has one word less than words() permits, or
   /// `is_left_out` tells. `condition`: what else must be true of the line, for --help.
   Options& bus_first(std::string_view condition = {},
                      bool (*is_left_out)(const Arguments&) = nullptr);

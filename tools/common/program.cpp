@@ -14,14 +14,24 @@
 #include "base/signals.hpp"
 #include "base/standard_streams.hpp"
 #include "base/text.hpp"
+#include "bus/file/parts.hpp"
 #include "bus/file/sigbus_guard.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/log.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/output.hpp"
-#include "tools/common/version.hpp"
 
 namespace shmif::tools {
+
+std::string version_number() {
+  return SHMIF_VERSION;
+}
+
+std::string version_text() {
+  char signature[16];
+  std::snprintf(signature, sizeof signature, "0x%x", unsigned{bus::format_signature()});
+  return std::string(SHMIF_VERSION) + " (bus format " + signature + ')';
+}
 
 namespace {
 

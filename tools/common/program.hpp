@@ -1,5 +1,5 @@
 #pragma once
-// Shared by both programs: a table of commands, and what main() does with it.
+// Shared by both programs: a table of commands, and what main() does with it; and their version.
 
 #include <functional>
 #include <span>
@@ -9,6 +9,11 @@
 #include "tools/common/command.hpp"
 
 namespace shmif::tools {
+
+/// "0.1.0"
+std::string version_number();
+/// The version of the program and the signature of the bus format that it supports.
+std::string version_text();
 
 /// A program: its commands, and the texts of its --help.
 struct Program {

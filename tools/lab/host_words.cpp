@@ -26,7 +26,7 @@
 #include "base/unique_fd.hpp"
 #include "tap/guest/mounts.hpp"
 #include "tools/common/command.hpp"
-#include "tools/lab/reading.hpp"
+#include "tools/lab/keys.hpp"
 
 namespace shmif::tools {
 

@@ -12,7 +12,7 @@
 #include "base/text.hpp"
 #include "bus/file/parts.hpp"
 #include "shmif/filter.hpp"
-#include "tools/lab/reading.hpp"
+#include "tools/lab/keys.hpp"
 
 namespace shmif::tools {
 

@@ -12,9 +12,9 @@
 #include "base/text.hpp"
 #include "tools/common/command.hpp"
 #include "tools/common/output.hpp"
-#include "tools/common/plain_file.hpp"
 #include "tools/lab/lab_run.hpp"
-#include "tools/lab/merge_captures.hpp"
+#include "tools/lab/results.hpp"
+#include "tools/lab/state.hpp"
 
 namespace shmif::tools {
 

@@ -18,7 +18,7 @@
 
 #include "base/text.hpp"
 #include "tools/common/command.hpp"
-#include "tools/common/version.hpp"
+#include "tools/common/program.hpp"
 #include "tools/lab/lab_run.hpp"
 #include "tools/uplink/ssh_session.hpp"
 

@@ -12,13 +12,11 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <thread>
-#include <utility>
 
 #include "base/text.hpp"
 #include "base/wall_clock.hpp"
 #include "tools/common/command.hpp"
 #include "tools/common/program.hpp"
-#include "tools/lab/container.hpp"
 #include "tools/lab/host_words.hpp"
 
 namespace shmif::tools {

@@ -16,7 +16,7 @@
 #include "base/text.hpp"
 #include "bus/limits.hpp"
 #include "tools/lab/child.hpp"
-#include "tools/lab/reading.hpp"
+#include "tools/lab/keys.hpp"
 
 namespace shmif::tools {
 

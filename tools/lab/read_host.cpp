@@ -13,7 +13,7 @@
 
 #include "base/quantity.hpp"
 #include "shmif/faults.hpp"
-#include "tools/lab/reading.hpp"
+#include "tools/lab/keys.hpp"
 
 namespace shmif::tools {
 

@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -17,13 +17,10 @@
 #include <set>
 #include <sstream>
 #include <system_error>
-#include <utility>
 
 #include "base/quantity.hpp"
 #include "base/text.hpp"
-#include "shmif/bus.hpp"
 #include "tools/common/json.hpp"
-#include "tools/common/plain_file.hpp"
 
 namespace shmif::tools {
 
@@ -396,6 +393,108 @@ UniqueFd open_controller(const std::string& folder, const LabState& state) {
   // Now that it is held, the number cannot come to mean another process.
   if (process && !is_controller(holder, state)) process.reset();
   return process;
+}
+
+Result<UniqueFd> open_plain_file(const std::string& path) {
+  UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+  struct stat info{};
+  if (!file || ::fstat(file.get(), &info) != 0) {
+    return Error::from_errno(errno, "cannot read " + path);
+  }
+  if (!S_ISREG(info.st_mode)) {
+    return Error(Errc::bad_argument, "cannot read " + path + ": it is not a regular file");
+  }
+  return file;
+}
+
+Result<std::string> read_plain_file(const std::string& path, std::size_t max_bytes) {
+  const Result<UniqueFd> file = open_plain_file(path);
+  if (!file) return file.error();
+  constexpr std::size_t kPiece = 65'536;
+  std::string text;
+  for (std::size_t had = 0;; had = text.size()) {
+    text.resize(had + std::min(kPiece, max_bytes + 1 - had));
+    const ssize_t n = ::read(file->get(), text.data() + had, text.size() - had);
+    if (n < 0 && errno != EINTR) return Error::from_errno(errno, "cannot read " + path);
+    text.resize(had + static_cast<std::size_t>(std::max<ssize_t>(n, 0)));
+    if (n == 0) return text;
+    if (text.size() > max_bytes) {
+      return Error(Errc::bad_argument, "cannot read " + path + ": it has more than " +
+                                           std::to_string(max_bytes) + " bytes");
+    }
+  }
+}
+
+Result<UniqueFd> make_plain_file(const std::string& path, unsigned mode) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+    return Error::from_errno(errno, "cannot replace " + path);
+  }
+  UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode));
+  if (!file) return Error::from_errno(errno, "cannot make " + path);
+  return file;
+}
+
+Result<void> write_plain_file(const std::string& path, std::string_view text, unsigned mode) {
+  const std::string fresh = path + ".new";
+  Result<UniqueFd> file = make_plain_file(fresh, mode);
+  if (!file) return std::move(file).error();
+  int error = 0;
+  while (!text.empty() && error == 0) {
+    const ssize_t n = ::write(file->get(), text.data(), text.size());
+    if (n >= 0) text.remove_prefix(static_cast<std::size_t>(n));
+    if (n < 0 && errno != EINTR) error = errno;
+  }
+  if (::close(file->release()) != 0 && error == 0) error = errno;
+  if (error == 0 && ::rename(fresh.c_str(), path.c_str()) != 0) error = errno;
+  if (error == 0) return {};
+  ::unlink(fresh.c_str());
+  return Error::from_errno(error, "cannot write " + path);
+}
+
+namespace {
+
+/// Of a process with more, the rest is not looked at: others may have any number of mappings.
+constexpr std::size_t kMaxMapsOfProcess = std::size_t{4} << 20U;
+
+/// The paths of files that a process maps as shared memory.
+void add_shared_mappings(const std::string& maps, std::set<std::string>& paths) {
+  std::ifstream file(maps);
+  std::size_t bytes = 0;
+  for (std::string line; bytes < kMaxMapsOfProcess && std::getline(file, line);) {
+    bytes += line.size() + 1;
+    // "7f12-7f34 rw-s 00000000 00:1a 123     /dev/shm/bus0"
+    const std::size_t mode = line.find(' ');
+    const std::size_t path = line.find('/');
+    if (mode == std::string::npos || path == std::string::npos || mode + 4 >= path) continue;
+    if (line[mode + 4] != 's' || line.ends_with(" (deleted)")) continue;
+    if (std::string_view(line).substr(path).starts_with("/memfd:")) continue;
+    paths.insert(line.substr(path));
+  }
+}
+
+}  // namespace
+
+std::vector<BusInfo> find_buses(const std::vector<std::string>& also) {
+  std::set<std::string> paths(also.begin(), also.end());
+  std::error_code failed;
+  for (const auto& each : std::filesystem::directory_iterator("/dev/shm", failed)) {
+    paths.insert(each.path().string());
+  }
+  for (const auto& each : std::filesystem::directory_iterator("/proc", failed)) {
+    if (base::read_digits(each.path().filename().string())) {
+      add_shared_mappings(each.path().string() + "/maps", paths);
+    }
+  }
+  std::set<std::pair<dev_t, ino_t>> seen;
+  std::vector<BusInfo> found;
+  found.reserve(paths.size());
+  for (const std::string& path : paths) {
+    struct stat info{};
+    if (::stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) continue;
+    if (!seen.emplace(info.st_dev, info.st_ino).second) continue;
+    if (const Result<Bus> bus = Bus::open(path)) found.push_back(bus->info());
+  }
+  return found;
 }
 
 }  // namespace shmif::tools

@@ -13,14 +13,17 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
+#include "shmif/bus.hpp"
 
 namespace shmif::tools {
 
@@ -137,5 +140,34 @@ UniqueFd open_controller(const std::string& folder, const LabState& state);
 /// When a process started; 0 if there is no such process, or if it has ended and nobody has asked
 /// for its status.
 std::uint64_t start_of_process(pid_t pid);
+
+// Files in folders to which another user may have had access: what is there may be a link to a
+// file that is worth more, a FIFO that never answers, or a file without an end.
+
+/// Opens a regular file for reading. Does not follow a link in the last component of `path`, and
+/// never waits for the other end of a FIFO. Errors: of open(2); ELOOP for a link; bad_argument if
+/// it is not a regular file. Threads: any. Blocks: for the disk.
+Result<UniqueFd> open_plain_file(const std::string& path);
+
+/// The text of such a file. Errors: as above; bad_argument if it has more than `max_bytes`.
+Result<std::string> read_plain_file(const std::string& path, std::size_t max_bytes);
+
+/// Makes a new file, open for writing, in place of whatever has its name: a link is not followed,
+/// and a file with another name keeps its contents. Errors: of unlink(2) and open(2). Threads: any.
+/// Blocks: for the disk.
+Result<UniqueFd> make_plain_file(const std::string& path, unsigned mode);
+
+/// Writes a file that appears whole, under the name of `path` with ".new" until then. Errors: as
+/// above, and of write(2) and rename(2). Threads: one at a time for each path. Blocks: for the
+/// disk.
+Result<void> write_plain_file(const std::string& path, std::string_view text, unsigned mode);
+
+// Every bus on this machine that this user may see.
+
+/// The buses in /dev/shm, those in `also` (of labs), and those that a process maps which this user
+/// may look at. A bus that can only be found by walking through all file systems is missing: one
+/// outside of /dev/shm that nobody uses. In the order of the paths. Threads: any. Blocks: for the
+/// kernel's lists of mappings, some 10 us for each process.
+std::vector<BusInfo> find_buses(const std::vector<std::string>& also);
 
 }  // namespace shmif::tools

@@ -1,4 +1,4 @@
-#include "tools/packets/decode.hpp"
+#include "tools/packets/packets.hpp"
 
 #include <tins/tins.h>
 

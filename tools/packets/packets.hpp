@@ -5,17 +5,40 @@
 // command first needs it.
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
+#include "base/result.hpp"
 #include "shmif/frame.hpp"
 #include "shmif/port.hpp"
 #include "tap/cidr.hpp"
-#include "tools/packets/decode.hpp"
-#include "tools/packets/tcp_service.hpp"
 
 namespace shmif::tools {
+
+struct TcpService {
+  tap::IpAddress address;
+  std::uint16_t port = 0;
+
+  /// Reads "198.18.0.1:80" or "[fd00::1]:80". Errors: bad_argument.
+  static Result<TcpService> parse(const std::string& text);
+  std::string to_string() const;
+};
+
+struct DecodeOptions {
+  bool link_header = false;      ///< begins with the frame's addresses, EtherType and length
+  bool hex_dump = false;         ///< adds lines with every byte, in hexadecimal and as text
+  std::string_view sender = {};  ///< the sender's name, at the beginning; empty if it is left out
+};
+
+/// One line about a frame in tcpdump's style, followed by the hex dump's lines; each ends with
+/// '\n'. It has the local time to the nanosecond, then decodes ARP, IPv4, IPv6, ICMP, ICMPv6, TCP,
+/// UDP, VLAN tags, LLC, STP and ping frames. It shows the beginning of other frames in hexadecimal.
+/// It reads headers up to layer 4, never the data behind them. It accepts any bytes: contradictory
+/// headers are called malformed. Threads: safe. Blocks: never.
+std::string decode(const FrameView& frame, const DecodeOptions& options = {});
 
 /// Finds out whether a service answers (TcpProbe). Threads: one at a time. Blocks: never.
 class ServiceProbe {

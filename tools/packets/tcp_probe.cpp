@@ -284,4 +284,11 @@ std::string TcpProbe::why() const {
   return at + ", but does not answer " + i.self.to_string();
 }
 
+extern "C" const Packets shmifctl_packets{
+    SHMIFCTL_PACKETS_INTERFACE, decode,
+    [](Port& port, const TcpService& service,
+       std::optional<tap::IpAddress> from) -> std::unique_ptr<ServiceProbe> {
+      return std::make_unique<TcpProbe>(port, service, from);
+    }};
+
 }  // namespace shmif::tools

@@ -19,7 +19,6 @@
 #include "shmif/port.hpp"
 #include "tap/cidr.hpp"
 #include "tools/packets/packets.hpp"
-#include "tools/packets/tcp_service.hpp"
 
 namespace shmif::tools {
 

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "tools/page/access.hpp"
-#include "tools/page/frame_tail.hpp"
 #include "tools/page/http_server.hpp"
 #include "tools/page/lab_watch.hpp"
 

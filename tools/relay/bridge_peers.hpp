@@ -4,7 +4,7 @@
 // port on the bus, and joins the bus as a host does.
 
 #include "tools/common/signals.hpp"
-#include "tools/relay/link_address.hpp"
+#include "tools/relay/links.hpp"
 #include "tools/relay/nat_process.hpp"
 #include "tools/relay/peer.hpp"
 

@@ -7,9 +7,12 @@
 
 #include <array>
 #include <cstdint>
+#include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/result.hpp"
 #include "base/unique_fd.hpp"
@@ -109,5 +112,21 @@ class NatProcess {
   std::string said_;  ///< what last_words() read
   UniqueFd connection_;
 };
+
+// The name servers that this machine asks.
+
+inline constexpr const char* kResolvConf = "/etc/resolv.conf";
+
+/// The name servers of the file at `path`, in their order: those of the lines "nameserver ADDRESS"
+/// that have an address. Blocks: for the disk.
+std::vector<tap::IpAddress> name_servers(const std::string& path = kResolvConf);
+
+/// Whether a program that has only these `directories` (absolute paths) can find the file: each
+/// symbolic link on the way to it must stay there, too. `path`: absolute. Blocks: for the disk.
+bool stays_in(std::span<const std::filesystem::path> directories,
+              const std::filesystem::path& path);
+
+/// Whether only programs of the same machine, or of the same network namespace, reach the address.
+bool is_loopback(const tap::IpAddress& address) noexcept;
 
 }  // namespace shmif::tools

@@ -32,14 +32,10 @@
 #include "tools/relay/bridge_peers.hpp"
 #include "tools/relay/bridge_summary.hpp"
 #include "tools/relay/bus_options.hpp"
-#include "tools/relay/bus_watch.hpp"
-#include "tools/relay/device_watch.hpp"
+#include "tools/relay/interceptors.hpp"
 #include "tools/relay/line_control.hpp"
-#include "tools/relay/link_address.hpp"
-#include "tools/relay/link_row.hpp"
-#include "tools/relay/link_side.hpp"
-#include "tools/relay/loop_guard.hpp"
-#include "tools/relay/ping_answerer.hpp"
+#include "tools/relay/links.hpp"
+#include "tools/relay/watches.hpp"
 #include "tools/shmifctl/commands.hpp"
 
 namespace shmif::tools {

@@ -14,7 +14,6 @@
 #include "tools/common/signals.hpp"
 #include "tools/relay/bridge_peers.hpp"
 #include "tools/relay/bus_options.hpp"
-#include "tools/relay/name_servers.hpp"
 #include "tools/relay/nat_process.hpp"
 #include "tools/shmifctl/commands.hpp"
 

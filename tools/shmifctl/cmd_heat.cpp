@@ -10,7 +10,7 @@
 #include "instruments/heat/bus_heat.hpp"
 #include "shmif/heat_wire.hpp"
 #include "tools/common/options.hpp"
-#include "tools/common/progress.hpp"
+#include "tools/common/output.hpp"
 #include "tools/common/signals.hpp"
 #include "tools/shmifctl/commands.hpp"
 #include "tools/show/describe.hpp"

@@ -16,9 +16,7 @@
 #include "tools/common/json.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/output.hpp"
-#include "tools/common/progress.hpp"
-#include "tools/common/values.hpp"
-#include "tools/relay/await.hpp"
+#include "tools/relay/watches.hpp"
 #include "tools/shmifctl/commands.hpp"
 
 namespace shmif::tools {

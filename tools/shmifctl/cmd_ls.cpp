@@ -9,8 +9,6 @@
 #include "base/text.hpp"
 #include "tools/common/json.hpp"
 #include "tools/common/options.hpp"
-#include "tools/common/values.hpp"
-#include "tools/lab/find_buses.hpp"
 #include "tools/lab/state.hpp"
 #include "tools/shmifctl/commands.hpp"
 #include "tools/show/describe.hpp"

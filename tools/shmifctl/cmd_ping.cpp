@@ -15,8 +15,8 @@
 #include "tap/cidr.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/output.hpp"
-#include "tools/relay/await.hpp"
 #include "tools/relay/bus_options.hpp"
+#include "tools/relay/watches.hpp"
 #include "tools/shmifctl/commands.hpp"
 #include "tools/show/ping_report.hpp"
 

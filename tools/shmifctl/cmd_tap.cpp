@@ -23,14 +23,11 @@
 #include "tools/common/options.hpp"
 #include "tools/common/output.hpp"
 #include "tools/common/signals.hpp"
-#include "tools/relay/address_watch.hpp"
 #include "tools/relay/bus_options.hpp"
-#include "tools/relay/bus_watch.hpp"
-#include "tools/relay/device_watch.hpp"
+#include "tools/relay/interceptors.hpp"
 #include "tools/relay/line_control.hpp"
-#include "tools/relay/link_address.hpp"
-#include "tools/relay/loop_guard.hpp"
-#include "tools/relay/ping_answerer.hpp"
+#include "tools/relay/links.hpp"
+#include "tools/relay/watches.hpp"
 #include "tools/shmifctl/commands.hpp"
 
 namespace shmif::tools {

@@ -11,11 +11,10 @@
 
 #include "shmif/bus.hpp"
 #include "tools/common/options.hpp"
-#include "tools/common/progress.hpp"
+#include "tools/common/output.hpp"
 #include "tools/common/signals.hpp"
 #include "tools/shmifctl/commands.hpp"
 #include "tools/show/describe.hpp"
-#include "tools/show/rates.hpp"
 #include "tools/show/terminal.hpp"
 #include "tools/show/top_text.hpp"
 

@@ -7,7 +7,6 @@
 #include "tools/common/options.hpp"
 #include "tools/relay/bus_options.hpp"
 #include "tools/shmifctl/commands.hpp"
-#include "tools/uplink/run_uplink.hpp"
 #include "tools/uplink/uplink_wish.hpp"
 
 namespace shmif::tools {

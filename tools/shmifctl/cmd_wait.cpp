@@ -21,7 +21,6 @@
 #include "shmif/log.hpp"
 #include "shmif/port.hpp"
 #include "tools/common/options.hpp"
-#include "tools/common/values.hpp"
 #include "tools/packets/packets.hpp"
 #include "tools/shmifctl/commands.hpp"
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "tools/common/program.hpp"
-#include "tools/relay/link_row.hpp"
+#include "tools/relay/links.hpp"
 #include "tools/shmifctl/commands.hpp"
 
 namespace shmif::tools {

@@ -13,9 +13,8 @@
 #include "instruments/why/why.hpp"
 #include "perf/report/table.hpp"
 #include "tools/common/options.hpp"
-#include "tools/common/progress.hpp"
+#include "tools/common/output.hpp"
 #include "tools/shmifperf/commands.hpp"
-#include "tools/shmifperf/write_file.hpp"
 
 namespace shmif::tools {
 

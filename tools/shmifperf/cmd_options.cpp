@@ -5,8 +5,8 @@
 #include "base/nearest.hpp"
 #include "perf/option/job_file.hpp"
 #include "perf/option/option_table.hpp"
-#include "tools/common/mdoc.hpp"
 #include "tools/common/options.hpp"
+#include "tools/common/options_help.hpp"
 #include "tools/shmifperf/commands.hpp"
 
 namespace shmif::tools {

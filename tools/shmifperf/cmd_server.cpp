@@ -9,8 +9,8 @@
 #include "perf/remote/server.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/output.hpp"
+#include "tools/common/program.hpp"
 #include "tools/common/signals.hpp"
-#include "tools/common/version.hpp"
 #include "tools/shmifperf/commands.hpp"
 
 namespace shmif::tools {

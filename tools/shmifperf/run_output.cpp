@@ -14,8 +14,6 @@
 #include "perf/report/stream.hpp"
 #include "tools/common/command.hpp"
 #include "tools/common/output.hpp"
-#include "tools/common/progress.hpp"
-#include "tools/shmifperf/write_file.hpp"
 
 namespace shmif::tools {
 

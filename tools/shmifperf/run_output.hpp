@@ -27,7 +27,7 @@
 #include "perf/report/report.hpp"
 #include "perf/report/stream.hpp"
 #include "perf/result/progress.hpp"
-#include "tools/common/progress.hpp"
+#include "tools/common/output.hpp"
 #include "tools/shmifperf/metrics.hpp"
 
 namespace shmif::tools {

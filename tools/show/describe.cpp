@@ -12,7 +12,7 @@
 #include "bus/file/parts.hpp"
 #include "shmif/log.hpp"
 #include "tools/common/json.hpp"
-#include "tools/common/values.hpp"
+#include "tools/common/options.hpp"
 #include "tools/lab/state.hpp"
 
 namespace shmif::tools {

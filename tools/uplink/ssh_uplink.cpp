@@ -25,11 +25,9 @@
 #include "tools/relay/bridge_summary.hpp"
 #include "tools/relay/pauses.hpp"
 #include "tools/relay/peer.hpp"
-#include "tools/uplink/far_counts.hpp"
-#include "tools/uplink/hello.hpp"
-#include "tools/uplink/run_uplink.hpp"
 #include "tools/uplink/ssh_session.hpp"
 #include "tools/uplink/uplink_line.hpp"
+#include "tools/uplink/uplink_wish.hpp"
 
 namespace shmif::tools {
 namespace {

@@ -5,6 +5,7 @@
 #include <utility>
 
 namespace shmif::tools {
+
 namespace {
 
 constexpr std::uint64_t kMaxAsn = 0xffff'fffe;

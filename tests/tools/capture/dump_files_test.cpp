@@ -10,7 +10,7 @@
 
 #include "bus/offload.hpp"
 #include "tests/tools/capture/dump_rig.hpp"
-#include "tools/capture/capture_rotation.hpp"
+#include "tools/capture/capture_file.hpp"
 
 namespace shmif::test {
 namespace {

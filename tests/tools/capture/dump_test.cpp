@@ -14,9 +14,7 @@
 #include "tests/support/raw_bus.hpp"
 #include "tests/tools/capture/dump_rig.hpp"
 #include "tests/tools/common/on_terminal.hpp"
-#include "tools/capture/dump_gaps.hpp"
 #include "tools/capture/dump_sink.hpp"
-#include "tools/capture/sender_names.hpp"
 
 namespace shmif::test {
 namespace {

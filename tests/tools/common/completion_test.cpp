@@ -12,7 +12,7 @@
 
 #include "tests/support/paths.hpp"
 #include "tests/tools/common/bus_rig.hpp"
-#include "tools/relay/link_row.hpp"
+#include "tools/relay/links.hpp"
 
 namespace shmif::test {
 namespace {

@@ -1,7 +1,7 @@
 // SHMIF_BUS: the bus of a line that names none.
 
-#include "tools/common/default_bus.hpp"
 #include "tests/support/paths.hpp"
+#include "tools/common/command.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // Texts of --help as mdoc.
 
-#include "tools/common/mdoc.hpp"
+#include "tools/common/options_help.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // The lines on standard error that show the progress of a command.
 
-#include "tools/common/progress.hpp"
+#include "tools/common/output.hpp"
 
 #include <gtest/gtest.h>
 

@@ -9,7 +9,6 @@
 #include <csignal>
 
 #include "tests/tools/lab/lab_rig.hpp"
-#include "tools/lab/find_buses.hpp"
 #include "tools/lab/state.hpp"
 
 namespace shmif::test {

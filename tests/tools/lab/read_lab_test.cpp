@@ -9,9 +9,9 @@
 
 #include "tests/support/temp_dir.hpp"
 #include "tools/lab/host_words.hpp"
+#include "tools/lab/keys.hpp"
 #include "tools/lab/lab.hpp"
-#include "tools/lab/reading.hpp"
-#include "tools/lab/run.hpp"
+#include "tools/lab/lab_run.hpp"
 
 namespace shmif::test {
 namespace {

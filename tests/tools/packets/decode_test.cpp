@@ -1,7 +1,7 @@
 // The lines of `shmifctl dump`: a table of frames and what is said of them, and frames at which
 // nothing may go wrong.
 
-#include "tools/packets/decode.hpp"
+#include "tools/packets/packets.hpp"
 
 #include <gtest/gtest.h>
 #include <tins/tins.h>

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "tests/support/run_tool.hpp"
-#include "tools/page/page_changes.hpp"
+#include "tools/page/lab_watch.hpp"
 
 namespace shmif::tools {
 namespace {

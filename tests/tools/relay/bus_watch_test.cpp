@@ -1,7 +1,7 @@
 // What is told of a bus whose file was removed or replaced, when that is looked for, and what is
 // told of a bus that does not work.
 
-#include "tools/relay/bus_watch.hpp"
+#include "tools/relay/watches.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -19,7 +19,6 @@
 #include "tests/support/child_process.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/tools/common/bus_rig.hpp"
-#include "tools/relay/await.hpp"
 
 namespace shmif::test {
 namespace {

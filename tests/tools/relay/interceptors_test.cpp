@@ -16,11 +16,9 @@
 #include "tests/support/eventually.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 #include "tools/common/command.hpp"
-#include "tools/relay/address_watch.hpp"
-#include "tools/relay/link_address.hpp"
-#include "tools/relay/link_row.hpp"
-#include "tools/relay/loop_guard.hpp"
-#include "tools/relay/ping_answerer.hpp"
+#include "tools/relay/interceptors.hpp"
+#include "tools/relay/links.hpp"
+#include "tools/relay/watches.hpp"
 
 namespace shmif::test {
 namespace {

@@ -1,6 +1,6 @@
 // Where the names of name servers are, and who can find them there.
 
-#include "tools/relay/name_servers.hpp"
+#include "tools/relay/nat_process.hpp"
 
 #include <gtest/gtest.h>
 

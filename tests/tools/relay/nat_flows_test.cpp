@@ -1,6 +1,6 @@
 // NatFlows: who may answer whom through a gateway.
 
-#include "tools/relay/nat_flows.hpp"
+#include "tools/relay/nat_filter.hpp"
 
 #include <gtest/gtest.h>
 #include <netinet/in.h>

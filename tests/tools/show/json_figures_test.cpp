@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/tools/show/shown_figures.hpp"
-#include "tools/capture/dump_counts.hpp"
+#include "tools/capture/dump_sink.hpp"
 #include "tools/common/json.hpp"
 #include "tools/relay/bridge_summary.hpp"
 #include "tools/relay/peer.hpp"

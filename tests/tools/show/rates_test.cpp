@@ -1,4 +1,4 @@
-#include "tools/show/rates.hpp"
+#include "tools/show/top_text.hpp"
 
 #include <gtest/gtest.h>
 

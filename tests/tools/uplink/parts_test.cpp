@@ -14,10 +14,8 @@
 #include "tests/support/frames.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tools/common/command.hpp"
-#include "tools/uplink/far_counts.hpp"
-#include "tools/uplink/hello.hpp"
-#include "tools/uplink/home_table.hpp"
 #include "tools/uplink/ssh_session.hpp"
+#include "tools/uplink/uplink_line.hpp"
 #include "tools/uplink/uplink_wish.hpp"
 
 namespace shmif::test {

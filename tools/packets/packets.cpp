@@ -1,4 +1,4 @@
-#include "tools/packets/tcp_service.hpp"
+#include "tools/packets/packets.hpp"
 
 #include <charconv>
 #include <system_error>

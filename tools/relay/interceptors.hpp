@@ -10,6 +10,7 @@
 
 #include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -17,6 +18,8 @@
 #include "shmif/frame.hpp"
 #include "shmif/link.hpp"
 #include "shmif/mac.hpp"
+#include "shmif/ping.hpp"
+#include "shmif/port.hpp"
 
 namespace shmif::tools {
 
@@ -68,5 +71,28 @@ std::string loop_text(const std::string& one, const std::string& other, const st
 /// The other processes that have bridge ports on both buses, as text: "process 4711" or "processes
 /// 4711, 4712"; empty if this process sees no such process.
 std::string bridges_between(const std::string& one, const std::string& other);
+
+// Answers `shmifctl ping` in place of a port whose frames a bridge carries.
+
+/// An interceptor of the bridge (tap/bridge.hpp) for frames from the port. A request to the port
+/// itself is not passed on; a broadcast request is. A port whose interface is down does not answer,
+/// because its host could not answer either. Threads: the bridge's thread.
+class PingAnswerer {
+ public:
+  /// `port` must outlive the bridge.
+  explicit PingAnswerer(const Port& port) : port_(&port) {}
+
+  bool operator()(const FrameView& frame, AnyLink& back) const {
+    std::array<std::byte, kPingFrameBytes> buffer;
+    if (!port_->has_carrier()) return false;
+    const std::optional<FrameView> answer = answer_ping(frame, port_->mac(), buffer);
+    if (!answer) return false;
+    static_cast<void>(back.send({&*answer, 1}));  // if there is no room, the echo is lost
+    return !frame.destination().is_group();
+  }
+
+ private:
+  const Port* port_;
+};
 
 }  // namespace shmif::tools

@@ -1,4 +1,4 @@
-#include "tools/relay/loop_guard.hpp"
+#include "tools/relay/interceptors.hpp"
 
 #include <unistd.h>
 
@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "shmif/bus.hpp"
-#include "shmif/ping.hpp"
 
 namespace shmif::tools {
 

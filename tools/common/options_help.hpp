@@ -1,5 +1,5 @@
 #pragma once
-// Texts of --help as parts of a manual page, in mdoc, the language of BSD's manual pages.
+// Texts of --help, also as parts of a manual page, in mdoc, the language of BSD's manual pages.
 
 #include <set>
 #include <string>
