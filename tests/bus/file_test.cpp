@@ -87,7 +87,7 @@ TEST(Geometry, OfAPatienceIsAMillisecondToASecondWhereABusPauses) {
 
 // File systems that few machines can mount: this program's own fstatfs tells the library that a
 // file is on one. (Real mounts of those that most machines have:
-// tests/tools/shmifctl/mounts_test.cpp.)
+// tests/tools/shmifctl/exec_security_test.cpp.)
 
 namespace {
 /// What fstatfs answers; 0: the truth.

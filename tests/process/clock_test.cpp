@@ -10,7 +10,6 @@
 #include <atomic>
 #include <cstdint>
 #include <thread>
-#include <vector>
 
 #include "bus/port/doorbell.hpp"
 #include "shmif/capture/pcap_link.hpp"

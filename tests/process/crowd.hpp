@@ -6,12 +6,9 @@
 
 #include <algorithm>
 #include <memory>
-#include <random>
 #include <stdexcept>
 #include <vector>
 
-#include "tests/process/figures.hpp"
-#include "tests/process/fuse.hpp"
 #include "tests/process/witness.hpp"
 #include "tests/support/raw_bus.hpp"
 

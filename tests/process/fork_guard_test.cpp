@@ -14,7 +14,6 @@
 #include <csignal>
 #include <fstream>
 #include <functional>
-#include <optional>
 #include <string>
 #include <thread>
 

@@ -15,7 +15,6 @@
 #include <atomic>
 #include <cstdarg>
 #include <cstdlib>
-#include <functional>
 #include <new>
 #include <thread>
 

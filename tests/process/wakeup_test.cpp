@@ -9,7 +9,6 @@
 #include <array>
 #include <fstream>
 #include <thread>
-#include <utility>
 
 #include "bus/file/liveness.hpp"
 #include "bus/port/doorbell.hpp"

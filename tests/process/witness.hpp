@@ -1,23 +1,24 @@
 #pragma once
-// Witnesses: surviving readers that check everything they hear, while other processes are killed
-// and stopped. And the ledger, by which they know what may be missing.
-//
-// Every sender numbers its frames without gaps. A victim notes in the ledger, in memory shared with
-// the test, how far it is about to send and how far its sends had returned. When it is dead, the
-// test notes the difference as *open*: that one batch may be in the stream or not, whole or not at
-// all. Every other number must be there, once, in order, unless the witness itself was overrun.
+// What the tests that kill and stop take from the environment, and the figures they print.
 
 #include <poll.h>
 #include <sched.h>
+#include <time.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <optional>
+#include <random>
+#include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "bus/atomics.hpp"
 #include "tests/support/child_process.hpp"
@@ -25,6 +26,106 @@
 #include "tests/support/temp_bus.hpp"
 
 namespace shmif::test {
+
+/// A number from the environment, for runs that are longer than those of every day.
+inline std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
+}
+
+/// The seed of this run: SHMIF_SEED, else a fresh one. Printed, so that a run can be repeated.
+inline std::uint64_t announced_seed() {
+  static const std::uint64_t seed = from_environment("SHMIF_SEED", std::random_device()());
+  std::printf("SHMIF_SEED=%llu\n", static_cast<unsigned long long>(seed));
+  return seed;
+}
+
+inline double milliseconds(std::chrono::nanoseconds t) {
+  return static_cast<double>(t.count()) / 1e6;
+}
+
+/// Figures that a test prints and does not judge.
+class Figures {
+ public:
+  void add(double value) { values_.push_back(value); }
+  std::size_t count() const { return values_.size(); }
+  double max() const { return values_.empty() ? 0 : *std::ranges::max_element(values_); }
+  void print(const char* what, const char* unit) {
+    std::ranges::sort(values_);
+    const auto at = [&](double share) {
+      return values_.empty() ? 0.0
+                             : values_[static_cast<std::size_t>(
+                                   share * static_cast<double>(values_.size() - 1))];
+    };
+    std::printf("%s: %zu, min %.3f p50 %.3f p99 %.3f max %.3f %s\n", what, values_.size(), at(0),
+                at(0.5), at(0.99), at(1), unit);
+  }
+
+ private:
+  std::vector<double> values_;
+};
+
+// A signal that hits a sender in the middle of a burst. The sender's own timer sends it, because
+// another process would seldom hit so short a time.
+
+/// Nanoseconds of the monotonic clock, which all processes share.
+inline std::uint64_t now_ns() {
+  timespec t{};
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000U +
+         static_cast<std::uint64_t>(t.tv_nsec);
+}
+
+/// Lies in memory that a test shares with a sender. The sender makes batches, and sends them in a
+/// burst, by burst(). When the test has called set(), a timer in the sender's process sends it the
+/// signal at a random moment of its next burst.
+class Fuse {
+ public:
+  void set(int signal, std::mt19937_64& random) {
+    signal_ = signal;
+    fuse_ns_ = 1 + random() % std::clamp<std::uint64_t>(burst_ns_, 1000, 10'000'000);
+  }
+  template <class Send>
+  void burst(Send send) {
+    const std::uint64_t began = now_ns();
+    light();
+    send();
+    burst_ns_ = now_ns() - began;
+  }
+  bool has_burst() const { return burst_ns_ != 0; }  ///< since the start, or since forget()
+  std::uint64_t due_ns() const { return due_ns_; }   ///< when the signal is, or was, due
+  void forget() {
+    fuse_ns_ = 0;
+    burst_ns_ = 0;
+  }
+
+ private:
+  void light() {
+    const std::uint64_t fuse = fuse_ns_.exchange(0);
+    if (fuse == 0) return;
+    sigevent event{};
+    event.sigev_notify = SIGEV_SIGNAL;
+    event.sigev_signo = signal_;
+    timer_t timer{};
+    if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0) throw std::runtime_error("no timer");
+    due_ns_ = now_ns() + fuse;
+    const itimerspec once{.it_interval = {}, .it_value = {0, static_cast<long>(fuse)}};
+    timer_settime(timer, 0, &once, nullptr);
+  }
+
+  std::atomic<std::uint64_t> fuse_ns_{0};
+  std::atomic<int> signal_{0};
+  std::atomic<std::uint64_t> due_ns_{0};
+  std::atomic<std::uint64_t> burst_ns_{0};  ///< how long the last burst took; 0: none yet
+};
+
+// Witnesses: surviving readers that check everything they hear, while other processes are killed
+// and stopped. And the ledger, by which they know what may be missing.
+//
+// Every sender numbers its frames without gaps. A victim notes in the ledger, in memory shared with
+// the test, how far it is about to send and how far its sends had returned. When it is dead, the
+// test notes the difference as *open*: that one batch may be in the stream or not, whole or not at
+// all. Every other number must be there, once, in order, unless the witness itself was overrun.
 
 /// What one sender, through all its lives, has sent. Zero-initialised.
 struct SenderLedger {

@@ -1,7 +1,6 @@
 #pragma once
 // Shared by both programs: a table of commands, and what main() does with it; and their version.
 
-#include <functional>
 #include <span>
 #include <string>
 #include <vector>

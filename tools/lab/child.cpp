@@ -20,7 +20,6 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
-#include <system_error>
 
 #include "base/descriptors.hpp"
 #include "base/signals.hpp"

@@ -11,7 +11,6 @@
 // caller gives one, or the probe takes an address of the same /24 that no host claims when asked
 // three times (RFC 5227).
 
-#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>

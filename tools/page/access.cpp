@@ -6,7 +6,6 @@
 #include <array>
 #include <cerrno>
 #include <nlohmann/json.hpp>
-#include <system_error>
 
 #include "base/quantity.hpp"
 #include "base/result.hpp"

@@ -17,7 +17,6 @@
 #include <cerrno>
 #include <chrono>
 #include <list>
-#include <mutex>
 #include <thread>
 
 #include "base/signals.hpp"

@@ -3,7 +3,6 @@
 // the bus file (shmif/control/change.hpp).
 
 #include <functional>
-#include <memory>
 #include <optional>
 #include <string>
 #include <system_error>

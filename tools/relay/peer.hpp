@@ -3,7 +3,6 @@
 // protocol that it speaks, the port of the bus that stands for it, and the account of what was
 // carried for it.
 
-#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>

@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <bit>
 #include <deque>
-#include <functional>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>

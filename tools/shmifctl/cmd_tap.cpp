@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <memory>
 #include <optional>
-#include <vector>
 
 #include "base/standard_streams.hpp"
 #include "base/text.hpp"

@@ -1,7 +1,5 @@
 // shmifctl uplink: joins the buses of several machines.
 
-#include <string>
-
 #include "base/standard_streams.hpp"
 #include "tools/common/json.hpp"
 #include "tools/common/options.hpp"

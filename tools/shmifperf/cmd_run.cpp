@@ -11,13 +11,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cctype>
-#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <iterator>
-#include <memory>
 #include <optional>
 #include <string>
 #include <tuple>

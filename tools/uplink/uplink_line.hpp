@@ -10,7 +10,6 @@
 // that one, too, and drops the frame.
 
 #include <chrono>
-#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>

@@ -1,6 +1,6 @@
 // A program that gave us a userfaultfd: each page that it writes. (How a program that knows nothing
 // of it gives one: tests/instruments/watch/exec_stop_test.cpp and
-// tests/tools/shmifperf/heat_written_test.cpp.)
+// tests/tools/shmifperf/heat_live_test.cpp.)
 
 #include <fcntl.h>
 #include <gtest/gtest.h>

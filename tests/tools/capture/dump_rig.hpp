@@ -2,16 +2,13 @@
 // `shmifctl dump` on the bus of a rig, also where it is overrun, and what its files hold.
 
 #include <algorithm>
-#include <chrono>
 #include <csignal>
 #include <cstdint>
-#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <iterator>
 #include <map>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "bus/layout.hpp"

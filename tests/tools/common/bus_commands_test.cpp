@@ -6,14 +6,25 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
 #include "bus/layout.hpp"
+#include "shmif/bus.hpp"
+#include "shmif/capture/pcap_link.hpp"
 #include "shmif/port.hpp"
+#include "tests/support/frames.hpp"
+#include "tests/support/netbsd_peer.hpp"
+#include "tests/support/raw_bus.hpp"
 #include "tests/support/run_tool.hpp"
+#include "tests/support/temp_bus.hpp"
 #include "tests/support/temp_dir.hpp"
+#include "tests/tools/common/bus_rig.hpp"
 #include "tests/tools/common/on_terminal.hpp"
 
 namespace shmif::test {
@@ -276,6 +287,378 @@ TEST_F(BusCommands, DestroyThatIsInterruptedEndsBySignalAndLeavesTheBus) {
     EXPECT_TRUE(std::filesystem::exists(path));
   }
 }
+
+// Each command on a bus of NetBSD's format: it works, or says clearly why it cannot.
+
+using testing::AssertionFailure;
+using testing::AssertionResult;
+using testing::AssertionSuccess;
+
+class NetbsdCommands : public testing::Test {
+ protected:
+  void SetUp() override {
+    const ToolResult made = run_tool({"create", path(), "--format", "netbsd"});
+    ASSERT_EQ(made.status, 0) << made.err;
+    EXPECT_EQ(made.out + made.err, "");
+  }
+  std::string path() const { return directory_.file("bus"); }
+  std::string file(const std::string& name) const { return directory_.file(name); }
+  json stat() const {
+    const ToolResult result = run_tool({"stat", path(), "--json"});
+    EXPECT_EQ(result.status, 0) << result.err;
+    return json::parse(result.out);
+  }
+  /// Whether the command fails and says that the format does not tell something.
+  static AssertionResult is_refused(const Words& words) {
+    const ToolResult result = run_tool(words);
+    if (result.status == 0) return AssertionFailure() << words[0] << " works";
+    if (result.err.find("NetBSD's format does not") == std::string::npos)
+      return AssertionFailure() << words[0] << " says " << result.err;
+    return AssertionSuccess();
+  }
+
+ private:
+  TempDir directory_;
+};
+
+std::vector<Bytes> some_frames() {
+  std::vector<Bytes> frames;
+  for (const std::size_t size : {14U, 60U, 61U, 1000U, 1513U, 1514U})
+    frames.push_back(make_frame(size, size));
+  return frames;
+}
+NetbsdPeer::Bytes octets(const Bytes& frame) {
+  NetbsdPeer::Bytes bytes(frame.size());
+  std::memcpy(bytes.data(), frame.data(), frame.size());
+  return bytes;
+}
+std::vector<Bytes> frames_in(const std::string& capture) {
+  std::vector<Bytes> frames;
+  Result<PcapReader> reader = PcapReader::open(capture);
+  if (!reader) return frames;
+  FrameBatch batch(64, std::size_t{1} << 20U);
+  for (ReceiveResult got; !got.error;) {
+    batch.clear();
+    got = reader->receive(batch);
+    for (const FrameView& f : batch.frames()) frames.push_back(to_bytes(f));
+  }
+  return frames;
+}
+
+TEST_F(NetbsdCommands, StatTellsWhatItCanAndWhyTheRestIsNull) {
+  NetbsdPeer peer(path());
+  for (const Bytes& frame : some_frames()) peer.send(octets(frame));
+  const json bus = stat();
+  EXPECT_EQ(bus["format"], "netbsd");
+  EXPECT_EQ(bus["version"], 3);
+  EXPECT_EQ(bus["geometry"]["ring_bytes"], 1048544);
+  EXPECT_EQ(bus["geometry"]["mtu"], 1500);
+  EXPECT_EQ(bus["frames_in_ring"], 6);
+  EXPECT_EQ(bus["bytes_in_ring"], 14 + 60 + 61 + 1000 + 1513 + 1514);
+  EXPECT_EQ(bus["first_offset"], 1048544);
+  EXPECT_EQ(bus["last_offset"], peer.last());
+  EXPECT_EQ(bus["lock_is_held"], false);
+  std::size_t nulls = 0;
+  for (const auto& [name, value] : bus.items()) {
+    if (!value.is_null()) continue;
+    ++nulls;
+    EXPECT_TRUE(bus["why_null"][name].is_string()) << name;
+  }
+  EXPECT_EQ(nulls, bus["why_null"].size());
+  for (const char* const name : {"ports", "frames", "lock_holder"})
+    EXPECT_TRUE(bus.contains(name) && bus[name].is_null()) << name;
+  const ToolResult text = run_tool({"stat", path()});
+  EXPECT_EQ(text.status, 0);
+  EXPECT_TRUE(contains(text.out, "NetBSD's, version 3"));
+  EXPECT_TRUE(contains(text.out, "6 frames, 4162 B"));
+  EXPECT_TRUE(contains(text.out,
+                       "\nlock        free\n"
+                       "ports       NetBSD's format does not list them\n"
+                       "counts      NetBSD's format has none of sent and lost frames\n"));
+  EXPECT_EQ(text.err, "") << "the format is among what it tells";
+}
+
+TEST_F(NetbsdCommands, InjectAndDumpCarryFramesToAndFromAPeer) {
+  const std::vector<Bytes> frames = some_frames();
+  {
+    PcapWriter writer = PcapWriter::create(file("in.pcap")).value();
+    ASSERT_EQ(writer.send(views(frames)).taken, frames.size());
+  }
+  NetbsdPeer peer(path());
+  const ToolResult sent = run_tool({"inject", path(), file("in.pcap"), "--timing", "flat"});
+  ASSERT_EQ(sent.status, 0) << sent.err;
+  EXPECT_EQ(times_in(sent.err, "promises less"), 1U) << sent.err;
+  for (const Bytes& frame : frames) EXPECT_EQ(peer.receive(), octets(frame));
+  EXPECT_FALSE(peer.receive());
+
+  for (const char* const name : {"out.pcap", "out.pcapng"}) {
+    const ToolResult dumped =
+        run_tool({"dump", path(), "--history", "--timeout", "0", "-w", file(name)});
+    EXPECT_EQ(dumped.status, 0) << dumped.err;
+    EXPECT_TRUE(contains(dumped.err, "6 frames captured, 0 filtered out, 0 lost"));
+    EXPECT_EQ(frames_in(file(name)), frames) << name;
+  }
+
+  Tool live({shmifctl_path(), "dump", path(), "-c", "2", "-e"});
+  ASSERT_TRUE(live.wait_for("promises less"));
+  EXPECT_TRUE(eventually([&] {
+    peer.send(octets(frames[1]));
+    live.wait_for("0x88b6", std::chrono::milliseconds(20));
+    return !live.so_far().out.empty();
+  }));
+  peer.send(octets(frames[1]));
+  EXPECT_EQ(live.finish().status, 0);
+}
+
+TEST_F(NetbsdCommands, CommandsThatNeedAPortTableSayThatThereIsNone) {
+  EXPECT_TRUE(is_refused({"ps", path()}));
+  EXPECT_TRUE(is_refused({"enter", path(), "web", "--", "true"}));
+  EXPECT_TRUE(is_refused({"stop", path(), "web"}));
+  EXPECT_TRUE(is_refused({"heat", path()}));
+  EXPECT_TRUE(is_refused({"wait", path(), "--port", "web", "--timeout", "5"}));
+  EXPECT_TRUE(is_refused({"dump", path(), "--port", "web"}));
+  EXPECT_TRUE(is_refused({"dump", path(), "--sender"}));
+  EXPECT_TRUE(is_refused({"destroy", path()}));
+  EXPECT_EQ(run_tool({"destroy", path(), "--force"}).status, 0);
+  EXPECT_NE(::access(path().c_str(), F_OK), 0);
+}
+
+TEST_F(NetbsdCommands, ALockThatStaysHeldIsReportedAndForceFreesIt) {
+  NetbsdPeer peer(path());
+  peer.send(octets(make_frame(60, 1)));
+  peer.send(octets(make_frame(60, 2)));
+  Tool dump({shmifctl_path(), "dump", path()});
+  ASSERT_TRUE(dump.wait_for("promises less"));
+  peer.lock();
+  EXPECT_TRUE(dump.wait_for("'shmifctl repair --force' frees the lock"));
+  const ToolResult audit = run_tool({"audit", path()});
+  EXPECT_EQ(audit.status, 1);
+  EXPECT_TRUE(contains(audit.out, "N4: the lock has been held for a second"));
+  EXPECT_TRUE(contains(audit.err, "shmifctl repair --force "))
+      << "without that option, repair would refuse";
+  const ToolResult kept = run_tool({"repair", path()});
+  EXPECT_EQ(kept.status, 1);
+  EXPECT_TRUE(contains(kept.err, "--force"));
+  EXPECT_EQ(peer.word(24), 1U);
+  const ToolResult freed = run_tool({"repair", path(), "--force"});
+  EXPECT_EQ(freed.status, 0) << freed.err;
+  EXPECT_TRUE(
+      contains(freed.out, "released the lock, rebuilt the ring keeping 1 frame (epoch 2)\n"));
+  EXPECT_EQ(run_tool({"audit", path()}).status, 0);
+  EXPECT_EQ(peer.word(24), 0U);
+  dump.signal(SIGTERM);
+  dump.finish();
+}
+
+TEST_F(NetbsdCommands, BridgeJoinsABusOfEachFormat) {
+  const std::string own = file("own");
+  ASSERT_EQ(run_tool({"create", own}).status, 0);
+  Port port = port_on(own, {.promiscuous = true});
+  Tool bridge({shmifctl_path(), "bridge", "bus:" + own, "bus:" + path()});
+  ASSERT_TRUE(eventually([&] { return ports_up(Bus::open(own).value().info()) == 2; }));
+  NetbsdPeer peer(path());
+  const std::vector<Bytes> frames = some_frames();
+  const auto heard_by_peer = [&](const Bytes& frame) {
+    return eventually([&] {
+      static_cast<void>(port.send(FrameView(frame.data(), frame.size())));
+      return peer.receive() == octets(frame);
+    });
+  };
+  EXPECT_TRUE(heard_by_peer(frames[5]));
+  for (const Bytes& frame : frames) peer.send(octets(frame));
+  const std::vector<Bytes> arrived = collect(port, frames.size());
+  EXPECT_TRUE(same_frames(frames, arrived));
+  const Bytes tagged = make_frame(1518, 3, 1);  // on our own bus, but too long for the other one
+  ASSERT_EQ(port.send(FrameView(tagged.data(), tagged.size())).taken, 1U);
+  EXPECT_TRUE(bridge.wait_for("too long for"));
+  bridge.signal(SIGTERM);
+  bridge.finish();
+}
+
+// ---- Hosts ----
+
+TEST_F(NetbsdCommands, AHostMakesItsBusIfThereIsNoneOrAnEmptyFile) {
+  const Words made{"exec", file("new"), "--create", "--format", "netbsd", "--", "true"};
+  const ToolResult probe = run_tool(made);
+  if (probe.status == 77) GTEST_SKIP() << "no hosts here: " << probe.err;
+  EXPECT_EQ(probe.status, 0) << probe.err;
+  std::ofstream(file("empty"));
+  EXPECT_EQ(run_tool({"exec", file("empty"), "--", "true"}).status, 0);
+  for (const char* const name : {"new", "empty"})
+    EXPECT_EQ(Bus::open(file(name)).value().info().format, BusFormat::netbsd) << name;
+  Words words = made;
+  words.insert(words.begin() + 5, {"--mtu", "9000"});
+  EXPECT_TRUE(contains(run_tool(words).err, "leave --mtu out"));
+}
+
+// The limits of options: the last value that is taken, and the first one that is refused.
+
+/// A command line with "@" where the value stands. Nothing happens even if it is taken: the bus is
+/// missing, or the like.
+struct LimitedOption {
+  Words line;
+  Words taken, refused;
+  int status_when_taken = 1;
+};
+
+std::vector<LimitedOption> limits_of_shmifctl(const std::string& none) {
+  const std::string bus = none + "/bus";
+  const std::string file = none + "/x-%S";
+  return {
+      {{"dump", bus, "-s", "@"}, {"0", "14", "262144"}, {"1", "13", "262145"}},
+      {{"dump", bus, "-c", "@"}, {"1", "18446744073709551615"}, {"0", "18446744073709551616"}},
+      {{"dump", bus, "-w", file, "-C", "@"},
+       {"1", "1K", "1152921504606"},
+       {"0", "0K", "1152921504607"}},
+      {{"dump", bus, "-w", file, "-G", "@"}, {"1", "1000000000"}, {"0", "1000000001"}},
+      {{"dump", bus, "-w", file, "-C", "1", "-W", "@"}, {"1"}, {"0"}},
+      {{"ping", bus, "-c", "@"}, {"1", "100000000"}, {"0", "100000001"}},
+      {{"top", bus, "--interval", "@"}, {"0.05", "50ms", "3600", "60m"}, {"49ms", "3600.1"}},
+      {{"top", bus, "-n", "@"}, {"1"}, {"0"}},
+      {{"create", bus, "--size", "@"}, {"64K", "1G"}, {"32K", "65537", "2G"}},
+      {{"create", bus, "--mtu", "@"},
+       {"68", "65521"},
+       {"67", "65522", "4294967295", "4294967296", "4294968796"}},
+      {{"create", bus, "--mode", "@"}, {"0600", "0777"}, {"0577", "1000", "8"}},
+      {{"create", bus, "--flow", "pause", "--patience", "@"},
+       {"0.001", "1"},
+       {"0", "0.9ms", "1.001"}},
+      {{"repair", bus, "--mtu", "@"}, {"1500"}, {"4294968796"}},
+      {{"wait", bus, "--timeout", "0", "--tcp", "198.18.0.1:@"}, {"1", "65535"}, {"0", "65536"}},
+      {{"wait", bus, "--timeout", "0", "--port", "p", "--pid", "@"},
+       {"1", "2147483647"},
+       {"0", "2147483648"}},
+      {{"bridge", "bus:" + bus, "stream:" + file, "--max-peers", "@"}, {"1", "255"}, {"0", "256"}},
+      {{"bridge", "bus:" + bus, "stream:" + file, "--port-name", "@"},
+       {std::string(27, 'x')},
+       {std::string(28, 'x')}},
+      {{"uplink", bus, "--remote", "198.18.255.1", "--vxlan", "@"},
+       {"0", "16777215"},
+       {"-1", "16777216"}},
+      {{"uplink", bus, "--remote", "198.18.255.1", "--vxlan", "1", "--udp-port", "@"},
+       {"1", "65535"},
+       {"0", "65536"}},
+      {{"uplink", bus, "--evpn", "198.18.255.1", "--vxlan", "1", "--asn", "@"},
+       {"1", "4294967294"},
+       {"0", "4294967295"}},
+      {{"exec", bus, "--hostname", "@", "--", "true"},
+       {std::string(63, 'x'), std::string(32, 'x') + '.' + std::string(31, 'x')},
+       {std::string(64, 'x'), std::string(32, 'x') + '.' + std::string(32, 'x')},
+       125},
+  };
+}
+
+std::vector<LimitedOption> limits_of_shmifperf(const std::string& none) {
+  const std::string here = "--listen=198.18.255.1";  // nobody's address
+  const auto servers = [](unsigned count) {
+    std::string list = "s0";
+    for (unsigned i = 1; i < count; ++i) list += ",s" + std::to_string(i);
+    return list;
+  };
+  return {
+      {{"server", here, "--max-jobs", "@"}, {"1", "1024"}, {"0", "1025"}},
+      {{"server", here, "--max-runtime", "@"}, {"1ms"}, {"0"}},
+      {{"why", "-o", none + "/x", "--interval", "@", "--", none}, {"10ms", "60s"}, {"9ms", "60.1"}},
+      {{"heat", "--budget", "@", "--", none}, {"1", "100"}, {"0", "101"}, 127},
+      {{"heat", "--windows", "@", "--", none}, {"1", "1000000"}, {"0", "1000001"}, 127},
+      {{"membw", "--samples", "@", "--", none}, {"1", "1000000"}, {"0", "1000001"}, 127},
+      {{"membw", "--socket", "@", "--", none}, {"0", "65535"}, {"65536"}, 127},
+      {{"membw", "--window", "@", "--", none}, {"10ms", "1h"}, {"9ms", "61m"}, 127},
+      {{"membw", "--settle", "@", "--", none}, {"0", "1h"}, {"61m"}, 127},
+      {{"compare", none, none, "--confidence", "@"}, {"0.1%", "99.9%"}, {"0%", "100%"}},
+      {{"run", "--rw=tx", "--runtime=1", "--parse-only", "--client", "@"},
+       {servers(256)},
+       {servers(257)},
+       0},
+  };
+}
+
+void expect_limits(const std::string& program, const std::vector<LimitedOption>& options) {
+  for (const LimitedOption& option : options) {
+    const auto run_with_value = [&](const std::string& value) {
+      Words words{program};
+      for (std::string word : option.line) {
+        if (const auto at = word.find('@'); at != std::string::npos) word.replace(at, 1, value);
+        words.push_back(word);
+      }
+      return run_program(words);
+    };
+    for (const std::string& value : option.taken) {
+      const ToolResult taken = run_with_value(value);
+      EXPECT_EQ(taken.status, option.status_when_taken) << option.line[0] << ' ' << value << '\n'
+                                                        << taken.err;
+    }
+    for (const std::string& value : option.refused) {
+      const ToolResult refused = run_with_value(value);
+      EXPECT_EQ(refused.status, 2) << option.line[0] << ' ' << value << '\n' << refused.err;
+      EXPECT_EQ(count_of_lines(refused.err), 1) << refused.err;
+    }
+  }
+}
+
+TEST(Limits, TheLastValueIsTakenAndTheNextOneRefused) {
+  const TempDir directory;
+  expect_limits(shmifctl_path(), limits_of_shmifctl(directory.file("none")));
+  expect_limits(shmifperf_path(), limits_of_shmifperf(directory.file("none")));
+}
+
+// A bus whose lock word no program of ours writes: commands do not hang, and find it and mend it.
+
+class LockWord : public ::testing::TestWithParam<std::uint64_t> {
+ protected:
+  LockWord() {
+    Port port = rig.port("alice");
+    send(port, {arp_request()});
+    overwrite();
+  }
+  void overwrite() { bus::store_seq_cst(raw.header().lock, GetParam()); }
+  /// Nobody can have it.
+  std::string slot() const { return std::to_string(bus::lock_word::holder(GetParam())); }
+
+  ToolResult run(const std::string& command, const Words& more = {}) {
+    Words words = Words{command, rig.path()} + more;
+    ToolResult result = run_tool(words);
+    EXPECT_FALSE(result.timed_out) << command;
+    return result;
+  }
+
+  const BusRig rig;
+  const RawBus raw{rig.path()};
+};
+
+TEST_P(LockWord, ThatNamesNoSlotIsFoundByAuditAndMendedByRepair) {
+  const nlohmann::json report = nlohmann::json::parse(run("audit", {"--json"}).out);
+  EXPECT_EQ(report.at("findings"),
+            nlohmann::json::array(
+                {{{"invariant", "L1"},
+                  {"what", "the lock is held by slot " + slot() + ", which no port can have"}}}));
+  EXPECT_EQ(report.at("frames"), 1);
+  EXPECT_EQ(run("audit").status, 1);
+  const ToolResult repaired = run("repair", {"--json"});
+  EXPECT_EQ(repaired.status, 0) << repaired.err;
+  EXPECT_EQ(nlohmann::json::parse(repaired.out).at("lock_released"), true) << repaired.out;
+  EXPECT_TRUE(bus::lock_word::is_free(bus::load_seq_cst(raw.header().lock)));
+  EXPECT_EQ(run("audit").status, 0);
+  const nlohmann::json shown = nlohmann::json::parse(run("stat", {"--json"}).out);
+  EXPECT_FALSE(shown.contains("why_null") && shown["why_null"].contains("lock_acquisitions"));
+  EXPECT_TRUE(shown.at("lock_acquisitions").is_number());
+}
+
+TEST_P(LockWord, ThatNamesNoSlotDelaysSendersButDoesNotStopThem) {
+  Port port = rig.port("bob");
+  overwrite();
+  send(port, {arp_request(), arp_request()});
+  EXPECT_TRUE(bus::lock_word::is_free(bus::load_seq_cst(raw.header().lock)));
+  EXPECT_EQ(run("audit").status, 0);
+  EXPECT_EQ(nlohmann::json::parse(run("stat", {"--json"}).out).at("frames"), 3);
+}
+
+constexpr std::uint64_t kFirstImpossible = bus::kSlots + 1;
+INSTANTIATE_TEST_SUITE_P(Slots, LockWord, testing::Values(kFirstImpossible, 1023, UINT64_MAX),
+                         [](const auto& each) {
+                           return std::to_string(bus::lock_word::holder(each.param)) + "_" +
+                                  std::to_string(each.index);
+                         });
 
 }  // namespace
 }  // namespace shmif::test

@@ -6,14 +6,21 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <set>
 #include <sstream>
+#include <string>
+#include <vector>
 
 #include "base/quantity.hpp"
+#include "shmif/log.hpp"
 #include "shmif/port.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
+#include "tools/common/command.hpp"
+#include "tools/common/options.hpp"
+#include "tools/common/options_help.hpp"
 
 namespace shmif::test {
 namespace {
@@ -152,3 +159,184 @@ TEST(Completion, NeitherRunsNorShowsWhatAProgramSays) {
 
 }  // namespace
 }  // namespace shmif::test
+
+namespace shmif::tools {
+namespace {
+
+// One command line described once: what is parsed from it, what is refused with which words, and
+// what --help makes of it.
+
+using LineWords = std::vector<std::string>;
+
+/// A command with one option of each sort.
+Options all_sorts(std::string synopsis = "PATH [MORE]") {
+  Options options("act", std::move(synopsis));
+  options.about("Does it.")
+      .flag("x,extra", "a flag with a letter")
+      .flag("n", "a flag that is a letter")
+      .value("c,count", "N", "a value with a letter")
+      .value("size", "BYTES", "a value")
+      .repeatable("port", "NAME", "any number")
+      .once_per_bus("mac", "MAC", "one each")
+      .open("rate", "RATE", "seen by all", std::nullopt)
+      .open("thread", "0|1", "has a value alone", "1")
+      .open("hidden", "X", "", "7")
+      .example("shmifctl act x", "acts")
+      .words(1, 2);
+  return options;
+}
+
+CommandLine line_of(LineWords words, std::optional<LineWords> tail = {}) {
+  return {std::move(words), std::move(tail)};
+}
+
+TEST(OptionsHelp, ShowsEachSortOfOptionInItsWay) {
+  EXPECT_EQ(all_sorts().help(),
+            "usage: shmifctl act [OPTION]... PATH [MORE]\n"
+            "\n"
+            "Does it.\n"
+            "\n"
+            "options:\n"
+            "  -x, --extra            a flag with a letter\n"
+            "  -n                     a flag that is a letter\n"
+            "  -c, --count N          a value with a letter\n"
+            "      --size BYTES       a value\n"
+            "      --port NAME        any number (repeatable)\n"
+            "      --mac MAC          one each (once for each --bus)\n"
+            "      --rate RATE        seen by all\n"
+            "      --thread[=0|1]     has a value alone\n"
+            "      --log-level LEVEL  report messages of this level and of all more serious\n"
+            "                         ones: trace, debug, info, warning (default), error,\n"
+            "                         critical or off\n"
+            "      --debug LIST       write debug messages of these categories (or all) to\n"
+            "                         standard error; --debug=help lists them\n"
+            "  -h, --help             print this and exit\n"
+            "\n"
+            "examples:\n"
+            "  shmifctl act x\n"
+            "      acts\n");
+}
+
+TEST(OptionsParsed, AreThoseOfTheLineInItsOrder) {
+  const Arguments args = all_sorts().parse(line_of(
+      {"--port", "b,c", "one", "-n", "--rate=9", "--port=a", "-c5", "-nx", "--thread", "--hidden"},
+      LineWords{"--size"}));
+  EXPECT_EQ(args.positional(), (LineWords{"one", "--size"}))
+      << "behind the dashes are words, and last";
+  EXPECT_EQ(args.all("port"), (LineWords{"b,c", "a"}));
+  EXPECT_EQ(args.text("rate"), "9");
+  EXPECT_EQ(args.text("thread"), "1");
+  EXPECT_EQ(args.text("hidden"), "7");
+  EXPECT_EQ(args.count("count"), 5U);
+  EXPECT_TRUE(args.flag("n"));
+  EXPECT_TRUE(args.flag("extra"));
+  EXPECT_FALSE(args.given("size"));
+  EXPECT_EQ(args.size("size"), std::nullopt);
+  LineWords order;
+  for (const auto& [name, value] : args.in_order()) order.push_back(name);
+  EXPECT_EQ(order,
+            (LineWords{"port", "n", "rate", "port", "count", "n", "extra", "thread", "hidden"}));
+  EXPECT_EQ(all_sorts().parse(line_of({"a", "--thread=0", "--thread"})).all("thread"),
+            (LineWords{"0", "1"}));
+}
+
+TEST(OptionsParsed, AValueMayBeOfAnyLengthAndHaveAnyCharacter) {
+  const std::string all_bytes = [] {
+    std::string text;
+    for (int byte = 1; byte < 256; ++byte) text += static_cast<char>(byte);
+    return text;
+  }();
+  for (const std::string& value :
+       {std::string("a\nb"), std::string("\n"), std::string("=x"), std::string("-c"),
+        std::string("--size=1"), std::string("a b"), all_bytes, std::string(130'000, 'b')}) {
+    EXPECT_EQ(all_sorts().parse(line_of({"path", "--port=" + value})).text("port"), value);
+    EXPECT_EQ(all_sorts().parse(line_of({"path", "-c" + value})).text("count"), value);
+    EXPECT_EQ(all_sorts().parse(line_of({"path", "-nxc" + value, "-n"})).text("count"), value);
+    if (value == "-c" || value == "--size=1") continue;  // as a word of its own, it is an option
+    EXPECT_EQ(all_sorts().parse(line_of({"path", "--port", value})).text("port"), value);
+    EXPECT_EQ(all_sorts().parse(line_of({"path", "-c", value, "-n"})).text("count"), value);
+  }
+  EXPECT_EQ(all_sorts().parse(line_of({"a\nb", "-x"})).positional(), LineWords{"a\nb"});
+}
+
+TEST(Values, BytesAreWrittenForPeople) {
+  constexpr std::uint64_t kOne = 1;
+  for (const auto& [bytes, text] : {std::pair<std::uint64_t, const char*>{0, "0 B"},
+                                    {14, "14 B"},
+                                    {1023, "1023 B"},
+                                    {1024, "1 KiB"},
+                                    {1536, "1.5 KiB"},
+                                    {(1023 << 10U) + 973, "1.0 MiB"},
+                                    {(kOne << 40U) * 5 / 2, "2.5 TiB"},
+                                    {kOne << 63U, "8 EiB"}}) {
+    EXPECT_EQ(format_bytes(bytes), text);
+  }
+}
+
+// Texts of --help as mdoc.
+
+TEST(Mdoc, TakesNoWordForARequest) {
+  EXPECT_EQ(mdoc_text(".pcap ends"), "\\&.pcap ends\n");
+  EXPECT_EQ(mdoc_text("a\\b ^ ~ 5±1"), "a\\eb \\(ha \\(ti 5\\(+-1\n");
+  EXPECT_EQ(mdoc_argument("say \"no\""), "\"\\&say \\(dqno\\(dq\"");
+  EXPECT_EQ(mdoc_literal("'x"), "\\&'x");
+}
+
+TEST(Mdoc, AnEntryHasACommentBehindEachPart) {
+  Options options("act", "PATH");
+  options.about("Acts on PATH.")
+      .flag("n", "no effect")
+      .value("c,count", "N", "end after N")
+      .repeatable("via", "tap|veth", "how")
+      .open("rate", "RATE", "of jobs", std::nullopt)
+      .example("shmifctl act x", "acts");
+  EXPECT_EQ(options.mdoc(),
+            ".It Cm act No [\\fIOPTION\\fR]... \\fIPATH\\fR\n"
+            "Acts on \\fIPATH\\fR.\n"
+            ".\\\" @act\n"
+            ".Bl -tag -width Ds\n"
+            ".It Fl n\nNo effect.\n.\\\" @act --n\n"
+            ".It Fl c , Fl Fl count Ar \"\\&N\"\nEnd after \\fIN\\fR.\n.\\\" @act --count\n"
+            ".It Fl Fl via Cm \"\\&tap|veth\"\nHow (repeatable).\n.\\\" @act --via\n"
+            ".El\n");
+  EXPECT_EQ(Options("rest", "").about("Rests.").mdoc(), ".It Cm rest\nRests.\n.\\\" @rest\n");
+}
+
+// The exit codes of instruments, one table for all of them, and what is told with an error.
+
+TEST(ExitCodeOfAnInstrument, IsThatOfItsProgramUnlessThereIsMoreToTell) {
+  using enum Measured;
+  struct Case {
+    int signal;
+    std::optional<int> program;
+    Measured measured;
+    int code;
+  };
+  for (const Case& each : {
+           // Processes that ran already, the machine, or a program that the instrument ended.
+           Case{0, {}, values, 0},
+           Case{0, {}, too_short, 0},
+           Case{0, {}, nothing, 1},
+           Case{0, {}, unsupported, 77},
+           // A program that ended by itself.
+           Case{0, 0, values, 0},
+           Case{0, 0, too_short, 0},
+           Case{0, 0, unsupported, 77},
+           Case{0, 0, nothing, 1},
+           Case{0, 42, values, 42},
+           Case{0, 42, too_short, 42},
+           Case{0, 42, nothing, 42},
+           Case{0, 42, unsupported, 42},
+           Case{0, 137, values, 137},
+           // A signal, whatever else.
+           Case{2, {}, values, 130},
+           Case{15, 42, nothing, 143},
+       }) {
+    EXPECT_EQ(exit_code_of_instrument(each.signal, each.program, each.measured), each.code)
+        << each.signal << ' ' << each.program.value_or(-1) << ' '
+        << static_cast<int>(each.measured);
+  }
+}
+
+}  // namespace
+}  // namespace shmif::tools

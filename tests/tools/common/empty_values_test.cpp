@@ -6,7 +6,6 @@
 #include <regex>
 #include <set>
 #include <string>
-#include <vector>
 
 #include "perf/option/option_table.hpp"
 #include "tests/support/run_tool.hpp"

@@ -8,19 +8,22 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <string>
 
 #include "shmif/port.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/frames.hpp"
+#include "tests/support/paths.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
-#include "tests/tools/common/bus_lines.hpp"
 #include "tests/tools/common/bus_rig.hpp"
 #include "tests/tools/common/refusal.hpp"
+#include "tools/common/command.hpp"
 
 namespace shmif::test {
 namespace {
@@ -425,6 +428,223 @@ TEST(StopOfAPort, ThatDoesNotEndIsToldWhatHelps) {
   EXPECT_EQ(killed.status, 0) << killed.err;
   EXPECT_EQ(killed.err, "");
   EXPECT_EQ(run_tool({"wait", rig.path(), "--port", "deaf", "--timeout", "0"}).status, 1);
+}
+
+// Messages name a remedy that works: commands to copy, and what users of other programs look for.
+
+/// The command that a message proposes within double quotation marks.
+std::string proposed(const std::string& message) {
+  const std::size_t begin = message.find("\"shmifctl ");
+  const std::size_t end = message.find('"', begin + 1);
+  if (begin == std::string::npos || end == std::string::npos) return {};
+  return message.substr(begin + 1, end - begin - 1);
+}
+
+/// Runs a line of a shell in which `shmifctl` is the one under test.
+ToolResult paste(const std::string& line) {
+  const std::string folder = std::filesystem::path(shmifctl_path()).parent_path();
+  return run_program({"env", "PATH=" + folder + ":/usr/bin:/bin", "sh", "-c", line});
+}
+
+TEST(Remedies, CommandsWithAPathCanBePasted) {
+  const TempDir directory;
+  for (const std::string name : {"a bus", "it's", "$HOME", "a;b"}) {
+    const std::string path = directory.file(name);
+    const ToolResult missing = run_tool({"wait", path, "--port", "web", "--timeout", "0"});
+    const std::string create = proposed(missing.err);
+    EXPECT_TRUE(create.starts_with("shmifctl create ")) << missing.err;
+    EXPECT_EQ(paste(create).status, 0) << create;
+    EXPECT_TRUE(Bus::open(path)) << create;
+    const ToolResult silent = run_tool({"wait", path, "--port", "web", "--timeout", "0"});
+    const std::string stat = proposed(silent.err);
+    EXPECT_TRUE(stat.starts_with("shmifctl stat ")) << silent.err;
+    EXPECT_EQ(paste(stat).status, 0) << stat;
+    const ToolResult nobody = run_tool({"stop", path, "--port", "web"});
+    EXPECT_EQ(paste(proposed(nobody.err)).status, 0) << nobody.err;
+  }
+  const ToolResult plain = run_tool({"wait", directory.file("b"), "--port", "x", "--timeout", "0"});
+  EXPECT_TRUE(contains(plain.err, "'shmifctl create " + directory.file("b") + "'"));
+}
+
+TEST(Remedies, HabitsOfOtherProgramsAreAnswered) {
+  const BusRig rig;
+  struct Case {
+    Words words;
+    std::string answer;
+  };
+  const std::string bus = rig.path(), link = "bus:" + rig.path();
+  for (const auto& [words, answer] : {
+           Case{{"dump", bus, "-r", "x.pcap"}, "tcpdump -r FILE"},
+           Case{{"dump", bus, "-i", "eth0"}, "shmifctl dump PATH"},
+           Case{{"dump", bus, "-vv"}, "-e prints addresses"},
+           Case{{"dump", bus, "-X"}, "-x prints the bytes"},
+           Case{{"dump", bus, "-l"}, "printed at once"},
+           Case{{"dump", bus, "-U"}, "written at once"},
+           Case{{"dump", bus, "-p"}, "always hears"},
+           Case{{"ping", bus, "web"}, "--to web"},
+           Case{{"ping", bus, "198.18.0.1"}, "-- ping 198.18.0.1"},
+           Case{{"ping", bus, "--to", "198.18.0.1"}, "-- ping 198.18.0.1"},
+           Case{{"exec", bus, "--delay=7ms", "--", "true"}, "--fault delay=7ms"},
+           Case{{"exec", "--loss", bus, "--", "true"}, "--fault loss=5%"},
+           Case{{"exec", bus, "--bandwidth", "1Mbit", "--", "true"}, "--fault rate=1Mbit"},
+           Case{{"bridge", "--loss=2%", link, link}, "--fault loss=2%"},
+           Case{{"fault", bus, "web", "--loss", "2%"}, "after the port: loss=2%"},
+       }) {
+    const ToolResult r = run_tool(words);
+    EXPECT_EQ(r.status, 2) << r.err;
+    EXPECT_EQ(count_of_lines(r.err), 1) << r.err;
+    EXPECT_TRUE(contains(r.err, answer));
+  }
+  EXPECT_EQ(run_tool({"dump", bus, "-nn", "--timeout", "0"}).status, 0);
+  const ToolResult directory = run_tool({"create", rig.file("")});
+  EXPECT_EQ(directory.status, 1);
+  EXPECT_TRUE(contains(directory.err, "is a directory (name a new file in it)"));
+}
+
+TEST(Remedies, FiltersThatMeanNothingOnABusAreRefused) {
+  const BusRig rig;
+  for (const std::string filter : {"inbound", "outbound", "arp and inbound", "ifindex 1"}) {
+    const ToolResult r = run_tool({"dump", rig.path(), "--timeout", "0", filter});
+    EXPECT_EQ(r.status, 2) << filter << ": " << r.err;
+    EXPECT_TRUE(contains(r.err, '"' + filter + '"'));
+  }
+  for (const std::string filter : {"arp", "vlan 5", "ether[0] & 1 = 0", "greater 100"}) {
+    EXPECT_EQ(run_tool({"dump", rig.path(), "--timeout", "0", filter}).status, 0) << filter;
+  }
+}
+
+// SHMIF_BUS: the bus of a line that names none.
+
+using Line = Words;
+
+/// SHMIF_BUS while this exists, for this process and those that it starts. Otherwise no test has it
+/// (tests/support/main.cpp).
+class BusVariable {
+ public:
+  explicit BusVariable(const std::string& value) {
+    ::setenv(tools::kBusVariable, value.c_str(), 1);
+  }
+  BusVariable(const BusVariable&) = delete;
+  BusVariable& operator=(const BusVariable&) = delete;
+  ~BusVariable() { ::unsetenv(tools::kBusVariable); }
+};
+
+std::string help_of(const std::string& command) {
+  return run_tool({command, "--help"}).out;
+}
+
+TEST(DefaultBus, IsForEveryCommandThatBeginsWithABusButDestroy) {
+  const std::string help = run_tool({"--help"}).out;
+  EXPECT_TRUE(contains(help, "SHMIF_BUS"));
+  std::istringstream lines(help.substr(help.find("\ncommands:\n") + 11));
+  std::size_t found = 0;
+  for (std::string line, command; std::getline(lines, line) && line.starts_with("  ");) {
+    std::istringstream(line) >> command;
+    if (command == "help") continue;
+    const std::string text = help_of(command);
+    const std::string usage = text.substr(0, text.find('\n'));
+    const bool begins_with_bus =
+        contains(usage, "[OPTION]... PATH") || contains(usage, "[OPTION]... LAB|PATH");
+    const bool takes_it = begins_with_bus && command != "destroy";
+    EXPECT_EQ(std::ranges::count(kBusLines, command, &BusLine::command), takes_it ? 1 : 0)
+        << command << ": is it in bus_rig.hpp?";
+    EXPECT_EQ(contains(text, "If PATH is left out"), takes_it) << text;
+    found += takes_it ? 1U : 0U;
+  }
+  EXPECT_EQ(found, kBusLines.size());
+}
+
+TEST(DefaultBus, ThatIsNotThereIsRefusedWithItsOriginAndTheLackOfOneWithTheVariable) {
+  const TempDir directory;
+  const std::string none = directory.file("folder") + "/bus";
+  write_capture(directory.file("frames"), {arp_request()});
+  for (const auto& [command, rest, stays] : kBusLines) {
+    SCOPED_TRACE(command);
+    Line line = Line{command} + rest;
+    std::ranges::replace(line, "/dev/null", directory.file("frames"));
+    Line lacking{command};
+    if (command == "exec" || command == "enter") lacking.insert(lacking.end(), {"--", "true"});
+    {
+      const BusVariable empty("");
+      const ToolResult unset = run_tool(lacking);
+      EXPECT_EQ(unset.status, 2);
+      EXPECT_TRUE(contains(unset.err, "or set SHMIF_BUS and leave out the path"));
+    }
+    const BusVariable variable(none);
+    const ToolResult refused = run_tool(line);
+    EXPECT_TRUE(refused.status != 0 && refused.status != 2) << refused.err;
+    const bool has_origin = contains(refused.err, none + " (from SHMIF_BUS)") ||
+                            contains(refused.err, none + "\" (from SHMIF_BUS)");
+    EXPECT_TRUE(has_origin) << refused.err;
+    EXPECT_EQ(count_of_lines(refused.err), 1U) << refused.err;
+  }
+}
+
+TEST(DefaultBus, IsTakenByLinesThatNameOnlyThePorts) {
+  const BusRig rig;
+  const Port web = rig.port("web"), db = rig.port("db");
+  const BusVariable variable(rig.path());
+  // These ports apply no changes: the answer is about the port, so the bus was found.
+  for (const Line& line : {Line{"fault", "web", "loss=5%", "--timeout", "0.01"},
+                           {"fault", "web", "--none", "--timeout", "0.01"},
+                           {"link", "web", "--down", "--timeout", "0.01"},
+                           {"partition", "web", "/", "db", "--timeout", "0.01"}}) {
+    const ToolResult said = run_tool(line);
+    EXPECT_EQ(said.status, 1);
+    EXPECT_TRUE(contains(said.err + said.out, "web")) << said.err;
+    EXPECT_FALSE(contains(said.err, "No such file"));
+  }
+  EXPECT_TRUE(contains(run_tool({"fault", "web"}).out, "port web: "));
+  EXPECT_TRUE(contains(run_tool({"stop", "nobody"}).err, "cannot find host \"nobody\""));
+  EXPECT_TRUE(contains(run_tool({"stat", "--json"}).out, "\"path\": \"" + rig.path() + '"'));
+}
+
+TEST(DefaultBus, ChangesNothingAboutALineThatNamesItsBus) {
+  const BusRig rig, other;
+  const Port web = rig.port("web"), far = other.port("far");
+  const BusVariable variable(other.path());
+  EXPECT_TRUE(contains(run_tool({"stat", rig.path()}).out, "web"));
+  EXPECT_TRUE(contains(run_tool({"fault", rig.path(), "web"}).out, "port web: "));
+  const ToolResult absent = run_tool({"stop", rig.path(), "far"});
+  EXPECT_TRUE(contains(absent.err, "cannot find host \"far\" on bus " + rig.path() + ':'));
+  // One word is the bus where others may follow.
+  const ToolResult dump = run_tool({"dump", rig.file("tcp"), "--timeout", "0"});
+  EXPECT_TRUE(contains(dump.err, rig.file("tcp") + ':'));
+  for (const Line& line : {Line{"stop", "web", "db"}, {"dump", "tcp"}, {"serve", "lab"}}) {
+    const ToolResult refused = run_tool(line);
+    EXPECT_EQ(refused.status, 1) << line[0];
+    EXPECT_FALSE(contains(refused.err, other.path()));
+  }
+  const ToolResult one_more = run_tool({"stat", rig.path(), "x"});
+  EXPECT_TRUE(contains(one_more.err, "\"x\" is one argument too many"));
+}
+
+TEST(DefaultBus, IsNotRemovedByALineThatDoesNotNameIt) {
+  const BusRig rig;
+  const BusVariable variable(rig.path());
+  const ToolResult refused = run_tool({"destroy"});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_EQ(refused.err,
+            "shmifctl: destroy: too few arguments (give PATH); see 'shmifctl destroy --help'\n");
+  EXPECT_TRUE(std::filesystem::exists(rig.path()));
+}
+
+TEST(DefaultBus, IsTheLinkWithoutAPath) {
+  const BusRig rig;
+  write_capture(rig.file("in.pcap"), {arp_request()});
+  const Line line{"bridge", "pcap:" + rig.file("in.pcap"), "bus:"};
+  const ToolResult unset = run_tool(line);
+  EXPECT_EQ(unset.status, 2);
+  EXPECT_TRUE(contains(unset.err, "\"bus:\" is not a link (bus:PATH, "));
+  EXPECT_TRUE(contains(unset.err, "; or set SHMIF_BUS)"));
+  {
+    const BusVariable variable(rig.path());
+    const ToolResult carried = run_tool(line);
+    EXPECT_EQ(carried.status, 0) << carried.err;
+    EXPECT_EQ(Bus::open(rig.path()).value().info().frames, 1U);
+  }
+  const BusVariable wrong(rig.file("none"));
+  EXPECT_TRUE(contains(run_tool(line).err, rig.file("none") + " (from SHMIF_BUS)"));
 }
 
 }  // namespace

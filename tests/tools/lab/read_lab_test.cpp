@@ -3,11 +3,17 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <nlohmann/json.hpp>
+#include <regex>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "tests/support/paths.hpp"
+#include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
+#include "tests/tools/lab/lab_rig.hpp"
 #include "tools/lab/host_words.hpp"
 #include "tools/lab/keys.hpp"
 #include "tools/lab/lab.hpp"
@@ -413,6 +419,156 @@ host.bare = { on = "b" })");
     EXPECT_EQ(change.dropped, all);
     EXPECT_EQ(change.added, added + (host.name == "bare" ? loopback + '\n' : "") + names);
   }
+}
+
+// docs/lab.schema.json and the reader know the same keys.
+
+using nlohmann::json;
+using tools::LabKey;
+using tools::LabTable;
+using tools::ValueKind;
+
+json lab_schema() {
+  std::ifstream file(in_source("docs/lab.schema.json"));
+  return json::parse(file);
+}
+
+/// The types of JSON for the kinds that a key takes.
+std::set<std::string> types_of(const LabKey& key) {
+  const auto takes = [&](ValueKind kind) { return (key.kinds & static_cast<unsigned>(kind)) != 0; };
+  std::set<std::string> types;
+  if (takes(ValueKind::text)) types.insert("string");
+  if (takes(ValueKind::integer)) types.insert("integer");
+  if (takes(ValueKind::real)) types.insert("number");
+  if (takes(ValueKind::boolean)) types.insert("boolean");
+  if (takes(ValueKind::list)) types.insert("array");
+  if (takes(ValueKind::table)) types.insert("object");
+  return types;
+}
+
+void expect_same_keys(const LabTable& table, const json& definition) {
+  SCOPED_TRACE(table.name);
+  EXPECT_EQ(definition["additionalProperties"], false);
+  std::set<std::string> in_schema;
+  for (const auto& [name, value] : definition["properties"].items()) in_schema.insert(name);
+  for (const LabKey& key : table.keys) {
+    EXPECT_EQ(in_schema.erase(key.name), 1U) << key.name << " is not in the schema";
+    const json& row = definition["properties"][key.name];
+    EXPECT_EQ(row["description"], key.text) << key.name;
+    std::set<std::string> types;
+    if (row["type"].is_string()) {
+      types.insert(row["type"].get<std::string>());
+    } else {
+      for (const json& each : row["type"]) types.insert(each.get<std::string>());
+    }
+    EXPECT_EQ(types, types_of(key)) << key.name;
+  }
+  EXPECT_TRUE(in_schema.empty()) << *in_schema.begin() << " is only in the schema";
+}
+
+TEST(LabSchema, HasTheKeysOfTheReader) {
+  const json schema = lab_schema();
+  expect_same_keys(tools::kLabKeys, schema);
+  for (const LabTable* const table : {&tools::kBusKeys, &tools::kHostKeys, &tools::kCaptureKeys,
+                                      &tools::kGatewayKeys, &tools::kPerfKeys, &tools::kEventKeys,
+                                      &tools::kTestKeys, &tools::kFileKeys, &tools::kMachineKeys}) {
+    ASSERT_TRUE(schema["definitions"].contains(table->name)) << table->name;
+    expect_same_keys(*table, schema["definitions"][table->name]);
+  }
+  EXPECT_EQ(schema["definitions"].size(), 9U);
+}
+
+// An editor with the schema says the same of a file as `check`.
+TEST(LabSchema, TakesTheExamplesAndRefusesAWrongKey) {
+  const std::string script = R"(
+import json, pathlib, sys, tomllib
+import jsonschema
+schema = json.load(open(sys.argv[1] + "/docs/lab.schema.json"))
+labs = sorted(pathlib.Path(sys.argv[1], "examples/labs").glob("*.toml"))
+assert labs
+for lab in labs:
+    document = tomllib.loads(lab.read_text())
+    jsonschema.validate(document, schema)
+    next(iter(document["host"].values()))["gatway"] = "x"
+    try:
+        jsonschema.validate(document, schema)
+    except jsonschema.ValidationError:
+        continue
+    sys.exit(f"{lab}: a wrong key is taken")
+print("valid")
+)";
+  const ToolResult result = run_program({SHMIF_PYTHON, "-c", script, in_source("")});
+  EXPECT_EQ(result.out, "valid\n") << result.err;
+}
+
+// The labs of examples/labs, as they are.
+
+const std::string kLabs = in_source("examples/labs/");
+
+bool has_program(const std::string& name) {
+  const std::string path = "PATH=$PATH:/usr/sbin:/sbin:/usr/lib/frr; command -v " + name;
+  return run_program({"sh", "-c", path}).status == 0;
+}
+
+class LabExamples : public LabRig {
+ protected:
+  /// Runs an example to the end of its test. Skips if one of the programs is not there. `line`: a
+  /// regular expression for a line of what it prints.
+  void run_example(const std::string& name, const Words& programs, const std::string& line = "") {
+    for (const std::string& each : programs) {
+      if (!has_program(each)) GTEST_SKIP() << "no " << each;
+    }
+    const ToolResult r = up(kLabs + name + ".toml", {"--time-limit", "100"});
+    EXPECT_EQ(r.status, 0) << r.out << r.err;
+    EXPECT_TRUE(std::regex_search(r.out, std::regex(line))) << line << '\n' << r.out;
+  }
+};
+
+TEST_F(LabExamples, AreRightAndShort) {
+  std::set<std::string> names;
+  for (const auto& each : std::filesystem::directory_iterator(kLabs)) {
+    if (each.path().extension() != ".toml") continue;
+    names.insert(each.path().stem().string());
+    const ToolResult r = run_tool({"check", each.path().string()});
+    if (each.path().stem() == "kinds" && !has_program("podman")) continue;
+    EXPECT_EQ(r.status, 0) << r.err;
+    EXPECT_EQ(r.err, "") << "a warning";
+    EXPECT_LT(count_of_lines(text_of(each.path().string())), 40) << each.path();
+  }
+  EXPECT_EQ(names, (std::set<std::string>{"burst", "dhcp", "keepalived", "kinds", "mesh", "mqtt",
+                                          "ospf", "three", "two-machines"}))
+      << "each has a test below, in machines_test.cpp, or in tests/machines";
+}
+
+TEST_F(LabExamples, ThreeHostsAndARouter) {
+  run_example("three", {"curl", "busybox"});
+}
+
+TEST_F(LabExamples, ADhcpServerAndItsClients) {
+  run_example("dhcp", {"dnsmasq", "udhcpc"},
+              "PING client3\\.lab\\.test \\(198\\.18\\.0\\.1[0-9][0-9]\\)");
+}
+
+TEST_F(LabExamples, ThreeRoutersFindAnotherWayWhenALineFails) {
+  run_example("ospf", {"zebra", "ospfd", "vtysh", "tcpdump"},
+              "user got the next answer \\(home\\.pcapng\\); [1-9][0-9]* requests were lost");
+}
+
+TEST_F(LabExamples, AVirtualAddressMovesWhenItsServerFails) {
+  run_example("keepalived", {"keepalived", "tcpdump"},
+              "user got the next answer \\(lan\\.pcapng\\); [1-9][0-9]* requests were lost");
+}
+
+TEST_F(LabExamples, FortyClientsComeBackToTheirBroker) {
+  run_example("mqtt", {"mosquitto", "mosquitto_sub"}, "all 40 are back");
+}
+
+TEST_F(LabExamples, TcpIsSlowerOverLinesThatLoseMore) {
+  run_example("burst", {"iperf3"}, " 10\\.0 %  reno  ");
+}
+
+TEST_F(LabExamples, AMeshOfTenHosts) {
+  run_example("mesh", {"ping"});
 }
 
 }  // namespace

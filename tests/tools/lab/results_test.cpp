@@ -1,9 +1,14 @@
 // What decides how a lab ends, and what it leaves: restarts, limits, reports, folders.
 
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include <array>
 #include <csignal>
 
 #include "tests/tools/lab/lab_rig.hpp"
 #include "tools/lab/results.hpp"
+#include "tools/uplink/machine_line.hpp"
 
 namespace shmif::test {
 namespace {
@@ -199,6 +204,234 @@ TEST_F(LabOutcome, TheTerminalGetsNoControlCharactersOfAHostButTabsAndColours) {
   EXPECT_EQ(early.status, 1);
   EXPECT_TRUE(contains(early.err, "  a | bad ?[2J\n"));
   EXPECT_EQ(early.out.find('\033'), std::string::npos) << early.out;
+}
+
+// What `up` and `down` say, and what they leave, where silence would mislead.
+
+using LabSaid = LabRig;
+
+constexpr const char* kNeverReady =
+    "host.a = { on = \"b\", run = \"touch begun; sleep 600\", ready = \"tcp 80\" }\n"
+    "host.c = { on = \"b\", after = \"a\" }\n";
+
+TEST_F(LabSaid, ALabThatTheTimeLimitEndedNamesTheHostForWhichItWaited) {
+  const std::string path = lab(kNeverReady);
+  const ToolResult r = up(path, {"--time-limit", "500ms", "--junit", file("report.xml")});
+  EXPECT_EQ(r.status, 124) << r.err;
+  EXPECT_TRUE(
+      contains(r.err, "time limit of 500ms, before it was ready: it waited for host a (tcp 80)"));
+  EXPECT_FALSE(contains(r.err, "host c")) << "it waits for host a itself";
+  const std::string xml = text_of(file("report.xml"));
+  EXPECT_TRUE(contains(xml, "tests=\"3\" failures=\"1\""));
+  EXPECT_TRUE(contains(xml, "name=\"up\""));
+  EXPECT_TRUE(
+      contains(xml,
+               "<failure message=\"the time limit of 500ms was up before the lab was ready: "
+               "it waited for host a (tcp 80)\">"));
+}
+
+TEST_F(LabSaid, ATestWhoseHostHasEndedBeforeItIsToldSo) {
+  const std::string path =
+      lab("host.a = { on = \"b\", run = \"true\" }\n"
+          "host.c = { on = \"b\", run = \"sleep 1; echo x; sleep 600\", ready = \"log x\" }\n"
+          "test = { host = \"a\", run = \"true\" }\n");
+  const ToolResult r = up(path, {"--junit", file("report.xml")});
+  EXPECT_EQ(r.status, 125);
+  const std::string why = "its host a ended with exit code 0 before it";
+  EXPECT_TRUE(contains(r.err, "the test of the lab lab cannot run: " + why));
+  EXPECT_FALSE(contains(r.err, "cannot find host"));
+  EXPECT_TRUE(contains(text_of(file("report.xml")), why));
+}
+
+TEST_F(LabSaid, AReportReplacesNoFileThatTheLabReadsOrWrites) {
+  std::filesystem::create_symlink(file("lab.toml"), file("link.toml"));
+  std::ofstream(file("script")) << "mine\n";
+  std::ofstream(file("perf.job")) << "[x]\nrw=tx\nnumber_ios=9\n";
+  const std::string hosts =
+      "host.a = { on = \"b\", files = { \"/etc/x\" = { source = \"script\" } } }\n"
+      "capture.all = { on = \"b\" }\nperf.p = { on = \"b\", file = \"perf.job\" }\n";
+  for (const char* const more : {"", "host.z = { on = \"none\" }\n"}) {  // also with an error
+    const std::string path = lab(hosts + more + "test = { host = \"a\", run = \"touch ran\" }\n");
+    const std::string text = text_of(path);
+    for (const char* const each : {"lab.toml", "link.toml", "script", "perf.job", "lab.b",
+                                   "out/all.pcapng", "out/a.log", "out/timeline.jsonl"}) {
+      if (*more != '\0' && std::string(each).starts_with("out/")) continue;  // no folder
+      const ToolResult r = up(path, {"--junit", file(each)});
+      EXPECT_EQ(r.status, 1) << each << r.err;
+      EXPECT_TRUE(contains(r.err, "cannot write the report " + file(each) + ": "));
+      EXPECT_EQ(text_of(path), text) << each;
+      EXPECT_FALSE(std::filesystem::exists(file("ran"))) << each;
+    }
+  }
+  EXPECT_EQ(text_of(file("script")), "mine\n");
+  EXPECT_TRUE(std::filesystem::is_symlink(file("link.toml")));
+  const ToolResult minus = up(file("lab.toml"), {"--junit", "-"});
+  EXPECT_EQ(minus.status, 2);
+  EXPECT_TRUE(contains(minus.err, "./- is one of that name"));
+}
+
+TEST_F(LabSaid, EventsThatDidNotHappenAreNamed) {
+  const std::string path =
+      lab("host.a = { on = \"b\", run = \"echo x; sleep 600\" }\n"
+          "at = [{ after = \"log a 'never'\", link = \"a\", down = true },\n"
+          "      { time = \"1ms\", link = \"a\", fault = \"loss=1%\" },\n"
+          "      { time = \"600s\", stop = \"a\" }]\n"
+          "test = { host = \"a\", run = \"until grep -q loss out/timeline.jsonl; do sleep .1; "
+          "done\" }\n");
+  const ToolResult r = up(path, {"--keep", "always"});
+  EXPECT_EQ(r.status, 0) << r.err;
+  EXPECT_TRUE(contains(r.err,
+                       "the lab lab ended with its test, before 2 events: at 1 (link a down), "
+                       "at 3 (stop a)\n"));
+  const std::string timeline = text_of(file("out/timeline.jsonl"));
+  EXPECT_TRUE(contains(timeline,
+                       "\"what\":\"link a down\",\"applied\":false,\"result\":\"the lab ended "
+                       "before it\""));
+  EXPECT_EQ(times_in(timeline, "the lab ended before it"), 2U) << timeline;
+}
+
+TEST_F(LabSaid, ARunRemovesWhatAnEarlierOneOfTheSameLabHasLeft) {
+  const std::string old =
+      lab("bus.c = { path = \"lab.c\" }\nhost.old = { on = \"b\" }\n"
+          "host.a = { on = [\"b\", \"c\"], run = \"echo 1; echo 2 >&2\" }\n"
+          "capture.all = { on = [\"b\", \"c\"] }\n"
+          "test = { host = \"old\", run = \"echo no; exit 3\" }\n");
+  EXPECT_EQ(up(old).status, 3);
+  std::ofstream(file("out/mine")) << "keep";
+  EXPECT_TRUE(std::filesystem::exists(file("out/all.pcapng")));
+  EXPECT_EQ(text_of(file("out/test.log")), "no\n");
+  const std::string path = lab("host.new = { on = \"b\" }\n");
+  ASSERT_EQ(up(path, {"--detach"}).status, 0);
+  for (const char* const each : {"a.log", "test.log", "all.pcapng"}) {
+    EXPECT_FALSE(std::filesystem::exists(file(std::string("out/") + each))) << each;
+  }
+  EXPECT_EQ(text_of(file("out/mine")), "keep");
+  EXPECT_EQ(times_in(text_of(file("out/timeline.jsonl")), "ready"), 1U);
+  EXPECT_EQ(run_tool({"down", path}).status, 0);
+}
+
+TEST_F(LabSaid, TheListOfAnEarlierRunIsNotTrustedWithPaths) {
+  std::filesystem::create_directory(file("out"));
+  std::ofstream(file("precious")) << "x";
+  std::ofstream(file("out/gone")) << "x";
+  std::ofstream(file("out/.lab.files")) << "../precious\n" << file("precious") << "\n..\ngone\n";
+  EXPECT_EQ(up(lab("host.a = { on = \"b\", run = \"true\" }\n")).status, 0);
+  EXPECT_EQ(text_of(file("precious")), "x");
+  EXPECT_FALSE(std::filesystem::exists(file("out/gone")));
+}
+
+TEST_F(LabSaid, DownOfAnotherFileDoesNotEndALabOfTheSameName) {
+  const std::string path = lab("host.a = { on = \"b\" }\n");
+  ASSERT_EQ(up(path, {"--detach"}).status, 0);
+  std::filesystem::create_directory(file("other"));
+  const std::string other = file("other/lab.toml");
+  std::filesystem::copy_file(path, other);
+  const ToolResult refused = run_tool({"down", other});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_TRUE(contains(refused.err, "cannot end the lab of " + other +
+                                        ": the lab lab that is up is of " + path +
+                                        " ('shmifctl down lab' ends that one)"));
+  const ToolResult shown = run_tool({"serve", other, "--http", "127.0.0.1:0", "--timeout", "0"});
+  EXPECT_EQ(shown.status, 1);
+  EXPECT_EQ(shown.out, "");
+  EXPECT_TRUE(contains(shown.err, "cannot show the lab of " + other +
+                                      ": the lab lab that is up is of " + path +
+                                      " ('shmifctl serve lab' shows that one)"));
+  EXPECT_EQ(listed_lab()["state"], "up");
+  EXPECT_EQ(run_tool({"down", path}).status, 0);
+  expect_no_trace();
+}
+
+TEST_F(LabSaid, ItsHostsSayInTheirLogsWhatDebugAndLogLevelOfUpAskFor) {
+  const std::string path = lab("host.a = { on = \"b\", run = \"true\" }\n");
+  const char* const debugged = " wire: port a with MAC address ";
+  const char* const logged = " port a attached to ";
+  const auto log_with = [&](const Words& options) {
+    Words words = up_words(path);
+    words.insert(words.begin(), options.begin(), options.end());
+    const ToolResult r = run_tool(words);
+    EXPECT_EQ(r.status, 0) << r.out << r.err;
+    return text_of(file("out/a.log"));
+  };
+  const std::string usual = log_with({});
+  EXPECT_FALSE(contains(usual, debugged) || contains(usual, logged)) << usual;
+  const std::string debugging = log_with({"--debug=wire"});
+  EXPECT_TRUE(contains(debugging, debugged) && !contains(debugging, logged)) << debugging;
+  const std::string logging = log_with({"--log-level=debug"});
+  EXPECT_TRUE(contains(logging, logged) && !contains(logging, debugged)) << logging;
+}
+
+// Labs whose hosts print more than others read: the controller goes on with its other work, and
+// keeps its memory.
+
+using tools::Json;
+using tools::MachineLine;
+
+class LabFloodUp : public LabRig {};
+
+TEST_F(LabFloodUp, AReaderThatStandsStillDoesNotHoldUpTheLab) {
+  const std::string path = lab(R"(
+at = [{ after = "log a last", link = "a", down = true }]
+[host.a]
+on = "b"
+run = "yes 0123456789012345678901234567890123456789 | head -n 60000; echo last; sleep 600"
+[test]
+host = "a"
+run = "until grep -q down out/timeline.jsonl; do sleep 0.1; done; echo end"
+)");
+  Tool tool(Words{shmifctl_path()} + up_words(path, {"--keep", "always", "--junit",
+                                                     file("r.xml")}));  // nobody reads what it says
+  EXPECT_TRUE(eventually([&] { return text_of(file("out/test.log")) == "end\n"; }));
+  EXPECT_TRUE(eventually([&] { return std::filesystem::exists(file("r.xml")); }));
+  EXPECT_TRUE(eventually([&] { return !std::filesystem::exists(file("run/shmif/lab.json")); }));
+  expect_no_trace();
+  EXPECT_EQ(text_of(file("out/a.log")).size(), 60'000U * 41 + 5) << "the log is whole";
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 0) << r.err;
+  EXPECT_TRUE(contains(r.out,
+                       " lines left out here, because nobody read them in time (the log of each "
+                       "host has all of its lines)\n"));
+  EXPECT_FALSE(contains(r.out, "last")) << "it was left out";
+}
+
+struct LineEnds {
+  MachineLine near, far;
+};
+LineEnds line_ends(std::size_t max_record) {
+  std::array<int, 2> pair{};
+  EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()), 0);
+  return {MachineLine(UniqueFd(pair[0]), UniqueFd(::dup(pair[0])), max_record),
+          MachineLine(UniqueFd(pair[1]), UniqueFd(::dup(pair[1])), max_record)};
+}
+
+TEST(LabFlood, ARecordOfAnotherMachineHasALimit) {
+  for (const bool is_longer : {false, true}) {
+    LineEnds ends = line_ends(MachineLine::kMaxAnswer);
+    const std::size_t around = std::string(R"({"out":""})").size();
+    ends.far.send(
+        {{"out",
+          std::string(MachineLine::kMaxAnswer - around + (is_longer ? 128 * 1024 : 0), 'x')}});
+    std::vector<Json> records;
+    for (int i = 0; i < 1000 && ends.near.is_open() && records.empty(); ++i) {
+      ends.far.flush();
+      records = ends.near.receive();
+    }
+    EXPECT_EQ(records.size(), is_longer ? 0U : 1U);
+    EXPECT_EQ(ends.near.is_wrong(), is_longer);
+  }
+}
+
+TEST(LabFlood, RecordsThatComeByteByByteAreFound) {
+  std::array<int, 2> pair{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()), 0);
+  const UniqueFd far(pair[1]);
+  MachineLine near(UniqueFd{pair[0]}, UniqueFd{::dup(pair[0])}, MachineLine::kMaxAnswer);
+  std::string found;
+  for (const char byte : std::string("{\"a\":1}\n{\"b\":2}\n")) {
+    ASSERT_EQ(::write(far.get(), &byte, 1), 1);
+    for (const Json& each : near.receive()) found += each.dump();
+  }
+  EXPECT_EQ(found, R"({"a":1}{"b":2})");
 }
 
 }  // namespace

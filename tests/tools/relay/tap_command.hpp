@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <string>
-#include <vector>
 
 #include "tap/tap_link.hpp"
 #include "tests/tap/test_namespace.hpp"

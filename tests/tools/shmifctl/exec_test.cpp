@@ -1,16 +1,24 @@
 // shmifctl exec: programs as hosts on a bus.
 
 #include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <fstream>
 #include <string>
 #include <vector>
 
+#include "base/unique_fd.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/port.hpp"
 #include "tests/support/paths.hpp"
 #include "tests/support/temp_dir.hpp"
+#include "tests/support/traced_family.hpp"
 #include "tests/tools/shmifctl/exec_rig.hpp"
 
 namespace shmif::test {
@@ -381,6 +389,307 @@ TEST(ExecWithoutIpv6, SaysThatThisMachineHasNone) {
                        "not supported by protocol (this machine has no IPv6, as with "
                        "ipv6.disable=1 on the kernel's command line: give IPv4 addresses "
                        "only)\n"));
+}
+
+// shmifctl exec: however many hosts end at once, and whatever their programs do against it, nothing
+// of them is left. And what shmifctl stop waits for.
+
+class ExecEnd : public ExecRig {
+ protected:
+  /// A shell, leader of a process group of its own, that runs `script`.
+  class Group {
+   public:
+    Group(const std::string& mark, const std::string& script) {
+      std::fflush(nullptr);
+      pid_ = ::fork();
+      if (pid_ != 0) {
+        ::setpgid(pid_, pid_);  // both of them, so that the group is there for whoever comes first
+        return;
+      }
+      ::setpgid(0, 0);
+      ::putenv(const_cast<char*>(mark.c_str()));
+      ::execlp("sh", "sh", "-c", script.c_str(), nullptr);
+      ::_exit(99);
+    }
+    Group(const Group&) = delete;
+    Group& operator=(const Group&) = delete;
+    ~Group() {
+      ::kill(-pid_, SIGKILL);
+      ::waitpid(pid_, nullptr, 0);
+    }
+    void signal(int number) const { ::kill(-pid_, number); }
+
+   private:
+    pid_t pid_ = -1;
+  };
+
+  /// A host's command line as a shell takes it. No word of it has a quote in it.
+  std::string shell_line(const std::string& script) const {
+    std::string line;
+    for (const std::string& word : host_line({"sh", "-c", script}, {})) line += '\'' + word + "' ";
+    return line;
+  }
+  long live_ports() const {
+    const BusInfo info = Bus::open(bus()).value().info();
+    return std::ranges::count_if(info.ports, [](const PortInfo& port) { return port.live; });
+  }
+  void expect_nothing_left() const {
+    EXPECT_TRUE(eventually([&] { return processes_with(mark_).empty(); }))
+        << processes_with(mark_).size() << " processes";
+    EXPECT_TRUE(eventually([&] { return live_ports() == 0; })) << live_ports() << " ports";
+  }
+  Words marked(const std::string& script) const {
+    return by_env(host_line({"sh", "-c", script}, {"--name", "a"}));
+  }
+  Words by_env(Words line) const {
+    line.insert(line.begin(), {"env", mark_});
+    return line;
+  }
+
+  const std::string mark_ = fresh_mark();
+};
+
+INSTANTIATE_TEST_SUITE_P(Each, ExecEnd, ::testing::ValuesIn(exec_settings()),
+                         [](const auto& each) { return each.param.name; });
+
+TEST_P(ExecEnd, NothingIsLeftOfTwentyHostsWhoseProcessGroupIsEndedAtOnce) {
+  for (const int number : {SIGKILL, SIGTERM, SIGHUP}) {
+    const Group group(mark_, "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do " +
+                                 shell_line("setsid sleep 1000 & sleep 1000") + "& done; wait");
+    ASSERT_TRUE(eventually([&] { return live_ports() == 20; })) << live_ports();
+    group.signal(number);
+    expect_nothing_left();
+  }
+}
+
+TEST_P(ExecEnd, NothingIsLeftOfAHostThatIsKilledWhileItsProgramForksWithoutPause) {
+  for (const int number : {SIGKILL, SIGTERM}) {
+    Tool host(
+        marked("echo here; i=0; while test $i -lt 400; do (setsid sleep 1000 &); i=$((i+1)); done; "
+               "sleep 1000"));
+    ASSERT_TRUE(host.wait_for("here"));
+    ASSERT_TRUE(eventually([&] { return processes_with(mark_).size() > 40; }));
+    host.signal(number);
+    expect_nothing_left();
+    EXPECT_EQ(host.finish().status, 128 + number);
+  }
+}
+
+TEST_P(ExecEnd, NothingIsLeftOfAProgramThatIgnoresSignalsWhenItsHostIsKilled) {
+  Tool host(
+      marked("trap 'echo no' TERM; trap '' INT HUP; echo here; "
+             "while :; do sleep 0.05; done"));
+  ASSERT_TRUE(host.wait_for("here"));
+  for (const int number : {SIGHUP, SIGINT, SIGTERM}) host.signal(number);
+  EXPECT_TRUE(host.wait_for("no")) << "it has the last word on its own end";
+  EXPECT_FALSE(processes_with(mark_).empty());
+  host.signal(SIGKILL);
+  expect_nothing_left();
+}
+
+TEST_P(ExecEnd, HostThatIsKilledAndStartedAgainAtOnceHasItsNameAgain) {
+  // The kernel releases TAP devices and io_uring of a killed process before the bus.
+  std::vector<std::unique_ptr<Tool>> hosts;
+  for (int round = 0; round < 20; ++round) {
+    hosts.push_back(std::make_unique<Tool>(
+        host_line({"sh", "-c", "echo here; sleep 1000"},
+                  {"--name", "a", "--mac", "b2:a0:00:00:00:01", "--ip", "198.18.0.1/24"})));
+    ASSERT_TRUE(hosts.back()->wait_for("here")) << round << ": " << hosts.back()->finish().err;
+    hosts.back()->signal(SIGKILL);
+  }
+}
+
+TEST_P(ExecEnd, HostThatLeadsASessionEndsWithItsTerminal) {
+  // As with `ssh -t`: no shell passes the hang-up on, and the kernel tells only the leader.
+  UniqueFd master(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+  ASSERT_TRUE(master && ::grantpt(master.get()) == 0 && ::unlockpt(master.get()) == 0);
+  const std::string name = ::ptsname(master.get());
+  Words line = marked("exec sleep 1000");
+  std::fflush(nullptr);
+  const pid_t host = ::fork();
+  if (host == 0) {
+    ::setsid();
+    const int terminal = ::open(name.c_str(), O_RDWR | O_CLOEXEC);
+    for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(terminal, fd);
+    std::vector<char*> words;
+    for (std::string& word : line) words.push_back(word.data());
+    words.push_back(nullptr);
+    ::execvp(words[0], words.data());
+    ::_exit(99);
+  }
+  EXPECT_TRUE(eventually([&] { return port("a") && port("a")->up; }));
+  EXPECT_TRUE(eventually([&] { return processes_with(mark_).size() >= 3; }));
+  master.reset();
+  int status = -1;
+  EXPECT_TRUE(eventually([&] { return ::waitpid(host, &status, WNOHANG) == host; }));
+  EXPECT_EQ(status, W_EXITCODE(128 + SIGHUP, 0));
+  expect_nothing_left();
+  if (status == -1) ::kill(host, SIGKILL);
+}
+
+// shmifctl exec as a job of an interactive shell, typed at a real terminal.
+
+/// An interactive bash on a terminal of its own.
+class Shell {
+ public:
+  explicit Shell(const std::string& mark) : master_(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)) {
+    EXPECT_TRUE(master_ && ::grantpt(master_.get()) == 0 && ::unlockpt(master_.get()) == 0);
+    const std::string name = ::ptsname(master_.get());
+    std::fflush(nullptr);
+    shell_ = ::fork();
+    if (shell_ == 0) {
+      ::setsid();
+      const int terminal = ::open(name.c_str(), O_RDWR | O_CLOEXEC);
+      for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(terminal, fd);
+      ::putenv(const_cast<char*>(mark.c_str()));
+      ::setenv("PS1", "$ ", 1);
+      ::execlp("bash", "bash", "--norc", "--noprofile", "--noediting", "-i", nullptr);
+      ::_exit(99);
+    }
+  }
+  Shell(const Shell&) = delete;
+  Shell& operator=(const Shell&) = delete;
+  ~Shell() {
+    master_.reset();
+    ::kill(shell_, SIGKILL);
+    ::waitpid(shell_, nullptr, 0);
+  }
+
+  void type(const std::string& keys) const {
+    (void)!::write(master_.get(), keys.data(), keys.size());
+  }
+  /// Waits for `text` on the screen, and forgets the screen up to its end.
+  bool shows(const std::string& text) {
+    const auto deadline = std::chrono::steady_clock::now() + kGenerousTime;
+    for (;;) {
+      const std::size_t at = screen_.find(text);
+      if (at != std::string::npos) {
+        passed_ = screen_.substr(0, at);
+        screen_.erase(0, at + text.size());
+        return true;
+      }
+      pollfd entry{master_.get(), POLLIN, 0};
+      if (std::chrono::steady_clock::now() >= deadline) return false;
+      if (::poll(&entry, 1, 50) <= 0) continue;
+      std::array<char, 4096> chunk{};
+      const ssize_t n = ::read(master_.get(), chunk.data(), chunk.size());
+      if (n <= 0) return false;
+      screen_.append(chunk.data(), static_cast<std::size_t>(n));
+    }
+  }
+  /// Types a command whose answer nothing else prints. Result: whether this shell gives it.
+  bool answers(const std::string& name) {
+    type("echo " + name + "-$((6*7))-$$\n");
+    return shows(name + "-42-" + std::to_string(shell_));
+  }
+  const std::string& screen() const { return screen_; }
+  /// What was on the screen before what shows() found last.
+  const std::string& passed() const { return passed_; }
+
+ private:
+  UniqueFd master_;
+  pid_t shell_ = -1;
+  std::string screen_;
+  std::string passed_;
+};
+
+class ExecJob : public ExecRig {
+ protected:
+  void SetUp() override {
+    ExecRig::SetUp();
+    if (!has_program("bash")) GTEST_SKIP() << "no bash here";
+  }
+  std::string line(Words program) const {
+    std::string text;
+    for (const std::string& word : host_line(std::move(program), {"--name", "a"})) {
+      text += '\'' + word + "' ";
+    }
+    return text;
+  }
+  const std::string mark_ = fresh_mark();
+};
+
+INSTANTIATE_TEST_SUITE_P(Each, ExecJob, ::testing::ValuesIn(exec_settings()),
+                         [](const auto& each) { return each.param.name; });
+
+TEST_P(ExecJob, ShellInTheBackgroundStopsAndComesBackByFg) {
+  for (const Words& inner : {Words{"bash", "--norc", "--noediting"}, {"sh"}}) {
+    Shell shell(mark_);
+    ASSERT_TRUE(shell.answers("first"));
+    shell.type(line(inner) + "&\n");
+    ASSERT_TRUE(eventually([&] { return port("a").has_value(); })) << shell.screen();
+    // The user's shell has the terminal, and tells that its job has stopped.
+    ASSERT_TRUE(eventually([&] {
+      shell.type("jobs\n");
+      EXPECT_TRUE(shell.answers("mine")) << inner[0] << shell.screen();
+      return shell.passed().find("Stopped") != std::string::npos || HasFailure();
+    })) << shell.screen();
+    shell.type("fg\n");
+    // The shell in there now has the terminal: its number is of its own pid namespace.
+    shell.type("echo inner-$((6*7))-$$-\n");
+    ASSERT_TRUE(shell.shows("inner-42-2-")) << inner[0] << shell.screen();
+    shell.type("exit 5\n");
+    shell.type("echo status-$?-\n");
+    EXPECT_TRUE(shell.shows("status-5-")) << shell.screen();
+    EXPECT_TRUE(shell.answers("last")) << shell.screen();
+  }
+}
+
+TEST_P(ExecJob, EnteredProgramIsAJobAsAnyOther) {
+  const auto host = start("h", "sleep 601");
+  std::string enter;
+  for (const std::string& word : by_caller({shmifctl_path(), "enter", bus(), "h", "--"})) {
+    enter += '\'' + word + "' ";
+  }
+  Shell shell(mark_);
+  ASSERT_TRUE(shell.answers("first"));
+  // A shell in there has job control of its own.
+  shell.type(enter + "bash --norc --noediting -i\n");
+  shell.type("echo inner-$((6*7))-$(hostname)-\n");
+  ASSERT_TRUE(shell.shows("inner-42-h-")) << shell.screen();
+  shell.type("exit 5\n");
+  shell.type("echo status-$?-\n");
+  EXPECT_TRUE(shell.shows("status-5-")) << shell.screen();
+  // Ctrl-Z stops the job, fg continues it, and Ctrl-C ends it.
+  shell.type(enter + "sh -c 'echo up-$((6*7)); exec cat'\n");
+  ASSERT_TRUE(shell.shows("up-42")) << shell.screen();
+  shell.type("\x1a");
+  ASSERT_TRUE(shell.shows("Stopped")) << shell.screen();
+  ASSERT_TRUE(shell.answers("mine")) << shell.screen();
+  shell.type("fg\n");
+  ASSERT_TRUE(shell.shows("exec cat'\r\n")) << shell.screen();
+  shell.type("typed\n");
+  ASSERT_TRUE(shell.shows("typed\r\ntyped")) << shell.screen();
+  shell.type("\x03");
+  ASSERT_TRUE(shell.shows("^C") && shell.shows("$ ")) << shell.screen();
+  shell.type("echo status-$?-\n");
+  EXPECT_TRUE(shell.shows("status-130-")) << shell.screen();
+  EXPECT_TRUE(port("h"));
+}
+
+TEST_P(ExecJob, InterruptIsForEveryProcessOfTheJob) {
+  Shell shell(mark_);
+  ASSERT_TRUE(shell.answers("first"));
+  std::string enter;
+  for (const std::string& word : by_caller({shmifctl_path(), "enter", bus(), "a", "--"})) {
+    enter += '\'' + word + "' ";
+  }
+  // This shell heeds its trap only when its child has ended, so the child must get the signal, too.
+  const std::string job =
+      "sh -c \"trap 'echo inter''rupted; exit 0' INT; sh -c 'echo rea''dy; exec sleep 601'\" ";
+  const auto ends_by = [&](const std::string& keys) {
+    EXPECT_TRUE(shell.shows("ready")) << shell.screen();
+    shell.type(keys);
+    EXPECT_TRUE(shell.shows("interrupted")) << shell.screen();
+    EXPECT_TRUE(shell.answers("last")) << shell.screen();
+  };
+  shell.type(line({}) + job + '\n');
+  ends_by("\x03");
+  const auto host = start("a", "sleep 601");
+  shell.type(enter + job + '\n');
+  ends_by("\x03");
+  shell.type(enter + job + "&\n");
+  ends_by("kill -INT %%\n");
 }
 
 }  // namespace

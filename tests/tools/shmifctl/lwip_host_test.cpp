@@ -8,7 +8,6 @@
 #include <random>
 #include <sstream>
 #include <string>
-#include <vector>
 
 #include "shmif/bus.hpp"
 #include "tests/support/run_tool.hpp"

@@ -13,7 +13,6 @@
 #include <cmath>
 #include <csignal>
 #include <fstream>
-#include <future>
 #include <memory>
 #include <optional>
 #include <regex>

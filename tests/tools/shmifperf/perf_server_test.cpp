@@ -1,10 +1,19 @@
 // Jobs on servers: what comes back, and what a server does for nobody.
 
+#include <netinet/tcp.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
+#include <fstream>
+#include <memory>
+#include <regex>
+#include <string>
+#include <thread>
 
 #include "perf/report/report.hpp"
 #include "perf/verify/verify_state.hpp"
@@ -272,6 +281,330 @@ TEST(PerfServer, ListensOnTheLoopbackAloneUnlessToldAndEndsWithOnceOrAtASignal) 
   const ToolResult ended = open.finish();
   EXPECT_EQ(ended.status, 0);
   EXPECT_TRUE(has(ended.out, "ended by signal 15")) << ended.out;
+}
+
+// Jobs that say on which server they run, and send from one server to another.
+
+/// A port of the loopback that was free a moment ago.
+std::string free_port() {
+  const UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  EXPECT_EQ(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), size), 0);
+  EXPECT_EQ(::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+  return std::to_string(ntohs(address.sin_port));
+}
+
+/// A run of "j" on one server, which sends to "k" on the other.
+Words one_way(const std::string& from, const std::string& to, const Words& more_of_j = {},
+              const Words& more_of_k = {}) {
+  return Words{"run",     "--engine=udp", "--bs=200",         "--name=j",       "--server=" + from,
+               "--rw=tx", "--to=k",       "--rate_iops=2000", "--runtime=500ms"} +
+         more_of_j +
+         Words{"--name=k", "--server=" + to, "--rw=rx", "--hostname=127.0.0.1",
+               "--port=" + free_port()} +
+         more_of_k;
+}
+
+Words as_json(Words words) {
+  words.insert(words.end(), {"--output-format=json", "--output=-"});
+  return words;
+}
+
+Json result_of(const Words& words, int status = 0) {
+  const ToolResult said = shmifperf(as_json(words));
+  EXPECT_EQ(said.status, status) << said.err << said.out;
+  return Json::parse(said.out);
+}
+
+std::uint64_t count_of(const Json& loss, const char* key) {
+  return loss.at(key).get<std::uint64_t>();
+}
+
+/// Each frame that was sent has one fate.
+void expect_sum(const Json& loss, std::uint64_t sent) {
+  std::uint64_t sum = 0;
+  for (const char* const key : {"received_frames", "lost_frames", "corrupt_frames", "late_frames",
+                                "truncated_frames", "cancelled_frames", "unverified_frames"})
+    sum += count_of(loss, key);
+  EXPECT_EQ(sum, sent) << loss;
+  EXPECT_EQ(count_of(loss, "sent_frames"), sent) << loss;
+}
+
+TEST(PerfShares, WhatOneServerSendsAndTheOtherReceivesAddsUp) {
+  RunningServer one({"--allow-live"}), other;
+  const Json result =
+      result_of(one_way(one.address(), other.address(), {"--fault=loss=20%,seed=7"}));
+  const Json& j = job_of(result, one.address() + "/j");
+  const Json& k = job_of(result, other.address() + "/k");
+  const std::uint64_t sent = j.at("tx").at("frames");
+  EXPECT_GT(sent, 500U);
+  ASSERT_EQ(result.at("links").size(), 1U);
+  const std::uint64_t by_fault = result.at("links")[0].at("lost_frames");
+  EXPECT_GT(by_fault, 50U);
+  for (const Json& loss : {k.at("loss"), k.at("loss").at("flows").at(0)}) {
+    EXPECT_EQ(loss.at("sent_frames"), sent);
+    EXPECT_EQ(loss.at("lost_frames"), by_fault);
+    EXPECT_EQ(loss.at("received_frames"), sent - by_fault);
+    EXPECT_DOUBLE_EQ(loss.at("lost_share").get<double>(),
+                     static_cast<double>(by_fault) / static_cast<double>(sent));
+  }
+  EXPECT_EQ(k.at("loss").at("flows")[0].at("from"), one.address() + "/j");
+  EXPECT_EQ(k.at("loss").at("flows")[0].at("to"), other.address() + "/k");
+  EXPECT_EQ(k.at("rx").at("seconds"), j.at("tx").at("seconds"));
+  // Both read the clock of this machine.
+  EXPECT_EQ(k.at("latency_clock_error_ns"), 0);
+  EXPECT_EQ(k.at("latency_ns").at("count"), sent - by_fault);
+  EXPECT_LT(k.at("latency_ns").at("p50").get<std::uint64_t>(), 1'000'000'000U);
+  EXPECT_EQ(result.at("warnings").dump().find("may be wrong"), std::string::npos);
+  for (const Json& group : result.at("groups")) {
+    if (group.at("jobnames") != Json::array({other.address() + "/k"})) continue;
+    EXPECT_EQ(group.at("loss").at("lost_frames"), by_fault);
+  }
+}
+
+TEST(PerfShares, EachFrameHasOneFateWhateverHappensToIt) {
+  RunningServer one({"--allow-live"}), other;
+  const auto loss_of = [&](const Words& of_j, int status = 0) {
+    const Json result = result_of(one_way(one.address(), other.address(), of_j), status);
+    const Json loss = job_of(result, other.address() + "/k").at("loss");
+    expect_sum(loss, count_of(job_of(result, one.address() + "/j").at("tx"), "frames"));
+    return loss;
+  };
+  // It would listen for ten minutes, were there not all of them.
+  const Json whole = loss_of({"--drain_time=300"});
+  EXPECT_EQ(count_of(whole, "received_frames"), count_of(whole, "sent_frames"));
+  const Json damaged = loss_of({"--fault=corrupt=5%,seed=7"}, 1);
+  EXPECT_GE(count_of(damaged, "corrupt_frames"), 1U) << "more if they came together";
+  EXPECT_EQ(count_of(damaged, "corrupt_copies"), 0U) << damaged;
+  EXPECT_GT(count_of(damaged, "cancelled_frames"), count_of(damaged, "lost_frames")) << damaged;
+  const Json late = loss_of({"--fault=delay=1200ms", "--drain_time=1"});
+  EXPECT_EQ(count_of(late, "lost_frames"), 0U) << late;
+  EXPECT_GT(count_of(late, "late_frames"), 0U) << late;
+  EXPECT_GT(count_of(late, "received_frames"), 0U) << late;
+}
+
+TEST(PerfShares, AStopLosesNoFrameAndCancelsNone) {
+  RunningServer one({"--allow-live"}), other;
+  Tool run(shmifperf_words(as_json(one_way(one.address(), other.address(), {"--runtime=60"}))));
+  for (RunningServer* const each : {&one, &other}) ASSERT_TRUE(each->says("the jobs begin"));
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  run.signal(SIGINT);
+  const ToolResult said = run.finish();
+  EXPECT_EQ(said.status, 128 + SIGINT) << said.err;
+  const Json result = Json::parse(said.out);
+  const std::uint64_t sent = count_of(job_of(result, one.address() + "/j").at("tx"), "frames");
+  const Json& loss = job_of(result, other.address() + "/k").at("loss");
+  EXPECT_GT(sent, 0U);
+  EXPECT_EQ(count_of(loss, "received_frames"), sent) << loss;
+  expect_sum(loss, sent);
+}
+
+TEST(PerfShares, LatenciesBetweenTwoClocksComeWithTheirError) {
+  const Words ahead{"unshare", "--time", "--fork", "--kill-child", "--monotonic", "100000"};
+  Words probe = ahead;
+  probe.emplace_back("true");
+  if (run_program(probe).status != 0) GTEST_SKIP() << "no time namespaces here";
+  RunningServer one({"--allow-live"}), other({}, ahead);
+  constexpr int kTries = 10;  // a busy machine cannot always compare the clocks to within 1 ms
+  Json result, k;
+  for (int tries = 0; tries < kTries && (tries == 0 || k.at("latency_ns").is_null()); ++tries) {
+    result = result_of(one_way(one.address(), other.address()));
+    k = job_of(result, other.address() + "/k");
+    if (!k.at("latency_ns").is_null()) continue;
+    EXPECT_NE(k.at("latency_ns_reason").get<std::string>().find("compared only to within"),
+              std::string::npos);
+  }
+  ASSERT_FALSE(k.at("latency_ns").is_null()) << k.at("latency_ns_reason");
+  const std::uint64_t error = k.at("latency_clock_error_ns");
+  EXPECT_GT(error, 0U);
+  EXPECT_LT(k.at("latency_ns").at("p50").get<std::uint64_t>(), 1'000'000'000U)
+      << "their clocks differ by 100,000 s";
+  EXPECT_GT(k.at("latency_ns").at("max").get<std::uint64_t>(), 0U);
+  const std::string warnings = result.at("warnings").dump();
+  EXPECT_NE(warnings.find("its latencies may be wrong by"), std::string::npos) << warnings;
+  EXPECT_NE(warnings.find(one.address() + " and " + other.address()), std::string::npos)
+      << warnings;
+  std::string text;
+  for (int tries = 0; tries < kTries && text.find("may be wrong by") == std::string::npos; ++tries)
+    text = shmifperf(one_way(one.address(), other.address(), {"--details"})).out;
+  EXPECT_NE(text.find("may be wrong by"), std::string::npos) << text;
+  Words words = one_way(one.address(), other.address(), {"--runtime=60"});
+  words.emplace_back("--metrics=0");
+  Tool run(shmifperf_words(words));
+  ASSERT_TRUE(run.wait_for("/metrics\n")) << run.so_far().err;
+  const std::string said = run.so_far().err;
+  const std::size_t url = said.find("http://");
+  const std::string sample = "shmifperf_latency_error_seconds{groupname=\"" + other.address() +
+                             "/k\",jobname=\"" + other.address() + "/k\"} ";
+  std::string told;
+  ASSERT_TRUE(eventually([&] {
+    told = run_program({"curl", "-s", said.substr(url, said.find('\n', url) - url)}).out;
+    return told.find(sample) != std::string::npos;
+  })) << told;
+  const std::string value = told.substr(told.find(sample) + sample.size());
+  EXPECT_TRUE(value.starts_with("Nan") || std::stod(value) > 0) << value;
+  run.signal(SIGINT);
+  (void)run.finish();
+}
+
+TEST(PerfShares, WhatCannotBeIsRefusedBeforeAnyServerIsAsked) {
+  const auto way = [](const Words& of_j, const Words& of_k = {}) {
+    return one_way("198.18.0.1", "198.18.0.2", of_j, of_k);
+  };
+  const Words run{"run", "--runtime=1"}, here{"--server=198.18.0.1"};
+  const Words third{"--name=l", "--runtime=1"}, receives{"--rw=rx", "--hostname=02:00:00:00:00:07"};
+  const Words on_bus = run + Words{"--engine=bus", "--bus=/b", "--name=j"} + here + Words{"--to=k"};
+  const Words k = Words{"--name=k", "--server=198.18.0.2"} + receives;
+  for (const auto& [words, says] : std::vector<std::pair<Words, std::string>>{
+           {run + Words{"--name=j"} + here +
+                Words{"--rw=tx", "--to=k", "--name=k", "--server=198.18.0.2", "--rw=rx"},
+            "join the buses with 'shmifctl uplink'"},
+           {way({"--rw=txrx"}, {"--rw=txrx", "--runtime=1"}), "over engine=udp frames go one way"},
+           {way({"--runtime=0", "--number_ios=5"}), "(give runtime)"},
+           {way({"--ramp_time=1"}), "does not know the ramp"},
+           {way({"--numjobs=2"}, {"--numjobs=2"}), "clones cannot share its port"},
+           {way({}, {"--port=0"}), "its port must be known"},
+           {way({"--repeat=2"}), "leave repeat out"},
+           {on_bus + third + here + Words{"--to=k"} + k, "also sends to"},
+           {way({}, third + Words{"--server=198.18.0.2:18765"}), "write it in one way"},
+           {way({}, third + Words{"--server=198.18.0.1", "--stonewall"}), "do not wait for each"},
+           {on_bus + third + here + Words{"--to=m", "--name=m"} + here + receives + k,
+            "has the address 02:00:00:00:00:07, too"},
+           {run + Words{"--name=a"} + here + Words{"--name=b"}, "other jobs have a server"},
+           {run + here + Words{"--client=198.18.0.2"}, "--client runs all jobs on each server"},
+           {run + Words{"--server=[::1"}, "job \"job\": server: "}}) {
+    const ToolResult said = shmifperf(words);
+    EXPECT_EQ(said.status, 2) << said.err << said.out;
+    EXPECT_TRUE(has(said.err, says)) << said.err;
+  }
+  RunningServer one, other;  // that does not send to others for clients
+  const ToolResult said = shmifperf(one_way(one.address(), other.address()));
+  EXPECT_EQ(said.status, 1) << said.out;
+  EXPECT_TRUE(has(said.out, one.address() + ": refused: job \"j\": no_peer: ")) << said.out;
+  EXPECT_TRUE(has(said.out, "--allow-live")) << said.out;
+}
+
+// What a server answers to each message at each time, and what it writes into its log.
+
+/// One job without a peer.
+perf::JobsMessage one_job(const perf::OptionTexts& more = {}) {
+  perf::JobsMessage jobs;
+  perf::OptionTexts options{{"rw", "tx"}, {"engine", "null"}};
+  options.insert(options.end(), more.begin(), more.end());
+  jobs.set.jobs.push_back({"job", "here", options});
+  return jobs;
+}
+perf::JobsMessage minute_of_jobs(const perf::OptionTexts& more = {}) {
+  perf::OptionTexts options{{"runtime", "60"}, {"rate_iops", "100"}};
+  options.insert(options.end(), more.begin(), more.end());
+  return one_job(options);
+}
+
+/// One that has said hello, and was greeted.
+HandMadeClient greeted(const RunningServer& server, const std::string& host = "rig") {
+  HandMadeClient client(server.port());
+  perf::HelloMessage message = hello();
+  message.host = host;
+  EXPECT_TRUE(client.send(message));
+  EXPECT_EQ(client.receive().at("type"), "hello");
+  return client;
+}
+
+TEST(PerfServerMessages, WhatComesBeforeItsTimeIsRefusedWithItsName) {
+  RunningServer server;
+  const auto answer = [&](HandMadeClient client, const perf::Message& message) {
+    EXPECT_TRUE(client.send(message));
+    const Json refused = client.receive();
+    EXPECT_EQ(refused.at("type"), "refused");
+    EXPECT_EQ(refused.at("exit_code"), 1);
+    return refused.at("why").at(0).get<std::string>();
+  };
+  const auto stranger = [&] { return HandMadeClient(server.port()); };
+  EXPECT_EQ(answer(stranger(), perf::PingMessage{1}), "the first message must be \"hello\"");
+  EXPECT_EQ(answer(stranger(), one_job()), "\"jobs\" is not allowed at this point");
+  EXPECT_EQ(answer(stranger(), perf::StopMessage{true, 2}),
+            "\"stop\" is not allowed at this point");
+  EXPECT_EQ(answer(greeted(server), hello()), "\"hello\" is not allowed at this point");
+  EXPECT_EQ(answer(greeted(server), perf::GoMessage{1}), "\"go\" is not allowed at this point");
+  EXPECT_EQ(answer(greeted(server), perf::FinishedMessage{"{}"}),
+            "\"finished\" is not allowed at this point");
+}
+
+TEST(PerfServerMessages, WhoComesSecondIsToldWhoHasTheServerAndSinceToday) {
+  RunningServer server;
+  HandMadeClient first = greeted(server, "lab\x1b[2J");
+  ASSERT_TRUE(first.send(minute_of_jobs()));
+  ASSERT_TRUE(first.receives("prepared"));
+  EXPECT_TRUE(server.says(" (lab?[2J) has the server for 1 job\n"));
+  const std::time_t before = std::time(nullptr);
+  HandMadeClient second = greeted(server);
+  const Json busy = second.receive();
+  ASSERT_EQ(busy.at("type"), "busy");
+  EXPECT_TRUE(std::regex_match(busy.at("by").get<std::string>(),
+                               std::regex(R"(127\.0\.0\.1:[0-9]+ \(lab\?\[2J\))")))
+      << busy;
+  std::tm since{};
+  ASSERT_NE(::strptime(busy.at("since").get<std::string>().c_str(), "%Y-%m-%dT%H:%M:%SZ", &since),
+            nullptr)
+      << busy;
+  const auto seconds = before - ::timegm(&since);
+  EXPECT_TRUE(seconds >= 0 && seconds < 600) << busy;
+}
+
+// Clients that read slowly, or not at all, and what that costs the others.
+
+/// A client with hardly any room for what it does not read, so that the rest waits in the server.
+UniqueFd narrow_socket() {
+  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int room = 2048;
+  const int segment = 512;
+  EXPECT_EQ(setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &room, sizeof room), 0);
+  EXPECT_EQ(setsockopt(fd.get(), IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment), 0);
+  return fd;
+}
+
+/// Has the server run some jobs, and is told that they are prepared.
+HandMadeClient owner_of(const RunningServer& server, const perf::OptionTexts& options) {
+  HandMadeClient client(server.port(), narrow_socket());
+  EXPECT_TRUE(client.send(hello()));
+  perf::JobsMessage jobs;
+  jobs.set.jobs.push_back({"job", "here", options});
+  EXPECT_TRUE(client.send(jobs));
+  EXPECT_TRUE(client.receives("prepared"));
+  return client;
+}
+
+/// With a result of some hundred kilobytes, which it has not read.
+HandMadeClient owner_of_a_result(RunningServer& server) {
+  HandMadeClient client = owner_of(
+      server, {{"rw", "tx"}, {"rate_iops", "1000"}, {"number_ios", "50"}, {"numjobs", "20"}});
+  EXPECT_TRUE(client.send(perf::GoMessage{1}));
+  EXPECT_TRUE(server.says("has its result"));
+  return client;
+}
+
+TEST(PerfServerReaders, WhoDoesNotReadItsAnswersIsDroppedBeforeTheyFillTheMemory) {
+  RunningServer server;
+  HandMadeClient client = owner_of(server, {{"rw", "tx"}, {"runtime", "60"}});
+  std::string pings;
+  for (int i = 0; i < 1000; ++i) pings += perf::with_length(perf::encode(perf::PingMessage{1}));
+  // Far more answers than the server keeps, and the kernels of both sides.
+  for (int i = 0; i < 400 && client.send_bytes(pings); ++i) {
+  }
+  EXPECT_TRUE(server.says("it does not read its messages"));
+  EXPECT_TRUE(eventually([&] { return !server.has_jobs(); }));
+}
+
+TEST(PerfServerReaders, AResultOutlivesACrowdOfStrangers) {
+  RunningServer server;
+  HandMadeClient client = owner_of_a_result(server);
+  std::vector<std::unique_ptr<HandMadeClient>> crowd;
+  for (int i = 0; i < 60; ++i) crowd.push_back(std::make_unique<HandMadeClient>(server.port()));
+  EXPECT_TRUE(crowd.front()->is_closed_on());
+  EXPECT_TRUE(client.receives("finished"));
 }
 
 }  // namespace

@@ -4,8 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <ctime>
 #include <map>
-#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -78,5 +78,18 @@ class OwnNumbers {
  private:
   std::uint64_t next_;
 };
+
+/// A local time of the year 2026.
+inline std::time_t local_time(int month, int day, int hour, int minute, int second) {
+  std::tm parts{};
+  parts.tm_year = 126;
+  parts.tm_mon = month - 1;
+  parts.tm_mday = day;
+  parts.tm_hour = hour;
+  parts.tm_min = minute;
+  parts.tm_sec = second;
+  parts.tm_isdst = -1;
+  return std::mktime(&parts);
+}
 
 }  // namespace shmif::test

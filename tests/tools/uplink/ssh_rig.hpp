@@ -15,7 +15,7 @@
 
 #include "shmif/port.hpp"
 #include "tests/support/eventually.hpp"
-#include "tests/tools/uplink/real_ssh.hpp"
+#include "tests/tools/uplink/machines.hpp"
 
 namespace shmif::test {
 
