@@ -98,6 +98,9 @@ TEST_F(SoftwareSources, OfProcessesNeedOneThatCanBeRead) {
   tree_.put("/proc/10/io", "rchar: 1\n");
   EXPECT_EQ(io.open({10}).error().message,
             tree_.path() + "/proc/10/io is not as proc_pid_io(5) describes it");
+  put_process(10, 100, 10, "11 ");
+  tree_.put("/proc/11/io", "rchar: 1\n");
+  EXPECT_FALSE(io.open({10})) << "without its descendant's bytes, the sum would be too small";
   put_process(10, 100, 10);
   ASSERT_TRUE(io.open({10}));
   window_of(io, now_, [&] { tree_.remove("/proc/10"); });

@@ -131,9 +131,9 @@ TEST(JobFile, AnIncludeStandsForTheLinesOfItsFile) {
   const Read result = read(Files{{"main.job",
                                   "[global]\nnumjobs=4\ninclude sub/one.job ; x\n[a]\n"
                                   "include sub/two.job\nrate=2Mbit\n"},
-                                 {"sub/one.job", "rate=1Mbit\ninclude ../three.job\n"},
+                                 {"sub/one.job", "rate=1Mbit\ninclude ../${HOSTS}.job\n"},
                                  {"sub/two.job", "bs=128\n[b]\nbs=256\n"},
-                                 {"three.job", "loops=7\n"}});
+                                 {"3.job", "loops=7\n"}});
   EXPECT_EQ(result.errors, std::vector<std::string>());
   ASSERT_EQ(names(result), (std::vector<std::string>{"a", "b"}));
   EXPECT_EQ(result.set.jobs[0].loops, 7U);

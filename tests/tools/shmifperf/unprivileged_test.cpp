@@ -87,6 +87,13 @@ TEST_F(Unprivileged, WholeCpusAreRefusedWithTheSettingThatWouldPermitThem) {
   }
 }
 
+TEST_F(Unprivileged, MembwIsRefusedTheBytesOfSomebodyElsesProcess) {
+  const std::string pid = std::to_string(::getpid());
+  const ToolResult result = run_program(as_ordinary(
+      {"membw", "--source", "software", "-p", pid, "--samples", "1", "--window", "50ms"}));
+  EXPECT_TRUE(has(result.out, "/proc/" + pid + "/io: Permission denied")) << result.out;
+}
+
 TEST_F(Unprivileged, CountersOfARunAreThoseOfUserSpaceWhereNoMoreIsPermitted) {
   const Json json = json_of(
       {"run", "--name=flow", "--rw=tx", "--engine=bus", "--rate_iops=1000", "--runtime=300ms",
