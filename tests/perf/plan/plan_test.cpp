@@ -412,6 +412,7 @@ TEST(Plan, APeerRunsReceivesAndChecksAsItsJobAsksFor) {
   for (const auto& [lines, equal] : std::initializer_list<Shared>{
            {"thread", as_its_job<&JobOptions::thread>},
            {"start_delay=1", as_its_job<&JobOptions::start_delay>},
+           {"startup_timeout=5", as_its_job<&JobOptions::startup_timeout>},
            {"continue_on_error=rx", goes_on_alike<&ErrorClasses::rx>},
            {"continue_on_error=lock", goes_on_alike<&ErrorClasses::lock>},
            {"end_on=overrun", as_its_job<&JobOptions::end_on_overrun>},
@@ -419,23 +420,34 @@ TEST(Plan, APeerRunsReceivesAndChecksAsItsJobAsksFor) {
            {"ramp_time=2", as_its_job<&JobOptions::ramp_time>},
            {"drain_time=2", as_its_job<&JobOptions::drain_time>},
            {"rate_min=1k\nrate_cycle=3", as_its_job<&JobOptions::rate_cycle>},
+           {"rate_min=1k\nrate_settle=3", as_its_job<&JobOptions::rate_settle>},
            {"iodepth_batch=7", as_its_job<&JobOptions::iodepth_batch>},
            {"io_submit_mode=offload", as_its_job<&JobOptions::io_submit_mode>},
            {"payload=zero", as_its_job<&JobOptions::payload>},
            {"randseed=9", as_its_job<&JobOptions::randseed>},
            {"vlan=5\nbs=100", as_its_job<&JobOptions::vlan>},
            {"verify=0", as_its_job<&JobOptions::verify>},
+           {"do_verify=0", as_its_job<&JobOptions::do_verify>},
+           {"verify_state_save", as_its_job<&JobOptions::verify_state_save>},
            {"verify_backlog=3", as_its_job<&JobOptions::verify_backlog>},
            {"verify_async=2", as_its_job<&JobOptions::verify_async>},
            {"disable_lat", as_its_job<&JobOptions::disable_lat>},
+           {"percentile_list=50", as_its_job<&JobOptions::percentile_list>},
+           {"group_reporting", as_its_job<&JobOptions::group_reporting>},
            {"counters=page-faults", as_its_job<&JobOptions::counters>},
            {"max_latency=1ms", as_its_job<&JobOptions::max_latency>},
            {"numa_node=0", as_its_job<&JobOptions::numa_node>},
+           {"numa_cpu_nodes=0", as_its_job<&JobOptions::numa_cpu_nodes>},
+           {"numa_mem_policy=local", as_its_job<&JobOptions::numa_mem_policy>},
            {"nice=1", as_its_job<&JobOptions::nice>},
+           {"rtprio=5", as_its_job<&JobOptions::rtprio>},
            {"lockmem", as_its_job<&JobOptions::lockmem>},
            {"hugepages", as_its_job<&JobOptions::hugepages>},
            {"uid=nobody", as_its_job<&JobOptions::uid>},
+           {"gid=nogroup", as_its_job<&JobOptions::gid>},
            {"cgroup=/x", as_its_job<&JobOptions::cgroup>},
+           {"cgroup=/x\ncgroup_weight=50", as_its_job<&JobOptions::cgroup_weight>},
+           {"cgroup=/x\ncgroup_nodelete", as_its_job<&JobOptions::cgroup_nodelete>},
            {"numjobs=1\ncpus_allowed=0,1\ncpus_allowed_policy=split",
             as_its_job<&JobOptions::cpus_allowed_policy>},
        }) {
@@ -455,6 +467,9 @@ TEST(Plan, APeerIsOnTheWireOfItsJob) {
            {"allow_live", as_its_job<&JobOptions::allow_live>},
            {"engine=host\nproto=tcp", as_its_job<&JobOptions::proto>},
            {"engine=host\nproto=tcp\ncongestion=reno", as_its_job<&JobOptions::congestion>},
+           {"engine=host\nproto=tcp\nmss=1000", as_its_job<&JobOptions::mss_bytes>},
+           {"engine=host\nproto=tcp\nwindow=64k", as_its_job<&JobOptions::window_bytes>},
+           {"engine=host\nproto=tcp\ndscp=ef", as_its_job<&JobOptions::dscp>},
        }) {
     expect_shared(lines, equal);
   }
@@ -466,6 +481,10 @@ TEST(Plan, APeerThatSendsSendsAsItsJobTheOtherWayRound) {
            {"rate=1Mbit,2Mbit", other_way_round<&JobOptions::rate_bps>},
            {"rate_iops=1k,2k", other_way_round<&JobOptions::rate_fps>},
            {"rate=1Mbit\nrate_catchup=skip", as_its_job<&JobOptions::rate_catchup>},
+           {"rate=1Mbit\nrate_overhead=24", as_its_job<&JobOptions::rate_overhead_bytes>},
+           {"rate=1Mbit\nrate_process=poisson", as_its_job<&JobOptions::rate_process>},
+           {"buffer_compress_percentage=50", as_its_job<&JobOptions::buffer_compress_percentage>},
+           {"buffer_pattern=0xff", as_its_job<&JobOptions::buffer_pattern>},
            {"thinktime=2ms", as_its_job<&JobOptions::thinktime>},
            {"number_ios=3", as_its_job<&JobOptions::number_ios>},
            {"size=1m", as_its_job<&JobOptions::size_bytes>},
@@ -476,8 +495,11 @@ TEST(Plan, APeerThatSendsSendsAsItsJobTheOtherWayRound) {
   }
   for (const auto& [lines, equal] : std::initializer_list<Shared>{
            {"iodepth=4", as_its_job<&JobOptions::iodepth>},
+           {"iodepth=4\niodepth_low=1", as_its_job<&JobOptions::iodepth_low>},
            {"iodepth=4\niodepth_batch_complete_min=2",
             as_its_job<&JobOptions::iodepth_batch_complete_min>},
+           {"iodepth=4\niodepth_batch_complete_max=3",
+            as_its_job<&JobOptions::iodepth_batch_complete_max>},
        }) {
     expect_shared(std::string("rw=pingpong\n") + lines, equal);
   }
