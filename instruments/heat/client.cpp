@@ -28,7 +28,6 @@
 namespace shmif::perf {
 namespace {
 
-using heat::Answer;
 using heat::Ask;
 using heat::Request;
 using heat::SharedRange;
@@ -104,7 +103,7 @@ class Connection {
     UniqueFd pagemap;
     const auto size = receive(&pagemap, until);
     if (!size) return size.error();
-    const Answer& answer = answer_->head;
+    const heat::Answer& answer = answer_->head;
     if (*size != sizeof answer + answer.count * sizeof(SharedRange)) return malformed();
     Hello hello;
     for (std::size_t i = 0; i < answer.count; ++i) {
@@ -168,7 +167,7 @@ class Connection {
       return Error(Errc::not_supported, std::string(kNoPagemap) + ": " + file_.why());
     if (got.status == From::closed) return gone();
     if (!descriptors.empty()) *descriptor = std::move(descriptors.front());
-    const Answer& answer = answer_->head;
+    const heat::Answer& answer = answer_->head;
     if (got.bytes < sizeof answer || answer.version != heat::kVersion ||
         answer.count > answer_->ranges.size()) {
       return malformed();
@@ -186,7 +185,7 @@ class Connection {
   }
 
   struct AnswerBuffer {
-    Answer head;
+    heat::Answer head;
     std::array<SharedRange, heat::kMaxShares> ranges;
   };
 

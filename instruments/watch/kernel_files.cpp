@@ -222,7 +222,6 @@ bool FileHelper::wait() const {
 }
 
 Result<FileHelper::Answer> FileHelper::ask(const std::string& request, const std::string& path) {
-  constexpr std::size_t kMaxText = std::size_t{16} << 20U;
   const std::lock_guard guard(mutex_);
   const Error no_answer(Errc::timed_out,
                         "cannot use " + path +

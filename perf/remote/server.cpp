@@ -273,7 +273,6 @@ void Server::Impl::attend(Visitor& visitor) {
 
 void Server::Impl::hear(Visitor& visitor, const Message& message) {
   debug(Debug::remote, [&] { return visitor.name + " says \"" + type_of(message) + '"'; });
-  using Stage = Visitor::Stage;
   if (const auto* ping = std::get_if<PingMessage>(&message)) {
     if (visitor.stage == Stage::stranger)
       return refuse(visitor, {"the first message must be \"hello\""});
