@@ -323,6 +323,7 @@ TEST(Board, AnOwnerThatWasKilledWhileItWroteItsLineHidesNoLaterLine) {
     self.line = line;
     board.show(self);
     EXPECT_EQ(find(board, "a").line, line);
+    EXPECT_GT(raw.memory().lines[self.slot].sequence, 7U) << "B6: by it, readers see a change";
   }
 }
 

@@ -238,7 +238,8 @@ TEST(HeatCommand, RefusesWhatItCannotUnderstandWithAWordOfIt) {
            {{"--off", "--attrs", "5000,100000,1000000,10,1000"}, ""},
            {{"--live", "-p", pid}, "--live needs a terminal"},
            {{"--live", "-p", pid, "--json"}, "--live and --json exclude each other"},
-           {{"--live", "--show"}, "--live is not for the monitor"}}) {
+           {{"--live", "--show"}, "--live is not for the monitor"},
+           {{"--clients", "/tmp/a\nb", "--show"}, "--clients: a name with a newline"}}) {
     expect_usage_error(Words{"heat"} + words, {says});
   }
   EXPECT_EQ(shmifperf({"heat", "-p", "4194304"}).status, 1) << "no such process";
