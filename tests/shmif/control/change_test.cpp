@@ -475,6 +475,8 @@ TEST(Changes, WhoSaidThatItMovesAndDidNotHasNotMoved) {
       desk.reset();
       port.reset();
     });
+    std::optional<Port> of_its_name;
+    if (!stays) of_its_name = port_on(other, {.name = "web"});
     const auto said = request_change(bus.path(), "web", "move " + other, 300ms);
     server.join();
     ASSERT_FALSE(said) << stays << ": " << *said;
