@@ -129,7 +129,9 @@ class CaptureWriter {
   std::uint64_t written() const noexcept;
   std::uint64_t bytes() const noexcept;  ///< length of the file, including what is buffered
 
- protected:
+ private:
+  friend class PcapWriter;
+  friend class PcapngWriter;
   struct Impl;
   explicit CaptureWriter(std::unique_ptr<Impl> impl) noexcept;
   CaptureWriter(CaptureWriter&&) noexcept;
