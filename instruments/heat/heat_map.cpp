@@ -8,6 +8,7 @@
 #include <numeric>
 #include <utility>
 
+#include "base/nearest_rank.hpp"
 #include "base/text.hpp"
 
 namespace shmif::perf {
