@@ -145,6 +145,16 @@ class RunDevices : public testing::Test {
                     deed);
   }
 
+  /// Lets the interface `one` refuse long frames for a while, from the fiftieth frame on.
+  test::Meddler::Deed refuse_for_a_while() const {
+    return [this, looks = 0](const RunProgress& progress) mutable {
+      if (progress.jobs[1].rx_frames < 50 && looks == 0) return;
+      ++looks;
+      if (looks == 1) ip({"link", "set", "one", "mtu", "1000"});
+      if (looks == 2) ip({"link", "set", "one", "mtu", "1500"});
+    };
+  }
+
   std::optional<TestNamespace> space;
 };
 
@@ -206,17 +216,11 @@ TEST_F(RunDevices, SoDoesOneThatWasLeftToAThreadAndRefusedAfterTheLastSend) {
 
 TEST_F(RunDevices, EachClassOfErrorsIsTold) {
   add_cable();
-  int looks = 0;
   // What arrives at a job is damaged; what it sends is refused for a while.
   const RunResult result = run_on(
       "engine=packet\nrw=txrx\nbs=1200,900\nnumber_ios=1000\ncontinue_on_error=tx,verify\n"
       "fault_rx=corrupt=5%,seed=3\n",
-      [&](const RunProgress& progress) {
-        if (progress.jobs[1].rx_frames < 50 && looks == 0) return;
-        ++looks;
-        if (looks == 1) ip({"link", "set", "one", "mtu", "1000"});
-        if (looks == 2) ip({"link", "set", "one", "mtu", "1500"});
-      });
+      refuse_for_a_while());
   EXPECT_TRUE(passed(result));
   const JobResult& job = job_of(result, "j");
   const auto of = [&job](ErrorClass error) {
@@ -238,16 +242,10 @@ TEST_F(RunDevices, EachClassOfErrorsIsTold) {
 TEST_F(RunDevices, OrIsTriedAgainAndNothingIsLostWhereTheJobGoesOn) {
   for (const char* const mode : {"inline", "offload"}) {
     add_cable();
-    int looks = 0;
     const RunResult result =
         run_on("engine=packet\nbs=1200\nnumber_ios=2000\ncontinue_on_error=tx\nio_submit_mode=" +
                    std::string(mode) + '\n',
-               [&](const RunProgress& progress) {
-                 if (progress.jobs[1].rx_frames < 50 && looks == 0) return;
-                 ++looks;
-                 if (looks == 1) ip({"link", "set", "one", "mtu", "1000"});
-                 if (looks == 2) ip({"link", "set", "one", "mtu", "1500"});
-               });
+               refuse_for_a_while());
     EXPECT_TRUE(passed(result));
     const JobResult& sender = job_of(result, "j");
     EXPECT_GT(sender.tx.errors, 0U) << mode;
