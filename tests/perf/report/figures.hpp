@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "perf/report/table.hpp"
 #include "perf/stats/figure.hpp"
@@ -32,6 +33,19 @@ class OwnValues {
   /// A number with a fraction, 1,000 to 9,999.
   double number() { return 1000 + 8999 * next(); }
 
+  /// Begins a struct whose members draw by their keys, so that a new one changes no other.
+  double begin() { return next(); }
+  /// For the member `key` of the struct that began at `begin`. FNV-1a and one more step spread the
+  /// keys.
+  static OwnValues of(double begin, std::string_view key) {
+    std::uint64_t hash = 0xcbf29ce484222325;
+    for (const char c : key) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+    hash = (hash ^ hash >> 32U) * 0x9e3779b97f4a7c15;
+    OwnValues own;
+    own.place_ = begin + std::ldexp(static_cast<double>(hash >> 11U), -53);
+    return own;
+  }
+
  private:
   double next() {
     constexpr double kGolden = 0.6180339887498949;
@@ -44,15 +58,17 @@ class OwnValues {
 /// Gives each number of `of` that has a row a value of its own.
 template <class T>
 void fill_figures(T& of, OwnValues& own) {
-  perf::for_each_member<T>([&](const auto&, auto member) {
+  const double begin = own.begin();
+  perf::for_each_member<T>([&](const auto& row, auto member) {
+    OwnValues drawn = OwnValues::of(begin, row.key);
     using V = std::remove_reference_t<decltype(of.*member)>;
     if constexpr (std::is_same_v<V, std::uint64_t> ||
                   std::is_same_v<V, std::optional<std::uint64_t>>) {
-      of.*member = own.count();
+      of.*member = drawn.count();
     } else if constexpr (std::is_same_v<V, double>) {
-      of.*member = own.seconds();
+      of.*member = drawn.seconds();
     } else if constexpr (std::is_same_v<V, std::optional<double>>) {
-      of.*member = own.number();
+      of.*member = drawn.number();
     }
   });
 }
