@@ -24,6 +24,14 @@ inline std::vector<std::string_view> split(std::string_view text, char at) {
   }
 }
 
+/// The lines of `text`, without their newlines; the last may lack its own. The lines are views into
+/// `text`. Errors: throws std::bad_alloc.
+inline std::vector<std::string_view> lines_in(std::string_view text) {
+  std::vector<std::string_view> lines = split(text, '\n');
+  if (lines.back().empty()) lines.pop_back();
+  return lines;
+}
+
 /// "1 frame", "2 frames". `more`: the plural, if it is not `one` with an s.
 inline std::string counted(std::uint64_t count, const std::string& one,
                            const std::string& more = {}) {

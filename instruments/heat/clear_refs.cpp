@@ -6,8 +6,8 @@
 
 #include "base/files.hpp"
 #include "base/quantity.hpp"
+#include "base/text.hpp"
 #include "instruments/heat/source.hpp"
-#include "instruments/watch/lines.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -144,7 +144,7 @@ class ClearRefs : public HeatSource {
 
 Result<std::vector<MappingUse>> read_smaps(std::string_view text) {
   std::vector<MappingUse> uses;
-  for (const std::string_view line : lines_in(text)) {
+  for (const std::string_view line : base::lines_in(text)) {
     if (auto mapping = read_mapping(line)) {
       uses.push_back(*std::move(mapping));
     } else if (uses.empty()) {

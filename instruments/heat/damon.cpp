@@ -12,7 +12,6 @@
 #include "base/quantity.hpp"
 #include "base/text.hpp"
 #include "instruments/heat/page_scan.hpp"
-#include "instruments/watch/lines.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
@@ -122,7 +121,7 @@ Result<std::vector<AddressRange>> physical_memory(const KernelFiles& files) {
   if (!text) return text.error();
   std::vector<AddressRange> ranges;
   bool is_hidden = false;
-  for (const std::string_view line : lines_in(*text)) {
+  for (const std::string_view line : base::lines_in(*text)) {
     const auto range = read_memory_line(line);
     // Without the privilege, each line shows 00000000-00000000.
     if (range && *range == AddressRange{0, 1}) is_hidden = true;
@@ -286,7 +285,7 @@ class DamonSource : public HeatSource {
     const auto text = files_.read("/proc/" + std::to_string(process_.number) + "/maps");
     if (!text) return Error::from_errno(ESRCH, "cannot watch it");
     std::vector<NamedRange> ranges;
-    for (const std::string_view line : lines_in(*text)) {
+    for (const std::string_view line : base::lines_in(*text)) {
       const auto mapped = base::read_maps_line(line);
       if (!mapped) continue;
       const std::size_t name = std::min(line.find_first_of("/["), line.size());

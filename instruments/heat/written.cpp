@@ -19,11 +19,11 @@
 #include <utility>
 
 #include "base/files.hpp"
+#include "base/text.hpp"
 #include "base/unique_fd.hpp"
 #include "instruments/heat/page_scan.hpp"
 #include "instruments/heat/source.hpp"
 #include "instruments/watch/exec_stop.hpp"
-#include "instruments/watch/lines.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
@@ -86,7 +86,7 @@ struct WritableMapping {
 
 std::vector<WritableMapping> read_writable(const std::string& maps) {
   std::vector<WritableMapping> found;
-  for (const std::string_view each : lines_in(maps)) {
+  for (const std::string_view each : base::lines_in(maps)) {
     const std::string line(each);
     const auto mapped = base::read_maps_line(line);
     const std::size_t permissions = line.find(' ');

@@ -10,10 +10,10 @@
 #include <utility>
 
 #include "base/quantity.hpp"
+#include "base/text.hpp"
 #include "instruments/membw/pmu_source.hpp"
 #include "instruments/membw/resctrl.hpp"
 #include "instruments/membw/software_source.hpp"
-#include "instruments/watch/lines.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
@@ -570,7 +570,7 @@ constexpr unsigned kPerfmon = 38;
 bool may_count_all(const KernelFiles& files) {
   const auto status = files.read("/proc/self/status");
   constexpr std::string_view kEffective = "CapEff:\t";
-  for (const std::string_view line : lines_in(status ? std::string_view(*status) : "")) {
+  for (const std::string_view line : base::lines_in(status ? std::string_view(*status) : "")) {
     if (!line.starts_with(kEffective)) continue;
     const auto mask = base::read_digits(line.substr(kEffective.size()), 16);
     return mask && ((*mask >> kSysAdmin | *mask >> kPerfmon) & 1U) != 0;

@@ -10,7 +10,6 @@
 
 #include "base/quantity.hpp"
 #include "base/text.hpp"
-#include "instruments/watch/lines.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
@@ -62,7 +61,7 @@ std::optional<std::uint64_t> grown_by(std::uint64_t before, std::uint64_t after)
 
 Result<std::string> read_assign_mode(std::string_view text) {
   std::string mode;
-  for (const std::string_view line : lines_in(text)) {
+  for (const std::string_view line : base::lines_in(text)) {
     if (!line.starts_with('[') || !line.ends_with(']')) continue;
     if (!mode.empty() || line.size() <= 2)
       return not_a(text, "a list of modes with one in brackets");
@@ -74,7 +73,7 @@ Result<std::string> read_assign_mode(std::string_view text) {
 
 Result<MbmAssignments> read_mbm_assignments(std::string_view text) {
   MbmAssignments assignments;
-  for (const std::string_view line : lines_in(text)) {
+  for (const std::string_view line : base::lines_in(text)) {
     const std::size_t colon = line.find(':');
     if (colon == std::string_view::npos || colon == 0) return not_a(line, "EVENT:DOMAIN=STATE");
     auto& domains = assignments[std::string(line.substr(0, colon))];
@@ -102,7 +101,7 @@ std::optional<unsigned> l3_domain_of(std::string_view name) {
 std::optional<std::string> resctrl_mount_in(std::string_view mounts) {
   constexpr std::size_t kPath = 1;
   constexpr std::size_t kType = 2;
-  for (const std::string_view line : lines_in(mounts)) {
+  for (const std::string_view line : base::lines_in(mounts)) {
     const auto words = base::split(line, ' ');
     if (words.size() > kType && words[kType] == "resctrl" && words[kPath].starts_with('/')) {
       return without_escapes(words[kPath]);
@@ -113,7 +112,7 @@ std::optional<std::string> resctrl_mount_in(std::string_view mounts) {
 
 Result<std::vector<int>> read_tasks(std::string_view text) {
   std::vector<int> tasks;
-  for (const std::string_view line : lines_in(text)) {
+  for (const std::string_view line : base::lines_in(text)) {
     const auto number = base::read_digits(line);
     if (!number || *number == 0 || *number > std::numeric_limits<int>::max()) {
       return not_a(line, "the number of a task");
@@ -362,7 +361,7 @@ constexpr double kNanosecondsInSecond = 1e9;
 bool kernel_has_resctrl(const KernelFiles& files) {
   const auto text = files.read("/proc/filesystems");
   if (!text) return false;
-  return std::ranges::any_of(lines_in(*text),
+  return std::ranges::any_of(base::lines_in(*text),
                              [](std::string_view line) { return line.ends_with("\tresctrl"); });
 }
 
@@ -417,7 +416,7 @@ Result<std::vector<std::string>> ResctrlSource::find_events(const KernelFiles& f
   const std::string file = mount_point + "/info/L3_MON/mon_features";
   const auto text = files.read(file);
   std::vector<std::string> events;
-  for (const std::string_view line : lines_in(text ? std::string_view(*text) : "")) {
+  for (const std::string_view line : base::lines_in(text ? std::string_view(*text) : "")) {
     if (line == kTotal || line == kLocal) events.emplace_back(line);
   }
   if (!events.empty()) return events;

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "base/quantity.hpp"
-#include "instruments/watch/lines.hpp"
+#include "base/text.hpp"
 #include "shmif/debug/debug.hpp"
 
 namespace shmif::perf {
@@ -103,7 +103,7 @@ Error not_possible(const Allotment& each, const std::string& why) {
 /// Whether bandwidth is in MB/s and not a share: resctrl was mounted with -o mba_MBps.
 bool counts_megabytes(const KernelFiles& files) {
   const auto mounts = files.read("/proc/mounts");
-  for (const std::string_view line : lines_in(mounts ? std::string_view(*mounts) : "")) {
+  for (const std::string_view line : base::lines_in(mounts ? std::string_view(*mounts) : "")) {
     if (line.find(" resctrl ") != std::string_view::npos &&
         line.find("mba_MBps") != std::string_view::npos) {
       return true;
@@ -141,13 +141,14 @@ Result<void> check_mask(const KernelFiles& files, const std::string& info, const
   if (!mask) return not_possible(each, "a mask is a number in hexadecimal digits");
   const auto text = files.read(info + "/cbm_mask");
   if (!text) return text.error();
-  const auto whole = mask_of(trimmed(lines_in(*text).empty() ? "" : lines_in(*text).front()));
+  const auto whole =
+      mask_of(trimmed(base::lines_in(*text).empty() ? "" : base::lines_in(*text).front()));
   if (!whole) return Error(Errc::bad_argument, files.path(info + "/cbm_mask") + " has no mask");
   const auto least = files.read_number(info + "/min_cbm_bits");
   if (!least) return least.error();
   if ((*mask & ~*whole) != 0) {
     return not_possible(each, "the mask has bits outside of the cache's mask " +
-                                  std::string(lines_in(*text).front()));
+                                  std::string(base::lines_in(*text).front()));
   }
   const int run = std::countr_one(*mask == 0 ? 0 : *mask >> std::countr_zero(*mask));
   // Kernels before Linux 6.7 do not have this file, and check the mask themselves.

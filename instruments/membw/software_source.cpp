@@ -8,9 +8,9 @@
 
 #include "base/files.hpp"
 #include "base/quantity.hpp"
+#include "base/text.hpp"
 #include "instruments/membw/resctrl.hpp"
 #include "instruments/watch/capability.hpp"
-#include "instruments/watch/lines.hpp"
 #include "instruments/watch/process.hpp"
 #include "shmif/bus.hpp"
 
@@ -69,7 +69,7 @@ void add_growth(Growth& growth, std::uint64_t before, std::uint64_t after,
 Result<CopiedBytes> read_process_io(std::string_view text) {
   CopiedBytes bytes;
   std::size_t found = 0;
-  for (const std::string_view line : lines_in(text)) {
+  for (const std::string_view line : base::lines_in(text)) {
     const std::size_t colon = line.find(": ");
     const std::string_view name = line.substr(0, colon);
     if (name != "rchar" && name != "wchar") continue;
@@ -88,7 +88,7 @@ Result<std::map<std::string, CopiedBytes>> read_net_devices(std::string_view tex
   constexpr std::size_t kColumns = 16;
   constexpr std::size_t kSent = 8;
   const Error other(Errc::bad_argument, "not as proc_pid_net(5) describes it");
-  const auto lines = lines_in(text);
+  const auto lines = base::lines_in(text);
   if (lines.size() < kHeadLines || !text.ends_with('\n')) return other;
   std::map<std::string, CopiedBytes> devices;
   for (std::size_t at = kHeadLines; at < lines.size(); ++at) {
