@@ -23,7 +23,7 @@ TEST(CompareFigures, OfAJobAreThoseOfItsResult) {
   for (const Json& job : json.at("jobs")) {
     const auto expect = [&](const char* name, const char* object, const char* key, bool decides) {
       ASSERT_NE(next, c.figures.end());
-      EXPECT_EQ(next->job, job.at("jobname"));
+      EXPECT_EQ(next->job, job.at("jobname").get<std::string>());
       EXPECT_EQ(next->figure, name);
       EXPECT_EQ(next->before, job.at(object).at(key).get<double>()) << name;
       EXPECT_EQ(next->after, next->before) << name;

@@ -177,7 +177,7 @@ Sample netbsd_at(int seconds, std::uint64_t last, std::optional<std::uint64_t> f
                  std::optional<std::uint64_t> bytes) {
   Sample sample = sample_at(seconds, 0, {});
   sample.info.last = last;
-  sample.info.netbsd.emplace();
+  sample.info.netbsd = BusInfo::Netbsd{};
   sample.info.netbsd->frames_in_ring = frames;
   sample.info.netbsd->bytes_in_ring = bytes;
   return sample;
