@@ -152,14 +152,12 @@ LabRunOptions run_options(const Arguments& args, const Lab& lab) {
   LabRunOptions options;
   options.seed = args.count("seed");
   options.results = args.text("artifacts").value_or(lab.name + ".out");
-  if (options.results.empty()) throw UsageError{"--artifacts \"\" names no folder (give one)"};
   const std::string keep = args.text("keep").value_or("failed");
   if (keep != "failed" && keep != "always") {
     throw UsageError{"--keep \"" + keep + "\" is neither failed nor always"};
   }
   options.keep_results = keep == "always";
   if (const auto junit = args.text("junit")) {
-    if (junit->empty()) throw UsageError{"--junit \"\" names no file (give one)"};
     if (*junit == "-") {
       throw UsageError{
           "--junit -: standard output has the output of the hosts (give a file; ./- is one of that "

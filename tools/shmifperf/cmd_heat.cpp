@@ -209,7 +209,6 @@ HeatRequest request_of(const Arguments& args) {
   request.backend = heat_setting<perf::read_heat_backend>(args, "backend");
   if (request.backend == perf::HeatBackend::written) throw UsageError{kWrittenIsOfPrograms};
   if (const auto path = args.text("bus")) {
-    if (request.targets) throw UsageError{"--bus and -p exclude each other"};
     request.targets = processes_on(*path, args.given("clients"));
     // The heat of a bus consists only of processes that take part.
     if (!request.backend) request.backend = perf::HeatBackend::client;

@@ -235,6 +235,8 @@ TEST_F(Up, DetachedRunsUntilDownAndBothCanBeRepeated) {
   ASSERT_NE(bus, listed["buses"].end());
   EXPECT_EQ((*bus)["live_ports"], 1);
   EXPECT_EQ((*bus)["lab"], "lab");
+  EXPECT_TRUE(contains(run_tool({"stat", "lab"}).err,
+                       "lab is a lab: name a bus of it, as " + file("lab.b")));
   const ToolResult second = up(path);
   EXPECT_EQ(second.status, 1);
   EXPECT_TRUE(contains(second.err, "is up already"));
@@ -289,6 +291,15 @@ TEST_F(Up, AHostWithoutItsFilesOrItsProgramIsNotStartedAlsoIfItMayFail) {
     EXPECT_FALSE(std::filesystem::exists(file("ran"))) << keys;
     expect_no_trace();
   }
+}
+
+TEST_F(Up, DownKillsALabThatDoesNotEndInTheTimeThatItHas) {
+  ASSERT_EQ(up(lab("host.a = { on = \"b\", ip = \"198.18.0.1/24\" }\n"), {"--detach"}).status, 0);
+  const pid_t controller = state()["pid"];
+  ::kill(controller, SIGSTOP);
+  EXPECT_EQ(run_tool({"down", "lab", "--timeout", "0.1"}).status, 0);
+  EXPECT_TRUE(is_gone(controller));
+  expect_no_trace();
 }
 
 TEST_F(Up, WhatAKilledControllerAndGuardianLeaveIsRemovedByTheNext) {

@@ -180,6 +180,32 @@ TEST_F(Changing, ATapLosesItsCarrierAndMoves) {
   EXPECT_EQ(ended.status, 0) << ended.err;
 }
 
+TEST_F(Changing, ABridgeToATapTakesWhatTheTapWould) {
+  if (::geteuid() != 0) GTEST_SKIP() << "tap needs root";
+  const auto a = host("a", "sleep 600", {"--ip", "198.18.0.1/24"});
+  Tool bridge({"unshare", "-n", shmifctl_path(), "bridge", "bus:" + rig_.path(), "tap:lab0",
+               "--port-name", "lab0", "--fault", "delay=1ms"});
+  if (!rig_.wait_for_port("lab0")) GTEST_SKIP() << "no TAP devices here: " << bridge.finish().err;
+  const auto ip = [&](const Words& words) {
+    return run_program(Words{"nsenter", "-t", std::to_string(bridge.pid()), "-n", "ip"} + words)
+        .out;
+  };
+  ip({"address", "add", "198.18.0.9/24", "dev", "lab0"});
+  ASSERT_TRUE(eventually([&] { return reaches("a", "198.18.0.9"); }));
+  done("link", {"lab0", "--down"});
+  EXPECT_TRUE(contains(ip({"link", "show", "lab0"}), "NO-CARRIER"));
+  EXPECT_FALSE(reaches("a", "198.18.0.9"));
+  done("link", {"lab0", "--up"});
+  EXPECT_TRUE(eventually([&] { return reaches("a", "198.18.0.9"); }));
+  for (const char* const way : {"in", "out"}) {
+    done("fault", {"lab0", way + std::string(":loss=100%")});
+    EXPECT_FALSE(reaches("a", "198.18.0.9")) << way;
+    done("fault", {"lab0", "--none"});
+    EXPECT_TRUE(eventually([&] { return reaches("a", "198.18.0.9"); })) << way;
+  }
+  EXPECT_GT(port_in_stat("lab0").at("line_tx_dropped_frames"), 0);
+}
+
 TEST_F(Changing, APartitionKeepsItsGroupsApartAlsoWhenAHostComesAgain) {
   const auto a = host("a", "sleep 600", {"--ip", "198.18.0.1/24"});
   const auto b = host("b", "sleep 600", {"--ip", "198.18.0.2/24"});

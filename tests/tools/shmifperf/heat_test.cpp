@@ -236,6 +236,7 @@ TEST(HeatCommand, RefusesWhatItCannotUnderstandWithAWordOfIt) {
            {{"--on", "-p", "1", "--windows", "3"}, "--windows"},
            {{"--status", "-p", "1"}, ""},
            {{"--off", "--attrs", "5000,100000,1000000,10,1000"}, ""},
+           {{"--bus", "x", "-p", pid}, "--bus cannot be given with -p"},
            {{"--live", "-p", pid}, "--live needs a terminal"},
            {{"--live", "-p", pid, "--json"}, "--live and --json exclude each other"},
            {{"--live", "--show"}, "--live is not for the monitor"},
