@@ -105,17 +105,22 @@ class ForeignLink {
   /// One call takes at most this many frames, even if all of them are dropped.
   static constexpr unsigned kMaxFramesPerReceive = 1024;
   static constexpr unsigned kMaxMessages = 64;  ///< in one call
+  /// More than the queue of any protocol holds. A program that has left can still fill its queue.
+  static constexpr unsigned kMaxLeft = 1U << 16U;
 
   Self& self() noexcept { return static_cast<Self&>(*this); }
   void serve_socket() noexcept;
   bool serve_message();
 
   unsigned busy_ = 0;  ///< calls of receive() since it looked for messages
+  /// Frames that receive() may still take from the queue of a program that has left.
+  unsigned left_ = kMaxLeft;
 };
 
 template <class Self>
 void ForeignLink<Self>::end_corrupt(const std::string& reason) noexcept {
   if (has_ended()) return;
+  left_ = 0;
   self().tell_end(reason);
   connection_.end_corrupt(reason);
 }
@@ -171,11 +176,11 @@ template <class Self>
 SendResult ForeignLink<Self>::send(std::span<const FrameView> frames) noexcept {
   SendResult result;
   if (frames.empty()) return result;
-  if (has_ended()) return {0, Errc::link_ended};
+  if (left_ == 0) return {0, Errc::link_ended};
   for (const FrameView& frame : frames) {
     result.error = self().refusal_of(frame);
     if (result.error) break;
-    if (!self().may_send()) {
+    if (has_ended() || !self().may_send()) {
       not_ready_.add();
     } else if (const Put put = self().put(frame); put != Put::done) {
       if (put == Put::full) break;
@@ -194,12 +199,14 @@ ReceiveResult ForeignLink<Self>::receive(FrameBatch& into) noexcept {
   ReceiveResult result;
   const std::size_t before = into.size();
   bool looked = false;
-  for (unsigned frames = 0; !has_ended() && !into.full() && frames < kMaxFramesPerReceive;) {
+  for (unsigned frames = 0; left_ > 0 && !into.full() && frames < kMaxFramesPerReceive;) {
     const Got got = self().get(into);
     if (got == Got::frame || got == Got::dropped) {
       ++frames;
+      if (has_ended()) --left_;
       continue;
     }
+    if (got == Got::none && has_ended()) left_ = 0;
     if (got == Got::no_space || looked || into.size() > before) break;
     serve_socket();  // it may start the queues
     looked = true;
@@ -207,9 +214,12 @@ ReceiveResult ForeignLink<Self>::receive(FrameBatch& into) noexcept {
   if (into.size() > before) self().took_frames();
   if (++busy_ > kBusyReceives) serve_socket();
   self().give_back();
-  if (!is_sound() && self().memory_lost()) into.drop(before, into.size());
+  if (!is_sound() && self().memory_lost()) {
+    into.drop(before, into.size());
+    left_ = 0;
+  }
   result.frames = into.size() - before;
-  if (has_ended() && result.frames == 0 && !into.full())
+  if (has_ended() && left_ == 0 && result.frames == 0 && !into.full())
     result.error = connection_.take_corrupt() ? Errc::corrupt : Errc::link_ended;
   return result;
 }

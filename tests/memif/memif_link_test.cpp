@@ -416,6 +416,25 @@ TEST(MemifLink, EndsWithoutASignalIfTheClientHasGoneBeforeAReply) {
   }
 }
 
+// As DPDK's testpmd does when it is told to end.
+TEST(MemifLink, TakesWhatTheClientHadSentBeforeItLeft) {
+  MemifPair pair;
+  std::vector<Bytes> frames;
+  for (unsigned i = 0; i < 100; ++i) frames.push_back(make_frame(60 + i, i));
+  ASSERT_EQ(pair.client().send(frames), frames.size());
+  ASSERT_TRUE(pair.client().tell(memif::make_message(memif::MessageType::disconnect)));
+  std::vector<Bytes> got;
+  FrameBatch two(2, 4096);
+  std::error_code error;
+  while (!error) {
+    two.clear();
+    error = pair.link().receive(two).error;
+    for (const FrameView& each : two.frames()) got.push_back(to_bytes(each));
+  }
+  EXPECT_TRUE(same_frames(frames, got));
+  EXPECT_EQ(error, Errc::link_ended);
+}
+
 TEST(MemifLink, EndsWhenTheClientTakesItsLeave) {
   MemifPair pair;
   memif::Disconnect leave;
