@@ -109,6 +109,20 @@ bool has_single_address(nl_sock* socket, int index, int family) {
   return false;
 }
 
+/// Waits until frames to an address of this machine stay here. The kernel adds this route of an
+/// optimistic address in the background.
+void wait_for_local_route(nl_sock* socket, const IpAddress& address) {
+  constexpr int kLooks = 3000;  // of a millisecond each
+  const NlAddrPtr to = to_nl(address, address.bits());
+  for (int i = 0; to && i < kLooks; ++i) {
+    rtnl_route* found = nullptr;
+    if (rtnl_route_lookup(socket, to.get(), &found) < 0) return;
+    const RoutePtr route(found);
+    if (rtnl_route_get_type(route.get()) == RTN_LOCAL) return;
+    ::poll(nullptr, 0, 1);
+  }
+}
+
 /// A default route of the main table; null if there is no memory.
 RoutePtr rtnl_default_route(int index, const IpAddress& gateway, unsigned flags) {
   RoutePtr route(rtnl_route_alloc());
@@ -175,6 +189,7 @@ Result<void> Netlink::add_address(const std::string& name, const Cidr& cidr, boo
     if (!no_ipv6.empty()) return Error::from_errno(EAFNOSUPPORT, what, no_ipv6);
     return libnl_failure(e, what);
   }
+  if (optimistic) wait_for_local_route(impl_->socket.get(), cidr.address);
   return {};
 }
 
