@@ -184,6 +184,10 @@ class LabChecker {
       for (const LabName& each : capture.buses) {
         expect_bus(each);
         ++ports[each.value];
+        if (&*std::ranges::find(capture.buses, each.value, &LabName::value) != &each) {
+          problems_.error(each.place, "capture." + capture.name + " is on bus \"" + each.value +
+                                          "\" twice: it has each frame once");
+        }
       }
     }
     for (const LabGateway& each : lab_.gateways) {
@@ -337,13 +341,13 @@ class LabChecker {
         break;
       case LabEvent::What::stop:
       case LabEvent::What::start:
-        if (!event.host.value.empty()) expect_program(event.host);
+        if (event.host.place.line != 0) expect_program(event.host);
         break;
     }
   }
 
   void check_line(const LabEvent& event) {
-    if (event.host.value.empty() || !expect_host(event.host)) return;
+    if (event.host.place.line == 0 || !expect_host(event.host)) return;
     if (event.what == LabEvent::What::move) check_move(event);
     for (const LabHost* const host : lab_.find_hosts(event.host.value)) {
       if (event.bus.value.empty()) {
