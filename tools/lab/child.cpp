@@ -128,14 +128,6 @@ Result<LabChild> LabChild::start(const ChildWish& wish) {
   return child;
 }
 
-LabChild& LabChild::operator=(LabChild&& other) noexcept {
-  std::swap(pid_, other.pid_);
-  std::swap(process_, other.process_);
-  std::swap(output_, other.output_);
-  std::swap(line_, other.line_);
-  return *this;
-}
-
 LabChild::~LabChild() {
   if (pid_ <= 0) return;
   ::kill(pid_, SIGKILL);

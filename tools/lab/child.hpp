@@ -52,7 +52,6 @@ class LabChild {
         process_(std::move(other.process_)),
         output_(std::move(other.output_)),
         line_(std::move(other.line_)) {}
-  LabChild& operator=(LabChild&& other) noexcept;
   ~LabChild();
 
   pid_t pid() const noexcept { return pid_; }

@@ -118,8 +118,7 @@ constexpr LabKey kFileRows[] = {
 
 /// Whether a key that a table does not take is one of the whole lab. In TOML, everything after a
 /// line [host.a] belongs to that host, up to the next such line.
-bool is_key_of_lab(const LabValue::Entry& entry, const LabTable& known) {
-  if (&known == &kLabKeys) return false;
+bool is_key_of_lab(const LabValue::Entry& entry) {
   return std::ranges::any_of(kLabRows, [&](const LabKey& each) {
     return entry.key == each.name &&
            (each.kinds & static_cast<std::uint8_t>(entry.value.kind)) != 0;
@@ -168,7 +167,7 @@ LabTableReader::LabTableReader(const LabValue& table, const LabTable& known, Lab
         known.keys, [&](const LabKey& each) { return entry.key == each.name; });
     const bool fits =
         row != known.keys.end() && (row->kinds & static_cast<std::uint8_t>(entry.value.kind)) != 0;
-    if (!fits && is_key_of_lab(entry, known)) {
+    if (!fits && is_key_of_lab(entry)) {
       problems.error(entry.place, "\"" + entry.key + "\" belongs to the lab, not to this " +
                                       known.name + ": write it before the first line [...]");
     } else if (row == known.keys.end()) {
@@ -197,11 +196,8 @@ LabTableReader::LabTableReader(const LabValue& table, const LabTable& known, Lab
 const LabValue* LabTableReader::find(const char* key) const noexcept {
   const LabValue* const value = table_.find(key);
   if (value == nullptr) return nullptr;
-  for (const LabKey& row : known_.keys) {
-    if (std::string_view(row.name) != key) continue;
-    return (row.kinds & static_cast<std::uint8_t>(value->kind)) != 0 ? value : nullptr;
-  }
-  return nullptr;
+  const auto row = std::ranges::find(known_.keys, std::string_view(key), &LabKey::name);
+  return (row->kinds & static_cast<std::uint8_t>(value->kind)) != 0 ? value : nullptr;
 }
 
 std::optional<std::string> LabTableReader::text(const char* key) const {
@@ -258,14 +254,14 @@ std::optional<std::uint64_t> LabTableReader::size(const char* key) const {
 
 std::optional<bool> LabTableReader::boolean(const char* key) const {
   const LabValue* const value = find(key);
-  if (value == nullptr || value->kind != ValueKind::boolean) return std::nullopt;
+  if (value == nullptr) return std::nullopt;
   return value->boolean;
 }
 
 std::optional<std::int64_t> LabTableReader::integer(const char* key, std::int64_t min,
                                                     std::int64_t max) const {
   const LabValue* const value = find(key);
-  if (value == nullptr || value->kind != ValueKind::integer) return std::nullopt;
+  if (value == nullptr) return std::nullopt;
   if (value->integer < min || value->integer > max) {
     problems_.error(value->place, '"' + std::string(key) + "\" is " +
                                       std::to_string(value->integer) + ", and can be " +

@@ -1,7 +1,6 @@
 #include "tools/lab/lab.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
@@ -56,20 +55,9 @@ void read_bus(const LabValue::Entry& entry, Lab& lab, LabProblems& problems) {
   if (const auto mtu = reader.integer("mtu", 68, 65521)) {
     bus.options.mtu = static_cast<std::uint32_t>(*mtu);
   }
-  if (const auto bytes = reader.size("ring")) {
-    if (*bytes >= (64U << 10U) && *bytes <= (1U << 30U) && std::has_single_bit(*bytes)) {
-      bus.options.ring_bytes = *bytes;
-    } else {
-      const LabValue& ring = *reader.find("ring");
-      reader.error("ring",
-                   "a ring has a power of two from 64K to 1G bytes, not " +
-                       (ring.kind == ValueKind::text ? ring.text : std::to_string(ring.integer)));
-    }
-  }
+  if (const auto bytes = reader.size("ring")) bus.options.ring_bytes = *bytes;
   const Result<void> fits = bus::check_ring(bus.options.ring_bytes, bus.options.mtu);
-  if (!fits && fits.error().code == Errc::ring_too_small) {
-    reader.error(reader.has("ring") ? "ring" : "mtu", fits.error().message);
-  }
+  if (!fits) reader.error("ring", fits.error().message);
   const bool pauses = reader.choice("flow", {"ethernet", "pause"}) == "pause";
   bus.options.flow = pauses ? Flow::pause : Flow::ethernet;
   if (const auto path = reader.text("path")) {

@@ -219,8 +219,7 @@ void read_perf(const LabValue::Entry& entry, Lab& lab, LabProblems& problems) {
     check_engines(perf.options, problems);
     for (const LabPerfJob& job : perf.jobs) check_engines(job.options, problems);
   }
-  if (perf.file.value.empty() && perf.options.empty() && perf.jobs.empty() &&
-      !reader.has("options") && !reader.has("jobs") && !reader.has("file")) {
+  if (!reader.has("options") && !reader.has("jobs") && !reader.has("file")) {
     problems.error(entry.place, "perf." + entry.key +
                                     " says nothing of what it does: write options = { rw = \"tx\", "
                                     "... }, jobs.NAME = { ... } or file = \"FILE.job\"");

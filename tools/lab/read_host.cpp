@@ -23,8 +23,8 @@ constexpr std::size_t kLongestHostName = 31;  // of a port
 constexpr std::array kNamesOfLoopback{"localhost", "ip6-localhost", "ip6-loopback"};
 constexpr std::size_t kMaxFileContents = 64U << 10U;
 
-/// `address` plus `steps`, in the order of the numbers. Empty after the last address.
-std::optional<tap::IpAddress> counted_up(tap::IpAddress address, unsigned steps) {
+/// `address` plus `steps`, in the order of the numbers.
+tap::IpAddress counted_up(tap::IpAddress address, unsigned steps) {
   const unsigned size = address.bits() / 8;
   unsigned carry = steps;
   for (unsigned at = size; at-- > 0 && carry != 0;) {
@@ -32,7 +32,6 @@ std::optional<tap::IpAddress> counted_up(tap::IpAddress address, unsigned steps)
     address.bytes[at] = static_cast<std::uint8_t>(sum & 0xFFU);
     carry = sum >> 8U;
   }
-  if (carry != 0) return std::nullopt;
   return address;
 }
 
@@ -230,10 +229,10 @@ class HostReader {
       return;
     }
     if (steps_ > 0 && !counts_itself(item.place)) {
-      const auto next = counted_up(cidr->address, steps_);
-      const bool inside = next && tap::is_on_link(*next, {*cidr});
+      const tap::IpAddress next = counted_up(cidr->address, steps_);
+      const bool inside = tap::is_on_link(next, {*cidr});
       const Result<tap::Cidr> counted =
-          inside ? tap::Cidr::parse(next->to_string() + '/' + std::to_string(cidr->prefix))
+          inside ? tap::Cidr::parse(next.to_string() + '/' + std::to_string(cidr->prefix))
                  : Result<tap::Cidr>(Error(Errc::bad_argument, "it is outside"));
       if (!counted) {
         problems_.error(item.place, "the network of " + item.text + " has no address for host " +
