@@ -410,7 +410,7 @@ void Options::refuse_odd_values(const std::vector<std::string>& words) const {
     }
     if (i + 1 == words.size() || !takes_next_word(word).value_or(false)) continue;
     const std::string& next = words[i + 1];
-    if (next.starts_with("--") && next.size() > 2 && takes_next_word(next)) {
+    if (next.starts_with("--") && takes_next_word(next)) {
       throw UsageError{word + " needs a value, and " + next.substr(0, next.find('=')) +
                        " is an option (is a variable of your shell empty?)"};
     }

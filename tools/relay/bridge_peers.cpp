@@ -484,7 +484,7 @@ class ProgramServer {
         ++it;
         continue;
       }
-      if (it->thread.joinable()) it->thread.join();
+      it->thread.join();
       settle(*it);
       it = clients_.erase(it);
     }

@@ -171,9 +171,6 @@ class PeerPort {
   PeerPort(const PeerBridge& bridge, const std::string& name, milliseconds patience);
 
   Port& port() { return line_->port(); }
-  /// The line between the port and the program. Its faults and its carrier may be changed while
-  /// carry() runs, by a function that its loop calls.
-  tap::Line& line() { return *line_; }
 
   /// Carries frames between the port and `peer` until one of them ends, or `stop` is readable.
   /// `account` gets what was carried and what `drops` returns. Result: how it ended.
