@@ -131,10 +131,11 @@ gateway = "198.18.0.9"
 mac = "52:54:00:00:00:09"
 forward = true
 env = { WORD = "it's" }
+dns = "198.18.0.53"
 container = "-v \"$PWD/lab.toml:/lab.toml\" docker.io/library/busybox"
 run = """
 echo $WORD $SHMIF_LAB-$SHMIF_HOST; hostname; ip -o -4 address show b; ip route
-cat /sys/class/net/b/address /proc/sys/net/ipv4/ip_forward
+cat /etc/resolv.conf /sys/class/net/b/address /proc/sys/net/ipv4/ip_forward
 ping -q -c 1 -W 20 x && exec httpd -f -p 80 -h /
 """
 ready = "tcp 80"
@@ -147,7 +148,7 @@ run = "busybox wget -q -O - http://box/lab.toml | cmp - lab.toml"
   const std::string log = text_of(file("out/box.log"));
   for (const char* const part :
        {"it's lab-box\nbox\n", "inet 198.18.0.1/24", "default via 198.18.0.9 dev b",
-        "\n52:54:00:00:00:09\n1\n", "1 packets received"}) {
+        "\nnameserver 198.18.0.53\n52:54:00:00:00:09\n1\n", "1 packets received"}) {
     EXPECT_TRUE(contains(log, part));
   }
   EXPECT_TRUE(contains(r.out, "box | it's lab-box\n"));
@@ -192,6 +193,10 @@ TEST_F(LabContainer, IsRefusedByCheckWherePodmanWouldRefuseItsWords) {
            {"--none x", "unknown flag: --none"},
            {"x -v a:b" + run, "words behind the image"},
            {"--name=y x", "the option --name"},
+           {"--net none x", "the option --net,"},
+           {"--network none x", "the option --network,"},
+           {"--pod y x", "the option --pod,"},
+           {"--entrypoint y x", ""},
            {"--entrypoint y x" + run, "an --entrypoint"},
            {"--rm -v a:b -e \"A=1 2\" x" + run, ""},
            {"x y", ""}}) {
@@ -201,6 +206,8 @@ TEST_F(LabContainer, IsRefusedByCheckWherePodmanWouldRefuseItsWords) {
     EXPECT_EQ(said.err.find("lab.toml:2:36: the `container`") != std::string::npos, !why.empty());
     EXPECT_TRUE(contains(said.err, why)) << words;
   }
+  run_tool({"check", lab("host.box = { on = 'b', container = 'x $(touch ran) `touch ran`' }\n")});
+  EXPECT_FALSE(std::filesystem::exists("ran") || std::filesystem::exists(file("ran")));
   EXPECT_EQ(containers(), "");
 }
 
@@ -211,10 +218,15 @@ on = "b"
 container = "docker.io/library/busybox"
 run = "sleep 600; true"
 may_fail = true
+memory = "64M"
+cpu = 0.5
 )");
   for (const bool kills_controller : {true, false}) {
     ASSERT_EQ(up(path, {"--detach"}).status, 0);
     EXPECT_EQ(containers(), "shmif-lab-box\n");
+    const char* const limits = "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}";
+    EXPECT_EQ(run_program({"podman", "inspect", "--format", limits, "shmif-lab-box"}).out,
+              "67108864 500000000\n");
     const pid_t controller = state()["pid"];
     pid_t runner = 0;
     for (const pid_t each : children_of(controller)) {

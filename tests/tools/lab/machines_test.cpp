@@ -12,6 +12,7 @@
 #include "tests/support/paths.hpp"
 #include "tests/tools/lab/lab_rig.hpp"
 #include "tests/tools/uplink/machines.hpp"
+#include "tools/lab/keys.hpp"
 #include "tools/lab/state.hpp"
 
 namespace shmif::test {
@@ -36,8 +37,8 @@ class LabMachines : public LabRig {
     std::filesystem::permissions(file("bin/ssh"), std::filesystem::perms::owner_all);
   }
   /// A lab whose name is this test's own, because buses of other machines are in /dev/shm.
-  std::string far_lab(const std::string& text) const {
-    return lab("name = \"" + name_ + "\"\nmachine.far = { ssh = \"far\", program = \"" +
+  std::string far_lab(const std::string& text, const std::string& ssh = "far") const {
+    return lab("name = \"" + name_ + "\"\nmachine.far = { ssh = \"" + ssh + "\", program = \"" +
                shmifctl_path() + "\", folder = \"" + file("") + "\" }\n" + text);
   }
   std::string far_bus() const { return "/dev/shm/" + name_ + "-far.b"; }
@@ -85,7 +86,8 @@ ready = "log last"
 [test]
 host = "user"
 run = "busybox wget -q -O - http://web/lab.toml | cmp - lab.toml && ping -q -c 1 -W 20 last"
-)");
+)",
+                                   "u@fd00::9");
   const ToolResult r = up(path, {"--keep", "always"});
   EXPECT_EQ(r.status, 0) << r.out << r.err;
   const std::string folder = file("").substr(0, file("").size() - 1);
@@ -230,11 +232,15 @@ TEST_F(LabMachines, ThatSayWhatIsNotAgreedAreRefusedAndStartNothingHere) {
 
 TEST_F(LabMachines, EndTheirHostsWithAKilledController) {
   const std::string path = far_lab(R"(
-host.here = { on = "b", run = "sleep 600; true" }
-host.there = { on = "b", machine = "far", run = "sleep 600; true" }
+bus.c = { path = "lab.c" }
+host.here = { on = ["b", "c"], run = "sleep 600; true" }
+host.there = { on = "b", machine = "far", run = "sleep 600; true", fault = "delay=1ms" }
 )");
   for (const bool kills_here : {true, false}) {
-    ASSERT_EQ(up(path, {"--detach"}).status, 0);
+    ASSERT_EQ(up(path, {"--detach", "--seed", "7"}).status, 0);
+    EXPECT_FALSE(std::filesystem::exists("/dev/shm/" + name_ + "-far.c")) << "no host is on it";
+    EXPECT_TRUE(contains(run_tool({"fault", far_bus(), "there"}).out,
+                         tools::with_seed("", 7, "there.b").substr(1)));
     const pid_t here = state_of(name_)["pid"];
     const pid_t there = far_controller();
     ASSERT_GT(there, 0);

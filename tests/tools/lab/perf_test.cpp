@@ -137,6 +137,7 @@ perf.never = { on = "b", options = { rw = "tx", number_ios = 1 } }
 at = [
   { after = "log x 'go'", start = "first" },
   { after = "ended first", start = "long" },
+  { after = "ended first", time = "500ms", start = "long" },
   { after = "ended first", time = "1s", stop = "long" },
   { after = "ended long", stop = "x" },
   { after = "log x 'no such line'", start = "never" },
@@ -154,10 +155,11 @@ test = { host = "a", run = "until grep -q 'stop first' out/timeline.jsonl; do sl
     all.push_back(each["what"].get<std::string>() + (each["applied"] ? "" : " failed"));
   }
   std::erase(all, "ready");
-  ASSERT_EQ(all.size(), 8U) << testing::PrintToString(all);
+  ASSERT_EQ(all.size(), 9U) << testing::PrintToString(all);
   EXPECT_EQ(all.back(), "start never failed") << "the lab ended before it";
-  EXPECT_EQ((Words(all.begin(), all.begin() + 5)),
-            (Words{"start first", "perf first", "start long", "stop long", "perf long"}));
+  EXPECT_EQ((Words(all.begin(), all.begin() + 6)),
+            (Words{"start first", "perf first", "start long", "start long failed", "stop long",
+                   "perf long"}));
   EXPECT_EQ(std::ranges::count(all, "stop x"), 1);
   EXPECT_EQ(std::ranges::count(all, "stop first failed"), 1);
   EXPECT_EQ(report("first")["jobs"][0]["tx"]["frames"], 20);

@@ -8,6 +8,7 @@
 
 #include "tests/tools/lab/lab_rig.hpp"
 #include "tools/lab/results.hpp"
+#include "tools/lab/state.hpp"
 #include "tools/uplink/machine_line.hpp"
 
 namespace shmif::test {
@@ -18,19 +19,25 @@ using LabOutcome = LabRig;
 TEST_F(LabOutcome, RestartFollowsTheExitCodeAndAStopEndsIt) {
   const std::string path = lab(R"(
 host.fine = { on = "b", run = "echo ran >> fine; sleep .1", restart = "on-failure" }
+host.once = { on = "b", run = "echo ran >> once; false", restart = "always", may_fail = true }
 host.every = { on = "b", run = "echo ran >> every; sleep .1", restart = "always", restarts = 3 }
 host.loop.on = "b"
 host.loop.run = "echo ran | tee -a loop; sleep 600"
 host.loop.ready = "log ran"
 host.loop.restart = "always"
 host.a = { on = "b" }
-at = [{ time = "100ms", stop = "loop" }, { after = "ended loop", time = "500ms", start = "loop" }]
+at = [
+  { time = "100ms", stop = "loop" },
+  { after = "ended loop", time = "500ms", start = "loop" },
+  { after = "ended once", stop = "once" },
+]
 test.host = "a"
 test.run = "until [ $(wc -l < every) = 4 ] && [ $(wc -l < loop) = 2 ]; do sleep .1; done; sleep .5"
 )");
   const ToolResult r = up(path, {"--time-limit", "100"});
   EXPECT_EQ(r.status, 0) << r.out << r.err;
   EXPECT_EQ(text_of(file("fine")), "ran\n") << "it ended well";
+  EXPECT_EQ(text_of(file("once")), "ran\n") << "an event came before its restart";
   EXPECT_EQ(text_of(file("every")), "ran\nran\nran\nran\n") << "and three times again";
   EXPECT_EQ(text_of(file("loop")), "ran\nran\n") << "once by the file, once by the event";
   EXPECT_EQ(times_in(r.err, "host every ended with exit code 0; it is started again"), 3U) << r.err;
@@ -55,7 +62,7 @@ TEST_F(LabOutcome, OfAFolderThatExistsOnlyItsOwnFilesAreRemoved) {
   EXPECT_TRUE(std::filesystem::is_directory(file("out"))) << "the lab has not made it";
   std::filesystem::remove_all(file("out"));
   std::ofstream(file("out")) << "a file\n";
-  const ToolResult refused = up(path);
+  const ToolResult refused = up(path, {"--junit", file("report.xml")});
   EXPECT_EQ(refused.status, 1);
   EXPECT_TRUE(contains(refused.err, "cannot use the folder of results " + file("out")));
   EXPECT_TRUE(contains(refused.err, "--artifacts"));
@@ -97,17 +104,17 @@ run = "true"
 TEST_F(LabOutcome, AnOrdinaryPathIsCompletedAndProgramsKnowTheirLab) {
   const std::string path = lab(R"(host.a.on = "b"
 host.a.env = { SHMIF_HOST = "other", MORE = "1" }
-host.a.run = "echo $PATH $SHMIF_LAB $SHMIF_HOST $SHMIF_RESULTS"
+host.a.run = "echo $PATH $SHMIF_LAB $SHMIF_HOST; tr '\\0' '\\n' </proc/$$/environ | grep ^MORE"
 host.x = { on = "b" }
 test = { host = "x", run = "echo $PATH $SHMIF_LAB $SHMIF_HOST $SHMIF_RESULTS$MORE" }
 )");
   Words words = up_words(path, {"--keep", "always"});
-  words.insert(words.begin(), {"env", "PATH=/usr/bin:/bin", shmifctl_path()});
+  words.insert(words.begin(), {"env", "PATH=/usr/bin:/bin", "MORE=0", shmifctl_path()});
   const ToolResult r = run_program(words);
   EXPECT_EQ(r.status, 0) << r.err;
   const std::string full = "/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin lab ";
-  EXPECT_EQ(text_of(file("out/test.log")), full + "x " + file("out") + "\n");
-  EXPECT_EQ(text_of(file("out/a.log")).substr(0, full.size()), full);
+  EXPECT_EQ(text_of(file("out/test.log")), full + "x " + file("out") + "0\n");
+  EXPECT_EQ(text_of(file("out/a.log")), full + "other\nMORE=1\n");
 }
 
 TEST_F(LabOutcome, StopOfACountEndsAllOfItAndNoKeyOfTheTerminalReachesPrograms) {
@@ -164,6 +171,31 @@ TEST_F(LabOutcome, ACaptureSaysOnTheTerminalThatTheDiskIsFull) {
   tool.signal(SIGTERM);
   const ToolResult ended = tool.finish();
   EXPECT_TRUE(contains(ended.err, "No space left on device"));
+}
+
+TEST(LabCaptures, AreJoinedOnlyIfTheyAreWhole) {
+  const TempDir folder;
+  const std::string file = folder.file("part");
+  const auto joined = [&] {
+    return tools::merge_captures({{file, "b"}, {file, "c"}}, folder.file("all"));
+  };
+  EXPECT_EQ(joined().error().code, std::errc::no_such_file_or_directory);
+  std::ofstream(file) << "no capture, but a text of some length\n";
+  EXPECT_TRUE(contains(joined().error().message, "is no pcapng file"));
+  const std::uint32_t words[] = {0x0a0d0d0a, 28, 0x1a2b3c4d, 1, ~0U, ~0U, 28,  // a section,
+                                 6,          32, 0,          0, 0,   0,   0,
+                                 32};  // and a frame of no interface
+  std::ofstream(file).write(reinterpret_cast<const char*>(words), sizeof words);
+  EXPECT_TRUE(contains(joined().error().message, "an interface that is not described"));
+  EXPECT_FALSE(std::filesystem::exists(folder.file("all")));
+}
+
+TEST(LabState, IsReadOnlyFromAFileOfBoundedSize) {
+  const TempDir folder;
+  std::ofstream(folder.file("x")) << "12345";
+  EXPECT_EQ(tools::read_plain_file(folder.file("x"), 5).value(), "12345");
+  EXPECT_TRUE(contains(tools::read_plain_file(folder.file("x"), 4).error().message, "more than 4"));
+  EXPECT_TRUE(contains(tools::read_plain_file(folder.path(), 5).error().message, "not a regular"));
 }
 
 TEST(LabJunit, IsXmlWhateverTheProgramsPrint) {
@@ -228,6 +260,22 @@ TEST_F(LabSaid, ALabThatTheTimeLimitEndedNamesTheHostForWhichItWaited) {
       contains(xml,
                "<failure message=\"the time limit of 500ms was up before the lab was ready: "
                "it waited for host a (tcp 80)\">"));
+}
+
+TEST_F(LabSaid, ATimeLimitIsAFailureInTheReportWithATestAndWithout) {
+  const std::string host = "host.a = { on = \"b\" }\n";
+  for (const auto& [test, name] :
+       {std::pair{"test = { host = \"a\", run = \"sleep 600\" }", "test"},
+        {"at = [{ time = \"1h\", stop = \"a\" }]", "time limit"}}) {
+    const ToolResult r =
+        up(lab(host + test), {"--time-limit", "2s", "--junit", file("report.xml")});
+    EXPECT_EQ(r.status, 124) << r.err;
+    const std::string xml = text_of(file("report.xml"));
+    const std::string row = std::string("name=\"") + name + "\"";
+    ASSERT_TRUE(contains(xml, row));
+    EXPECT_TRUE(
+        contains(xml.substr(xml.find(row)), "<failure message=\"the time limit of 2s was up\">"));
+  }
 }
 
 TEST_F(LabSaid, ATestWhoseHostHasEndedBeforeItIsToldSo) {
@@ -340,6 +388,25 @@ TEST_F(LabSaid, DownOfAnotherFileDoesNotEndALabOfTheSameName) {
   EXPECT_EQ(listed_lab()["state"], "up");
   EXPECT_EQ(run_tool({"down", path}).status, 0);
   expect_no_trace();
+}
+
+TEST_F(LabSaid, DownOfAFileEndsItsOnlyLabWhateverTheFileCallsItNow) {
+  const std::string path = file("x.toml");
+  const auto write = [&](const std::string& name) {
+    std::ofstream(path) << "name = '" << name << "'\nbus.b = { path = '" << name
+                        << ".b' }\nhost.a = { on = 'b' }\n";
+  };
+  for (const char* const name : {"one", "two"}) {
+    write(name);
+    ASSERT_EQ(run_tool({"up", path, "--detach", "--artifacts", file(name)}).status, 0);
+  }
+  write("three");
+  const ToolResult many = run_tool({"down", path});
+  EXPECT_EQ(many.status, 1);
+  EXPECT_TRUE(contains(many.err, "there are several labs of " + path + ": one, two ("));
+  EXPECT_EQ(run_tool({"down", "two"}).status, 0);
+  EXPECT_EQ(run_tool({"down", path}).status, 0);
+  for (const char* const name : {"one", "two"}) expect_no_trace(name);
 }
 
 TEST_F(LabSaid, ItsHostsSayInTheirLogsWhatDebugAndLogLevelOfUpAskFor) {

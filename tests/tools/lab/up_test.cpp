@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <csignal>
+#include <regex>
 #include <string>
 
+#include "tests/tools/common/on_terminal.hpp"
 #include "tests/tools/lab/lab_rig.hpp"
 
 namespace shmif::test {
@@ -254,8 +256,9 @@ TEST_F(Up, DetachedRunsUntilDownAndBothCanBeRepeated) {
 }
 
 TEST_F(Up, GoesOnWithoutACaptureThatWasKilledAndFails) {
-  const std::string path = lab(R"(host.a = { on = "b" }
-capture.all = { on = "b" }
+  const std::string path = lab(R"(bus.c = { path = "lab.c" }
+host.a = { on = "b" }
+capture.all = { on = ["b", "c"] }
 test = { host = "a", run = "sleep 1" }
 )");
   Tool tool(Words{shmifctl_path()} + up_words(path));
@@ -267,7 +270,33 @@ test = { host = "a", run = "sleep 1" }
   }
   const ToolResult r = tool.finish();
   EXPECT_EQ(r.status, 1) << r.err;
-  EXPECT_TRUE(contains(r.err, "capture-all was ended by signal 9 (Killed); the lab goes on"));
+  EXPECT_TRUE(contains(r.err, "capture-all on c was ended by signal 9 (Killed); the lab goes on"));
+}
+
+TEST_F(Up, OnATerminalHasNamesInColoursAndSaysWhoIsAwaited) {
+  const std::string path = lab(R"(
+host.a.on = "b"
+host.a.run = "until [ -e go ]; do sleep .1; done; echo x; sleep 600"
+host.a.ready = "log x"
+test = { host = "a", run = "true" }
+)");
+  OnTerminal terminal(
+      Words{"env", "-u", "NO_COLOR", "TERM=xterm", shmifctl_path()} + up_words(path), 120, 24);
+  EXPECT_TRUE(terminal.wait_for("lab lab: 0 of 1 hosts are ready; waiting for a"));
+  std::ofstream(file("go")) << "x";
+  EXPECT_EQ(terminal.status(), 0);
+  EXPECT_TRUE(std::regex_search(terminal.seen, std::regex("\x1b\\[3[1-6]ma +\\|\x1b\\[0m x")))
+      << terminal.seen;
+}
+
+TEST_F(Up, ATestThatEndsWithItsHostSaysSo) {
+  const std::string path = lab(R"(
+host.a = { on = "b", run = "until [ -e die ]; do sleep .05; done; exit 5" }
+test = { host = "a", run = "touch die; exec sleep 600" }
+)");
+  const ToolResult r = up(path, {"--time-limit", "100"});
+  EXPECT_GT(r.status, 128) << r.err;
+  EXPECT_TRUE(contains(r.err, " with its host a, whose program ended with exit code 5"));
 }
 
 TEST_F(Up, AHostWithoutItsFilesOrItsProgramIsNotStartedAlsoIfItMayFail) {
@@ -322,14 +351,18 @@ TEST_F(Up, DoesWhatTheFileSaysInItsOrderAndReportsIt) {
 host.a = { on = "b", ip = "198.18.0.1/24" }
 host.x = { on = "b", ip = "198.18.0.2/24", run = "echo here >>xs; sleep 600" }
 host.odd = { on = "b", run = "echo odd; sleep 0.2; exit 6", ready = "log odd" }
+host.n = { on = "b", count = 2 }
 at = [
   { time = "200ms", stop = "x" },
   { after = "ended x", start = "x" },
   { after = "ended odd", start = "a" },
   { time = "1h", stop = "x" },
+  { after = "ended odd", stop = "odd" },
+  { after = "ended odd", link = "odd", down = true },
+  { time = "1ms", link = "n", down = true },
 ]
 test.host = "a"
-test.run = "until [ $(wc -l <xs) = 2 ] && grep -q 'start a' out/timeline.jsonl; do sleep .1; done"
+test.run = "until [ $(wc -l <xs) = 2 ] && grep -q 'odd down' out/timeline.jsonl; do sleep .1; done"
 )");
   const ToolResult r = up(path, {"--junit", file("report.xml"), "--time-limit", "100"});
   EXPECT_EQ(r.status, 1) << r.out << r.err;
@@ -346,12 +379,15 @@ test.run = "until [ $(wc -l <xs) = 2 ] && grep -q 'start a' out/timeline.jsonl; 
   EXPECT_TRUE(contains(xml, "name=\"host odd\""));
   EXPECT_TRUE(contains(xml, "<failure message=\"ended with exit code 6\">"));
   EXPECT_TRUE(contains(xml, "<failure message=\"host a runs already\">"));
+  EXPECT_TRUE(contains(xml, "<failure message=\"the host does not run\">"));
+  EXPECT_TRUE(contains(xml, "<failure message=\"cannot "));
+  EXPECT_TRUE(contains(timeline, "the link of port n1 is down, and 1 more line"));
   EXPECT_TRUE(contains(xml, "<skipped message=\"the lab ended before it\">"));
   EXPECT_EQ(
       run_program({SHMIF_PYTHON, "-c",
                    "import sys, xml.etree.ElementTree as e; t = e.parse(sys.argv[1]).getroot(); "
-                   "assert int(t.get('tests')) == len(t) == 8, len(t); "
-                   "assert int(t.get('failures')) == len(t.findall('.//failure')) == 2; "
+                   "assert int(t.get('tests')) == len(t) == 13, len(t); "
+                   "assert int(t.get('failures')) == len(t.findall('.//failure')) == 4; "
                    "assert int(t.get('skipped')) == 1",
                    file("report.xml")})
           .err,
