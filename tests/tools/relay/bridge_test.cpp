@@ -12,12 +12,15 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "bus/limits.hpp"
 #include "shmif/control/change.hpp"
 #include "shmif/ping.hpp"
 #include "tests/support/own_namespaces.hpp"
 #include "tests/support/super_frames.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/tools/relay/peers_rig.hpp"
+#include "tools/relay/bridge_summary.hpp"
+#include "tools/relay/watches.hpp"
 
 namespace shmif::test {
 namespace {
@@ -39,6 +42,31 @@ void record(const std::string& path, unsigned count) {
   std::vector<Bytes> frames;
   for (unsigned mark = 1; mark <= count; ++mark) frames.push_back(marked_frame(mark));
   write_capture(path, frames);
+}
+
+TEST(BridgeTexts, NameTheRemedyForAFrameThatIsTooLong) {
+  constexpr std::uint32_t kMtu = 1500;
+  const auto said = [&](std::size_t bytes, const std::string& from, const std::string& to) {
+    return tools::too_long_text(bytes, from, kMtu, to, kMtu);
+  };
+  constexpr const char* kSame = "same MTU";
+  const std::size_t most = bus::max_frame_bytes(kMtu);
+  EXPECT_TRUE(contains(said(most + 1, "packet:eth0", "bus:/b"), "longer than the MTU of eth0"));
+  EXPECT_TRUE(contains(said(most, "packet:eth0", "bus:/b"), kSame));
+  EXPECT_TRUE(contains(said(most, "bus:/b", "packet:eth0"), "eth0 carries its MTU and one VLAN"));
+  EXPECT_TRUE(contains(said(kMtu + 18, "bus:/b", "packet:eth0"), kSame));
+  EXPECT_TRUE(contains(said(most + 1, "bus:/b", "packet:eth0"), kSame));
+}
+
+TEST(BridgeTexts, HaveFaultsIfAnyWereMet) {
+  EXPECT_FALSE(tools::met_faults({}, {.frames = 1}));
+  for (const auto fate :
+       {&FaultCounters::lost, &FaultCounters::duplicated, &FaultCounters::reordered,
+        &FaultCounters::corrupted, &FaultCounters::truncated, &FaultCounters::queue_full}) {
+    FaultCounters met;
+    met.*fate = 1;
+    EXPECT_TRUE(tools::met_faults({}, met));
+  }
 }
 
 class BridgeCommand : public ::testing::Test {

@@ -49,6 +49,10 @@ TEST(NewBus, IsRemovedUnlessItIsKeptOrUsedOrNoLongerThere) {
   }));
   Bus::create(path, small_ring()).value();
   EXPECT_TRUE(is_left([](tools::NewBus&, const Bus&) {})) << "it was there before";
+  Bus::create(path, small_ring()).value();
+  wish.flow_asked = true;
+  tools::NewBus none;
+  EXPECT_TRUE(tools::provide_bus(path, wish, none)) << "it has the flow that was asked for";
 }
 
 TEST(NewBus, OfACommandThatCannotStartIsRemovedAndOfOneThatRanStays) {

@@ -34,7 +34,10 @@ TEST(UplinkHello, OfAnotherShapeIsRefusedWithItsText) {
        {"", "shmif-uplink", "shmif-uplink ", "shmif-uplink 1", "shmif-uplink 1 mtu=67 name=a",
         "shmif-uplink 1 mtu=65522 name=a", "shmif-uplink 1 mtu=99999999999 name=a",
         "shmif-uplink 1 mtu=-1 name=a", "shmif-uplink 1 mtu=1500 name=", "shmif-uplink 1 mtu=1500",
-        "shmif-uplink 1 mtu=1500 name=a b", "shmif-uplink 1 mtu=1500 name=\x1b[31m",
+        "shmif-uplink 1 mtu=1500 name=a b", "shmif-uplink 1 mtu=1500 name=a/b",
+        "shmif-uplink 1 mtu=1500 name=a:b", "shmif-uplink 1 mtu=1500 name=a@b",
+        "shmif-uplink 1 mtu=1500 name=a[b", "shmif-uplink 1 mtu=1500 name=a`b",
+        "shmif-uplink 1 mtu=1500 name=a{b", "shmif-uplink 1 mtu=1500 name=\x1b[31m",
         "shmif-uplink 1 name=a mtu=1500"}) {
     const auto read = Hello::parse(line);
     ASSERT_FALSE(read) << line;
@@ -42,6 +45,7 @@ TEST(UplinkHello, OfAnotherShapeIsRefusedWithItsText) {
     EXPECT_EQ(read.error().message.find('\x1b'), std::string::npos);
   }
   EXPECT_FALSE(Hello::parse("shmif-uplink 1 mtu=1500 name=" + std::string(65, 'a')));
+  EXPECT_TRUE(Hello::parse("shmif-uplink 1 mtu=1500 name=azAZ09._-"));
   const auto newer = Hello::parse("shmif-uplink 2 mtu=1500 name=a");
   ASSERT_FALSE(newer);
   EXPECT_TRUE(contains(newer.error().message, "version 2"));

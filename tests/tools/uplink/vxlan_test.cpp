@@ -175,6 +175,10 @@ TEST_F(UplinkVxlan, RefusesWhatCannotBeMeant) {
   for (const Case& c : std::vector<Case>{
            {{}, "give one of --vxlan ID, --ssh HOST:PATH and --stdio"},
            {{"--vxlan", "1", "--ssh", "b:/x"}, "several ways"},
+           {{"--remote", two}, "--remote needs --vxlan"},
+           {{"--evpn", two}, "--evpn needs --vxlan"},
+           {{"--vxlan", "1", "--evpn", two, "--asn", "1", "--udp-port", "1"}, "is for --remote"},
+           {{"--vxlan", "1", "--remote", two, "--remote", "198.18.8.2"}, "give --local ADDRESS"},
            {{"--vxlan", "16777216", "--remote", two}, "16777216"},
            {{"--vxlan", "1"}, "give --remote ADDRESS for each, or --evpn PEER"},
            {{"--vxlan", "1", "--remote", "b"}, "--remote"},
