@@ -15,6 +15,7 @@
 #include "base/unique_fd.hpp"
 #include "tests/tools/capture/dump_rig.hpp"
 #include "tests/tools/capture/held_ring.hpp"
+#include "tools/capture/capture_file.hpp"
 
 namespace shmif::test {
 namespace {
@@ -104,6 +105,18 @@ TEST_F(Inject, SaysThatTheNextFrameIsFarAwayAndWaitsNoLongerThanAsked) {
     EXPECT_EQ(cut.status, 0);
     EXPECT_EQ(cut.err, "");
     EXPECT_EQ(cut.out, "6 frames sent, 366 B\n");
+  }
+}
+
+TEST(InjectGap, IsToldInMinutesHoursOrDays) {
+  for (const auto& [minutes, text] : {std::pair{1, " in 1 minute:"},
+                                      {119, " in 119 minutes:"},
+                                      {120, " in 2 hours:"},
+                                      {48 * 60 - 1, " in 47 hours:"},
+                                      {48 * 60, " in 2 days:"}}) {
+    testing::internal::CaptureStderr();
+    tools::say_long_gap("x", std::chrono::minutes(minutes));
+    EXPECT_TRUE(contains(testing::internal::GetCapturedStderr(), text));
   }
 }
 

@@ -170,10 +170,11 @@ Octets sized(Octets bytes, std::size_t size) {
   return bytes;
 }
 
-Octets ping_frame() {
+Octets ping_frame(PingType type = PingType::request) {
   Octets bytes(kPingFrameBytes);
   write_ping({.destination = *MacAddress::parse("ff:ff:ff:ff:ff:ff"),
               .source = *MacAddress::parse("b2:a0:00:00:00:01"),
+              .type = type,
               .id = 0xabc,
               .sequence = 4},
              std::span<std::byte, kPingFrameBytes>(reinterpret_cast<std::byte*>(bytes.data()),
@@ -392,6 +393,7 @@ TEST(Decode, WhatIsNoIp) {
        {raw(0x88b6, Octets(17)), experimental + "17: " + zeros + "..."},
        {Octets(13), "frame of 13 bytes, malformed"},
        {ping_frame(), "shmif ping request, id 0x00000abc, seq 4, length 60"},
+       {ping_frame(PingType::reply), "shmif ping reply, id 0x00000abc, seq 4, length 60"},
        // Up to 1500 a type is a length, and what follows it padding.
        {raw(1500, {0xaa}, 60), "LLC, dsap 0xaa, ssap 0x00, control 0x00, length 1500: ..."},
        {raw(1501, {0xaa}, 60), "ethertype Unknown (0x05dd), length 46: ..."},
@@ -400,6 +402,8 @@ TEST(Decode, WhatIsNoIp) {
        {raw(2, {0xaa}, 60), "LLC, length 2, malformed"},
        {raw(7, {0x42, 0x42, 3, 1, 2, 3, 4, 5}, 60),
         "STP, dsap 0x42, ssap 0x42, control 0x03, length 7: 01020304"},
+       {raw(7, {0x42, 0x42, 4, 1, 2, 3, 4, 5}, 60),
+        "LLC, dsap 0x42, ssap 0x42, control 0x04, length 7: 01020304"},
        {raw(37, {0x42, 0x42, 3}, 60), "STP, dsap 0x42, ssap 0x42, control 0x03, length 37: ..."},
        {raw(38, bridge, 60),
         "STP version 0, type 0x00, root 8000.00:00:00:00:00:09, bridge 8000.00:00:00:00:00:00, "

@@ -127,6 +127,7 @@ TEST_F(TcpProbes, AskThreeTimesWhetherAnybodyHasTheAddressTheyTake) {
   own.opcode(Tins::ARP::REQUEST);
   give(probe, Tins::EthernetII("ff:ff:ff:ff:ff:ff", ours) / own);
   give(probe, arp_from_host("198.18.0.1", "198.18.0.1", Tins::ARP::REPLY));
+  give(probe, arp_from_host("0.0.0.0", "198.18.1.1", Tins::ARP::REQUEST));
   EXPECT_EQ(claim(), self);
   EXPECT_EQ(claim(), self);
   asks_from(self);

@@ -132,6 +132,9 @@ TEST(PageAccess, ChangesNeedTheRightAndABodyOfJsonOfKnownLength) {
        {"text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""}) {
     EXPECT_EQ(refused(with(post(), "content-type", type)), 415) << type;
   }
+  HttpRequest twice = post();
+  twice.headers.emplace_back("content-type", "application/json");
+  EXPECT_EQ(refused(twice), 415);
   EXPECT_EQ(refused(with(post(), "content-encoding", "gzip")), 415);
   EXPECT_EQ(refused(with(post(), "transfer-encoding", "chunked")), 411);
   for (const char* const length : {"", "-1", "x", "99999999999999999999999"})
@@ -162,6 +165,7 @@ TEST(PageChangeWish, IsReadWholeOrRefusedWithTheRightForm) {
         R"({"bus": "b", "port": "a", "change": ""})",
         R"({"bus": "b", "port": 1, "change": "heal"})",
         R"({"bus": "b", "port": "a", "change": "fault none\n"})",
+        R"({"bus": "b", "port": "a", "change": "fault none\u007f"})",
         R"({"bus": "b", "port": "a", "change": "fault none", "more": ""})"}) {
     const auto refused = read_change_wish(body);
     ASSERT_FALSE(refused) << body;

@@ -247,6 +247,10 @@ TEST(Serve, SaysWhichPartOfAQuestionIsMissingOrUnknown) {
     EXPECT_EQ(got.status, 400) << half;
     EXPECT_TRUE(contains(got.json()["error"], "slot and incarnation")) << got.body;
   }
+  EXPECT_EQ(page.get("/api/nix").status, 404);
+  EXPECT_TRUE(contains(page.get("/api/nix").json()["error"], "docs/page.md"));
+  const Answered is_long = page.get("/api/" + std::string(60, 'x'));
+  EXPECT_EQ(is_long.json()["error"], "there is no such page") << "it is not looked for";
   for (const auto& [slot, status] : {std::pair{"65535", 404}, {"65536", 400}}) {
     const std::string of = "bus=" + left.path() + "&incarnation=1&slot=" + slot;
     EXPECT_EQ(page.get("/api/history", of).status, status) << slot;

@@ -425,6 +425,29 @@ TEST_F(ChangesInCaptures, APcapFileCannotHoldThemAndLinesShowThem) {
   EXPECT_EQ(times_in(ended.err, "a pcap file cannot hold that"), 1U) << ended.err;
 }
 
+TEST_F(ChangesInCaptures, ABridgeToACaptureNotesThemToo) {
+  for (const std::string name : {"y.pcapng", "y.pcap"}) {
+    Tool bridge({shmifctl_path(), "bridge", "bus:" + rig_.path(), "pcap:" + rig_.file(name),
+                 "--port-name", "dump"});
+    ASSERT_TRUE(rig_.wait_for_port("dump"));
+    for (const std::string way : {"--down", "--up"}) {
+      done("link", {"a", way});
+      send_frames(1);
+    }
+    done("link", {"a", "--down"});  // and no frame after it
+    bridge.signal(SIGINT);
+    const ToolResult ended = bridge.finish();
+    EXPECT_EQ(ended.status, 0) << ended.err;
+    std::ifstream in(rig_.file(name), std::ios::binary);
+    const std::string bytes((std::istreambuf_iterator<char>(in)), {});
+    const bool holds = name == "y.pcapng";
+    EXPECT_EQ(times_in(bytes, "port a: link down (from frame "), holds ? 2U : 0U);
+    EXPECT_EQ(times_in(bytes, "port a: link up (from frame "), holds ? 1U : 0U);
+    EXPECT_EQ(times_in(ended.err, "a pcap file cannot hold that"), holds ? 0U : 1U) << ended.err;
+    done("link", {"a", "--up"});
+  }
+}
+
 TEST_F(ChangesInCaptures, TheLogIsFollowedAsLinesAndAsJson) {
   done("link", {"a", "--down"});
   Tool lines({shmifctl_path(), "changes", rig_.path(), "--follow"});
