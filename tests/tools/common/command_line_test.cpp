@@ -9,7 +9,9 @@
 #include <optional>
 #include <set>
 #include <sstream>
+#include <stdexcept>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "base/quantity.hpp"
@@ -54,7 +56,13 @@ TEST(CommandLine, EveryCommandExplainsItselfWithExamplesInEightyColumns) {
   for (const base::Spelling& spelling : base::kSpellings) {
     EXPECT_TRUE(contains(values, std::string(spelling.examples) + ": "));
   }
-  EXPECT_TRUE(contains(run_tool({"--version"}).out, "(bus format 0x"));
+  const std::string version = run_tool({"--version"}).out;
+  EXPECT_TRUE(contains(version, "(bus format 0x"));
+  EXPECT_EQ(run_tool({"-V"}).out, version);
+  EXPECT_EQ(run_tool({"--debug", "relay", "-V"}).out, version);
+  for (const char* const word : {"help", "-h"})
+    EXPECT_EQ(run_tool({word}).out, run_tool({"--help"}).out);
+  EXPECT_TRUE(contains(run_tool({"help", "--help"}).out, "usage: shmifctl help ["));
 }
 
 TEST(CommandLine, WordsBehindTheDoubleDashAreNoOptions) {
@@ -300,6 +308,19 @@ TEST(Mdoc, AnEntryHasACommentBehindEachPart) {
             ".It Fl Fl via Cm \"\\&tap|veth\"\nHow (repeatable).\n.\\\" @act --via\n"
             ".El\n");
   EXPECT_EQ(Options("rest", "").about("Rests.").mdoc(), ".It Cm rest\nRests.\n.\\\" @rest\n");
+}
+
+TEST(Remedy, OfTooFewDescriptorsIsAddedWhereTheMessageHasNone) {
+  const auto few = std::make_error_code(std::errc::too_many_files_open);
+  const auto none = std::make_error_code(std::errc::too_many_files_open_in_system);
+  EXPECT_TRUE(test::contains(with_remedy("x", few), "ulimit -n"));
+  EXPECT_TRUE(test::contains(with_remedy("x (" + few.message() + ')', few), "ulimit -n"));
+  EXPECT_TRUE(test::contains(with_remedy("x", none), "fs.file-max"));
+  for (const char* const what : {"x (do y)", "x: ulimit -n"})
+    EXPECT_EQ(with_remedy(what, few), what);
+  EXPECT_EQ(with_remedy("x", std::make_error_code(std::errc::not_enough_memory)), "x");
+  const auto throws = []() -> int { throw std::runtime_error("y"); };
+  EXPECT_EQ(code_of_program("x", throws), kOwnFailure);
 }
 
 // The exit codes of instruments, one table for all of them, and what is told with an error.

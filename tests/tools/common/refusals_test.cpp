@@ -136,6 +136,11 @@ TEST_F(Refused, AWrongLineIsToldWhatIsWrongAndWhatToWrite) {
            {"stat $BUS --log-level loud", {"--log-level \"loud\""}},
            {"--log-level", {"--log-level needs a value"}},
            {"--verbose", {"unknown option --verbose"}},
+           {"--debug", {"--debug needs a value"}},
+           {"-- stat", {"no command given"}},
+           {"help --man none", {"unknown command \"none\""}},
+           {"stat --help=x $BUS", {"--help takes no value"}},
+           {"exec $BUS --nmae x -- true", {"did you mean --name?"}},
            {"help value", {"did you mean \"values\"?"}},
            {"create --sise 4M x", {"did you mean --size?"}},
            // Parts that are missing, or too many.
@@ -177,10 +182,16 @@ TEST_F(Refused, AWrongLineIsToldWhatIsWrongAndWhatToWrite) {
            {"inject $BUS x --loop y", {"--loop \"y\" is not a whole number;"}},
            {"ping $BUS --to 01:00:5e:00:00:01", {"group address", "leave out --to"}},
            {"exec $BUS --mac 01:00:00:00:00:01 -- true", {"unicast", "b2:a0:00:00:00:01"}},
+           {"tap $BUS --mac nonsense", {"is not a MAC address"}},
+           {"tap $BUS --mac 01:00:00:00:00:01", {"is not a unicast MAC address"}},
            {"exec $BUS --via tun -- true", {"--via \"tun\" is neither tap nor veth"}},
            {"exec $BUS --tap tap7 -- true", {"--tap tap7 needs --lan", "write --lan --tap tap7"}},
            {"exec $BUS --lan --bus /nil --tap tap7 -- true", {"one for each bus"}},
            {"exec $BUS --size 1M -- true", {"give --create, too"}},
+           {"exec $BUS --mtu 1500 -- true", {"give --create, too"}},
+           {"exec $BUS --flow pause -- true", {"give --create, too"}},
+           {"exec $BUS --format shmif -- true", {"give --create, too"}},
+           {"create $NONE --flow fast", {"--flow \"fast\"", "ethernet or pause"}},
            // A number whose unit decides.
            {"bridge --fault loss=1 bus:/x pcap:/y", {"1% or 100% (write loss=1% or loss=100%)"}},
            {"bridge --fault loss=1%,loss=2% bus:/x pcap:/y", {"loss is given twice"}},
@@ -190,6 +201,9 @@ TEST_F(Refused, AWrongLineIsToldWhatIsWrongAndWhatToWrite) {
            {"wait $NONE --tcp 198.18.0.1", {"the port is missing"}},
            {"wait $NONE --tcp fd00::1:80", {"an IPv6 address needs brackets"}},
            {"wait $NONE --tcp web:80", {"neither IPv4 nor IPv6"}},
+           {"wait $NONE --tcp [fd00::x]:80", {"neither IPv4 nor IPv6"}},
+           {"wait $NONE --tcp [fd00::1:80", {"needs brackets"}},
+           {"wait $NONE --tcp 198.18.0.1:0", {"from 1 to 65535"}},
            {"bridge bus:$BUS nonsense", {"\"nonsense\"", "bus:PATH, tap:NAME, packet:IFNAME"}},
        }) {
     expect_wrong(each);
