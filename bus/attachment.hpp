@@ -87,6 +87,7 @@ class Attachment {
   virtual void settle(bool holds_frames) noexcept = 0;
 
   virtual MacAddress mac() const noexcept = 0;
+  /// This and set_promiscuous() are for the process that attached, and for a unicast address.
   [[nodiscard]] virtual std::error_code set_mac(MacAddress mac) noexcept = 0;
   [[nodiscard]] virtual std::error_code set_other_macs(
       std::span<const MacAddress> macs) noexcept = 0;

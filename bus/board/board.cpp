@@ -332,10 +332,6 @@ void Board::show(const BoardPort& port) noexcept {
   store_seq_cst(line.sequence, odd + 1);  // B7: what the caller reads then is newer
 }
 
-std::size_t Board::max_text() noexcept {
-  return kRequestTextBytes;
-}
-
 std::size_t Board::max_standing() noexcept {
   return kStandingBytes;
 }

@@ -143,12 +143,11 @@ class Board {
   // ---- A requester ----
 
   /// Asks a port for a change, and waits for its answer, at most `at_most`. `text` has at most
-  /// max_text() bytes. Errors: timed_out: another request was under way for all this time, or the
+  /// kRequestTextBytes. Errors: timed_out: another request was under way for all this time, or the
   /// port did not answer, or (in twice the time) it has taken the request without an answer;
   /// std::errc::no_such_process: it ended first. Blocks: for at most twice `at_most`.
   Result<BoardAnswer> ask(const BoardPort& port, std::string_view text,
                           std::chrono::milliseconds at_most);
-  static std::size_t max_text() noexcept;
 
   /// Replaces the partitions that hold by what `change` makes of them (B7). Errors: timed_out: a
   /// request was under way for all this time; bad_argument: they are longer than max_standing();

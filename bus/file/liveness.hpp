@@ -53,7 +53,6 @@ class OwnPage {
   /// Call it before another thread may fork (base::ForkHold). Errors: an errno.
   [[nodiscard]] std::error_code hide_from_children() noexcept;
 
-  explicit operator bool() const noexcept { return page_ != nullptr; }
   void reset() noexcept;
   /// In the child of a fork: forgets the page, which does not exist there.
   void forget() noexcept { page_ = nullptr; }
@@ -81,7 +80,6 @@ class Lifeline {
   static Result<Lifeline> open(int fd, const std::string& path,
                                const std::function<bool(int description)>& take_lock);
 
-  explicit operator bool() const noexcept { return static_cast<bool>(page_); }
   void reset() noexcept { page_.reset(); }
   /// In the child of a fork: forgets the page, which does not exist there.
   void forget() noexcept { page_.forget(); }
@@ -114,7 +112,6 @@ class Nameplate {
   /// memfd, or the file is not known; the port works without it.
   static Nameplate put_up(const FileId& bus, unsigned slot, const std::string& name);
 
-  explicit operator bool() const noexcept { return static_cast<bool>(page_); }
   void reset() noexcept { page_.reset(); }
   /// In the child of a fork: forgets the page, which does not exist there.
   void forget() noexcept { page_.forget(); }

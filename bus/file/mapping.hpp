@@ -48,7 +48,6 @@ class Mapping {
   }
   ~Mapping() { reset(); }
 
-  explicit operator bool() const noexcept { return base_ != nullptr; }
   BusHeader& header() const noexcept { return *reinterpret_cast<BusHeader*>(base_); }
   PortSlot* slots() const noexcept { return reinterpret_cast<PortSlot*>(base_ + kHeaderBytes); }
   std::byte* ring() const noexcept { return base_ + kRingOffset; }

@@ -69,7 +69,7 @@ Result<void> check_content(int fd, const struct stat& status, const OutputRules&
     return refused(
         rules, "it exists (" + (rules.remedy.empty() ? "name another file" : rules.remedy) + ')');
   }
-  if (got >= 4 && std::ranges::find(kCaptureMagics, word) != kCaptureMagics.end()) return {};
+  if (std::ranges::find(kCaptureMagics, word) != kCaptureMagics.end()) return {};
   return refused(rules,
                  "it exists and is no capture (name another file, or remove this one first)");
 }
@@ -286,11 +286,8 @@ int replace_whole(const std::string& path, const Place& place, std::span<const s
 Result<void> check_place(const std::string& path, const Place& place, const OutputRules& rules) {
   if (!place.exists) {
     if (place.number != ENOENT) return failed(rules, place.number);
-    if (path.empty() || path.ends_with('/')) return failed(rules, ENOENT);
+    if (path.empty()) return failed(rules, ENOENT);
     const std::string directory = directory_of(end_of_links(path).path);
-    struct stat status{};
-    if (stat(directory.c_str(), &status) != 0) return failed(rules, errno);
-    if (!S_ISDIR(status.st_mode)) return failed(rules, ENOTDIR);
     if (auto may = check_new(path, rules); !may) return may;
     return access(directory.c_str(), W_OK | X_OK) == 0 ? Result<void>() : failed(rules, errno);
   }

@@ -384,8 +384,6 @@ void NetbsdAttachment::settle(bool holds_frames) noexcept {
 // ---- Properties ----
 
 std::error_code NetbsdAttachment::set_mac(MacAddress mac) noexcept {
-  if (forked()) return Errc::forked;
-  if (!mac.is_unicast()) return Errc::bad_argument;
   addresses_.set_own(mac);
   return {};
 }
@@ -399,7 +397,6 @@ std::error_code NetbsdAttachment::set_other_macs(std::span<const MacAddress> mac
 }
 
 std::error_code NetbsdAttachment::set_promiscuous(bool on) noexcept {
-  if (forked()) return Errc::forked;
   addresses_.set_promiscuous(on);
   return {};
 }

@@ -49,11 +49,7 @@ class NetbsdMapping {
   static Result<NetbsdMapping> map(int fd, Access access, bool lock_memory = false);
   NetbsdMapping(NetbsdMapping&& other) noexcept
       : base_(std::exchange(other.base_, nullptr)), guard_(std::move(other.guard_)) {}
-  NetbsdMapping& operator=(NetbsdMapping&& other) noexcept {
-    std::swap(base_, other.base_);
-    std::swap(guard_, other.guard_);
-    return *this;
-  }
+  NetbsdMapping& operator=(NetbsdMapping&&) = delete;
   ~NetbsdMapping();
 
   std::span<std::byte> bytes() const noexcept {

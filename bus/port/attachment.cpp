@@ -147,8 +147,6 @@ std::uint64_t NativeAttachment::bus_frames() const noexcept {
 }
 std::error_code NativeAttachment::set_mac(MacAddress mac) noexcept {
   Impl& a = *impl_;
-  if (a.forked()) return Errc::forked;
-  if (!mac.is_unicast()) return Errc::bad_argument;
   const std::lock_guard guard(a.mac_mutex);
   const std::uint64_t before = a.own_mac;
   a.show_mac(mac.to_u64());  // P3: publish, then look
@@ -176,7 +174,6 @@ std::error_code NativeAttachment::set_other_macs(std::span<const MacAddress> mac
 }
 
 std::error_code NativeAttachment::set_promiscuous(bool on) noexcept {
-  if (impl_->forked()) return Errc::forked;
   impl_->set_flag(kFlagPromiscuous, on);
   return {};
 }
