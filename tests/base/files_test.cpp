@@ -1,4 +1,4 @@
-// What is read of /proc: lines as proc(5) has them, and this very process.
+// What is read of /proc: lines as proc(5) has them, and this very process. Temporary folders.
 
 #include "base/files.hpp"
 
@@ -6,8 +6,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
+
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::base {
 namespace {
@@ -55,6 +59,20 @@ TEST(MapsLine, OfThisProcessNamesAMappingByItsAddress) {
   }
   EXPECT_EQ(found, 1U);
   munmap(page, size);
+}
+
+TEST(TemporaryFolder, OfAKilledProcessGoesWithTheNextAndNothingElseDoes) {
+  const test::TempDir dir;
+  ASSERT_EQ(setenv("TMPDIR", dir.path().c_str(), 1), 0);
+  const TemporaryFolder living = TemporaryFolder::make("a").value();
+  for (const char* each : {"a-123456", "a-1234567", "b-123456"})
+    ASSERT_TRUE(std::filesystem::create_directory(dir.file(each)));
+  const TemporaryFolder next = TemporaryFolder::make("a").value();
+  unsetenv("TMPDIR");
+  EXPECT_FALSE(std::filesystem::exists(dir.file("a-123456")));
+  for (const std::string& each :
+       {dir.file("a-1234567"), dir.file("b-123456"), living.path(), next.path()})
+    EXPECT_TRUE(std::filesystem::exists(each)) << each;
 }
 
 TEST(Status, HasTheNumbersOfALineByItsWholeName) {

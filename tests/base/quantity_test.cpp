@@ -79,6 +79,9 @@ TEST(Quantity, PacketsAreInDigitsBecauseTheirKCouldBeEither) {
   EXPECT_EQ(read_packet_bytes("0k").why("0k"),
             "\"0k\" is not a number of bytes (such as 1500 or 9000, in digits)")
       << "it has one meaning only";
+  EXPECT_EQ(read_packet_bytes("17179869184g").why("17179869184g"),
+            "\"17179869184g\" is not a number of bytes (such as 1500 or 9000, in digits)")
+      << "as a size, it is beyond 2^64";
   EXPECT_EQ(read_packet_bytes("9k").why("9k"), "\"9k\" could be 9000 or 9216 (write 9000 or 9216)");
 }
 
