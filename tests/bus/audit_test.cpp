@@ -161,6 +161,12 @@ TEST_F(Audit, BehindAPadAllowsAsManyMissingNumbersAsTheRingHasFrames) {
   skip(most + 1);
   expect("I8", "expected 10");
 }
+TEST_F(Audit, OfABusThatItCouldNotSeeIsNotClean) {
+  AuditReport report;
+  report.is_known = false;
+  EXPECT_FALSE(report.clean());
+}
+
 TEST_F(Audit, CountsWhatItWalked) {
   const AuditReport report = bus_.audit();
   EXPECT_EQ(report.records, 10U);
@@ -193,12 +199,14 @@ TEST_F(Audit, RepairTellsWhatItFreedAndCleared) {
   raw_.claim(78, 8192, 8192, 9216);                                // of another
   raw_.claim(idle_.slot(), 64, 64, 64 + raw_.ring().bytes() / 2);  // longer than any
   raw_.claim(sender_.slot(), 64, 64, 64);                          // of nothing
+  raw_.slot(idle_.slot()).position = 33;                           // of no record
   const RepairReport done = repair();
   EXPECT_EQ(done.ports_freed, 1U);
   EXPECT_EQ(done.claims_cleared, 4U);
   EXPECT_FALSE(done.lock_released);
   EXPECT_FALSE(done.ring_rebuilt);
   EXPECT_GT(done.epoch, 0U);
+  EXPECT_EQ(raw_.slot(idle_.slot()).position, raw_.header().last);
   EXPECT_EQ(bus_.info().claims_freed, 2U) << "of the dead";
   EXPECT_EQ(bus_.info().repairs, 1U);
   const RepairReport again = repair();

@@ -253,7 +253,7 @@ TEST(Inspect, ShowsANameThatWasOverwrittenWithoutWhatCannotBeShown) {
 TEST(Inspect, TellsOfACarrierThatItIsThereWhereNobodyCanSeeIt) {
   const TempBus file(small_ring());
   const RawBus raw(file.path());
-  const Port port = port_on(file.path());
+  Port port = port_on(file.path());
   const auto told = [&](std::uint32_t flags) {
     raw.slot(port.slot()).flags = bus::kFlagUp | flags;
     const PortInfo info = file.info().ports.at(0);
@@ -263,6 +263,13 @@ TEST(Inspect, TellsOfACarrierThatItIsThereWhereNobodyCanSeeIt) {
   EXPECT_EQ(told(bus::kFlagNoCarrier), std::pair(false, true));
   EXPECT_EQ(told(bus::kFlagCarrierUnknown), std::pair(true, false));
   EXPECT_EQ(told(bus::kFlagCarrierUnknown | bus::kFlagNoCarrier), std::pair(true, false));
+  EXPECT_FALSE(port.set_carrier(false));
+  EXPECT_FALSE(port.has_carrier());
+  EXPECT_FALSE(port.set_carrier_unknown());
+  EXPECT_TRUE(port.has_carrier());
+  EXPECT_FALSE(file.info().ports.at(0).carrier_known);
+  EXPECT_FALSE(port.set_carrier(true));
+  EXPECT_TRUE(file.info().ports.at(0).carrier_known);
 }
 
 TEST(Inspect, TellsOfTheLastSlotAndOfNoClaimOfAWriterAtWork) {
@@ -344,6 +351,8 @@ TEST(Inspect, TellsOfAFormerPortWhatItSent) {
   EXPECT_EQ(former.name, "gone");
   EXPECT_EQ(former.mac, mac);
   EXPECT_EQ(former.link, LinkKind::pcap);
+  EXPECT_STREQ(to_string(former.link), "pcap");
+  EXPECT_STREQ(to_string(LinkKind::packet), "packet");
   EXPECT_EQ(former.tx_frames, 100U);
   EXPECT_EQ(former.tx_bytes, 2000U);
   EXPECT_EQ(former.tx_segments, 30'100U);

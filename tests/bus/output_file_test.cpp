@@ -130,6 +130,9 @@ TEST(OutputFile, ReplacesOnlyWhatItsRulesAllow) {
   EXPECT_EQ(refused("\xa1\xb2\x3c\x4d", Replace::captures), "");
   EXPECT_EQ(refused(kCapture, Replace::nothing), "no: it exists (give --force)");
   EXPECT_EQ(refused("", Replace::nothing), "");
+  put(path, "text");
+  EXPECT_EQ(refusal(path, {.what = "no", .replace = Replace::nothing}),
+            "no: it exists (name another file)");
 }
 
 TEST(OutputFile, ThatIsMadeWholeKeepsModeAndLinksAndLeavesNothingBeside) {
@@ -186,6 +189,12 @@ TEST(OutputFile, AFailureLeavesWhatWasThereAndNothingEmpty) {
   }
   EXPECT_EQ(text_of(old), kCapture);
   EXPECT_EQ(files_in(dir.path()), 1);
+  for (const std::string& nowhere : {std::string(), dir.file("none/"), dir.file("none/new")}) {
+    EXPECT_EQ(check_output(nowhere, rules).error().message,
+              "cannot write it: No such file or directory (make its directory first)");
+  }
+  EXPECT_STREQ(output_advice(EDQUOT), output_advice(ENOSPC));
+  EXPECT_STREQ(output_advice(EROFS), output_advice(EACCES));
 }
 
 TEST(OutputFile, BehindALinkThatLeadsToNothingIsMadeWhereThatLeads) {
@@ -275,6 +284,12 @@ TEST(OutputFile, IsTheSameAsAnotherByWhatItIsAndNotByItsName) {
   EXPECT_TRUE(is_same_file(dir.file("none"), dir.file("none"))) << "one that is still to be made";
   EXPECT_FALSE(is_same_file(dir.file("none"), dir.file("a")));
   EXPECT_FALSE(is_same_file(dir.file("a"), dir.file("none")));
+  ASSERT_TRUE(fs::create_directory(dir.file("sub")));
+  put(dir.file("sub/b"), "");
+  EXPECT_FALSE(is_same_file(dir.file("none"), dir.file("sub/none"))) << "in another directory";
+  EXPECT_FALSE(is_same_file(dir.file("sub/b"), dir.file("none/b")));
+  ASSERT_TRUE(fs::remove(dir.file("b")));
+  EXPECT_FALSE(is_same_file(dir.file("b"), dir.file("sub/b"))) << "of which one is there";
   EXPECT_FALSE(is_same_file(dir.path(), dir.path())) << "a directory";
   EXPECT_FALSE(is_same_file("/dev/null", "/dev/null")) << "any number of writers may have it";
 }

@@ -115,6 +115,7 @@ TEST(Board, ARequestToAStoppedProcessIsWithdrawnAndNotAppliedLater) {
   Board board = board_at(bus.path());
   const BoardPort port = find(board, "a");
   owner.process().stop();
+  EXPECT_EQ(board.ask(port, std::string(1537, 'x'), kLong).error().code, Errc::bad_argument);
   const auto answer = board.ask(port, "link down", 50ms);
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().code, Errc::timed_out);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -22,6 +23,7 @@
 #include "shmif/receiver.hpp"
 #include "tests/bus/netbsd/rig.hpp"
 #include "tests/shmif/link_conformance.hpp"
+#include "tests/support/child_process.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -183,7 +185,9 @@ TEST(NetbsdPort, APortHearsItsOwnAddressGroupsAndWhatItHasLearned) {
   EXPECT_EQ(heard(), numbers({own, behind, group, kEverybody}));
   ASSERT_FALSE(port.set_other_macs(std::array{listed}));
   EXPECT_EQ(heard(), numbers({own, behind, listed, group, kEverybody}));
+  EXPECT_EQ(port.set_other_macs(std::array{group}), Errc::bad_argument);
   ASSERT_FALSE(port.set_other_macs({}));
+  EXPECT_EQ(port.set_mac(group), Errc::bad_argument);
   ASSERT_FALSE(port.set_mac(other));
   EXPECT_EQ(heard(), numbers({behind, other, group, kEverybody}));
   ASSERT_FALSE(port.set_promiscuous(true));
@@ -226,6 +230,26 @@ TEST(NetbsdPort, AnOverrunIsReportedAndCountsAsALowerBound) {
   EXPECT_EQ(counters.corrupt, 0U);
 }
 
+TEST(NetbsdPort, ThatIsOverrunAgainSoonLeavesFramesOutAndCountsTheirBytes) {
+  const NetbsdBus bus;
+  Port port = port_on(bus.path());
+  NetbsdPeer peer(bus.path());
+  std::uint64_t sent = 0;
+  const auto send = [&](std::uint64_t count) {
+    for (; count > 0; --count) peer.send(frame_of(kEverybody, sent++, 1000));
+  };
+  send(2000);
+  FrameBatch few(10, 1U << 20U);
+  ASSERT_EQ(port.receive(few).frames, 10U);
+  send(20);
+  const std::vector<Octets> rest = receive_all(port);
+  ASSERT_FALSE(rest.empty());
+  EXPECT_EQ(rest.back(), frame_of(kEverybody, sent - 1, 1000));
+  EXPECT_LT(rest.size(), 1000U) << "it has a head start";
+  EXPECT_EQ(port.counters().overruns, 2U);
+  EXPECT_EQ(port.counters().lost_bytes + (10 + rest.size()) * 1024, sent * 1024);
+}
+
 TEST(NetbsdPort, ASleepingPortIsWokenByARingAndARingingOneWakesOthers) {
   const NetbsdBus bus;
   Port port = port_on(bus.path());
@@ -257,6 +281,39 @@ TEST(NetbsdPort, LentFramesAreWholeHoweverMuchIsSentMeanwhile) {
   for (std::uint64_t i = 0; i < 2000; ++i) peer.send(frame_of(kEverybody, 99, 1000));
   for (std::uint64_t i = 0; i < 32; ++i) ASSERT_EQ(octets_of(batch[i]), frame_of(kEverybody, i));
   EXPECT_EQ(port.release(), 0U);
+}
+
+TEST(NetbsdPort, OfTheParentAnswersForkedInAChild) {
+  const NetbsdBus bus;
+  Port port = port_on(bus.path());
+  Follower follower = Follower::open(bus.path(), Start::now).value();
+  const auto in_child = [&] {
+    FrameBatch batch;
+    const std::error_code forked = make_error_code(Errc::forked);
+    const std::array answers{port.up(),
+                             port.down(),
+                             port.send(view_of(frame_of(kEverybody, 1))).error,
+                             port.receive(batch).error,
+                             port.receive_in_place(batch).error,
+                             port.set_mac(MacAddress::random()),
+                             port.set_promiscuous(true),
+                             port.set_other_macs({}),
+                             port.set_carrier(true),
+                             port.link().error().code,
+                             follower.receive(batch).error};
+    const auto* const wrong =
+        std::ranges::find_if(answers, [&](auto each) { return each != forked; });
+    if (wrong != answers.end()) return 1 + static_cast<int>(wrong - answers.begin());
+    if (port.is_up() || port.descriptor() != -1) return 20;
+    port.interrupt();
+    if (port.wait(kGenerousTime) || !port.prepare_wait().ready) return 21;
+    return port.bus_frames() + follower.bus_frames() == 0 && port.release() == 0 ? 0 : 22;
+  };
+  EXPECT_EQ(Child(in_child).wait(), 0);
+  EXPECT_EQ(port.send(view_of(frame_of(kEverybody, 1))).taken, 1U);
+  ASSERT_FALSE(port.set_carrier(false));
+  ASSERT_FALSE(port.set_carrier_unknown());
+  EXPECT_TRUE(port.has_carrier());
 }
 
 TEST(NetbsdPort, NumbersTellWhatWasThereBefore) {

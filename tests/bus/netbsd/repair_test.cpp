@@ -121,6 +121,9 @@ TEST_F(NetbsdInspected, RepairAndAuditFindTheSameAndKernelsReadTheRest) {
     EXPECT_EQ(read, frames + 1);
   };
   send(60);
+  put(24 + 2 * 124, 1U << 19U);  // a length that leads behind the newest frame
+  ASSERT_EQ(audit().findings.size(), 1U);
+  EXPECT_EQ(audit().findings[0].invariant, "N3");
   put(24 + 2 * 124, 41 * 124 - 24);  // a length that leads to a header
   is_mended(2);
   send(3);
