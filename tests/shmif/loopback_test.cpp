@@ -72,6 +72,18 @@ TEST(LoopbackLink, AFrameThatWaitsForRoomComesBeforeTheEnd) {
   EXPECT_TRUE(same_frames(frames, collect(far, 1)));
 }
 
+TEST(LoopbackLink, ThatAnotherIsMovedOverEndsItsPeerAndServesTheOthers) {
+  auto [near, far] = LoopbackLink::pair().value();
+  auto [other, other_far] = LoopbackLink::pair().value();
+  near = std::move(other);
+  FrameBatch batch;
+  EXPECT_EQ(far.receive(batch).error, Errc::link_ended);
+  EXPECT_EQ(far.send({}).error, Errc::link_ended);
+  const std::vector<Bytes> frames{make_frame(60, 1)};
+  EXPECT_EQ(near.send(views(frames)).taken, 1U);
+  EXPECT_TRUE(same_frames(frames, collect(other_far, 1)));
+}
+
 TEST(LoopbackLink, TakesEachLimitAndRefusesWhatIsJustBeyond) {
   const LoopbackOptions within[] = {{.max_frame_bytes = 14},
                                     {.max_frame_bytes = kMaxFrameBytes},

@@ -49,6 +49,7 @@ TEST(PortWithoutBus, ExistsByItselfAndAnswersNotLinked) {
   EXPECT_FALSE(port.is_up());
   EXPECT_EQ(port.try_send({}).error, Errc::not_linked);
   EXPECT_EQ(port.set_carrier(true), Errc::not_linked);
+  EXPECT_EQ(port.set_carrier_unknown(), Errc::not_linked);
   EXPECT_FALSE(port.has_carrier());
   EXPECT_EQ(port.descriptor_error(), Errc::not_linked);
   EXPECT_TRUE(port.prepare_wait().ready) << "receive() tells";
@@ -348,6 +349,9 @@ TEST(Fork, EveryCallInTheChildAnswersForkedAndItsExitDoesNotDisturbTheParent) {
               expect(port->attach(bus.path()).error().code == Errc::forked);
               expect(port->set_mac(kOther) == Errc::forked);
               expect(port->set_promiscuous(true) == Errc::forked);
+              expect(port->set_other_macs({}) == Errc::forked);
+              expect(port->set_carrier(false) == Errc::forked);
+              expect(port->set_carrier_unknown() == Errc::forked);
               expect(port->link().error().code == Errc::forked);
               expect(!port->wait(std::chrono::nanoseconds::max()));
               expect(port->descriptor() == -1);

@@ -13,6 +13,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -147,6 +148,28 @@ TEST(ConnectStream, SaysWhatIsThereInsteadOfASocket) {
   EXPECT_EQ(refused.error().code, std::errc::not_a_socket);
   EXPECT_NE(refused.error().message.find(path + ": it is not a socket"), std::string::npos)
       << refused.error().message;
+}
+
+TEST(ConnectStream, SaysWhichPermissionIsMissing) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  const TempDir directory;
+  const SocketPlace place = parse_socket_place(directory.file("s")).value();
+  const BoundSocket bound = BoundSocket::bind(SOCK_STREAM, place).value();
+  ASSERT_EQ(::chmod(place.text.c_str(), 0600), 0);
+  const auto refused = [&](mode_t mode, bool makes) {
+    EXPECT_EQ(::chmod(directory.path().c_str(), mode), 0);
+    ::setfsuid(65534);
+    const std::string text =
+        makes ? BoundSocket::bind(SOCK_STREAM, parse_socket_place(directory.file("t")).value())
+                    .error()
+                    .message
+              : connect_stream(place, -1).error().message;
+    ::setfsuid(0);
+    return text;
+  };
+  EXPECT_NE(refused(0700, false).find("search permission in its directory"), std::string::npos);
+  EXPECT_NE(refused(0755, false).find("and has mode 0600: "), std::string::npos);
+  EXPECT_NE(refused(0755, true).find("a directory that you may write"), std::string::npos);
 }
 
 TEST(SocketPlace, RefusesWhatIsMostLikelyNoPath) {

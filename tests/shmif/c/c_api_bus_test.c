@@ -147,8 +147,11 @@ static void what_is_no_bus_is_refused_by_each_call(void) {
   CHECK(is_refused(shmif_inspect(g_path, NULL), "shmif_inspect:"));
   CHECK(is_refused(shmif_list_ports(NULL, NULL, 0), "shmif_list_ports:"));
   CHECK(is_refused(shmif_list_ports(g_path, NULL, 1), "shmif_list_ports:"));
+  CHECK(is_refused(shmif_line(NULL, "rig", text, sizeof text), "shmif_line:"));
   CHECK(is_refused(shmif_line(g_path, NULL, text, sizeof text), "shmif_line:"));
+  CHECK(is_refused(shmif_line(g_path, "rig", NULL, sizeof text), "shmif_line:"));
   CHECK(is_refused(shmif_line(g_path, "rig", text, 0), "shmif_line:"));
+  CHECK(is_refused(shmif_change(NULL, "rig", "heal", 0, NULL, 0), "shmif_change:"));
   CHECK(is_refused(shmif_change(g_path, "rig", NULL, 0, NULL, 0), "shmif_change:"));
   CHECK(is_refused(shmif_change(g_path, "rig", "heal", -1, NULL, 0), "shmif_change:"));
   CHECK(is_refused(shmif_repair(NULL, 0), "shmif_repair:"));

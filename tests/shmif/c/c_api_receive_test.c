@@ -154,6 +154,8 @@ static void on_a_lost_bus_the_frames_that_were_kept_back_come_first_and_then_the
   shmif_port* receiver = open_port_up("receiver");
   send_marked(sender, 0, 5);
   CHECK(shmif_receive(receiver, in, sizeof in, NULL) == kFrameBytes); /* the port keeps five */
+  shmif_follower* follower = NULL;
+  CHECK(shmif_follow(g_path, 0, &follower) == 0);
   CHECK(truncate(g_path, 0) == 0);
   CHECK(shmif_receive_in_place(receiver, into, NULL, 1) == 1 && mark_of(into[0]) == 1);
   point_to_buffers(into);
@@ -169,6 +171,10 @@ static void on_a_lost_bus_the_frames_that_were_kept_back_come_first_and_then_the
   CHECK(shmif_send(sender, in, 1) != 0);
   CHECK(shmif_receive_in_place(receiver, into, NULL, kMax) == -EIO);
   CHECK(strncmp(shmif_message(), wanted, strlen(wanted)) == 0);
+  memset(&info.bytes, 0xee, sizeof info - sizeof info.size);
+  CHECK(shmif_follower_receive(follower, in, sizeof in, &info) == -EIO && info.bytes == 0);
+  CHECK(strstr(shmif_message(), "cannot receive from ") == shmif_message());
+  shmif_unfollow(follower);
   shmif_close(sender);
   shmif_close(receiver);
 }

@@ -6,6 +6,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstring>
@@ -200,6 +201,12 @@ std::string two_interfaces(std::uint32_t second_snap, std::uint32_t second_type)
          pcapng_block(1, in_words({second_type, second_snap})) + packet;
 }
 
+/// In the other byte order: each of its words, turned round.
+std::string swapped(std::string words) {
+  for (auto at = words.begin(); at != words.end(); at += 4) std::reverse(at, at + 4);
+  return words;
+}
+
 TEST(PcapReader, ASoundFileThatLibpcapDoesNotReadIsNotCalledDamaged) {
   const TempDir dir;
   const auto message = [&](std::uint32_t second_snap, std::uint32_t second_type) {
@@ -217,6 +224,13 @@ TEST(PcapReader, ASoundFileThatLibpcapDoesNotReadIsNotCalledDamaged) {
       << lengths;
   const std::string types = message(65535, 101);
   EXPECT_NE(types.find("several link types"), std::string::npos) << types;
+  const std::string other_order = kPcapngSection + pcapng_interface();
+  write_file(dir.file("two.pcapng"),
+             other_order + pcapng_packet(make_frame(60, 1)) + swapped(other_order));
+  auto reader = PcapReader::open(dir.file("two.pcapng")).value();
+  FrameBatch batch;
+  EXPECT_EQ(read_all(reader, batch).size(), 1U);
+  EXPECT_EQ(reader.status().error().code, std::errc::not_supported);
   for (const std::string& text : {lengths, types}) {
     EXPECT_EQ(text.find("damaged"), std::string::npos) << text;
   }

@@ -139,6 +139,10 @@ TEST(Changes, WhoCannotBeAskedIsNamedWithTheRemedy) {
   EXPECT_EQ(error("", "partition web / plain").code, std::errc::operation_not_supported);
   EXPECT_EQ(web.served(), 0U) << "nothing is changed if one of the names is wrong";
   EXPECT_FALSE(request_change(bus.file("none"), "web", "link down"));
+  std::vector<Port> more;
+  for (int i = 0; i < 12; ++i)
+    more.push_back(port_on(bus.path(), {.name = "p" + std::to_string(i)}));
+  EXPECT_NE(error("nobody", "link down").message.find("p9 and 2 more"), std::string::npos);
 }
 
 TEST(Changes, APartitionAsksEachNamedPortAndStandsInTheJournalOnce) {
@@ -192,6 +196,32 @@ TEST(Changes, APartitionHoldsForPortsThatComeLaterUntilItIsHealed) {
   change("heal");
   EXPECT_EQ(held_for("new1"), "");
   EXPECT_EQ(held_for("new2"), "");
+}
+
+TEST(Changes, APartitionIsOverThoughAllItsPortsAreGoneOrOneDoesNotAnswer) {
+  const TempBus bus;
+  const auto held = [&] {
+    const Port port = port_on(bus.path(), {.name = "a"});
+    return ChangeDesk::open(port).value().standing_partition();
+  };
+  const auto part = [&] {
+    const DeskRig a(bus.path(), "a"), b(bus.path(), "b");
+    ASSERT_TRUE(request_change(bus.path(), "", "partition a / b", kLong));
+  };
+  part();
+  EXPECT_EQ(held(), "partition a / b");
+  const auto said = request_change(bus.path(), "", "heal", kLong);
+  ASSERT_TRUE(said);
+  EXPECT_NE(said->find("no port that is attached was in it"), std::string::npos) << *said;
+  EXPECT_EQ(changes(Bus::open(bus.path()).value()).back().text, "heal");
+  part();
+  {
+    const Port silent = port_on(bus.path(), {.name = "b"});
+    ChangeDesk desk = ChangeDesk::open(silent).value();
+    desk.show("partition a / b", true);
+    EXPECT_FALSE(request_change(bus.path(), "", "heal", 20ms));
+  }
+  EXPECT_EQ(held(), "");
 }
 
 /// Nobody has made the change, so it does not hold for those who come.
@@ -614,6 +644,13 @@ TEST(CChanges, AreMadeAnsweredAndShown) {
   ASSERT_EQ(shmif_change(path, nullptr, "partition web / user", kLongMs, nullptr, 0), -ENODEV);
   ASSERT_EQ(shmif_change(path, "web", "partition web / user", kLongMs, nullptr, 0), 0);
   EXPECT_TRUE((row_of(bus.path()).flags & SHMIF_PORT_PARTITIONED) != 0);
+}
+
+TEST(CChanges, ACarrierThatIsNotKnownIsNotTold) {
+  const TempBus bus;
+  Port port = port_on(bus.path());
+  ASSERT_FALSE(port.set_carrier_unknown());
+  EXPECT_EQ(row_of(bus.path()).flags & (SHMIF_PORT_CARRIER | SHMIF_PORT_CARRIER_KNOWN), 0U);
 }
 
 TEST(CChanges, APortThatDoesNotAnswerInTimeIsReported) {

@@ -185,6 +185,7 @@ TEST(ParseFaults, AFilterMayHaveQuotationMarksAndCommas) {
        {std::pair{"match='tcp,loss=1%", "lacks the closing quotation mark"},
         {"match='tcp'x,loss=1%", "goes on behind the quotation mark (write a comma there)"},
         {"match='',loss=1%", "needs a filter (such as match='tcp port 80')"},
+        {"match,loss=1%", "\"match\" needs a value"},
         {"match=tcp prot 80,loss=1%", "cannot compile the filter \"tcp prot 80\""},
         {"match=it's,loss=1%", "has a quotation mark"},
         {"match='tcp',queue=5",
@@ -245,6 +246,8 @@ TEST(ParseLineFaults, NoneSetsNoFaultsAndOtherMistakesAreToldByName) {
         {"up:loss=1%", "fault \"up:loss=1%\": there is no such fault (loss, "},
         {"in:loss=1%,out:loss=2%",
          "fault \"out:loss=2%\": a direction begins the text or comes after a semicolon"},
+        {"out:loss=1%,in:loss=2%",
+         "fault \"in:loss=2%\": a direction begins the text or comes after a semicolon"},
         {"loss=1%;", "fault \"\": there is no such fault (loss, "},
         {"", "fault \"\": there is no such fault (loss, "}}) {
     const auto parsed = parse_line_faults(text);
