@@ -109,6 +109,16 @@ TEST(NetNamespace, RefusesWhatIsNone) {
   EXPECT_TRUE(mine->is_current());
 }
 
+TEST(WhyNoNamespaces, FollowsFromTheErrorUnlessALimitIsZero) {
+  const std::string other = why_no_namespaces(EPERM);
+  if (other.find(" is 0; as root: ") != std::string::npos)
+    GTEST_SKIP() << shmif::test::kNoUserNamespaces;
+  EXPECT_NE(why_no_namespaces(ENOSPC).find("limits"), std::string::npos);
+  EXPECT_NE(why_no_namespaces(EUSERS).find("nested"), std::string::npos);
+  for (const int number : {EINVAL, ENOSYS})
+    EXPECT_NE(why_no_namespaces(number).find("without namespaces"), std::string::npos);
+}
+
 TEST(NetNamespace, AHelperIsReapedAndWhatItThrewIsTold) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: enters a namespace";
   const auto before = children_of(::getpid());

@@ -13,6 +13,7 @@
 #include "tap/device_settings.hpp"
 #include "tap/guest/net.hpp"
 #include "tap/guest/watch.hpp"
+#include "tap/netlink/vxlan.hpp"
 #include "tap/packet_link.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/tap/guest/guest_rig.hpp"
@@ -85,11 +86,20 @@ TEST_F(NetlinkTest, SaysThatItCouldNotDoIt) {
   const std::error_code wrong = make_error_code(Errc::bad_argument);
   EXPECT_EQ(netlink.rename("v1", "a/b").error().code, wrong);
   EXPECT_EQ(netlink.add_veth("v2", "a/b").error().code, wrong);
+  EXPECT_EQ(netlink.add_veth("a/b", "v2").error().code, wrong);
   ok(netlink.set_mtu("v0", 1280));
   ok(netlink.add_address("v0", *Cidr::parse("fd00::1/64")));
   const auto again = netlink.add_address("v0", *Cidr::parse("fd00::1/64"));
   ASSERT_FALSE(again);
   EXPECT_EQ(again.error().message.find("MTU"), std::string::npos) << again.error().message;
+}
+
+TEST_F(NetlinkTest, SaysThatNoCarrierCame) {
+  const TestNamespace space;
+  Netlink netlink = space.netlink();
+  ok(netlink.add_veth("v0", "v1"));
+  ok(netlink.set_up("v0"));
+  EXPECT_EQ(netlink.wait_for_carrier("v0", milliseconds(5)).error().code, Errc::timed_out);
 }
 
 TEST_F(NetlinkTest, CallsADefaultRouteWhatLeadsFromTheMainTable) {
@@ -137,6 +147,23 @@ TEST_F(NetlinkTest, MakesABridgeThatCarriesWhatACableWould) {
   EXPECT_NE(refused.error().message.find("cannot add interface \"lo\" to the bridge \"lan0\""),
             std::string::npos)
       << refused.error().message;
+}
+
+TEST_F(NetlinkTest, LeavesToARoutingProgramWhoIsWhere) {
+  const TestNamespace space;
+  Netlink netlink = space.netlink();
+  ok(netlink.add_bridge("lan0", *MacAddress::parse("02:00:00:00:00:07")));
+  ok(netlink.add_veth("v0", "v1"));
+  EXPECT_FALSE(let_routing_tell("v0", space.space())) << "no port of a bridge";
+  ok(netlink.add_to_bridge("v0", "lan0"));
+  ok(let_routing_tell("v0", space.space()));
+  const std::string port = run(space, {"ip", "-d", "link", "show", "dev", "v0"}).output;
+  for (const char* const each : {" learning off ", " neigh_suppress on "})
+    EXPECT_NE(port.find(each), std::string::npos) << each << port;
+  ok(netlink.set_up("lan0"));
+  ok(route_everything_to("lan0", space.space()));
+  EXPECT_EQ(run(space, {"ip", "route"}).output.find("default dev lan0 proto static scope link"),
+            0U);
 }
 
 TEST_F(NetlinkTest, TellsTheKernelTheMacOfANeighbourForGood) {
