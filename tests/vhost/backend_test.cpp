@@ -251,7 +251,9 @@ TEST(VhostBackend, QueuesGoOnInTheMemoryThatIsSharedAnew) {
   ASSERT_EQ(collect(machine.link(), 1).size(), 1U);
   const MachineMemory memory(front.memory.size());
   share_instead(front, memory, MachineMemory::kUser);
+  ASSERT_TRUE(front.tell(Request::set_features, front.wish.features));  // the same again
   machine.serve();
+  ASSERT_EQ(machine.link().why(), "");
   ASSERT_EQ(machine.link().send(views({make_frame(61, 2)})).taken, 1U);
   EXPECT_TRUE(front.arrived().empty()) << "in the old memory";
   const auto& used = *reinterpret_cast<vhost::RingHead*>(memory.at(front.receive_queue.used_at));
@@ -425,6 +427,8 @@ TEST(VhostBackend, RefusesMessagesThatMakeNoSense) {
        }},
       {"protocol features that were not offered",
        telling(Request::set_protocol_features, vhost::bit(1))},
+      {"protocol features that were not offered",
+       telling(Request::set_protocol_features, std::uint32_t{0})},
       {kChannel, telling(Request::set_backend_channel, kNone)},
       {kChannel, telling(Request::set_backend_channel, kNone, {one, one})},
       {kTable, telling(Request::set_mem_table, std::uint32_t{0})},
@@ -447,13 +451,18 @@ TEST(VhostBackend, RefusesMessagesThatMakeNoSense) {
       {kQueue, telling(Request::set_vring_num, VringState{2, 256})},
       {kQueue, telling(Request::set_vring_enable, std::uint32_t{0})},
       {kQueue, telling(Request::get_vring_base, VringState{7, 0})},
+      {kQueue, telling(Request::get_vring_base, std::uint32_t{0})},
       {"a new size for a queue that runs", telling(Request::set_vring_num, VringState{0, 128})},
       {"addresses of a queue that does not exist; give it queues=1",
        telling(Request::set_vring_addr, vhost::VringAddresses{.index = 2})},
+      {"addresses of a queue that does not exist; give it queues=1",
+       telling(Request::set_vring_addr, std::uint32_t{0})},
       {"outside of the memory",
        telling(Request::set_vring_addr, vhost::VringAddresses{.index = 0})},
       {"a descriptor for a queue that does not exist; give it queues=1",
        telling(Request::set_vring_call, std::uint64_t{2}, {one})},
+      {"a descriptor for a queue that does not exist; give it queues=1",
+       telling(Request::set_vring_call, std::uint32_t{0}, {one})},
       {kNumber, telling(Request::set_vring_call, std::uint64_t{1}, {one, one})},
       {kNumber, telling(Request::set_vring_kick, std::uint64_t{1})},
       {kNumber, telling(Request::set_vring_kick, vhost::bit(8), {one})},
