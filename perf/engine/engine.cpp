@@ -47,13 +47,11 @@ std::string what_for(const JobOptions& job) {
 Result<std::unique_ptr<Wire>> make_wire(const JobOptions& job, std::size_t ends) {
   const Engine& engine = engine_of(job.engine);
   const std::size_t max = engine.capabilities.max_ends;
-  if (ends == 0 || (max != 0 && ends > max)) {
+  if (max != 0 && ends > max) {
     return Error(Errc::bad_argument,
                  what_for(job) + ": a wire of engine=" + engine.name + " has 1" +
-                     (max == 1   ? " end"
-                      : max == 0 ? " end or more"
-                                 : " to " + std::to_string(max) + " ends") +
-                     ", but " + std::to_string(ends) +
+                     (max == 1 ? " end" : " to " + std::to_string(max) + " ends") + ", but " +
+                     std::to_string(ends) +
                      " jobs are on it (give jobs their own wires with 'wire', or use engine=bus, "
                      "tap or packet, which have any number of ends)");
   }

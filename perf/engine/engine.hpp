@@ -24,8 +24,6 @@ namespace shmif::perf {
 
 /// What an engine can do. A job that needs more is refused before it starts.
 struct Capabilities {
-  bool sends = true;
-  bool receives = true;
   bool addresses = true;     ///< frames reach the end that has their destination MAC
   bool counts = false;       ///< the medium itself counts: End::counters()
   bool batches = false;      ///< many frames in one call cost less than single ones
@@ -209,8 +207,7 @@ struct Engine {
   bool passes_network = true;
   /// Another job of the run receives what a job sends.
   bool has_receiver = true;
-  /// As make_wire(), which has checked that `ends` is at least 1 and no more than the capabilities
-  /// allow.
+  /// As make_wire(), which has checked that `ends` is no more than the capabilities allow.
   Result<std::unique_ptr<Wire>> (*make_wire)(const JobOptions& job, std::size_t ends);
   /// Engines that work if this machine or this user cannot have the devices.
   const char* instead = "; engine=bus, unix and udp need no namespace";

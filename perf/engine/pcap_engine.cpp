@@ -55,8 +55,7 @@ class PcapWire final : public Wire {
 
   Capabilities capabilities() const noexcept override {
     Capabilities can = kPcapEngine.capabilities;
-    can.sends = can.counts = records_;
-    can.receives = !records_;
+    can.counts = records_;
     return can;
   }
   std::string address() const override { return "pcap:" + filename_; }
@@ -86,13 +85,6 @@ class PcapWire final : public Wire {
 };
 
 Result<std::unique_ptr<Wire>> make_pcap_wire(const JobOptions& job, std::size_t /*ends*/) {
-  if (job.filename.empty()) {
-    return Error(Errc::bad_argument, "engine=pcap has no file (give 'filename')");
-  }
-  if (job.rw != Role::tx && job.rw != Role::rx) {
-    return Error(Errc::bad_argument, "engine=pcap either writes to " + job.filename +
-                                         " or reads from it, not both (give rw=tx or rw=rx)");
-  }
   const bool records = job.rw == Role::tx;
   std::error_code unknown;
   if (!records && job.filename != "-" && !std::filesystem::is_fifo(job.filename, unknown)) {

@@ -273,10 +273,10 @@ Kind<Options> parsed(T Options::* member, Result<T> (*read)(std::string_view),
 }
 
 /// A value for each direction, "A,B", or one for both. If one half is empty, only the other is set.
+/// Its row says what the default is, or the caller adds `show`.
 template <class Options, class T>
 Kind<Options> per_direction(PerDirection<T> Options::* member, Result<T> (*read)(std::string_view),
-                            std::string (*show)(const T&), std::string_view placeholder,
-                            std::string_view range) {
+                            std::string_view placeholder, std::string_view range) {
   Kind<Options> kind{
       .placeholder = std::string(placeholder), .range = std::string(range), .pair = true};
   kind.set = [=](std::string_view value, Options& options) -> Result<void> {
@@ -296,11 +296,6 @@ Kind<Options> per_direction(PerDirection<T> Options::* member, Result<T> (*read)
   kind.copy = copier(member);
   kind.turn = [=](const Options& from, Options& to) {
     to.*member = {(from.*member).rx, (from.*member).tx};
-  };
-  kind.show = [=](const Options& options) {
-    const std::string tx = show((options.*member).tx);
-    const std::string rx = show((options.*member).rx);
-    return tx == rx ? tx : tx + ',' + rx;
   };
   return kind;
 }

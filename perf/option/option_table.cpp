@@ -31,17 +31,16 @@ bool has_name(const OptionRow& row, const std::string& plain) {
                      [&](const std::string& alias) { return with_underscores(alias) == plain; });
 }
 
-/// `text`, completed with its missing half if that was given before.
+/// `text`, a pair that was read, completed with its missing half if that was given before.
 std::string whole_pair(const std::string& name, std::string_view text,
                        const std::vector<std::pair<std::string, std::string>>& given) {
   const auto before = std::find_if(given.rbegin(), given.rend(),
                                    [&](const auto& option) { return option.first == name; });
-  const Result<PairText> now = split_pair(text);
-  if (before == given.rend() || !now) return std::string(text);
-  const Result<PairText> then = split_pair(before->second);
-  if (!then || (!now->tx.empty() && !now->rx.empty())) return std::string(text);
-  return std::string(now->tx.empty() ? then->tx : now->tx) + ',' +
-         std::string(now->rx.empty() ? then->rx : now->rx);
+  const PairText now = split_pair(text).value();
+  if (before == given.rend() || (!now.tx.empty() && !now.rx.empty())) return std::string(text);
+  const PairText then = split_pair(before->second).value();
+  return std::string(now.tx.empty() ? then.tx : now.tx) + ',' +
+         std::string(now.rx.empty() ? then.rx : now.rx);
 }
 
 /// Whether the value of an option may contain keywords and calculations, or be one calculation.
@@ -314,7 +313,6 @@ bool work_out_parentheses(std::string& text) {
       open += text[end] == '(' ? 1U : 0U;
       if (text[end] == ')' && --open == 0) break;
     }
-    if (end == text.size()) return false;
     const auto value = Calculator(text.substr(begin, end + 1 - begin)).result();
     if (!value) return false;
     text.replace(begin, end + 1 - begin, text_of(*value));

@@ -72,16 +72,6 @@ Result<std::vector<double>> parse_percentiles(std::string_view text) {
   return list;
 }
 
-std::string percentiles_text(const std::vector<double>& list) {
-  std::string all;
-  for (const double each : list) {
-    char one[32];
-    std::snprintf(one, sizeof one, "%s%.15g", all.empty() ? "" : ":", each);
-    all += one;
-  }
-  return all.empty() ? "none" : all;
-}
-
 /// As in fio, a bound starts a search for it, unless another search is asked for.
 Kind<J> latency_target() {
   Kind<J> kind = time(&J::latency_target, TimeUnit::microseconds, 0ns, 1h);
@@ -260,8 +250,9 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
            "Does not measure times. This gives the highest rate with the smallest frames.")
       .to_peer();
   rows.add("percentile_list", allowed,
-           parsed(&J::percentile_list, parse_percentiles, percentiles_text, "N[:N]...",
-                  "up to 20 numbers above 0, up to 100, separated by colons"),
+           kind_of(&J::percentile_list, "N[:N]...",
+                   "up to 20 numbers above 0, up to 100, separated by colons", parse_percentiles,
+                   [](const auto&) { return "none"; }),
            R"(Extra percentiles of the latency, for example 99.5:99.95. The result shows them in
               "percentile". Every result also has the usual ones.)")
       .to_peer()

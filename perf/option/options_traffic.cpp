@@ -15,12 +15,6 @@ using enum OnServer;
 constexpr std::uint64_t kMaxRate = 1'000'000'000'000;  // bits/s
 constexpr std::uint64_t kMaxFps = 1'000'000'000;
 
-std::string count_text(const std::uint64_t& count) {
-  return std::to_string(count);
-}
-std::string rate_text_of(const std::uint64_t& rate) {
-  return rate_text(rate);
-}
 Result<std::uint64_t> rate_in_range(std::string_view text) {
   auto rate = parse_rate(text);
   if (rate && *rate > kMaxRate) return refused(text, "is out of range (0 to 1000Gbit)");
@@ -33,12 +27,12 @@ Result<std::uint64_t> frame_rate_in_range(std::string_view text) {
 }
 
 Kind<J> bit_rate(PerDirection<std::uint64_t> J::* member) {
-  Kind<J> kind = per_direction(member, rate_in_range, rate_text_of, "RATE[,RATE]", "0 to 1000Gbit");
+  Kind<J> kind = per_direction(member, rate_in_range, "RATE[,RATE]", "0 to 1000Gbit");
   kind.unit = "bits per second";
   return kind;
 }
 Kind<J> frame_rate(PerDirection<std::uint64_t> J::* member) {
-  Kind<J> kind = per_direction(member, frame_rate_in_range, count_text, "N[,N]",
+  Kind<J> kind = per_direction(member, frame_rate_in_range, "N[,N]",
                                "0 to 1000000000, with k or M (powers of 1000)");
   kind.unit = "frames per second";
   return kind;
@@ -46,7 +40,8 @@ Kind<J> frame_rate(PerDirection<std::uint64_t> J::* member) {
 
 Kind<J> frame_sizes(Result<FrameSizes> (*read)(std::string_view), std::string_view placeholder,
                     std::string_view range) {
-  Kind<J> kind = per_direction(&J::bs, read, to_string, placeholder, range);
+  Kind<J> kind = per_direction(&J::bs, read, placeholder, range);
+  kind.show = [](const J& job) { return to_string(job.bs.tx); };
   kind.unit = "bytes";
   return kind;
 }

@@ -173,8 +173,7 @@ void record_and_receive(const std::string& filename) {
   const auto frames = frames_to(1, 0, 100, 300);
   {
     const auto wire = make_wire(job, 1).value();
-    EXPECT_TRUE(wire->capabilities().sends);
-    EXPECT_FALSE(wire->capabilities().receives);
+    EXPECT_TRUE(wire->capabilities().counts);
     const auto end = wire->open_end(end_options(0)).value();
     EXPECT_EQ(end->send(shmif::test::views(frames)).taken, frames.size());
     EXPECT_EQ(end->counters().tx_frames, frames.size());
@@ -182,7 +181,7 @@ void record_and_receive(const std::string& filename) {
   }
   job.rw = Role::rx;
   const auto wire = make_wire(job, 1).value();
-  EXPECT_FALSE(wire->capabilities().sends);
+  EXPECT_FALSE(wire->capabilities().counts);
   const auto end = wire->open_end(end_options(0)).value();
   std::vector<Bytes> got;
   FrameBatch batch;
@@ -259,6 +258,23 @@ TEST(ProgramEnds, CountWhatIsNoFrameAndWhatNobodyGot) {
   const auto frames = frames_to(1, 0, 3);
   EXPECT_EQ(end->send(shmif::test::views(frames)).taken, 3U);
   EXPECT_EQ(end->counters().dropped_frames, 3U) << "nobody is there";
+}
+
+TEST(Wires, NeedAPlaceForEachJob) {
+  JobOptions job = job_on(EngineKind::stream);
+  for (const auto& [kind, place, why] :
+       std::initializer_list<std::tuple<EngineKind, const char*, const char*>>{
+           {EngineKind::stream, "a,b,c", "socket=a,b,c: give one place"},
+           {EngineKind::stream, "a,", "socket=a,: give one place"},
+           {EngineKind::dgram, "", "engine=dgram needs socket=LOCAL,REMOTE"},
+           {EngineKind::dgram, "a,b", "socket=a,b: give socket=LOCAL,REMOTE"},
+           {EngineKind::dgram, "127.0.0.1:7000,b,c,d", "127.0.0.1:7000 and b are of different"},
+           {EngineKind::packet, "lo", "netdev=lo names 1 interface, but 2 are needed"},
+           {EngineKind::packet, "a/b,c", "\"a/b\" is not the name of an interface"}}) {
+    job.engine = kind;
+    (kind == EngineKind::packet ? job.netdev : job.socket) = place;
+    EXPECT_TRUE(says(make_wire(job, 2), Errc::bad_argument, {why}));
+  }
 }
 
 TEST(NullEngine, WhatNobodyReceivesBeforeTheNextSendIsDroppedAndCounted) {

@@ -65,7 +65,7 @@ TEST(JobFile, SectionsAreJobsAndGlobalHoldsForThoseBehindIt) {
       "[global]\n"
       "numjobs=5\n"
       "output-format=json\n"
-      "[c]\n"
+      "[c] ; too\n"
       "stonewall ; a flag\n"
       "bs=64#x:1\n");
   EXPECT_EQ(result.errors.size(), 1U);  // the last line: no space, no comment
@@ -89,6 +89,10 @@ TEST(JobFile, VariablesComeFromTheEnvironment) {
             "main.job:3: the environment has no variable \"SIZE\" (set it, or write the value)");
   EXPECT_EQ(error_of("[a]\nsize=${}\n"),
             "main.job:2: \"${}\" names no variable of the environment (write ${NAME})");
+  EXPECT_EQ(error_of("[a]\ninclude ${SIZE}\n").find("main.job:2: the environment has no"), 0U);
+  JobSet set;
+  const auto unset = read_job_text("x.job", "[a]\nnumjobs=${SHMIF_NO_SUCH}\n", set);
+  EXPECT_EQ(unset.at(0).find("x.job:2: the environment has no variable"), 0U) << unset[0];
   EXPECT_NE(error_of("[a]\nsize=${SIZE\n").find("main.job:2: a ${ is not closed"),
             std::string::npos);
 }
@@ -96,6 +100,9 @@ TEST(JobFile, VariablesComeFromTheEnvironment) {
 TEST(JobFile, ErrorsNameFileLineAndTheNearestOption) {
   EXPECT_EQ(error_of("[a]\nbs=64\nnumjob=3\n"),
             "main.job:3: unknown option \"numjob\", did you mean \"numjobs\"?");
+  for (const std::string line : {"include = b.job", "included b.job"}) {
+    EXPECT_EQ(error_of("[a]\n" + line).find("main.job:2: unknown option \"include"), 0U) << line;
+  }
   EXPECT_EQ(error_of("[a]\nnumjobs=0\n"), "main.job:2: numjobs: \"0\" is out of range (1 to 256)");
   EXPECT_NE(error_of("[a]\nrate\n").find("main.job:2: rate: needs a value"), std::string::npos);
   EXPECT_NE(error_of("[a]\n=3\n").find("main.job:2: there is no name"), std::string::npos);
@@ -130,11 +137,12 @@ TEST(JobFile, BytesThatAreNoTextAreRefused) {
 TEST(JobFile, AnIncludeStandsForTheLinesOfItsFile) {
   const Read result = read(Files{{"main.job",
                                   "[global]\nnumjobs=4\ninclude sub/one.job ; x\n[a]\n"
-                                  "include sub/two.job\nrate=2Mbit\n"},
-                                 {"sub/one.job", "rate=1Mbit\ninclude ../${HOSTS}.job\n"},
+                                  "bs=64\ninclude sub/two.job # x\nrate=2Mbit\n"},
+                                 {"sub/one.job", "rate=1Mbit\ninclude ../${HOSTS}#1.job\n"},
                                  {"sub/two.job", "bs=128\n[b]\nbs=256\n"},
-                                 {"3.job", "loops=7\n"}});
+                                 {"3#1.job", "loops=7\n"}});
   EXPECT_EQ(result.errors, std::vector<std::string>());
+  EXPECT_EQ(result.set.warnings, std::vector<std::string>()) << "a default may be replaced";
   ASSERT_EQ(names(result), (std::vector<std::string>{"a", "b"}));
   EXPECT_EQ(result.set.jobs[0].loops, 7U);
   EXPECT_EQ(result.set.jobs[0].bs.tx.parts[0].min, 128U);

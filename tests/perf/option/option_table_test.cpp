@@ -259,7 +259,8 @@ const std::vector<RunCase>& run_cases() {
       {"output",
        "./jsonx:o",
        [](R r) { return r.outputs == std::vector<OutputPlace>{{"./jsonx:o", {}}}; },
-       {"jsonx:o", ""}},
+       {"jsonx:o", "XML:o", ""}},
+      {"output", "10:o", [](R r) { return !r.outputs.empty() && !r.outputs[0].format; }, {""}},
       {"output-format",
        "json+,terse",
        [](R r) {
@@ -363,16 +364,21 @@ TEST(OptionTable, CalculationsFollowTheirSignsAndRefuseWhatHasNoResult) {
     const auto result = replace_keywords(text, whole, two);
     return result ? *result : "refused";
   };
-  EXPECT_EQ(made("1+2*$ncpus"), "5");
+  EXPECT_EQ(made("1 + 2*$ncpus"), "5");
   EXPECT_EQ(made("(1+2)*$ncpus"), "6");
   EXPECT_EQ(made("8*$mb_memoryM"), "8192M");
   EXPECT_EQ(made("$pagesize/$ncpus-48"), "2000");
   EXPECT_EQ(made("1/$ncpus"), "0.5000");
   EXPECT_EQ(made("0-($ncpus-1),7", false), "0-1,7");
   EXPECT_EQ(made("64-1518"), "64-1518") << "no keyword, no calculation";
-  for (const char* text : {"$ncpus*", "($ncpus", "$ncpus/0", "1-$ncpus", "$ncpus**2", "()$ncpus"}) {
+  for (const char* text : {"$ncpus*", "($ncpus", "$ncpus/0", "1-$ncpus", "$ncpus**2", "()$ncpus",
+                           "1 $ncpus", "$ncpus+"}) {
     EXPECT_EQ(made(text), "refused") << text;
   }
+  for (const char* text : {"0-($ncpus", "0-(1+)$ncpus"}) EXPECT_EQ(made(text, false), "refused");
+  EXPECT_EQ(made("0-(($ncpus+1)/2),7", false), "0-1.5000,7");
+  JobOptions job;
+  EXPECT_FALSE(set_option(*find_option("numjobs"), "$ncpus*", job));
 }
 
 TEST(OptionTable, NoRowIsWithoutACaseAbove) {

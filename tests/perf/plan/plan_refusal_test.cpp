@@ -48,6 +48,12 @@ TEST(Plan, WhoSendsBackHasSomebodyToSendTo) {
   const std::string both = "runtime=1\nrw=txrx\n";
   expect_problem("[a]\n" + both + "numjobs=2\n[b]\n" + both + "to=a\n",
                  "job \"a.1\": rw: this job has no receiver");
+  expect_problem(sender("rw=txrx\nrate_iops=10\nrwmixtx=70\nto=b") + "[b]\n" + both,
+                 "rwmixtx: divides the rate between a job and the peer made for it");
+  expect_problem(sender("engine=unix\nto=b") +
+                     "[b]\nrw=rx\nengine=unix\n[c]\nruntime=1\n"
+                     "engine=unix\nto=b\n",
+                 "to: engine=unix connects only two jobs, and \"b\"");
   expect_problem("[r]\nrw=rx\nengine=bus,unix\n" + sender("to=r"),
                  "to: \"r\" runs over several engines");
 }
@@ -152,7 +158,8 @@ TEST(Plan, WhatNoJobMakesUseOfIsRefused) {
         "write_hist_log=x\nlog_hist_msec=50\nlog_hist_coarseness=2\nper_job_logs=0",
         "steadystate=iops:1%\nss_dur=3\nss_ramp=1",
         "rate_iops_min=0,1\nrate_cycle=2\nrate_settle=2", "rate_min=1k\nrate_cycle=2",
-        "replay=x\nreplay_no_stall", "flow=2\nnumjobs=2", "flow=2\n[b]\nflow=3\nruntime=1"}) {
+        "rw=txrx\nrate_min=0,1k\nrate_cycle=2", "replay=x\nreplay_no_stall", "flow=2\nnumjobs=2",
+        "flow=2\n[b]\nflow=3\nruntime=1"}) {
     EXPECT_EQ(problems_of(set_of(sender(lines))), Words()) << lines;
   }
   // What is written for many may be for some of them.
@@ -361,6 +368,10 @@ TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
            {"numa_node=0\nnuma_cpu_nodes=0", "numa_node: is short for"},
            {"numa_node=0\nnuma_mem_policy=local", "numa_node: is short for"},
            {"rw=txrx\nrwmixtx=70\nflow=2", "rwmixtx: without a rate, it keeps the ratio"},
+           {"rw=txrx\nrwmixtx=70\nsearch=ndr", "rwmixtx: a search sets the rate of one"},
+           {"rw=txrx\nrwmixtx=70\nrate_iops=4,8", "rwmixtx: each direction already has"},
+           {"rw=txrx\nrwmixtx=0", "rwmixtx: with 0, the job sends nothing (use rw=rx)"},
+           {"rw=txrx\nrwmixtx=100", "rwmixtx: with 100, the job receives nothing (use rw=tx)"},
            {"payload=pattern", "payload: pattern needs"},
            {"payload=zero\nbuffer_compress_percentage=5",
             "buffer_compress_percentage: is only for"},
@@ -387,6 +398,7 @@ TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
            {"search=ndr\nengine=null", "search: nothing receives or loses frames on engine=null"},
            {"search=latency_target", "search: search=latency_target needs"},
            {"latency_target=1ms\nsearch=ndr", "latency_target: needs"},
+           {"search=ndr\nlatency_target=1ms", "latency_target: needs"},
            {"latency_target=1ms\ndisable_lat", "disable_lat: without latencies, latency_target"},
            {"search=pdr", "search: search=pdr needs search_loss"},
            {"search=pdr\nsearch_loss=0%", "search: search=pdr needs search_loss"},
@@ -476,10 +488,13 @@ TEST(Plan, WhatDoesNotContradictIsLeftAlone) {
         "rw=pingpong\niodepth=4\niodepth_batch_complete_min=4",
         "rw=pingpong\niodepth=4\niodepth_batch_complete_min=0\niodepth_batch_complete_max=1",
         "rw=pingpong\niodepth=4\niodepth_batch_complete_min=2\niodepth_batch_complete_max=2",
-        "rw=txrx\nrwmixtx=70", "numa_cpu_nodes=0\nnuma_mem_policy=bind:0",
-        "rate=2Mbit,1Mbit\nrate_min=2Mbit,1Mbit", "steadystate=iops:1%\nss_dur=2",
-        "rw=txrx\nrate_iops=1\nrwmixtx=50", "rw=txrx\nrate_iops=5\nrwmixtx=10",
-        "write_hist_log=x\nwrite_lat_log=x\nlog_hist_msec=250",
+        "no_peer\nbus=/b\nhostname=02:00:00:00:00:01\nrw=pingpong", "rw=txrx\nrate_min=0,1k",
+        "bus=/b\nrw=echo\nverify_only", "search=ndr\nrate_process=poisson",
+        "engine=host\nproto=tcp\nto=b\n[b]\nengine=host\nproto=tcp\nrw=rx\nfault=loss=1%",
+        "write_hist_log=x\nwrite_lat_log=x\nlog_hist_msec=1000", "rw=txrx\nrwmixtx=70",
+        "numa_cpu_nodes=0\nnuma_mem_policy=bind:0", "rate=2Mbit,1Mbit\nrate_min=2Mbit,1Mbit",
+        "steadystate=iops:1%\nss_dur=2", "rw=txrx\nrate_iops=1\nrwmixtx=50",
+        "rw=txrx\nrate_iops=5\nrwmixtx=10", "write_hist_log=x\nwrite_lat_log=x\nlog_hist_msec=250",
         "write_hist_log=x\nlog_hist_msec=300", "replay=x\nrate=1Mbit\nrate_catchup=limited",
         "cpus_allowed=0-1\ncpus_allowed_policy=split\nnumjobs=2"}) {
     EXPECT_EQ(problems_of(set_of(sender(lines))), Words()) << lines;
