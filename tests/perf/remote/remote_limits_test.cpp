@@ -80,6 +80,7 @@ TEST(ServerLimits, WhatNeedsLeaveIsRefusedWithTheOptionThatGivesIt) {
     const std::string said = said_of(std::string("[global]\n") + option + "\n[a]\nsize=1k\n");
     EXPECT_NE(said.find("--directory"), std::string::npos) << option;
   }
+  EXPECT_EQ(said_of("[global]\ntrigger-timeout=0\n[a]\nsize=1k\n"), "");
   ServerLimits brief;
   brief.max_runtime = std::chrono::seconds(10);
   expect_answers({{"runtime=5\nramp_time=3\nstart_delay=2", ""},
@@ -115,6 +116,9 @@ TEST(ServerLimits, HostsAreAddressesOfItsMachineAndOthersNeedItsNetworks) {
     expect_answers({{to + elsewhere, "--allow-live"}});
     expect_answers({{to + elsewhere, ""}}, live);
   }
+  const std::string port = "engine=bus\nhostname=02:00:00:00:00:01";
+  expect_answers({{port, "--allow-live"}});
+  expect_answers({{port, ""}}, live);
   live.allow_exec = true;
   for (const char* const name : {"localhost", "example.invalid", "127.0.0.1.example.invalid"})
     expect_answers({{to + name, "looks up no names"}}, live);
@@ -301,6 +305,7 @@ TEST(ServerLimits, APathIsBelowTheDirectoryAndNotBesideOneOfALongerName) {
     return problems.empty() ? set.jobs.at(0).write_bw_log : problems.at(0);
   };
   EXPECT_EQ(path("x"), parent.file("dir/x"));
+  EXPECT_NE(path(".").find("\".\" is the server's --directory itself"), std::string::npos);
   EXPECT_EQ(path("sub/x"), parent.file("dir/sub/x"));
   EXPECT_EQ(path("sub/../x"), parent.file("dir/x"));
   EXPECT_EQ(path("in/x"), parent.file("dir/sub/x")) << "a link that stays below";

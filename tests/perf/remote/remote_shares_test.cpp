@@ -97,6 +97,32 @@ TEST(Shares, AnOptionForAllJobsGoesToTheEndsOfAFlowThatUseIt) {
     EXPECT_EQ(value_of(*each, "port"), "7") << "no job of the run uses it: the server refuses it";
 }
 
+TEST(ServerProblems, AreWhatTwoServersCannotDoTogether) {
+  const std::string address = "hostname=02:00:00:00:00:07\n";
+  for (const auto& [j, k, words] : std::initializer_list<std::array<std::string, 3>>{
+           {"rw=tx\n", "rw=rx\n", ""},
+           {"rw=pingpong\n", "rw=echo\n", ""},
+           {"rw=pingpong\n", "rw=rx\n", "frames go one way or are echoed"},
+           {"rw=tx\n", "rw=echo\n", "frames go one way or are echoed"},
+           {"rw=tx\n", "rw=rx\nnumjobs=2\n", "clones cannot share its address"},
+           {"rw=tx\nengine=bus,udp\n", "rw=rx\n", "only engine=udp and engine=bus lead there"},
+           {"rw=tx\nengine=unix\n", "rw=rx\nengine=unix\n", "only engine=udp and engine=bus"},
+           {"rw=tx\n", "rw=rx\nstonewall\n", "stonewall: servers do not wait for each other"},
+           {"rw=tx\n", "rw=rx\nwait_for=j\n", "wait_for: servers do not wait for each other"},
+           {"rw=tx\n", "rw=rx\n[l]\nserver=b:18765\nrw=tx\n", "server: b:18765 is the same as b"},
+           {"rw=tx\n", "rw=rx\n[l]\nserver=b:7\nrw=tx\n", ""},
+           {"rw=tx\n", "rw=rx\n" + address + "[l]\nserver=b\nrw=echo\n" + address, "address 02:00"},
+           {"rw=tx\n", "rw=rx\n" + address + "[l]\nserver=b\nrw=tx\n" + address, ""}}) {
+    std::string all;
+    for (const std::string& each : server_problems(
+             set_of(kBothOnABus + "[j]\nserver=a\nto=k\n" + j + "[k]\nserver=b\n" + k))) {
+      all += each;
+    }
+    EXPECT_EQ(all.empty(), words.empty()) << j << k << all;
+    EXPECT_NE(all.find(words), std::string::npos) << j << k << all;
+  }
+}
+
 // ---- The results ----
 
 HostResult result_of(const std::string& server, const Json& report) {
@@ -235,6 +261,17 @@ TEST_F(SharedFlow, WithoutTheSendersReportNobodyKnowsWhatWasLost) {
   EXPECT_TRUE(job.at("loss").is_null()) << job.at("loss");
   EXPECT_EQ(job.at("loss_reason"), "a has not reported how many frames \"bulk\" has sent");
   EXPECT_FALSE(job.at("rx").is_null()) << "what arrived is known";
+  for (const bool alone : {false, true}) {
+    for (Json& group : told_by_receiver_.at("groups")) {
+      if (alone) group.at("jobnames") = {"bulk.peer"};
+    }
+    to = result_of("b", told_by_receiver_);
+    account_for({"a", "bulk", "b", "bulk.peer"}, {}, from, to);
+    const Json group = to.report->json().at("groups").at(0);
+    EXPECT_EQ(group.at("loss").is_null(), alone) << group.at("loss");
+    if (alone) continue;
+    EXPECT_EQ(group.at("loss").at("sent_frames"), 0) << "others have sent nothing";
+  }
 }
 
 // ---- Receivers that ended early, and senders that were killed ----

@@ -164,6 +164,9 @@ TEST(RemoteProtocol, ProgressThatLacksAFigureOrHasOneOfAnotherTypeIsRefused) {
     EXPECT_FALSE(decode(other.dump())) << place;
   }
   EXPECT_EQ(tried, figures.size() - 2) << "all but the type of the message, and `interval`";
+  auto unknown = whole;
+  unknown.at("progress").at("jobs").at(0).at("state") = 99;
+  EXPECT_FALSE(decode(unknown.dump()));
 }
 
 /// The results of two servers: the same report from each.
@@ -339,7 +342,9 @@ TEST(RemoteProtocol, WhatIsNotWholeOrOfAnotherTypeIsRefused) {
                            R"({"type":"refused","exit_code":1,"why":[1]})",
                            R"({"type":"refused","exit_code":0,"why":[]})",
                            R"({"type":"refused","why":[]})",
+                           R"({"type":"refused","exit_code":256,"why":[]})",
                            R"({"type":"jobs","run":[["a"]],"jobs":[],"command":[]})",
+                           R"({"type":"jobs","run":{},"jobs":[],"command":[]})",
                            R"({"type":"jobs","run":[],"jobs":[1],"command":[]})",
                            R"({"type":"ping","sent_ns":1} {})",
                            "{\"type\":\"busy\",\"by\":\"\xff\",\"since\":\"\"}"}) {
