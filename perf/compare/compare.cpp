@@ -44,7 +44,7 @@ struct Kind {
   Better better;
   Weight weight;
   std::optional<double> (*whole)(const ReportJson& job);
-  std::optional<double> (*of_interval)(const ReportJson& interval);
+  std::optional<double> (*of_interval)(const ReportJson& interval);  ///< null: none has it
 };
 
 std::optional<double> nested(const ReportJson& job, const char* object, const char* key) {
@@ -66,10 +66,6 @@ std::optional<double> loss_of_interval(const ReportJson& interval) {
   return all > 0 ? std::optional(lost / all) : std::nullopt;
 }
 
-std::optional<double> no_interval(const ReportJson& /*interval*/) {
-  return std::nullopt;
-}
-
 using Of = const ReportJson&;
 const Kind kKinds[] = {
     {figure_name::kTxFps, better_of<TrafficResult>("rate_fps"), Weight::decides,
@@ -88,18 +84,18 @@ const Kind kKinds[] = {
      [](Of j) { return nested(j, "latency_ns", "p99"); },
      [](Of i) { return figure(i, "latency_p99_ns"); }},
     {"latency_ns_p99_9", kSooner, Weight::shown,
-     [](Of j) { return nested(j, "latency_ns", "p99_9"); }, no_interval},
+     [](Of j) { return nested(j, "latency_ns", "p99_9"); }, nullptr},
     {"latency_ns_p99_99", kSooner, Weight::shown,
-     [](Of j) { return nested(j, "latency_ns", "p99_99"); }, no_interval},
+     [](Of j) { return nested(j, "latency_ns", "p99_99"); }, nullptr},
     {"latency_ns_max", kSooner, Weight::shown, [](Of j) { return nested(j, "latency_ns", "max"); },
-     no_interval},
+     nullptr},
 };
 
 const char* const kRepeats = "repeats";
 
 /// A figure of a search, not of a job.
 const Kind kFound{figure_name::kFoundFps, better_of<SearchResult>("found_fps"), Weight::decides,
-                  [](Of s) { return figure(s, "found_fps"); }, no_interval};
+                  [](Of s) { return figure(s, "found_fps"); }, nullptr};
 
 /// The jobs, searches and repetitions of a result by their names. A result may have many of them:
 /// to look for each name among all would take quadratic time.
@@ -181,7 +177,7 @@ std::optional<std::pair<Samples, Samples>> samples(const JobIndex& before, const
   from = kRepeats;
   if (enough(pair)) return pair;
   from = {};
-  if (kind.of_interval == no_interval) return std::nullopt;
+  if (kind.of_interval == nullptr) return std::nullopt;
   pair = {intervals(before_job, kind), intervals(after_job, kind)};
   if (!enough(pair)) return std::nullopt;
   from = "intervals";
@@ -296,16 +292,16 @@ class Comparer {
     if (values) {
       const double confidence = into_.options.confidence;
       const auto test = tested(*values, f.from, confidence);
-      const auto mean = estimate(values->first);
-      if (test && mean) {
+      if (test) {
+        const double mean = estimate(values->first)->mean;
         if (f.from == kRepeats) {
           // Uses the means that the test compares. Otherwise the interval would not lie around the
           // change.
           f.change = test->of_means;
-          f.change_share = share_of(f.change, mean->mean);
-          f.factor = share_of(mean->mean + f.change, mean->mean);
+          f.change_share = share_of(f.change, mean);
+          f.factor = share_of(mean + f.change, mean);
         }
-        f.half_width_share = share_of(test->half_width, mean->mean);
+        f.half_width_share = share_of(test->half_width, mean);
       }
       const auto logs = large_factors(*values);
       const auto decisive = logs ? tested(*logs, f.from, confidence) : test;
@@ -391,11 +387,11 @@ using Verdict = ComparedFigure::Verdict;
 
 const char* word_of(Verdict verdict) noexcept {
   switch (verdict) {
-    case Verdict::same: return "same";
+    case Verdict::same: break;
     case Verdict::better: return "better";
     case Verdict::worse: return "worse";
   }
-  return "unknown";
+  return "same";
 }
 
 std::string value_text(const ComparedFigure& f, double value) {
@@ -408,7 +404,7 @@ std::string value_text(const ComparedFigure& f, double value) {
 std::string change_text(const ComparedFigure& f) {
   if (!f.change_share) return "-";
   std::array<char, 64> text{};
-  if (f.factor && *f.factor >= kLargeFactor) {
+  if (*f.factor >= kLargeFactor) {
     const int digits = *f.factor < 10 ? 2 : *f.factor < 100 ? 1 : 0;
     std::snprintf(text.data(), text.size(), "x%.*f", digits, *f.factor);
   } else {

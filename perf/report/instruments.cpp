@@ -24,7 +24,6 @@ namespace {
 using Json = OrderedJson;
 
 Json counter_json(const CounterResult& counter, double frames) {
-  const bool per_frame = counter.value && frames > 0;
   return {{"name", counter.name},
           {"value", json_number(counter.value)},
           {"unit", json_text(counter.unit)},
@@ -33,7 +32,7 @@ Json counter_json(const CounterResult& counter, double frames) {
           {"running_ns", counter.running_ns},
           {"source", json_text(counter.source)},
           {"reason", json_text(counter.reason)},
-          {"per_frame", per_frame ? json_number(*counter.value / frames) : Json(nullptr)}};
+          {"per_frame", counter.value ? json_number(*counter.value / frames) : Json(nullptr)}};
 }
 
 Json interval_json(const CounterInterval& interval) {
@@ -87,12 +86,11 @@ void put_counters(Json& into, const JobResult& job) {
 namespace {
 
 /// "0.0123", "1.54", "1,234": how often an event happened per frame.
-std::string few_digits(std::optional<double> value) {
-  if (!value) return "-";
+std::string few_digits(double value) {
   constexpr double kWhole = 1000;
-  if (*value >= kWhole) return format_count(static_cast<std::uint64_t>(std::llround(*value)));
+  if (value >= kWhole) return format_count(static_cast<std::uint64_t>(std::llround(value)));
   std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%.3g", *value);
+  std::snprintf(text.data(), text.size(), "%.3g", value);
   return text.data();
 }
 
@@ -102,7 +100,7 @@ std::string counter_value(CountOf of, const std::string& unit, std::optional<dou
   if (!value) return "-";
   if (unit == "ns") return format_ns(value);
   std::string text = of == CountOf::frame
-                         ? few_digits(value)
+                         ? few_digits(*value)
                          : format_count(static_cast<std::uint64_t>(std::llround(*value)));
   if (!unit.empty()) text += ' ' + unit;
   return text;
@@ -137,7 +135,8 @@ void add_counters(Table& table, std::string& notes, const std::string& before,
     }
   }
   const auto ipc = figure(job, "instructions_per_cycle");
-  if (ipc) notes += wrapped("  " + before + "instructions per cycle: " + few_digits(ipc), width, 4);
+  if (ipc)
+    notes += wrapped("  " + before + "instructions per cycle: " + few_digits(*ipc), width, 4);
 }
 
 }  // namespace

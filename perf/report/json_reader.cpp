@@ -38,11 +38,6 @@ class WatchedText {
     ++at_;
     return *this;
   }
-  WatchedText operator++(int) {
-    const WatchedText before = *this;
-    ++*this;
-    return before;
-  }
   bool operator==(const WatchedText& other) const { return at_ == other.at_; }
 
  private:

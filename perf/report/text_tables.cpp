@@ -249,20 +249,11 @@ std::string shown_trials_text(const ReportJson& report, std::size_t width) {
 
 namespace {
 
-/// Formats a value in the unit that the last part of the figure's name tells.
+/// Formats a value in the unit that the last part of the figure's name tells; the others are times.
 std::string repeated(const std::string& figure_name, std::optional<double> value) {
   if (figure_name.ends_with("_fps")) return format_fps(value);
-  if (figure_name.ends_with("_bps")) return format_bps(value);
   if (figure_name.ends_with("_share")) return format_share(value);
-  if (figure_name.ends_with("_seconds")) return format_seconds(value);
-  if (figure_name.ends_with("_ns") || figure_name.find("_ns_") != std::string::npos ||
-      figure_name.find("_ns.") != std::string::npos) {
-    return format_ns(value);
-  }
-  if (!value) return "-";
-  return *value >= 0 && *value < 1e18
-             ? format_count(static_cast<std::uint64_t>(std::llround(*value)))
-             : std::to_string(*value);
+  return format_ns(value);
 }
 
 }  // namespace

@@ -52,23 +52,23 @@ const char* word_of(ErrorClass error) noexcept {
 
 const char* word_of(Role role) noexcept {
   switch (role) {
-    case Role::tx: return "tx";
+    case Role::tx: break;
     case Role::rx: return "rx";
     case Role::txrx: return "txrx";
     case Role::echo: return "echo";
     case Role::pingpong: return "pingpong";
   }
-  return "unknown";
+  return "tx";
 }
 
 const char* word_of(Search search) noexcept {
   switch (search) {
-    case Search::none: return "none";
+    case Search::none: break;
     case Search::ndr: return "ndr";
     case Search::pdr: return "pdr";
     case Search::latency_target: return "latency_target";
   }
-  return "unknown";
+  return "none";
 }
 
 std::string word_of_signal(int signal) {

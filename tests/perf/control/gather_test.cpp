@@ -298,6 +298,8 @@ TEST(GatheredCounts, AgreeIfBothDirectionsDo) {
             }),
             std::nullopt)
       << "nobody knows how many frames were lost";
+  EXPECT_EQ(agree([](JobBlock& b) { b.wire.set({.tx_frames = 99, .lost_is_lower_bound = true}); }),
+            false);
 }
 
 TEST(GatheredCounts, OfALinkWithFaultsAreComparedBehindIt) {

@@ -65,6 +65,11 @@ TEST(CountersReport, HasInstructionsPerCycleOnlyWhereBothWereCountedAlike) {
   EXPECT_EQ(ipc("cycles-ct", "instructions-ct", 4e6), nullptr) << "other events";
   EXPECT_EQ(ipc("cycles", "instructions", {}), nullptr);
   EXPECT_EQ(ipc("cycles", "instructions", 0), nullptr);
+  RunResult run = counted_sample();
+  run.jobs[0].counters[2].value.reset();
+  EXPECT_EQ(json_of(run)["jobs"][0]["instructions_per_cycle"], nullptr);
+  run.jobs[0].tx.frames = run.jobs[0].rx.frames = 0;
+  EXPECT_EQ(json_of(run)["jobs"][0]["counters"][0]["per_frame"], nullptr) << "there is no frame";
 }
 
 // ---- Memory bandwidth ----

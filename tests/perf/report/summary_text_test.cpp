@@ -321,6 +321,13 @@ TEST(Summary, OfAGroupThatReportsForItsJobsHasOneLine) {
       "  group calls  4 jobs  10,000  5.00 k/s  4.00 Mbit/s    10  0.100 %       250 ns  250 ns\n"
       "nothing held the jobs back; what lost 10 frames was not seen\n"
       "use --details for the rest\n");
+  // Nobody of the group receives.
+  for (JobResult& job : run.jobs) job.flows.clear();
+  run.groups[0].rx = {};
+  run.groups[0].loss = {};
+  const auto row = report_rig::row_of(summary_of(run), "group calls");
+  EXPECT_EQ(report_rig::Cells(row.begin(), row.begin() + 5),
+            (report_rig::Cells{"group calls", "4 jobs", "10,000", "5.00 k/s", "4.00 Mbit/s"}));
 }
 
 TEST(Summary, WhatWasNotMeasuredIsNowhereAZero) {
@@ -431,6 +438,8 @@ TEST(Summary, OfAGroupOfRoundTripsCountsAnAnswerOnce) {
   report_as_group(run, "calls");
   EXPECT_EQ(row(run).at(2), "4,000");
   EXPECT_EQ(row(run).at(6), "0.500 %");
+  run.jobs[3].passed = false;
+  EXPECT_EQ(row(run).at(1), "FAILED");
 }
 
 TEST(Summary, OfJobsThatSendBothWaysHasTheSumAndTheSlowerDirection) {
@@ -474,6 +483,13 @@ TEST(Summary, OfRepetitionsHasTheMeanOfTheMainFigureAndHowFarItCanBeTrusted) {
             "  voip    tx   5,000  2.50 k/s  2.00 Mbit/s     0  0 %      8.19 us  8.19 us\n"
             "nothing held the jobs back in run 2\n"
             "use --details for the rest\n");
+  const auto shown = [&] {
+    return lines_of(summary_of(run))[3].substr(2, sizeof "voip found_fps" - 1);
+  };
+  run.repeats[1].job = "another";
+  EXPECT_EQ(shown(), "voip tx_fps   ") << "nobody received";
+  run.repeats[1] = {"voip", "found_fps", {230, 250, 260}, 250, 230, 260};
+  EXPECT_EQ(shown(), "voip found_fps");
 }
 
 TEST(Summary, OfASearchHasTheRateThatItFoundAndNotTheFramesOfOneTrial) {
@@ -522,6 +538,9 @@ TEST(Summary, SaysWhatStoppedItWhatItLeavesOutAndBreaksItsLines) {
   EXPECT_TRUE(has(text, "\n  steady state not reached: iops 2.00 %\n")) << text;
   EXPECT_TRUE(has(text, " are\n            too few\n")) << text;
   EXPECT_TRUE(has(text, "\nuse --details for the rest (counters)\n")) << text;
+  run.jobs[1].heat = test::heated_sample().jobs[0].heat;
+  run.membw = test::measured_sample().membw;
+  EXPECT_TRUE(has(summary_of(run), " rest (counters, memory bandwidth, heat)\n"));
   run.failures = {"job \"voip\": it hung"};
   EXPECT_TRUE(lines_of(summary_of(run))[0].ends_with(", stopped by SIGINT")) << summary_of(run);
 }
