@@ -15,19 +15,12 @@ SizeChooser::SizeChooser(const FrameSizes& sizes, std::uint64_t seed, std::uint6
   std::uint64_t weights = 0;
   double sum = 0;
   for (const FrameSizes::Part& part : sizes.parts) {
-    if (part.weight == 0) continue;
     const std::uint32_t max = std::max(part.min, part.max);
     weights += part.weight;
     sum += part.weight * (static_cast<double>(part.min) + max) / 2;
     min_ = parts_.empty() ? part.min : std::min(min_, part.min);
     max_ = std::max(max_, max);
     parts_.push_back({.end = weights, .min = part.min, .sizes = std::uint64_t{max} - part.min + 1});
-  }
-  if (parts_.empty()) {
-    const FrameSizes::Part usual;
-    min_ = max_ = usual.min;
-    sum = usual.min;
-    weights = 1;
   }
   mean_ = sum / static_cast<double>(weights);
   if (min_ == max_) fixed_ = min_;

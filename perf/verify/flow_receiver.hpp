@@ -81,9 +81,8 @@ class FlowReceiver {
     LatencyHistogram* service = nullptr;  ///< since the real time
     bool jitter = true;
   };
-  explicit FlowReceiver(const Options& options) noexcept : options_(options) {}
-  /// Continues with what an earlier run has received.
-  FlowReceiver(const Options& options, SequenceLedger before) noexcept
+  /// `before`: what an earlier run has received.
+  explicit FlowReceiver(const Options& options, SequenceLedger before = {}) noexcept
       : options_(options), ledger_(std::move(before)) {}
 
   void measure_from(std::uint64_t time_ns) noexcept { options_.measure_from_ns = time_ns; }

@@ -76,8 +76,7 @@ Result<Replay> Replay::open(const std::string& path, const ReplayOptions& option
 
 /// Applies the factor to all times.
 void Replay::scale(double factor, std::uint64_t loop_ns) {
-  flat_out_ = !(factor > 0);
-  if (flat_out_) {
+  if (!(factor > 0)) {
     longest_gap_ns_ = 0;
     return;
   }
@@ -97,7 +96,7 @@ void Replay::start(std::uint64_t start_ns, std::uint64_t end_ns) noexcept {
 }
 
 std::uint64_t Replay::due_ns() const noexcept {
-  return loop_start_ns_ + (flat_out_ ? 0 : records_[next_].after_ns);
+  return loop_start_ns_ + records_[next_].after_ns;
 }
 
 std::uint64_t Replay::next_ns() const noexcept {
@@ -107,14 +106,12 @@ std::uint64_t Replay::next_ns() const noexcept {
 }
 
 std::size_t Replay::take(std::uint64_t now_ns, std::span<Slot> into) noexcept {
-  if (now_ns >= end_ns_ && flat_out_) return 0;
   std::size_t taken = 0;
   for (; taken < into.size(); ++taken) {
     const std::uint64_t due = next_ns();
     if (due == kNever || due > now_ns) break;
     const Record& record = records_[next_];
-    into[taken] = {.intended_ns = flat_out_ ? now_ns : due,
-                   .frame = FrameView(bytes_.data() + record.at, record.size)};
+    into[taken] = {.intended_ns = due, .frame = FrameView(bytes_.data() + record.at, record.size)};
     advance();
   }
   return taken;
@@ -296,7 +293,7 @@ class TimedReplay final : public ReplaySource {
   std::uint64_t due_ns() const noexcept override { return replay_.due_ns(); }
   Unsent give_up(std::uint64_t now_ns) noexcept override {
     Unsent unsent;
-    // An endless replay without a pace always has more frames that are due.
+    // An endless replay whose loops take no time always has more frames that are due.
     if (replay_.left() == Replay::kNever && replay_.loop_ns() == 0) return unsent;
     // Takes one frame at a time, because a frame that is due at `now_ns` itself is not given up.
     Replay::Slot late;
@@ -321,7 +318,6 @@ class PacedReplay final : public ReplaySource {
         lengths_(replay_, taken_) {}
 
   void begin(std::uint64_t begin_ns, std::uint64_t end_ns, std::uint64_t) override {
-    replay_.start(begin_ns, end_ns);
     schedule_ = Schedule(options_, begin_ns, end_ns);
   }
   std::size_t take(std::uint64_t now_ns, std::span<Slot> into) override {

@@ -24,7 +24,7 @@ namespace shmif::perf {
 // time of a frame is its recorded time relative to the first frame, multiplied by a factor.
 
 struct ReplayOptions {
-  double time_scale = 1;         ///< 2: half as fast; 0: as fast as possible
+  double time_scale = 1;         ///< 2: half as fast; 0: only next() is used, and no time
   std::uint64_t loops = 1;       ///< 0: endless
   std::uint64_t max_gap_ns = 0;  ///< longest gap in the replay (not in the capture); 0: no limit
   std::size_t max_bytes = std::size_t{2} << 30U;  ///< limit of the frames in memory
@@ -47,7 +47,7 @@ class Replay {
   std::size_t longest() const noexcept { return longest_; }      ///< bytes, also of those left out
   std::uint64_t cut_short() const noexcept { return cut_short_; }  ///< truncated during capture
   std::uint64_t skipped() const noexcept { return skipped_; }  ///< records of less than 14 bytes
-  /// How long a loop takes: shmif/capture/recorded_time.hpp. 0: as fast as possible.
+  /// How long a loop takes: shmif/capture/recorded_time.hpp.
   std::uint64_t loop_ns() const noexcept { return loop_ns_; }
   std::uint64_t longest_gap_ns() const noexcept { return longest_gap_ns_; }
 
@@ -59,8 +59,7 @@ class Replay {
     FrameView frame;  ///< valid while the replay exists
   };
   /// Fills `into` with the frames to send now, from the front. They count as sent: the caller sends
-  /// them, in this order, before it takes more. With a factor of 0, the intended time of each frame
-  /// is now. Result: how many.
+  /// them, in this order, before it takes more. Result: how many.
   std::size_t take(std::uint64_t now_ns, std::span<Slot> into) noexcept;
   /// Takes the next frame, even if it is not due yet. Call it only while ended() is false.
   FrameView next() noexcept;
@@ -94,7 +93,6 @@ class Replay {
   std::uint64_t longest_gap_ns_ = 0;
   std::uint64_t loops_left_ = 1;  // including this one
   bool endless_ = false;
-  bool flat_out_ = false;
   std::size_t next_ = 0;
   std::uint64_t loop_start_ns_ = 0;
   std::uint64_t end_ns_ = kNever;

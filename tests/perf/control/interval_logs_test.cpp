@@ -99,6 +99,16 @@ TEST(LogsOfARun, AreNotThoseOfTwoJobsAndNeedAFolder) {
   EXPECT_NE(twice.find("rename a job"), std::string::npos) << twice;
   plan[1].options.name = "a_c";
   EXPECT_EQ(why_not(dir.path()), "");
+  for (PlannedJob& job : plan) job.options.per_job_logs = false;
+  EXPECT_EQ(why_not(dir.path()), "");
+  plan[1].options.log_avg *= 2;
+  EXPECT_NE(why_not(dir.path()).find("give both the same log_avg_msec"), std::string::npos);
+  plan[1].options = plan[0].options;
+  plan[1].options.log_hist *= 2;
+  EXPECT_NE(why_not(dir.path()).find("give both the same log_hist_msec"), std::string::npos);
+  plan[1].options = plan[0].options;
+  ++plan[1].options.log_hist_coarseness;
+  EXPECT_NE(why_not(dir.path()).find("the same log_hist_coarseness"), std::string::npos);
   const std::string nowhere = why_not(dir.file("none"));
   EXPECT_NE(nowhere.find("No such file or directory"), std::string::npos) << nowhere;
   EXPECT_NE(nowhere.find("--aux-path"), std::string::npos) << nowhere;

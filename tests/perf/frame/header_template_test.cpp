@@ -110,8 +110,21 @@ TEST(HeaderTemplate, ErrorsNameTheFieldAndHowToWriteIt) {
             std::string::npos);
   EXPECT_NE(why("ospf").find("\"ospf\" is not a layer"), std::string::npos);
   EXPECT_NE(why("udp").find("do not fit together"), std::string::npos);
-  EXPECT_NE(why("udp/ipv4").find("do not fit together"), std::string::npos);
-  EXPECT_NE(why("vlan(id=inc(5,4))").find("vlan.id: inc needs the least"), std::string::npos);
+  for (const char* text : {"udp/ipv4", "eth/eth", "ipv4/ipv6", "ipv4/udp/tcp",
+                           "vlan/vlan/vlan/vlan/vlan/vlan/vlan/vlan/vlan"}) {
+    EXPECT_NE(why(text).find("do not fit together"), std::string::npos) << text;
+  }
+  for (const char* text : {"5,4", "5", "1,2,3,4", "x,4", "1,x", "1,2,x", "1,2,0"}) {
+    EXPECT_NE(why(("vlan(id=inc(" + std::string(text) + "))").c_str()).find("inc needs the least"),
+              std::string::npos)
+        << text;
+  }
+  EXPECT_EQ(why("vlan(id=inc(1,4096))"), "headers: vlan.id is at most 4095");
+  for (const char* text :
+       {"eth(src=2)", "ipv6(src=1.1.1.1)", "ipv4/tcp(flags=X)", "ipv4/tcp(flags=)"}) {
+    EXPECT_NE(why(text).find("is not a value"), std::string::npos) << text;
+  }
+  EXPECT_NE(why("ipv4(ttl)").find("\"ttl\" is not a field of ipv4"), std::string::npos);
   EXPECT_NE(why("eth(type=inc(1,2))").find("eth.type must be the same in all frames"),
             std::string::npos);
   EXPECT_NE(why("eth(type=1)/ipv4").find("must name the next header"), std::string::npos);
@@ -256,6 +269,9 @@ TEST(HeaderFields, StandWhereTheStandardsPutThemAndHaveTheirDefaults) {
            {"ipv4(id=0x1234)", 18, "12340000"},
            {"ipv4(df=1)", 18, "00004000"},
            {"ipv4(ttl=7)", 22, "07"},
+           {"ipv4()", 26, "c6120001c6130001"},
+           {"ipv4/tcp(seq=0XFF)", 38, "000000ff00000000"},
+           {"ipv6(dst=fd00::1:0:0:9)", 38, "fd000000000000000001000000000009"},
            {"ipv4(src=1.2.3.4)", 26, "01020304c6130001"},
            {"ipv4(dst=1.2.3.4)", 26, "c612000101020304"},
            {"ipv4/udp", 34, "04000009"},
@@ -345,9 +361,20 @@ TEST_F(HeadersOfACapture, AreThoseOfItsFirstFrameUnlessItSaysWhich) {
   EXPECT_EQ(frame_of("pcap(" + path + ",1)")[22], std::byte{1});
   EXPECT_EQ(frame_of("pcap(" + path + ",2)")[22], std::byte{2});
   EXPECT_NE(why("pcap(" + path + ",3)").find("there is no frame 3"), std::string::npos);
-  EXPECT_NE(why("pcap(" + path + ",0)").find("pcap needs a path"), std::string::npos);
+  for (const std::string& inside : {path + ",0", path + ",x", path + ",1,2", std::string()}) {
+    EXPECT_NE(why("pcap(" + inside + ")").find("pcap needs a path"), std::string::npos) << inside;
+  }
   EXPECT_NE(why("pcap(" + path + ")/tcp").find("too few layers of type tcp"), std::string::npos);
   EXPECT_NE(why("pcap(" + path + ")/vlan").find("too few layers of type vlan"), std::string::npos);
+}
+
+TEST_F(HeadersOfACapture, MayBeOfIpv6AndOfTcp) {
+  record({frame_of("vlan(id=9)/ipv6(hlim=7)/tcp(sport=5)")});
+  const Bytes frame = frame_of("pcap(" + path + ")/vlan(prio=1)/ipv6/tcp(dport=6)");
+  EXPECT_EQ(hex(std::span(frame).subspan(12, 6)), "8100200986dd");
+  EXPECT_EQ(hex(std::span(frame).subspan(24, 2)), "0607");
+  EXPECT_EQ(hex(std::span(frame).subspan(58, 4)), "00050006");
+  EXPECT_TRUE(transport_checksum_is_right(frame, places_of(frame)));
 }
 
 TEST_F(HeadersOfACapture, AreOfNoFragmentAndOfUdpOrTcpAlone) {

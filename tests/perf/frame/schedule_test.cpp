@@ -222,6 +222,12 @@ TEST(Pacer, APoissonStreamHasItsRateAndIndependentExponentialGaps) {
   EXPECT_NEAR(std::sqrt(squares / n), 1, 0.02) << "as much spread as mean";
   EXPECT_NEAR(products / n, 0, 0.02) << "a gap says nothing of the next";
   EXPECT_NEAR(static_cast<double>(long_ones) / n, std::exp(-3), 0.003);
+  // A million frames of 60 bytes a second, which is the slower of two rates.
+  Pacer bits({.frames_per_s = 9'000'000,
+              .bits_per_s = 480'000'000,
+              .process = PaceOptions::Process::poisson,
+              .seed = 11});
+  EXPECT_EQ(times(bits, kFrames + 1), t);
 }
 
 TEST(Pacer, SkippingAtOnceIsAsSkippingOneByOne) {
@@ -243,6 +249,7 @@ TEST(Pacer, SkippingAtOnceIsAsSkippingOneByOne) {
       ASSERT_EQ(at_once.due(), one_by_one.due());
     }
   }
+  EXPECT_EQ(Pacer({}).skip_to(1s, 60), 0U) << "without a rate";
   Pacer fast({.frames_per_s = 1'000'000'000});
   EXPECT_EQ(fast.skip_to(std::chrono::hours(24), 60), 86'400'000'000'000U);
 }

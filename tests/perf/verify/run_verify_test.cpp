@@ -190,6 +190,9 @@ TEST_F(RunState, AStateOfAnotherJobOrVersionIsRefusedByName) {
   const RunResult other = run_text(global() + "[c]\nverify_state_load=" + state_of("a") + '\n');
   EXPECT_TRUE(failed(other, "job \"c\": did not start"));
   EXPECT_TRUE(failed(other, "it is of job \"a\""));
+  const std::string receiver = "\n[a.sink]\nrw=rx\nverify_state_load=" + state_of("a.sink") + '\n';
+  EXPECT_TRUE(failed(run_text(global() + "[d]\nto=a.sink" + receiver),
+                     "it has frames from job \"a\", which sends nothing to job \"a.sink\""));
   EXPECT_TRUE(failed(run_text(global() + "[a]\nbs=200\nverify_state_load=" + state_of("a") + '\n'),
                      "different frames"));
   {

@@ -309,6 +309,8 @@ TEST(ReplaySource, TellsOfFramesThatAreNotWholeOrTooLongForTheWire) {
   EXPECT_EQ(warning(9000), "");
   make_capture(job, dir, {60, 100, 110}, kMillis, 70);
   EXPECT_THAT(warning(9000), HasSubstr("2 frames of the capture were cut short"));
+  make_capture(job, dir, {60, 100}, kMillis, 70);
+  EXPECT_THAT(warning(9000), HasSubstr("1 frame of the capture was cut short"));
   make_capture(job, dir, {60, 100, 110}, kMillis, 5);
   EXPECT_FALSE(make_replay_source(job, 9000)) << "records that are too short for frames";
   make_capture(job, dir, {100, 1515, 1514}, kMillis);
