@@ -297,6 +297,16 @@ TEST(HostDrops, AreTheSumsOverTheInterfacesOfANamespaceInEachDirection) {
   }).join();
 }
 
+TEST(RunHosts, WhatTheKernelDoesNotGrantIsRefusedWithWhatItWould) {
+  const RunResult none =
+      run_text("[j]\nengine=host\nproto=tcp\nnumber_ios=1\nstartup_timeout=2\ncongestion=nosuch\n");
+  EXPECT_TRUE(test::failed(none, "congestion: this kernel does not let the job use \"nosuch\""));
+  EXPECT_TRUE(test::failed(none, "reno"));
+  const RunResult large =
+      run_text("[j]\nengine=host\nnumber_ios=1\nstartup_timeout=2\nwindow=1g\n");
+  EXPECT_TRUE(test::failed(large, "window: the kernel grants "));
+}
+
 // ---- Hosts that run a program ----
 
 TEST(RunPrograms, OneBeginsItsStartDelayAfterTheCommonStart) {
