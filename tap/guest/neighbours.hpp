@@ -125,6 +125,9 @@ class VainQuestions {
   /// The host has this address, so it sees each question for it from now on. If it has had more
   /// than kMaxOwn, it sees each question for any address.
   void note_own(const Address& address) noexcept;
+  /// The host may have got any address: it sees each question again until it has had the time to
+  /// answer.
+  void forget() noexcept { known_ = {}; }
 
  private:
   struct Known {

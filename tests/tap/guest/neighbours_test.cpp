@@ -110,6 +110,19 @@ TEST_F(VainQuestion, ForAnAddressThatTheHostHasGotSinceIsSeenAtOnce) {
   }
 }
 
+TEST_F(VainQuestion, ForAnyAddressIsSeenIfItIsNotKnownWhichTheHostHasGot) {
+  EXPECT_FALSE(is_vain(arp(kRequest, 1, 8)));
+  EXPECT_FALSE(is_vain(arp(kRequest, 1, 9)));
+  others(127);
+  EXPECT_TRUE(is_vain(arp(kRequest, 1, 9)));
+  questions_.forget();
+  for (const std::uint8_t target : {std::uint8_t{8}, std::uint8_t{9}}) {
+    EXPECT_FALSE(is_vain(arp(kRequest, 1, target)));
+  }
+  others(127);
+  EXPECT_TRUE(is_vain(arp(kRequest, 1, 9))) << "it had the time to answer";
+}
+
 TEST_F(VainQuestion, ForAnyAddressIsSeenIfTheHostHasMoreThanAreKept) {
   for (unsigned i = 0; i < VainQuestions::kMaxOwn; ++i)
     questions_.note_own(address({10, 0, i / 256, i % 256}));
