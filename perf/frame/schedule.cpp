@@ -15,6 +15,7 @@ SizeChooser::SizeChooser(const FrameSizes& sizes, std::uint64_t seed, std::uint6
   std::uint64_t weights = 0;
   double sum = 0;
   for (const FrameSizes::Part& part : sizes.parts) {
+    if (part.weight == 0) continue;
     const std::uint32_t max = std::max(part.min, part.max);
     weights += part.weight;
     sum += part.weight * (static_cast<double>(part.min) + max) / 2;

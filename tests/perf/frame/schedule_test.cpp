@@ -293,6 +293,12 @@ TEST(FrameSizes, TheMixOfTheInternetIsSevenFourOne) {
   EXPECT_EQ(sizes.max(), 1514U);
 }
 
+TEST(FrameSizes, ASizeOfWeightZeroIsNoLimit) {
+  const SizeChooser sizes(
+      {{{.min = 9000, .max = 9000, .weight = 0}, {.min = 64, .max = 64, .weight = 1}}}, 3);
+  EXPECT_EQ(sizes.max(), 64U);
+}
+
 TEST(FrameSizes, TheSeedMakesTheStreamAndThePositionTakesItUpAgain) {
   const FrameSizes range{{{.min = 64, .max = 1500}, {.min = 60, .max = 60}}};
   SizeChooser one(range, 7);
