@@ -378,7 +378,8 @@ bool was_overridden(const JobOptions& job, const OptionRow& row) {
   if (std::ranges::none_of(first, is_it) || std::ranges::any_of(later, is_it)) return false;
   JobOptions before;
   for (const auto& [name, value] : first) {
-    (void)set_option(*find_option(name), value, before);
+    const OptionRow* const each = find_option(name);
+    if (each != nullptr && !each->of_run() && !set_option(*each, value, before)) return false;
   }
   return row.is_used(before);
 }

@@ -156,7 +156,11 @@ class Check {
   }
 
   void check(const std::string& name, const std::string& value) {
-    switch (find_option(name)->on_server) {
+    const OptionRow* const row = find_option(name);
+    if (row == nullptr) {
+      return refuse(name, "this server does not know this option (update it)");
+    }
+    switch (row->on_server) {
       // Includes nice: check_privileges() refuses its harmful values.
       case OnServer::allowed: return;
       case OnServer::needs_exec: return refuse_command(name);
@@ -332,7 +336,8 @@ std::vector<std::string> apply_limits(const ServerLimits& limits, JobSet& set) {
 namespace {
 
 bool is_of_client(const std::string& option) noexcept {
-  return find_option(option)->on_server == OnServer::client_only;
+  const OptionRow* const row = find_option(option);
+  return row != nullptr && row->on_server == OnServer::client_only;
 }
 
 /// The value of `headers` with the path of its capture as the server opens it.
@@ -387,8 +392,9 @@ JobTexts texts_of(const JobSet& set) {
   for (const JobOptions& job : set.jobs) {
     JobTexts::Job text{.name = job.name, .where = job.where, .options = {}};
     for (auto it = job.given.begin(); it != job.given.end(); ++it) {
+      const OptionRow* const row = find_option(it->first);
       // The section of the job replaced the value of [global].
-      const bool replaced = find_option(it->first)->once &&
+      const bool replaced = row != nullptr && row->once &&
                             std::any_of(it + 1, job.given.end(), [&](const auto& later) {
                               return later.first == it->first;
                             });
