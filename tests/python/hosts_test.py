@@ -148,7 +148,7 @@ def test_what_a_program_that_ran_too_long_has_left_behind_is_killed(bus, host, l
 
 
 def test_text_at_the_end_of_a_long_output_is_found_and_messages_are_short(host):
-    web = host("web", "truncate -s 100M /proc/self/fd/1; sleep 0.1; echo READY >> /proc/self/fd/1; sleep 0.1")
+    web = host("web", "truncate -s 100M /proc/self/fd/1; sleep 0.1; echo READY >> /proc/self/fd/1; sleep 1")
     said = web.wait_output("READY")
     assert said.endswith("READY\n") and len(said) < 2e6
     for text, timeout, message in (("never", 60, "has ended"), ("never", 0, "after 0 s")):
