@@ -385,14 +385,14 @@ class RingReader {
   enum class Passed : std::uint8_t { delivered, own, filtered, refused };
   /// Successive frames of one record, or of records that are alike, that were passed in the same
   /// way. `refused`: the frame is not deliverable, or the rest of a shared record is not; no
-  /// correct writer writes such frames.
+  /// correct writer writes such frames. No member has a default, for each read() makes a Chunk.
   struct ChunkEntry {
     std::uint64_t position;  // of the first record
     std::uint32_t bytes;     // of the frames, without their Offload
     std::uint16_t frames;
     std::uint16_t more_segments;
     Passed how;
-    std::uint32_t step = 0;  // from one record to the next, if they are alike
+    std::uint32_t step;  // from one record to the next, if they are alike; else 0
   };
   /// The result of one walk along the chain, kept until `first` tells how much of it was whole.
   struct Chunk {

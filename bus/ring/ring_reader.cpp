@@ -272,7 +272,7 @@ template <RingReader::InRing in_ring>
   // In place, only the program knows how much of a larger frame it will read.
   const std::uint64_t small = in_ring == InRing::yes ? kSmallRecord : kReadAhead;
   if (record.step < small) request(p, record.step);
-  ChunkEntry& entry = chunk.room[chunk.count] = {p, body_bytes, 1, 0, Passed::delivered};
+  ChunkEntry& entry = chunk.room[chunk.count] = {p, body_bytes, 1, 0, Passed::delivered, 0};
   const Took took =
       word::has_vnet(record.word)
           ? take_with_offload<in_ring>(from, record.number, into, entry)
@@ -486,7 +486,7 @@ RingReader::Took RingReader::take_shared(const Origin& from, std::uint32_t body_
     if (at.offset < body_bytes) {
       const Run run = take_run<in_ring>(from, body_bytes, frames, at, into);
       if (run.frames != 0) {
-        chunk.add({p, run.bytes, static_cast<std::uint16_t>(run.frames), 0, run.how});
+        chunk.add({p, run.bytes, static_cast<std::uint16_t>(run.frames), 0, run.how, 0});
         continue;
       }
     }
@@ -494,12 +494,12 @@ RingReader::Took RingReader::take_shared(const Origin& from, std::uint32_t body_
     const std::uint32_t bytes = ring_.entry_at(p, at.offset, body_bytes);
     if (bytes == 0) [[unlikely]] {  // I9: no frame can be found behind it
       const auto rest = static_cast<std::uint16_t>(frames - at.entries);
-      chunk.add({p, 0, rest, 0, Passed::refused});
+      chunk.add({p, 0, rest, 0, Passed::refused, 0});
       at.entries += rest;
       at.number += rest;
       break;
     }
-    ChunkEntry& alone = chunk.room[chunk.count] = {p, bytes, 1, 0, Passed::delivered};
+    ChunkEntry& alone = chunk.room[chunk.count] = {p, bytes, 1, 0, Passed::delivered, 0};
     const std::byte* const frame = ring_.payload(p) + at.offset + kEntryHeaderBytes;
     const Took took = take_plain<in_ring>(from, at.number, frame, bytes, into, alone.how);
     if (took != Took::yes) return took;
