@@ -267,6 +267,9 @@ class RingWriter {
                            std::uint64_t stride) const noexcept;
   std::uint64_t write_records(std::uint64_t chain_end, std::uint64_t begin, const Batch& batch,
                               std::uint64_t time_ns) noexcept;
+  std::uint64_t write_alike(std::uint64_t chain_end, std::uint64_t p, std::uint64_t number,
+                            std::span<const FrameView> frames,
+                            std::uint64_t time_ns) const noexcept;
   void write_alone(std::uint64_t position, const FrameView& frame) const noexcept;
   void write_shared(std::uint64_t position, std::span<const FrameView> frames) const noexcept;
   AppendStatus fill_claim(std::uint64_t lock, std::uint64_t chain_end, const Claim& claim,

@@ -253,8 +253,11 @@ template <RingReader::InRing in_ring>
   const std::uint64_t p = at.position;
   const RecordHeader& r = ring_.record(p);
   const Origin from{load_relaxed(r.time_ns), load_relaxed(r.incarnation), load_relaxed(r.slot)};
-  const std::uint64_t alike = ring_.alike_from(record.word, p, record.step);
-  std::uint64_t records = alike > 1 ? std::min(alike, most / record.step + 1) : 1;
+  std::uint64_t records = 1;
+  if (record.step > RecordPlan::kLongestThatShares) {  // shorter ones are not alike
+    const std::uint64_t alike = ring_.alike_from(record.word, p, record.step);
+    if (alike > 1) records = std::min(alike, most / record.step + 1);
+  }
   if (self_ != nullptr && from.slot == slot_ && from.incarnation == incarnation_) {
     if (records > 1 && !was_whole(p)) records = 1;
     record.frames *= records;

@@ -153,8 +153,16 @@ std::uint64_t RingWriter::write_records(std::uint64_t chain_end, std::uint64_t b
   std::uint64_t p = begin;
   std::span<const FrameView> frames = batch.frames;
   RecordPlan plan = batch.first;
-  std::uint64_t alike = 0;  // records from this one on (I10)
+  const Alike& alike = batch.alike;
   while (!frames.empty()) {
+    if (alike.frames != 0 && frames.size() == batch.frames.size() - alike.first) {
+      if (p == begin) first_word = word::frame(p, plan.body(), false);
+      p = write_alike(chain_end, p, number, frames.first(alike.frames), time_ns);
+      number += alike.frames;
+      frames = frames.subspan(alike.frames);
+      plan = plan_record(frames);
+      continue;
+    }
     const std::uint64_t body = plan.body();
     const bool shared = plan.frames() > 1;
     const std::uint64_t w =
@@ -162,9 +170,7 @@ std::uint64_t RingWriter::write_records(std::uint64_t chain_end, std::uint64_t b
     RecordHeader& r = ring_.record(p);
     if (p == begin) first_word = w;
     const std::uint64_t step = record_bytes(body);
-    if (batch.alike.first == batch.frames.size() - frames.size()) alike = batch.alike.frames;
-    if (shared || step >= kLargeRecord)
-      request_for_writing(p + kWriteAhead, step, alike > 1 ? kPairBytes : kLineBytes);
+    if (shared || step >= kLargeRecord) request_for_writing(p + kWriteAhead, step, kLineBytes);
     if (shared) {
       write_shared(p, frames.first(plan.frames()));
     } else {
@@ -176,22 +182,41 @@ std::uint64_t RingWriter::write_records(std::uint64_t chain_end, std::uint64_t b
     }
     store_relaxed(r.time_ns, time_ns);
     store_relaxed(r.slot, static_cast<std::uint16_t>(slot_));
-    const std::uint64_t count = shared ? plan.frames() : std::min(alike, kMaxAlike);
-    store_relaxed(r.frames, static_cast<std::uint16_t>(count));
+    store_relaxed(r.frames, shared ? plan.frames() : std::uint16_t{0});
     store_relaxed(r.incarnation, incarnation_);
     p += step;
     number += plan.frames();
     frames = frames.subspan(plan.frames());
-    if (alike > 1) {
-      --alike;  // and the plan stays
-    } else {
-      alike = 0;
-      plan = plan_record(frames);
-    }
+    plan = plan_record(frames);
   }
   store_relaxed(ring_.record(p).number, number);
   store_relaxed(ring_.record(p).word, word::empty(p));
   return first_word;
+}
+
+// Not inlined, so that the loop above keeps its registers.
+/// Writes the records of frames that are alike (I10), the first at `p` with that number. Result:
+/// the position behind them.
+[[gnu::noinline]] std::uint64_t RingWriter::write_alike(std::uint64_t chain_end, std::uint64_t p,
+                                                        std::uint64_t number,
+                                                        std::span<const FrameView> frames,
+                                                        std::uint64_t time_ns) const noexcept {
+  const std::uint64_t body = frames.front().size();
+  const std::uint64_t step = record_bytes(body);
+  for (; !frames.empty(); frames = frames.subspan(1), p += step, ++number) {
+    request_for_writing(p + kWriteAhead, step, kPairBytes);
+    copy_to_shared(ring_.payload(p), frames.front().bytes.data(), body);
+    RecordHeader& r = ring_.record(p);
+    if (p != chain_end) {
+      store_relaxed(r.word, word::frame(p, body, false));
+      store_relaxed(r.number, number);
+    }
+    store_relaxed(r.time_ns, time_ns);
+    store_relaxed(r.slot, static_cast<std::uint16_t>(slot_));
+    store_relaxed(r.frames, static_cast<std::uint16_t>(std::min(frames.size(), kMaxAlike)));
+    store_relaxed(r.incarnation, incarnation_);
+  }
+  return p;
 }
 
 void RingWriter::write_shared(std::uint64_t position,
@@ -245,7 +270,7 @@ AppendStatus RingWriter::make_room(std::uint64_t lock, std::uint64_t end,
       --steps;
       const std::uint64_t w = ring_.word_at(p);
       step = ring_.step(w, p);
-      if (step != 0 && ring_.alike_from(w, p, step) > 1) {
+      if (step > RecordPlan::kLongestThatShares && ring_.alike_from(w, p, step) > 1) {
         if (const std::uint64_t over = step_over_alike(w, p, step, generous); over != 0) {
           p += over;
           step_before = 0;
