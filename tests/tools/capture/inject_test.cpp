@@ -15,6 +15,7 @@
 #include "base/unique_fd.hpp"
 #include "tests/tools/capture/dump_rig.hpp"
 #include "tests/tools/capture/held_ring.hpp"
+#include "tests/tools/common/on_terminal.hpp"
 #include "tools/capture/capture_file.hpp"
 
 namespace shmif::test {
@@ -72,6 +73,12 @@ TEST_F(Inject, ReplaysAFileInOrderAndUnchangedAsOftenAsAsked) {
   EXPECT_TRUE(same_frames(frames, collect(port, 100))) << "from standard input";
   EXPECT_EQ(inject({"--timing", "flat", "--loop", "3"}).out, "300 frames sent, 32.1 KiB\n");
   EXPECT_EQ(collect(port, 300).size(), 300U);
+  for (const std::string loops : {"1", "2"}) {
+    OnTerminal terminal(words({"--timing", "flat", "--loop", loops}), 80, 24);
+    EXPECT_EQ(terminal.status(), 0);
+    EXPECT_TRUE(contains(terminal.seen, "frames, "));
+    EXPECT_EQ(terminal.seen.find('%') != std::string::npos, loops == "1") << terminal.seen;
+  }
 }
 
 TEST_F(Inject, KeepsTheTimesOfTheRecordingInEachRound) {

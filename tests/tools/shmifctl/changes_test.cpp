@@ -259,6 +259,8 @@ TEST_F(Changing, AHostMovesToAnotherBusAndBack) {
   ASSERT_EQ(lines.size(), 1U);
   EXPECT_EQ(lines[0].takes_changes, true);
   EXPECT_EQ(lines[0].text, "fault duplicate=1%");
+  EXPECT_TRUE(eventually(
+      [&] { return contains(run_tool({"changes", other}).out, "port b: fault duplicate=1%"); }));
   EXPECT_EQ(Bus::open(rig_.path()).value().info().ports.size(), 1U)
       << "the old port is still there";
 }
