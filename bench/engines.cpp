@@ -25,11 +25,14 @@ void send_and_receive(benchmark::State& state, EngineKind kind, std::size_t size
   const std::size_t ends = kind == EngineKind::null ? 1 : 2;
   auto wire = make_wire(job, ends);
   if (!wire) return state.SkipWithError(wire.error().message.c_str());
+  const auto mac_of = [](std::size_t index) {
+    return MacAddress::from_u64(0xb2a0'0000'0000U + index);
+  };
   const auto end = [&](std::size_t index) {
     return (*wire)
         ->open_end({.name = "bench" + std::to_string(index),
                     .index = index,
-                    .mac = MacAddress::from_u64(0xb2a0'0000'0000U + index),
+                    .mac = mac_of(index),
                     .sent = {},
                     .received = {}})
         .value();
@@ -38,7 +41,7 @@ void send_and_receive(benchmark::State& state, EngineKind kind, std::size_t size
   const auto far = ends > 1 ? end(1) : nullptr;
   End& to = far ? *far : *near;
   std::vector<std::byte> bytes(size, std::byte{0x5a});
-  const MacAddress mac = to.mac();
+  const MacAddress mac = mac_of(ends - 1);
   std::copy_n(reinterpret_cast<const std::byte*>(mac.bytes.data()), 6, bytes.begin());
   const std::vector<FrameView> frames(kBatch, FrameView(bytes.data(), bytes.size()));
   FrameBatch batch(kBatch, 1U << 20U);

@@ -80,7 +80,6 @@ class BusEnd final : public End {
     sleep_for(std::min<std::chrono::nanoseconds>(at_most, kShortWhile));
   }
   std::size_t max_frame_bytes() noexcept override { return port_.max_frame_bytes(); }
-  MacAddress mac() const noexcept override { return port_.mac(); }
   std::string address() override { return port_.address(); }
   WireCounters counters() noexcept override { return counters_of(port_); }
   std::optional<std::uint64_t> unread() noexcept override {
@@ -133,9 +132,7 @@ class BusWire final : public Wire {
     }
     if (!wants_faults(options))
       return std::unique_ptr<End>(std::make_unique<BusEnd>(std::move(port)));
-    EndOptions with_mac = options;
-    with_mac.mac = port.mac();
-    return make_end(std::move(port), with_mac, RoomWait::sleep, counters_of);
+    return make_end(std::move(port), options, RoomWait::sleep, counters_of);
   }
 
  private:

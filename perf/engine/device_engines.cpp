@@ -40,8 +40,6 @@ class TapWire final : public Wire {
 
   Result<std::unique_ptr<End>> open_end(const EndOptions& options) override {
     if (auto fits = check_index(options, ends_, address()); !fits) return std::move(fits).error();
-    EndOptions with_mac = options;
-    with_mac.mac = mac_of(options);
     const std::string name = "tap" + std::to_string(options.index);
     auto link = open_tap(name, where_, mtu_);
     if (!link) return std::move(link).error();
@@ -52,12 +50,12 @@ class TapWire final : public Wire {
     auto opened = RouteSession::open(where_);
     if (!opened) return std::move(opened).error();
     const auto session = std::make_shared<RouteSession>(*std::move(opened));
-    if (auto done = session->add_port(name, kBridge, with_mac.mac); !done) {
+    if (auto done = session->add_port(name, kBridge, mac_of(options)); !done) {
       return std::move(done).error();
     }
     auto index = session->index_of(name);
     if (!index) return std::move(index).error();
-    return make_end(TapEndLink(*std::move(link), largest_), with_mac, RoomWait::sleep,
+    return make_end(TapEndLink(*std::move(link), largest_), options, RoomWait::sleep,
                     [counts = CountsSince(session, *index)](const TapEndLink&) {
                       return from_device(counts());
                     });
@@ -155,8 +153,6 @@ class PacketWire final : public Wire {
 
   Result<std::unique_ptr<End>> open_end(const EndOptions& options) override {
     if (auto fits = check_index(options, ends_, address()); !fits) return std::move(fits).error();
-    EndOptions with_mac = options;
-    with_mac.mac = mac_of(options);
     auto opened = RouteSession::open(where_);
     if (!opened) return std::move(opened).error();
     const auto session = std::make_shared<RouteSession>(*std::move(opened));
@@ -165,7 +161,7 @@ class PacketWire final : public Wire {
     std::optional<CountsSince> at_port;
     if (bridged_) {
       const std::string port = port_name(options.index);
-      if (auto done = session->add_port(port, kBridge, with_mac.mac); !done) {
+      if (auto done = session->add_port(port, kBridge, mac_of(options)); !done) {
         return std::move(done).error();
       }
       auto port_index = session->index_of(port);
@@ -174,7 +170,7 @@ class PacketWire final : public Wire {
     }
     auto link = PacketLink::open(near_name(options.index), {.where = &where_});
     if (!link) return std::move(link).error();
-    return make_end(PacketEndLink(*std::move(link), largest_), with_mac, RoomWait::poll,
+    return make_end(PacketEndLink(*std::move(link), largest_), options, RoomWait::poll,
                     [counts = CountsSince(session, *index), at_port](PacketEndLink& l) {
                       return from_interfaces(counts(), at_port ? (*at_port)() : std::nullopt, l);
                     });

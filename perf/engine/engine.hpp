@@ -153,7 +153,6 @@ class End {
   /// too late for a send() are returned here. Afterwards no frame can be sent. Blocks: yes.
   virtual Unsent finish_sending(std::chrono::nanoseconds) noexcept { return {}; }
   virtual std::size_t max_frame_bytes() noexcept = 0;
-  virtual MacAddress mac() const noexcept = 0;
   virtual std::string address() = 0;  ///< "bus:/tmp/bus0"
   virtual WireCounters counters() noexcept { return {}; }
   /// How many frames of the medium, for this end or for others, it has not read yet. 0 if all of

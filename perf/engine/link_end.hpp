@@ -63,7 +63,6 @@ template <Link L>
 class LinkEnd final : public End {
  public:
   struct Traits {
-    MacAddress mac;
     RoomWait room_wait = RoomWait::sleep;
     std::function<WireCounters()> counters;        ///< may be empty
     std::function<std::optional<TcpState>()> tcp;  ///< may be empty
@@ -97,7 +96,6 @@ class LinkEnd final : public End {
     return unsent;
   }
   std::size_t max_frame_bytes() noexcept override { return link_->max_frame_bytes(); }
-  MacAddress mac() const noexcept override { return traits_.mac; }
   std::string address() override { return link_->address(); }
   WireCounters counters() noexcept override {
     return traits_.counters ? traits_.counters() : WireCounters{};
@@ -140,21 +138,18 @@ Result<std::unique_ptr<End>> make_end(L link, const EndOptions& options, RoomWai
   auto owned = std::make_unique<L>(std::move(link));
   // The link stays at this address when its owner changes.
   std::function<WireCounters()> counters = [at = owned.get(), count] { return count(*at); };
-  const MacAddress mac = mac_of(options);
   if (!wants_faults(options)) {
     return std::unique_ptr<End>(std::make_unique<LinkEnd<L>>(
-        std::move(owned), typename LinkEnd<L>::Traits{.mac = mac,
-                                                      .room_wait = room_wait,
-                                                      .counters = std::move(counters),
-                                                      .tcp = std::move(tcp)}));
+        std::move(owned),
+        typename LinkEnd<L>::Traits{
+            .room_wait = room_wait, .counters = std::move(counters), .tcp = std::move(tcp)}));
   }
   auto faulty = FaultLink::wrap(AnyLink(std::move(owned)), options.received, options.sent);
   if (!faulty) return std::move(faulty).error();
   using Faulty = LinkEnd<FaultLink>;
   return std::unique_ptr<End>(
       std::make_unique<Faulty>(std::make_unique<FaultLink>(*std::move(faulty)),
-                               Faulty::Traits{.mac = mac,
-                                              .room_wait = RoomWait::sleep,
+                               Faulty::Traits{.room_wait = RoomWait::sleep,
                                               .counters = std::move(counters),
                                               .tcp = std::move(tcp),
                                               .faults_sent = options.sent.any(),

@@ -15,7 +15,7 @@ namespace {
 /// must not change them until it has received them. A send drops frames not yet received.
 class NullEnd final : public End {
  public:
-  NullEnd(MacAddress mac, std::size_t largest) : mac_(mac), largest_(largest) {}
+  explicit NullEnd(std::size_t largest) : largest_(largest) {}
 
   SendResult send(std::span<const FrameView> frames) noexcept override {
     std::error_code refused;
@@ -41,7 +41,6 @@ class NullEnd final : public End {
   }
   void wait_to_send(std::chrono::nanoseconds) noexcept override {}
   std::size_t max_frame_bytes() noexcept override { return largest_; }
-  MacAddress mac() const noexcept override { return mac_; }
   std::string address() override { return "null:"; }
   WireCounters counters() noexcept override {
     WireCounters counted;
@@ -50,7 +49,6 @@ class NullEnd final : public End {
   }
 
  private:
-  MacAddress mac_;
   std::size_t largest_;
   std::vector<FrameView> sent_;
   std::size_t next_ = 0;  // index in sent_ of the first frame not yet received
@@ -65,7 +63,7 @@ class NullWire final : public Wire {
   Result<std::unique_ptr<End>> open_end(const EndOptions& options) override {
     if (auto fits = check_index(options, 1, address()); !fits) return std::move(fits).error();
     if (!wants_faults(options)) {
-      return std::unique_ptr<End>(std::make_unique<NullEnd>(mac_of(options), largest_));
+      return std::unique_ptr<End>(std::make_unique<NullEnd>(largest_));
     }
     // Faults keep frames for a while. Views of them would show bytes that the sender has changed
     // since.

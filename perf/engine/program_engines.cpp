@@ -67,10 +67,9 @@ void announce(L& link, const MacAddress& mac) noexcept {
 
 /// Makes an end whose frames other programs carry.
 template <Link L, class Count>
-Result<std::unique_ptr<End>> make_program_end(L link, EndOptions options, RoomWait room_wait,
+Result<std::unique_ptr<End>> make_program_end(L link, const EndOptions& options, RoomWait room_wait,
                                               const Count& count) {
-  options.mac = mac_of(options);
-  announce(link, options.mac);
+  announce(link, mac_of(options));
   return make_end(std::move(link), options, room_wait, count);
 }
 

@@ -60,7 +60,6 @@ class OffloadEnd final : public End {
     changed_.wait_for(lock, at_most, [this] { return !filling_.full() || error_; });
   }
   std::size_t max_frame_bytes() noexcept override { return end_->max_frame_bytes(); }
-  MacAddress mac() const noexcept override { return end_->mac(); }
   std::string address() override { return end_->address(); }
   std::optional<FaultsMade> faults_sent() const noexcept override { return end_->faults_sent(); }
   std::optional<FaultsMade> faults_received() const noexcept override {

@@ -66,7 +66,6 @@ class ToldEnd final : public End {
     std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(at_most, 1ms));
   }
   std::size_t max_frame_bytes() noexcept override { return 1514; }
-  MacAddress mac() const noexcept override { return end_mac(0); }
   std::string address() override { return "told"; }
   std::optional<FaultsMade> faults_sent() const noexcept override {
     return FaultsMade{{.frames = 7}};

@@ -190,7 +190,6 @@ class ConnectedEnd : public End {
   void wait(std::chrono::nanoseconds) noexcept override {}
   void wait_to_send(std::chrono::nanoseconds) noexcept override {}
   std::size_t max_frame_bytes() noexcept override { return kMaxFrameBytes; }
-  MacAddress mac() const noexcept override { return {}; }
   std::string address() override { return "told"; }
   std::optional<TcpState> tcp() noexcept override {
     return says ? std::optional(state) : std::nullopt;

@@ -39,7 +39,6 @@ class SaidEnd : public End {
   void wait(std::chrono::nanoseconds) noexcept override {}
   void wait_to_send(std::chrono::nanoseconds) noexcept override {}
   std::size_t max_frame_bytes() noexcept override { return 1514; }
-  MacAddress mac() const noexcept override { return {}; }
   std::string address() override { return "said"; }
 };
 

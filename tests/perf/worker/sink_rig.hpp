@@ -67,7 +67,6 @@ class ScriptedEnd final : public End {
   void wait(std::chrono::nanoseconds) noexcept override {}
   void wait_to_send(std::chrono::nanoseconds) noexcept override {}
   std::size_t max_frame_bytes() noexcept override { return 1514; }
-  MacAddress mac() const noexcept override { return {}; }
   std::string address() override { return "scripted"; }
   std::uint64_t corrupt = 0;  ///< how often the medium was, so far
   WireCounters counters() noexcept override { return {.corrupt = corrupt}; }
