@@ -115,6 +115,7 @@ TEST_F(NetbsdInspected, RepairAndAuditFindTheSameAndKernelsReadTheRest) {
     EXPECT_TRUE(done.ring_rebuilt);
     EXPECT_EQ(done.frames_kept, frames);
     EXPECT_TRUE(is_clean(audit()));
+    EXPECT_EQ(peer_.first(), NetbsdPeer::kData) << "the first round is not over";
     peer_.send(frame_of(kEverybody, 100));
     std::uint64_t read = 0;
     while (kernel.receive()) ++read;
