@@ -104,7 +104,9 @@ TEST_F(UpkeepTest, ADefaultRouteThatSomebodyRemovedStaysAway) {
   EXPECT_EQ(down_and_up(), "198.18.0.254\nfd00::fe\n");
   ip("route add 198.18.9.0/24 via 198.18.0.254");
   ip("route del 198.18.9.0/24");
-  EXPECT_EQ(down_and_up(), "198.18.0.254\nfd00::fe\n") << "another route was removed";
+  ip("route add default via 198.18.0.254 table 7");
+  ip("route del default table 7");
+  EXPECT_EQ(down_and_up(), "198.18.0.254\nfd00::fe\n") << "other routes were removed";
   ip("route del default");
   EXPECT_EQ(down_and_up(), "fd00::fe\n");
   ip("-6 route del default");

@@ -166,8 +166,10 @@ TEST_F(VainQuestion, ForAnAddressOfTheHostIsAlwaysSeen) {
   sends(arp(kRequest, 10, 1));
   sends(neighbour(kAdvertisement, 9, 9));
   sends(neighbour(kSolicitation, 10, 1));
-  for (const Octets& question : {arp(kRequest, 1, 9), arp(kRequest, 1, 10),
-                                 neighbour(kSolicitation, 1, 9), neighbour(kSolicitation, 1, 10)}) {
+  sends(neighbour(kSolicitation, 0, 11));  // it looks for a duplicate of an address to come
+  for (const Octets& question :
+       {arp(kRequest, 1, 9), arp(kRequest, 1, 10), neighbour(kSolicitation, 1, 9),
+        neighbour(kSolicitation, 1, 10), neighbour(kSolicitation, 1, 11)}) {
     for (int i = 0; i < 300; ++i) ASSERT_FALSE(is_vain(question));
   }
 }
