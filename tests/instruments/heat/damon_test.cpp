@@ -238,6 +238,11 @@ TEST_F(FakeDamon, HasNoWindowBeforeTheKernelTellsRegions) {
     return session.windows() >= 1;
   }));
   EXPECT_EQ(session.results()[0].windows[0].working_set_bytes, 4096U);
+  put("0/state", "off");
+  EXPECT_TRUE(shmif::test::eventually([&] {
+    session.step();
+    return session.results()[0].reason.starts_with("DAMON has ended");
+  }));
 }
 
 TEST_F(FakeDamon, TellsOwnContextsFromThoseOfOthers) {

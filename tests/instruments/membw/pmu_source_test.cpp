@@ -269,7 +269,11 @@ TEST(MemoryCounters, AreOneForEachChannelSocketAndDirectionAsTheProcessorHasThem
             [](const Tree& tree) { put_fabric(tree, 0x17, false, "0\n"); },
             8,
             {{0, "amd_df/dram_channel_data_controller_0/ on CPU 0", 0x3807, Counts::both},
-             {4, "amd_df/dram_channel_data_controller_4/ on CPU 0", 0x100003807, Counts::both}}}}) {
+             {4, "amd_df/dram_channel_data_controller_4/ on CPU 0", 0x100003807, Counts::both}}},
+           {"the data fabric of Zen 3",
+            [](const Tree& tree) { put_fabric(tree, 0x19, false, "0\n"); },
+            8,
+            {{0, "amd_df/dram_channel_data_controller_0/ on CPU 0", 0x3807, Counts::both}}}}) {
     SCOPED_TRACE(each.what);
     const Tree tree;
     each.put(tree);
@@ -363,8 +367,10 @@ TEST(MemoryCounters, OfAMachineWithoutThemAreNoneAndTheReasonSaysWhatThereIs) {
 
 TEST(MemoryCounters, CountInTheUnitsThatTheirFilesName) {
   for (const auto& [unit, bytes] : {std::pair("B", 1.0),
+                                    {"Bytes", 1.0},
                                     {"KiB", 1024.0},
                                     {"MiB", 1048576.0},
+                                    {"GiB", 1073741824.0},
                                     {"KB", 1e3},
                                     {"MB", 1e6},
                                     {"GB", 1e9}}) {
