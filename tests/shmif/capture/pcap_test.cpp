@@ -364,7 +364,10 @@ TEST(PcapWriter, ASnapLengthCutsFramesAndKeepsTheirTrueLength) {
   {
     auto writer = PcapWriter::create(dir.file("a.pcap"), {.snap_bytes = 96}).value();
     const std::vector<Bytes> frames{make_frame(1000, 1), make_frame(60, 2)};
-    EXPECT_EQ(writer.send(views(frames)).taken, 2U);
+    std::vector<FrameView> sent = views(frames);
+    sent.push_back(sent[1]);
+    sent[2].true_bytes = 1400;
+    EXPECT_EQ(writer.send(sent).taken, 3U);
   }
   std::array<std::uint32_t, 6> header{};  // its fifth number is the snap length (pcap-savefile(5))
   std::ifstream(dir.file("a.pcap"), std::ios::binary)
@@ -373,10 +376,11 @@ TEST(PcapWriter, ASnapLengthCutsFramesAndKeepsTheirTrueLength) {
   auto reader = PcapReader::open(dir.file("a.pcap")).value();
   FrameBatch batch;
   const auto frames = read_all(reader, batch);
-  ASSERT_EQ(frames.size(), 2U);
+  ASSERT_EQ(frames.size(), 3U);
   EXPECT_EQ(frames[0].size(), 96U);
   EXPECT_EQ(frames[0].true_bytes, 1000U);
   EXPECT_FALSE(frames[1].truncated());
+  EXPECT_EQ(frames[2].true_bytes, 1400U) << "cut before";
 }
 
 TEST(PcapWriter, WritesItsHeaderAtOnceAndTheRestWhenItsUserIsAboutToSleep) {

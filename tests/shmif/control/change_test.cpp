@@ -267,12 +267,16 @@ TEST(Changes, ADeskNeedsAPortOnABusOfOurFormat) {
 TEST(Changes, ADeskIsRefusedWhenAnotherBusTookThePath) {
   const TempBus bus;
   const Port port = port_on(bus.path(), {.name = "web"});
+  const Bus old = Bus::open(bus.path()).value();
   std::filesystem::rename(bus.path(), bus.file("old"));
   Bus::create(bus.path(), {}).value();
   const Port other = port_on(bus.path(), {.name = "web"});  // the same name, in the same slot
   const auto desk = ChangeDesk::open(port);
   ASSERT_FALSE(desk);
   EXPECT_EQ(desk.error().code, Errc::copied_file);
+  ChangeDesk::open(other).value().note("link down");
+  EXPECT_TRUE(changes(old).empty()) << "that was on the other bus";
+  EXPECT_TRUE(line_states(old).empty());
 }
 
 TEST(Changes, TheLogIsFollowedInOrderAndTellsWhatItMissed) {
