@@ -9,6 +9,7 @@
 
 #include "shmif/control/change_desk.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/tools/capture/dump_rig.hpp"
 #include "tests/tools/lab/lab_rig.hpp"
 #include "tests/tools/page/page_rig.hpp"
 
@@ -65,21 +66,33 @@ TEST(Serve, MeasuresRatesAndKeepsThem) {
   EXPECT_EQ(rates["lost_fps"], 0);
   EXPECT_GT(rates["rate_bps"], rates["rate_fps"]);
   ASSERT_EQ(rates["ports"].size(), 1U);
-  EXPECT_GT(rates["ports"][0]["tx_bps"], 0);
+  EXPECT_GT(rates["ports"][0]["tx_fps"], 0);
+  EXPECT_GT(rates["ports"][0]["tx_bps"], rates["ports"][0]["tx_fps"]);
+  EXPECT_EQ(rates["ports"][0]["rx_fps"], 0);
   EXPECT_EQ(rates["ports"][0]["rx_bps"], 0);
   const json history = page.get("/api/history").json();
   ASSERT_EQ(history["buses"].size(), 1U);
+  EXPECT_EQ(history["interval_ms"], 1000);
   const json frames = history["buses"][0]["rate_fps"];
   EXPECT_TRUE(frames[0].is_null()) << "no rate follows from one look";
   bool measured = false;
   for (const json& each : frames) measured |= each == rates["rate_fps"];
   EXPECT_TRUE(measured) << history.dump();
+  const auto most = [](const json& values) {
+    double highest = 0;
+    for (const json& each : values)
+      if (each.is_number()) highest = std::max(highest, each.get<double>());
+    return highest;
+  };
+  EXPECT_GT(most(history["buses"][0]["rate_bps"]), most(frames));
+  EXPECT_EQ(most(history["buses"][0]["lost_fps"]), 0);
   const json row = rates["ports"][0];
   const std::string which =
       "slot=" + row["slot"].dump() + "&incarnation=" + row["incarnation"].dump();
   const json of_port = page.get("/api/history", which).json();
   EXPECT_EQ(of_port["tx_bps"].size(), of_port["lost_fps"].size());
-  EXPECT_FALSE(of_port["tx_bps"].empty());
+  EXPECT_GT(most(of_port["tx_bps"]), 0);
+  EXPECT_EQ(most(of_port["rx_bps"]), 0);
   EXPECT_EQ(page.get("/api/history", "slot=99&incarnation=1").status, 404);
   EXPECT_EQ(page.get("/api/history", "slot=x&incarnation=1").status, 400);
 }
@@ -136,6 +149,20 @@ TEST(Serve, ARecordingHasTheChangesOfTheBusAsComments) {
   EXPECT_EQ(times_in(ring.body, "port web: fault loss=5% (from frame 1 on)"), 1U);
   EXPECT_EQ(times_in(ring.body, "after the last frame:\nport web: link down (from frame 2 on)"),
             1U);
+  EXPECT_FALSE(contains(page.get("/api/capture", "seconds=1").body, "port web")) << "it was before";
+  desk.show("link down", false);
+  const LineState line = line_states(Bus::open(rig.path()).value()).back();
+  const json shown{{"slot", line.slot},
+                   {"incarnation", line.incarnation},
+                   {"takes_changes", true},
+                   {"partitioned", false},
+                   {"line", "link down"}};
+  state_with(page, [&](const json& seen) { return seen["buses"][0]["lines"].back() == shown; });
+  json change = page.get("/api/changes").json()["changes"].back();
+  EXPECT_GT(change["time_ns"], 1'700'000'000'000'000'000);
+  change.erase("time_ns");
+  EXPECT_EQ(change,
+            json({{"number", 1}, {"before_frame", 2}, {"port", "web"}, {"change", "link down"}}));
 }
 
 TEST(Serve, RecordsWhatIsInTheRingAndWhatComes) {
@@ -157,6 +184,9 @@ TEST(Serve, RecordsWhatIsInTheRingAndWhatComes) {
   EXPECT_EQ(ring.header("Content-Disposition").find("attachment; filename=\"bus-2"), 0U)
       << ring.head;
   EXPECT_EQ(frames_in(page.get("/api/capture", "filter=udp")).size(), 1U);
+  std::map<unsigned, std::uint64_t> told = statistics_in(rig.file("got.pcapng"));
+  EXPECT_EQ(told[Block::kReceived], 3U);
+  EXPECT_EQ(told[Block::kAccepted], 1U);
   EXPECT_EQ(page.get("/api/capture", "filter=nonsense%20here").status, 400);
   EXPECT_EQ(page.get("/api/capture", "filter=udp" + std::string(397, '+')).status, 200);
   EXPECT_EQ(page.get("/api/capture", "filter=udp" + std::string(398, '+')).status, 400);
@@ -361,7 +391,7 @@ TEST_F(ServeLab, ShowsTheHostsOfTheFileByFileAndByNameThroughDownAndUp) {
       {"hosts",
        {{{"name", "router"}, {"buses", {"b", "c"}}}, {{"name", "brief"}, {"buses", {"c"}}}}}};
   const PageRig by_name({"lab"});
-  const PageRig page({path});
+  const PageRig page({path, "--write"});
   for (const PageRig* const each : {&by_name, &page}) {
     const json state = each->get("/api/state").json();
     EXPECT_EQ(state["name"], "lab");
@@ -379,6 +409,11 @@ TEST_F(ServeLab, ShowsTheHostsOfTheFileByFileAndByNameThroughDownAndUp) {
     return names_on(seen["buses"][0]) == Words{"router"} &&
            names_on(seen["buses"][1]) == Words{"router"};
   });
+  const Answered changed = page.post({{"bus", "c"}, {"port", "router"}, {"change", "link down"}});
+  EXPECT_EQ(changed.json()["holds"], "the link of port router is down") << changed.body;
+  const json at_once = page.get("/api/state").json()["buses"];
+  EXPECT_EQ(at_once[0]["lines"][0]["line"], "");
+  EXPECT_EQ(at_once[1]["lines"][0]["line"], "link down");
   ASSERT_EQ(run_tool({"down", path}).status, 0);
   const json down =
       state_with(page, [](const json& seen) { return seen["lab"]["state"] == "down"; });
