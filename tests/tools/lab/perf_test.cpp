@@ -74,6 +74,7 @@ jobs.two = { rw = "pingpong", bs = 100, number_ios = 50, rate_iops = 500 }
   ASSERT_EQ(notes("perf load").size(), 1U);
   EXPECT_EQ(notes("perf load")[0]["applied"], true);
   EXPECT_GT(notes("perf load")[0]["time_ns"], 0) << "after the lab was ready";
+  EXPECT_GT(notes("perf load")[0]["wall_ns"], 1'700'000'000'000'000'000);
   expect_no_trace();
 }
 
@@ -234,6 +235,10 @@ TEST_F(LabPerf, CheckAsksShmifperfAndNamesThePlaces) {
   const std::string fits =
       "perf.p = { on = 'b', options = { rw = 'tx', size = '1m', bs = 1522 } }\n";
   EXPECT_EQ(run_tool({"check", lab(host + fits)}).err, "");
+  std::filesystem::copy_file(shmifctl_path(), file("alone"));
+  const ToolResult alone =
+      run_program({"env", "PATH=/none", file("alone"), "check", lab(host + fits)});
+  EXPECT_TRUE(contains(alone.err, ":4:6: cannot run shmifperf"));
   std::ofstream(file("bad.job")) << "[one]\nrw=tx\nsize=x\n";
   expect("perf.p = { on = 'b', file = 'bad.job' }", "4:29", "bad.job:3: ");
 }

@@ -190,6 +190,24 @@ TEST(LabCaptures, AreJoinedOnlyIfTheyAreWhole) {
   EXPECT_FALSE(std::filesystem::exists(folder.file("all")));
 }
 
+TEST(LabCaptures, AreJoinedByTheTimesOfTheirFrames) {
+  const TempDir folder;
+  const auto part = [&](const char* name, std::uint32_t high, std::uint32_t low) {
+    const std::uint32_t words[] = {0x0a0d0d0a, 28, 0x1a2b3c4d, 1,    ~0U, ~0U, 28,  // a section,
+                                   1,          20, 1,          0,    20,            // an interface,
+                                   6,          32, 0,          high, low, 0,   0,
+                                   32};  // and a frame
+    std::ofstream(folder.file(name)).write(reinterpret_cast<const char*>(words), sizeof words);
+    return folder.file(name);
+  };
+  ASSERT_TRUE(
+      tools::merge_captures({{part("x", 2, 1), "b"}, {part("y", 1, 2), "c"}}, folder.file("all")));
+  std::ifstream all(folder.file("all"));
+  std::uint32_t high = 0;
+  all.seekg(-20, std::ios::end).read(reinterpret_cast<char*>(&high), sizeof high);
+  EXPECT_EQ(high, 2U) << "of the last frame";
+}
+
 TEST(LabState, IsReadOnlyFromAFileOfBoundedSize) {
   const TempDir folder;
   std::ofstream(folder.file("x")) << "12345";
@@ -222,7 +240,7 @@ TEST_F(LabOutcome, TheTerminalGetsNoControlCharactersOfAHostButTabsAndColours) {
                                 "\033[6n\033[1;32mgreen\n\033[3\n";
   const std::string path =
       lab("host.a = { on = \"b\", run = \"cat say; sleep 600\", ready = \"log green\" }\n"
-          "test = { host = \"a\", run = \"printf '\\\\033[c\\\\n'; false\" }\n");
+          "test = { host = \"a\", run = \"printf '\\\\033[c'; false\" }\n");
   const ToolResult r = up(path);
   EXPECT_EQ(r.status, 1) << r.err;
   EXPECT_TRUE(contains(r.out, "a | junk??[Kb | forged\n"));
@@ -230,7 +248,7 @@ TEST_F(LabOutcome, TheTerminalGetsNoControlCharactersOfAHostButTabsAndColours) {
   EXPECT_TRUE(contains(r.out, "?[6n\033[1;32mgreen\033[0m\n"));
   EXPECT_TRUE(contains(r.out, "test | ?[c\n"));
   EXPECT_EQ(text_of(file("out/a.log")).find(text_of(file("say"))), 0U) << "the log has all bytes";
-  std::ofstream(file("say")) << "bad \033[2J\r\n";
+  std::ofstream(file("say")) << "bad \033[2J\r";
   const ToolResult early =
       up(lab("host.a = { on = \"b\", run = \"cat say; exit 3\", ready = \"tcp 1\" }\n"));
   EXPECT_EQ(early.status, 1);
@@ -260,6 +278,21 @@ TEST_F(LabSaid, ALabThatTheTimeLimitEndedNamesTheHostForWhichItWaited) {
       contains(xml,
                "<failure message=\"the time limit of 500ms was up before the lab was ready: "
                "it waited for host a (tcp 80)\">"));
+  Tool slow(Words{shmifctl_path()} + up_words(path));
+  EXPECT_TRUE(slow.wait_for("the lab lab is not ready yet: it waits for host a (tcp 80)"));
+}
+
+TEST_F(LabSaid, WhatNoHostCanHaveIsToldOnce) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: masks parts of /proc and /sys";
+  const std::string path =
+      lab("host.n = { on = \"b\", count = 3, run = \"echo up; sleep 600\" }\n"
+          "test = { host = \"n3\", run = \"true\" }\n");
+  const ToolResult r =
+      run_program(Words{"unshare", "-m", "sh", "-c", "mount -t tmpfs none /proc/tty && exec \"$@\"",
+                        "sh", shmifctl_path()} +
+                  up_words(path));
+  EXPECT_EQ(r.status, 0) << r.err;
+  EXPECT_EQ(times_in(r.out + r.err, "cannot mount a private /proc"), 1U) << r.out << r.err;
 }
 
 TEST_F(LabSaid, ATimeLimitIsAFailureInTheReportWithATestAndWithout) {

@@ -7,12 +7,14 @@
 #include <regex>
 #include <string>
 
+#include "shmif/bus.hpp"
 #include "tests/tools/common/on_terminal.hpp"
 #include "tests/tools/lab/lab_rig.hpp"
 
 namespace shmif::test {
 namespace {
 
+using nlohmann::json;
 using Up = LabRig;
 
 TEST_F(Up, RunsTheTestInItsHostAndExitsAsItDoes) {
@@ -223,6 +225,7 @@ test = { host = "log", run = "true" }
 TEST_F(Up, DetachedRunsUntilDownAndBothCanBeRepeated) {
   const std::string path =
       lab("host.a = { on = \"b\", ip = \"198.18.0.1/24\", run = \"echo hello; sleep 600\" }\n");
+  EXPECT_TRUE(contains(up(path, {"--detach", "--junit", "x"}).err, "--junit needs the test"));
   const ToolResult first = up(path, {"--detach"});
   ASSERT_EQ(first.status, 0) << first.err;
   const pid_t controller = state()["pid"];
@@ -237,6 +240,12 @@ TEST_F(Up, DetachedRunsUntilDownAndBothCanBeRepeated) {
   ASSERT_NE(bus, listed["buses"].end());
   EXPECT_EQ((*bus)["live_ports"], 1);
   EXPECT_EQ((*bus)["lab"], "lab");
+  EXPECT_EQ((*bus)["mtu"], 1500);
+  EXPECT_EQ((*bus)["ring_bytes"], Bus::open(file("lab.b")).value().info().ring_bytes);
+  for (const char* const key : {"file", "results", "pid", "hosts", "far_hosts"})
+    EXPECT_EQ(listed_lab()[key], state()[key]) << key;
+  EXPECT_TRUE(contains(run_tool({"--extcap-interfaces"}).out,
+                       file("lab.b") + ", 1 port, MTU 1500, lab lab}"));
   EXPECT_TRUE(contains(run_tool({"stat", "lab"}).err,
                        "lab is a lab: name a bus of it, as " + file("lab.b")));
   const ToolResult second = up(path);
@@ -403,6 +412,8 @@ TEST_F(Up, CheckPrintsAllProblemsAndRunsNothing) {
   EXPECT_EQ(said["errors"], 2);
   EXPECT_EQ(said["problems"][1]["line"], 2);
   EXPECT_EQ(said["problems"][1]["column"], 22);
+  EXPECT_EQ(said["problems"][1]["severity"], "error");
+  EXPECT_TRUE(contains(said["problems"][1]["text"], "gatway"));
   const std::string kinds =
       lab("host.a = { on = \"b\", run = \"echo 'x\", count = 2 }\n"
           "host.v = { on = \"b\", vm = \"sh -c 'x {nic}\" }\n"
@@ -418,6 +429,16 @@ TEST_F(Up, CheckPrintsAllProblemsAndRunsNothing) {
   const ToolResult good = run_tool({"check", lab("host.a = { on = \"b\", count = 3 }\n")});
   EXPECT_EQ(good.status, 0);
   EXPECT_TRUE(contains(good.out, "lab lab has 3 hosts on 1 bus\n"));
+  const std::string warned =
+      lab("machine.m = { ssh = \"m\" }\nhost.a = { on = \"b\", ip = \"198.18.0.7/24\" }\n");
+  const json told = json::parse(run_tool({"check", warned, "--json"}).out);
+  EXPECT_EQ(told["errors"], 0);
+  EXPECT_EQ(told["warnings"], 1);
+  EXPECT_EQ(told["problems"][0]["severity"], "warning");
+  EXPECT_EQ(told["buses"][0], json({{"name", "b"}, {"path", file("lab.b")}, {"mtu", 1500}}));
+  EXPECT_EQ(told["hosts"][0]["name"], "a");
+  EXPECT_EQ(told["hosts"][0]["interfaces"][0],
+            json({{"bus", "b"}, {"addresses", {"198.18.0.7/24"}}}));
   expect_no_trace();
 }
 
@@ -432,8 +453,6 @@ TEST_F(Up, ForeignFoldersOfStateAreRefused) {
 
 // Labs and the machine: limits by control groups, a way to the world, an ordinary user, what others
 // see.
-
-using nlohmann::json;
 namespace fs = std::filesystem;
 
 const std::string kSbin = "PATH=$PATH:/usr/sbin:/sbin; ";
