@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -141,6 +142,14 @@ class VanishingBus : public ::testing::TestWithParam<Event> {
       EXPECT_TRUE(is_up(name)) << name;
     }
     EXPECT_TRUE(eventually_attached(all.size() - 2));
+    std::map<LinkKind, int> kinds;  // as stat tells them
+    for (const PortInfo& port : Bus::open(bus()).value().info().ports) ++kinds[port.link];
+    kinds.erase(LinkKind::tap);
+    EXPECT_EQ(kinds, (std::map<LinkKind, int>{{LinkKind::veth, 1},
+                                              {LinkKind::dump, 2},
+                                              {LinkKind::inject, 1},
+                                              {LinkKind::ping, 2},
+                                              {LinkKind::bridge, 1}}));
     return all;
   }
   /// Whether a process that has no port, and prints nothing, comes to map the bus.

@@ -32,6 +32,7 @@ TEST_F(BridgeOfPeers, GivesEachProgramAPortThroughWhichItIsAHostLikeTheOthers) {
   StreamLink one = peer();
   StreamLink two = peer();
   wait_for_ports(3);
+  EXPECT_EQ(Bus::open(bus_).value().info().ports.back().link, LinkKind::bridge);
   ASSERT_TRUE(put(one, peer_frame(kEverybody, mac_number(1), 1)));
   EXPECT_EQ(marks_from(host, 1), Marks{1});
   EXPECT_EQ(marks_from(two, 1), Marks{1});

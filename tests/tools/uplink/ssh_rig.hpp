@@ -60,8 +60,9 @@ class UplinkSsh : public ::testing::Test {
   static void wait_for_port(const std::string& bus) {
     EXPECT_TRUE(eventually([&] {
       const auto ports = Bus::open(bus).value().info().ports;
-      return std::ranges::any_of(
-          ports, [](const PortInfo& p) { return p.live && p.up && p.name == "uplink"; });
+      return std::ranges::any_of(ports, [](const PortInfo& p) {
+        return p.live && p.up && p.link == LinkKind::bridge && p.name == "uplink";
+      });
     }));
   }
   pid_t far_process() const {

@@ -103,7 +103,8 @@ TEST_F(UplinkSsh, ConnectsAgainWhenTheLineIsCut) {
 
 TEST_F(UplinkSsh, FailsWithTheWordsOfSshIfTheFirstTryDoes) {
   expect_refusal(run_program(line()), {far_, "shmifctl create", " on b: "});
-  ssh_is("echo 'ssh: Could not resolve hostname b: Name or service not known' >&2; exit 255\n");
+  // A last line without an end counts, too.
+  ssh_is("printf 'ssh: Could not resolve hostname b: Name or service not known' >&2; exit 255\n");
   expect_refusal(run_program(line()), {far_, "Could not resolve hostname b", "try 'ssh b "});
   Bus::create(far_, {}).value();
   ssh_is("exit 0\n");
