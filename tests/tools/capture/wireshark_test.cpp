@@ -241,7 +241,9 @@ TEST(Extcap, TellsLinkTypeOptionsAndPorts) {
   const std::string bus = interface_of(rig);
   EXPECT_EQ(run_tool({"--extcap-dlts", "--extcap-interface", bus}).out,
             "dlt {number=1}{name=EN10MB}{display=Ethernet}\n");
-  const std::string config = run_tool({"--extcap-config", "--extcap-interface", bus}).out;
+  const std::string config =
+      run_tool({"--extcap-config", "--extcap-reload-option", "port", "--extcap-interface", bus})
+          .out;
   for (const char* const option : {"history", "filter", "port", "super-frames"}) {
     EXPECT_EQ(times_in(config, std::string("{call=--") + option + "}"), 1U) << config;
   }

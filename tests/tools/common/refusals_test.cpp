@@ -157,6 +157,8 @@ TEST_F(Refused, AWrongLineIsToldWhatIsWrongAndWhatToWrite) {
            {"wait $BUS", {"--port NAME", "--tcp ADDRESS:PORT"}},
            {"wait $BUS --port x --from 198.18.0.1", {"--from needs --tcp"}},
            {"wait $BUS --tcp 198.18.0.1:80 --from x", {"--from", "\"x\""}},
+           {"fault $BUS web ~", {"the faults are empty"}},
+           {"down ~", {"\"\" names no lab"}},
            // A program belongs behind the dashes.
            {"exec $BUS ls -la", {"after \"--\": shmifctl exec $BUS -- ls -la"}},
            {"exec $BUS --ip 198.18.0.1/24 ping -c 3", {"after \"--\""}},

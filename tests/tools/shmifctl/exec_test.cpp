@@ -213,6 +213,7 @@ TEST_P(Exec, AHostThatIsStartedAgainHasItsMacAgainAlsoOnABusThatItMadeItself) {
     ASSERT_EQ(seen.status, 0) << seen.err;
     macs.push_back(seen.out);
   }
+  EXPECT_EQ(Bus::open(made).value().info().ring_bytes, 8U << 20U) << "as its help says";
   EXPECT_EQ(macs[0], macs[1]);
   EXPECT_NE(macs[0], macs[2]);
   EXPECT_NE(macs[0], run_shell("cat /sys/class/net/tap0/address", {"--name", "a"}).out)

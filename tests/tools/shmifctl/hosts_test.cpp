@@ -634,6 +634,8 @@ TEST_P(WaitForHost, GoesOnWithAnotherHostThatHasTheAddress) {
   ASSERT_TRUE(other->wait_for("taken"));
   host->signal(SIGKILL);
   host->finish();
+  // For longer than it would look for another one: it has found that.
+  std::this_thread::sleep_for(std::chrono::milliseconds(2500));
   std::ofstream(file("serve")).close();
   const ToolResult said = wait->finish();
   EXPECT_EQ(said.status, 0) << said.err;
