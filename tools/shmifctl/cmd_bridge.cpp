@@ -332,7 +332,7 @@ LineMeans Carriage::means_of(std::size_t end) {
   LineMeans means;
   LinkSide& other = ends_[1 - end];
   const LinkKind kind = other.address.row->device;
-  if (kind == LinkKind::tap || kind == LinkKind::veth) {
+  if (kind == LinkKind::tap) {
     means.set_carrier = [this, end, &other, kind](bool on) {
       const std::error_code error = tap::set_carrier(other.our_end(), kind, on);
       if (!error && devices_[1 - end]) devices_[1 - end]->set_link(on);
