@@ -287,6 +287,12 @@ TEST(VhostLink, PassesAllSegmentsOrNone) {
   EXPECT_EQ(machine.link().send({&view, 1}).taken, 1U);
   EXPECT_TRUE(machine.front().arrived().empty());
   EXPECT_EQ(machine.link().drops().no_room, 1U);
+  // Without mergeable buffers, each may take four entries of the queue.
+  Machine plain({.features = Driver::kPlain, .queue_size = 8},
+                {.max_frame_bytes = 1522, .offload = true});
+  view.bytes = frame;
+  EXPECT_EQ(plain.link().send({&view, 1}).taken, 1U);
+  EXPECT_EQ(plain.link().drops().no_room, 1U);
 }
 
 TEST(VhostLink, AHeaderThatAsksForMoreThanWasAgreedOnCostsTheFrame) {
