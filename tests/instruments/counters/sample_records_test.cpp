@@ -286,6 +286,9 @@ TEST_F(ScriptedSession, CountsTheRecordsThatWereLostLast) {
     ASSERT_TRUE(one.read(readings));
     EXPECT_EQ(readings[0].value, 4U);
     EXPECT_EQ(readings[0].enabled_ns, 10U);
+    ASSERT_TRUE(one.stop() && one.unload() && one.load(thread) && one.start());
+    kernel.lose(1, 2);
+    EXPECT_EQ(counts().lost, 2U) << "of this load";
   }
 }
 

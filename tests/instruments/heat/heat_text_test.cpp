@@ -34,6 +34,7 @@ TEST(HeatFigures, HaveTheUnitsThatTheirSizeNeeds) {
     EXPECT_EQ(heat_share(share), text) << share;
   }
   EXPECT_EQ(heat_strip({0, 1e-6, 0.5, 1, 2}), " .+@@");
+  EXPECT_EQ(heat_strip({0.3, 0.5, 0.7, 0}, true), "\x1b[32m-\x1b[33m+\x1b[31m#\x1b[0m ");
 }
 
 TEST(HeatFigures, ShareARegionAmongItsCells) {

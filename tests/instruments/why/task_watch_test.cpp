@@ -213,6 +213,7 @@ TEST_F(GroupFiles, OfVersion2TellQuotasLimitsAndPressure) {
   EXPECT_EQ(series.groups[0].name, "/rig");
   EXPECT_EQ(series.groups[0].memory_name, "/rig");
   put(1040, 13, "low 9\nhigh 22\nmax 307\noom 4011\noom_kill 99999\n", 777);
+  EXPECT_EQ(find("0::/rig\n"), 0U) << "the same";
   look();
   EXPECT_EQ(step().throttled_us, 40U);
   EXPECT_EQ(step().throttled_periods, 3U);
@@ -289,8 +290,8 @@ TEST_F(GroupFiles, InsideOfAContainerAreBelowWhatIsMountedThere) {
   look();
   EXPECT_EQ(step().throttled_us, 7U);
   EXPECT_EQ(find("0::/docker/other\n"), 1U) << "it is not below the mount";
-  tree.put("/sys/fs/cgroup2/cpu.stat", "throttled_usec 5\n");
-  EXPECT_EQ(find("0::/docker/abc2\n"), kNowhere);
+  tree.put("/sys/fs/cgroup22/cpu.stat", "throttled_usec 5\n");
+  EXPECT_EQ(find("0::/docker/abc22\n"), kNowhere);
 }
 
 /// A group that is removed, and made again, counts from 0.
