@@ -90,10 +90,12 @@ TEST(MembwReport, HasTheSourcesWithBytesForEachFrameAndTheWindowsOnTheTimeAxisOf
   EXPECT_EQ(membw["comparisons"][0]["verdict"], "not_comparable");
   ASSERT_EQ(membw["samples"].size(), 2U);
   const Json& readings = membw["samples"][1]["readings"];
-  EXPECT_EQ(readings[0]["source"], "software:bus");
-  EXPECT_EQ(readings[0]["begin_s"], 3);
-  EXPECT_EQ(readings[0]["window_s"], 1);
-  EXPECT_EQ(readings[1]["begin_s"], nullptr);
+  EXPECT_EQ(readings, Json::parse(R"([
+    {"source": "software:bus", "begin_s": 3.0, "window_s": 1.0, "read_bytes_per_s": 1e6,
+     "write_bytes_per_s": 2e6, "total_bytes_per_s": 3e6, "reason": null},
+    {"source": "pmu", "begin_s": null, "window_s": 0.0, "read_bytes_per_s": null,
+     "write_bytes_per_s": null, "total_bytes_per_s": null,
+     "reason": "no PMU of a memory controller"}])"));
   const std::string text = text_of(measured_sample());
   EXPECT_TRUE(has(text, "memory bandwidth\n")) << text;
   EXPECT_TRUE(has(text, "1.00 MB/s  2.00 MB/s  3.00 MB/s    3.00 kB")) << text;
@@ -191,14 +193,18 @@ TEST(HeatReport, ARareUseIsNotNone) {
   window.regions = {{kAt, kAt + 4096, 1, 0, 0},
                     {kAt + kRingAt, kAt + kRingAt + kMiB / 2, 994, 3, 0}};
   heat.history->add(window, {kAt, kAt + kRingAt + 2 * kMiB});
+  for (Region& each : window.regions) each.writes.reset();
+  heat.history->add(window, {kAt, kAt + kRingAt + 2 * kMiB});
   RunResult run = heated_sample();
   run.jobs.front().heat = std::make_shared<const HeatOfJob>(std::move(heat));
-  const Json row = json_of(run)["jobs"][0]["heat"]["map"]["rows"][4];
+  const Json rows = json_of(run)["jobs"][0]["heat"]["map"]["rows"];
+  const Json& row = rows[4];
   EXPECT_EQ(row["accessed"][0], 0.01);
   EXPECT_EQ(row["accessed"][8], 0.99);
   EXPECT_EQ(row["written"][8], 0.01);
   EXPECT_EQ(row["written"][0], 0);
   EXPECT_EQ(row["accessed"][63], 0);
+  EXPECT_EQ(rows[5]["written"], nullptr) << "it was not measured any more";
 }
 
 TEST(HeatReport, PrintsALineForEachJobAndASmallMap) {
