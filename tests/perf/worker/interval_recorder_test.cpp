@@ -114,6 +114,7 @@ TEST(IntervalFigures, AreEachOfItsIntervalAlone) {
   for (int i = 0; i < 7; ++i) recorder.overrun();
   for (std::uint64_t ns = 101; ns <= 120; ++ns) recorder.latency(ns);
   recorder.border(kRunStart + 250'000'000);
+  EXPECT_EQ(recorder.next_ns(), kRunStart + 300'000'000) << "none moves those after it";
   recorder.close(kRunStart + 300'000'000);
   ASSERT_EQ(job.intervals_written.load(), 3U);
   const auto figures = [&](std::size_t n) {
