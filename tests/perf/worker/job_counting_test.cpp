@@ -136,6 +136,9 @@ TEST(JobCounting, KeepsTheWindowsCountsAtEachInterval) {
   rig.run(100, {{kFirst, 3}});
   counting.close_interval(kStart + kLength);
   EXPECT_EQ(rig.results()[0].value, 3) << "of a job that is killed now";
+  rig.kernel.before = [](KernelCall call, int) { return call == KernelCall::read ? -EIO : 0; };
+  counting.keep();
+  EXPECT_EQ(rig.results()[0].value, std::nullopt) << "it would lack the rest of the window";
 }
 
 TEST(JobCounting, SaysForEachIntervalWhyItWasNotCountedInIt) {
@@ -162,6 +165,17 @@ TEST(JobCounting, SaysForEachIntervalWhyItWasNotCountedInIt) {
   EXPECT_EQ(curve[1].counts[0].reason, "not counted: the PMU had no free counter in this interval");
   EXPECT_TRUE(curve[2].counts[0].scaled);
   EXPECT_NE(curve[3].counts[0].reason.find("Input/output error"), std::string::npos);
+}
+
+TEST(JobCounting, CountsHelpersAndChildrenUnlessTheJobIsAThread) {
+  for (const bool thread : {false, true}) {
+    Rig rig;
+    const JobCounting counting(rig.events, *rig.block, thread, rig.kernel);
+    for (const auto& [file, event] : rig.kernel.events) {
+      if (event.attr.base.config != kThird) continue;
+      EXPECT_EQ(event.attr.base.inherit, !thread);
+    }
+  }
 }
 
 TEST(JobCounting, GivesBackAllItsCounters) {
