@@ -222,6 +222,9 @@ TEST(Pacer, APoissonStreamHasItsRateAndIndependentExponentialGaps) {
   EXPECT_NEAR(std::sqrt(squares / n), 1, 0.02) << "as much spread as mean";
   EXPECT_NEAR(products / n, 0, 0.02) << "a gap says nothing of the next";
   EXPECT_NEAR(static_cast<double>(long_ones) / n, std::exp(-3), 0.003);
+  // The parts of a nanosecond come to whole ones.
+  Pacer dense({.frames_per_s = 1'000'000'000, .process = PaceOptions::Process::poisson});
+  EXPECT_NEAR(static_cast<double>(times(dense, kFrames + 1).back().count()), n, 4 * std::sqrt(n));
   // A million frames of 60 bytes a second, which is the slower of two rates.
   Pacer bits({.frames_per_s = 9'000'000,
               .bits_per_s = 480'000'000,
