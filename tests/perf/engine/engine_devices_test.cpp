@@ -94,7 +94,7 @@ TEST_F(NamedDevices, AreInUseByWhatIsTheirOwnAndNotTheirNeighbours) {
   EXPECT_EQ(none.error().code, std::errc::no_such_device) << none.error().message;
 }
 
-TEST_F(NamedDevices, AreInUseByABridgeThatTheyArePartOf) {
+TEST_F(NamedDevices, AreInUseByABridgeThatTheyArePartOfAndByARoute) {
   ASSERT_TRUE(ip({"link", "add", "bridge0", "type", "bridge"}));
   ASSERT_TRUE(ip({"link", "set", "left", "master", "bridge0"}));
   EXPECT_NE(refusal("left").find("interface \"left\" in namespace " + space->path() +
@@ -102,6 +102,9 @@ TEST_F(NamedDevices, AreInUseByABridgeThatTheyArePartOf) {
             std::string::npos)
       << refusal("left");
   EXPECT_EQ(refusal("right"), "");
+  ASSERT_TRUE(ip({"route", "add", "198.18.7.0/24", "dev", "right"}));
+  EXPECT_NE(refusal("right").find(" has a route, to 198.18.7.0/24"), std::string::npos)
+      << refusal("right");
 }
 
 TEST_F(NamedDevices, OfEngineTapAreNeitherSetUpNorDown) {

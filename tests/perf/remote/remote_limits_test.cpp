@@ -227,6 +227,9 @@ TEST(ServerLimits, MemoryIsThatOfAllJobsAndTheirBusesTogether) {
   }
   EXPECT_EQ(memory(both + "fault=loss=1%,queue=1000\n"), memory(both)) << "no frame waits";
   EXPECT_GE(memory(one + "verify_async=64\nverify_backlog=1000000000\n") - min, 128 * 16 * kMega);
+  EXPECT_EQ(memory(one + "verify_async=2\n") - memory(one + "verify_async=1\n"),
+            2 * (2 * 64 * (1522 + 192) + kMega / 4))
+      << "of each thread two groups of frames, and its stack";
   EXPECT_GE(memory(one + "mtu=65000\nbs=65000\niodepth_batch=1024\nio_submit_mode=offload\n"),
             9 * 1024 * 65000U);
   EXPECT_GE(memory(one + "write_hist_log=x\n") - min, kHistogramBlocks * sizeof(HistogramBlock));
