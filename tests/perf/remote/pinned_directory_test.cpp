@@ -7,6 +7,7 @@
 #include <linux/fs.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -67,6 +68,21 @@ TEST(PinnedDirectory, NothingElseCanBeWrittenWhereverItIs) {
     EXPECT_FALSE(std::filesystem::exists("/dev/shm/of-the-run"));
     EXPECT_EQ(std::filesystem::file_size(parent.file("file")), 8U) << place;
   }
+}
+
+TEST(PinnedDirectory, AnOrdinaryUserCannotTakeThePinAway) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: becomes another user";
+  const TempDir directory("/tmp");
+  Child child([&] {
+    constexpr unsigned kNobodyElse = 64113;
+    if (::setgid(kNobodyElse) != 0 || ::setuid(kNobodyElse) != 0) return 97;
+    ::prctl(PR_SET_DUMPABLE, 1);  // as the processes are that such a user starts
+    if (!pin_directory(directory.path())) return 98;
+    return ::umount2(directory.path().c_str(), MNT_DETACH) == 0 ? 0 : errno;
+  });
+  const int result = child.wait();
+  if (result == 98) GTEST_SKIP() << "no namespaces here";
+  EXPECT_EQ(result, EPERM);
 }
 
 TEST(PinnedDirectory, AllOfSharedMemoryCanBeTheDirectory) {
