@@ -12,6 +12,7 @@
 #include <chrono>
 #include <functional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "perf/remote/connection.hpp"
@@ -188,6 +189,22 @@ TEST(ConnectionBytes, ArriveWholeAndInOrderThoughTheSocketTakesAFewAtATime) {
   ASSERT_EQ(got.size(), said.size());
   EXPECT_TRUE(got == said);
   EXPECT_EQ(pair.here.events(), POLLIN);
+}
+
+TEST(ConnectionBytes, AreAllSentByAFlushUnlessNobodyReadsThem) {
+  Pair pair;
+  const std::string text(1'000'000, 'x');
+  pair.here.send_text(text);
+  EXPECT_FALSE(pair.here.flush(1ms));
+  std::vector<std::string> got;
+  std::jthread reader([&](const std::stop_token& stop) {
+    while (!stop.stop_requested() && got.empty()) got = pair.there.receive().value();
+  });
+  EXPECT_TRUE(pair.here.flush(1min));
+  reader.request_stop();
+  reader.join();
+  for (int i = 0; i < 100 && got.empty(); ++i) got = pair.there.receive().value();
+  EXPECT_TRUE(got == std::vector{text});
 }
 
 TEST(ConnectionBytes, LastWordsAreHeardBeforeTheEnd) {
