@@ -57,6 +57,11 @@ TEST(RunEnds, AJobThatHangsInItsLastCommandIsKilled) {
   const RunResult result =
       run_text("[global]\nstuck_timeout=200ms\n[a]\nnumber_ios=10\nexec_postrun=sleep 600\n");
   EXPECT_TRUE(failed(result, "job \"a\": is stuck: still finishing"));
+  EXPECT_EQ(result.failures.size(), 1U) << "that it was killed is no other failure";
+  EXPECT_TRUE(failed(run_text("[global]\nstuck_timeout=200ms\n[a]\nthread\nnumber_ios=10\n"
+                              "exec_postrun=sleep 600\n"),
+                     "sleep did not end in time, and was killed"))
+      << "a thread is not killed, but its command is";
   EXPECT_EQ(flow_to(result, "a.sink").received, 10U);
 }
 

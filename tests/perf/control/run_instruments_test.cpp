@@ -99,6 +99,18 @@ TEST_P(RunHeatOneAfterTheOther, IsOfEachJobItsOwnTime) {
 INSTANTIATE_TEST_SUITE_P(Jobs, RunHeatOneAfterTheOther,
                          testing::Values("[global]\n", "[global]\nthread\n"));
 
+TEST(RunHeat, SaysOfEachJobWithoutAPictureWhyThereIsNone) {
+  const RunResult result = run_text(
+      "[global]\nheat\ncontinue_on_start_error\nrate_iops=1000\nruntime=300ms\n"
+      "[elsewhere]\nengine=unix\n[failed]\nexec_prerun=false\n");
+  for (const auto& [name, words] :
+       {std::pair{"elsewhere", "it is on no bus"}, {"failed", "did not start"}}) {
+    const HeatOfJob& heat = heat_of(result, name);
+    EXPECT_FALSE(heat.history) << name;
+    EXPECT_NE(heat.reason.find(words), std::string::npos) << name << ": " << heat.reason;
+  }
+}
+
 TEST(RunHeat, LeavesNeitherItsDirectoryNorItsVariableBehind) {
   const std::string before = std::getenv(heat::kVariable) ? std::getenv(heat::kVariable) : "";
   std::string during;
