@@ -51,6 +51,21 @@ TEST(InstrumentCommands, HaveTheExitCodeOfTheProgramOrSayWhyItCannotStart) {
   }
 }
 
+TEST(InstrumentCommands, BreakTheLinesOfATextForTheScreenAndNotForAFile) {
+  const TempDir dir;
+  const auto longest = [&](const Words& command, const std::string& path) {
+    const Words words = shmifperf_words(command + Words{"-o", path, "--", "sleep", "0.1"});
+    const ToolResult result = run_program(Words{"env", "COLUMNS=40"} + words);
+    std::size_t columns = 0;
+    for (const std::string& line : lines_of(path == "-" ? result.out : text_of_file(path)))
+      columns = std::max(columns, line.size());
+    return columns;
+  };
+  for (const Words& command : std::vector<Words>{{"why"}, {"stat"}, {"sample"}, {"membw"}}) {
+    EXPECT_LT(longest(command, "-"), longest(command, dir.file("text"))) << command[0];
+  }
+}
+
 TEST(InstrumentCommands, AfterASignalPrintWhatTheyHaveAndLetTheirProgramEndInItsOwnWay) {
   for (const Words& command : std::vector<Words>{{"why"},
                                                  {"stat", "-e", "page-faults:u"},
