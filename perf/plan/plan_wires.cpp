@@ -421,7 +421,7 @@ void Planner::check_order() {
   if (stuck != ends.end()) return report_cycle(needs_of, ends);
   for (std::size_t i = 0; i < plan_.size(); ++i) {
     const PlannedJob& job = plan_[i];
-    if (job.to == kNoJob || job.to == i || job.clone != 0) continue;
+    if (job.to == kNoJob || job.clone != 0) continue;
     const PlannedJob& to = plan_[job.to];
     const bool in_time = std::includes(job.waits_for.begin(), job.waits_for.end(),
                                        to.waits_for.begin(), to.waits_for.end()) &&

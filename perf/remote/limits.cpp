@@ -422,7 +422,6 @@ JobSet job_set_of(const JobTexts& texts, const ServerLimits& limits,
       continue;
     }
     JobOptions job;
-    job.name = text.name;
     job.where = printable(text.where);
     set_all(text.options, limits, "job \"" + printable(text.name) + "\": ", job, problems);
     job.name = text.name;  // overrides an option "name"

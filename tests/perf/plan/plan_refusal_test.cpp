@@ -514,6 +514,8 @@ TEST(Plan, AProblemOfOneJobIsToldOnceHoweverManyEnginesItHas) {
   EXPECT_EQ(problems_of(set_of("[global]\nengine=null,bus\n[a]\n[b]\n")).size(), 2U)
       << "each job has it";
   EXPECT_EQ(problems_of(set_of("[a]\nengine=null,bus\nloops=2\n")).size(), 2U);
+  EXPECT_EQ(problems_of(set_of(sender("to=b\nnumjobs=3") + "[b]\nrw=rx\nstart_delay=1\n")).size(),
+            1U);
 }
 
 TEST(Plan, SeveralProblemsAreToldAtOnce) {
