@@ -164,17 +164,20 @@ TEST(RunMembw, LiesOnTheTimeAxisBehindTheRampAndCountsABusOnce) {
   const test::TempBus bus(test::roomy(4));
   const RunResult result =
       run_text("[global]\nmembw\nrate_iops=1000\nramp_time=500ms\n" +
-               ("runtime=1500ms\nbus=" + bus.path()) + "\n[j]\nwire=a\n[k]\nwire=b\n");
+               ("runtime=1500ms\nbus=" + bus.path()) + "\n[j]\nwire=a\n[k]\nwire=b\nstonewall\n");
   ASSERT_TRUE(passed(result));
   EXPECT_EQ(std::ranges::count(result.membw->measured.sources, "bus", &MemorySummary::part), 1);
   ASSERT_FALSE(result.membw->measured.samples.empty());
+  std::uint64_t last_ns = 0;
   for (const MembwSample& sample : result.membw->measured.samples) {
     for (std::size_t at = 0; at < sample.readings.size(); ++at) {
       if (sample.readings[at].begin_ns == 0) continue;  // of a source that is not there
       EXPECT_GE(sample.readings[at].begin_ns, result.membw->start_ns + 500'000'000);
-      EXPECT_LE(sample.readings[at].end_ns, result.jobs[0].tx.end_ns + 500'000'000);
+      EXPECT_LE(sample.readings[at].end_ns, job_of(result, "k").tx.end_ns + 500'000'000);
+      last_ns = std::max(last_ns, sample.readings[at].end_ns);
     }
   }
+  EXPECT_GT(last_ns, job_of(result, "j").tx.end_ns + 500'000'000) << "of the second job, too";
 }
 
 TEST(RunMembw, CountsWhatJobsSendAndReceiveThroughSockets) {

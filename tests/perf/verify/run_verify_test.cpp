@@ -64,6 +64,13 @@ TEST(RunVerify, WithoutACrcANumberThatNoFrameHadIsNoticedAllTheSame) {
   }
 }
 
+TEST(RunVerify, RequestsAndRepliesAreMadeAgainAsWhoSentThemMadeThem) {
+  const RunResult result =
+      run_text("[j]\nengine=unix\nrw=pingpong\nverify=regenerate\nnumber_ios=20\n");
+  EXPECT_TRUE(passed(result));
+  for (const char* job : {"j", "j.echo"}) EXPECT_EQ(flow_to(result, job).received, 20U) << job;
+}
+
 TEST(RunVerify, AReceiverThatWasKilledLeavesVerificationIncomplete) {
   bool stopped = false;
   bool killed = false;
