@@ -281,6 +281,12 @@ TEST(NetbsdPort, LentFramesAreWholeHoweverMuchIsSentMeanwhile) {
   for (std::uint64_t i = 0; i < 2000; ++i) peer.send(frame_of(kEverybody, 99, 1000));
   for (std::uint64_t i = 0; i < 32; ++i) ASSERT_EQ(octets_of(batch[i]), frame_of(kEverybody, i));
   EXPECT_EQ(port.release(), 0U);
+  static_cast<void>(receive_all(port));
+  FrameBatch few(4, 0);
+  for (const std::size_t frames : {3U, 1U, 0U}) {
+    for (std::uint64_t i = 0; i < 3; ++i) peer.send(frame_of(kEverybody, i));
+    EXPECT_EQ(port.receive_in_place(few).frames, frames) << "as many as there is room for";
+  }
 }
 
 TEST(NetbsdPort, OfTheParentAnswersForkedInAChild) {
