@@ -75,6 +75,11 @@ TEST(FaultsExactly, OnlyFramesThatTheFilterMatchesAreCountedAndLost) {
             (std::vector<std::uint32_t>{1, 101, 102, 3, 103, 104, 5, 105}));
   EXPECT_EQ(faults.counters().lost, 2U);
   EXPECT_EQ(faults.counters().frames, 10U);
+  faults.change(parse_faults("match='udp dst port 80',drop=2,queue=2").value());
+  put(faults, datagram_to(81, 106), kBegin);
+  EXPECT_EQ(faults.discard(), 1U);
+  for (std::uint32_t i = 6; i <= 8; ++i) put(faults, datagram_to(80, i), kBegin);
+  EXPECT_EQ(due_numbers(faults, kBegin), (std::vector<std::uint32_t>{6, 8})) << "the second anew";
 }
 
 TEST(FaultsExactly, FramesThatDoNotMatchNeitherWaitNorTakeTimeOfTheBottleneckNorRandomNumbers) {

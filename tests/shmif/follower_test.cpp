@@ -33,8 +33,8 @@ void send(Port& port, std::uint32_t first, std::size_t count, std::size_t size =
   ASSERT_FALSE(port.send(frames.make(1, first, count)).error);
 }
 
-TEST(Follower, WaitEndsWithASignalThatInterruptsIt) {
-  const TempBus bus;
+void expect_a_signal_ends_the_wait(const BusOptions& options) {
+  const TempBus bus(options);
   Port port = port_on(bus.path());
   Follower follower = Follower::open(bus.path(), Start::now).value();
   struct sigaction before{};
@@ -55,6 +55,11 @@ TEST(Follower, WaitEndsWithASignalThatInterruptsIt) {
   waits.join();
   EXPECT_EQ(answer, Answer::no_frame);
   ::sigaction(SIGUSR1, &before, nullptr);
+}
+
+TEST(Follower, WaitEndsWithASignalThatInterruptsIt) {
+  expect_a_signal_ends_the_wait({});
+  expect_a_signal_ends_the_wait({.format = BusFormat::netbsd});
 }
 
 TEST(Follower, SeveralAreServedByOneEpollLoop) {

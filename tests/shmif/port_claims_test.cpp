@@ -40,6 +40,9 @@ TEST(PortTable, DefaultNamesTakeTheNextFreeNumber) {
   EXPECT_EQ(c.name(), "port2");
   b.reset();
   EXPECT_EQ(port_on(bus.path()).name(), "port1");
+  const Port dump = port_on(bus.path(), {.kind = LinkKind::dump});
+  EXPECT_EQ(dump.name(), "dump");
+  EXPECT_EQ(port_on(bus.path(), {.kind = LinkKind::dump}).name(), "dump2");
 }
 
 TEST(PortTable, AFrameTellsWhichOfTheOwnersOfItsSlotSentIt) {
