@@ -386,6 +386,16 @@ TEST_F(AlikeRecords, AFrameThatIsLongerThanTheRoomIsCut) {
   EXPECT_EQ(in.frames()[0].true_bytes, kAlike);
 }
 
+/// Copies lie at multiples of 16 bytes, and the last of them ends within the room.
+TEST_F(AlikeRecords, AReaderTakesNoMoreThanThereIsRoomFor) {
+  append_equal(6, kAlike);
+  for (const std::size_t spare : {0U, 1U}) {
+    FrameBatch in(8, 2 * FrameBatch::aligned(kAlike) + kAlike - spare);
+    EXPECT_EQ(rig_.reader.read(in, rig_.tally), ReadStatus::more);
+    EXPECT_EQ(in.size(), 3 - spare);
+  }
+}
+
 TEST_F(AlikeRecords, PortsCountThoseForOthersAndTheirOwn) {
   append(Sizes(5, kAlike), {&kForOthers, 1});
   append(Sizes(4, kAlike), {&kMine, 1});

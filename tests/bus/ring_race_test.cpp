@@ -39,9 +39,12 @@ struct Race {
     bus::RingWriter writer(raw.ring(), sender, 1);
     NumberedBatch all_sizes(raw.ring().max_frame());
     NumberedBatch short_ones(560);  // most of them share records
+    NumberedBatch equal_ones(800);  // their records are alike
+    equal_ones.fix_size(800);
+    NumberedBatch* const kinds[] = {&all_sizes, &short_ones, &equal_ones, &short_ones};
     for (std::uint32_t sequence = 0, batches = 0; sequence < kRacingFrames; ++batches) {
       const std::size_t count = std::min<std::size_t>(1 + sequence % 9, kRacingFrames - sequence);
-      const auto batch = (batches % 2 == 0 ? all_sizes : short_ones).make(sender, sequence, count);
+      const auto batch = kinds[batches % 4]->make(sender, sequence, count);
       const bus::Batch plan = plan_batch(batch);
       auto status = bus::AppendStatus::lost_lock;
       while (status == bus::AppendStatus::lost_lock) {

@@ -301,6 +301,7 @@ class Schedule {
              {"lost_frames", one.lost_frames, told.lost_frames, 320},
              {"lost_bytes", one.lost_bytes, told.lost_bytes, 328},
              {"corrupt", 0, told.corrupt, 336},
+             {"rx_more_segments", 0, told.rx_segments - told.rx_frames, 352},
          }) {
       EXPECT_EQ(line.library, line.model) << line.name << " of port " << one.port.slot();
       EXPECT_EQ(bytes_.at<std::uint64_t>(slot + line.shown_at), line.model)

@@ -452,6 +452,7 @@ TEST_F(SharedRecord, AFrameLongerThanTheArenaIsCutShortAndTheNextIsWhole) {
   EXPECT_TRUE(in[0].truncated());
   EXPECT_EQ(in[0].true_bytes, 300U);
   EXPECT_EQ(tally.bytes, 300U);
+  EXPECT_EQ(tally.more_segments, 0U);
   in.clear();
   EXPECT_EQ(rig_.reader.read(in, tally), ReadStatus::empty);
   EXPECT_EQ(whole_sequences(in), numbers(1, 2));

@@ -110,6 +110,21 @@ TEST_F(OffloadPort, CountsTheSegmentsOfEachSuperFrameOfABatch) {
   }
 }
 
+TEST_F(OffloadPort, FramesOfOneLengthThatAreFinishedAndUnfinishedComeWhole) {
+  std::vector<Made> made;
+  std::vector<FrameView> views;
+  for (unsigned i = 0; i < 9; ++i) made.push_back(make(1000, 0, i));
+  std::vector<Bytes> whole;
+  for (Made& m : made) {
+    if (&m != &made[4]) m = {whole_frames(m).front(), {}};
+    views.push_back(m.view());
+    whole.push_back(m.offload.pending() ? whole_frames(m).front() : m.bytes);
+  }
+  EXPECT_EQ(sender.send(views).taken, views.size());
+  FrameBatch batch(64, 1U << 20U);
+  EXPECT_EQ(drain(plain, batch), whole);
+}
+
 TEST_F(OffloadPort, ThroughTheCFacadeASuperFrameComesAndCountsAsItsSegments) {
   const Made made = make(3 * kMss + 1, kMss, 7);
   const std::vector<Bytes> wanted = whole_frames(made);

@@ -220,6 +220,9 @@ TEST(PortSend, AFrameThatIsTooLongIsCountedAlsoBehindOthers) {
   EXPECT_EQ(sent.taken, 2U);
   EXPECT_EQ(sent.error, Errc::frame_too_long);
   EXPECT_EQ(port.counters().too_long_frames, 1U);
+  const std::vector<FrameView> of_one_length(4, FrameView(bytes.data(), 1523));
+  EXPECT_EQ(port.send(of_one_length).error, Errc::frame_too_long);
+  EXPECT_EQ(port.counters().too_long_frames, 2U);
   EXPECT_EQ(port.counters().tx_frames, 2U);
 }
 
