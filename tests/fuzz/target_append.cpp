@@ -41,7 +41,7 @@ void append(Sender& s, Input& in, const bus::Ring& ring, std::uint64_t limit) {
   const std::size_t size = 14 + in.below(ring.max_frame() - 13);
   std::size_t taken = 0;
   for (; taken < count; ++taken) {
-    const std::size_t each = taken % 2 == 0 ? size : 14;
+    const std::size_t each = taken % 2 == 0 || size % 4 == 0 ? size : 14;
     frames[taken] = FrameView(payload.data(), each);
     if (ring.carries_offloads() && taken % 3 == 1)
       frames[taken].offload.flags = Offload::kNeedsChecksum;

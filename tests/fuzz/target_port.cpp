@@ -18,7 +18,7 @@ void send(Port& port, Input& in) {
   const std::size_t count = in.below(frames.size()) + 1;
   const std::size_t size = in.below(payload.size() + 1);
   for (std::size_t i = 0; i < count; ++i) {
-    frames[i] = FrameView(payload.data(), i % 2 == 0 ? size : 60);
+    frames[i] = FrameView(payload.data(), i % 2 == 0 || size % 4 == 0 ? size : 60);
   }
   if (port.takes_offloads()) {
     const std::uint64_t what = in.word(4);
