@@ -65,6 +65,7 @@ class LabMachines : public LabRig {
 
 TEST_F(LabMachines, RunHostsThatReachThoseHereAndAreReadyInOrder) {
   const std::string path = far_lab(R"(
+machine.idle = { ssh = "idle", program = "false" }  # no host is there, so nobody asks it
 host.user = { on = "b", ip = "198.18.0.7/24", after = "web" }
 [host.web]
 on = "b"
@@ -93,6 +94,7 @@ run = "busybox wget -q -O - http://web/lab.toml | cmp - lab.toml && ping -q -c 1
   const std::string folder = file("").substr(0, file("").size() - 1);
   EXPECT_EQ(text_of(file("out/web.log")), "it's web " + folder + "\n1\n");
   EXPECT_TRUE(contains(r.out, "web  | it's web " + folder + "\n"));
+  EXPECT_EQ(times_in(r.out + r.err, "it's web "), 1U) << r.out << r.err;
   EXPECT_EQ(text_of(file("out/last.log")), "last\n");
   expect_nothing_left();
 }

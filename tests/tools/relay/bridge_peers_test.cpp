@@ -368,6 +368,27 @@ TEST_F(BridgeOfPeers, SaysTheMtuOfItsBusAndItsLongestFrame) {
     EXPECT_TRUE(tool.wait_for(row.link + row.said + size));
     EXPECT_EQ(end(tool).status, 0);
   }
+  // And it passes them on.
+  Port host({.name = "host"});
+  host.attach(jumbo).value();
+  ASSERT_FALSE(host.up());
+  const auto expect_passed = [&](auto& program) {
+    ASSERT_TRUE(wait_for_port_up(jumbo, "port0"));
+    ASSERT_TRUE(put(program, peer_frame(kEverybody, mac_number(1), 1, 9022)));
+    EXPECT_EQ(marks_from(host, 1), Marks{1});
+  };
+  {
+    Tool tool({shmifctl_path(), "bridge", "bus:" + jumbo, "stream:" + file("s")});
+    ASSERT_TRUE(tool.wait_for("ready"));
+    StreamLink program =
+        StreamLink::adopt(connected_to(file("s")), {.max_frame_bytes = 9022, .address = "peer"});
+    expect_passed(program);
+    EXPECT_EQ(end(tool).status, 0);
+  }
+  Tool tool({shmifctl_path(), "bridge", "bus:" + jumbo, "dgram:" + file("d") + ',' + file("e")});
+  ASSERT_TRUE(tool.wait_for("ready"));
+  DatagramPeer program(file("e"), file("d"), 9022);
+  expect_passed(*program.link);
 }
 
 TEST_F(BridgeOfPeers, WarnsOfASwitchOfVdeThatDropsLongPackets) {
@@ -390,6 +411,7 @@ TEST_F(BridgeOfPeers, ServesNoMoreThanItMay) {
   const UniqueFd first = connected();
   UniqueFd second = connected();
   wait_for_ports(2);
+  EXPECT_EQ(run_tool({"ping", bus_, "--to", "port1", "-c", "1", "--timeout", "60"}).status, 0);
   EXPECT_TRUE(is_closed(connected()));
   ASSERT_TRUE(tool->wait_for("a program was refused: 2 are connected already (--max-peers)"));
   second.reset();

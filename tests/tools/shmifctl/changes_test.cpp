@@ -192,6 +192,7 @@ TEST_F(Changing, ABridgeToATapTakesWhatTheTapWould) {
   };
   ip({"address", "add", "198.18.0.9/24", "dev", "lab0"});
   ASSERT_TRUE(eventually([&] { return reaches("a", "198.18.0.9"); }));
+  EXPECT_EQ(port_in_stat("lab0").at("line"), "fault delay=1ms");
   done("link", {"lab0", "--down"});
   EXPECT_TRUE(contains(ip({"link", "show", "lab0"}), "NO-CARRIER"));
   EXPECT_FALSE(reaches("a", "198.18.0.9"));
