@@ -117,6 +117,7 @@ TEST_F(HeaderRepair, BringsBackAnyFieldThatWasWrittenOverAndNamesIt) {
       {"slot_count", offsetof(BusHeader, slot_count), 999, 4},
       {"mtu to 1500", offsetof(BusHeader, mtu), 0, 4},
       {"mtu to 1500", offsetof(BusHeader, mtu), UINT32_MAX, 4},
+      {"mtu to 1500, which is assumed", offsetof(BusHeader, mtu), 1400, 4},  // two that disagree
       {"max_record", offsetof(BusHeader, max_record), 7, 4},
       {"record_align", offsetof(BusHeader, record_align), 3, 4},
       {"flow", offsetof(BusHeader, flow), 2, 4},
