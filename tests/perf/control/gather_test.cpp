@@ -265,6 +265,23 @@ TEST(GatheredFlows, OfRepliesWereSentByWhoEchoesAndOfRequestsByWhoAsks) {
   EXPECT_EQ(result.jobs[1].flows[0].sent, 103U);
 }
 
+TEST(GatheredFlows, OfAReceiverWhoseSenderIsElsewhereAreWhatItKnows) {
+  Left left({Role::rx});
+  left.plan[0].options.other_end_elsewhere = left.plan[0].options.verify_only = true;
+  left.jobs[0].ended_ns = 99;
+  left.flow(0).first_arrival_ns.set(11);
+  left.flow(0).last_arrival_ns.set(12);
+  left.flow(0).first_number.set(13);
+  left.flow(0).end_number.set(14);
+  HalfFlow half{.listened_until_ns = 99, .first_arrival_ns = 11, .last_arrival_ns = 12};
+  half.first_number = 13;
+  half.end_number = 14;
+  EXPECT_TRUE(left.gathered().jobs[0].half == half) << "it was killed";
+  left.flow(0).listened_until_ns.set(77);
+  half.listened_until_ns = 77;
+  EXPECT_TRUE(left.gathered().jobs[0].half == half);
+}
+
 // ---- Counts side by side ----
 
 /// Whether the counts of a job agree that has sent 100 and received 200 frames.
