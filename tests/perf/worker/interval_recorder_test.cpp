@@ -160,6 +160,18 @@ TEST(IntervalFigures, OfTcpAreTheKernels) {
   EXPECT_FALSE(block.get().tcp) << "the figures of an older interval in its place";
 }
 
+TEST(IntervalFigures, OfSeveralHaveNoFrameLostThatCameLater) {
+  IntervalResult sum;
+  IntervalResult next;
+  next.lost_frames = 5;
+  extend(sum, next);
+  next.lost_frames = 0;
+  next.found_frames = 7;  // two were lost before
+  extend(sum, next);
+  EXPECT_EQ(sum.lost_frames, 0U);
+  EXPECT_EQ(sum.found_frames, 2U);
+}
+
 TEST(IntervalFigures, OfTcpInSeveralAreTheLatestAndAllThatWasSentAgain) {
   IntervalResult sum;
   IntervalResult next;

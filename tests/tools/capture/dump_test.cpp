@@ -270,6 +270,22 @@ FrameView frame_of(const Bytes& bytes, unsigned slot, std::uint32_t incarnation)
   return frame;
 }
 
+TEST(DumpNames, StayTheSameWhenTheTableIsReadAgain) {
+  const BusRig rig;
+  const Port a = rig.port("a");
+  const Bytes bytes = arp_request();
+  tools::SenderNames names(rig.path());
+  const auto id_of = [&](const Port& port) {
+    const auto ports = Bus::open(rig.path()).value().info().ports;
+    const auto at = std::ranges::find(ports, port.slot(), &PortInfo::slot);
+    return names.of(frame_of(bytes, at->slot, at->incarnation)).id;
+  };
+  const std::uint64_t first = id_of(a);
+  const Port b = rig.port("b");
+  EXPECT_NE(id_of(b), first);
+  EXPECT_EQ(id_of(a), first) << "else it has a second interface in a capture";
+}
+
 /// However many a writer forges: names are kept of the newest 1024 at most, and a file has as many.
 TEST(DumpNames, AreBounded) {
   const BusRig rig;

@@ -317,7 +317,7 @@ TEST(Decode, IpAndIcmp) {
                 {of_protocol(132), "SCTP, length 40"},
                 {of_protocol(200), "protocol 200, length 40"}});
   // A header of 8 bytes.
-  EXPECT_TRUE(contains(line(view(changed(udp(5000, 9), 14, 0x42))), "malformed"));
+  EXPECT_TRUE(contains(line(view(changed(udp(5000, 9), 14, 0x42))), "malformed, length 46: 42"));
 }
 
 TEST(Decode, Ip6AndIcmp6) {
